@@ -1,0 +1,71 @@
+//! The one place that knows bincode. Fixed-width little-endian integers, a byte limit for each type, and every byte
+//! consumed, so that decoding is total, bounded and injective. `SPEC.md` describes the resulting bytes on its own.
+
+use crate::error::{Error, Result};
+use bincode::config::{Configuration, Fixint, LittleEndian, Limit};
+use bincode::{Decode, Encode};
+
+/// A bincode configuration that refuses to claim more than `N` bytes of memory while decoding.
+pub type Limited<const N: usize> = Configuration<LittleEndian, Fixint, Limit<N>>;
+
+/// The configuration of [`Limited`].
+pub const fn limited<const N: usize>() -> Limited<N> {
+    bincode::config::standard().with_fixed_int_encoding().with_limit::<N>()
+}
+
+/// A value with a stored form of bounded size.
+pub trait Stored: Encode + Decode<()> {
+    /// What error messages call it.
+    const WHAT: &'static str;
+    /// Largest encoded size in bytes, and bound of the memory that decoding claims.
+    type Codec: bincode::config::Config;
+    /// The bounded configuration.
+    const CODEC: Self::Codec;
+
+    /// Rules that the types alone do not express; called after decoding and before encoding.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Turns a valid value into bytes.
+pub fn encode<T: Stored>(value: &T) -> Result<Vec<u8>> {
+    value.validate()?;
+    bincode::encode_to_vec(value, T::CODEC).map_err(|_| Error::Limit(T::WHAT))
+}
+
+/// Turns bytes into a valid value; all of them must be used.
+pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
+    let (value, used): (T, usize) = bincode::decode_from_slice(bytes, T::CODEC).map_err(|e| match e {
+        bincode::error::DecodeError::UnexpectedEnd { .. } => Error::Truncated(T::WHAT),
+        bincode::error::DecodeError::LimitExceeded => Error::Limit(T::WHAT),
+        _ => Error::Invalid(T::WHAT),
+    })?;
+    if used != bytes.len() {
+        return Err(Error::Trailing(T::WHAT));
+    }
+    value.validate()?;
+    Ok(value)
+}
+
+/// Takes `len` bytes off the front, or says what is truncated.
+pub fn take<'a>(bytes: &mut &'a [u8], len: usize, what: &'static str) -> Result<&'a [u8]> {
+    let (head, rest) = bytes.split_at_checked(len).ok_or(Error::Truncated(what))?;
+    *bytes = rest;
+    Ok(head)
+}
+
+/// Takes a fixed-size array off the front.
+pub fn take_array<const N: usize>(bytes: &mut &[u8], what: &'static str) -> Result<[u8; N]> {
+    take(bytes, N, what)?.try_into().map_err(|_| Error::Truncated(what))
+}
+
+/// Takes a little-endian u32 off the front.
+pub fn take_u32(bytes: &mut &[u8], what: &'static str) -> Result<u32> {
+    Ok(u32::from_le_bytes(take_array(bytes, what)?))
+}
+
+/// Converts a length that the format bounds well below 4 GiB.
+pub fn len_u32(len: usize, what: &'static str) -> Result<u32> {
+    u32::try_from(len).map_err(|_| Error::Limit(what))
+}

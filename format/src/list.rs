@@ -1,0 +1,132 @@
+//! The content of a file: an ordered list of chunks. Up to 32 lie in the node itself; longer ones are a content-cut
+//! tree of pages, blobs of kind `List`. Each entry carries lengths, so that seeking needs no index.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::error::{Error, Result};
+use crate::id::BlobId;
+use crate::tree::{HEIGHT_MAX, PAGE_ENTRIES_MAX};
+use bincode::{Decode, Encode};
+
+/// Most chunks that a node holds itself.
+pub const INLINE_CHUNKS_MAX: usize = 32;
+/// Largest chunk in bytes.
+pub const CHUNK_BYTES_MAX: u32 = 1 << 20;
+
+/// One chunk of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct ChunkRef {
+    /// The blob.
+    pub id: BlobId,
+    /// Its plaintext length in bytes, 1 to [`CHUNK_BYTES_MAX`].
+    pub length: u32,
+}
+
+/// Refers to a page of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct ListRoot {
+    /// Blob of the page.
+    pub id: BlobId,
+    /// Content bytes below, more than 0.
+    pub bytes: u64,
+    /// Chunks below.
+    pub count: u64,
+}
+
+/// Where the bytes of a file are.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Content {
+    /// The chunks themselves, in order.
+    Inline(Vec<ChunkRef>),
+    /// The root page of a longer list.
+    List(ListRoot),
+}
+
+impl Content {
+    /// Total plaintext bytes.
+    pub fn bytes(&self) -> Result<u64> {
+        match self {
+            Self::Inline(chunks) => sum(chunks.iter().map(|chunk| {
+                if chunk.length == 0 || chunk.length > CHUNK_BYTES_MAX {
+                    return Err(Error::Limit("the length of a chunk"));
+                }
+                Ok(u64::from(chunk.length))
+            })),
+            Self::List(root) => Ok(root.bytes),
+        }
+    }
+}
+
+fn sum(mut lengths: impl Iterator<Item = Result<u64>>) -> Result<u64> {
+    lengths.try_fold(0u64, |total, length| total.checked_add(length?).ok_or(Error::Limit("the size of a file")))
+}
+
+/// One page of a list.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum ListPage {
+    /// Chunks in order.
+    Leaf(Vec<ChunkRef>),
+    /// Children in order, all of height `height - 1`.
+    Branch {
+        /// 1 to [`HEIGHT_MAX`].
+        height: u8,
+        /// At least two.
+        children: Vec<ListRoot>,
+    },
+}
+
+impl Stored for ListPage {
+    const WHAT: &'static str = "a list page";
+    type Codec = Limited<{ 1 << 20 }>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        let count = match self {
+            Self::Leaf(chunks) => {
+                Content::Inline(chunks.clone()).bytes()?;
+                chunks.len()
+            }
+            Self::Branch { height, children } => {
+                if *height == 0 || *height > HEIGHT_MAX {
+                    return Err(Error::Limit("the height of a list"));
+                }
+                sum(children.iter().map(|child| if child.bytes == 0 { Err(Error::Invalid("an empty part of a list")) } else { Ok(child.bytes) }))?;
+                if children.len() < 2 {
+                    return Err(Error::Limit("a list page"));
+                }
+                children.len()
+            }
+        };
+        if count == 0 || count > PAGE_ENTRIES_MAX {
+            return Err(Error::Limit("a list page"));
+        }
+        Ok(())
+    }
+}
+
+impl ListPage {
+    /// Bytes of a valid page.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        codec::encode(self)
+    }
+
+    /// A valid page of bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        codec::decode(bytes)
+    }
+
+    /// Height of the page: 0 for a leaf.
+    pub fn height(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Branch { height, .. } => *height,
+        }
+    }
+
+    /// Content bytes below the page.
+    pub fn bytes(&self) -> Result<u64> {
+        match self {
+            Self::Leaf(chunks) => sum(chunks.iter().map(|chunk| Ok(u64::from(chunk.length)))),
+            Self::Branch { children, .. } => sum(children.iter().map(|child| Ok(child.bytes))),
+        }
+    }
+}

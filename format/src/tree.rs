@@ -1,0 +1,445 @@
+//! A directory is a content-cut tree of pages. Leaf pages hold nodes sorted by name, branch pages hold the last name
+//! of each child. Pages are stored as blobs of kind `Tree` and encoded by column, inode and ctime last, so that similar
+//! values lie together for the compressor. Names are single plain components: a tree can't name anything outside itself.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::error::{Error, Result};
+use crate::id::BlobId;
+use crate::list::{Content, INLINE_CHUNKS_MAX};
+use bincode::{Decode, Encode};
+
+/// Largest encoded page in bytes.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+/// A page is closed when its encoding would reach this size in bytes, whatever the cut says.
+pub const PAGE_BYTES_TARGET: usize = 256 << 10;
+/// Most entries of one page.
+pub const PAGE_ENTRIES_MAX: usize = 4096;
+/// Highest page: leaves are 0.
+pub const HEIGHT_MAX: u8 = 8;
+/// Longest name in bytes.
+pub const NAME_BYTES_MAX: usize = 4096;
+/// Longest link target in bytes.
+pub const TARGET_BYTES_MAX: usize = 65536;
+
+/// A point in time: seconds since 1970-01-01T00:00:00Z and nanoseconds (0..10^9) after it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Encode, Decode)]
+pub struct Time {
+    /// Seconds, negative before 1970.
+    pub seconds: i64,
+    /// Nanoseconds, below 10^9.
+    pub nanoseconds: u32,
+}
+
+/// One extended attribute. POSIX ACLs are attributes.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Xattr {
+    /// Full name with namespace, as bytes.
+    pub name: Vec<u8>,
+    /// Raw value.
+    pub value: Vec<u8>,
+}
+
+/// A byte range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Extent {
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes, more than 0.
+    pub length: u64,
+}
+
+/// Owner, permissions and times of a node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Metadata {
+    /// Permission, setuid, setgid and sticky bits (12 bits).
+    pub mode: u32,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Owner's name, empty if unknown.
+    pub user: Vec<u8>,
+    /// Group's name, empty if unknown.
+    pub group: Vec<u8>,
+    /// Last change of content.
+    pub mtime: Time,
+    /// Last change of the inode; never restored.
+    pub ctime: Time,
+    /// Inode number; never restored.
+    pub inode: u64,
+    /// Nodes of one snapshot with the same non-zero group are one inode.
+    pub link_group: u64,
+    /// Sorted by name, names unique.
+    pub xattrs: Vec<Xattr>,
+}
+
+/// Refers to the page at the root of a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct TreeRoot {
+    /// Blob of the page.
+    pub id: BlobId,
+    /// Content bytes of all files below.
+    pub bytes: u64,
+    /// Nodes below, at any depth.
+    pub count: u64,
+}
+
+/// What a node is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NodeKind {
+    /// A regular file. `content` is the file without its holes.
+    File {
+        /// Apparent size in bytes.
+        size: u64,
+        /// Where the bytes are.
+        content: Content,
+        /// Ranges without data, sorted, disjoint, inside `size`.
+        holes: Vec<Extent>,
+    },
+    /// A directory.
+    Directory(TreeRoot),
+    /// A symbolic link and its target, never followed.
+    Symlink(Vec<u8>),
+    /// A named pipe.
+    Fifo,
+    /// A character device: major, minor.
+    CharDevice(u32, u32),
+    /// A block device: major, minor.
+    BlockDevice(u32, u32),
+}
+
+/// One entry of a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// A single plain component.
+    pub name: Vec<u8>,
+    /// Type and content.
+    pub kind: NodeKind,
+    /// All else.
+    pub metadata: Metadata,
+}
+
+/// A child of a branch page.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct TreeChild {
+    /// Greatest name below.
+    pub last_name: Vec<u8>,
+    /// Page, content bytes and nodes below.
+    pub root: TreeRoot,
+}
+
+/// One page of a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TreePage {
+    /// Nodes, strictly ascending by name.
+    Leaf(Vec<Node>),
+    /// Children, strictly ascending by last name, all of height `height - 1`.
+    Branch {
+        /// 1 to [`HEIGHT_MAX`].
+        height: u8,
+        /// At least two children.
+        children: Vec<TreeChild>,
+    },
+}
+
+/// True for a name that is one plain component: not empty, not `.` or `..`, without `/` and NUL.
+pub fn is_plain_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|byte| matches!(byte, b'/' | 0))
+}
+
+#[derive(Encode, Decode, Default)]
+struct Columns {
+    height: u8,
+    names: Vec<Vec<u8>>,
+    kinds: Vec<u8>,
+    modes: Vec<u32>,
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+    users: Vec<Vec<u8>>,
+    groups: Vec<Vec<u8>>,
+    sizes: Vec<u64>,
+    contents: Vec<Content>,
+    holes: Vec<Vec<Extent>>,
+    directories: Vec<TreeRoot>,
+    targets: Vec<Vec<u8>>,
+    devices: Vec<(u32, u32)>,
+    link_groups: Vec<u64>,
+    xattrs: Vec<Vec<Xattr>>,
+    mtimes: Vec<Time>,
+    children: Vec<TreeChild>,
+    inodes: Vec<u64>,
+    ctimes: Vec<Time>,
+}
+
+impl Stored for Columns {
+    const WHAT: &'static str = "a tree page";
+    type Codec = Limited<{ 4 * PAGE_BYTES_MAX }>;
+    const CODEC: Self::Codec = limited();
+}
+
+const FILE: u8 = 0;
+const DIRECTORY: u8 = 1;
+const SYMLINK: u8 = 2;
+const FIFO: u8 = 3;
+const CHAR_DEVICE: u8 = 4;
+const BLOCK_DEVICE: u8 = 5;
+
+impl TreePage {
+    /// Bytes of a valid page.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        self.validate()?;
+        let bytes = codec::encode(&self.columns())?;
+        if bytes.len() > PAGE_BYTES_MAX {
+            return Err(Error::Limit("a tree page"));
+        }
+        Ok(bytes)
+    }
+
+    /// A valid page of bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > PAGE_BYTES_MAX {
+            return Err(Error::Limit("a tree page"));
+        }
+        let columns: Columns = codec::decode(bytes)?;
+        let page = if columns.height == 0 {
+            Self::Leaf(columns.nodes()?)
+        } else {
+            columns.only_children()?
+        };
+        page.validate()?;
+        Ok(page)
+    }
+
+    /// Height of the page: 0 for a leaf.
+    pub fn height(&self) -> u8 {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Branch { height, .. } => *height,
+        }
+    }
+
+    fn columns(&self) -> Columns {
+        let mut out = Columns { height: self.height(), ..Columns::default() };
+        match self {
+            Self::Branch { children, .. } => out.children.clone_from(children),
+            Self::Leaf(nodes) => nodes.iter().for_each(|node| out.push(node)),
+        }
+        out
+    }
+
+    fn validate(&self) -> Result<()> {
+        match self {
+            Self::Leaf(nodes) => {
+                if nodes.len() > PAGE_ENTRIES_MAX {
+                    return Err(Error::Limit("a tree page"));
+                }
+                nodes.iter().try_for_each(Node::validate)?;
+                ascending(nodes.iter().map(|node| node.name.as_slice()))
+            }
+            Self::Branch { height, children } => {
+                if *height == 0 || *height > HEIGHT_MAX {
+                    return Err(Error::Limit("the height of a tree"));
+                }
+                if children.len() < 2 || children.len() > PAGE_ENTRIES_MAX {
+                    return Err(Error::Limit("a tree page"));
+                }
+                if !children.iter().all(|child| is_plain_name(&child.last_name)) {
+                    return Err(Error::Invalid("a tree names something outside itself"));
+                }
+                ascending(children.iter().map(|child| child.last_name.as_slice()))
+            }
+        }
+    }
+}
+
+fn ascending<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<()> {
+    let mut before: Option<&[u8]> = None;
+    for name in names {
+        if before.is_some_and(|before| before >= name) {
+            return Err(Error::Invalid("the names of a tree page are not in strict order"));
+        }
+        before = Some(name);
+    }
+    Ok(())
+}
+
+impl Columns {
+    fn push(&mut self, node: &Node) {
+        let metadata = &node.metadata;
+        self.names.push(node.name.clone());
+        self.modes.push(metadata.mode);
+        self.uids.push(metadata.uid);
+        self.gids.push(metadata.gid);
+        self.users.push(metadata.user.clone());
+        self.groups.push(metadata.group.clone());
+        self.link_groups.push(metadata.link_group);
+        self.xattrs.push(metadata.xattrs.clone());
+        self.mtimes.push(metadata.mtime);
+        self.inodes.push(metadata.inode);
+        self.ctimes.push(metadata.ctime);
+        self.kinds.push(match &node.kind {
+            NodeKind::File { size, content, holes } => {
+                self.sizes.push(*size);
+                self.contents.push(content.clone());
+                self.holes.push(holes.clone());
+                FILE
+            }
+            NodeKind::Directory(root) => {
+                self.directories.push(*root);
+                DIRECTORY
+            }
+            NodeKind::Symlink(target) => {
+                self.targets.push(target.clone());
+                SYMLINK
+            }
+            NodeKind::Fifo => FIFO,
+            NodeKind::CharDevice(major, minor) => {
+                self.devices.push((*major, *minor));
+                CHAR_DEVICE
+            }
+            NodeKind::BlockDevice(major, minor) => {
+                self.devices.push((*major, *minor));
+                BLOCK_DEVICE
+            }
+        });
+    }
+
+    fn only_children(self) -> Result<TreePage> {
+        let Self { height, children, names, kinds, sizes, .. } = &self;
+        let empty = codec::encode(&Self { height: *height, children: children.clone(), ..Self::default() })?;
+        if !names.is_empty() || !kinds.is_empty() || !sizes.is_empty() || empty != codec::encode(&self)? {
+            return Err(Error::Invalid("a branch page holds nodes"));
+        }
+        Ok(TreePage::Branch { height: *height, children: self.children })
+    }
+
+    fn nodes(self) -> Result<Vec<Node>> {
+        let count = self.kinds.len();
+        let uneven = Error::Invalid("the columns of a tree page differ in length");
+        let lengths = [
+            self.names.len(),
+            self.modes.len(),
+            self.uids.len(),
+            self.gids.len(),
+            self.users.len(),
+            self.groups.len(),
+            self.link_groups.len(),
+            self.xattrs.len(),
+            self.mtimes.len(),
+            self.inodes.len(),
+            self.ctimes.len(),
+        ];
+        if lengths.iter().any(|length| *length != count) || !self.children.is_empty() {
+            return Err(uneven);
+        }
+        let mut sizes = self.sizes.into_iter();
+        let mut contents = self.contents.into_iter();
+        let mut holes = self.holes.into_iter();
+        let mut directories = self.directories.into_iter();
+        let mut targets = self.targets.into_iter();
+        let mut devices = self.devices.into_iter();
+        let mut names = self.names.into_iter();
+        let mut modes = self.modes.into_iter();
+        let mut uids = self.uids.into_iter();
+        let mut gids = self.gids.into_iter();
+        let mut users = self.users.into_iter();
+        let mut groups = self.groups.into_iter();
+        let mut link_groups = self.link_groups.into_iter();
+        let mut xattrs = self.xattrs.into_iter();
+        let mut mtimes = self.mtimes.into_iter();
+        let mut inodes = self.inodes.into_iter();
+        let mut ctimes = self.ctimes.into_iter();
+        let mut nodes = Vec::with_capacity(count);
+        for kind in self.kinds {
+            let node = (|| {
+                let kind = match kind {
+                    FILE => NodeKind::File { size: sizes.next()?, content: contents.next()?, holes: holes.next()? },
+                    DIRECTORY => NodeKind::Directory(directories.next()?),
+                    SYMLINK => NodeKind::Symlink(targets.next()?),
+                    FIFO => NodeKind::Fifo,
+                    CHAR_DEVICE => devices.next().map(|(major, minor)| NodeKind::CharDevice(major, minor))?,
+                    BLOCK_DEVICE => devices.next().map(|(major, minor)| NodeKind::BlockDevice(major, minor))?,
+                    _ => return None,
+                };
+                let metadata = Metadata {
+                    mode: modes.next()?,
+                    uid: uids.next()?,
+                    gid: gids.next()?,
+                    user: users.next()?,
+                    group: groups.next()?,
+                    mtime: mtimes.next()?,
+                    ctime: ctimes.next()?,
+                    inode: inodes.next()?,
+                    link_group: link_groups.next()?,
+                    xattrs: xattrs.next()?,
+                };
+                Some(Node { name: names.next()?, kind, metadata })
+            })();
+            nodes.push(node.ok_or_else(|| uneven.clone())?);
+        }
+        let left = sizes.len() | contents.len() | holes.len() | directories.len() | targets.len() | devices.len();
+        if left == 0 { Ok(nodes) } else { Err(uneven) }
+    }
+}
+
+impl Node {
+    /// Checks the rules of one node.
+    pub fn validate(&self) -> Result<()> {
+        if !is_plain_name(&self.name) {
+            return Err(Error::Invalid("a tree names something outside itself"));
+        }
+        self.metadata.validate()?;
+        match &self.kind {
+            NodeKind::File { size, content, holes } => validate_file(*size, content, holes),
+            NodeKind::Symlink(target) if target.is_empty() || target.len() > TARGET_BYTES_MAX || target.contains(&0) => {
+                Err(Error::Invalid("a link target is empty, too long or holds a NUL"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Metadata {
+    /// Checks the rules of metadata: 12 mode bits, nanoseconds, sorted attributes without NUL in names.
+    pub fn validate(&self) -> Result<()> {
+        if self.mode > 0o7777 {
+            return Err(Error::Invalid("a mode has more than 12 bits"));
+        }
+        if self.mtime.nanoseconds >= 1_000_000_000 || self.ctime.nanoseconds >= 1_000_000_000 {
+            return Err(Error::Invalid("a time has too many nanoseconds"));
+        }
+        if self.xattrs.iter().any(|xattr| xattr.name.is_empty() || xattr.name.contains(&0)) {
+            return Err(Error::Invalid("an attribute has no proper name"));
+        }
+        if !self.xattrs.is_sorted_by(|left, right| left.name < right.name) {
+            return Err(Error::Invalid("attributes are not in strict order"));
+        }
+        Ok(())
+    }
+}
+
+fn validate_file(size: u64, content: &Content, holes: &[Extent]) -> Result<()> {
+    let mut end = 0u64;
+    let mut empty = 0u64;
+    for hole in holes {
+        let wrong = Error::Invalid("the holes of a file overlap or leave it");
+        if hole.length == 0 || hole.offset < end {
+            return Err(wrong);
+        }
+        end = hole.offset.checked_add(hole.length).filter(|end| *end <= size).ok_or(wrong)?;
+        empty = empty.saturating_add(hole.length);
+    }
+    if let Content::Inline(chunks) = content {
+        if chunks.len() > INLINE_CHUNKS_MAX {
+            return Err(Error::Limit("the chunks of a file"));
+        }
+    }
+    if content.bytes()? != size.saturating_sub(empty) {
+        return Err(Error::Invalid("a file's size is not that of its content and holes"));
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Everything that is not a function of the input: clock, randomness, number of workers. Injected everywhere, so that
+//! a seed replays a run. With `workers = 0` all work happens on the caller's thread in call order.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Nanoseconds; as a point in time since 1970-01-01T00:00:00Z.
+pub type Nanoseconds = i64;
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clocks.
+    System,
+    /// A clock that only moves when it is told to: wall time and boot time at once.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// Wall time, nanoseconds since 1970.
+    pub fn now(&self) -> Nanoseconds {
+        match self {
+            Self::System => jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX),
+            Self::Manual(time) => time.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Nanoseconds since boot, suspend included: for ages, never shown.
+    pub fn elapsed(&self) -> Nanoseconds {
+        match self {
+            Self::System => {
+                let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+            }
+            Self::Manual(time) => time.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Waits; a manual clock is moved instead.
+    pub fn sleep(&self, time: std::time::Duration) {
+        match self {
+            Self::System => std::thread::sleep(time),
+            Self::Manual(clock) => {
+                clock.fetch_add(time.as_nanos().try_into().unwrap_or(i64::MAX), Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// Clock, randomness and worker count of one run.
+#[derive(Clone)]
+pub struct Runtime {
+    /// The time.
+    pub clock: Clock,
+    random: Arc<Mutex<ChaCha20Rng>>,
+    /// Threads for CPU work; 0 = everything on the caller's thread.
+    pub workers: usize,
+}
+
+impl Runtime {
+    /// The real world: system clock, a generator seeded by the operating system, `workers` threads.
+    pub fn system(workers: usize) -> Result<Self, getrandom::Error> {
+        let mut seed = [0u8; 32];
+        getrandom::fill(&mut seed)?;
+        Ok(Self { clock: Clock::System, random: Arc::new(Mutex::new(ChaCha20Rng::from_seed(seed))), workers })
+    }
+
+    /// A replayable world.
+    pub fn seeded(seed: u64, clock: Clock, workers: usize) -> Self {
+        Self { clock, random: Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))), workers }
+    }
+
+    /// Fresh random bytes.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut out = [0u8; N];
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut out);
+        out
+    }
+
+    /// A generator of its own, seeded from this one.
+    pub fn generator(&self) -> ChaCha20Rng {
+        ChaCha20Rng::from_seed(self.random())
+    }
+}
