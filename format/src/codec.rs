@@ -2,7 +2,7 @@
 //! consumed, so that decoding is total, bounded and injective. `SPEC.md` describes the resulting bytes on its own.
 
 use crate::error::{Error, Result};
-use bincode::config::{Configuration, Fixint, LittleEndian, Limit};
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::{Decode, Encode};
 
 /// A bincode configuration that refuses to claim more than `N` bytes of memory while decoding.
@@ -68,4 +68,11 @@ pub fn take_u32(bytes: &mut &[u8], what: &'static str) -> Result<u32> {
 /// Converts a length that the format bounds well below 4 GiB.
 pub fn len_u32(len: usize, what: &'static str) -> Result<u32> {
     u32::try_from(len).map_err(|_| Error::Limit(what))
+}
+
+/// Takes `count` items off the front of a slice.
+pub fn take_slice<'a, T>(items: &mut &'a [T], count: usize) -> Result<&'a [T]> {
+    let (head, rest) = items.split_at_checked(count).ok_or(Error::Invalid("a count exceeds what follows"))?;
+    *items = rest;
+    Ok(head)
 }

@@ -89,7 +89,9 @@ impl Stored for ListPage {
                 if *height == 0 || *height > HEIGHT_MAX {
                     return Err(Error::Limit("the height of a list"));
                 }
-                sum(children.iter().map(|child| if child.bytes == 0 { Err(Error::Invalid("an empty part of a list")) } else { Ok(child.bytes) }))?;
+                sum(children.iter().map(|child| {
+                    if child.bytes == 0 { Err(Error::Invalid("an empty part of a list")) } else { Ok(child.bytes) }
+                }))?;
                 if children.len() < 2 {
                     return Err(Error::Limit("a list page"));
                 }

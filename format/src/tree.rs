@@ -49,7 +49,7 @@ pub struct Extent {
 }
 
 /// Owner, permissions and times of a node.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct Metadata {
     /// Permission, setuid, setgid and sticky bits (12 bits).
     pub mode: u32,
@@ -205,11 +205,7 @@ impl TreePage {
             return Err(Error::Limit("a tree page"));
         }
         let columns: Columns = codec::decode(bytes)?;
-        let page = if columns.height == 0 {
-            Self::Leaf(columns.nodes()?)
-        } else {
-            columns.only_children()?
-        };
+        let page = if columns.height == 0 { Self::Leaf(columns.nodes()?) } else { columns.only_children()? };
         page.validate()?;
         Ok(page)
     }
@@ -395,7 +391,9 @@ impl Node {
         self.metadata.validate()?;
         match &self.kind {
             NodeKind::File { size, content, holes } => validate_file(*size, content, holes),
-            NodeKind::Symlink(target) if target.is_empty() || target.len() > TARGET_BYTES_MAX || target.contains(&0) => {
+            NodeKind::Symlink(target)
+                if target.is_empty() || target.len() > TARGET_BYTES_MAX || target.contains(&0) =>
+            {
                 Err(Error::Invalid("a link target is empty, too long or holds a NUL"))
             }
             _ => Ok(()),

@@ -1,0 +1,70 @@
+//! What all who use a repository must agree on, signed by the owner; it holds no keys. Stored twice, as `config` and
+//! `config.copy`; bundles carry its hash, so that a swapped config is refused.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::error::{Error, Result};
+use crate::gear::ChunkProfile;
+use crate::id::{DomainId, RepositoryId, WriterId};
+use crate::pack::PACK_BYTES_MAX;
+use crate::seal::{Header, Kind, Small};
+use bincode::{Decode, Encode};
+use ed25519_dalek::SigningKey;
+
+/// Features that this program knows, as bits.
+pub const FEATURES_KNOWN: u64 = 0;
+
+/// Repository-wide settings.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Config {
+    /// Chunk profiles by id.
+    pub profiles: Vec<ChunkProfile>,
+    /// A pack is closed at this size in bytes.
+    pub pack_bytes: u32,
+    /// Features that a program must know to touch the repository.
+    pub required_features: u64,
+    /// Verifying key of the owner.
+    pub owner: [u8; 32],
+    /// When it was made, nanoseconds since 1970.
+    pub created: i64,
+}
+
+impl Stored for Config {
+    const WHAT: &'static str = "the config";
+    type Codec = Limited<65536>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        let unknown = self.required_features & !FEATURES_KNOWN;
+        if unknown != 0 {
+            return Err(Error::UnsupportedFeature(unknown));
+        }
+        let pack_fits = usize::try_from(self.pack_bytes).is_ok_and(|bytes| (4096..=PACK_BYTES_MAX).contains(&bytes));
+        if self.profiles.is_empty() || !pack_fits {
+            return Err(Error::Limit("the config"));
+        }
+        if !self.profiles.is_sorted_by(|left, right| left.id < right.id) {
+            return Err(Error::Invalid("the chunk profiles are not in strict order"));
+        }
+        self.profiles.iter().try_for_each(ChunkProfile::validate)
+    }
+}
+
+impl Config {
+    /// The signed object.
+    pub fn seal(&self, repository: RepositoryId, signer: &SigningKey) -> Result<Vec<u8>> {
+        let writer = WriterId::of(&signer.verifying_key().to_bytes());
+        let header = Header { kind: Kind::Config, repository, domain: DomainId::default(), writer };
+        Small::assemble(&header, &[0; 32], &[codec::encode(self)?], signer)
+    }
+
+    /// Reads and verifies a config; `owner` is the key that a bundle trusts, if one is open already.
+    pub fn open(bytes: &[u8], owner: Option<&[u8; 32]>) -> Result<(RepositoryId, Self)> {
+        let small = Small::parse(bytes, Kind::Config, None, 1, "the config")?;
+        let config: Self = codec::decode(small.section(0))?;
+        small.verify(owner.unwrap_or(&config.owner), "the config")?;
+        if small.salt != [0; 32] || small.header.domain != DomainId::default() {
+            return Err(Error::Invalid("the config has a salt or a domain"));
+        }
+        Ok((small.header.repository, config))
+    }
+}

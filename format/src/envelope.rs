@@ -1,0 +1,188 @@
+//! How a run secret reaches those who may read the run: sealed to the owner's public key by HPKE (RFC 9180 base mode,
+//! X-Wing KEM 0x647a, HKDF-SHA256, ChaCha20-Poly1305), and by clients also under their domain's read key. Whoever opens
+//! one wrap opens all content of the run; every pack and snapshot carries its wraps, so that no other object is needed.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::error::{Error, Result};
+use crate::id::{Class, DomainId};
+use crate::seal;
+use crate::secret::Key;
+use bincode::{Decode, Encode};
+use hpke::{
+    Deserializable, Kem as _, OpModeR, OpModeS, Serializable, aead::ChaCha20Poly1305, kdf::HkdfSha256, kem::XWing,
+};
+use rand_core::CryptoRng;
+
+type PublicKey = <XWing as hpke::Kem>::PublicKey;
+type PrivateKey = <XWing as hpke::Kem>::PrivateKey;
+type Encapsulated = <XWing as hpke::Kem>::EncappedKey;
+
+/// Length of an X-Wing encapsulation key in bytes.
+pub const SEALING_KEY_BYTES: usize = 1216;
+const ENCAPSULATION_BYTES: usize = 1120;
+const SEALED_SECRET_BYTES: usize = 48;
+const HPKE_INFO: &[u8] = b"vault v1 run secret";
+/// Most recipients of one run.
+pub const WRAPS_MAX: usize = 8;
+
+/// The owner's X-Wing private key.
+pub struct SealingKey(PrivateKey);
+
+impl SealingKey {
+    /// The private key whose 32-byte form is `seed`.
+    pub fn from_seed(seed: &Key) -> Self {
+        match PrivateKey::from_bytes(seed.expose()) {
+            Ok(key) => Self(key),
+            // every 32-byte string is an X-Wing private key
+            Err(_) => Self(XWing::derive_keypair(seed.expose()).0),
+        }
+    }
+
+    /// The public key.
+    pub fn public_bytes(&self) -> Vec<u8> {
+        XWing::sk_to_pk(&self.0).to_bytes().to_vec()
+    }
+}
+
+/// The run secret for one recipient.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Wrap {
+    /// For the owner, by HPKE.
+    Owner {
+        /// Encapsulated key, 1120 bytes.
+        encapsulation: Vec<u8>,
+        /// Sealed secret, 48 bytes.
+        sealed: [u8; SEALED_SECRET_BYTES],
+    },
+    /// For the members of a domain who hold its read key.
+    Domain {
+        /// The domain.
+        domain: DomainId,
+        /// Fresh salt.
+        salt: [u8; 32],
+        /// Sealed secret, 48 bytes.
+        sealed: [u8; SEALED_SECRET_BYTES],
+    },
+}
+
+/// All wraps of one run secret.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Wraps(pub Vec<Wrap>);
+
+impl Stored for Wraps {
+    const WHAT: &'static str = "the wraps of a run";
+    type Codec = Limited<32768>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        if self.0.is_empty() || self.0.len() > WRAPS_MAX {
+            return Err(Error::Limit("the number of wraps"));
+        }
+        let lengths_fit = self.0.iter().all(|wrap| match wrap {
+            Wrap::Owner { encapsulation, .. } => encapsulation.len() == ENCAPSULATION_BYTES,
+            Wrap::Domain { .. } => true,
+        });
+        if lengths_fit { Ok(()) } else { Err(Error::Limit("an encapsulated key")) }
+    }
+}
+
+impl Wraps {
+    /// Bytes of valid wraps.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        codec::encode(self)
+    }
+
+    /// Valid wraps of bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        codec::decode(bytes)
+    }
+
+    /// True if the holder of the domain's read key can open the run.
+    pub fn reaches(&self, domain: DomainId) -> bool {
+        self.0.iter().any(|wrap| matches!(wrap, Wrap::Domain { domain: of, .. } if *of == domain))
+    }
+}
+
+/// The secret of one run: all content keys of its packs and snapshots follow from it.
+#[derive(Clone, Debug)]
+pub struct RunSecret(Key);
+
+impl RunSecret {
+    /// A secret of fresh random bytes.
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(Key::new(random))
+    }
+
+    /// The key of one pack.
+    pub fn pack_key(&self, class: Class, salt: &[u8; 32]) -> Key {
+        self.0.derive("vault v1 class key", &[&[class.byte()]]).derive("vault v1 pack key", &[salt])
+    }
+
+    /// The key of snapshot bodies.
+    pub fn body_key(&self) -> Key {
+        self.0.derive("vault v1 body key", &[])
+    }
+
+    /// Wraps the secret for the owner. `scope` binds the wrap to its place: repository, domain and writer.
+    pub fn wrap_for_owner(&self, sealing: &[u8], scope: &[u8], random: &mut impl CryptoRng) -> Result<Wrap> {
+        let failed = |_| Error::Invalid("the owner's sealing key is not valid");
+        let public = PublicKey::from_bytes(sealing).map_err(failed)?;
+        let (encapsulation, mut context) = hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, XWing>(
+            &OpModeS::Base,
+            &public,
+            HPKE_INFO,
+            random,
+        )
+        .map_err(failed)?;
+        let sealed = context.seal(self.0.expose(), scope).map_err(failed)?;
+        Ok(Wrap::Owner {
+            encapsulation: encapsulation.to_bytes().to_vec(),
+            sealed: sealed.try_into().map_err(|_| Error::Limit("a sealed run secret"))?,
+        })
+    }
+
+    /// Wraps the secret under the read key of a domain.
+    pub fn wrap_for_domain(&self, domain: DomainId, read: &Key, scope: &[u8], salt: [u8; 32]) -> Result<Wrap> {
+        let key = read.derive("vault v1 domain wrap", &[&salt]);
+        let sealed = seal::seal(&key, 0, scope, self.0.expose())?;
+        Ok(Wrap::Domain { domain, salt, sealed: sealed.try_into().map_err(|_| Error::Limit("a sealed run secret"))? })
+    }
+
+    /// Opens the owner's wrap.
+    pub fn open_as_owner(wraps: &Wraps, key: &SealingKey, scope: &[u8]) -> Result<Self> {
+        for wrap in &wraps.0 {
+            if let Wrap::Owner { encapsulation, sealed } = wrap {
+                let failed = |_| Error::Unauthentic("a run secret");
+                let encapsulated = Encapsulated::from_bytes(encapsulation).map_err(failed)?;
+                let mut context = hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, XWing>(
+                    &OpModeR::Base,
+                    &key.0,
+                    &encapsulated,
+                    HPKE_INFO,
+                )
+                .map_err(failed)?;
+                let secret = zeroize::Zeroizing::new(context.open(sealed, scope).map_err(failed)?);
+                return Self::from_slice(&secret);
+            }
+        }
+        Err(Error::NoAccess)
+    }
+
+    /// Opens the wrap of a domain.
+    pub fn open_as_member(wraps: &Wraps, domain: DomainId, read: &Key, scope: &[u8]) -> Result<Self> {
+        for wrap in &wraps.0 {
+            if let Wrap::Domain { domain: of, salt, sealed } = wrap {
+                if *of == domain {
+                    let key = read.derive("vault v1 domain wrap", &[salt]);
+                    let secret = zeroize::Zeroizing::new(seal::open(&key, 0, scope, sealed, "a run secret")?);
+                    return Self::from_slice(&secret);
+                }
+            }
+        }
+        Err(Error::NoAccess)
+    }
+
+    fn from_slice(secret: &[u8]) -> Result<Self> {
+        Ok(Self(Key::new(secret.try_into().map_err(|_| Error::Unauthentic("a run secret"))?)))
+    }
+}

@@ -1,0 +1,164 @@
+//! The unit of compression: one or more blobs as raw bytes, as zstd, or as a delta (zstd with the plaintext of 1 to 4
+//! base blobs as prefix). Every decoder writes at most the promised length, whatever the compressed bytes claim.
+
+use crate::error::{Error, Result};
+use crate::id::{Class, RepositoryId};
+use crate::seal::{self, SUITE};
+use crate::secret::Key;
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter};
+
+/// zstd level of everything that is compressed by default.
+pub const LEVEL_DEFAULT: i32 = 3;
+/// Largest plaintext of a frame in bytes.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// Most bases of a delta.
+pub const BASES_MAX: usize = 4;
+/// Deepest delta; 0 = whole.
+pub const DEPTH_MAX: u8 = 8;
+/// Most frames that opening one blob may decode.
+pub const OPEN_FRAMES_MAX: u32 = 32;
+/// Most plaintext bytes that opening one blob may decode.
+pub const OPEN_BYTES_MAX: u64 = 32 << 20;
+/// Most plaintext bytes of all bases of one delta.
+pub const PREFIX_BYTES_MAX: usize = 4 << 20;
+
+/// How a frame's plaintext is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, bincode::Encode, bincode::Decode)]
+pub enum Codec {
+    /// As it is.
+    Raw,
+    /// zstd.
+    Zstd,
+    /// zstd with the bases as prefix; exactly one blob.
+    Delta,
+}
+
+impl Codec {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Raw => 0,
+            Self::Zstd => 1,
+            Self::Delta => 2,
+        }
+    }
+}
+
+/// Compresses, and decompresses again to compare; `None` if that does not make it smaller.
+pub fn compress(plaintext: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
+    let mut context = CCtx::try_create().ok_or(Error::BadFrame)?;
+    set(&mut context, CParameter::CompressionLevel(level))?;
+    let out = finish(&mut context, plaintext)?;
+    let Some(out) = out else { return Ok(None) };
+    // compressor bugs have lost data elsewhere: nothing is sealed that was not seen to come back
+    if decompress(&out, plaintext.len())? != plaintext {
+        return Err(Error::BadFrame);
+    }
+    Ok(Some(out))
+}
+
+/// Decompresses to exactly `length` bytes.
+pub fn decompress(bytes: &[u8], length: usize) -> Result<Vec<u8>> {
+    let mut context = DCtx::try_create().ok_or(Error::BadFrame)?;
+    decode(&mut context, bytes, length)
+}
+
+/// Compresses `plaintext` against `prefix`, and decompresses again to compare; `None` if it does not get smaller.
+pub fn compress_delta(plaintext: &[u8], prefix: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
+    let total = plaintext.len().saturating_add(prefix.len());
+    let window = total.next_power_of_two().ilog2().clamp(10, 27);
+    let mut context = CCtx::try_create().ok_or(Error::BadFrame)?;
+    set(&mut context, CParameter::CompressionLevel(level))?;
+    set(&mut context, CParameter::WindowLog(window))?;
+    set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
+    context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
+    let Some(out) = finish(&mut context, plaintext)? else { return Ok(None) };
+    if decompress_delta(&out, prefix, plaintext.len())? != plaintext {
+        return Err(Error::BadFrame);
+    }
+    Ok(Some(out))
+}
+
+/// Decompresses a delta against its prefix to exactly `length` bytes.
+pub fn decompress_delta(bytes: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>> {
+    if prefix.len() > PREFIX_BYTES_MAX {
+        return Err(Error::Limit("the bases of a delta"));
+    }
+    let mut context = DCtx::try_create().ok_or(Error::BadFrame)?;
+    context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
+    decode(&mut context, bytes, length)
+}
+
+fn set(context: &mut CCtx, parameter: CParameter) -> Result<()> {
+    context.set_parameter(parameter).map(|_| ()).map_err(|_| Error::BadFrame)
+}
+
+fn finish(context: &mut CCtx, plaintext: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(plaintext.len()));
+    context.compress2(&mut out, plaintext).map_err(|_| Error::BadFrame)?;
+    Ok((out.len() < plaintext.len()).then_some(out))
+}
+
+fn decode(context: &mut DCtx, bytes: &[u8], length: usize) -> Result<Vec<u8>> {
+    context.set_parameter(DParameter::WindowLogMax(27)).map_err(|_| Error::BadFrame)?;
+    // exactly one zstd frame: concatenated or skippable frames would be a second encoding of the same bytes
+    if zstd_safe::find_frame_compressed_size(bytes).map_err(|_| Error::BadFrame)? != bytes.len() {
+        return Err(Error::BadFrame);
+    }
+    let mut out = Vec::with_capacity(length);
+    // the capacity may exceed the request: the length is compared below
+    context.decompress(&mut out, bytes).map_err(|_| Error::BadFrame)?;
+    if out.len() == length { Ok(out) } else { Err(Error::BadFrame) }
+}
+
+/// What a frame's seal binds besides its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameSeal {
+    /// Repository.
+    pub repository: RepositoryId,
+    /// Class of its pack.
+    pub class: Class,
+    /// Position in the order of drawing, the nonce.
+    pub ordinal: u32,
+    /// Codec.
+    pub codec: Codec,
+    /// Plaintext length in bytes.
+    pub plain: u32,
+}
+
+impl FrameSeal {
+    fn aad(&self) -> Vec<u8> {
+        [SUITE]
+            .into_iter()
+            .chain(self.repository.0)
+            .chain(0u32.to_le_bytes())
+            .chain([self.class.byte()])
+            .chain(self.ordinal.to_le_bytes())
+            .chain([self.codec.byte()])
+            .chain(self.plain.to_le_bytes())
+            .collect()
+    }
+
+    /// Seals encoded bytes under the pack key. The ordinal must be used once in a pack.
+    pub fn seal(&self, pack_key: &Key, encoded: &[u8]) -> Result<Vec<u8>> {
+        seal::seal(pack_key, self.ordinal, &self.aad(), encoded)
+    }
+
+    /// Opens the seal; the result is still encoded.
+    pub fn open(&self, pack_key: &Key, sealed: &[u8]) -> Result<Vec<u8>> {
+        seal::open(pack_key, self.ordinal, &self.aad(), sealed, "a frame")
+    }
+
+    /// From encoded bytes to the plaintext. `prefix` is the plaintext of the bases, empty unless a delta.
+    pub fn decode(&self, encoded: Vec<u8>, prefix: &[u8]) -> Result<Vec<u8>> {
+        let length = usize::try_from(self.plain).map_err(|_| Error::BadFrame)?;
+        if length > FRAME_BYTES_MAX {
+            return Err(Error::Limit("a frame"));
+        }
+        match self.codec {
+            Codec::Raw if encoded.len() == length => Ok(encoded),
+            Codec::Raw => Err(Error::BadFrame),
+            Codec::Zstd => decompress(&encoded, length),
+            Codec::Delta => decompress_delta(&encoded, prefix, length),
+        }
+    }
+}

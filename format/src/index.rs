@@ -1,0 +1,140 @@
+//! Directories of many packs in one object, so that a run starts without touching packs. An index is signed by its
+//! writer, and names objects that it replaces: that counts only from the same writer or the owner. Sketches of chunks
+//! are a section of their own.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::envelope::Wraps;
+use crate::error::{Error, Result};
+use crate::id::{BlobId, Class, DomainId, ObjectId, RepositoryId, WriterId};
+use crate::pack::{Directory, PACK_BYTES_MAX};
+use crate::seal::{Header, Kind, Small};
+use crate::secret::Key;
+use bincode::{Decode, Encode};
+use ed25519_dalek::SigningKey;
+
+/// Most blobs of one index object.
+pub const INDEX_BLOBS_MAX: usize = 65536;
+/// Most features of one sketch.
+pub const SKETCH_FEATURES_MAX: usize = 8;
+
+/// One pack of an index.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct PackEntry {
+    /// Name of the pack.
+    pub id: ObjectId,
+    /// Class.
+    pub class: Class,
+    /// Stored size in bytes; a pack of another size is absent.
+    pub size: u64,
+    /// Writer in the pack's header; the owner repacks for others.
+    pub writer: WriterId,
+    /// Salt of the pack key.
+    pub salt: [u8; 32],
+    /// Position in the list of wraps.
+    pub wraps: u16,
+    /// What it holds.
+    pub directory: Directory,
+}
+
+/// First section of an index.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Index {
+    /// Packs; each at most once.
+    pub packs: Vec<PackEntry>,
+    /// Wraps, each once.
+    pub wraps: Vec<Wraps>,
+    /// Index objects that this one replaces.
+    pub supersedes: Vec<ObjectId>,
+}
+
+/// Features of one chunk, for finding similar ones.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Sketch {
+    /// The chunk.
+    pub blob: BlobId,
+    /// At most eight, ascending.
+    pub features: Vec<u32>,
+}
+
+/// Second section of an index.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Sketches(pub Vec<Sketch>);
+
+impl Stored for Index {
+    const WHAT: &'static str = "an index";
+    type Codec = Limited<{ 128 << 20 }>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        let mut blobs = 0usize;
+        for pack in &self.packs {
+            pack.directory.validate()?;
+            blobs = blobs.saturating_add(pack.directory.blobs.len());
+            if usize::from(pack.wraps) >= self.wraps.len() {
+                return Err(Error::Invalid("a pack of an index has no wraps"));
+            }
+            if usize::try_from(pack.size).map_or(true, |size| size > PACK_BYTES_MAX) {
+                return Err(Error::Limit("the size of a pack"));
+            }
+            if pack.directory.blobs.iter().any(|blob| blob.kind.class() != pack.class) {
+                return Err(Error::Invalid("a pack of an index mixes classes"));
+            }
+        }
+        if blobs > INDEX_BLOBS_MAX {
+            return Err(Error::Limit("the blobs of an index"));
+        }
+        let mut ids: Vec<ObjectId> = self.packs.iter().map(|pack| pack.id).collect();
+        ids.sort_unstable();
+        if !ids.is_sorted_by(|left, right| left < right) {
+            return Err(Error::Invalid("an index names a pack twice"));
+        }
+        self.wraps.iter().try_for_each(Stored::validate)
+    }
+}
+
+impl Stored for Sketches {
+    const WHAT: &'static str = "the sketches of an index";
+    type Codec = Limited<{ 32 << 20 }>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        let proper = |sketch: &Sketch| {
+            sketch.features.len() <= SKETCH_FEATURES_MAX && sketch.features.is_sorted_by(|left, right| left < right)
+        };
+        if self.0.len() <= INDEX_BLOBS_MAX && self.0.iter().all(proper) {
+            Ok(())
+        } else {
+            Err(Error::Limit("a sketch"))
+        }
+    }
+}
+
+/// Seals and signs an index. `salt` must be fresh.
+pub fn seal(
+    (repository, domain): (RepositoryId, DomainId),
+    signer: &SigningKey,
+    book: &Key,
+    salt: &[u8; 32],
+    (index, sketches): (&Index, &Sketches),
+) -> Result<Vec<u8>> {
+    let writer = WriterId::of(&signer.verifying_key().to_bytes());
+    let header = Header { kind: Kind::Index, repository, domain, writer };
+    let first = crate::seal::seal_section(book, salt, 0, &header, &[], &codec::encode(index)?)?;
+    let second = crate::seal::seal_section(book, salt, 1, &header, &[], &codec::encode(sketches)?)?;
+    Small::assemble(&header, salt, &[first, second], signer)
+}
+
+/// Takes an index apart; the signature must then be verified with the key of the writer in its header.
+pub fn parse(bytes: &[u8], repository: RepositoryId) -> Result<Small<'_>> {
+    Small::parse(bytes, Kind::Index, Some(repository), 2, "an index")
+}
+
+/// Opens the directories of a verified index.
+pub fn open(small: &Small<'_>, book: &Key) -> Result<Index> {
+    codec::decode(&small.open(book, 0, &[], "an index")?)
+}
+
+/// Opens the sketches of a verified index.
+pub fn open_sketches(small: &Small<'_>, book: &Key) -> Result<Sketches> {
+    codec::decode(&small.open(book, 1, &[], "the sketches of an index")?)
+}

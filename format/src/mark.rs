@@ -1,0 +1,76 @@
+//! Prune in two phases: a mark condemns packs and names snapshots that are due, and after its grace a sweep deletes
+//! them. Marks are clear, so that every writer can avoid condemned packs, and signed by the owner.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::error::{Error, Result};
+use crate::id::{Class, DomainId, ObjectId, RepositoryId, SourceLabel, WriterId};
+use crate::seal::{Header, Kind, Small};
+use bincode::{Decode, Encode};
+use ed25519_dalek::SigningKey;
+
+/// A snapshot's place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
+pub struct SnapshotPlace {
+    /// Domain.
+    pub domain: DomainId,
+    /// Source.
+    pub label: SourceLabel,
+    /// Object.
+    pub id: ObjectId,
+}
+
+/// What a mark says.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Mark {
+    /// These will be deleted once the mark is as old as its grace.
+    Condemn {
+        /// Packs, ascending.
+        packs: Vec<(Class, ObjectId)>,
+        /// Snapshots whose forgetting is due, ascending.
+        snapshots: Vec<SnapshotPlace>,
+        /// Nanoseconds.
+        grace: u64,
+    },
+    /// A mark was carried out.
+    Swept {
+        /// The mark.
+        mark: ObjectId,
+    },
+}
+
+impl Stored for Mark {
+    const WHAT: &'static str = "a mark";
+    type Codec = Limited<{ 64 << 20 }>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        match self {
+            Self::Condemn { packs, snapshots, .. }
+                if !packs.is_sorted_by(|left, right| left < right)
+                    || !snapshots.is_sorted_by(|left, right| left < right) =>
+            {
+                Err(Error::Invalid("a mark is not in strict order"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Mark {
+    /// The signed object.
+    pub fn seal(&self, repository: RepositoryId, signer: &SigningKey, salt: &[u8; 32]) -> Result<Vec<u8>> {
+        let writer = WriterId::of(&signer.verifying_key().to_bytes());
+        let header = Header { kind: Kind::Mark, repository, domain: DomainId::default(), writer };
+        Small::assemble(&header, salt, &[codec::encode(self)?], signer)
+    }
+
+    /// Reads and verifies a mark. The salt keeps names from recurring.
+    pub fn open(bytes: &[u8], repository: RepositoryId, owner: &[u8; 32]) -> Result<Self> {
+        let small = Small::parse(bytes, Kind::Mark, Some(repository), 1, "a mark")?;
+        small.verify(owner, "a mark")?;
+        if small.header.domain != DomainId::default() {
+            return Err(Error::WrongOrigin);
+        }
+        codec::decode(small.section(0))
+    }
+}

@@ -1,0 +1,123 @@
+//! Names of objects in the store. A name is a pure function of kind, place and content, so names never recur and
+//! anybody can compare an object with its name. Unknown names are not errors here: readers ignore them, deleters stop.
+
+use crate::id::{Class, DomainId, ObjectId, SourceLabel};
+use crate::snapshot::is_source_name;
+use crate::wal;
+use std::fmt;
+
+/// Where an object lies.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Name {
+    /// The config.
+    Config,
+    /// Its copy.
+    ConfigCopy,
+    /// A key slot.
+    Slot(ObjectId),
+    /// A pack.
+    Pack(Class, ObjectId),
+    /// An index object.
+    Index(DomainId, SourceLabel, ObjectId),
+    /// A snapshot.
+    Snapshot(DomainId, SourceLabel, ObjectId),
+    /// An order.
+    Order(ObjectId),
+    /// A mark.
+    Mark(ObjectId),
+    /// A journal record: domain, year, month.
+    Journal(DomainId, u16, u8, ObjectId),
+    /// A WAL segment: cluster, timeline, segment.
+    Wal(String, u32, String, ObjectId),
+}
+
+/// Prefix of key slots.
+pub const KEYS: &str = "keys/";
+/// Prefix of packs.
+pub const PACKS: &str = "packs/";
+/// Prefix of index objects.
+pub const INDEX: &str = "index/";
+/// Prefix of snapshots.
+pub const SNAPSHOTS: &str = "snapshots/";
+/// Prefix of orders.
+pub const ORDERS: &str = "orders/";
+/// Prefix of marks.
+pub const MARKS: &str = "marks/";
+/// Prefix of journal records.
+pub const JOURNAL: &str = "journal/";
+/// Prefix of WAL segments.
+pub const WAL: &str = "wal/";
+/// Reserved prefix: readers ignore it, deleters stop.
+pub const PARITY: &str = "parity/";
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config => f.write_str("config"),
+            Self::ConfigCopy => f.write_str("config.copy"),
+            Self::Slot(id) => write!(f, "{KEYS}{id}"),
+            Self::Pack(class, id) => {
+                let first = id.0.first().copied().unwrap_or_default();
+                write!(f, "{PACKS}{}/{first:02x}/{id}", char::from(class.byte()))
+            }
+            Self::Index(domain, label, id) => write!(f, "{INDEX}{domain}/{label}/{id}"),
+            Self::Snapshot(domain, label, id) => write!(f, "{SNAPSHOTS}{domain}/{label}/{id}"),
+            Self::Order(id) => write!(f, "{ORDERS}{id}"),
+            Self::Mark(id) => write!(f, "{MARKS}{id}"),
+            Self::Journal(domain, year, month, id) => write!(f, "{JOURNAL}{domain}/{year:04}-{month:02}/{id}"),
+            Self::Wal(cluster, timeline, segment, id) => write!(f, "{WAL}{cluster}/{timeline:08X}/{segment}-{id}"),
+        }
+    }
+}
+
+impl Name {
+    /// The name of a stored path; `None` for whatever is not vault's.
+    pub fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').collect();
+        let id = |text: &str| ObjectId::parse(text).ok();
+        let name = match parts.as_slice() {
+            ["config"] => Self::Config,
+            ["config.copy"] => Self::ConfigCopy,
+            ["keys", hash] => Self::Slot(id(hash)?),
+            ["packs", "d", _, hash] => Self::Pack(Class::Data, id(hash)?),
+            ["packs", "m", _, hash] => Self::Pack(Class::Metadata, id(hash)?),
+            ["index", domain, label, hash] => {
+                Self::Index(DomainId::parse(domain).ok()?, SourceLabel::parse(label).ok()?, id(hash)?)
+            }
+            ["snapshots", domain, label, hash] => {
+                Self::Snapshot(DomainId::parse(domain).ok()?, SourceLabel::parse(label).ok()?, id(hash)?)
+            }
+            ["orders", hash] => Self::Order(id(hash)?),
+            ["marks", hash] => Self::Mark(id(hash)?),
+            ["journal", domain, month, hash] => {
+                let (year, month) = month.split_once('-')?;
+                Self::Journal(DomainId::parse(domain).ok()?, year.parse().ok()?, month.parse().ok()?, id(hash)?)
+            }
+            ["wal", cluster, timeline, segment] => {
+                let (segment, hash) = segment.rsplit_once('-')?;
+                let timeline = u32::from_str_radix(timeline, 16).ok()?;
+                let fits = is_source_name(cluster) && wal::timeline(segment).is_ok_and(|found| found == timeline);
+                fits.then_some(())?;
+                Self::Wal((*cluster).to_owned(), timeline, segment.to_owned(), id(hash)?)
+            }
+            _ => return None,
+        };
+        // one object has one name: what prints differently is not ours
+        (name.to_string() == path).then_some(name)
+    }
+
+    /// The hash in the name; `None` for the config.
+    pub fn id(&self) -> Option<ObjectId> {
+        match self {
+            Self::Config | Self::ConfigCopy => None,
+            Self::Slot(id)
+            | Self::Pack(_, id)
+            | Self::Index(_, _, id)
+            | Self::Snapshot(_, _, id)
+            | Self::Order(id)
+            | Self::Mark(id)
+            | Self::Journal(_, _, _, id)
+            | Self::Wal(_, _, _, id) => Some(*id),
+        }
+    }
+}

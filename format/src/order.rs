@@ -1,0 +1,112 @@
+//! The owner's word on snapshots, keys and objects, signed. `Revoke` and `Require` lie in clear, the others are sealed
+//! with the book key of the one domain that they concern. Numbers only grow: the highest wins, a tie keeps the snapshot.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::error::{Error, Result};
+use crate::id::{DomainId, ObjectId, RepositoryId, WriterId};
+use crate::seal::{self, Header, Kind, Small};
+use crate::secret::Key;
+use bincode::{Decode, Encode};
+use ed25519_dalek::SigningKey;
+
+/// What is ordered.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Action {
+    /// The snapshots may be removed by prune.
+    Forget(Vec<ObjectId>),
+    /// The snapshots are wanted again.
+    Undelete(Vec<ObjectId>),
+    /// Tags change.
+    Tag {
+        /// Which snapshots.
+        snapshots: Vec<ObjectId>,
+        /// Tags to add.
+        add: Vec<String>,
+        /// Tags to remove.
+        remove: Vec<String>,
+    },
+    /// The snapshots are live whatever else is ordered.
+    Hold(Vec<ObjectId>),
+    /// Ends a hold.
+    Release(Vec<ObjectId>),
+    /// The snapshots expire at a time, nanoseconds since 1970; `None` = never.
+    Expire(Vec<ObjectId>, Option<i64>),
+    /// A writer's key counts only for the objects listed.
+    Revoke {
+        /// The writer.
+        writer: WriterId,
+        /// Snapshots and index objects of it that are still accepted.
+        accepted: Vec<ObjectId>,
+    },
+    /// Programs must know these features from now on.
+    Require(u64),
+    /// The objects are valid but unreadable, and to be passed over.
+    Quarantine(Vec<ObjectId>),
+}
+
+impl Action {
+    fn is_clear(&self) -> bool {
+        matches!(self, Self::Revoke { .. } | Self::Require(_))
+    }
+}
+
+/// One order.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Order {
+    /// 1 + the highest number seen.
+    pub number: u64,
+    /// When, nanoseconds since 1970.
+    pub time: i64,
+    /// What.
+    pub action: Action,
+}
+
+impl Stored for Order {
+    const WHAT: &'static str = "an order";
+    type Codec = Limited<{ 16 << 20 }>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        if self.number == 0 { Err(Error::Invalid("an order has the number 0")) } else { Ok(()) }
+    }
+}
+
+impl Order {
+    /// Seals and signs an order that concerns `domain`. Clear orders have no domain and ignore the book key.
+    pub fn seal(
+        &self,
+        repository: RepositoryId,
+        signer: &SigningKey,
+        (domain, book): (DomainId, &Key),
+        salt: &[u8; 32],
+    ) -> Result<Vec<u8>> {
+        let writer = WriterId::of(&signer.verifying_key().to_bytes());
+        let clear = self.action.is_clear();
+        let domain = if clear { DomainId::default() } else { domain };
+        let header = Header { kind: Kind::Order, repository, domain, writer };
+        let encoded = codec::encode(self)?;
+        let section = if clear { encoded } else { seal::seal_section(book, salt, 0, &header, &[], &encoded)? };
+        Small::assemble(&header, salt, &[section], signer)
+    }
+
+    /// Takes an order apart and verifies the owner's signature.
+    pub fn parse<'a>(bytes: &'a [u8], repository: RepositoryId, owner: &[u8; 32]) -> Result<Small<'a>> {
+        let small = Small::parse(bytes, Kind::Order, Some(repository), 1, "an order")?;
+        small.verify(owner, "an order")?;
+        Ok(small)
+    }
+
+    /// Opens a verified order. `book` = the key of the domain in its header, `None` if the holder has none.
+    pub fn open(small: &Small<'_>, book: Option<&Key>) -> Result<Self> {
+        let clear = small.header.domain == DomainId::default();
+        let order: Self = if clear {
+            codec::decode(small.section(0))?
+        } else {
+            codec::decode(&small.open(book.ok_or(Error::NoAccess)?, 0, &[], "an order")?)?
+        };
+        if order.action.is_clear() != clear {
+            return Err(Error::Invalid("an order lies in clear that should be sealed, or the reverse"));
+        }
+        Ok(order)
+    }
+}

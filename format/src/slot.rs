@@ -1,0 +1,197 @@
+//! A key slot: a bundle wrapped under a password. Argon2id (RFC 9106) with parameters between a floor and a cap that
+//! are checked before any work, and a key commitment, since ChaCha20-Poly1305 does not commit to its key. Signed by the
+//! owner; role, label and verifying key lie in clear, so that signatures of writers can be checked by all.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::error::{Error, Result};
+use crate::id::{DomainId, RepositoryId, WriterId};
+use crate::seal::{self, Header, Kind, Small};
+use crate::secret::{Bundle, Key, Role};
+use bincode::{Decode, Encode};
+use ed25519_dalek::SigningKey;
+use zeroize::Zeroizing;
+
+/// Parameters of Argon2id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct KdfParams {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+/// What new slots use.
+pub const KDF_DEFAULT: KdfParams = KdfParams { memory_kib: 64 << 10, passes: 3, lanes: 4 };
+/// The least that a reader accepts.
+pub const KDF_FLOOR: KdfParams = KdfParams { memory_kib: 8 << 10, passes: 1, lanes: 1 };
+/// The most that a reader accepts: a hostile slot must not exhaust it.
+pub const KDF_CAP: KdfParams = KdfParams { memory_kib: 1 << 20, passes: 16, lanes: 16 };
+
+/// The clear part of a slot.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct SlotInfo {
+    /// Role of the bundle.
+    pub role: Role,
+    /// In the owner's words.
+    pub label: String,
+    /// Verifying key of the holder.
+    pub verifying: [u8; 32],
+    /// Domain of the holder.
+    pub domain: DomainId,
+    /// When it was made, nanoseconds since 1970.
+    pub created: i64,
+    /// `None` for a key that exists only as a file: nothing is wrapped here.
+    pub kdf: Option<KdfParams>,
+    /// Commits to the key-encryption key.
+    pub commitment: [u8; 32],
+}
+
+impl Stored for SlotInfo {
+    const WHAT: &'static str = "a key slot";
+    type Codec = Limited<4096>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        let Some(kdf) = self.kdf else { return Ok(()) };
+        let within = |value: u32, floor: u32, cap: u32| (floor..=cap).contains(&value);
+        if within(kdf.memory_kib, KDF_FLOOR.memory_kib, KDF_CAP.memory_kib)
+            && within(kdf.passes, KDF_FLOOR.passes, KDF_CAP.passes)
+            && within(kdf.lanes, KDF_FLOOR.lanes, KDF_CAP.lanes)
+        {
+            Ok(())
+        } else {
+            Err(Error::Limit("the password parameters of a key slot"))
+        }
+    }
+}
+
+fn password_key(password: &[u8], salt: &[u8; 32], kdf: KdfParams) -> Result<(Key, [u8; 32])> {
+    let limit = |_| Error::Limit("the password parameters of a key slot");
+    let params = argon2::Params::new(kdf.memory_kib, kdf.passes, kdf.lanes, Some(32)).map_err(limit)?;
+    let mut out = Zeroizing::new([0u8; 32]);
+    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+        .hash_password_into(password, salt, out.as_mut_slice())
+        .map_err(limit)?;
+    let stretched = Key::new(*out);
+    let commitment = *stretched.derive("vault v1 slot commitment", &[]).expose();
+    Ok((stretched.derive("vault v1 slot wrap", &[]), commitment))
+}
+
+/// What a new slot is made of.
+#[derive(Debug)]
+pub struct NewSlot<'a> {
+    /// The bundle to wrap.
+    pub bundle: &'a Bundle,
+    /// In the owner's words.
+    pub label: String,
+    /// When, nanoseconds since 1970.
+    pub created: i64,
+    /// Domain of the holder.
+    pub domain: DomainId,
+    /// Verifying key of the holder.
+    pub verifying: [u8; 32],
+}
+
+/// Wraps a bundle under a password and signs the slot. `salt` must be fresh. Without a password the slot only announces
+/// the holder's verifying key.
+pub fn seal(
+    new: &NewSlot<'_>,
+    password: Option<(&[u8], KdfParams)>,
+    salt: &[u8; 32],
+    owner: &SigningKey,
+) -> Result<Vec<u8>> {
+    let writer = WriterId::of(&owner.verifying_key().to_bytes());
+    let header = Header { kind: Kind::Slot, repository: new.bundle.repository, domain: DomainId::default(), writer };
+    let mut info = SlotInfo {
+        role: new.bundle.role(),
+        label: new.label.clone(),
+        verifying: new.verifying,
+        domain: new.domain,
+        created: new.created,
+        kdf: password.map(|(_, kdf)| kdf),
+        commitment: [0; 32],
+    };
+    info.validate()?;
+    let Some((password, kdf)) = password else {
+        return Small::assemble(&header, salt, &[codec::encode(&info)?, Vec::new()], owner);
+    };
+    let (key, commitment) = password_key(password, salt, kdf)?;
+    info.commitment = commitment;
+    let info = codec::encode(&info)?;
+    let wrapped = seal::seal_section(&key, salt, 1, &header, blake3::hash(&info).as_bytes(), &new.bundle.encode()?)?;
+    Small::assemble(&header, salt, &[info, wrapped], owner)
+}
+
+/// A slot taken apart.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    small: Small<'a>,
+    /// The clear part.
+    pub info: SlotInfo,
+}
+
+impl<'a> Slot<'a> {
+    /// Takes a slot apart.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let small = Small::parse(bytes, Kind::Slot, None, 2, "a key slot")?;
+        let info: SlotInfo = codec::decode(small.section(0))?;
+        Ok(Self { small, info })
+    }
+
+    /// The repository that it says it belongs to.
+    pub fn repository(&self) -> RepositoryId {
+        self.small.header.repository
+    }
+
+    /// Checks that the owner signed it.
+    pub fn verify(&self, owner: &[u8; 32]) -> Result<()> {
+        self.small.verify(owner, "a key slot")
+    }
+
+    /// Opens the bundle, and checks that slot and bundle belong together and the owner signed.
+    pub fn open(&self, password: &[u8]) -> Result<Bundle> {
+        let kdf = self.info.kdf.ok_or(Error::NoAccess)?;
+        let (key, commitment) = password_key(password, &self.small.salt, kdf)?;
+        if blake3::Hash::from(commitment) != blake3::Hash::from(self.info.commitment) {
+            return Err(Error::WrongPassword);
+        }
+        let bound = blake3::hash(self.small.section(0));
+        let bundle = Bundle::decode(&Zeroizing::new(self.small.open(&key, 1, bound.as_bytes(), "a key slot")?))?;
+        if bundle.repository != self.repository() {
+            return Err(Error::WrongRepository);
+        }
+        self.verify(&bundle.owner.verifying)?;
+        if bundle.role() == self.info.role { Ok(bundle) } else { Err(Error::Invalid("a key slot lies about its role")) }
+    }
+}
+
+/// The bytes of a key file: a bundle in the open, to be kept like a private key.
+pub fn key_file(bundle: &Bundle) -> Result<Zeroizing<Vec<u8>>> {
+    let header = Header {
+        kind: Kind::KeyFile,
+        repository: bundle.repository,
+        domain: DomainId::default(),
+        writer: WriterId::default(),
+    };
+    let mut out = Zeroizing::new(header.encode().to_vec());
+    out.extend_from_slice(&bundle.encode()?);
+    let check = blake3::hash(&out);
+    out.extend_from_slice(check.as_bytes());
+    Ok(out)
+}
+
+/// Reads a key file.
+pub fn open_key_file(bytes: &[u8]) -> Result<Bundle> {
+    const WHAT: &str = "a key file";
+    let (header, _) = Header::decode_any(bytes, Kind::KeyFile)?;
+    let end = bytes.len().checked_sub(32).ok_or(Error::Truncated(WHAT))?;
+    let (text, check) = bytes.split_at_checked(end).ok_or(Error::Truncated(WHAT))?;
+    if blake3::hash(text).as_bytes() != check {
+        return Err(Error::Unauthentic(WHAT));
+    }
+    let (_, encoded) = Header::decode_any(text, Kind::KeyFile)?;
+    let bundle = Bundle::decode(encoded)?;
+    if bundle.repository == header.repository { Ok(bundle) } else { Err(Error::WrongRepository) }
+}

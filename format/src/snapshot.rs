@@ -1,0 +1,189 @@
+//! The commit point. The head is bookkeeping and opens with the domain's book key: a writer knows its parent and its
+//! health. The body is content and opens only with the run secret: paths, host, tags, description. One signature covers
+//! both, so no head can be put on another body.
+
+use crate::codec::{self, Limited, Stored, limited};
+use crate::envelope::{RunSecret, Wraps};
+use crate::error::{Error, Result};
+use crate::id::{DomainId, ObjectId, RepositoryId, RunId, WriterId};
+use crate::seal::{self, Header, Kind, Small};
+use crate::secret::Key;
+use crate::tree::{Metadata, TreeRoot};
+use bincode::{Decode, Encode};
+use ed25519_dalek::SigningKey;
+
+/// Longest source name in bytes.
+pub const SOURCE_BYTES_MAX: usize = 128;
+
+/// Figures of one run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Statistics {
+    /// Regular files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Other nodes.
+    pub others: u64,
+    /// Content bytes, holes included.
+    pub bytes: u64,
+    /// Files taken over from the parent without reading.
+    pub unchanged_files: u64,
+    /// New blobs.
+    pub added_blobs: u64,
+    /// Plaintext bytes of new blobs.
+    pub added_bytes: u64,
+    /// Stored bytes of new packs.
+    pub stored_bytes: u64,
+    /// Entries that could not be read.
+    pub errors: u64,
+    /// Nanoseconds from start to commit.
+    pub duration: u64,
+}
+
+/// The bookkeeping part.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Head {
+    /// Name of the source.
+    pub source: String,
+    /// Claimed time, nanoseconds since 1970.
+    pub time: i64,
+    /// The run that made it.
+    pub run: RunId,
+    /// Root directory.
+    pub root: TreeRoot,
+    /// The snapshot whose tree was compared with, if any.
+    pub parent: Option<ObjectId>,
+    /// Heads and last journal record of this writer that it saw.
+    pub seen: Vec<ObjectId>,
+    /// Figures.
+    pub statistics: Statistics,
+    /// Chunk profile; 0 = several.
+    pub profile: u8,
+    /// When it may be forgotten without a policy, nanoseconds since 1970.
+    pub expires: Option<i64>,
+    /// The snapshot that this one is a copy of, if any.
+    pub original: Option<ObjectId>,
+}
+
+/// The content part.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Body {
+    /// Metadata of the root directory itself; `None` for streams and single files.
+    pub root: Option<Metadata>,
+    /// Absolute paths that were read, as bytes.
+    pub paths: Vec<Vec<u8>>,
+    /// Host name.
+    pub host: String,
+    /// User name.
+    pub user: String,
+    /// Tags, ascending.
+    pub tags: Vec<String>,
+    /// In the user's words.
+    pub description: String,
+    /// The command whose output it is.
+    pub command: Vec<Vec<u8>>,
+    /// Patterns that were left out.
+    pub excludes: Vec<String>,
+    /// Program and version.
+    pub program: String,
+}
+
+/// True for a source name: letters, digits and `._-`, not `latest`, at most 128 bytes.
+pub fn is_source_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= SOURCE_BYTES_MAX
+        && name != "latest"
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+impl Stored for Head {
+    const WHAT: &'static str = "the head of a snapshot";
+    type Codec = Limited<{ 1 << 20 }>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        if is_source_name(&self.source) { Ok(()) } else { Err(Error::Invalid("a snapshot has no proper source name")) }
+    }
+}
+
+impl Stored for Body {
+    const WHAT: &'static str = "the body of a snapshot";
+    type Codec = Limited<{ 4 << 20 }>;
+    const CODEC: Self::Codec = limited();
+
+    fn validate(&self) -> Result<()> {
+        if !self.tags.is_sorted_by(|left, right| left < right) {
+            return Err(Error::Invalid("the tags of a snapshot are not in strict order"));
+        }
+        self.root.as_ref().map_or(Ok(()), Metadata::validate)
+    }
+}
+
+/// A snapshot taken apart, its signature not yet checked.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    small: Small<'a>,
+    /// Wraps of the run secret.
+    pub wraps: Wraps,
+}
+
+/// Who writes, for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Author<'a> {
+    /// Repository.
+    pub repository: RepositoryId,
+    /// Domain under which it lies.
+    pub domain: DomainId,
+    /// Signer.
+    pub signer: &'a SigningKey,
+    /// Book key of the domain.
+    pub book: &'a Key,
+}
+
+/// Seals and signs a snapshot. `salt` must be fresh.
+pub fn seal(
+    author: &Author<'_>,
+    salt: &[u8; 32],
+    (secret, wraps): (&RunSecret, &Wraps),
+    (head, body): (&Head, &Body),
+) -> Result<Vec<u8>> {
+    let writer = WriterId::of(&author.signer.verifying_key().to_bytes());
+    let header = Header { kind: Kind::Snapshot, repository: author.repository, domain: author.domain, writer };
+    let sections = [
+        wraps.encode()?,
+        seal::seal_section(author.book, salt, 1, &header, &[], &codec::encode(head)?)?,
+        seal::seal_section(&secret.body_key(), salt, 2, &header, &[], &codec::encode(body)?)?,
+    ];
+    Small::assemble(&header, salt, &sections, author.signer)
+}
+
+impl<'a> Snapshot<'a> {
+    /// Takes a stored snapshot apart.
+    pub fn parse(bytes: &'a [u8], repository: RepositoryId) -> Result<Self> {
+        let small = Small::parse(bytes, Kind::Snapshot, Some(repository), 3, "a snapshot")?;
+        let wraps = Wraps::decode(small.section(0))?;
+        Ok(Self { small, wraps })
+    }
+
+    /// The clear header.
+    pub fn header(&self) -> &Header {
+        &self.small.header
+    }
+
+    /// Checks the signature.
+    pub fn verify(&self, verifying: &[u8; 32]) -> Result<()> {
+        self.small.verify(verifying, "a snapshot")
+    }
+
+    /// Opens the bookkeeping.
+    pub fn head(&self, book: &Key) -> Result<Head> {
+        codec::decode(&self.small.open(book, 1, &[], "the head of a snapshot")?)
+    }
+
+    /// Opens the content part.
+    pub fn body(&self, secret: &RunSecret) -> Result<Body> {
+        codec::decode(&self.small.open(&secret.body_key(), 2, &[], "the body of a snapshot")?)
+    }
+}
