@@ -35,4 +35,5 @@ pub mod snapshot;
 pub mod tree;
 pub mod wal;
 
+pub use ed25519_dalek::SigningKey;
 pub use error::{Error, Result};

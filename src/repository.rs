@@ -1,0 +1,419 @@
+//! All objects together, and the one owner of write order, blob lookup and the walk over stored trees. Operations are
+//! free functions over `&Repository`; nothing here knows them. What the store says is believed only if the owner or a
+//! writer that the owner announced signed it.
+
+pub mod index;
+pub mod journal;
+pub mod keys;
+pub mod marks;
+pub mod orders;
+mod packer;
+pub mod reader;
+pub mod snapshots;
+pub mod trust;
+pub mod walk;
+pub mod writer;
+
+use crate::backend::{self, Backend};
+use crate::runtime::Runtime;
+use keys::Keys;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+use vault_format::config::Config;
+use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
+use vault_format::id::{BlobId, ObjectId, RepositoryId};
+use vault_format::name::{self, Name};
+use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys, Role};
+use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot, Slot};
+
+/// Why a repository could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store refused.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    /// An object's bytes are wrong.
+    #[error("cannot use {object}: {source}")]
+    Object {
+        /// Name of the object.
+        object: String,
+        /// What is wrong with it.
+        #[source]
+        source: vault_format::Error,
+    },
+    /// Bytes and name do not fit: rot or tampering.
+    #[error("{0} is damaged: its bytes do not match its name")]
+    Rot(String),
+    /// Nothing is there.
+    #[error("there is no repository at {0}")]
+    NoRepository(String),
+    /// Something else is there.
+    #[error("{0} is not a vault repository")]
+    NotARepository(String),
+    /// Initialisation did not finish.
+    #[error("the repository at {0} is half-made: it has keys but no config")]
+    HalfMade(String),
+    /// Init refuses any place that is not empty.
+    #[error("cannot make a repository at {0}: the place is not empty")]
+    NotEmpty(String),
+    /// Another init was there at the same time.
+    #[error("cannot make a repository at {0}: another initialisation put key slot {1} at the same time")]
+    RacingInit(String, String),
+    /// No slot opens.
+    #[error("wrong password for the repository at {0}, or a damaged key slot")]
+    WrongPassword(String),
+    /// The key lacks a right.
+    #[error("cannot {what}: this needs the {needs} role, and the key in use is a {has}'s")]
+    Role {
+        /// What was tried.
+        what: &'static str,
+        /// Needed.
+        needs: &'static str,
+        /// In use.
+        has: Role,
+    },
+    /// A blob has no usable location.
+    #[error("blob {} is missing: no pack that is present holds it", .0.short())]
+    MissingBlob(BlobId),
+    /// A blob lies in several places and none gives the right bytes.
+    #[error("blob {} cannot be read from pack {}: {why}", .blob.short(), .pack.short())]
+    DamagedBlob {
+        /// The blob.
+        blob: BlobId,
+        /// The last pack tried.
+        pack: ObjectId,
+        /// What was wrong.
+        why: String,
+    },
+    /// No such snapshot.
+    #[error("there is no snapshot {0:?}")]
+    NoSnapshot(String),
+    /// Several fit.
+    #[error("{address:?} is ambiguous: {candidates}")]
+    Ambiguous {
+        /// What was asked.
+        address: String,
+        /// What fits.
+        candidates: String,
+    },
+    /// No such path.
+    #[error("snapshot {snapshot} has no {path:?}")]
+    NoPath {
+        /// Snapshot, short.
+        snapshot: String,
+        /// Path.
+        path: String,
+    },
+    /// Prune condemned data that this run relies on.
+    #[error("data that this run relies on was condemned by prune meanwhile (mark {})", .0.short())]
+    Condemned(ObjectId),
+    /// The commit took longer than the protocol allows.
+    #[error("the snapshot could not be committed in time: the store needed more than {} seconds", .0.as_secs())]
+    TooSlow(Duration),
+    /// A value could not be encoded.
+    #[error("cannot write {what}: {source}")]
+    Encode {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: vault_format::Error,
+    },
+    /// A worker thread could not be started.
+    #[error("cannot start worker threads: {0}")]
+    Threads(String),
+    /// A deleter met something that it must not guess about.
+    #[error("cannot prune safely: {0}")]
+    Unsafe(String),
+}
+
+/// The result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Names the object in a format error.
+pub(crate) fn of_object<T>(object: impl fmt::Display, result: vault_format::Result<T>) -> Result<T> {
+    result.map_err(|source| Error::Object { object: object.to_string(), source })
+}
+
+pub(crate) fn encoding<T>(what: &'static str, result: vault_format::Result<T>) -> Result<T> {
+    result.map_err(|source| Error::Encode { what, source })
+}
+
+/// Limits of one process's use of a repository. Tests shrink the times.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Longest time from the last look at marks to the commit (W).
+    pub commit_window: Duration,
+    /// Longest time that a listing may lag (D); `None` = what the store is known for.
+    pub listing_lag: Option<Duration>,
+    /// Error of clocks (e).
+    pub clock_error: Duration,
+    /// Time from condemning to deleting (G).
+    pub grace: Duration,
+    /// Longest time between two index objects of a run.
+    pub index_interval: Duration,
+    /// Bytes of plaintext and packs that may be in flight.
+    pub memory_bytes: usize,
+    /// Open every seal again before it is stored.
+    pub verify_seals: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            commit_window: Duration::from_secs(600),
+            listing_lag: None,
+            clock_error: Duration::from_secs(60),
+            grace: Duration::from_secs(24 * 3600),
+            index_interval: Duration::from_secs(900),
+            memory_bytes: 96 << 20,
+            verify_seals: cfg!(debug_assertions),
+        }
+    }
+}
+
+/// What opens a repository.
+pub enum Access<'a> {
+    /// A password, tried on every slot.
+    Password(&'a [u8]),
+    /// A key file's bundle.
+    Bundle(Box<Bundle>),
+}
+
+/// An open repository.
+pub struct Repository {
+    pub(crate) backend: Backend,
+    pub(crate) runtime: Runtime,
+    pub(crate) options: Options,
+    pub(crate) config: Config,
+    pub(crate) keys: Keys,
+    store_clock: Mutex<Option<StoreClock>>,
+}
+
+#[derive(Clone, Copy)]
+struct StoreClock {
+    modified: i64,
+    elapsed: i64,
+}
+
+/// What a new repository is made of.
+pub struct NewRepository<'a> {
+    /// Password of the owner's first slot.
+    pub password: &'a [u8],
+    /// Cost of the password.
+    pub kdf: KdfParams,
+    /// The root of another repository, to share blob ids with it.
+    pub like: Option<Key>,
+    /// Label of the slot.
+    pub label: String,
+}
+
+impl<'a> NewRepository<'a> {
+    /// Defaults for a password.
+    pub fn new(password: &'a [u8]) -> Self {
+        Self { password, kdf: KDF_DEFAULT, like: None, label: "first".into() }
+    }
+}
+
+impl Repository {
+    /// Makes a repository in an empty place: slot first, then, if no other slot appeared, config copy and config.
+    pub fn init(backend: Backend, runtime: Runtime, options: Options, new: NewRepository<'_>) -> Result<Self> {
+        let place = backend.describe().to_owned();
+        let found = backend.list("")?;
+        if !found.is_empty() {
+            let only_keys = found.iter().all(|entry| entry.name.starts_with(name::KEYS));
+            return Err(if only_keys { Error::HalfMade(place) } else { Error::NotEmpty(place) });
+        }
+        let id = RepositoryId(runtime.random());
+        let root = new.like.unwrap_or_else(|| Key::new(runtime.random()));
+        let owner = OwnerKeys::new(root, id);
+        let signer = owner.signing().signing_key();
+        let config = Config {
+            profiles: vec![PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE],
+            pack_bytes: 16 << 20,
+            required_features: 0,
+            owner: owner.public().verifying,
+            created: runtime.clock.now(),
+        };
+        let stored = encoding("the config", config.seal(id, &signer))?;
+        let bundle = owner.bundle(ObjectId::of(&stored));
+        let slot = NewSlot {
+            bundle: &bundle,
+            label: new.label,
+            created: config.created,
+            domain: owner.domain(OWNER_DOMAIN),
+            verifying: owner.public().verifying,
+        };
+        let salt = runtime.random();
+        let slot = encoding("a key slot", slot::seal(&slot, Some((new.password, new.kdf)), &salt, &signer))?;
+        let slot_name = Name::Slot(ObjectId::of(&slot)).to_string();
+        backend.put(&slot_name, &slot)?;
+        let lag = options.listing_lag.unwrap_or_else(|| backend.listing_lag());
+        if !lag.is_zero() {
+            runtime.clock.sleep(lag);
+        }
+        if let Some(other) = backend.list(name::KEYS)?.into_iter().find(|entry| entry.name != slot_name) {
+            return Err(Error::RacingInit(place, other.name));
+        }
+        backend.put(&Name::ConfigCopy.to_string(), &stored)?;
+        backend.put(&Name::Config.to_string(), &stored)?;
+        Ok(Self { keys: Keys::new(bundle), backend, runtime, options, config, store_clock: Mutex::new(None) })
+    }
+
+    /// Opens a repository.
+    pub fn open(backend: Backend, runtime: Runtime, options: Options, access: Access<'_>) -> Result<Self> {
+        let place = backend.describe().to_owned();
+        let stored = match backend.get(&Name::Config.to_string(), None) {
+            Ok(stored) => stored,
+            Err(error) if error.kind == backend::ErrorKind::NotFound => return Err(missing_config(&backend, error)),
+            Err(error) => return Err(error.into()),
+        };
+        // a config that does not even decode may have rotted: its copy is as good
+        let (stored, decoded) = match Config::open(&stored, None) {
+            Ok(decoded) => (stored, decoded),
+            Err(error) => match backend.get(&Name::ConfigCopy.to_string(), None) {
+                Ok(copy) => match Config::open(&copy, None) {
+                    Ok(decoded) => (copy, decoded),
+                    Err(_) => return Err(config_error(error, place)),
+                },
+                Err(_) => return Err(config_error(error, place)),
+            },
+        };
+        let (id, config) = decoded;
+        let bundle = match access {
+            Access::Bundle(bundle) => *bundle,
+            Access::Password(password) => open_slot(&backend, id, password)?,
+        };
+        if bundle.repository != id {
+            return Err(Error::Object { object: "config".into(), source: vault_format::Error::WrongRepository });
+        }
+        if bundle.config != ObjectId::of(&stored) {
+            return Err(Error::Rot("config".into()));
+        }
+        of_object("config", Config::open(&stored, Some(&bundle.owner.verifying)))?;
+        Ok(Self { keys: Keys::new(bundle), backend, runtime, options, config, store_clock: Mutex::new(None) })
+    }
+
+    /// The repository's identity.
+    pub fn id(&self) -> RepositoryId {
+        self.keys.repository()
+    }
+
+    /// Where it is, without secrets.
+    pub fn location(&self) -> String {
+        self.backend.describe().to_owned()
+    }
+
+    /// The keys in use.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The store.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Clock and randomness.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Limits in use.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Settings of the repository.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts an object under the name that its bytes give, and notes the store's clock.
+    pub(crate) fn put(&self, name: &Name, bytes: &[u8]) -> Result<()> {
+        self.backend.put(&name.to_string(), bytes)?;
+        Ok(())
+    }
+
+    /// Gets an object and compares its bytes with its name.
+    pub(crate) fn get_named(&self, name: &Name) -> Result<Vec<u8>> {
+        let bytes = self.backend.get(&name.to_string(), None)?;
+        match name.id() {
+            Some(id) if ObjectId::of(&bytes) != id => Err(Error::Rot(name.to_string())),
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Lists a prefix; what is not vault's comes back as paths in the second part.
+    pub(crate) fn list(&self, prefix: &str) -> Result<(Vec<(Name, backend::Entry)>, Vec<String>)> {
+        let mut known = Vec::new();
+        let mut unknown = Vec::new();
+        for entry in self.backend.list(prefix)? {
+            match Name::parse(&entry.name) {
+                Some(name) => known.push((name, entry)),
+                None => unknown.push(entry.name),
+            }
+        }
+        Ok((known, unknown))
+    }
+
+    /// The store's clock now: from an object that this process has just put, plus the time since, suspend included.
+    pub(crate) fn store_now(&self) -> Result<i64> {
+        let elapsed = self.runtime.clock.elapsed();
+        let mut clock = self.store_clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = match *clock {
+            Some(known) => known,
+            None => {
+                let name = journal::put_begun(self)?;
+                let stat = self.backend.stat(&name.to_string())?;
+                // a store without times: this machine's clock has to serve
+                let modified = stat.modified.unwrap_or_else(|| self.runtime.clock.now());
+                *clock.insert(StoreClock { modified, elapsed: self.runtime.clock.elapsed() })
+            }
+        };
+        Ok(known.modified.saturating_add(self.runtime.clock.elapsed().saturating_sub(known.elapsed)))
+    }
+}
+
+fn config_error(error: vault_format::Error, place: String) -> Error {
+    match error {
+        vault_format::Error::BadMagic | vault_format::Error::Truncated(_) => Error::NotARepository(place),
+        source => Error::Object { object: "config".into(), source },
+    }
+}
+
+fn missing_config(backend: &Backend, error: backend::Error) -> Error {
+    let place = backend.describe().to_owned();
+    match backend.list("") {
+        Ok(found) if found.is_empty() => Error::NoRepository(place),
+        Ok(found) if found.iter().any(|entry| entry.name.starts_with(name::KEYS)) => Error::HalfMade(place),
+        Ok(_) => Error::NotARepository(place),
+        Err(listing) if listing.kind == backend::ErrorKind::NotFound => Error::NoRepository(place),
+        Err(_) => error.into(),
+    }
+}
+
+/// Tries the password on each slot of the repository. A slot that does not decode is passed over: another may open.
+fn open_slot(backend: &Backend, id: RepositoryId, password: &[u8]) -> Result<Bundle> {
+    let mut damage = None;
+    // a listing may lag, and nobody can tell how many slots there should be: try all that there are
+    for entry in backend.list(name::KEYS)? {
+        let Some(name @ Name::Slot(hash)) = Name::parse(&entry.name) else { continue };
+        let stored = backend.get(&entry.name, None)?;
+        if ObjectId::of(&stored) != hash {
+            damage.get_or_insert(Error::Rot(name.to_string()));
+            continue;
+        }
+        match Slot::parse(&stored).and_then(|slot| {
+            if slot.repository() == id { slot.open(password) } else { Err(vault_format::Error::WrongRepository) }
+        }) {
+            Ok(bundle) => return Ok(bundle),
+            Err(vault_format::Error::WrongPassword | vault_format::Error::NoAccess) => {}
+            Err(source) => {
+                damage.get_or_insert(Error::Object { object: name.to_string(), source });
+            }
+        }
+    }
+    Err(damage.unwrap_or_else(|| Error::WrongPassword(backend.describe().to_owned())))
+}

@@ -1,0 +1,147 @@
+//! The keys that a process holds, by role. Owner, client and writer take the same path everywhere: whoever lacks a key
+//! gets `None` or a role error here, never deeper.
+
+use super::{Error, Result, encoding};
+use crate::runtime::Runtime;
+use vault_format::SigningKey;
+use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::id::{DomainId, ObjectId, RepositoryId, WriterId};
+use vault_format::seal::Header;
+use vault_format::secret::{Bundle, BundleKeys, Key, OWNER_DOMAIN, OwnerKeys, Role};
+
+/// The open bundle.
+pub struct Keys {
+    bundle: Bundle,
+    owner: Option<OwnerKeys>,
+    id_key: Key,
+    gear_key: Key,
+    domain: DomainId,
+    signer: SigningKey,
+}
+
+impl Keys {
+    pub(super) fn new(bundle: Bundle) -> Self {
+        match bundle.keys.clone() {
+            BundleKeys::Owner { root } => {
+                let owner = OwnerKeys::new(root, bundle.repository);
+                Self {
+                    id_key: owner.id_key(),
+                    gear_key: owner.gear_key(),
+                    domain: owner.domain(OWNER_DOMAIN),
+                    signer: owner.signing().signing_key(),
+                    owner: Some(owner),
+                    bundle,
+                }
+            }
+            BundleKeys::Member { id_key, gear_key, domain, signing, .. } => {
+                Self { id_key, gear_key, domain, signer: signing.signing_key(), owner: None, bundle }
+            }
+        }
+    }
+
+    /// What the holder may do.
+    pub fn role(&self) -> Role {
+        self.bundle.role()
+    }
+
+    /// All keys, or an error that names what needs them.
+    pub fn owner(&self, what: &'static str) -> Result<&OwnerKeys> {
+        self.owner.as_ref().ok_or(Error::Role { what, needs: "owner", has: self.role() })
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> RepositoryId {
+        self.bundle.repository
+    }
+
+    /// Hash of the config.
+    pub fn config(&self) -> ObjectId {
+        self.bundle.config
+    }
+
+    /// The domain in which this key writes.
+    pub fn domain(&self) -> DomainId {
+        self.domain
+    }
+
+    /// This key's identity as a writer.
+    pub fn writer(&self) -> WriterId {
+        WriterId::of(&self.signer.verifying_key().to_bytes())
+    }
+
+    /// Key of blob identity.
+    pub fn id_key(&self) -> &Key {
+        &self.id_key
+    }
+
+    /// Key of chunk boundaries.
+    pub fn gear_key(&self) -> &Key {
+        &self.gear_key
+    }
+
+    /// Signs what this key writes.
+    pub fn signer(&self) -> &SigningKey {
+        &self.signer
+    }
+
+    /// The owner's verifying key.
+    pub fn owner_verifying(&self) -> &[u8; 32] {
+        &self.bundle.owner.verifying
+    }
+
+    /// The owner's identity as a writer.
+    pub fn owner_writer(&self) -> WriterId {
+        WriterId::of(self.owner_verifying())
+    }
+
+    /// The book key of a domain, if this key has it.
+    pub fn book(&self, domain: DomainId) -> Option<Key> {
+        match (&self.owner, &self.bundle.keys) {
+            (Some(owner), _) => Some(owner.book(domain)),
+            (None, BundleKeys::Member { domain: own, book, .. }) if *own == domain => Some(book.clone()),
+            _ => None,
+        }
+    }
+
+    /// The book key of the own domain.
+    pub fn own_book(&self) -> Key {
+        match (&self.owner, &self.bundle.keys) {
+            (None, BundleKeys::Member { book, .. }) => book.clone(),
+            (Some(owner), _) => owner.book(self.domain),
+            (None, BundleKeys::Owner { root }) => {
+                OwnerKeys::new(root.clone(), self.repository()).book(self.domain)
+            }
+        }
+    }
+
+    /// Opens the secret of a run whose object has `header`.
+    pub fn open_run(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
+        let scope = header.scope();
+        match (&self.owner, &self.bundle.keys) {
+            (Some(owner), _) => RunSecret::open_as_owner(wraps, &owner.sealing(), &scope),
+            (None, BundleKeys::Member { domain, read: Some(read), .. }) => {
+                RunSecret::open_as_member(wraps, *domain, read, &scope)
+            }
+            _ => Err(vault_format::Error::NoAccess),
+        }
+    }
+
+    /// Draws the secret of a new run that writes for `domain`, and wraps it for all who may read it.
+    pub fn new_run(&self, domain: DomainId, header: &Header, runtime: &Runtime) -> Result<(RunSecret, Wraps)> {
+        let secret = RunSecret::new(runtime.random());
+        let scope = header.scope();
+        let mut random = runtime.generator();
+        let mut wraps =
+            vec![encoding("a run secret", secret.wrap_for_owner(&self.bundle.owner.sealing, &scope, &mut random))?];
+        let read = match (&self.owner, &self.bundle.keys) {
+            // the owner's own domain has no members
+            (Some(owner), _) if domain != self.domain => Some(owner.read(domain)),
+            (None, BundleKeys::Member { read, .. }) => read.clone(),
+            _ => None,
+        };
+        if let Some(read) = read {
+            wraps.push(encoding("a run secret", secret.wrap_for_domain(domain, &read, &scope, runtime.random()))?);
+        }
+        Ok((secret, Wraps(wraps)))
+    }
+}

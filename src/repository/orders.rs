@@ -1,0 +1,149 @@
+//! Reads and puts the owner's orders. A snapshot's state is its object and all orders on it; numbers decide, a tie keeps
+//! the snapshot, so the outcome does not depend on the order of reading.
+
+use super::{Repository, Result, encoding, of_object};
+use std::collections::{BTreeMap, BTreeSet};
+use vault_format::id::{DomainId, ObjectId, WriterId};
+use vault_format::name::{self, Name};
+use vault_format::order::{Action, Order};
+
+/// What orders say of one snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    forget: u64,
+    undelete: u64,
+    hold: u64,
+    release: u64,
+    expire: (u64, Option<i64>),
+    tags: BTreeMap<String, (u64, bool)>,
+}
+
+impl State {
+    /// The owner ordered it forgotten.
+    pub fn is_forgotten(&self) -> bool {
+        self.forget > self.undelete
+    }
+
+    /// It is live whatever else is ordered.
+    pub fn is_held(&self) -> bool {
+        self.hold > 0 && self.hold >= self.release
+    }
+
+    /// When it expires, if an order says so.
+    pub fn expires(&self) -> Option<Option<i64>> {
+        (self.expire.0 > 0).then_some(self.expire.1)
+    }
+
+    /// Applies tag orders to the tags of the body.
+    pub fn tags(&self, body: &[String]) -> Vec<String> {
+        let mut tags: BTreeSet<&str> = body.iter().map(String::as_str).collect();
+        for (tag, (_, present)) in &self.tags {
+            if *present {
+                tags.insert(tag);
+            } else {
+                tags.remove(tag.as_str());
+            }
+        }
+        tags.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// All orders that this key can open.
+#[derive(Debug, Default)]
+pub struct Orders {
+    states: BTreeMap<ObjectId, State>,
+    /// Objects to pass over.
+    pub quarantined: BTreeSet<ObjectId>,
+    /// Highest number seen.
+    pub highest: u64,
+    /// Orders that could not be used, with the reason.
+    pub damaged: Vec<String>,
+}
+
+impl Orders {
+    /// Reads all orders; those of foreign domains are passed over.
+    pub fn load(repository: &Repository) -> Result<Self> {
+        let mut orders = Self::default();
+        for (name, _) in repository.list(name::ORDERS)?.0 {
+            match read(repository, &name) {
+                Ok(Some(order)) => orders.apply(order),
+                Ok(None) => {}
+                Err(error) => orders.damaged.push(error.to_string()),
+            }
+        }
+        Ok(orders)
+    }
+
+    /// What orders say of a snapshot.
+    pub fn state(&self, snapshot: ObjectId) -> State {
+        self.states.get(&snapshot).cloned().unwrap_or_default()
+    }
+
+    fn apply(&mut self, order: Order) {
+        self.highest = self.highest.max(order.number);
+        let number = order.number;
+        let mut each = |ids: &[ObjectId], change: &dyn Fn(&mut State)| {
+            for id in ids {
+                change(self.states.entry(*id).or_default());
+            }
+        };
+        match order.action {
+            Action::Forget(ids) => each(&ids, &|state| state.forget = state.forget.max(number)),
+            Action::Undelete(ids) => each(&ids, &|state| state.undelete = state.undelete.max(number)),
+            Action::Hold(ids) => each(&ids, &|state| state.hold = state.hold.max(number)),
+            Action::Release(ids) => each(&ids, &|state| state.release = state.release.max(number)),
+            Action::Expire(ids, time) => each(&ids, &|state| {
+                // on a tie the later time, or never, keeps the snapshot longer
+                let later = |time: Option<i64>| (time.is_none(), time);
+                if (number, later(time)) > (state.expire.0, later(state.expire.1)) {
+                    state.expire = (number, time);
+                }
+            }),
+            Action::Tag { snapshots, add, remove } => each(&snapshots, &|state| {
+                let changes = remove.iter().map(|tag| (tag, false)).chain(add.iter().map(|tag| (tag, true)));
+                for (tag, present) in changes {
+                    let known = state.tags.entry(tag.clone()).or_default();
+                    *known = (*known).max((number, present));
+                }
+            }),
+            Action::Quarantine(ids) => self.quarantined.extend(ids),
+            Action::Revoke { .. } | Action::Require(_) => {}
+        }
+    }
+}
+
+fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
+    let stored = repository.get_named(name)?;
+    let keys = repository.keys();
+    let small = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;
+    let book = keys.book(small.header.domain);
+    match Order::open(&small, book.as_ref()) {
+        Err(vault_format::Error::NoAccess) => Ok(None),
+        opened => of_object(name, opened).map(Some),
+    }
+}
+
+/// Clear orders that revoke writers.
+pub(super) fn revocations(repository: &Repository) -> Result<Vec<(WriterId, BTreeSet<ObjectId>)>> {
+    let mut out = Vec::new();
+    for (name, _) in repository.list(name::ORDERS)?.0 {
+        // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
+        if let Ok(Some(Order { action: Action::Revoke { writer, accepted }, .. })) = read(repository, &name) {
+            out.push((writer, accepted.into_iter().collect()));
+        }
+    }
+    Ok(out)
+}
+
+/// Puts one order for a domain. Needs the owner.
+pub fn put(repository: &Repository, domain: DomainId, action: Action) -> Result<ObjectId> {
+    let owner = repository.keys().owner("give orders")?;
+    let number = Orders::load(repository)?.highest.saturating_add(1);
+    let order = Order { number, time: repository.runtime().clock.now(), action };
+    let book = owner.book(domain);
+    let salt = repository.runtime().random();
+    let stored = encoding("an order", order.seal(repository.id(), repository.keys().signer(), (domain, &book), &salt))?;
+    let id = ObjectId::of(&stored);
+    repository.put(&Name::Order(id), &stored)?;
+    Ok(id)
+}

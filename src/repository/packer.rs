@@ -1,0 +1,233 @@
+//! From encoded frames to stored packs and index objects: seals frames into the open pack of their class, closes packs
+//! at their size, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
+//! caller's thread or on threads of its own; what is not acknowledged is in no index.
+
+use super::index::BlobIndex;
+use super::{Error, Options, Result, encoding};
+use crate::backend::Backend;
+use crate::runtime::Runtime;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use vault_format::SigningKey;
+use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::frame::Codec;
+use vault_format::id::{BlobId, Class, DomainId, ObjectId, RepositoryId, SourceLabel};
+use vault_format::index::{self, INDEX_BLOBS_MAX, Index, PackEntry, Sketches};
+use vault_format::name::Name;
+use vault_format::pack::{BlobEntry, FinishedPack, PACK_BLOBS_MAX, PackBuilder};
+use vault_format::seal::{Header, Kind};
+use vault_format::secret::Key;
+
+/// An encoded frame on its way into a pack.
+pub(super) struct EncodedFrame {
+    pub class: Class,
+    pub codec: Codec,
+    pub bytes: Vec<u8>,
+    pub blobs: Vec<BlobEntry>,
+    pub bases: Vec<BlobId>,
+    pub lineage: (u8, u32),
+}
+
+/// A pack that is ready to be put.
+pub(super) struct ReadyPack {
+    class: Class,
+    id: ObjectId,
+    finished: FinishedPack,
+}
+
+/// What a run writes with; shared by all its threads.
+pub(super) struct Run {
+    pub backend: Backend,
+    pub runtime: Runtime,
+    pub options: Options,
+    pub repository: RepositoryId,
+    pub domain: DomainId,
+    pub label: SourceLabel,
+    pub signer: SigningKey,
+    pub book: Key,
+    pub secret: RunSecret,
+    pub wraps: Wraps,
+    pub pack_bytes: usize,
+    pub stored: Mutex<Stored>,
+    failed: Mutex<Option<Error>>,
+}
+
+/// What a run has stored so far.
+#[derive(Default)]
+pub(super) struct Stored {
+    pending: Vec<PackEntry>,
+    pending_blobs: usize,
+    index_at: i64,
+    supersedes: Vec<ObjectId>,
+    /// All packs of the run.
+    pub packs: Vec<PackEntry>,
+    /// Bytes of packs.
+    pub pack_bytes: u64,
+    /// Index objects of the run.
+    pub indexes: Vec<ObjectId>,
+}
+
+pub(super) struct RunParts {
+    pub domain: DomainId,
+    pub label: SourceLabel,
+    pub book: Key,
+    pub secret: RunSecret,
+    pub wraps: Wraps,
+}
+
+impl Run {
+    pub fn new(repository: &super::Repository, parts: RunParts) -> Self {
+        let half_budget = repository.options.memory_bytes / 6;
+        let pack_bytes = (repository.config.pack_bytes as usize).min(half_budget.max(256 << 10));
+        Self {
+            backend: repository.backend.clone(),
+            runtime: repository.runtime.clone(),
+            options: repository.options.clone(),
+            repository: repository.id(),
+            domain: parts.domain,
+            label: parts.label,
+            signer: repository.keys.signer().clone(),
+            book: parts.book,
+            secret: parts.secret,
+            wraps: parts.wraps,
+            pack_bytes,
+            stored: Mutex::new(Stored { index_at: repository.runtime.clock.elapsed(), ..Stored::default() }),
+            failed: Mutex::new(None),
+        }
+    }
+
+    pub fn stored(&self) -> MutexGuard<'_, Stored> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the first error of any thread.
+    pub fn fail(&self, error: Error) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Takes the error of a thread, if there was one.
+    pub fn check(&self) -> Result<()> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    fn header(&self, class: Class) -> Header {
+        let kind = if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
+        let writer = vault_format::id::WriterId::of(&self.signer.verifying_key().to_bytes());
+        Header { kind, repository: self.repository, domain: self.domain, writer }
+    }
+
+    /// Puts a pack and notes it for the index.
+    pub fn put_pack(&self, ready: ReadyPack) -> Result<()> {
+        self.backend.put(&Name::Pack(ready.class, ready.id).to_string(), &ready.finished.bytes)?;
+        let entry = PackEntry {
+            id: ready.id,
+            class: ready.class,
+            size: ready.finished.bytes.len() as u64,
+            writer: self.header(ready.class).writer,
+            salt: ready.finished.salt,
+            wraps: 0,
+            directory: ready.finished.directory,
+        };
+        let mut stored = self.stored();
+        stored.pack_bytes += entry.size;
+        let blobs = entry.directory.blobs.len();
+        if stored.pending_blobs + blobs > INDEX_BLOBS_MAX {
+            self.put_index(&mut stored)?;
+        }
+        stored.pending_blobs += blobs;
+        stored.packs.push(entry.clone());
+        stored.pending.push(entry);
+        let age = self.runtime.clock.elapsed().saturating_sub(stored.index_at);
+        if u128::try_from(age).is_ok_and(|age| age > self.options.index_interval.as_nanos()) {
+            self.put_index(&mut stored)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an index object for the packs that none tells of yet.
+    pub fn put_index(&self, stored: &mut Stored) -> Result<()> {
+        stored.index_at = self.runtime.clock.elapsed();
+        if stored.pending.is_empty() && stored.supersedes.is_empty() {
+            return Ok(());
+        }
+        let index = Index {
+            packs: std::mem::take(&mut stored.pending),
+            wraps: vec![self.wraps.clone()],
+            supersedes: std::mem::take(&mut stored.supersedes),
+        };
+        stored.pending_blobs = 0;
+        let place = (self.repository, self.domain);
+        let parts = (&index, &Sketches::default());
+        let bytes =
+            encoding("an index", index::seal(place, &self.signer, &self.book, &self.runtime.random(), parts))?;
+        let id = ObjectId::of(&bytes);
+        self.backend.put(&Name::Index(self.domain, self.label, id).to_string(), &bytes)?;
+        stored.indexes.push(id);
+        Ok(())
+    }
+
+    /// Adds the run's packs to a lookup, so that its own blobs can be read.
+    pub fn add_to(&self, index: &mut BlobIndex) {
+        let wraps = std::sync::Arc::new(self.wraps.clone());
+        for entry in &self.stored().packs {
+            index.add_pack(entry, self.header(entry.class), wraps.clone(), true, false);
+        }
+    }
+}
+
+/// The open pack of each class.
+#[derive(Default)]
+pub(super) struct Packer {
+    open: HashMap<Class, PackBuilder>,
+}
+
+impl Packer {
+    /// Seals a frame into the open pack; returns a pack that is full.
+    pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Option<ReadyPack>> {
+        let full = self.open.get(&frame.class).is_some_and(|pack| {
+            pack.len() + frame.bytes.len() > run.pack_bytes || pack.blobs() + frame.blobs.len() > PACK_BLOBS_MAX
+        });
+        let ready = if full { self.close(run, frame.class)? } else { None };
+        let pack = match self.open.entry(frame.class) {
+            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                let salt = fresh_salt(&run.runtime, &frame.blobs);
+                let key = run.secret.pack_key(frame.class, &salt);
+                vacant.insert(encoding("a pack", PackBuilder::new(run.header(frame.class), salt, key))?)
+            }
+        };
+        let pushed = pack.push(frame.codec, &frame.bytes, &frame.blobs, frame.bases, frame.lineage);
+        encoding("a frame", pushed)?;
+        Ok(ready)
+    }
+
+    /// Ends the open pack of a class.
+    pub fn close(&mut self, run: &Run, class: Class) -> Result<Option<ReadyPack>> {
+        let Some(pack) = self.open.remove(&class).filter(|pack| !pack.is_empty()) else { return Ok(None) };
+        let finished = encoding("a pack", pack.finish(&run.book, &run.wraps))?;
+        if run.options.verify_seals {
+            let header = run.header(class);
+            let opened = vault_format::pack::PackEnd::parse(&finished.bytes, finished.bytes.len() as u64)
+                .and_then(|end| end.directory(&header, &run.book));
+            if encoding("a pack", opened)? != finished.directory {
+                return Err(Error::Encode { what: "a pack", source: vault_format::Error::BadFrame });
+            }
+        }
+        Ok(Some(ReadyPack { class, id: ObjectId::of(&finished.bytes), finished }))
+    }
+}
+
+/// Randomness hashed with the ids of the first frame: a cloned machine with other content still gets another key.
+fn fresh_salt(runtime: &Runtime, blobs: &[BlobEntry]) -> [u8; 32] {
+    let random: [u8; 32] = runtime.random();
+    let mut hasher = blake3::Hasher::new_derive_key("vault v1 pack salt");
+    hasher.update(&random);
+    for blob in blobs {
+        hasher.update(&blob.id.0);
+    }
+    *hasher.finalize().as_bytes()
+}

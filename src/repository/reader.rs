@@ -1,0 +1,230 @@
+//! The backward half of the flow: find, fetch, open, decompress, verify. A blob that lies in several places is tried in
+//! each before it counts as lost. Opening one blob decodes a bounded number of frames and bytes, bases included.
+//! Decoded frames are kept up to a byte limit, since neighbours are wanted next.
+
+use super::index::{BlobIndex, FrameRecord, Location, PackRecord, Purpose};
+use super::{Error, Repository, Result};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::frame::{Codec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
+use vault_format::id::{BlobId, BlobKind};
+use vault_format::name::Name;
+
+/// Plaintext of decoded frames that a reader keeps, in bytes.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// Reads blobs through a lookup.
+pub struct Reader<'r> {
+    repository: &'r Repository,
+    index: &'r BlobIndex,
+    secrets: Mutex<HashMap<[u8; 32], RunSecret>>,
+    kept: Mutex<Kept>,
+    fetched: AtomicU64,
+    evicted: AtomicU64,
+}
+
+#[derive(Default)]
+struct Kept {
+    frames: HashMap<u32, (Arc<Vec<u8>>, u64)>,
+    bytes: usize,
+    clock: u64,
+}
+
+/// What opening one blob may still decode.
+struct Allowance {
+    frames: u32,
+    bytes: u64,
+}
+
+impl<'r> Reader<'r> {
+    /// A reader over a loaded lookup.
+    pub fn new(repository: &'r Repository, index: &'r BlobIndex) -> Self {
+        Self {
+            repository,
+            index,
+            secrets: Mutex::default(),
+            kept: Mutex::default(),
+            fetched: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        }
+    }
+
+    /// The lookup.
+    pub fn index(&self) -> &'r BlobIndex {
+        self.index
+    }
+
+    /// Frames fetched and decoded frames evicted so far.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.fetched.load(Ordering::Relaxed), self.evicted.load(Ordering::Relaxed))
+    }
+
+    /// Reads one blob, from whichever of its places gives the right bytes.
+    pub fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>> {
+        let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
+        self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance)
+    }
+
+    fn blob_below(&self, kind: BlobKind, id: &BlobId, below: u8, allowance: &mut Allowance) -> Result<Vec<u8>> {
+        let mut places: Vec<Location> =
+            self.index.locations(id).filter(|place| self.index.frame(place.frame).depth < below).collect();
+        places.sort_by_key(|place| {
+            let frame = self.index.frame(place.frame);
+            let pack = self.index.pack_of(place.frame);
+            (!pack.present, pack.condemned, frame.depth)
+        });
+        let mut last = Error::MissingBlob(*id);
+        for place in places {
+            let pack = self.index.pack_of(place.frame);
+            let read = self.frame(place.frame, allowance).and_then(|plain| self.slice(kind, id, place, &plain));
+            match read {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => last = Error::DamagedBlob { blob: *id, pack: pack.id, why: error.to_string() },
+            }
+        }
+        Err(last)
+    }
+
+    /// Cuts a blob out of its frame's plaintext and checks its id.
+    pub fn slice(&self, kind: BlobKind, id: &BlobId, place: Location, plain: &[u8]) -> Result<Vec<u8>> {
+        let range = place.at as usize..place.at as usize + place.length as usize;
+        let bytes = plain.get(range).filter(|bytes| self.repository.keys().id_key().blob_id(kind, bytes) == *id);
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| Error::DamagedBlob {
+            blob: *id,
+            pack: self.index.pack_of(place.frame).id,
+            why: vault_format::Error::WrongBlob.to_string(),
+        })
+    }
+
+    fn frame(&self, number: u32, allowance: &mut Allowance) -> Result<Arc<Vec<u8>>> {
+        let frame = self.index.frame(number);
+        let left = (allowance.frames.checked_sub(1), allowance.bytes.checked_sub(u64::from(frame.plain)));
+        let (Some(frames), Some(bytes)) = left else {
+            return self.damaged(frame, vault_format::Error::Limit("the frames behind one blob"));
+        };
+        (allowance.frames, allowance.bytes) = (frames, bytes);
+        if let Some(plain) = self.kept().get(number) {
+            return Ok(plain);
+        }
+        let pack = self.index.pack_of(number);
+        let start = u64::from(frame.offset);
+        let sealed = self.fetch(pack, start..start + u64::from(frame.stored))?;
+        let plain = Arc::new(self.open_with(number, &sealed, allowance)?);
+        self.keep(number, &plain);
+        Ok(plain)
+    }
+
+    /// Fetches a byte range of a pack.
+    pub fn fetch(&self, pack: &PackRecord, range: Range<u64>) -> Result<Vec<u8>> {
+        self.fetched.fetch_add(1, Ordering::Relaxed);
+        let name = Name::Pack(pack.class, pack.id).to_string();
+        Ok(self.repository.backend().get(&name, Some(range))?)
+    }
+
+    /// Opens and decodes a frame whose sealed bytes the caller has fetched.
+    pub fn open_frame(&self, number: u32, sealed: &[u8]) -> Result<Vec<u8>> {
+        self.open_with(number, sealed, &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX })
+    }
+
+    fn open_with(&self, number: u32, sealed: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>> {
+        let frame = self.index.frame(number);
+        let pack = self.index.pack_of(number);
+        let secret = self.secret(pack)?;
+        let seal = FrameSeal {
+            repository: self.repository.id(),
+            class: pack.class,
+            ordinal: frame.ordinal,
+            codec: frame.codec,
+            plain: frame.plain,
+        };
+        let encoded = match seal.open(&secret.pack_key(pack.class, &pack.salt), sealed) {
+            Ok(encoded) => encoded,
+            Err(error) => return self.damaged(frame, error),
+        };
+        let mut prefix = Vec::new();
+        if frame.codec == Codec::Delta {
+            for base in &frame.bases {
+                prefix.extend_from_slice(&self.blob_below(BlobKind::Chunk, base, frame.depth, allowance)?);
+            }
+        }
+        seal.decode(encoded, &prefix).or_else(|error| self.damaged(frame, error))
+    }
+
+    fn damaged<T>(&self, frame: &FrameRecord, source: vault_format::Error) -> Result<T> {
+        let pack = &self.index.packs()[frame.pack as usize];
+        Err(Error::Object { object: format!("frame {} of {}", frame.ordinal, Name::Pack(pack.class, pack.id)), source })
+    }
+
+    fn secret(&self, pack: &PackRecord) -> Result<RunSecret> {
+        open_run(self.repository, &self.secrets, &pack.wraps, pack)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, number: u32, plain: &Arc<Vec<u8>>) {
+        let evicted = self.kept().insert(number, plain.clone());
+        self.evicted.fetch_add(evicted, Ordering::Relaxed);
+    }
+}
+
+fn open_run(
+    repository: &Repository,
+    secrets: &Mutex<HashMap<[u8; 32], RunSecret>>,
+    wraps: &Wraps,
+    pack: &PackRecord,
+) -> Result<RunSecret> {
+    let object = || Name::Pack(pack.class, pack.id).to_string();
+    let encoded = super::of_object(object(), wraps.encode())?;
+    let key = *blake3::hash(&encoded).as_bytes();
+    let known = secrets.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+    if let Some(secret) = known {
+        return Ok(secret);
+    }
+    let secret = match repository.keys().open_run(wraps, &pack.header) {
+        Err(vault_format::Error::NoAccess) => {
+            return Err(Error::Role { what: "read content", needs: "owner", has: repository.keys().role() });
+        }
+        opened => super::of_object(object(), opened)?,
+    };
+    secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(key, secret.clone());
+    Ok(secret)
+}
+
+impl Kept {
+    fn get(&mut self, number: u32) -> Option<Arc<Vec<u8>>> {
+        self.clock += 1;
+        let clock = self.clock;
+        self.frames.get_mut(&number).map(|(plain, used)| {
+            *used = clock;
+            plain.clone()
+        })
+    }
+
+    fn insert(&mut self, number: u32, plain: Arc<Vec<u8>>) -> u64 {
+        self.clock += 1;
+        self.bytes += plain.len();
+        self.frames.insert(number, (plain, self.clock));
+        let mut evicted = 0;
+        while self.bytes > KEPT_BYTES {
+            // a scan of at most a few hundred frames, next to a fetch
+            let Some(oldest) = self.frames.iter().min_by_key(|(_, (_, used))| *used).map(|(number, _)| *number) else {
+                break;
+            };
+            if let Some((plain, _)) = self.frames.remove(&oldest) {
+                self.bytes = self.bytes.saturating_sub(plain.len());
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+}
+
+/// True if a blob has a place from which it may be read.
+pub fn is_present(index: &BlobIndex, id: &BlobId) -> bool {
+    index.usable(id, Purpose::Read).is_some()
+}

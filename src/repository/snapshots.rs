@@ -1,0 +1,174 @@
+//! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
+//! its writer is known, accepted and at home in the domain; others are reported and ignored.
+
+use super::orders::{Orders, State};
+use super::trust::Trust;
+use super::{Error, Repository, Result, of_object};
+use vault_format::envelope::Wraps;
+use vault_format::id::{DomainId, ObjectId, SourceLabel};
+use vault_format::mark::SnapshotPlace;
+use vault_format::name::{self, Name};
+use vault_format::seal::Header;
+use vault_format::secret::Role;
+use vault_format::snapshot::{Body, Head, Snapshot};
+
+/// One snapshot with its head.
+#[derive(Clone, Debug)]
+pub struct SnapshotEntry {
+    /// Object.
+    pub id: ObjectId,
+    /// Where it lies.
+    pub place: SnapshotPlace,
+    /// Clear header.
+    pub header: Header,
+    /// Bookkeeping.
+    pub head: Head,
+    /// When the store received it, nanoseconds on its clock.
+    pub arrived: Option<i64>,
+    /// Orders on it.
+    pub state: State,
+    /// True if the owner signed it.
+    pub by_owner: bool,
+    wraps: Wraps,
+}
+
+/// All snapshots that this key can see.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    /// Oldest first, forgotten ones included.
+    pub all: Vec<SnapshotEntry>,
+    /// Objects that could not be used, with the reason.
+    pub damaged: Vec<(Name, String)>,
+}
+
+impl SnapshotEntry {
+    /// Object name.
+    pub fn name(&self) -> Name {
+        Name::Snapshot(self.place.domain, self.place.label, self.id)
+    }
+
+    /// True if commands show it: not forgotten, or held.
+    pub fn is_visible(&self) -> bool {
+        !self.state.is_forgotten() || self.state.is_held()
+    }
+
+    /// Opens the content part: paths, host, tags.
+    pub fn body(&self, repository: &Repository) -> Result<Body> {
+        let keys = repository.keys();
+        let secret = match keys.open_run(&self.wraps, &self.header) {
+            Err(vault_format::Error::NoAccess) => {
+                return Err(Error::Role { what: "read a snapshot's content", needs: "owner", has: keys.role() });
+            }
+            opened => of_object(self.name(), opened)?,
+        };
+        let stored = repository.get_named(&self.name())?;
+        let snapshot = of_object(self.name(), Snapshot::parse(&stored, repository.id()))?;
+        of_object(self.name(), snapshot.body(&secret))
+    }
+}
+
+fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<SnapshotEntry> {
+    let name = Name::Snapshot(place.domain, place.label, place.id);
+    let stored = repository.get_named(&name)?;
+    let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;
+    let header = *snapshot.header();
+    let verifying = trust.verifying(header.writer, place.domain, place.id).filter(|_| header.domain == place.domain);
+    of_object(&name, snapshot.verify(of_object(&name, verifying.ok_or(vault_format::Error::WrongOrigin))?))?;
+    let book = repository.keys().book(place.domain).ok_or(vault_format::Error::NoAccess);
+    let book = of_object(&name, book)?;
+    let head = of_object(&name, snapshot.head(&book))?;
+    if book.source_label(&head.source) != place.label {
+        return of_object(&name, Err(vault_format::Error::Invalid("a snapshot lies under another source than its own")));
+    }
+    let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
+    let wraps = snapshot.wraps;
+    Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state: State::default(), by_owner, wraps })
+}
+
+impl Snapshots {
+    /// Reads the heads of one source of one domain, or of all that this key can open.
+    pub fn load(
+        repository: &Repository,
+        trust: &Trust,
+        orders: &Orders,
+        only: Option<(DomainId, SourceLabel)>,
+    ) -> Result<Self> {
+        let mut snapshots = Self::default();
+        let prefix = only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| {
+            format!("{}{domain}/{label}/", name::SNAPSHOTS)
+        });
+        for (name, entry) in repository.list(&prefix)?.0 {
+            let Name::Snapshot(domain, label, id) = name else { continue };
+            if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
+                continue;
+            }
+            match read(repository, trust, SnapshotPlace { domain, label, id }) {
+                Ok(snapshot) => {
+                    let state = orders.state(id);
+                    snapshots.all.push(SnapshotEntry { arrived: entry.modified, state, ..snapshot });
+                }
+                Err(error) => snapshots.damaged.push((name, error.to_string())),
+            }
+        }
+        snapshots.all.sort_by_key(|snapshot| (snapshot.head.time, snapshot.id));
+        Ok(snapshots)
+    }
+
+    /// Those that commands show, oldest first.
+    pub fn visible(&self) -> impl DoubleEndedIterator<Item = &SnapshotEntry> {
+        self.all.iter().filter(|snapshot| snapshot.is_visible())
+    }
+
+    /// The snapshot that an address without path means. `at` parses the time behind `@` to nanoseconds.
+    pub fn find(&self, address: &str, at: &dyn Fn(&str) -> Option<i64>) -> Result<&SnapshotEntry> {
+        let missing = || Error::NoSnapshot(address.to_owned());
+        if address == "latest" {
+            return self.visible().next_back().ok_or_else(missing);
+        }
+        let (domain, rest) = match address.split_once('/') {
+            Some((domain, rest)) => (Some(domain), rest),
+            None => (None, address),
+        };
+        let (source, time) = match rest.split_once('@') {
+            Some((source, time)) => (source, Some(at(time).ok_or_else(missing)?)),
+            None => (rest, None),
+        };
+        let fits = |snapshot: &&SnapshotEntry| {
+            let here = domain.is_none_or(|domain| snapshot.place.domain.to_string().starts_with(domain));
+            let named = snapshot.head.source == source || source == "latest";
+            here && named && time.is_none_or(|time| snapshot.head.time <= time)
+        };
+        if let Some(newest) = self.visible().rfind(fits) {
+            let other = self.visible().find(|other| fits(other) && other.place.domain != newest.place.domain);
+            return match other.filter(|_| source != "latest") {
+                None => Ok(newest),
+                Some(other) => Err(Error::Ambiguous {
+                    address: address.into(),
+                    candidates: format!(
+                        "it is a source in several domains; say {}/{source} or {}/{source}",
+                        newest.place.domain.short(),
+                        other.place.domain.short()
+                    ),
+                }),
+            };
+        }
+        self.by_id(address)
+    }
+
+    /// The snapshot whose id begins with a prefix of at least four hex digits, forgotten or not.
+    pub fn by_id(&self, prefix: &str) -> Result<&SnapshotEntry> {
+        if prefix.len() < 4 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::NoSnapshot(prefix.to_owned()));
+        }
+        let prefix = prefix.to_ascii_lowercase();
+        let mut fitting = self.all.iter().filter(|snapshot| snapshot.id.to_string().starts_with(&prefix));
+        let first = fitting.next().ok_or_else(|| Error::NoSnapshot(prefix.clone()))?;
+        match fitting.next() {
+            None => Ok(first),
+            Some(second) => Err(Error::Ambiguous {
+                address: prefix,
+                candidates: format!("{} and {} begin with it", first.id, second.id),
+            }),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The walk over stored trees: nodes of a directory in order, page by page, and chunks of a file. Every page is checked
+//! against what its parent promised (height, order, counts), so a hostile repository can't send a reader in circles.
+
+use super::reader::Reader;
+use super::{Error, Result, of_object};
+use std::collections::VecDeque;
+use vault_format::id::{BlobId, BlobKind};
+use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
+use vault_format::tree::{HEIGHT_MAX, Node, NodeKind, TreeChild, TreePage, TreeRoot};
+
+/// Reads one page of a directory.
+pub fn page(reader: &Reader<'_>, id: &BlobId) -> Result<TreePage> {
+    let bytes = reader.blob(BlobKind::Tree, id)?;
+    of_object(format!("tree page {}", id.short()), TreePage::decode(&bytes))
+}
+
+/// The nodes of one directory, ascending by name. After an error it goes on with the next page.
+pub struct Nodes<'a, 'r> {
+    reader: &'a Reader<'r>,
+    // children still to visit, deepest level last, each with the height that its page must have
+    pending: Vec<(u8, VecDeque<TreeChild>)>,
+    leaf: VecDeque<Node>,
+    root: Option<BlobId>,
+    last_name: Option<Vec<u8>>,
+}
+
+impl<'a, 'r> Nodes<'a, 'r> {
+    /// The nodes below a root page.
+    pub fn new(reader: &'a Reader<'r>, root: &TreeRoot) -> Self {
+        Self { reader, pending: Vec::new(), leaf: VecDeque::new(), root: Some(root.id), last_name: None }
+    }
+
+    fn descend(&mut self, id: &BlobId, height: Option<u8>, last_name: Option<&[u8]>) -> Result<()> {
+        let page = page(self.reader, id)?;
+        let object = || format!("tree page {}", id.short());
+        let wrong = |what| of_object(object(), Err(vault_format::Error::Invalid(what)));
+        if height.is_some_and(|height| height != page.height()) || page.height() > HEIGHT_MAX {
+            return wrong("a page has another height than its parent says");
+        }
+        let (first, last) = match &page {
+            TreePage::Leaf(nodes) => (nodes.first().map(|n| &n.name), nodes.last().map(|n| &n.name)),
+            TreePage::Branch { children, .. } => (None, children.last().map(|child| &child.last_name)),
+        };
+        if last_name.is_some_and(|promised| last.is_none_or(|last| last != promised)) {
+            return wrong("a page ends with another name than its parent says");
+        }
+        if first.is_some_and(|first| self.last_name.as_ref().is_some_and(|before| before >= first)) {
+            return wrong("the names of a directory are not in order");
+        }
+        match page {
+            TreePage::Leaf(nodes) => {
+                self.last_name = nodes.last().map(|node| node.name.clone()).or(self.last_name.take());
+                self.leaf = nodes.into();
+            }
+            TreePage::Branch { height, children } => self.pending.push((height - 1, children.into())),
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Nodes<'_, '_> {
+    type Item = Result<Node>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(node) = self.leaf.pop_front() {
+                return Some(Ok(node));
+            }
+            let step = if let Some(root) = self.root.take() {
+                self.descend(&root, None, None)
+            } else {
+                let (height, children) = self.pending.last_mut()?;
+                let height = *height;
+                match children.pop_front() {
+                    Some(child) => self.descend(&child.root.id, Some(height), Some(&child.last_name)),
+                    None => {
+                        self.pending.pop();
+                        Ok(())
+                    }
+                }
+            };
+            if let Err(error) = step {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// The node with a name in a directory: reads one page a level.
+pub fn child(reader: &Reader<'_>, root: &TreeRoot, name: &[u8]) -> Result<Option<Node>> {
+    let mut id = root.id;
+    for _ in 0..=HEIGHT_MAX {
+        match page(reader, &id)? {
+            TreePage::Leaf(nodes) => {
+                let found = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
+                return Ok(found.ok().and_then(|at| nodes.into_iter().nth(at)));
+            }
+            TreePage::Branch { children, .. } => {
+                let at = children.partition_point(|child| child.last_name.as_slice() < name);
+                match children.get(at) {
+                    Some(child) => id = child.root.id,
+                    None => return Ok(None),
+                }
+            }
+        }
+    }
+    of_object(format!("tree page {}", root.id.short()), Err(vault_format::Error::Limit("the height of a tree")))
+}
+
+/// The node at a path below a root; `None` for the root itself.
+pub fn find(reader: &Reader<'_>, root: &TreeRoot, path: &[u8], snapshot: &str) -> Result<Option<Node>> {
+    let missing = || Error::NoPath { snapshot: snapshot.into(), path: String::from_utf8_lossy(path).into_owned() };
+    let mut at = *root;
+    let mut found = None;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        if let Some(Node { kind, .. }) = &found {
+            let NodeKind::Directory(root) = kind else { return Err(missing()) };
+            at = *root;
+        }
+        found = Some(child(reader, &at, name)?.ok_or_else(missing)?);
+    }
+    Ok(found)
+}
+
+/// Calls `each` for every chunk of a file's content, in order; `page` for every list page.
+pub fn chunks(
+    reader: &Reader<'_>,
+    content: &Content,
+    each: &mut dyn FnMut(ChunkRef) -> Result<()>,
+    page: &mut dyn FnMut(BlobId),
+) -> Result<()> {
+    match content {
+        Content::Inline(chunks) => chunks.iter().try_for_each(|chunk| each(*chunk)),
+        Content::List(root) => list(reader, root, None, each, page),
+    }
+}
+
+fn list(
+    reader: &Reader<'_>,
+    root: &ListRoot,
+    height: Option<u8>,
+    each: &mut dyn FnMut(ChunkRef) -> Result<()>,
+    page: &mut dyn FnMut(BlobId),
+) -> Result<()> {
+    page(root.id);
+    let object = || format!("list page {}", root.id.short());
+    let bytes = reader.blob(BlobKind::List, &root.id)?;
+    let found = of_object(object(), ListPage::decode(&bytes))?;
+    let promised = height.is_none_or(|height| height == found.height());
+    if !promised || of_object(object(), found.bytes())? != root.bytes {
+        return of_object(object(), Err(vault_format::Error::Invalid("a page holds other bytes than its parent says")));
+    }
+    match found {
+        ListPage::Leaf(chunks) => chunks.into_iter().try_for_each(each),
+        // heights fall with every level, so this ends after at most eight
+        ListPage::Branch { height, children } => {
+            children.iter().try_for_each(|child| list(reader, child, Some(height - 1), each, page))
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The forward half of the flow behind the source: dedup, shared frames, compression, packs, index, and the commit of
+//! a snapshot in the order that the protocol demands (W1-W5). With `workers = 0` everything happens on the caller's
+//! thread; otherwise frames are compressed on a pool, packed on one thread and put by a few others, with a byte budget
+//! between them.
+
+use super::index::{BlobIndex, Purpose};
+use super::marks::Marks;
+use super::packer::{EncodedFrame, Packer, ReadyPack, Run, RunParts};
+use super::{Error, Repository, Result, encoding};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use vault_format::frame::{self, Codec};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
+use vault_format::name::Name;
+use vault_format::pack::BlobEntry;
+use vault_format::seal::{Header, Kind};
+use vault_format::snapshot::{self, Author, Body, Head};
+
+/// A shared frame is closed at this many plaintext bytes.
+const FRAME_BYTES_TARGET: usize = 512 << 10;
+
+/// Counts of what a writer did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// New blobs.
+    pub added_blobs: u64,
+    /// Plaintext bytes of new blobs.
+    pub added_bytes: u64,
+}
+
+/// Writes blobs for one run, then commits its snapshot.
+pub struct Writer<'r> {
+    repository: &'r Repository,
+    index: &'r BlobIndex,
+    run: Arc<Run>,
+    engine: Engine,
+    open: Vec<(BlobKind, OpenFrame)>,
+    written: HashSet<BlobId>,
+    relied: BTreeSet<u32>,
+    /// What happened so far.
+    pub counts: Counts,
+}
+
+#[derive(Default)]
+struct OpenFrame {
+    bytes: Vec<u8>,
+    blobs: Vec<BlobEntry>,
+}
+
+impl<'r> Writer<'r> {
+    /// Starts a run that writes for a source of `domain`. `index` must be loaded by rule W1.
+    pub fn new(repository: &'r Repository, index: &'r BlobIndex, domain: DomainId, source: &str) -> Result<Self> {
+        let keys = repository.keys();
+        let book = keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })?;
+        let header =
+            Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
+        let (secret, wraps) = keys.new_run(domain, &header, repository.runtime())?;
+        let label = book.source_label(source);
+        let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps }));
+        let engine = Engine::start(&run)?;
+        let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
+        Ok(Self {
+            repository,
+            index,
+            run,
+            engine,
+            open,
+            written: HashSet::new(),
+            relied: BTreeSet::new(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// The id that a plaintext has here.
+    pub fn id_of(&self, kind: BlobKind, plaintext: &[u8]) -> BlobId {
+        self.repository.keys().id_key().blob_id(kind, plaintext)
+    }
+
+    /// Makes sure that a blob is stored; nothing is durable before [`Writer::flush`].
+    pub fn put(&mut self, kind: BlobKind, plaintext: &[u8]) -> Result<BlobId> {
+        let id = self.id_of(kind, plaintext);
+        if !self.rely(&id) {
+            self.store(kind, id, plaintext)?;
+        }
+        Ok(id)
+    }
+
+    /// True if the blob is stored already, in a place to rely on; notes the packs that it relies on.
+    pub fn rely(&mut self, id: &BlobId) -> bool {
+        if self.written.contains(id) {
+            return true;
+        }
+        let Some(location) = self.index.usable(id, Purpose::Rely) else { return false };
+        self.index.collect_packs(location, &|pack| pack.present && !pack.condemned, &mut self.relied);
+        true
+    }
+
+    fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
+        self.written.insert(id);
+        self.counts.added_blobs += 1;
+        self.counts.added_bytes += plaintext.len() as u64;
+        let length = u32::try_from(plaintext.len()).unwrap_or(u32::MAX);
+        let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == kind) else { return Ok(()) };
+        let mut full = None;
+        if !open.bytes.is_empty() && open.bytes.len() + plaintext.len() > 2 * FRAME_BYTES_TARGET {
+            full = Some(std::mem::take(open));
+        }
+        open.bytes.extend_from_slice(plaintext);
+        open.blobs.push(BlobEntry { id, kind, length });
+        let now_full = (open.bytes.len() >= FRAME_BYTES_TARGET).then(|| std::mem::take(open));
+        for frame in full.into_iter().chain(now_full) {
+            self.engine.encode(&self.run, kind.class(), frame)?;
+        }
+        Ok(())
+    }
+
+    /// W2: everything put so far is stored and indexed when this returns.
+    pub fn flush(&mut self) -> Result<()> {
+        for (kind, open) in &mut self.open {
+            let frame = std::mem::take(open);
+            if !frame.blobs.is_empty() {
+                self.engine.encode(&self.run, kind.class(), frame)?;
+            }
+        }
+        self.engine.finish(&self.run)?;
+        let mut stored = self.run.stored();
+        self.run.put_index(&mut stored)
+    }
+
+    /// Bytes of packs stored so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.run.stored().pack_bytes
+    }
+
+    /// Index objects put so far.
+    pub fn indexes(&self) -> Vec<ObjectId> {
+        self.run.stored().indexes.clone()
+    }
+
+    /// Adds what this run stored to a lookup.
+    pub fn add_to(&self, index: &mut BlobIndex) {
+        self.run.add_to(index);
+    }
+
+    fn relied_packs(&self) -> BTreeSet<ObjectId> {
+        let packs = self.index.packs();
+        let known = self.relied.iter().filter_map(|number| packs.get(*number as usize)).map(|pack| pack.id);
+        known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).collect()
+    }
+
+    /// W3: every mark that names a relied pack must be young.
+    fn validate(&self, relied: &BTreeSet<ObjectId>) -> Result<()> {
+        for mark in Marks::load(self.repository)?.condemnations {
+            if mark.packs.is_disjoint(relied) {
+                continue;
+            }
+            let age = mark.age(self.repository)?;
+            let half = i64::try_from(mark.grace / 2).unwrap_or(i64::MAX);
+            if mark.swept || !(0..=half).contains(&age) {
+                return Err(Error::Condemned(mark.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// W3 to W5: validates, puts the snapshot, validates again. The snapshot is committed when this returns its name.
+    pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
+        self.flush()?;
+        let relied = self.relied_packs();
+        let author = Author {
+            repository: self.repository.id(),
+            domain: self.run.domain,
+            signer: self.repository.keys().signer(),
+            book: &self.run.book,
+        };
+        let salt = self.repository.runtime().random();
+        let sealed = snapshot::seal(&author, &salt, (&self.run.secret, &self.run.wraps), (head, body));
+        let bytes = encoding("a snapshot", sealed)?;
+        let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
+        let window = self.repository.options().commit_window;
+        let clock = &self.repository.runtime().clock;
+        let deadline = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
+        let mut tries = 0;
+        loop {
+            let started = clock.elapsed();
+            self.validate(&relied)?;
+            if clock.elapsed().saturating_sub(started) <= deadline {
+                break;
+            }
+            tries += 1;
+            if tries == 3 {
+                return Err(Error::TooSlow(window));
+            }
+        }
+        self.repository.put(&name, &bytes)?;
+        self.validate(&relied)?;
+        Ok(name)
+    }
+}
+
+/// Who compresses, packs and puts.
+enum Engine {
+    Inline(Packer),
+    Threads(Threads),
+    Finished,
+}
+
+struct Threads {
+    pool: rayon::ThreadPool,
+    frames: Sender<(EncodedFrame, Permit)>,
+    budget: Arc<Budget>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    fn start(run: &Arc<Run>) -> Result<Self> {
+        let workers = run.runtime.workers;
+        if workers == 0 {
+            return Ok(Self::Inline(Packer::default()));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .build()
+            .map_err(|error| Error::Threads(error.to_string()))?;
+        let (frames, encoded) = unbounded::<(EncodedFrame, Permit)>();
+        let (packs, ready) = bounded::<ReadyPack>(1);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.into()).spawn(work).map_err(|error| Error::Threads(error.to_string()))
+        };
+        let mut threads = Vec::new();
+        let own = run.clone();
+        threads.push(spawn("packer", Box::new(move || pack_all(&own, &encoded, &packs)))?);
+        for _ in 0..workers.min(2) {
+            let (own, ready) = (run.clone(), ready.clone());
+            threads.push(spawn("uploader", Box::new(move || put_all(&own, &ready)))?);
+        }
+        let budget = Arc::new(Budget::new(run.options.memory_bytes / 3));
+        Ok(Self::Threads(Threads { pool, frames, budget, threads }))
+    }
+
+    fn encode(&mut self, run: &Arc<Run>, class: Class, frame: OpenFrame) -> Result<()> {
+        match self {
+            Self::Inline(packer) => {
+                if let Some(ready) = packer.push(run, compress(class, frame)?)? {
+                    run.put_pack(ready)?;
+                }
+                Ok(())
+            }
+            Self::Threads(threads) => {
+                run.check()?;
+                let permit = Budget::take(&threads.budget, frame.bytes.len());
+                let (run, frames) = (run.clone(), threads.frames.clone());
+                threads.pool.spawn_fifo(move || match compress(class, frame) {
+                    // the receiver is gone only after an error that is kept already
+                    Ok(encoded) => drop(frames.send((encoded, permit))),
+                    Err(error) => run.fail(error),
+                });
+                Ok(())
+            }
+            Self::Finished => Ok(()),
+        }
+    }
+
+    /// Waits until all is put; nothing can be encoded after that.
+    fn finish(&mut self, run: &Arc<Run>) -> Result<()> {
+        match std::mem::replace(self, Self::Finished) {
+            Self::Inline(mut packer) => {
+                for class in [Class::Data, Class::Metadata] {
+                    if let Some(ready) = packer.close(run, class)? {
+                        run.put_pack(ready)?;
+                    }
+                }
+                Ok(())
+            }
+            Self::Threads(mut threads) => {
+                if !threads.join() {
+                    run.fail(Error::Threads("a worker thread panicked".into()));
+                }
+                run.check()
+            }
+            Self::Finished => Ok(()),
+        }
+    }
+}
+
+fn compress(class: Class, frame: OpenFrame) -> Result<EncodedFrame> {
+    let smaller = encoding("a frame", frame::compress(&frame.bytes, frame::LEVEL_DEFAULT))?;
+    let (codec, bytes) = smaller.map_or((Codec::Raw, frame.bytes), |bytes| (Codec::Zstd, bytes));
+    Ok(EncodedFrame { class, codec, bytes, blobs: frame.blobs, bases: Vec::new(), lineage: (0, 0) })
+}
+
+fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sender<ReadyPack>) {
+    let mut packer = Packer::default();
+    let mut send = |ready: Result<Option<ReadyPack>>| match ready {
+        Ok(Some(ready)) => drop(packs.send(ready)),
+        Ok(None) => {}
+        Err(error) => run.fail(error),
+    };
+    // after an error the rest is drained, so that nobody waits for a budget that never comes
+    for (frame, permit) in encoded {
+        if !run.has_failed() {
+            send(packer.push(run, frame));
+        }
+        drop(permit);
+    }
+    for class in [Class::Data, Class::Metadata] {
+        if !run.has_failed() {
+            send(packer.close(run, class));
+        }
+    }
+}
+
+fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
+    for pack in ready {
+        if !run.has_failed() {
+            if let Err(error) = run.put_pack(pack) {
+                run.fail(error);
+            }
+        }
+    }
+}
+
+/// Bounds the bytes that wait to be compressed and packed.
+struct Budget {
+    free: Mutex<isize>,
+    changed: Condvar,
+}
+
+struct Permit {
+    budget: Arc<Budget>,
+    bytes: isize,
+}
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        Self { free: Mutex::new(isize::try_from(bytes).unwrap_or(isize::MAX)), changed: Condvar::new() }
+    }
+
+    /// Waits until something is free, then takes all that is asked: a frame larger than the budget passes alone.
+    fn take(budget: &Arc<Self>, bytes: usize) -> Permit {
+        let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
+        let mut free = budget.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free <= 0 {
+            free = budget.changed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= bytes;
+        Permit { budget: budget.clone(), bytes }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *self.budget.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        self.budget.changed.notify_one();
+    }
+}
+
+impl Threads {
+    /// Ends the input and waits for all threads; false if one of them panicked.
+    fn join(&mut self) -> bool {
+        // the jobs that still run hold senders of their own: the packer ends after the last of them
+        let (closed, _) = unbounded();
+        self.frames = closed;
+        self.threads.drain(..).map(|thread| thread.join().is_ok()).fold(true, |all, one| all && one)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // an abandoned run must not leave threads behind that still put packs
+        self.join();
+    }
+}
