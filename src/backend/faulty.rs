@@ -223,7 +223,12 @@ impl Faulty {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a test's part")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a test's part"
+)]
 fn fraction(length: usize, part: f64) -> usize {
     ((length as f64 * part.clamp(0.0, 1.0)) as usize).min(length)
 }

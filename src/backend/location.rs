@@ -131,7 +131,8 @@ impl Location {
         let shown = format!("{scheme}://…");
         let url = Url::parse(text).map_err(|e| refused(&shown, format!("not a URL: {e}")))?;
         if name == "file" {
-            let path = url.to_file_path().map_err(|()| refused(&shown, "use file:///absolute/path, or the plain path"))?;
+            let path =
+                url.to_file_path().map_err(|()| refused(&shown, "use file:///absolute/path, or the plain path"))?;
             return Ok(Self::Local(path));
         }
         let Some(scheme) = Scheme::ALL.into_iter().find(|s| s.name() == name) else {
@@ -252,7 +253,13 @@ fn without_userinfo(value: &str) -> String {
     let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     let cleaned = url.set_username("").is_ok() && url.set_password(None).is_ok();
     url.set_query(None);
-    if plain { value.to_owned() } else if cleaned { url.to_string() } else { "***".to_owned() }
+    if plain {
+        value.to_owned()
+    } else if cleaned {
+        url.to_string()
+    } else {
+        "***".to_owned()
+    }
 }
 
 fn decode(text: &str) -> Option<String> {

@@ -404,9 +404,11 @@ fn translate(e: &opendal::Error, operation: Operation, name: &str) -> Error {
     let says = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
     let kind = match e.kind() {
         opendal::ErrorKind::NotFound => ErrorKind::NotFound,
-        opendal::ErrorKind::ConditionNotMatch
-        | opendal::ErrorKind::AlreadyExists
-        | opendal::ErrorKind::Conflict => ErrorKind::Exists,
+        // A listing of a bucket that is not there; OpenDAL has no kind for it.
+        _ if says(&["nosuchbucket", "containernotfound"]) => ErrorKind::NotFound,
+        opendal::ErrorKind::ConditionNotMatch | opendal::ErrorKind::AlreadyExists | opendal::ErrorKind::Conflict => {
+            ErrorKind::Exists
+        }
         opendal::ErrorKind::PermissionDenied => ErrorKind::Denied,
         opendal::ErrorKind::Unsupported => ErrorKind::Unsupported,
         opendal::ErrorKind::RangeNotSatisfied => ErrorKind::Damaged,

@@ -172,7 +172,8 @@ impl Store for Simulated {
         for (name, o) in state.objects.iter().filter(|(name, o)| !hidden(name) && o.listed_from <= now) {
             found.insert(name, (o.bytes.len() as u64, o.modified));
         }
-        let entry = |(name, (size, modified)): (&String, _)| Entry { name: name.clone(), size, modified: Some(modified) };
+        let entry =
+            |(name, (size, modified)): (&String, _)| Entry { name: name.clone(), size, modified: Some(modified) };
         Ok(found.into_iter().map(entry).collect())
     }
 
