@@ -1,1 +1,13 @@
-pub fn x() {}
+//! vault: a content-addressed, deduplicating, encrypted backup repository. Modules lie in layers, and use only lower
+//! ones: `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`; `error`; the
+//! operations, free functions over `&Repository`; and the command line on top. The library never prints, and never
+//! reads the environment.
+
+pub mod backend;
+pub mod chunk;
+pub mod metadata;
+pub mod progress;
+pub mod repository;
+pub mod runtime;
+pub mod source;
+pub mod target;

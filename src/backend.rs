@@ -1,0 +1,268 @@
+//! A backend: the place that keeps a repository's objects, behind one concrete type.
+//! The repository calls `Backend`; below it one blocking trait, `Store`, has an implementation per kind of place, and
+//! wrappers that break or record it. Invariant: an object is visible whole or not at all, it is never replaced by other
+//! bytes, and a missing root is an error and never an empty listing.
+
+mod bandwidth;
+pub mod error;
+pub mod faulty;
+mod local;
+pub mod location;
+mod opendal;
+pub mod recording;
+pub mod simulated;
+
+use crate::runtime::Runtime;
+use bandwidth::Bandwidth;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use error::{Error, ErrorKind, Operation, Result};
+pub use location::Location;
+
+/// What a store says about one object without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Stored bytes.
+    pub size: u64,
+    /// When it was written, nanoseconds since 1970 on the store's clock; `None` where the store keeps no times.
+    pub modified: Option<i64>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The object's name, from the root, with `/` between its parts.
+    pub name: String,
+    /// Stored bytes.
+    pub size: u64,
+    /// When it was written, nanoseconds since 1970 on the store's clock; `None` where the store keeps no times.
+    pub modified: Option<i64>,
+}
+
+/// What every kind of place can do. Blocking, and callable from many threads at once.
+pub trait Store: Send + Sync {
+    /// Creates an object. An existing one with the same bytes is success, with other bytes [`ErrorKind::Exists`].
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()>;
+    /// Reads an object or a range of it; a range that the object does not fill is [`ErrorKind::Damaged`].
+    fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>>;
+    /// Size and time of an object.
+    fn stat(&self, name: &str) -> Result<Stat>;
+    /// Every object below `prefix` (empty, or ending in `/`), sorted by name.
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
+    /// Removes an object; a missing one is success.
+    fn delete(&self, name: &str) -> Result<()>;
+    /// The place, for messages; without secrets.
+    fn describe(&self) -> String;
+    /// Whether reading costs no network.
+    fn is_local(&self) -> bool;
+    /// The longest time that a listing may lag behind puts and deletes (D of the protocol).
+    fn listing_lag(&self) -> Duration;
+}
+
+/// How to reach a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendOptions {
+    /// Time for one operation with all its retries; large objects get more while the server answers.
+    pub timeout: Duration,
+    /// Requests in flight at once; `None` is 8, and 4 for sftp, whose servers refuse more.
+    pub connections: Option<usize>,
+    /// Ceiling on bytes sent per second.
+    pub upload: Option<u64>,
+    /// Ceiling on bytes received per second.
+    pub download: Option<u64>,
+    /// Whether a missing root folder may be created: only `init` says so.
+    pub create: bool,
+}
+
+impl Default for BackendOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(90), connections: None, upload: None, download: None, create: false }
+    }
+}
+
+/// Requests made and bytes moved so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Objects written.
+    pub put: u64,
+    /// Reads of objects or ranges.
+    pub get: u64,
+    /// Look-ups.
+    pub stat: u64,
+    /// Listings.
+    pub list: u64,
+    /// Deletions.
+    pub delete: u64,
+    /// Bytes of successful puts.
+    pub bytes_written: u64,
+    /// Bytes of successful gets.
+    pub bytes_read: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    put: AtomicU64,
+    get: AtomicU64,
+    stat: AtomicU64,
+    list: AtomicU64,
+    delete: AtomicU64,
+    bytes_written: AtomicU64,
+    bytes_read: AtomicU64,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    location: String,
+    connections: usize,
+    counters: Counters,
+    upload: Option<Bandwidth>,
+    download: Option<Bandwidth>,
+}
+
+/// An open backend. Cheap to clone; clones share counters and limits.
+#[derive(Clone)]
+pub struct Backend {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backend").field("location", &self.inner.location).finish_non_exhaustive()
+    }
+}
+
+impl Backend {
+    /// Opens the place at `location`. A folder that is not there is an error unless `options.create`.
+    pub fn open(location: &Location, options: &BackendOptions, runtime: &Runtime) -> Result<Self> {
+        let shown = location.to_string();
+        let store: Arc<dyn Store> = match location {
+            Location::Local(path) => {
+                Arc::new(local::Local::open(path, options.create, runtime).map_err(|e| e.at(&shown))?)
+            }
+            Location::Remote(remote) => {
+                Arc::new(opendal::Opendal::open(remote, options, runtime).map_err(|e| e.at(&shown))?)
+            }
+        };
+        let connections = options.connections.unwrap_or_else(|| location.default_connections());
+        Ok(Self::assemble(store, connections, options, runtime))
+    }
+
+    /// A backend over any store: for tests, and for wrapped stores.
+    pub fn from_store(store: Arc<dyn Store>, options: &BackendOptions, runtime: &Runtime) -> Self {
+        Self::assemble(store, options.connections.unwrap_or(8), options, runtime)
+    }
+
+    fn assemble(store: Arc<dyn Store>, connections: usize, options: &BackendOptions, runtime: &Runtime) -> Self {
+        let limit = |rate: Option<u64>| rate.map(|rate| Bandwidth::new(rate, runtime.clock.clone()));
+        let (upload, download) = (limit(options.upload), limit(options.download));
+        let location = store.describe();
+        let counters = Counters::default();
+        Self { inner: Arc::new(Inner { store, location, connections: connections.max(1), counters, upload, download }) }
+    }
+
+    /// Creates an object. An existing one with the same bytes is success, with other bytes [`ErrorKind::Exists`].
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.valid_name(Operation::Put, name)?;
+        if let Some(limit) = &self.inner.upload {
+            limit.spend(bytes.len() as u64);
+        }
+        self.inner.counters.put.fetch_add(1, Ordering::Relaxed);
+        self.inner.store.put(name, bytes).map_err(|e| e.at(&self.inner.location))?;
+        self.inner.counters.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads an object, or exactly the bytes of `range`; fewer are [`ErrorKind::Damaged`], never a short answer.
+    pub fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
+        self.valid_name(Operation::Get, name)?;
+        if range.as_ref().is_some_and(|r| r.start > r.end) {
+            return Err(self.refused(Operation::Get, name, "the range ends before it starts"));
+        }
+        self.inner.counters.get.fetch_add(1, Ordering::Relaxed);
+        let wanted = range.as_ref().map(|r| r.end - r.start);
+        let bytes = self.inner.store.get(name, range).map_err(|e| e.at(&self.inner.location))?;
+        if wanted.is_some_and(|wanted| wanted != bytes.len() as u64) {
+            let text = format!("the store sent {} bytes of {}", bytes.len(), wanted.unwrap_or_default());
+            return Err(Error::new(ErrorKind::Damaged, Operation::Get, name, text).at(&self.inner.location));
+        }
+        self.inner.counters.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if let Some(limit) = &self.inner.download {
+            limit.spend(bytes.len() as u64);
+        }
+        Ok(bytes)
+    }
+
+    /// Size and time of an object.
+    pub fn stat(&self, name: &str) -> Result<Stat> {
+        self.valid_name(Operation::Stat, name)?;
+        self.inner.counters.stat.fetch_add(1, Ordering::Relaxed);
+        self.inner.store.stat(name).map_err(|e| e.at(&self.inner.location))
+    }
+
+    /// Every object below `prefix` (empty, or ending in `/`), sorted by name. No such folder is an empty list; no such
+    /// root is an error.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        match prefix.strip_suffix('/') {
+            Some(folder) => self.valid_name(Operation::List, folder)?,
+            None if prefix.is_empty() => {}
+            None => return Err(self.refused(Operation::List, prefix, "a prefix ends in '/'")),
+        }
+        self.inner.counters.list.fetch_add(1, Ordering::Relaxed);
+        self.inner.store.list(prefix).map_err(|e| e.at(&self.inner.location))
+    }
+
+    /// Removes an object; a missing one is success.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        self.valid_name(Operation::Delete, name)?;
+        self.inner.counters.delete.fetch_add(1, Ordering::Relaxed);
+        self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))
+    }
+
+    /// Requests made and bytes moved since this backend was opened.
+    pub fn counts(&self) -> Counts {
+        let c = &self.inner.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            put: read(&c.put),
+            get: read(&c.get),
+            stat: read(&c.stat),
+            list: read(&c.list),
+            delete: read(&c.delete),
+            bytes_written: read(&c.bytes_written),
+            bytes_read: read(&c.bytes_read),
+        }
+    }
+
+    /// The place, for messages; without secrets.
+    pub fn describe(&self) -> &str {
+        &self.inner.location
+    }
+
+    /// Whether reading costs no network.
+    pub fn is_local(&self) -> bool {
+        self.inner.store.is_local()
+    }
+
+    /// The longest time that a listing may lag behind puts and deletes (D of the protocol).
+    pub fn listing_lag(&self) -> Duration {
+        self.inner.store.listing_lag()
+    }
+
+    /// How many threads can use this backend at once before they queue.
+    pub fn connections(&self) -> usize {
+        self.inner.connections
+    }
+
+    fn refused(&self, operation: Operation, name: &str, text: &str) -> Error {
+        Error::new(ErrorKind::Other, operation, name, text).at(&self.inner.location)
+    }
+
+    /// Names come from listings too, so a hostile store must not lead a local path out of its root.
+    fn valid_name(&self, operation: Operation, name: &str) -> Result<()> {
+        let part_ok = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\0', '\\']);
+        if name.split('/').all(part_ok) { Ok(()) } else { Err(self.refused(operation, name, "not an object name")) }
+    }
+}

@@ -1,0 +1,54 @@
+//! A ceiling on bytes per second. `Backend` spends before it sends and after it has received.
+//! Whole objects are spent at once, and the debt is slept off before the next one: the average holds, single objects
+//! may burst. Invariant: time comes from the injected clock alone.
+
+use crate::runtime::{Clock, Nanoseconds};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+pub(super) struct Bandwidth {
+    bytes_per_second: u64,
+    clock: Clock,
+    /// When all that was spent is paid for.
+    paid_at: Mutex<Nanoseconds>,
+}
+
+impl Bandwidth {
+    pub(super) fn new(bytes_per_second: u64, clock: Clock) -> Self {
+        Self { bytes_per_second: bytes_per_second.max(1), clock, paid_at: Mutex::new(Nanoseconds::MIN) }
+    }
+
+    /// Waits until earlier bytes are paid for, then puts these on the bill.
+    pub(super) fn spend(&self, bytes: u64) {
+        let price = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
+        let price = Nanoseconds::try_from(price).unwrap_or(Nanoseconds::MAX);
+        let wait = {
+            let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.clock.elapsed();
+            let start = now.max(*paid_at);
+            *paid_at = start.saturating_add(price);
+            start.saturating_sub(now)
+        };
+        if wait > 0 {
+            self.clock.sleep(Duration::from_nanos(wait.unsigned_abs()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bandwidth;
+    use crate::runtime::Clock;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicI64;
+
+    #[test]
+    fn the_average_keeps_to_the_ceiling() {
+        let clock = Clock::Manual(Arc::new(AtomicI64::new(0)));
+        let limit = Bandwidth::new(1000, clock.clone());
+        for _ in 0..11 {
+            limit.spend(500);
+        }
+        assert_eq!(clock.now(), 5_000_000_000);
+    }
+}

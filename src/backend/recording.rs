@@ -1,0 +1,106 @@
+//! A wrapper that writes down every call to the store under it.
+//! Tests compare the log of two runs, or assert the order of writes. Invariant: calls appear in the order in which
+//! they returned, and the wrapped store's answers pass through unchanged.
+
+use super::error::{ErrorKind, Operation, Result};
+use super::{Entry, Stat, Store};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// One call to a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What was asked.
+    pub operation: Operation,
+    /// The object, or the prefix of a listing.
+    pub name: String,
+    /// Bytes written or read; for a listing, its entries.
+    pub amount: u64,
+    /// The range of a read, if it was not the whole object.
+    pub range: Option<Range<u64>>,
+    /// How it ended.
+    pub outcome: std::result::Result<(), ErrorKind>,
+}
+
+/// The wrapper; clones share one log.
+#[derive(Clone)]
+pub struct Recording {
+    inner: Arc<dyn Store>,
+    log: Arc<Mutex<Vec<Call>>>,
+}
+
+impl Recording {
+    /// Records calls to `inner` into a log of its own.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self::into_log(inner, Arc::default())
+    }
+
+    /// Records into a log that others share.
+    pub fn into_log(inner: Arc<dyn Store>, log: Arc<Mutex<Vec<Call>>>) -> Self {
+        Self { inner, log }
+    }
+
+    /// All calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All calls so far, forgotten after this.
+    pub fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note<T>(
+        &self,
+        operation: Operation,
+        name: &str,
+        range: Option<Range<u64>>,
+        result: Result<T>,
+        amount: impl Fn(&T) -> u64,
+    ) -> Result<T> {
+        let call = Call {
+            operation,
+            name: name.to_owned(),
+            amount: result.as_ref().map_or(0, amount),
+            range,
+            outcome: result.as_ref().map(|_| ()).map_err(|e| e.kind),
+        };
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        result
+    }
+}
+
+impl Store for Recording {
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.note(Operation::Put, name, None, self.inner.put(name, bytes), |()| bytes.len() as u64)
+    }
+
+    fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
+        self.note(Operation::Get, name, range.clone(), self.inner.get(name, range), |bytes| bytes.len() as u64)
+    }
+
+    fn stat(&self, name: &str) -> Result<Stat> {
+        self.note(Operation::Stat, name, None, self.inner.stat(name), |_| 0)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        self.note(Operation::List, prefix, None, self.inner.list(prefix), |entries| entries.len() as u64)
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.note(Operation::Delete, name, None, self.inner.delete(name), |()| 0)
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+
+    fn listing_lag(&self) -> Duration {
+        self.inner.listing_lag()
+    }
+}

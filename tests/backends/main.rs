@@ -1,0 +1,149 @@
+//! What a backend promises, asked of every kind: folder, memory, simulated, and real servers that a test starts itself.
+//! A server whose program is not installed is skipped aloud, and fails in CI, so that nothing is skipped in silence.
+
+mod conformance;
+mod locations;
+mod servers;
+mod wrappers;
+
+use conformance::{conformance, missing_root};
+use servers::{Server, azurite, moto, sshd, webdav};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vault::backend::simulated::Simulated;
+use vault::backend::{Backend, BackendOptions, ErrorKind, Location};
+use vault::runtime::{Clock, Runtime};
+
+pub(crate) fn runtime() -> Runtime {
+    Runtime::seeded(7, Clock::System, 0)
+}
+
+pub(crate) fn open(location: &str, options: &BackendOptions) -> vault::backend::Result<Backend> {
+    Backend::open(&Location::parse(location).unwrap(), options, &runtime())
+}
+
+fn create() -> BackendOptions {
+    BackendOptions { create: true, ..BackendOptions::default() }
+}
+
+fn in_folder(root: &Path) -> String {
+    root.display().to_string()
+}
+
+#[test]
+fn a_folder_keeps_the_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("new/repository");
+    let backend = open(&in_folder(&root), &create()).unwrap();
+    assert!(backend.is_local());
+    assert_eq!(backend.listing_lag(), Duration::ZERO);
+    conformance(&backend, true);
+    missing_root(&backend, || std::fs::remove_dir_all(&root).unwrap());
+    assert_eq!(open(&in_folder(&root), &BackendOptions::default()).unwrap_err().kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn memory_keeps_the_promises() {
+    conformance(&open("memory://", &create()).unwrap(), false);
+}
+
+#[test]
+fn the_simulated_store_keeps_the_promises() {
+    let store = Simulated::new(Clock::System, Duration::ZERO, 1);
+    let backend = Backend::from_store(Arc::new(store.clone()), &BackendOptions::default(), &runtime());
+    conformance(&backend, true);
+    missing_root(&backend, || store.vanish(true));
+}
+
+#[test]
+fn s3_keeps_the_promises() {
+    let Some(server) = moto() else { return };
+    let backend = open(&server.location, &create()).unwrap();
+    assert_eq!(backend.listing_lag(), Duration::ZERO);
+    conformance(&backend, true);
+    let gone = open(&server.location.replace("/bucket/", "/no-such-bucket/"), &create()).unwrap();
+    missing_root(&gone, || {});
+}
+
+#[test]
+fn azblob_keeps_the_promises() {
+    let Some(server) = azurite() else { return };
+    conformance(&open(&server.location, &create()).unwrap(), true);
+    let gone = open(&server.location.replace("/bucket/", "/no-such-container/"), &create()).unwrap();
+    missing_root(&gone, || {});
+}
+
+#[test]
+fn sftp_keeps_the_promises() {
+    let Some(server) = sshd() else { return };
+    let early = open(&server.location, &BackendOptions::default()).unwrap_err();
+    assert_eq!(early.kind, ErrorKind::NotFound, "{early}");
+    let backend = open(&server.location, &create()).unwrap();
+    assert_eq!((backend.connections(), backend.listing_lag()), (4, Duration::from_mins(10)));
+    conformance(&backend, true);
+    missing_root(&backend, || std::fs::remove_dir_all(server.data()).unwrap());
+}
+
+#[test]
+fn webdav_keeps_the_promises() {
+    let Some(server) = webdav() else { return };
+    let backend = open(&server.location, &create()).unwrap();
+    conformance(&backend, true);
+    missing_root(&backend, || std::fs::remove_dir_all(server.data()).unwrap());
+}
+
+/// The last answer must come in time, and it must not say that the objects are gone.
+fn stopped_server(mut server: Server) {
+    let options = BackendOptions { timeout: Duration::from_secs(6), create: true, ..BackendOptions::default() };
+    let backend = open(&server.location, &options).unwrap();
+    backend.put("packs/d/aa/one", b"one").unwrap();
+    server.stop();
+    let begun = Instant::now();
+    let failures = [
+        backend.get("packs/d/aa/one", None).unwrap_err(),
+        backend.put("packs/d/aa/two", b"two").unwrap_err(),
+        backend.list("packs/").unwrap_err(),
+        backend.stat("packs/d/aa/one").unwrap_err(),
+        backend.delete("packs/d/aa/one").unwrap_err(),
+    ];
+    for failure in failures {
+        assert_eq!(failure.kind, ErrorKind::Unreachable, "{failure}");
+        assert!(!failure.to_string().contains('\n'));
+        assert!(!failure.to_string().contains("SECRET"), "{failure}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5 * 13), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_stopped_s3_server_gives_a_final_error() {
+    if let Some(server) = moto() {
+        stopped_server(server);
+    }
+}
+
+#[test]
+fn a_stopped_sftp_server_gives_a_final_error() {
+    if let Some(server) = sshd() {
+        stopped_server(server);
+    }
+}
+
+/// Accepts connections and never answers: the worst kind of dead.
+#[test]
+fn a_silent_server_gives_a_final_error() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let location = format!(
+        "s3://bucket/x?region=us-east-1&endpoint=http://127.0.0.1:{port}&access_key_id=a&secret_access_key=SECRET\
+         &disable_config_load=true"
+    );
+    let options = BackendOptions { timeout: Duration::from_secs(3), ..BackendOptions::default() };
+    let backend = open(&location, &options).unwrap();
+    let begun = Instant::now();
+    let failure = backend.put("packs/d/aa/one", &vec![7; 4 << 20]).unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::Unreachable, "{failure}");
+    assert_eq!(backend.get("config", None).unwrap_err().kind, ErrorKind::Unreachable);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(listener);
+}
