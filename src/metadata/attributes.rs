@@ -1,0 +1,119 @@
+//! Extended attributes of one entry, POSIX ACLs included, read and set through directory handles. Regular files are
+//! not opened for it: the entry is reached as a name below its directory's handle. A file system without attributes
+//! has none.
+
+use super::{At, Fault};
+use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::AsRawFd;
+use vault_format::tree::Xattr;
+
+/// Most bytes of a list of names, and of one value: limits of the kernel.
+const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
+
+/// Where the kernel finds an entry by path without a longer path than one name. `/proc` resolves the handle itself.
+fn path_of(at: At<'_>) -> Vec<u8> {
+    match at {
+        At::Open(handle) => format!("/proc/self/fd/{}", handle.as_raw_fd()).into_bytes(),
+        At::Below(directory, name) => {
+            let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+            path.extend_from_slice(name);
+            path
+        }
+    }
+}
+
+fn list(at: At<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
+    match at {
+        At::Open(handle) => rustix::fs::flistxattr(handle, buffer),
+        At::Below(..) => rustix::fs::llistxattr(path_of(at), buffer),
+    }
+}
+
+fn get(at: At<'_>, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+    match at {
+        At::Open(handle) => rustix::fs::fgetxattr(handle, name, buffer),
+        At::Below(..) => rustix::fs::lgetxattr(path_of(at), name, buffer),
+    }
+}
+
+/// Calls with a small buffer first, and once more with the largest that the kernel fills.
+fn filled(mut call: impl FnMut(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut small = [0u8; 512];
+    match call(&mut small) {
+        Ok(length) => Ok(small.get(..length).unwrap_or_default().to_vec()),
+        Err(Errno::RANGE) => {
+            let mut large = vec![0u8; ATTRIBUTE_BYTES_MAX];
+            let length = call(&mut large)?;
+            large.truncate(length);
+            Ok(large)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// All attributes, sorted by name.
+pub fn read(at: At<'_>) -> io::Result<Vec<Xattr>> {
+    let names = match filled(|buffer| list(at, buffer)) {
+        Ok(names) => names,
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::ACCESS | Errno::PERM) => return Ok(Vec::new()),
+        // Without /proc the path leads nowhere: the file is opened after all.
+        Err(error @ (Errno::NOENT | Errno::NOTDIR)) => match at {
+            At::Below(directory, name) => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+                return match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+                    Ok(handle) => read(At::Open(std::os::fd::AsFd::as_fd(&handle))),
+                    Err(Errno::NOENT) => Err(Errno::NOENT.into()),
+                    Err(_) => Ok(Vec::new()),
+                };
+            }
+            At::Open(_) => return Err(error.into()),
+        },
+        Err(error) => return Err(error.into()),
+    };
+    let mut out = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        match filled(|buffer| get(at, name, buffer)) {
+            Ok(value) => out.push(Xattr { name: name.to_vec(), value }),
+            // Gone in between, or not ours to read.
+            Err(Errno::NODATA | Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    out.sort_by(|left, right| left.name.cmp(&right.name));
+    out.dedup_by(|left, right| left.name == right.name);
+    Ok(out)
+}
+
+/// Sets the attributes, and removes what the entry inherited or kept and should not have.
+pub fn apply(at: At<'_>, xattrs: &[Xattr], faults: &mut Vec<Fault>) {
+    let wanted = |name: &[u8]| xattrs.iter().any(|xattr| xattr.name == name);
+    if let Ok(names) = filled(|buffer| list(at, buffer)) {
+        let extra = names.split(|byte| *byte == 0).filter(|name| is_owned(name) && !wanted(name));
+        for name in extra {
+            let done = match at {
+                At::Open(handle) => rustix::fs::fremovexattr(handle, name),
+                At::Below(..) => rustix::fs::lremovexattr(path_of(at), name),
+            };
+            if let Err(error) = done {
+                faults.push(Fault::new(format!("remove attribute {}", String::from_utf8_lossy(name)), error));
+            }
+        }
+    }
+    for xattr in xattrs {
+        let (name, value) = (xattr.name.as_slice(), xattr.value.as_slice());
+        let done = match at {
+            At::Open(handle) => rustix::fs::fsetxattr(handle, name, value, XattrFlags::empty()),
+            At::Below(..) => rustix::fs::lsetxattr(path_of(at), name, value, XattrFlags::empty()),
+        };
+        if let Err(error) = done {
+            faults.push(Fault::new(format!("set attribute {}", String::from_utf8_lossy(name)), error));
+        }
+    }
+}
+
+/// Attributes that belong to the user of the file; labels of security modules are the machine's.
+fn is_owned(name: &[u8]) -> bool {
+    name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")
+}

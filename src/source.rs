@@ -1,0 +1,146 @@
+//! Where the content of a snapshot comes from: a directory, a stream, or the output of a command. A directory is
+//! walked over handles in the order that trees are stored in, so that a consumer can build them bottom-up and join
+//! them with an older tree. What can't be read is named and the walk goes on.
+
+mod command;
+mod directory;
+mod exclude;
+mod file;
+mod stream;
+
+pub use command::{Command, CommandFailure};
+pub use directory::Directory;
+pub use exclude::Excludes;
+pub use file::{FileEnd, FileReader};
+pub use stream::Stream;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use vault_format::tree::Metadata;
+
+/// What a walk leaves out.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Patterns as in `.gitignore`, relative to the root of the snapshot.
+    pub exclude: Vec<String>,
+    /// Files with one pattern a line, `#` begins a comment.
+    pub exclude_files: Vec<PathBuf>,
+    /// A directory that holds an entry of such a name is left out.
+    pub exclude_if_present: Vec<OsString>,
+    /// Mount points are stored as empty directories.
+    pub one_file_system: bool,
+    /// Larger files are left out, in bytes.
+    pub exclude_larger_than: Option<u64>,
+}
+
+/// One step of a walk. The root has no `Enter` and `Leave` of its own.
+#[derive(Debug)]
+pub enum Event {
+    /// A directory begins, in the place of its name.
+    Enter {
+        /// A single plain component.
+        name: Vec<u8>,
+        /// As it was when the directory was opened.
+        metadata: Metadata,
+    },
+    /// Anything but a directory.
+    Entry(Entry),
+    /// The directory entered last ends.
+    Leave,
+    /// An entry is not part of the snapshot.
+    Skipped {
+        /// Full path.
+        path: PathBuf,
+        /// Why.
+        why: Skip,
+    },
+    /// An entry could not be read and is not part of the snapshot.
+    Failed {
+        /// Full path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Why an entry is not part of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Skip {
+    /// A pattern says so.
+    Excluded,
+    /// The directory holds a marker.
+    Marked,
+    /// It lies on another file system; of a directory only the content is missing.
+    OtherFileSystem,
+    /// It is larger than wished.
+    TooLarge,
+    /// Sockets are made by their programs, not restored.
+    Socket,
+    /// The kernel names a type that vault doesn't know.
+    Unknown,
+    /// It was listed, and gone when it was looked at.
+    Vanished,
+}
+
+impl Skip {
+    /// True if the snapshot lacks something that it should have.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Self::Vanished | Self::Unknown)
+    }
+}
+
+/// An entry that is not a directory.
+#[derive(Debug)]
+pub struct Entry {
+    /// A single plain component.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// All else.
+    pub metadata: Metadata,
+    /// Reached through a link that the user named himself.
+    followed: bool,
+}
+
+/// Type of an entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EntryKind {
+    /// A regular file.
+    File {
+        /// Apparent size in bytes.
+        size: u64,
+    },
+    /// A link and its target.
+    Symlink(Vec<u8>),
+    /// A named pipe.
+    Fifo,
+    /// A character device: major, minor.
+    CharDevice(u32, u32),
+    /// A block device: major, minor.
+    BlockDevice(u32, u32),
+}
+
+/// Why a walk can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No path at all.
+    #[error("no path to snapshot")]
+    Nothing,
+    /// A path that can't be opened.
+    #[error("cannot open {}: {error}", path.display())]
+    Path {
+        /// As it was given.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A pattern that means nothing.
+    #[error("cannot understand the pattern '{pattern}': {why}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        why: String,
+    },
+}

@@ -1,0 +1,413 @@
+//! The walk over a directory: depth first, names in byte order, one event at a time. Every step goes through the
+//! handle of the directory it is in, so no link is followed and no path is too long; only what the user named himself
+//! is. At most 64 handles are open, whatever the depth: those above are reopened on the way back and compared.
+
+use super::{Entry, EntryKind, Event, Excludes, FileReader, OpenError, Options, Skip};
+use crate::metadata::{self, At, Names};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use vault_format::tree::Metadata;
+
+/// Most directory handles kept open, the root's aside.
+const HANDLES_MAX: usize = 64;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A walk.
+pub struct Directory {
+    base: PathBuf,
+    root: Metadata,
+    device: u64,
+    stack: Vec<Frame>,
+    relative: Vec<u8>,
+    pending: VecDeque<Event>,
+    excludes: Excludes,
+    options: Options,
+    names: Names,
+}
+
+struct Frame {
+    name: Vec<u8>,
+    handle: Option<OwnedFd>,
+    identity: (u64, u64),
+    names: std::vec::IntoIter<Vec<u8>>,
+    /// Present where only what the user named is part of the snapshot.
+    selection: Option<Selection>,
+    followed: bool,
+    /// Length of the relative path without this directory.
+    above: usize,
+}
+
+/// The named paths as a tree. Everything below an entry that is `whole` is part of the snapshot.
+#[derive(Default)]
+struct Selection {
+    whole: bool,
+    children: BTreeMap<Vec<u8>, Selection>,
+}
+
+/// What a listed name turned out to be, or the event that says why it is nothing.
+type Seen<T> = Result<T, Event>;
+
+impl Directory {
+    /// One path: its content is the root. Several: each lies under its path below their common parent. A path to a
+    /// file is a root with that one entry. The paths themselves may lead through links.
+    pub fn open(paths: &[PathBuf], options: &Options) -> Result<Self, OpenError> {
+        let excludes = Excludes::new(options)?;
+        let (base, selection) = select(paths)?;
+        let names = Names::load();
+        let failed = |error: io::Error| OpenError::Path { path: base.clone(), error };
+        let handle = open_path(&base).map_err(failed)?;
+        let stat = rustix::fs::fstat(&handle).map_err(|error| failed(error.into()))?;
+        let root = metadata::read(At::Open(handle.as_fd()), &stat, &names).map_err(failed)?;
+        let listed = match &selection {
+            Some(selection) => selection.children.keys().cloned().collect(),
+            None => list(handle.as_fd()).map_err(|(_, error)| failed(error))?,
+        };
+        let frame = Frame {
+            name: Vec::new(),
+            handle: Some(handle),
+            identity: metadata::identity(&stat),
+            names: listed.into_iter(),
+            selection,
+            followed: true,
+            above: 0,
+        };
+        Ok(Self {
+            base,
+            root,
+            device: stat.st_dev,
+            stack: vec![frame],
+            relative: Vec::new(),
+            pending: VecDeque::new(),
+            excludes,
+            options: options.clone(),
+            names,
+        })
+    }
+
+    /// Metadata of the root directory itself.
+    pub fn root(&self) -> &Metadata {
+        &self.root
+    }
+
+    /// Opens the file that `next` returned last.
+    pub fn open_file(&self, entry: &Entry) -> io::Result<FileReader> {
+        FileReader::open(self.handle()?, entry)
+    }
+
+    /// Full path of an entry of the directory that the walk is in, for messages.
+    pub fn path_of(&self, name: &[u8]) -> PathBuf {
+        let mut path = self.base.clone();
+        let below = self.stack.iter().skip(1).map(|frame| frame.name.as_slice());
+        path.extend(below.chain([name]).filter(|name| !name.is_empty()).map(OsStr::from_bytes));
+        path
+    }
+
+    fn handle(&self) -> io::Result<BorrowedFd<'_>> {
+        let handle = self.stack.last().and_then(|frame| frame.handle.as_ref());
+        handle.map(AsFd::as_fd).ok_or_else(|| Errno::BADF.into())
+    }
+
+    fn step(&mut self) -> Option<Event> {
+        if let Some(event) = self.pending.pop_front() {
+            return Some(event);
+        }
+        let frame = self.stack.last_mut()?;
+        let Some(name) = frame.names.next() else {
+            if self.stack.len() == 1 {
+                self.stack.clear();
+                return None;
+            }
+            self.ascend();
+            return Some(Event::Leave);
+        };
+        Some(self.look(name).unwrap_or_else(|event| event))
+    }
+
+    fn skipped(&self, name: &[u8], why: Skip) -> Event {
+        Event::Skipped { path: self.path_of(name), why }
+    }
+
+    fn failed(&self, name: &[u8], error: impl Into<io::Error>) -> Event {
+        let error = error.into();
+        match error.kind() {
+            io::ErrorKind::NotFound => self.skipped(name, Skip::Vanished),
+            _ => Event::Failed { path: self.path_of(name), error },
+        }
+    }
+
+    fn look(&mut self, name: Vec<u8>) -> Seen<Event> {
+        let selection = self.stack.last_mut().and_then(|frame| frame.selection.as_mut());
+        let selected = selection.and_then(|selection| selection.children.remove(&name));
+        let handle = self.handle().map_err(|error| self.failed(&name, error))?;
+        let follow = if selected.is_some() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let stat = rustix::fs::statat(handle, name.as_slice(), follow).map_err(|error| self.failed(&name, error))?;
+        let is_directory = metadata::file_type(&stat) == FileType::Directory;
+        if selected.is_none() && self.is_excluded(&name, is_directory) {
+            return Err(self.skipped(&name, Skip::Excluded));
+        }
+        if is_directory {
+            return self.descend(name, selected);
+        }
+        if self.options.one_file_system && stat.st_dev != self.device && selected.is_none() {
+            return Err(self.skipped(&name, Skip::OtherFileSystem));
+        }
+        self.entry(name, &stat, selected.is_some()).map(Event::Entry)
+    }
+
+    fn is_excluded(&mut self, name: &[u8], is_directory: bool) -> bool {
+        if self.excludes.is_empty() {
+            return false;
+        }
+        let length = self.relative.len();
+        extend(&mut self.relative, name);
+        let excluded = self.excludes.excludes(&self.relative, is_directory);
+        self.relative.truncate(length);
+        excluded
+    }
+
+    fn entry(&self, name: Vec<u8>, stat: &Stat, followed: bool) -> Seen<Entry> {
+        let handle = self.handle().map_err(|error| self.failed(&name, error))?;
+        let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let kind = match metadata::file_type(stat) {
+            FileType::RegularFile => {
+                let size = metadata::size(stat);
+                if self.options.exclude_larger_than.is_some_and(|limit| size > limit) {
+                    return Err(self.skipped(&name, Skip::TooLarge));
+                }
+                EntryKind::File { size }
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(handle, name.as_slice(), Vec::new());
+                EntryKind::Symlink(target.map_err(|error| self.failed(&name, error))?.into_bytes())
+            }
+            FileType::Fifo => EntryKind::Fifo,
+            FileType::CharacterDevice => EntryKind::CharDevice(device().0, device().1),
+            FileType::BlockDevice => EntryKind::BlockDevice(device().0, device().1),
+            FileType::Socket => return Err(self.skipped(&name, Skip::Socket)),
+            _ => return Err(self.skipped(&name, Skip::Unknown)),
+        };
+        let metadata = if followed && matches!(kind, EntryKind::File { .. }) {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(handle, name.as_slice(), flags, Mode::empty());
+            let file = file.map_err(|error| self.failed(&name, error))?;
+            metadata::read(At::Open(file.as_fd()), stat, &self.names)
+        } else {
+            metadata::read(At::Below(handle, &name), stat, &self.names)
+        };
+        let metadata = metadata.map_err(|error| self.failed(&name, error))?;
+        Ok(Entry { name, kind, metadata, followed })
+    }
+
+    fn descend(&mut self, name: Vec<u8>, selected: Option<Selection>) -> Seen<Event> {
+        let followed = selected.is_some();
+        let selection = selected.filter(|selection| !selection.whole);
+        let handle = self.handle().map_err(|error| self.failed(&name, error))?;
+        let child = open_child(handle, &name, followed).map_err(|error| self.failed(&name, error))?;
+        let stat = rustix::fs::fstat(&child).map_err(|error| self.failed(&name, error))?;
+        if !followed && self.is_marked(child.as_fd()) {
+            return Err(self.skipped(&name, Skip::Marked));
+        }
+        let metadata = metadata::read(At::Open(child.as_fd()), &stat, &self.names);
+        let metadata = metadata.map_err(|error| self.failed(&name, error))?;
+        let is_foreign = self.options.one_file_system && stat.st_dev != self.device && !followed;
+        let mut names = Vec::new();
+        if is_foreign {
+            self.pending.push_back(self.skipped(&name, Skip::OtherFileSystem));
+        } else if let Some(selection) = &selection {
+            names = selection.children.keys().cloned().collect();
+        } else {
+            match list(child.as_fd()) {
+                Ok(listed) => names = listed,
+                // Half a listing is better than none, but it is named.
+                Err((listed, error)) => {
+                    names = listed;
+                    self.pending.push_back(Event::Failed { path: self.path_of(&name), error });
+                }
+            }
+        }
+        let above = self.relative.len();
+        extend(&mut self.relative, &name);
+        self.stack.push(Frame {
+            name: name.clone(),
+            handle: Some(child),
+            identity: metadata::identity(&stat),
+            names: names.into_iter(),
+            selection,
+            followed,
+            above,
+        });
+        // The root's handle stays: it is where everything can be reopened from.
+        if let Some(far) = self.stack.len().checked_sub(HANDLES_MAX + 1).filter(|far| *far > 0) {
+            if let Some(frame) = self.stack.get_mut(far) {
+                frame.handle = None;
+            }
+        }
+        Ok(Event::Enter { name, metadata })
+    }
+
+    fn is_marked(&self, child: BorrowedFd<'_>) -> bool {
+        let present = |name: &OsString| rustix::fs::statat(child, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        self.options.exclude_if_present.iter().any(present)
+    }
+
+    /// Leaves a directory. If the one above can't be reached any more, what is left of it is given up and named.
+    fn ascend(&mut self) {
+        let Some(left) = self.stack.pop() else { return };
+        self.relative.truncate(left.above);
+        let Some(frame) = self.stack.last() else { return };
+        if frame.handle.is_some() || frame.names.as_slice().is_empty() {
+            return;
+        }
+        let identity = frame.identity;
+        let up = left.handle.as_ref().and_then(|handle| open_same(handle.as_fd(), b"..", false, identity).ok());
+        let reopened = up.map_or_else(|| self.reopen(), Ok);
+        match reopened {
+            Ok(handle) => {
+                if let Some(frame) = self.stack.last_mut() {
+                    frame.handle = Some(handle);
+                }
+            }
+            Err(error) => {
+                let path = self.path_of(b"");
+                if let Some(frame) = self.stack.last_mut() {
+                    frame.names = Vec::new().into_iter();
+                }
+                // `Leave` of the directory below comes first.
+                self.pending.push_back(Event::Failed { path, error });
+            }
+        }
+    }
+
+    /// The directory at the top of the stack, from the nearest open one above it.
+    fn reopen(&self) -> io::Result<OwnedFd> {
+        let open = self.stack.iter().rposition(|frame| frame.handle.is_some()).unwrap_or_default();
+        let start = self.stack.get(open).and_then(|frame| frame.handle.as_ref()).ok_or(Errno::BADF)?;
+        let mut handle = rustix::io::fcntl_dupfd_cloexec(start, 0)?;
+        for frame in self.stack.iter().skip(open + 1) {
+            handle = open_same(handle.as_fd(), &frame.name, frame.followed, frame.identity)?;
+        }
+        Ok(handle)
+    }
+}
+
+impl Iterator for Directory {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.step()
+    }
+}
+
+fn extend(path: &mut Vec<u8>, name: &[u8]) {
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+}
+
+fn open_child(directory: BorrowedFd<'_>, name: &[u8], follow: bool) -> io::Result<OwnedFd> {
+    let flags = if follow { DIRECTORY } else { DIRECTORY | OFlags::NOFOLLOW };
+    match rustix::fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?),
+        other => Ok(other?),
+    }
+}
+
+fn open_same(directory: BorrowedFd<'_>, name: &[u8], follow: bool, identity: (u64, u64)) -> io::Result<OwnedFd> {
+    let handle = open_child(directory, name, follow)?;
+    if metadata::identity(&rustix::fs::fstat(&handle)?) == identity {
+        Ok(handle)
+    } else {
+        Err(io::Error::other("it was moved while it was read"))
+    }
+}
+
+/// Opens what the user named, one component at a time: the path may be longer than the kernel takes at once.
+fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    let mut handle = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut parts = path.components().filter(|part| !matches!(part, Component::RootDir)).peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return open_child(handle.as_fd(), part.as_os_str().as_bytes(), true);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        handle = rustix::fs::openat(&handle, part.as_os_str(), flags, Mode::empty())?;
+    }
+    open_child(handle.as_fd(), b".", true)
+}
+
+/// Type of what the user named, links followed.
+fn type_of(path: &Path) -> io::Result<FileType> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(FileType::Directory) };
+    let parent = open_path(parent)?;
+    Ok(metadata::file_type(&rustix::fs::statat(&parent, name, AtFlags::empty())?))
+}
+
+/// Names in a directory, sorted; with an error, those that came before it.
+fn list(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, (Vec<Vec<u8>>, io::Error)> {
+    let mut names = Vec::new();
+    let mut fault = None;
+    match rustix::fs::Dir::read_from(directory) {
+        Ok(entries) => {
+            for entry in entries {
+                match entry {
+                    Ok(entry) => names.push(entry.file_name().to_bytes().to_vec()),
+                    Err(error) => {
+                        fault = Some(error.into());
+                        break;
+                    }
+                }
+            }
+        }
+        Err(error) => fault = Some(error.into()),
+    }
+    names.retain(|name| name != b"." && name != b"..");
+    names.sort_unstable();
+    names.dedup();
+    fault.map_or(Ok(()), Err).map_err(|error| (names.clone(), error)).map(|()| names)
+}
+
+/// The root of the snapshot, and what of it was asked for if not all.
+fn select(paths: &[PathBuf]) -> Result<(PathBuf, Option<Selection>), OpenError> {
+    let mut top = Selection::default();
+    for path in paths {
+        let failed = |error: io::Error| OpenError::Path { path: path.clone(), error };
+        let mut absolute = std::path::absolute(path).map_err(failed)?;
+        // Only the kernel knows where `..` leads behind a link.
+        if absolute.components().any(|part| part == Component::ParentDir) {
+            absolute = std::fs::canonicalize(&absolute).map_err(failed)?;
+        }
+        type_of(&absolute).map_err(failed)?;
+        let mut place = &mut top;
+        for part in absolute.components() {
+            if let Component::Normal(name) = part {
+                place = place.children.entry(name.as_bytes().to_vec()).or_default();
+            }
+        }
+        place.whole = true;
+    }
+    let mut base = PathBuf::from("/");
+    let mut place = top;
+    while !place.whole && place.children.len() == 1 {
+        let Some((name, child)) = place.children.pop_first() else { break };
+        let path = base.join(OsStr::from_bytes(&name));
+        let is_directory = type_of(&path).map_err(|error| OpenError::Path { path: path.clone(), error })?;
+        if child.whole && is_directory != FileType::Directory {
+            place.children.insert(name, child);
+            return Ok((base, Some(place)));
+        }
+        (base, place) = (path, child);
+    }
+    match (place.whole, place.children.is_empty()) {
+        (true, _) => Ok((base, None)),
+        (false, true) => Err(OpenError::Nothing),
+        (false, false) => Ok((base, Some(place))),
+    }
+}
