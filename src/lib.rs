@@ -4,10 +4,15 @@
 //! reads the environment.
 
 pub mod backend;
+pub mod backup;
+pub mod check;
 pub mod chunk;
+pub mod error;
 pub mod metadata;
 pub mod progress;
+pub mod prune;
 pub mod repository;
+pub mod restore;
 pub mod runtime;
 pub mod source;
 pub mod target;

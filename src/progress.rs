@@ -1,0 +1,26 @@
+//! How far an operation is. Operations tell a `Progress` what they did; the command line draws it. Counters only grow,
+//! so that any thread may tell in any order.
+
+use std::path::Path;
+
+/// What listens to an operation.
+pub trait Progress: Send + Sync {
+    /// This much is to do in all, as far as is known: files and bytes.
+    fn expect(&self, files: u64, bytes: u64);
+    /// This much was done: files and bytes.
+    fn advance(&self, files: u64, bytes: u64);
+    /// This is being worked on.
+    fn at(&self, path: &Path);
+    /// Something that the user should hear of, though the operation goes on.
+    fn note(&self, note: &str);
+}
+
+/// Listens to nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn expect(&self, _: u64, _: u64) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn at(&self, _: &Path) {}
+    fn note(&self, _: &str) {}
+}
