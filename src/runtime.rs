@@ -3,7 +3,7 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Nanoseconds; as a point in time since 1970-01-01T00:00:00Z.
@@ -57,6 +57,8 @@ pub struct Runtime {
     random: Arc<Mutex<ChaCha20Rng>>,
     /// Threads for CPU work; 0 = everything on the caller's thread.
     pub workers: usize,
+    /// Set from outside when the run should end early, without a commit.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Runtime {
@@ -64,12 +66,21 @@ impl Runtime {
     pub fn system(workers: usize) -> Result<Self, getrandom::Error> {
         let mut seed = [0u8; 32];
         getrandom::fill(&mut seed)?;
-        Ok(Self { clock: Clock::System, random: Arc::new(Mutex::new(ChaCha20Rng::from_seed(seed))), workers })
+        Ok(Self::new(Clock::System, ChaCha20Rng::from_seed(seed), workers))
     }
 
     /// A replayable world.
     pub fn seeded(seed: u64, clock: Clock, workers: usize) -> Self {
-        Self { clock, random: Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))), workers }
+        Self::new(clock, ChaCha20Rng::seed_from_u64(seed), workers)
+    }
+
+    fn new(clock: Clock, random: ChaCha20Rng, workers: usize) -> Self {
+        Self { clock, random: Arc::new(Mutex::new(random)), workers, stop: Arc::default() }
+    }
+
+    /// True once the run should end early.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Fresh random bytes.

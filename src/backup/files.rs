@@ -1,0 +1,106 @@
+//! The content of files and streams: chunks in, chunk list out; and the question whether a file may be taken over from
+//! the parent snapshot without being opened. It may if size, mtime, ctime and inode are the same, it is not too young
+//! to trust its time, and all its chunks are in packs to rely on.
+
+use super::trees::ListBuilder;
+use crate::chunk::{Chunker, Gear};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::reader::Reader;
+use crate::repository::walk;
+use crate::repository::writer::Writer;
+use std::io::{self, Read};
+use vault_format::id::BlobKind;
+use vault_format::list::{ChunkRef, Content};
+use vault_format::tree::{Metadata, Node, NodeKind, Time};
+
+/// A time younger than this before the scan is not trusted: the file may change again within one tick of its clock.
+const YOUNG_NANOSECONDS: i64 = 2_000_000_000;
+
+/// Cuts streams and puts their chunks.
+pub struct FileWriter {
+    gear: Gear,
+    chunker: Chunker,
+    /// Id of the chunk profile of the last stream.
+    pub profile: u8,
+}
+
+/// What reading a stream can end with, besides its content.
+pub enum ReadError {
+    /// The stream failed: this file is left out.
+    Input(io::Error),
+    /// The repository failed: the run ends.
+    Repository(Error),
+}
+
+impl FileWriter {
+    /// A writer of files with a gear table.
+    pub fn new(gear: Gear) -> Self {
+        Self { gear, chunker: Chunker::new(), profile: 0 }
+    }
+
+    /// Reads a stream to its end; returns its content and length in bytes.
+    pub fn write(
+        &mut self,
+        writer: &mut Writer<'_>,
+        input: &mut dyn Read,
+        progress: &dyn Progress,
+    ) -> std::result::Result<(Content, u64), ReadError> {
+        let mut list = ListBuilder::default();
+        let mut bytes = 0u64;
+        let mut input = input;
+        self.chunker.restart();
+        loop {
+            let Some(chunk) = self.chunker.next(&self.gear, &mut input).map_err(ReadError::Input)? else { break };
+            let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let put = writer
+                .put(BlobKind::Chunk, chunk)
+                .and_then(|id| list.push(writer, ChunkRef { id, length }));
+            put.map_err(|error| ReadError::Repository(error.into()))?;
+            bytes += u64::from(length);
+            progress.advance(0, u64::from(length));
+        }
+        self.profile = self.chunker.profile().map_or(0, |profile| profile.id);
+        let content = list.finish(writer).map_err(|error| ReadError::Repository(error.into()))?;
+        Ok((content, bytes))
+    }
+}
+
+/// The kind to take over from the parent's node, if the file may be left unread.
+pub fn unchanged(
+    writer: &mut Writer<'_>,
+    reader: &Reader<'_>,
+    (size, metadata): (u64, &Metadata),
+    parent: &Node,
+    scan_started: i64,
+) -> Result<Option<NodeKind>> {
+    let NodeKind::File { size: parent_size, content, .. } = &parent.kind else { return Ok(None) };
+    let before = &parent.metadata;
+    let same = size == *parent_size
+        && metadata.mtime == before.mtime
+        && metadata.ctime == before.ctime
+        && metadata.inode == before.inode;
+    if !same || is_young(metadata.mtime, scan_started) || is_young(metadata.ctime, scan_started) {
+        return Ok(None);
+    }
+    let mut present = true;
+    let mut pages = Vec::new();
+    let walked = walk::chunks(
+        reader,
+        content,
+        &mut |chunk| {
+            present = present && writer.rely(&chunk.id);
+            Ok(())
+        },
+        &mut |page| pages.push(page),
+    );
+    // a list page that can't be read is stored again with the file
+    let all = walked.is_ok() && present && pages.iter().all(|page| writer.rely(page));
+    Ok(all.then(|| parent.kind.clone()))
+}
+
+fn is_young(time: Time, scan_started: i64) -> bool {
+    let nanoseconds = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+    let age = i128::from(scan_started) - nanoseconds;
+    (0..i128::from(YOUNG_NANOSECONDS)).contains(&age)
+}

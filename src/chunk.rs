@@ -1,0 +1,160 @@
+//! Cuts a stream where its content says so: FastCDC (Xia et al., 2016, 2020) with a gear table derived from the
+//! repository's gear key, normalization level 2. Cut points depend on key, profile and bytes alone, never on how the
+//! bytes arrive.
+
+use fastcdc::v2020::{Normalization, cut_gear, select_masks};
+use std::io::{self, Read};
+use vault_format::gear::{self, ChunkProfile, PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
+use vault_format::secret::Key;
+
+/// How much of a stream decides its profile, in bytes.
+const PROBE_BYTES: usize = 1 << 20;
+
+/// The tables of one gear key.
+pub struct Gear {
+    table: Box<[u64; 256]>,
+    shifted: Box<[u64; 256]>,
+}
+
+impl Gear {
+    /// Derives the tables.
+    pub fn new(gear_key: &Key) -> Self {
+        let table = gear::table(gear_key);
+        let shifted = Box::new(table.map(|value| value << 1));
+        Self { table, shifted }
+    }
+
+    /// Length of the first chunk of `bytes`, which hold at least `profile.max` bytes or end the stream.
+    pub fn cut(&self, profile: &ChunkProfile, bytes: &[u8]) -> usize {
+        let (min, average, max) = (profile.min as usize, profile.average as usize, profile.max as usize);
+        let (small, large) = select_masks(average, Normalization::Level2);
+        let (table, shifted) = (self.table.as_slice(), self.shifted.as_slice());
+        cut_gear(bytes, min, average, max, small, large, small << 1, large << 1, table, shifted).1
+    }
+}
+
+/// The profile for a stream that begins with these bytes: a pure function of them.
+pub fn profile_of(first: &[u8]) -> ChunkProfile {
+    let probe = first.get(..PROBE_BYTES).unwrap_or(first);
+    // below the smallest chunk nothing is cut, whatever the profile
+    if probe.len() <= PROFILE_DEFAULT.min as usize {
+        return PROFILE_DEFAULT;
+    }
+    match vault_format::frame::compress(probe, 1) {
+        Ok(Some(smaller)) if smaller.len() < probe.len() / 20 * 19 => PROFILE_DEFAULT,
+        _ => PROFILE_INCOMPRESSIBLE,
+    }
+}
+
+/// Reads a stream chunk by chunk through one reusable buffer.
+pub struct Chunker {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    at_end: bool,
+    profile: Option<ChunkProfile>,
+}
+
+impl Default for Chunker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Chunker {
+    /// A chunker with an empty buffer of 4 MiB.
+    pub fn new() -> Self {
+        Self { buffer: vec![0; 4 << 20], start: 0, end: 0, at_end: false, profile: None }
+    }
+
+    /// Forgets the last stream.
+    pub fn restart(&mut self) {
+        (self.start, self.end, self.at_end, self.profile) = (0, 0, false, None);
+    }
+
+    /// The profile of the stream, once a chunk was asked for.
+    pub fn profile(&self) -> Option<ChunkProfile> {
+        self.profile
+    }
+
+    /// The next chunk; `None` at the end of the stream.
+    pub fn next<R: Read>(&mut self, gear: &Gear, input: &mut R) -> io::Result<Option<&[u8]>> {
+        let wanted = self.profile.map_or(PROBE_BYTES, |profile| profile.max as usize);
+        self.fill(input, wanted)?;
+        let profile = match self.profile {
+            Some(profile) => profile,
+            None => *self.profile.insert(profile_of(&self.buffer[self.start..self.end])),
+        };
+        if self.start == self.end {
+            return Ok(None);
+        }
+        let length = gear.cut(&profile, &self.buffer[self.start..self.end]);
+        let chunk = self.start..self.start + length;
+        self.start = chunk.end;
+        Ok(Some(&self.buffer[chunk]))
+    }
+
+    fn fill<R: Read>(&mut self, input: &mut R, wanted: usize) -> io::Result<()> {
+        if self.at_end || self.end - self.start >= wanted {
+            return Ok(());
+        }
+        if self.buffer.len() - self.start < wanted {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        while self.end - self.start < wanted {
+            match input.read(&mut self.buffer[self.end..]) {
+                Ok(0) => {
+                    self.at_end = true;
+                    break;
+                }
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chunker, Gear};
+    use std::io::{self, Read};
+    use vault_format::secret::Key;
+
+    /// Hands out at most `step` bytes a read.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let count = self.1.min(out.len()).min(self.0.len());
+            out[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+
+    fn cuts(data: &[u8], step: usize) -> Vec<usize> {
+        let (gear, mut chunker, mut input) = (Gear::new(&Key::new([7; 32])), Chunker::new(), Slow(data, step));
+        let mut out = Vec::new();
+        while let Some(chunk) = chunker.next(&gear, &mut input).unwrap() {
+            out.push(chunk.len());
+        }
+        out
+    }
+
+    #[test]
+    fn cuts_do_not_depend_on_reads() {
+        let mut noise = vec![0u8; 9_000_001];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let text: Vec<u8> = noise.iter().map(|byte| b'a' + byte % 13).collect();
+        for data in [&noise, &text] {
+            let whole = cuts(data, usize::MAX);
+            assert_eq!(whole.iter().sum::<usize>(), data.len());
+            assert!(whole.len() > 8);
+            assert_eq!(whole, cuts(data, 4093));
+            assert_eq!(whole, cuts(data, 700_001));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What operations return: an error of the repository, of a file, of a source or of the request itself. The command
+//! line turns it into words and an exit code.
+
+use crate::repository;
+use std::io;
+use std::path::PathBuf;
+
+/// Why an operation did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// A file or folder.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The source as a whole can't be read.
+    #[error("{0}")]
+    Source(String),
+    /// The source gave no bytes.
+    #[error("{0} gave no output: an empty snapshot is not taken (say --allow-empty if this is right)")]
+    EmptySource(String),
+    /// Standard output or another sink.
+    #[error("cannot write the output: {0}")]
+    Output(#[source] io::Error),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Request(String),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The result of every operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<crate::backend::Error> for Error {
+    fn from(error: crate::backend::Error) -> Self {
+        Self::Repository(error.into())
+    }
+}
