@@ -87,9 +87,8 @@ impl FileSlot {
             None => {
                 let create = flags | OFlags::CREATE | OFlags::EXCL;
                 let mode = Mode::RUSR | Mode::WUSR;
-                let file = make(directory.as_fd(), &temp, || {
-                    rustix::fs::openat(&directory, temp.as_slice(), create, mode)
-                })?;
+                let file =
+                    make(directory.as_fd(), &temp, || rustix::fs::openat(&directory, temp.as_slice(), create, mode))?;
                 *made = Some(metadata::identity(&rustix::fs::fstat(&file)?));
                 // What is never written stays a hole.
                 rustix::fs::ftruncate(&file, self.size)?;

@@ -115,9 +115,9 @@ impl Target {
             })
         };
         let made = match &node.kind {
-            NodeKind::Symlink(target) => make(directory, &temp, || {
-                rustix::fs::symlinkat(target.as_slice(), directory, temp.as_slice())
-            }),
+            NodeKind::Symlink(target) => {
+                make(directory, &temp, || rustix::fs::symlinkat(target.as_slice(), directory, temp.as_slice()))
+            }
             NodeKind::Fifo => node_of(FileType::Fifo, 0),
             NodeKind::CharDevice(major, minor) => {
                 node_of(FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))

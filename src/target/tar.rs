@@ -206,9 +206,8 @@ impl Read for Whole<'_> {
         self.holes = self.holes.get(count..).unwrap_or_default();
         let hole = self.holes.first();
         let is_hole = hole.is_some_and(|hole| hole.offset <= self.position);
-        let end = hole.map_or(self.size, |hole| {
-            if is_hole { hole.offset.saturating_add(hole.length) } else { hole.offset }
-        });
+        let end =
+            hole.map_or(self.size, |hole| if is_hole { hole.offset.saturating_add(hole.length) } else { hole.offset });
         let want = usize::try_from(end.min(self.size).saturating_sub(self.position)).unwrap_or(usize::MAX);
         let want = want.min(buffer.len());
         let buffer = buffer.get_mut(..want).unwrap_or_default();

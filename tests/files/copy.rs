@@ -19,7 +19,7 @@ pub struct Told {
 }
 
 fn blob() -> BlobId {
-    BlobId::from([0; 32])
+    BlobId([0; 32])
 }
 
 pub fn directory(name: &[u8], metadata: Metadata) -> Node {
