@@ -26,8 +26,7 @@ impl Excludes {
     pub fn new(options: &Options) -> Result<Self, OpenError> {
         let mut patterns: Vec<String> = options.exclude.clone();
         for path in &options.exclude_files {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| OpenError::Path { path: path.clone(), error })?;
+            let text = std::fs::read_to_string(path).map_err(|error| OpenError::Path { path: path.clone(), error })?;
             let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
             patterns.extend(lines.map(str::to_owned));
         }

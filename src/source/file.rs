@@ -62,12 +62,8 @@ impl FileReader {
         let EntryKind::File { size } = entry.kind else { return Err(Errno::INVAL.into()) };
         let file = open_quietly(directory, entry)?;
         let stat = rustix::fs::fstat(&file)?;
-        let listed = State {
-            size,
-            mtime: entry.metadata.mtime,
-            ctime: entry.metadata.ctime,
-            inode: entry.metadata.inode,
-        };
+        let listed =
+            State { size, mtime: entry.metadata.mtime, ctime: entry.metadata.ctime, inode: entry.metadata.inode };
         if metadata::file_type(&stat) != FileType::RegularFile || stat.st_ino != listed.inode {
             return Err(io::Error::other("it was replaced while it was looked at"));
         }

@@ -1,0 +1,186 @@
+//! Directories of a target, by what they were when they were entered: a name below a parent, and an inode. Handles are
+//! opened from the root, one component at a time, without following links, and compared with that inode, so that
+//! whoever moves or replaces a directory meanwhile leads nobody outside. Few are kept open at a time.
+
+use crate::metadata;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most handles that one cache keeps.
+pub(super) const HANDLES_MAX: usize = 64;
+
+/// Flags for a directory that must be one, not a link to one.
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
+/// A directory below the root of a target.
+#[derive(Debug)]
+pub(super) struct Branch {
+    parent: Option<Arc<Branch>>,
+    name: Vec<u8>,
+    identity: (u64, u64),
+    number: u64,
+}
+
+impl Branch {
+    /// A directory in another; without one, the root itself. Numbers must differ.
+    pub(super) fn new(parent: Option<Arc<Self>>, name: &[u8], identity: (u64, u64), number: u64) -> Arc<Self> {
+        Arc::new(Self { parent, name: name.to_vec(), identity, number })
+    }
+
+    /// Path below the root, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        let mut names = Vec::new();
+        let mut branch = Some(self);
+        while let Some(here) = branch {
+            names.push(OsStr::from_bytes(&here.name));
+            branch = here.parent.as_deref();
+        }
+        names.iter().rev().filter(|name| !name.is_empty()).collect()
+    }
+}
+
+impl Drop for Branch {
+    /// Without recursion: a chain may be deeper than the stack.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(parent) = next {
+            next = Arc::into_inner(parent).and_then(|mut branch| branch.parent.take());
+        }
+    }
+}
+
+/// The most recently used handles.
+#[derive(Debug, Default)]
+pub(super) struct Recent(Mutex<VecDeque<(u64, Arc<OwnedFd>)>>);
+
+impl Recent {
+    pub(super) fn get(&self, number: u64) -> Option<Arc<OwnedFd>> {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = list.iter().position(|(other, _)| *other == number)?;
+        let found = list.remove(place)?;
+        let handle = Arc::clone(&found.1);
+        list.push_back(found);
+        Some(handle)
+    }
+
+    pub(super) fn insert(&self, number: u64, handle: Arc<OwnedFd>) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.iter().any(|(other, _)| *other == number) {
+            return;
+        }
+        if list.len() >= HANDLES_MAX {
+            list.pop_front();
+        }
+        list.push_back((number, handle));
+    }
+
+    pub(super) fn remove(&self, number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| *other != number);
+    }
+}
+
+/// All directory handles of a target.
+#[derive(Debug)]
+pub(super) struct Handles {
+    root: Arc<OwnedFd>,
+    recent: Recent,
+}
+
+impl Handles {
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root: Arc::new(root), recent: Recent::default() }
+    }
+
+    /// Opens a directory again, from the nearest one above it that is open.
+    pub(super) fn open(&self, branch: &Branch) -> io::Result<Arc<OwnedFd>> {
+        let mut missing = Vec::new();
+        let mut here = branch;
+        let mut handle = loop {
+            let Some(parent) = here.parent.as_deref() else { break Arc::clone(&self.root) };
+            if let Some(handle) = self.recent.get(here.number) {
+                break handle;
+            }
+            missing.push(here);
+            here = parent;
+        };
+        for branch in missing.into_iter().rev() {
+            let (child, identity) = open_directory(handle.as_fd(), &branch.name)?;
+            if identity != branch.identity {
+                return Err(io::Error::other("a directory of the target was replaced meanwhile"));
+            }
+            handle = Arc::new(child);
+            self.recent.insert(branch.number, Arc::clone(&handle));
+        }
+        Ok(handle)
+    }
+}
+
+/// Opens a directory in another and tells which it is.
+pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd, (u64, u64))> {
+    let handle = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
+    let identity = metadata::identity(&rustix::fs::fstat(&handle)?);
+    Ok((handle, identity))
+}
+
+/// Names in a directory.
+pub(super) fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// A name for what is not finished: the same in a repeated run, which so takes away what an interrupted one left.
+pub(super) fn temporary(name: &[u8]) -> Vec<u8> {
+    let hash = blake3::hash(name).to_hex();
+    format!(".vault-{}", hash.get(..16).unwrap_or_default()).into_bytes()
+}
+
+/// Makes something under a temporary name; what an earlier run left under it goes.
+pub(super) fn make<T>(
+    directory: BorrowedFd<'_>,
+    temp: &[u8],
+    mut call: impl FnMut() -> rustix::io::Result<T>,
+) -> io::Result<T> {
+    match call() {
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(directory, temp, rustix::fs::AtFlags::empty())?;
+            Ok(call()?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Gives the finished entry its name. False if something has taken it meanwhile that is not to be replaced.
+pub(super) fn settle(directory: BorrowedFd<'_>, temp: &[u8], name: &[u8], replace: bool) -> io::Result<bool> {
+    if replace {
+        rustix::fs::renameat(directory, temp, directory, name)?;
+        return Ok(true);
+    }
+    match rustix::fs::renameat_with(directory, temp, directory, name, rustix::fs::RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(directory, temp, rustix::fs::AtFlags::empty())?;
+            Ok(false)
+        }
+        // Some file systems know no such rename; the name was free a moment ago.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rustix::fs::renameat(directory, temp, directory, name)?;
+            Ok(true)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

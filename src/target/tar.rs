@@ -1,0 +1,236 @@
+//! A snapshot as a tar stream, in the order of its trees. PAX records carry what the old header can't: long names,
+//! large files, nanoseconds, attributes. Holes are written as zeros, further names of an inode as links.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use tar::{Builder, EntryType, Header};
+use vault_format::tree::{Extent, Metadata, Node, NodeKind, Time};
+
+/// Longest path that a header holds.
+const HEADER_PATH_BYTES: usize = 100;
+/// Largest number of an eleven-digit octal field.
+const HEADER_NUMBER_MAX: u64 = 0o77_777_777_777;
+/// Largest number of a seven-digit octal field.
+const HEADER_ID_MAX: u64 = 0o7_777_777;
+
+/// Writes nodes as a tar stream.
+pub struct TarWriter<W: Write> {
+    builder: Builder<W>,
+    path: Vec<u8>,
+    above: Vec<usize>,
+    links: HashMap<u64, Vec<u8>>,
+}
+
+type Records = Vec<(String, Vec<u8>)>;
+
+impl<W: Write> TarWriter<W> {
+    /// A stream into a writer.
+    pub fn new(writer: W) -> Self {
+        Self { builder: Builder::new(writer), path: Vec::new(), above: Vec::new(), links: HashMap::new() }
+    }
+
+    /// Writes a directory; what follows lies in it, up to `leave`.
+    pub fn enter(&mut self, node: &Node) -> io::Result<()> {
+        node.validate().map_err(io::Error::other)?;
+        let path = self.path_of(&node.name);
+        let mut slashed = path.clone();
+        slashed.push(b'/');
+        let header = self.header(EntryType::Directory, node, &slashed, 0, &[])?;
+        self.builder.append(&header, io::empty())?;
+        self.above.push(self.path.len());
+        self.path = path;
+        Ok(())
+    }
+
+    /// Leaves the directory entered last.
+    pub fn leave(&mut self) {
+        if let Some(length) = self.above.pop() {
+            self.path.truncate(length);
+        }
+    }
+
+    /// True if `place` will read the content of this node: it is a file, and not a further name of one.
+    pub fn wants_content(&self, node: &Node) -> bool {
+        let group = node.metadata.link_group;
+        matches!(node.kind, NodeKind::File { .. }) && (group == 0 || !self.links.contains_key(&group))
+    }
+
+    /// Writes an entry that is not a directory. `content` gives the bytes of a file without its holes.
+    pub fn place(&mut self, node: &Node, content: &mut dyn Read) -> io::Result<()> {
+        node.validate().map_err(io::Error::other)?;
+        let path = self.path_of(&node.name);
+        let group = node.metadata.link_group;
+        if let Some(first) = self.links.get(&group).cloned().filter(|_| group != 0) {
+            let header = self.header(EntryType::Link, node, &path, 0, &first)?;
+            return self.builder.append(&header, io::empty());
+        }
+        let (entry_type, size, target, device) = match &node.kind {
+            NodeKind::File { size, .. } => (EntryType::Regular, *size, [].as_slice(), None),
+            NodeKind::Symlink(target) => (EntryType::Symlink, 0, target.as_slice(), None),
+            NodeKind::Fifo => (EntryType::Fifo, 0, [].as_slice(), None),
+            NodeKind::CharDevice(major, minor) => (EntryType::Char, 0, [].as_slice(), Some((*major, *minor))),
+            NodeKind::BlockDevice(major, minor) => (EntryType::Block, 0, [].as_slice(), Some((*major, *minor))),
+            NodeKind::Directory(_) => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let mut header = self.header(entry_type, node, &path, size, target)?;
+        if let Some((major, minor)) = device {
+            header.set_device_major(major)?;
+            header.set_device_minor(minor)?;
+            header.set_cksum();
+        }
+        match &node.kind {
+            NodeKind::File { size, holes, .. } => {
+                let mut whole = Whole { content, holes, size: *size, position: 0 };
+                self.builder.append(&header, &mut whole)?;
+                if whole.position != *size {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            _ => self.builder.append(&header, io::empty())?,
+        }
+        if group != 0 {
+            self.links.insert(group, path);
+        }
+        Ok(())
+    }
+
+    /// Ends the stream and gives the writer back.
+    pub fn finish(self) -> io::Result<W> {
+        self.builder.into_inner()
+    }
+
+    fn path_of(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.path.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        path
+    }
+
+    /// Writes the PAX records that an entry needs, and returns its header.
+    fn header(
+        &mut self,
+        entry_type: EntryType,
+        node: &Node,
+        path: &[u8],
+        size: u64,
+        target: &[u8],
+    ) -> io::Result<Header> {
+        let metadata = &node.metadata;
+        let mut records = records(metadata);
+        let mut header = Header::new_ustar();
+        header.set_entry_type(entry_type);
+        header.set_mode(metadata.mode);
+        let old = header.as_old_mut();
+        fill(&mut old.name, path);
+        fill(&mut old.linkname, target);
+        // Readers disagree on names with a slash at the end in a cut field, so any that is not plain goes to a record.
+        for (key, text) in [("path", path), ("linkpath", target)] {
+            if text.len() > HEADER_PATH_BYTES || !text.is_ascii() {
+                records.push((key.to_owned(), text.to_vec()));
+            }
+        }
+        let limits = [
+            ("size", size, HEADER_NUMBER_MAX),
+            ("uid", metadata.uid.into(), HEADER_ID_MAX),
+            ("gid", metadata.gid.into(), HEADER_ID_MAX),
+        ];
+        for (key, value, limit) in limits {
+            if value > limit {
+                records.push((key.to_owned(), value.to_string().into_bytes()));
+            }
+        }
+        header.set_uid(u64::from(metadata.uid).min(HEADER_ID_MAX));
+        header.set_gid(u64::from(metadata.gid).min(HEADER_ID_MAX));
+        header.set_mtime(u64::try_from(metadata.mtime.seconds).unwrap_or_default().min(HEADER_NUMBER_MAX));
+        if let Some(ustar) = header.as_ustar_mut() {
+            fill(&mut ustar.uname, &metadata.user);
+            fill(&mut ustar.gname, &metadata.group);
+        }
+        if !records.is_empty() {
+            self.builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
+        }
+        // Beyond the octal field the size is binary, which the record then only repeats.
+        header.set_size(size);
+        header.set_cksum();
+        Ok(header)
+    }
+}
+
+/// As much as fits.
+fn fill(field: &mut [u8], text: &[u8]) {
+    field.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+}
+
+fn records(metadata: &Metadata) -> Records {
+    let mut records = Records::new();
+    let Time { seconds, nanoseconds } = metadata.mtime;
+    if nanoseconds != 0 || seconds < 0 || seconds.unsigned_abs() > HEADER_NUMBER_MAX {
+        records.push(("mtime".to_owned(), decimal(metadata.mtime).into_bytes()));
+    }
+    for xattr in &metadata.xattrs {
+        // A key is text and ends at the first `=`; other names can't be told in a record.
+        if let Ok(name) = std::str::from_utf8(&xattr.name) {
+            if !name.contains('=') {
+                records.push((format!("SCHILY.xattr.{name}"), xattr.value.clone()));
+            }
+        }
+    }
+    records
+}
+
+/// Seconds with a fraction; before 1970 the fraction counts downwards.
+fn decimal(time: Time) -> String {
+    match (time.seconds, time.nanoseconds) {
+        (seconds, 0) => seconds.to_string(),
+        (seconds, nanoseconds) if seconds < 0 => {
+            format!("-{}.{:09}", seconds.saturating_add(1).unsigned_abs(), 1_000_000_000u32.saturating_sub(nanoseconds))
+        }
+        (seconds, nanoseconds) => format!("{seconds}.{nanoseconds:09}"),
+    }
+}
+
+/// Content with zeros for its holes.
+struct Whole<'a> {
+    content: &'a mut dyn Read,
+    holes: &'a [Extent],
+    size: u64,
+    position: u64,
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let passed = |hole: &&Extent| hole.offset.saturating_add(hole.length) <= self.position;
+        let count = self.holes.iter().take_while(passed).count();
+        self.holes = self.holes.get(count..).unwrap_or_default();
+        let hole = self.holes.first();
+        let is_hole = hole.is_some_and(|hole| hole.offset <= self.position);
+        let end =
+            hole.map_or(self.size, |hole| if is_hole { hole.offset.saturating_add(hole.length) } else { hole.offset });
+        let want = usize::try_from(end.min(self.size).saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let want = want.min(buffer.len());
+        let buffer = buffer.get_mut(..want).unwrap_or_default();
+        let length = if is_hole {
+            buffer.fill(0);
+            want
+        } else {
+            self.content.read(buffer)?
+        };
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Time, decimal};
+
+    #[test]
+    fn times_before_1970_are_decimal_fractions() {
+        assert_eq!(decimal(Time { seconds: -2, nanoseconds: 500_000_000 }), "-1.500000000");
+        assert_eq!(decimal(Time { seconds: -1, nanoseconds: 999_999_999 }), "-0.000000001");
+        assert_eq!(decimal(Time { seconds: -5, nanoseconds: 0 }), "-5");
+        assert_eq!(decimal(Time { seconds: 7, nanoseconds: 1 }), "7.000000001");
+    }
+}
