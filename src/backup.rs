@@ -176,7 +176,7 @@ fn attempt(
     let mut writer = Writer::new(repository, &lookup, domain, &options.name)?;
     // a writer opens no content: it reads everything, and still stores only what is new
     let readable = parent.filter(|_| repository.keys().role() != Role::Writer);
-    let mut scan = Scan {
+    let scan = Scan {
         repository,
         options,
         progress,

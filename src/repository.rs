@@ -360,7 +360,6 @@ impl Repository {
 
     /// The store's clock now: from an object that this process has just put, plus the time since, suspend included.
     pub(crate) fn store_now(&self) -> Result<i64> {
-        let elapsed = self.runtime.clock.elapsed();
         let mut clock = self.store_clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = match *clock {
             Some(known) => known,

@@ -90,6 +90,20 @@ impl Skip {
     }
 }
 
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Excluded => "excluded by a pattern",
+            Self::Marked => "its folder is marked as excluded",
+            Self::OtherFileSystem => "lies on another file system",
+            Self::TooLarge => "larger than the limit",
+            Self::Socket => "a socket, left out",
+            Self::Unknown => "of an unknown type",
+            Self::Vanished => "vanished while it was read",
+        })
+    }
+}
+
 /// An entry that is not a directory.
 #[derive(Debug)]
 pub struct Entry {

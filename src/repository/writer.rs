@@ -293,7 +293,7 @@ fn compress(class: Class, frame: OpenFrame) -> Result<EncodedFrame> {
 
 fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sender<ReadyPack>) {
     let mut packer = Packer::default();
-    let mut send = |ready: Result<Option<ReadyPack>>| match ready {
+    let send = |ready: Result<Option<ReadyPack>>| match ready {
         Ok(Some(ready)) => drop(packs.send(ready)),
         Ok(None) => {}
         Err(error) => run.fail(error),

@@ -1,0 +1,106 @@
+//! What is in the repository: snapshots with their states, and the nodes of one of them. Only looks.
+
+use crate::error::Result;
+use crate::repository::index::BlobIndex;
+use crate::repository::marks::Marks;
+use crate::repository::orders::Orders;
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::trust::Trust;
+use crate::repository::walk::{self, Nodes};
+use crate::repository::{self, Repository};
+use vault_format::tree::{Node, NodeKind, TreeRoot};
+
+/// All snapshots that the key can see, and the signers behind them.
+pub struct Catalog {
+    /// Signers.
+    pub trust: Trust,
+    /// Snapshots, oldest first.
+    pub snapshots: Snapshots,
+}
+
+/// Reads the heads of all snapshots.
+pub fn snapshots(repository: &Repository) -> Result<Catalog> {
+    let trust = Trust::load(repository)?;
+    let orders = Orders::load(repository)?;
+    let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+    Ok(Catalog { trust, snapshots })
+}
+
+/// The lookup of one snapshot's domain, for reading: listings prove nothing here, so none are taken.
+pub fn lookup(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) -> Result<BlobIndex> {
+    let domain = Some(snapshot.place.domain);
+    let (index, _) = BlobIndex::load(repository, &catalog.trust, domain, None, &Marks::default())?;
+    Ok(index)
+}
+
+/// Calls `each` with path and node of everything directly below `path`, or at any depth. A file's path gives that file.
+pub fn nodes(
+    reader: &Reader<'_>,
+    snapshot: &SnapshotEntry,
+    path: &[u8],
+    recursive: bool,
+    each: &mut dyn FnMut(&[u8], &Node) -> Result<()>,
+) -> Result<()> {
+    let found = walk::find(reader, &snapshot.head.root, path, &snapshot.id.short())?;
+    let trimmed = path.strip_suffix(b"/").unwrap_or(path).to_vec();
+    match found {
+        None => below(reader, &snapshot.head.root, Vec::new(), recursive, each),
+        Some(Node { kind: NodeKind::Directory(root), .. }) => below(reader, &root, trimmed, recursive, each),
+        Some(node) => each(&trimmed, &node),
+    }
+}
+
+fn below(
+    reader: &Reader<'_>,
+    root: &TreeRoot,
+    prefix: Vec<u8>,
+    recursive: bool,
+    each: &mut dyn FnMut(&[u8], &Node) -> Result<()>,
+) -> Result<()> {
+    // a stack of our own: trees may be deeper than a thread's stack
+    let mut levels = vec![(prefix, Nodes::new(reader, root))];
+    while let Some((prefix, nodes)) = levels.last_mut() {
+        let Some(node) = nodes.next() else {
+            levels.pop();
+            continue;
+        };
+        let node = node.map_err(crate::error::Error::from)?;
+        let mut path = prefix.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&node.name);
+        each(&path, &node)?;
+        if let (NodeKind::Directory(root), true) = (&node.kind, recursive) {
+            levels.push((path, Nodes::new(reader, root)));
+        }
+    }
+    Ok(())
+}
+
+/// The snapshot of an address and the path behind its colon.
+pub fn find<'c>(
+    catalog: &'c Catalog,
+    address: &str,
+    at: &dyn Fn(&str) -> Option<i64>,
+) -> Result<(&'c SnapshotEntry, Vec<u8>)> {
+    // a time has colons of its own: the path begins at the first colon behind which the rest is an address
+    let mut cuts: Vec<usize> = address.match_indices(':').map(|(at, _)| at).collect();
+    cuts.push(address.len());
+    let mut first_error = None;
+    for cut in cuts.into_iter().rev() {
+        match catalog.snapshots.find(&address[..cut], at) {
+            Ok(snapshot) => {
+                let path = address.get(cut + 1..).unwrap_or_default();
+                return Ok((snapshot, path.trim_start_matches('/').as_bytes().to_vec()));
+            }
+            Err(error @ repository::Error::Ambiguous { .. }) => return Err(error.into()),
+            Err(error) => {
+                // the shortest form names what the user most likely meant
+                first_error = Some(error);
+            }
+        }
+    }
+    Err(first_error.unwrap_or_else(|| repository::Error::NoSnapshot(address.into())).into())
+}
