@@ -1,7 +1,7 @@
 //! What is in the repository: snapshots with their states, and the nodes of one of them. Only looks.
 
 use crate::error::Result;
-use crate::repository::index::BlobIndex;
+use crate::repository::index::{BlobIndex, IndexObjects};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
@@ -30,8 +30,8 @@ pub fn snapshots(repository: &Repository) -> Result<Catalog> {
 /// The lookup of one snapshot's domain, for reading: listings prove nothing here, so none are taken.
 pub fn lookup(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) -> Result<BlobIndex> {
     let domain = Some(snapshot.place.domain);
-    let (index, _) = BlobIndex::load(repository, &catalog.trust, domain, None, &Marks::default())?;
-    Ok(index)
+    let objects = IndexObjects::load(repository, &catalog.trust, domain)?;
+    Ok(BlobIndex::new(repository, &objects, None, &Marks::default()))
 }
 
 /// Calls `each` with path and node of everything directly below `path`, or at any depth. A file's path gives that file.
