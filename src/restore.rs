@@ -99,24 +99,16 @@ pub fn restore(
 
 fn may_read(repository: &Repository) -> Result<()> {
     match repository.keys().role() {
-        Role::Writer => Err(repository::Error::Role {
-            what: "restore",
-            needs: "owner's or the domain's client",
-            has: Role::Writer,
+        Role::Writer => {
+            Err(repository::Error::Role { what: "restore", needs: "owner's or the domain's client", has: Role::Writer }
+                .into())
         }
-        .into()),
         _ => Ok(()),
     }
 }
 
 /// The audit trail; whoever may only read the store restores without it.
-fn record(
-    repository: &Repository,
-    snapshot: &SnapshotEntry,
-    started: i64,
-    report: &Report,
-    progress: &dyn Progress,
-) {
+fn record(repository: &Repository, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
     let mut record = journal::record(repository, "restore");
     record.source.clone_from(&snapshot.head.source);
     record.started = started;
@@ -347,7 +339,9 @@ fn verify(repository: &Repository, reader: &Reader<'_>, path: &Path, node: &Node
         let filler = vec![0u8; chunk.length as usize];
         let mut bytes = Vec::with_capacity(filler.len());
         for (at, part) in plan::spread(holes, offset, &filler) {
-            let read = file.seek(SeekFrom::Start(at)).and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes));
+            let read = file
+                .seek(SeekFrom::Start(at))
+                .and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes));
             if let Err(error) = read {
                 different.get_or_insert(error.to_string());
             }
@@ -391,8 +385,12 @@ pub fn restore_to(
     // a snapshot of a stream has one file: that is what is meant
     let mut nodes = Nodes::new(&reader, &root);
     match (nodes.next().transpose()?, nodes.next().transpose()?) {
-        (Some(node @ Node { kind: NodeKind::File { .. }, .. }), None) => stream(repository, &reader, &node, out, progress),
-        _ => Err(Error::Request("only one file can go to standard output: name one behind the address, or say --tar".into())),
+        (Some(node @ Node { kind: NodeKind::File { .. }, .. }), None) => {
+            stream(repository, &reader, &node, out, progress)
+        }
+        _ => Err(Error::Request(
+            "only one file can go to standard output: name one behind the address, or say --tar".into(),
+        )),
     }
 }
 

@@ -54,8 +54,7 @@ impl<'r> Writer<'r> {
     pub fn new(repository: &'r Repository, index: &'r BlobIndex, domain: DomainId, source: &str) -> Result<Self> {
         let keys = repository.keys();
         let book = keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })?;
-        let header =
-            Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
+        let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
         let (secret, wraps) = keys.new_run(domain, &header, repository.runtime())?;
         let label = book.source_label(source);
         let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps }));
