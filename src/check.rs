@@ -220,7 +220,7 @@ fn read_packs(
     };
     match repository.runtime().workers {
         0 => work(),
-        workers => std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(&work)))),
+        workers => std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work)))),
     }
     if repository.runtime().is_stopped() {
         return Err(crate::error::Error::Interrupted);
@@ -414,11 +414,10 @@ impl Walk<'_, '_> {
                 Err(error) => self.lose(id, &error.to_string(), snapshot, path),
             }
         }
-        if let Some(error) = Nodes::new(self.reader, root).find_map(repository::Result::err) {
-            if !self.lost.contains_key(&root.id) {
+        if let Some(error) = Nodes::new(self.reader, root).find_map(repository::Result::err)
+            && !self.lost.contains_key(&root.id) {
                 self.lose(root.id, &error.to_string(), snapshot, path);
             }
-        }
     }
 
     fn file(&mut self, node: &Node, snapshot: &SnapshotEntry, path: &[u8]) {
@@ -436,11 +435,10 @@ impl Walk<'_, '_> {
                 self.lose(id, "content is missing or damaged", snapshot, path);
             }
         }
-        if let (Err(error), Some(page)) = (walked, pages.first()) {
-            if !self.lost.contains_key(page) {
+        if let (Err(error), Some(page)) = (walked, pages.first())
+            && !self.lost.contains_key(page) {
                 self.lose(*page, &error.to_string(), snapshot, path);
             }
-        }
     }
 
     fn findings(self) -> impl Iterator<Item = Finding> {

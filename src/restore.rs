@@ -5,11 +5,10 @@
 mod plan;
 
 use crate::error::{Error, Result};
-use crate::list::{self, Catalog};
 use crate::progress::Progress;
-use crate::repository::index::Purpose;
+use crate::repository::index::{BlobIndex, Purpose};
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::SnapshotEntry;
+use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::walk::{self, Nodes};
 use crate::repository::{self, Repository, journal};
 use crate::source::{self, Excludes};
@@ -69,10 +68,10 @@ pub fn restore(
 ) -> Result<Report> {
     may_read(repository)?;
     let started = repository.runtime().clock.now();
-    let lookup = list::lookup(repository, catalog, snapshot)?;
+    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
-    let open = Target::open(target, options.target.clone());
+    let open = Target::open(target, options.target);
     let open = open.map_err(|source| Error::File { what: "restore into", path: target.into(), source })?;
     let mut run = Run::new(repository, &reader, options, progress, open)?;
     let root = match found {
@@ -366,7 +365,7 @@ pub fn restore_to(
     progress: &dyn Progress,
 ) -> Result<()> {
     may_read(repository)?;
-    let lookup = list::lookup(repository, catalog, snapshot)?;
+    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
     let root = match found {

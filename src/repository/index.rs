@@ -171,6 +171,12 @@ impl BlobIndex {
         index
     }
 
+    /// The lookup of one domain for reading. Listings prove nothing to a reader, so none are taken.
+    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Self> {
+        let objects = IndexObjects::load(repository, trust, Some(domain))?;
+        Ok(Self::new(repository, &objects, None, &Marks::default()))
+    }
+
     fn add(&mut self, repository: &Repository, object: &IndexObject, packs: Option<&PackListing>, marks: &Marks) {
         let Name::Index(domain, ..) = object.name else { return };
         let wraps: Vec<Arc<Wraps>> = object.index.wraps.iter().cloned().map(Arc::new).collect();

@@ -41,6 +41,15 @@ pub struct Snapshots {
     pub damaged: Vec<(Name, String)>,
 }
 
+/// Snapshots, and the signers behind them.
+#[derive(Debug)]
+pub struct Catalog {
+    /// Signers.
+    pub trust: Trust,
+    /// Snapshots, oldest first.
+    pub snapshots: Snapshots,
+}
+
 impl SnapshotEntry {
     /// Object name.
     pub fn name(&self) -> Name {
