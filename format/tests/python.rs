@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const MODULES: &str = "import blake3, zstandard, argon2, cryptography.hazmat.primitives.hpke as h; h.KEM.MLKEM768_X25519";
+const MODULES: &str =
+    "import blake3, zstandard, argon2, cryptography.hazmat.primitives.hpke as h; h.KEM.MLKEM768_X25519";
 
 /// Python with the modules that the reader needs: of the virtual environment `VAULT_TEST_VENV`, else on the path.
 fn python() -> Option<PathBuf> {

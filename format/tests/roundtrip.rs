@@ -75,12 +75,11 @@ fn time() -> impl Strategy<Value = Time> {
 fn metadata() -> impl Strategy<Value = Metadata> {
     let names = btree_set(vec(1u8.., 1..6), 0..3);
     let times = (time(), time());
-    ((0u32..0o10000, any::<u32>(), any::<u32>()), (bytes(), bytes()), times, (any::<u64>(), any::<u64>()), names).prop_map(
-        |((mode, uid, gid), (user, group), (mtime, ctime), (inode, link_group), names)| {
+    ((0u32..0o10000, any::<u32>(), any::<u32>()), (bytes(), bytes()), times, (any::<u64>(), any::<u64>()), names)
+        .prop_map(|((mode, uid, gid), (user, group), (mtime, ctime), (inode, link_group), names)| {
             let xattrs = names.into_iter().map(|name| Xattr { value: name.clone(), name }).collect();
             Metadata { mode, uid, gid, user, group, mtime, ctime, inode, link_group, xattrs }
-        },
-    )
+        })
 }
 
 fn tree_root() -> impl Strategy<Value = TreeRoot> {
@@ -179,17 +178,21 @@ fn wraps() -> impl Strategy<Value = Wraps> {
 }
 
 fn index() -> impl Strategy<Value = Index> {
-    let pack = (any::<[u8; 32]>(), directory(Class::Metadata), 0u64..1 << 26).prop_map(|(id, directory, size)| PackEntry {
-        id: ObjectId(id),
-        class: Class::Metadata,
-        size,
-        writer: WriterId([id[1]; 16]),
-        salt: id,
-        wraps: 0,
-        directory,
-    });
-    (vec(pack, 0..3), vec(wraps(), 1..3), objects())
-        .prop_map(|(packs, wraps, supersedes)| Index { packs, wraps, supersedes })
+    let pack =
+        (any::<[u8; 32]>(), directory(Class::Metadata), 0u64..1 << 26).prop_map(|(id, directory, size)| PackEntry {
+            id: ObjectId(id),
+            class: Class::Metadata,
+            size,
+            writer: WriterId([id[1]; 16]),
+            salt: id,
+            wraps: 0,
+            directory,
+        });
+    (vec(pack, 0..3), vec(wraps(), 1..3), objects()).prop_map(|(packs, wraps, supersedes)| Index {
+        packs,
+        wraps,
+        supersedes,
+    })
 }
 
 fn sketches() -> impl Strategy<Value = Sketches> {
@@ -267,7 +270,11 @@ fn mark() -> impl Strategy<Value = Mark> {
     let packs = btree_set((class, any::<[u8; 32]>().prop_map(ObjectId)), 0..4);
     let places = btree_set(any::<([u8; 16], [u8; 8], [u8; 32])>(), 0..4);
     let condemn = (packs, places, any::<u64>()).prop_map(|(packs, places, grace)| {
-        let place = |(domain, label, id)| SnapshotPlace { domain: DomainId(domain), label: SourceLabel(label), id: ObjectId(id) };
+        let place = |(domain, label, id)| SnapshotPlace {
+            domain: DomainId(domain),
+            label: SourceLabel(label),
+            id: ObjectId(id),
+        };
         Mark::Condemn { packs: packs.into_iter().collect(), snapshots: places.into_iter().map(place).collect(), grace }
     });
     prop_oneof![condemn, any::<[u8; 32]>().prop_map(|id| Mark::Swept { mark: ObjectId(id) })]

@@ -2,7 +2,6 @@
 //! `VAULT_WRITE_VECTORS=1 cargo test -p vault-format --test vectors` writes them anew.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod support;
 #[path = "vectors_support/make.rs"]
 mod make;
 #[path = "vectors_support/objects.rs"]
@@ -11,6 +10,7 @@ mod objects;
 mod pages;
 #[path = "vectors_support/run.rs"]
 mod run;
+mod support;
 
 use run::Vector;
 use std::collections::BTreeMap;

@@ -212,9 +212,7 @@ impl<'a> Run<'a> {
         let encoded = frame::compress_delta(plain, &prefix, frame::LEVEL_DEFAULT).unwrap().unwrap();
         let entry = BlobEntry { id, kind, length: plain.len() as u32 };
         let bases = bases.iter().map(|(id, _)| *id).collect();
-        self.pack(Class::Data)
-            .push(Codec::Delta, &encoded, &[entry], bases, (depth, u32::from(depth)))
-            .unwrap();
+        self.pack(Class::Data).push(Codec::Delta, &encoded, &[entry], bases, (depth, u32::from(depth))).unwrap();
         id
     }
 

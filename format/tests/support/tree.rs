@@ -43,7 +43,14 @@ impl Run<'_> {
     }
 
     /// A regular file out of chunks that are already stored, the holes between them, and all of its bytes.
-    pub fn file(&mut self, path: &[u8], content: Content, holes: Vec<Extent>, bytes: &[u8], metadata: Metadata) -> Node {
+    pub fn file(
+        &mut self,
+        path: &[u8],
+        content: Content,
+        holes: Vec<Extent>,
+        bytes: &[u8],
+        metadata: Metadata,
+    ) -> Node {
         let size = bytes.len() as u64;
         self.expect(path, "file", &format!(", \"size\": {size}, \"blake3\": \"{}\"", blake3::hash(bytes)));
         Node { name: name_of(path), kind: NodeKind::File { size, content, holes }, metadata }

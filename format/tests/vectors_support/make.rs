@@ -54,10 +54,15 @@ impl Maker {
 
     /// Truncated, extended, its last byte flipped, and with each header field wrong.
     pub fn damage(&mut self, area: &str, bytes: &[u8], fields: &Fields, flipped: &str) {
-        let (short, long) =
-            if area == "keyfile" { ("unauthentic", "unauthentic") } else { ("truncated", "trailing") };
+        let (short, long) = if area == "keyfile" { ("unauthentic", "unauthentic") } else { ("truncated", "trailing") };
         self.add(area, "truncated", short, fields.clone(), bytes[..bytes.len() - 1].to_vec());
-        self.add(area, "header-only", if area == "keyfile" { short } else { "truncated" }, fields.clone(), bytes[..64].to_vec());
+        self.add(
+            area,
+            "header-only",
+            if area == "keyfile" { short } else { "truncated" },
+            fields.clone(),
+            bytes[..64].to_vec(),
+        );
         self.add(area, "extended", long, fields.clone(), [bytes, &[0]].concat());
         let mut last = bytes.to_vec();
         *last.last_mut().unwrap() ^= 1;
@@ -66,8 +71,13 @@ impl Maker {
     }
 
     pub fn header_damage(&mut self, area: &str, bytes: &[u8], fields: &Fields) {
-        let cases =
-            [("magic", 0, "magic"), ("version", 5, "version"), ("suite", 6, "suite"), ("kind", 7, "kind"), ("epoch", 8, "epoch")];
+        let cases = [
+            ("magic", 0, "magic"),
+            ("version", 5, "version"),
+            ("suite", 6, "suite"),
+            ("kind", 7, "kind"),
+            ("epoch", 8, "epoch"),
+        ];
         for (name, at, expect) in cases.into_iter().chain([("reserved", 63, "invalid")]) {
             let mut bytes = bytes.to_vec();
             bytes[at] ^= 0x40;

@@ -229,7 +229,13 @@ fn slots(maker: &mut Maker, owner: &Repo) {
 fn key_files(maker: &mut Maker) {
     let roles = golden().remove(1).1;
     for (name, bytes) in roles.beside.iter().filter(|(name, _)| name.ends_with(".key")) {
-        maker.add("keyfile", &format!("ok-{}", name.trim_end_matches(".key")), "ok", fields("keyfile", &[]), bytes.clone());
+        maker.add(
+            "keyfile",
+            &format!("ok-{}", name.trim_end_matches(".key")),
+            "ok",
+            fields("keyfile", &[]),
+            bytes.clone(),
+        );
     }
     let good = owner_keys().bundle(roles.config);
     let bytes = slot::key_file(&good).unwrap();

@@ -8,9 +8,9 @@ use vault_format::frame::{self, Codec, FrameSeal};
 use vault_format::id::{BlobId, BlobKind, Class};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
 use vault_format::pack::{BlobEntry, Directory, FrameEntry};
+use vault_format::recovery;
 use vault_format::secret::Key;
 use vault_format::tree::{Extent, Node, NodeKind, TreeChild, TreePage, TreeRoot};
-use vault_format::recovery;
 
 pub fn all(maker: &mut Maker) {
     trees(maker);
@@ -136,8 +136,14 @@ fn lists(maker: &mut Maker) {
 
 fn directories(maker: &mut Maker) {
     let blob = |id: u8, length| BlobEntry { id: BlobId([id; 32]), kind: BlobKind::Chunk, length };
-    let whole = |ordinal, blobs| {
-        FrameEntry { ordinal, stored: 100, codec: Codec::Zstd, depth: 0, generation: 0, bases: Vec::new(), blobs }
+    let whole = |ordinal, blobs| FrameEntry {
+        ordinal,
+        stored: 100,
+        codec: Codec::Zstd,
+        depth: 0,
+        generation: 0,
+        bases: Vec::new(),
+        blobs,
     };
     let delta = |depth, bases: &[u8]| FrameEntry {
         codec: Codec::Delta,
@@ -180,7 +186,11 @@ fn directories(maker: &mut Maker) {
 fn frames(maker: &mut Maker) {
     let key = Key::new([0x77; 32]);
     let base = noise(5, 300);
-    let plains = [("raw", noise(6, 200), Codec::Raw), ("zstd", text(6, 20), Codec::Zstd), ("delta", base[9..].to_vec(), Codec::Delta)];
+    let plains = [
+        ("raw", noise(6, 200), Codec::Raw),
+        ("zstd", text(6, 20), Codec::Zstd),
+        ("delta", base[9..].to_vec(), Codec::Delta),
+    ];
     for (word, plain, codec) in plains {
         let encoded = match codec {
             Codec::Raw => plain.clone(),
@@ -308,7 +318,8 @@ fn recoveries(maker: &mut Maker) {
     let spaced = format!("  {}\n", words.to_uppercase().replace(' ', "\n \t"));
     let mut list: Vec<&str> = words.split(' ').collect();
     let twelve = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
-    let mut add = |name: &str, expect: &str, text: String| maker.add("recovery", name, expect, fields.clone(), text.into_bytes());
+    let mut add =
+        |name: &str, expect: &str, text: String| maker.add("recovery", name, expect, fields.clone(), text.into_bytes());
     add("ok", "ok", words.clone());
     add("ok-upper-case-and-space", "ok", spaced);
     add("too-few-words", "invalid", list[..23].join(" "));

@@ -90,7 +90,9 @@ impl Vector {
             "directory" => Directory::decode(bytes).map(drop),
             "pack" => self.pack(),
             "frame" => self.frame(),
-            "delta" => frame::decompress_delta(bytes, &unhex(&self.fields["prefix"]), self.number("plain") as usize).map(drop),
+            "delta" => {
+                frame::decompress_delta(bytes, &unhex(&self.fields["prefix"]), self.number("plain") as usize).map(drop)
+            }
             "index" => {
                 let small = index::parse(bytes, self.repository())?;
                 small.verify(&self.array("verifying"), "an index")?;
