@@ -41,8 +41,11 @@ fn keys() -> &'static Keys {
     })
 }
 
+/// A name and what it decodes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// All targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 15] = [
+pub const TARGETS: [Target; 15] = [
     ("config", config),
     ("slot", slot),
     ("pack", pack),
