@@ -177,11 +177,12 @@ impl RunSecret {
     pub fn open_as_member(wraps: &Wraps, domain: DomainId, read: &Key, scope: &[u8]) -> Result<Self> {
         for wrap in &wraps.0 {
             if let Wrap::Domain { domain: of, salt, sealed } = wrap
-                && *of == domain {
-                    let key = read.derive("vault v1 domain wrap", &[salt]);
-                    let secret = zeroize::Zeroizing::new(seal::open(&key, 0, scope, sealed, "a run secret")?);
-                    return Self::from_slice(&secret);
-                }
+                && *of == domain
+            {
+                let key = read.derive("vault v1 domain wrap", &[salt]);
+                let secret = zeroize::Zeroizing::new(seal::open(&key, 0, scope, sealed, "a run secret")?);
+                return Self::from_slice(&secret);
+            }
         }
         Err(Error::NoAccess)
     }
