@@ -415,9 +415,10 @@ impl Walk<'_, '_> {
             }
         }
         if let Some(error) = Nodes::new(self.reader, root).find_map(repository::Result::err)
-            && !self.lost.contains_key(&root.id) {
-                self.lose(root.id, &error.to_string(), snapshot, path);
-            }
+            && !self.lost.contains_key(&root.id)
+        {
+            self.lose(root.id, &error.to_string(), snapshot, path);
+        }
     }
 
     fn file(&mut self, node: &Node, snapshot: &SnapshotEntry, path: &[u8]) {
@@ -436,9 +437,10 @@ impl Walk<'_, '_> {
             }
         }
         if let (Err(error), Some(page)) = (walked, pages.first())
-            && !self.lost.contains_key(page) {
-                self.lose(*page, &error.to_string(), snapshot, path);
-            }
+            && !self.lost.contains_key(page)
+        {
+            self.lose(*page, &error.to_string(), snapshot, path);
+        }
     }
 
     fn findings(self) -> impl Iterator<Item = Finding> {

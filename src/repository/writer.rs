@@ -314,9 +314,10 @@ fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sende
 fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
     for pack in ready {
         if !run.has_failed()
-            && let Err(error) = run.put_pack(pack) {
-                run.fail(error);
-            }
+            && let Err(error) = run.put_pack(pack)
+        {
+            run.fail(error);
+        }
     }
 }
 
