@@ -362,7 +362,8 @@ impl Threads {
         // the jobs that still run hold senders of their own: the packer ends after the last of them
         let (closed, _) = unbounded();
         self.frames = closed;
-        self.threads.drain(..).map(|thread| thread.join().is_ok()).fold(true, |all, one| all && one)
+        // every one is waited for, also after one that panicked
+        self.threads.drain(..).filter_map(|thread| thread.join().err()).count() == 0
     }
 }
 
