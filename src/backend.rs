@@ -263,6 +263,12 @@ impl Backend {
     /// Names come from listings too, so a hostile store must not lead a local path out of its root.
     fn valid_name(&self, operation: Operation, name: &str) -> Result<()> {
         let part_ok = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\0', '\\']);
-        if name.split('/').all(part_ok) { Ok(()) } else { Err(self.refused(operation, name, "not an object name")) }
+        // What lies in `tmp/` is unfinished and belongs to the stores.
+        let own = name == "tmp" || name.starts_with("tmp/");
+        if !own && name.split('/').all(part_ok) {
+            Ok(())
+        } else {
+            Err(self.refused(operation, name, "not an object name"))
+        }
     }
 }

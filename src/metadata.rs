@@ -114,10 +114,8 @@ pub fn apply(at: At<'_>, is_link: bool, metadata: &Metadata, names: Option<&Name
     if !grouped {
         mode &= !0o2000;
     }
-    if !is_link {
-        if let Err(error) = apply_mode(at, mode) {
-            faults.push(Fault::new("set the permissions", error));
-        }
+    if !is_link && let Err(error) = apply_mode(at, mode) {
+        faults.push(Fault::new("set the permissions", error));
     }
     attributes::apply(at, &metadata.xattrs, &mut faults);
     let time = Timespec { tv_sec: metadata.mtime.seconds, tv_nsec: metadata.mtime.nanoseconds.into() };

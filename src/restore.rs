@@ -1,12 +1,27 @@
-//! The backward flow: snapshot -> tree -> find -> fetch -> open -> verify -> target.
-use crate::error::Result;
+//! The backward flow: snapshot -> tree -> find -> fetch -> open -> verify -> target. Directories are made while the tree
+//! is walked, files are collected and filled in pack order, and metadata of directories comes last. What exists and
+//! differs stays unless the caller says otherwise, so that a repeated restore resumes.
+
+mod plan;
+
+use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::Repository;
-use crate::repository::snapshots::SnapshotEntry;
-use crate::list::Catalog;
-use crate::target;
-use std::io::Write;
+use crate::repository::index::{BlobIndex, Purpose};
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::walk::{self, Nodes};
+use crate::repository::{self, Repository, journal};
+use crate::source::{self, Excludes};
+use crate::target::{self, Entered, NoteKind, Placement, TarWriter, Target};
+use plan::{Outcome, Plan};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use vault_format::id::{BlobId, BlobKind};
+use vault_format::journal::Outcome as Ended;
+use vault_format::secret::Role;
+use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// What is restored, and how.
 #[derive(Clone, Debug, Default)]
@@ -36,9 +51,9 @@ pub struct Report {
     pub failed: Vec<String>,
     /// Other notes.
     pub notes: Vec<String>,
-    /// Frames fetched.
-    pub fetched_frames: u64,
-    /// Decoded frames that had to be dropped before they were used up.
+    /// Ranges of packs fetched.
+    pub fetched: u64,
+    /// Decoded frames that had to be dropped to stay within the memory for them.
     pub evicted_frames: u64,
 }
 
@@ -51,8 +66,293 @@ pub fn restore(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    let _ = (repository, catalog, snapshot, path, target, options, progress);
-    Ok(Report::default())
+    may_read(repository)?;
+    let started = repository.runtime().clock.now();
+    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let reader = Reader::new(repository, &lookup);
+    let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
+    let open = Target::open(target, options.target);
+    let open = open.map_err(|source| Error::File { what: "restore into", path: target.into(), source })?;
+    let mut run = Run::new(repository, &reader, options, progress, open)?;
+    let root = match found {
+        None => {
+            run.tree(&snapshot.head.root)?;
+            snapshot.body(repository)?.root
+        }
+        Some(Node { kind: NodeKind::Directory(root), metadata, .. }) => {
+            run.tree(&root)?;
+            Some(metadata)
+        }
+        Some(node) => {
+            progress.expect(1, file_size(&node));
+            run.entry(&node)?;
+            None
+        }
+    };
+    let report = run.finish(root.as_ref())?;
+    if !options.target.dry_run {
+        record(repository, snapshot, started, &report, progress);
+    }
+    Ok(report)
+}
+
+fn may_read(repository: &Repository) -> Result<()> {
+    match repository.keys().role() {
+        Role::Writer => {
+            Err(repository::Error::Role { what: "restore", needs: "owner's or the domain's client", has: Role::Writer }
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The audit trail; whoever may only read the store restores without it.
+fn record(repository: &Repository, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
+    let mut record = journal::record(repository, "restore");
+    record.source.clone_from(&snapshot.head.source);
+    record.started = started;
+    let duration = repository.runtime().clock.now().saturating_sub(started);
+    record.duration = u64::try_from(duration).unwrap_or_default();
+    record.outcome = if report.failed.is_empty() { Ended::Done } else { Ended::Partial };
+    record.heads = vec![snapshot.id];
+    record.figures = vec![("restored_bytes".into(), report.bytes), ("restored_files".into(), report.files)];
+    if let Err(error) = journal::put(repository, &record) {
+        progress.note(&format!("the journal record could not be written: {error}"));
+    }
+}
+
+fn file_size(node: &Node) -> u64 {
+    match &node.kind {
+        NodeKind::File { size, .. } => *size,
+        _ => 0,
+    }
+}
+
+/// A directory on the way from the root.
+struct Level<'a, 'r> {
+    nodes: Nodes<'a, 'r>,
+    path: Vec<u8>,
+    /// `Some` until something below it is wanted.
+    waiting: Option<Node>,
+    /// A pattern names it: all below is wanted.
+    wanted: bool,
+    entered: bool,
+}
+
+struct Run<'a, 'r> {
+    repository: &'r Repository,
+    reader: &'a Reader<'r>,
+    options: &'a Options,
+    progress: &'a dyn Progress,
+    include: Excludes,
+    exclude: Excludes,
+    target: Target,
+    plan: Plan,
+    report: Report,
+}
+
+fn patterns(patterns: &[String]) -> Result<Excludes> {
+    let options = source::Options { exclude: patterns.to_vec(), ..source::Options::default() };
+    Excludes::new(&options).map_err(|error| Error::Request(error.to_string()))
+}
+
+impl<'a, 'r> Run<'a, 'r> {
+    fn new(
+        repository: &'r Repository,
+        reader: &'a Reader<'r>,
+        options: &'a Options,
+        progress: &'a dyn Progress,
+        target: Target,
+    ) -> Result<Self> {
+        let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
+        let (plan, report) = (Plan::default(), Report::default());
+        Ok(Self { repository, reader, options, progress, include, exclude, target, plan, report })
+    }
+
+    fn tree(&mut self, root: &TreeRoot) -> Result<()> {
+        self.progress.expect(root.count, root.bytes);
+        let wanted = self.options.include.is_empty();
+        let nodes = Nodes::new(self.reader, root);
+        let mut levels = vec![Level { nodes, path: Vec::new(), waiting: None, wanted, entered: true }];
+        self.keep_extra_if_filtered();
+        while let Some(level) = levels.last_mut() {
+            if self.repository.runtime().is_stopped() {
+                return Err(Error::Interrupted);
+            }
+            let Some(node) = level.nodes.next() else {
+                let done = levels.pop();
+                if done.is_some_and(|done| done.entered) && !levels.is_empty() {
+                    self.leave()?;
+                }
+                continue;
+            };
+            let node = match node {
+                Ok(node) => node,
+                Err(error) => {
+                    self.target.keep_extra();
+                    let place = String::from_utf8_lossy(&level.path).into_owned();
+                    self.fail(format!("part of the directory /{place}: {error}"));
+                    continue;
+                }
+            };
+            let mut path = level.path.clone();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&node.name);
+            let is_directory = matches!(node.kind, NodeKind::Directory(_));
+            if self.exclude.excludes(&path, is_directory) {
+                continue;
+            }
+            let wanted = level.wanted || self.include.excludes(&path, is_directory);
+            if let NodeKind::Directory(root) = node.kind {
+                let nodes = Nodes::new(self.reader, &root);
+                levels.push(Level { nodes, path, waiting: Some(node), wanted, entered: false });
+                if wanted {
+                    self.enter(&mut levels)?;
+                }
+            } else if wanted && self.enter(&mut levels)? {
+                self.entry(&node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters every directory down to the last that is not entered yet; false if one of them can't be.
+    fn enter(&mut self, levels: &mut Vec<Level<'_, '_>>) -> Result<bool> {
+        for number in 0..levels.len() {
+            let Some(node) = levels.get_mut(number).and_then(|level| level.waiting.take()) else { continue };
+            match self.target.enter(&node) {
+                Ok(Entered::Inside) => {
+                    self.keep_extra_if_filtered();
+                    if let Some(level) = levels.get_mut(number) {
+                        level.entered = true;
+                    }
+                }
+                Ok(Entered::Left) => {
+                    levels.truncate(number);
+                    return Ok(false);
+                }
+                Err(error) => {
+                    self.fail(format!("{}: {error}", self.target.path_of(&node.name).display()));
+                    levels.truncate(number);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a filter leaves out is not extra.
+    fn keep_extra_if_filtered(&mut self) {
+        if !self.include.is_empty() || !self.exclude.is_empty() {
+            self.target.keep_extra();
+        }
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        self.target.leave().map_err(|source| Error::File { what: "finish", path: self.target.path_of(b""), source })
+    }
+
+    fn fail(&mut self, what: String) {
+        self.progress.note(&what);
+        self.report.failed.push(what);
+    }
+
+    /// Places anything but a directory.
+    fn entry(&mut self, node: &Node) -> Result<()> {
+        let path = self.target.path_of(&node.name);
+        self.progress.at(&path);
+        match self.target.place(node) {
+            Ok(Placement::Write(slot)) => {
+                self.plan.add(self.reader, node, slot);
+                if self.plan.is_full() {
+                    self.execute()?;
+                }
+            }
+            Ok(Placement::Same) => {
+                self.report.same += 1;
+                self.progress.advance(1, file_size(node));
+            }
+            Ok(Placement::Planned) => {
+                self.report.files += 1;
+                self.report.bytes += file_size(node);
+            }
+            Ok(Placement::Created | Placement::Linked | Placement::Omitted | Placement::Left) => {
+                self.progress.advance(1, 0);
+            }
+            Err(error) => self.fail(format!("{}: {error}", path.display())),
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self) -> Result<()> {
+        let plan = std::mem::take(&mut self.plan);
+        let Outcome { files, bytes, failed, written } = plan.execute(self.repository, self.reader, self.progress);
+        if self.repository.runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        self.report.files += files;
+        self.report.bytes += bytes;
+        self.report.failed.extend(failed);
+        if self.options.verify {
+            for (path, node) in written {
+                if let Err(why) = verify(self.repository, self.reader, &path, &node) {
+                    self.fail(format!("{}: {why}", path.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, root: Option<&Metadata>) -> Result<Report> {
+        self.execute()?;
+        let mut report = self.report;
+        let place = self.target.path_of(b"");
+        let root = root.filter(|_| self.target.was_empty());
+        let early = self.target.notes();
+        let notes = self.target.finish(root);
+        let notes = notes.map_err(|source| Error::File { what: "finish the restore in", path: place, source })?;
+        for note in early.into_iter().chain(notes) {
+            let path = note.path.display().to_string();
+            match note.kind {
+                NoteKind::Left => report.left.push(path),
+                NoteKind::Device => report.notes.push(format!("{path}: a device, left out: only root can make one")),
+                NoteKind::Deleted => report.notes.push(format!("{path}: deleted, the snapshot does not have it")),
+                NoteKind::WouldDelete => report.notes.push(format!("{path}: would be deleted")),
+                NoteKind::Fault(fault) => report.failed.push(format!("{path}: {fault}")),
+            }
+        }
+        (report.fetched, report.evicted_frames) = self.reader.counts();
+        Ok(report)
+    }
+}
+
+/// Reads a restored file back and compares every chunk's id.
+fn verify(repository: &Repository, reader: &Reader<'_>, path: &Path, node: &Node) -> std::result::Result<(), String> {
+    let NodeKind::File { content, holes, .. } = &node.kind else { return Ok(()) };
+    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    let mut offset = 0u64;
+    let mut different = None;
+    let mut each = |chunk: vault_format::list::ChunkRef| {
+        let filler = vec![0u8; chunk.length as usize];
+        let mut bytes = Vec::with_capacity(filler.len());
+        for (at, part) in plan::spread(holes, offset, &filler) {
+            let read = file
+                .seek(SeekFrom::Start(at))
+                .and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes));
+            if let Err(error) = read {
+                different.get_or_insert(error.to_string());
+            }
+        }
+        if repository.keys().id_key().blob_id(BlobKind::Chunk, &bytes) != chunk.id {
+            different.get_or_insert(format!("reads back differently behind byte {offset}"));
+        }
+        offset += u64::from(chunk.length);
+        Ok(())
+    };
+    walk::chunks(reader, content, &mut each, &mut |_| {}).map_err(|error| error.to_string())?;
+    different.map_or(Ok(()), Err)
 }
 
 /// Writes one file to a stream, or with `tar` everything at `path` as a tar archive.
@@ -64,6 +364,152 @@ pub fn restore_to(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let _ = (repository, catalog, snapshot, path, tar, out, progress);
-    Ok(())
+    may_read(repository)?;
+    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let reader = Reader::new(repository, &lookup);
+    let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
+    let root = match found {
+        None => snapshot.head.root,
+        Some(Node { kind: NodeKind::Directory(root), .. }) => root,
+        Some(node) if tar => {
+            let mut writer = TarWriter::new(out);
+            tar_entry(&mut writer, &reader, &node)?;
+            return writer.finish().map(drop).map_err(Error::Output);
+        }
+        Some(node) => return stream(repository, &reader, &node, out, progress),
+    };
+    if tar {
+        return tar_tree(repository, &reader, &root, out);
+    }
+    // a snapshot of a stream has one file: that is what is meant
+    let mut nodes = Nodes::new(&reader, &root);
+    match (nodes.next().transpose()?, nodes.next().transpose()?) {
+        (Some(node @ Node { kind: NodeKind::File { .. }, .. }), None) => {
+            stream(repository, &reader, &node, out, progress)
+        }
+        _ => Err(Error::Request(
+            "only one file can go to standard output: name one behind the address, or say --tar".into(),
+        )),
+    }
+}
+
+fn stream(
+    repository: &Repository,
+    reader: &Reader<'_>,
+    node: &Node,
+    out: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let NodeKind::File { size, .. } = &node.kind else {
+        return Err(Error::Request("only a regular file can go to standard output".into()));
+    };
+    progress.expect(1, *size);
+    let mut content = FileContent::new(reader, node)?;
+    let mut buffer = vec![0u8; 256 << 10];
+    let mut at = 0u64;
+    let NodeKind::File { holes, .. } = &node.kind else { return Ok(()) };
+    loop {
+        if repository.runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        let read = content.read(&mut buffer).map_err(|error| content.error.take().unwrap_or(Error::Output(error)))?;
+        if read == 0 {
+            break;
+        }
+        let start = content.offset - read as u64;
+        for (offset, part) in plan::spread(holes, start, &buffer[..read]) {
+            zeros(out, offset - at)?;
+            out.write_all(part).map_err(Error::Output)?;
+            at = offset + part.len() as u64;
+        }
+        progress.advance(0, read as u64);
+    }
+    zeros(out, size - at)?;
+    out.flush().map_err(Error::Output)
+}
+
+fn zeros(out: &mut dyn Write, count: u64) -> Result<()> {
+    io::copy(&mut io::repeat(0).take(count), out).map(drop).map_err(Error::Output)
+}
+
+/// A file's content without its holes, chunk by chunk.
+struct FileContent<'a, 'r> {
+    reader: &'a Reader<'r>,
+    chunks: VecDeque<BlobId>,
+    open: Vec<u8>,
+    used: usize,
+    offset: u64,
+    error: Option<Error>,
+}
+
+impl<'a, 'r> FileContent<'a, 'r> {
+    fn new(reader: &'a Reader<'r>, node: &Node) -> Result<Self> {
+        let mut chunks = VecDeque::new();
+        if let NodeKind::File { content, .. } = &node.kind {
+            let mut each = |chunk: vault_format::list::ChunkRef| {
+                chunks.push_back(chunk.id);
+                Ok(())
+            };
+            walk::chunks(reader, content, &mut each, &mut |_| {})?;
+            // known before the first byte goes out: half a dump is worse than none
+            if let Some(lost) = chunks.iter().find(|id| reader.index().usable(id, Purpose::Read).is_none()) {
+                return Err(repository::Error::MissingBlob(*lost).into());
+            }
+        }
+        Ok(Self { reader, chunks, open: Vec::new(), used: 0, offset: 0, error: None })
+    }
+}
+
+impl Read for FileContent<'_, '_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.open.len() {
+            let Some(id) = self.chunks.pop_front() else { return Ok(0) };
+            self.open = self.reader.blob(BlobKind::Chunk, &id).map_err(|error| {
+                let shown = io::Error::other(error.to_string());
+                self.error = Some(error.into());
+                shown
+            })?;
+            self.used = 0;
+        }
+        let count = out.len().min(self.open.len() - self.used);
+        out[..count].copy_from_slice(&self.open[self.used..self.used + count]);
+        self.used += count;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+fn tar_entry<W: Write>(writer: &mut TarWriter<W>, reader: &Reader<'_>, node: &Node) -> Result<()> {
+    if writer.wants_content(node) {
+        let mut content = FileContent::new(reader, node)?;
+        let placed = writer.place(node, &mut content);
+        return placed.map_err(|error| content.error.take().unwrap_or(Error::Output(error)));
+    }
+    writer.place(node, &mut io::empty()).map_err(Error::Output)
+}
+
+fn tar_tree(repository: &Repository, reader: &Reader<'_>, root: &TreeRoot, out: &mut dyn Write) -> Result<()> {
+    let mut writer = TarWriter::new(out);
+    let mut levels = vec![Nodes::new(reader, root)];
+    while let Some(nodes) = levels.last_mut() {
+        if repository.runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        match nodes.next().transpose()? {
+            None => {
+                levels.pop();
+                if !levels.is_empty() {
+                    writer.leave();
+                }
+            }
+            Some(node) => match &node.kind {
+                NodeKind::Directory(root) => {
+                    writer.enter(&node).map_err(Error::Output)?;
+                    levels.push(Nodes::new(reader, root));
+                }
+                _ => tar_entry(&mut writer, reader, &node)?,
+            },
+        }
+    }
+    writer.finish().map(drop).map_err(Error::Output)
 }

@@ -37,7 +37,8 @@ pub struct Options {
     pub numeric_owner: bool,
 }
 
-/// What happens to an existing entry that is not a directory on both sides.
+/// What happens to an existing entry. A directory on both sides is gone into and takes the metadata of the snapshot,
+/// whatever the policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Overwrite {
     /// It stays, and is named if it differs.
@@ -299,9 +300,7 @@ impl Target {
         self.stack.pop();
         let frame = self.stack.last_mut().ok_or(Errno::BADF)?;
         if frame.handle.is_none() && frame.is_real {
-            if let Some(handles) = &self.shared.handles {
-                frame.handle = Some(handles.open(&frame.branch)?);
-            }
+            frame.handle = Some(self.shared.handles()?.open(&frame.branch)?);
         }
         Ok(())
     }
@@ -393,10 +392,9 @@ impl Target {
 
     /// Keeps few handles: those far above are opened again on the way back.
     fn release(&mut self) {
-        if let Some(far) = self.stack.len().checked_sub(handles::HANDLES_MAX + 1) {
-            if let Some(frame) = self.stack.get_mut(far) {
-                frame.handle = None;
-            }
+        let far = self.stack.len().checked_sub(handles::HANDLES_MAX + 1);
+        if let Some(frame) = far.and_then(|far| self.stack.get_mut(far)) {
+            frame.handle = None;
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct Remote {
     pub scheme: Scheme,
     /// Bucket, container or `user@host:port`, without a password.
     pub authority: String,
-    /// The folder inside, without slashes at its ends, except that an absolute SFTP path keeps none either.
+    /// The folder inside, without slashes at its ends. For sftp it is absolute unless it starts with `~/`.
     pub root: String,
     /// The service's options, credentials among them if somebody put them into the URL.
     pub options: BTreeMap<String, String>,
@@ -96,7 +96,7 @@ impl Scheme {
         }
     }
 
-    /// Places where an upload is visible before it is complete and folders exist for themselves.
+    /// Whether folders exist for themselves, and an upload is visible before it is complete.
     pub(super) fn has_folders(self) -> bool {
         matches!(self, Self::Sftp | Self::Webdav | Self::Webdavs)
     }

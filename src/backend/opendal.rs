@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::future::Future;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -23,9 +24,12 @@ const USUAL_PACK: u64 = 16 << 20;
 /// A listing of tens of millions of objects takes hours of pages.
 const LONGEST_LISTING: Duration = Duration::from_hours(6);
 /// How long a server that has missed its time may take to show that it lives.
-const PROBE: Duration = Duration::from_secs(15);
+const PROBE: Duration = Duration::from_secs(12);
 const RETRIES: usize = 8;
 const SSH_RETRIES: u32 = 3;
+const CONFLICTS: u32 = 4;
+/// Uploads that a crash left in `tmp/` go after this time.
+const TMP_AGE: i64 = 24 * 3600 * 1_000_000_000;
 
 pub(super) struct Opendal {
     // Before the runtime: connections are closed while it still runs.
@@ -85,6 +89,10 @@ impl Opendal {
             next: AtomicU64::new(0),
         };
         store.prepare_root(options.create)?;
+        if remote.scheme.has_folders() {
+            // Nothing depends on the sweep, so its failures do not matter.
+            drop(store.sweep_tmp(runtime.clock.now()));
+        }
         Ok(store)
     }
 
@@ -117,6 +125,20 @@ impl Opendal {
         }
     }
 
+    /// Removes what crashed writers left behind.
+    fn sweep_tmp(&self, now: i64) -> Result<()> {
+        let folder = self.path("tmp/");
+        let found = self.run(Operation::List, "tmp/", Extra::NONE, |op| {
+            let folder = folder.clone();
+            async move { op.list(&folder).await }
+        })?;
+        let old = |meta: &Metadata| modified(meta).is_some_and(|time| now.saturating_sub(time) > TMP_AGE);
+        for entry in found.iter().filter(|e| e.metadata().mode() == EntryMode::FILE && old(e.metadata())) {
+            self.remove("tmp/", entry.path().to_owned())?;
+        }
+        Ok(())
+    }
+
     fn path(&self, name: &str) -> String {
         format!("{}{name}", self.root)
     }
@@ -126,7 +148,7 @@ impl Opendal {
     where
         F: Future<Output = opendal::Result<T>>,
     {
-        self.tokio.block_on(async {
+        let work = async {
             // Waiting for a turn is not the server's fault and costs no budget.
             let _turn = self.permits.acquire().await.map_err(|e| other(operation, name, &e.to_string()))?;
             let operator = self.layered(extra);
@@ -142,7 +164,10 @@ impl Opendal {
                     return Err(Error::new(ErrorKind::Unreachable, operation, name, text));
                 }
             }
-        })
+        };
+        // The sftp client panics on answers that it did not expect, such as file names that are not UTF-8.
+        catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(work)))
+            .unwrap_or_else(|_| Err(other(operation, name, "the client stumbled over the server's answer")))
     }
 
     /// Timeout below retry: each attempt is timed, and the sum ends with the budget in `run`.
@@ -165,6 +190,12 @@ impl Opendal {
             Ok(Err(e)) => matches!(e.kind(), opendal::ErrorKind::NotFound | opendal::ErrorKind::PermissionDenied),
             Err(_) => false,
         }
+    }
+
+    /// The size of an object if the server says it in one short try: no second budget for a server that is dead.
+    fn size_at_once(&self, path: &str) -> Option<u64> {
+        let stat = async { tokio::time::timeout(PROBE.min(self.timeout), self.operator.stat(path)).await };
+        Some(self.tokio.block_on(stat).ok()?.ok()?.content_length())
     }
 
     fn write(&self, name: &str, path: &str, bytes: &[u8], only_new: bool) -> Result<()> {
@@ -237,13 +268,18 @@ impl Store for Opendal {
             return self.put_staged(name, bytes);
         }
         let path = self.path(name);
-        if self.conditional.load(Ordering::Relaxed) {
+        // More than once only if the name is taken and free in turn: S3 answers so while another put is on its way.
+        for attempt in 1.. {
+            if !self.conditional.load(Ordering::Relaxed) {
+                break;
+            }
             match self.write(name, &path, bytes, true) {
                 // Also the answer to a retry after our own first attempt had landed.
                 Err(e) if e.kind == ErrorKind::Exists => match self.holds(name, bytes)? {
                     Some(true) => return Ok(()),
                     Some(false) => return Err(Error::exists(name)),
-                    None => return Err(e),
+                    None if attempt < CONFLICTS => std::thread::sleep(self.timeout / 90 * attempt),
+                    None => return Err(Error { kind: ErrorKind::Unreachable, ..e }),
                 },
                 Err(e) if e.kind == ErrorKind::Unsupported => self.conditional.store(false, Ordering::Relaxed),
                 done => return done,
@@ -277,8 +313,8 @@ impl Store for Opendal {
             Ok(buffer) if buffer.len() as u64 == range.end - range.start => Ok(buffer.to_vec()),
             Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Denied) => Err(e),
             // Services answer a range past the end in different ways; the size tells it from a broken connection.
-            answer => match self.stat(name) {
-                Ok(stat) if stat.size < range.end => Err(short(name, stat.size, range.end)),
+            answer => match self.size_at_once(&path) {
+                Some(size) if size < range.end => Err(short(name, size, range.end)),
                 _ => Err(answer.err().unwrap_or_else(|| short(name, 0, range.end))),
             },
         }

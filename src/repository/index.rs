@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use vault_format::envelope::Wraps;
 use vault_format::frame::{Codec, DEPTH_MAX};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, SourceLabel, WriterId};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
 use vault_format::index::{self, Index, PackEntry};
 use vault_format::name::{self, Name};
 use vault_format::seal::{Header, Kind};
@@ -101,8 +101,35 @@ pub struct BlobIndex {
     first: HashMap<BlobId, Location>,
     // few blobs lie in more than one place
     more: HashMap<BlobId, Vec<Location>>,
-    /// Index objects that could not be used, with the reason.
+}
+
+/// Index objects as they were loaded.
+#[derive(Debug, Default)]
+pub struct IndexObjects {
+    /// Those that can be used, replaced ones included.
+    pub objects: Vec<IndexObject>,
+    /// Those that can't, with the reason.
     pub damaged: Vec<String>,
+}
+
+impl IndexObjects {
+    /// Loads the index objects of `domain`, or of all domains that this key can open.
+    pub fn load(repository: &Repository, trust: &Trust, domain: Option<DomainId>) -> Result<Self> {
+        let mut loaded = Self::default();
+        let prefix = domain.map_or(name::INDEX.to_owned(), |domain| format!("{}{domain}/", name::INDEX));
+        for (name, _) in repository.list(&prefix)?.0 {
+            let Name::Index(domain, ..) = &name else { continue };
+            if repository.keys().book(*domain).is_none() {
+                continue;
+            }
+            match read(repository, trust, &name) {
+                Ok(object) => loaded.objects.push(object),
+                // one bad index must not cost the others
+                Err(error) => loaded.damaged.push(error.to_string()),
+            }
+        }
+        Ok(loaded)
+    }
 }
 
 /// The packs that the store lists, with their sizes in bytes.
@@ -134,37 +161,20 @@ pub fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Index
     Ok(IndexObject { name: name.clone(), writer, index })
 }
 
-/// The label under which an index object of several sources lies.
-pub const MIXED_LABEL: SourceLabel = SourceLabel([0; 8]);
-
 impl BlobIndex {
-    /// Loads the index objects of `domain`, or of all domains that this key can open.
-    pub fn load(
-        repository: &Repository,
-        trust: &Trust,
-        domain: Option<DomainId>,
-        packs: Option<&PackListing>,
-        marks: &Marks,
-    ) -> Result<(Self, Vec<IndexObject>)> {
-        let mut objects = Vec::new();
-        let mut damaged = Vec::new();
-        let prefix = domain.map_or(name::INDEX.to_owned(), |domain| format!("{}{domain}/", name::INDEX));
-        for (name, _) in repository.list(&prefix)?.0 {
-            let Name::Index(domain, ..) = &name else { continue };
-            if repository.keys().book(*domain).is_none() {
-                continue;
-            }
-            match read(repository, trust, &name) {
-                Ok(object) => objects.push(object),
-                // one bad index must not cost the others
-                Err(error) => damaged.push(error.to_string()),
-            }
-        }
-        let mut index = Self { damaged, ..Self::default() };
-        for object in current(&objects, repository.keys().owner_writer()) {
+    /// The lookup over loaded index objects, judged against a listing of packs, if one is given, and marks.
+    pub fn new(repository: &Repository, objects: &IndexObjects, packs: Option<&PackListing>, marks: &Marks) -> Self {
+        let mut index = Self::default();
+        for object in current(&objects.objects, repository.keys().owner_writer()) {
             index.add(repository, object, packs, marks);
         }
-        Ok((index, objects))
+        index
+    }
+
+    /// The lookup of one domain for reading. Listings prove nothing to a reader, so none are taken.
+    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Self> {
+        let objects = IndexObjects::load(repository, trust, Some(domain))?;
+        Ok(Self::new(repository, &objects, None, &Marks::default()))
     }
 
     fn add(&mut self, repository: &Repository, object: &IndexObject, packs: Option<&PackListing>, marks: &Marks) {
@@ -180,14 +190,7 @@ impl BlobIndex {
     }
 
     /// Adds one pack.
-    pub fn add_pack(
-        &mut self,
-        entry: &PackEntry,
-        header: Header,
-        wraps: Arc<Wraps>,
-        present: bool,
-        condemned: bool,
-    ) {
+    pub fn add_pack(&mut self, entry: &PackEntry, header: Header, wraps: Arc<Wraps>, present: bool, condemned: bool) {
         if self.pack_numbers.contains_key(&entry.id) {
             return;
         }

@@ -51,8 +51,23 @@ struct Selection {
     children: BTreeMap<Vec<u8>, Selection>,
 }
 
-/// What a listed name turned out to be, or the event that says why it is nothing.
-type Seen<T> = Result<T, Event>;
+/// What a listed name turned out to be, or why it is nothing.
+type Seen<T> = Result<T, Missed>;
+
+/// A name that doesn't become part of the snapshot.
+struct Missed {
+    path: PathBuf,
+    why: Result<Skip, io::Error>,
+}
+
+impl From<Missed> for Event {
+    fn from(missed: Missed) -> Self {
+        match missed.why {
+            Ok(why) => Self::Skipped { path: missed.path, why },
+            Err(error) => Self::Failed { path: missed.path, error },
+        }
+    }
+}
 
 impl Directory {
     /// One path: its content is the root. Several: each lies under its path below their common parent. A path to a
@@ -67,7 +82,10 @@ impl Directory {
         let root = metadata::read(At::Open(handle.as_fd()), &stat, &names).map_err(failed)?;
         let listed = match &selection {
             Some(selection) => selection.children.keys().cloned().collect(),
-            None => list(handle.as_fd()).map_err(|(_, error)| failed(error))?,
+            None => match list(handle.as_fd()) {
+                (names, None) => names,
+                (_, Some(error)) => return Err(failed(error)),
+            },
         };
         let frame = Frame {
             name: Vec::new(),
@@ -127,18 +145,18 @@ impl Directory {
             self.ascend();
             return Some(Event::Leave);
         };
-        Some(self.look(name).unwrap_or_else(|event| event))
+        Some(self.look(name).unwrap_or_else(Event::from))
     }
 
-    fn skipped(&self, name: &[u8], why: Skip) -> Event {
-        Event::Skipped { path: self.path_of(name), why }
+    fn skipped(&self, name: &[u8], why: Skip) -> Missed {
+        Missed { path: self.path_of(name), why: Ok(why) }
     }
 
-    fn failed(&self, name: &[u8], error: impl Into<io::Error>) -> Event {
+    fn failed(&self, name: &[u8], error: impl Into<io::Error>) -> Missed {
         let error = error.into();
         match error.kind() {
             io::ErrorKind::NotFound => self.skipped(name, Skip::Vanished),
-            _ => Event::Failed { path: self.path_of(name), error },
+            _ => Missed { path: self.path_of(name), why: Err(error) },
         }
     }
 
@@ -219,17 +237,15 @@ impl Directory {
         let is_foreign = self.options.one_file_system && stat.st_dev != self.device && !followed;
         let mut names = Vec::new();
         if is_foreign {
-            self.pending.push_back(self.skipped(&name, Skip::OtherFileSystem));
+            self.pending.push_back(self.skipped(&name, Skip::OtherFileSystem).into());
         } else if let Some(selection) = &selection {
             names = selection.children.keys().cloned().collect();
         } else {
-            match list(child.as_fd()) {
-                Ok(listed) => names = listed,
-                // Half a listing is better than none, but it is named.
-                Err((listed, error)) => {
-                    names = listed;
-                    self.pending.push_back(Event::Failed { path: self.path_of(&name), error });
-                }
+            let (listed, fault) = list(child.as_fd());
+            names = listed;
+            // Half a listing is better than none, but it is named.
+            if let Some(error) = fault {
+                self.pending.push_back(Event::Failed { path: self.path_of(&name), error });
             }
         }
         let above = self.relative.len();
@@ -244,10 +260,9 @@ impl Directory {
             above,
         });
         // The root's handle stays: it is where everything can be reopened from.
-        if let Some(far) = self.stack.len().checked_sub(HANDLES_MAX + 1).filter(|far| *far > 0) {
-            if let Some(frame) = self.stack.get_mut(far) {
-                frame.handle = None;
-            }
+        let far = self.stack.len().checked_sub(HANDLES_MAX + 1).filter(|far| *far > 0);
+        if let Some(frame) = far.and_then(|far| self.stack.get_mut(far)) {
+            frame.handle = None;
         }
         Ok(Event::Enter { name, metadata })
     }
@@ -350,8 +365,8 @@ fn type_of(path: &Path) -> io::Result<FileType> {
     Ok(metadata::file_type(&rustix::fs::statat(&parent, name, AtFlags::empty())?))
 }
 
-/// Names in a directory, sorted; with an error, those that came before it.
-fn list(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, (Vec<Vec<u8>>, io::Error)> {
+/// Names in a directory, sorted; if there is an error, those that came before it.
+fn list(directory: BorrowedFd<'_>) -> (Vec<Vec<u8>>, Option<io::Error>) {
     let mut names = Vec::new();
     let mut fault = None;
     match rustix::fs::Dir::read_from(directory) {
@@ -371,7 +386,7 @@ fn list(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, (Vec<Vec<u8>>, io::Er
     names.retain(|name| name != b"." && name != b"..");
     names.sort_unstable();
     names.dedup();
-    fault.map_or(Ok(()), Err).map_err(|error| (names.clone(), error)).map(|()| names)
+    (names, fault)
 }
 
 /// The root of the snapshot, and what of it was asked for if not all.

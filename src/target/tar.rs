@@ -171,11 +171,8 @@ fn records(metadata: &Metadata) -> Records {
     }
     for xattr in &metadata.xattrs {
         // A key is text and ends at the first `=`; other names can't be told in a record.
-        if let Ok(name) = std::str::from_utf8(&xattr.name) {
-            if !name.contains('=') {
-                records.push((format!("SCHILY.xattr.{name}"), xattr.value.clone()));
-            }
-        }
+        let name = std::str::from_utf8(&xattr.name).ok().filter(|name| !name.contains('='));
+        records.extend(name.map(|name| (format!("SCHILY.xattr.{name}"), xattr.value.clone())));
     }
     records
 }

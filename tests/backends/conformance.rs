@@ -70,13 +70,14 @@ fn never_replaced(backend: &Backend) {
 }
 
 fn names(backend: &Backend) {
-    for bad in ["", "/etc/passwd", "../up", "packs/../../up", "packs//x", "packs/", "a/./b", "nul\0"] {
+    for bad in ["", "/etc/passwd", "../up", "packs/../../up", "packs//x", "packs/", "a/./b", "nul\0", "tmp/x"] {
         assert_eq!(kind(backend.put(bad, b"x")), ErrorKind::Other, "{bad:?}");
         assert_eq!(kind(backend.get(bad, None)), ErrorKind::Other, "{bad:?}");
         assert_eq!(kind(backend.delete(bad)), ErrorKind::Other, "{bad:?}");
     }
     assert_eq!(kind(backend.list("packs")), ErrorKind::Other);
     assert_eq!(kind(backend.list("../")), ErrorKind::Other);
+    assert_eq!(kind(backend.list("tmp/")), ErrorKind::Other);
     let odd = "wal/main cluster/1/000000010000000000000001-%41+b&c=d#e?f";
     backend.put(odd, b"odd").unwrap();
     assert_eq!(backend.get(odd, None).unwrap(), b"odd");

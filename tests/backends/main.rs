@@ -129,6 +129,34 @@ fn a_stopped_sftp_server_gives_a_final_error() {
     }
 }
 
+/// The first put reaches the server and its answer is lost: the retry finds the name taken, by its own bytes.
+#[test]
+fn a_put_whose_answer_was_lost_succeeds() {
+    let Some(server) = moto() else { return };
+    let (port, puts) = servers::lossy_proxy(server.port);
+    let location = server.location.replace(&format!(":{}", server.port), &format!(":{port}"));
+    let backend = open(&location, &BackendOptions::default()).unwrap();
+    backend.put("packs/d/aa/one", b"one").unwrap();
+    assert_eq!(puts.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert_eq!(backend.put("packs/d/aa/one", b"two").unwrap_err().kind, ErrorKind::Exists);
+    assert_eq!(backend.get("packs/d/aa/one", None).unwrap(), b"one");
+}
+
+/// A crashed upload is never shown, and is gone after a day.
+#[test]
+fn leftovers_on_sftp_are_swept() {
+    let Some(server) = sshd() else { return };
+    let tmp = server.data().join("tmp");
+    std::fs::create_dir_all(&tmp).unwrap();
+    for (name, age) in [("old", 25), ("young", 23)] {
+        let file = std::fs::File::create(tmp.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_hours(age)).unwrap();
+    }
+    let backend = open(&server.location, &BackendOptions::default()).unwrap();
+    assert_eq!(backend.list("").unwrap(), []);
+    assert!(!tmp.join("old").exists() && tmp.join("young").exists());
+}
+
 /// Accepts connections and never answers: the worst kind of dead.
 #[test]
 fn a_silent_server_gives_a_final_error() {

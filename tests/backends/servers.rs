@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -16,6 +18,8 @@ pub struct Server {
     folder: TempDir,
     /// What to hand to `Location::parse`.
     pub location: String,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
 }
 
 impl Server {
@@ -68,7 +72,7 @@ fn free_port() -> u16 {
 fn start(mut command: Command, port: u16, folder: TempDir, location: String) -> Server {
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    let server = Server { child: command.spawn().unwrap(), folder, location };
+    let server = Server { child: command.spawn().unwrap(), folder, location, port };
     let begun = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         let log = || std::fs::read_to_string(server.folder.path().join("log")).unwrap_or_default();
@@ -203,4 +207,42 @@ pub fn webdav() -> Option<Server> {
     command.args(["serve", "webdav", "--config", "/dev/null", "--dir-cache-time", "0s", "--addr"]);
     command.arg(format!("127.0.0.1:{port}")).arg(&data);
     Some(start(command, port, folder, format!("webdav://127.0.0.1:{port}/repository")))
+}
+
+/// Forwards to `upstream`, but swallows the answer to the first PUT and hangs up. Also counts PUTs.
+pub fn lossy_proxy(upstream: u16) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, puts) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counter = puts.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let counter = counter.clone();
+            std::thread::spawn(move || forward(client, TcpStream::connect(("127.0.0.1", upstream)).unwrap(), &counter));
+        }
+    });
+    (port, puts)
+}
+
+fn forward(mut client: TcpStream, mut server: TcpStream, puts: &AtomicUsize) {
+    let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    let swallow = Arc::new(AtomicBool::new(false));
+    let swallowed = swallow.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64 << 10];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer) {
+            if swallowed.load(Ordering::SeqCst) || to_client.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        drop(to_client.shutdown(std::net::Shutdown::Both));
+    });
+    let mut buffer = [0; 64 << 10];
+    while let Ok(length @ 1..) = client.read(&mut buffer) {
+        if buffer.starts_with(b"PUT ") && puts.fetch_add(1, Ordering::SeqCst) == 0 {
+            swallow.store(true, Ordering::SeqCst);
+        }
+        if server.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
 }

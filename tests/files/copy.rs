@@ -122,7 +122,7 @@ fn zoo_comes_back() {
     std::fs::create_dir(&from).unwrap();
     let many = if is_root { 100_000 } else { 2000 };
     zoo::build(&from, &zoo::Zoo { files: many, ..zoo::Zoo::default() });
-    let told = copy(&[from.clone()], &to, &SourceOptions::default(), Options::default());
+    let told = copy(std::slice::from_ref(&from), &to, &SourceOptions::default(), Options::default());
     assert_eq!(told.skipped, [(from.join("socket"), Skip::Socket)]);
     let faults: Vec<&Note> = told.notes.iter().filter(|note| note.is_failure()).collect();
     assert!(faults.is_empty(), "{faults:?}");
@@ -137,14 +137,14 @@ fn zoo_comes_back() {
     let differences = compare::compare(&from, &to);
     assert!(differences.is_empty(), "{differences:#?}");
     // A second time everything is there already.
-    let again = copy(&[from.clone()], &to, &SourceOptions::default(), Options::default());
+    let again = copy(std::slice::from_ref(&from), &to, &SourceOptions::default(), Options::default());
     let odd: Vec<_> = again.placements.iter().filter(|(_, what)| *what != "same").collect();
     assert!(odd.is_empty() && again.notes.is_empty(), "{odd:?} {:?}", again.notes);
     assert!(compare::compare(&from, &to).is_empty());
     // And all of it goes again, with what an ordinary user has closed to himself.
     std::fs::create_dir(&hidden).unwrap();
     let options = Options { delete_extra: true, ..Options::default() };
-    let gone = copy(&[hidden.clone()], &to, &SourceOptions::default(), options);
+    let gone = copy(std::slice::from_ref(&hidden), &to, &SourceOptions::default(), options);
     assert!(gone.notes.iter().all(|note| !note.is_failure()), "{:?}", gone.notes);
     assert!(compare::compare(&hidden, &to).is_empty());
     copy(&[hidden], &from, &SourceOptions::default(), options);

@@ -111,7 +111,7 @@ fn nothing_outside_the_target_changes() {
         fs::write(outside.join("file"), "precious").unwrap();
         fs::create_dir(outside.join("folder")).unwrap();
         let before = place.path().join("before");
-        copy(&[outside.clone()], &before, &SourceOptions::default(), Options::default());
+        copy(std::slice::from_ref(&outside), &before, &SourceOptions::default(), Options::default());
         // Links wait where the snapshot has a directory, a file, and a temporary name.
         symlink(&outside, target.join("folder")).unwrap();
         symlink(outside.join("file"), target.join("file")).unwrap();
@@ -260,7 +260,7 @@ fn what_is_excluded_is_not_walked() {
         exclude_larger_than: Some(4999),
         ..SourceOptions::default()
     };
-    let (seen, skipped) = walked(&[root.clone()], &options);
+    let (seen, skipped) = walked(std::slice::from_ref(&root), &options);
     assert_eq!(seen, ["keep/", "keep/cache", "keep/it", "x/"]);
     assert_eq!(skipped.len(), 7);
     assert!(skipped.contains(&(root.join("marked"), Skip::Marked)));
@@ -277,7 +277,7 @@ fn paths_become_the_root_they_should() {
     fs::write(right.join("four"), "4").unwrap();
     symlink(left.join("a"), right.join("to a")).unwrap();
     let none = SourceOptions::default();
-    assert_eq!(walked(&[left.clone()], &none).0, ["a/", "a/b/", "a/b/one", "a/two", "three"]);
+    assert_eq!(walked(std::slice::from_ref(&left), &none).0, ["a/", "a/b/", "a/b/one", "a/two", "three"]);
     assert_eq!(walked(&[left.join("three")], &none).0, ["three"]);
     assert_eq!(walked(&[left.join("a/../three")], &none).0, ["three"]);
     let several = [left.join("a/b"), right.clone()];
@@ -304,7 +304,7 @@ fn a_file_that_changes_while_it_is_read_is_told() {
     ];
     for (change, size, changed) in changes {
         fs::write(&path, vec![7; 100_000]).unwrap();
-        let mut walk = Directory::open(&[root.clone()], &SourceOptions::default()).unwrap();
+        let mut walk = Directory::open(std::slice::from_ref(&root), &SourceOptions::default()).unwrap();
         let Some(Event::Entry(entry)) = walk.next() else { panic!("no entry") };
         let mut reader = walk.open_file(&entry).unwrap();
         let mut bytes = vec![0; 50_000];
@@ -314,7 +314,7 @@ fn a_file_that_changes_while_it_is_read_is_told() {
         let end = reader.finish().unwrap();
         assert_eq!((end.size, end.changed, bytes.len() as u64), (size, changed, size));
     }
-    let mut walk = Directory::open(&[root.clone()], &SourceOptions::default()).unwrap();
+    let mut walk = Directory::open(std::slice::from_ref(&root), &SourceOptions::default()).unwrap();
     let Some(Event::Entry(entry)) = walk.next() else { panic!("no entry") };
     fs::rename(&path, root.join("old")).unwrap();
     fs::write(&path, "another").unwrap();

@@ -1,0 +1,298 @@
+//! The content of many files at once: which frames hold it, in pack order, in ranges worth one fetch. Each frame is
+//! fetched once per plan, opened once, and its pieces are written wherever they belong, by as many threads as the
+//! runtime allows. A frame that fails costs only the files that have no other copy of the blob.
+
+use crate::progress::Progress;
+use crate::repository::index::{Location, Purpose};
+use crate::repository::reader::Reader;
+use crate::repository::{self, Repository, walk};
+use crate::target::FileSlot;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use vault_format::id::{BlobId, BlobKind};
+use vault_format::list::ChunkRef;
+use vault_format::tree::{Extent, Node, NodeKind};
+
+/// Most bytes of one fetch.
+const FETCH_BYTES_MAX: u64 = 4 << 20;
+/// Unwanted bytes between two frames that are cheaper read than asked for twice.
+const GAP_BYTES_MAX: u64 = 64 << 10;
+/// A plan is carried out when it holds this many chunks or files: bounds memory, not repositories.
+const CHUNKS_MAX: usize = 1 << 20;
+const FILES_MAX: usize = 1 << 17;
+
+/// A file whose content is still missing.
+struct Pending {
+    node: Node,
+    slot: Mutex<Option<FileSlot>>,
+    left: AtomicUsize,
+}
+
+/// A piece of a file.
+struct Piece {
+    file: usize,
+    /// Offset in the content without holes.
+    offset: u64,
+    place: Location,
+    id: BlobId,
+}
+
+/// Files and pieces to be restored together.
+#[derive(Default)]
+pub struct Plan {
+    files: Vec<Pending>,
+    pieces: Vec<Piece>,
+    lost: Vec<(usize, String)>,
+}
+
+/// How a plan went.
+#[derive(Default)]
+pub struct Outcome {
+    /// Files written.
+    pub files: u64,
+    /// Content bytes written.
+    pub bytes: u64,
+    /// Files that could not be restored, with the reason.
+    pub failed: Vec<String>,
+    /// What was written, for verification.
+    pub written: Vec<(std::path::PathBuf, Node)>,
+}
+
+/// A run of frames of one pack that are fetched together: positions in the sorted frames.
+struct Fetch {
+    frames: std::ops::Range<usize>,
+    start: u64,
+    end: u64,
+}
+
+impl Plan {
+    /// Adds a file; its chunks are looked up now.
+    pub fn add(&mut self, reader: &Reader<'_>, node: &Node, slot: FileSlot) {
+        let number = self.files.len();
+        let before = self.pieces.len();
+        if let NodeKind::File { content, .. } = &node.kind {
+            let mut offset = 0u64;
+            let pieces = &mut self.pieces;
+            let mut each = |ChunkRef { id, length }| {
+                let missing = repository::Error::MissingBlob(id);
+                let place = reader.index().usable(&id, Purpose::Read).ok_or(missing)?;
+                pieces.push(Piece { file: number, offset, place, id });
+                offset += u64::from(length);
+                Ok(())
+            };
+            if let Err(error) = walk::chunks(reader, content, &mut each, &mut |_| {}) {
+                self.lost.push((number, error.to_string()));
+            }
+        }
+        let left = AtomicUsize::new(self.pieces.len() - before);
+        self.files.push(Pending { node: node.clone(), slot: Mutex::new(Some(slot)), left });
+    }
+
+    /// True if it should be carried out before more is added.
+    pub fn is_full(&self) -> bool {
+        self.pieces.len() >= CHUNKS_MAX || self.files.len() >= FILES_MAX
+    }
+
+    /// Fetches and writes everything.
+    pub fn execute(self, repository: &Repository, reader: &Reader<'_>, progress: &dyn Progress) -> Outcome {
+        let mut by_frame: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
+        for (number, piece) in self.pieces.iter().enumerate() {
+            let frame = reader.index().frame(piece.place.frame);
+            by_frame.entry((frame.pack, piece.place.frame)).or_default().push(number);
+        }
+        let frames: Vec<(u32, Vec<usize>)> = by_frame.into_iter().map(|((_, frame), pieces)| (frame, pieces)).collect();
+        let work = Work {
+            repository,
+            reader,
+            progress,
+            fetches: fetches(reader, &frames),
+            frames,
+            plan: &self,
+            next: AtomicUsize::new(0),
+            outcome: Mutex::new(Outcome::default()),
+        };
+        for (number, why) in &self.lost {
+            work.fail(*number, why);
+        }
+        for (number, file) in self.files.iter().enumerate() {
+            if file.left.load(Ordering::SeqCst) == 0 {
+                work.finish(number);
+            }
+        }
+        match repository.runtime().workers {
+            0 => work.run(),
+            workers => std::thread::scope(|scope| {
+                for _ in 1..workers {
+                    scope.spawn(|| work.run());
+                }
+                work.run();
+            }),
+        }
+        work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fetches(reader: &Reader<'_>, frames: &[(u32, Vec<usize>)]) -> Vec<Fetch> {
+    let mut out: Vec<Fetch> = Vec::new();
+    let mut last_pack = None;
+    for (position, (number, _)) in frames.iter().enumerate() {
+        let frame = reader.index().frame(*number);
+        let (start, end) = (u64::from(frame.offset), u64::from(frame.offset) + u64::from(frame.stored));
+        match out.last_mut() {
+            Some(fetch)
+                if last_pack == Some(frame.pack)
+                    && start <= fetch.end + GAP_BYTES_MAX
+                    && end - fetch.start <= FETCH_BYTES_MAX =>
+            {
+                fetch.frames.end = position + 1;
+                fetch.end = end;
+            }
+            _ => out.push(Fetch { frames: position..position + 1, start, end }),
+        }
+        last_pack = Some(frame.pack);
+    }
+    out
+}
+
+struct Work<'a, 'r> {
+    repository: &'a Repository,
+    reader: &'a Reader<'r>,
+    progress: &'a dyn Progress,
+    frames: Vec<(u32, Vec<usize>)>,
+    fetches: Vec<Fetch>,
+    plan: &'a Plan,
+    next: AtomicUsize,
+    outcome: Mutex<Outcome>,
+}
+
+impl Work<'_, '_> {
+    fn run(&self) {
+        while let Some(fetch) = self.fetches.get(self.next.fetch_add(1, Ordering::SeqCst)) {
+            if self.repository.runtime().is_stopped() {
+                return;
+            }
+            self.fetch(fetch);
+        }
+    }
+
+    fn fetch(&self, fetch: &Fetch) {
+        let Some(frames) = self.frames.get(fetch.frames.clone()) else { return };
+        let Some((first, _)) = frames.first() else { return };
+        let bytes = self.reader.fetch(self.reader.index().pack_of(*first), fetch.start..fetch.end);
+        for (number, pieces) in frames {
+            let frame = self.reader.index().frame(*number);
+            let start = (u64::from(frame.offset) - fetch.start) as usize;
+            let plain = bytes.as_ref().ok().and_then(|bytes| bytes.get(start..start + frame.stored as usize));
+            let plain = plain.and_then(|sealed| self.reader.open_frame(*number, sealed).ok());
+            for piece in pieces.iter().filter_map(|number| self.plan.pieces.get(*number)) {
+                self.piece(piece, plain.as_deref());
+            }
+        }
+    }
+
+    fn piece(&self, piece: &Piece, plain: Option<&[u8]>) {
+        let here = plain.map(|plain| self.reader.slice(BlobKind::Chunk, &piece.id, piece.place, plain));
+        let bytes = match here {
+            Some(Ok(bytes)) => Ok(bytes),
+            // this copy is damaged or out of reach: another one may not be
+            _ => self.reader.blob(BlobKind::Chunk, &piece.id),
+        };
+        let Some(file) = self.plan.files.get(piece.file) else { return };
+        let NodeKind::File { holes, .. } = &file.node.kind else { return };
+        let written = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+            let slot = file.slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(slot) = slot.as_ref() else { return Ok(0) };
+            spread(holes, piece.offset, &bytes)
+                .try_for_each(|(offset, part)| slot.write_at(offset, part))
+                .map_err(|error| error.to_string())?;
+            Ok(bytes.len() as u64)
+        });
+        match written {
+            Ok(bytes) => {
+                self.outcome().bytes += bytes;
+                self.progress.advance(0, bytes);
+                if file.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    self.finish(piece.file);
+                }
+            }
+            Err(why) => self.fail(piece.file, &why),
+        }
+    }
+
+    fn outcome(&self) -> std::sync::MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, number: usize) -> Option<(FileSlot, &Node)> {
+        let file = self.plan.files.get(number)?;
+        let slot = file.slot.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((slot, &file.node))
+    }
+
+    fn fail(&self, number: usize, why: &str) {
+        // the unfinished file is removed with its slot
+        if let Some((slot, _)) = self.take(number) {
+            let line = format!("{}: {why}", slot.path().display());
+            self.progress.note(&line);
+            self.outcome().failed.push(line);
+        }
+    }
+
+    fn finish(&self, number: usize) {
+        let Some((slot, node)) = self.take(number) else { return };
+        let path = slot.path();
+        match slot.finish(node) {
+            Ok(true) => {
+                let mut outcome = self.outcome();
+                outcome.files += 1;
+                outcome.written.push((path, node.clone()));
+                self.progress.advance(1, 0);
+            }
+            // the target has noted what took the name
+            Ok(false) => {}
+            Err(error) => self.outcome().failed.push(format!("{}: {error}", path.display())),
+        }
+    }
+}
+
+/// Where a run of content bytes lies in a file with holes: offset in the file and part of the bytes.
+pub fn spread<'a>(holes: &'a [Extent], offset: u64, bytes: &'a [u8]) -> impl Iterator<Item = (u64, &'a [u8])> {
+    let mut rest = bytes;
+    // offset in the file of the next content byte, moved behind every hole that begins before it
+    let mut at = offset;
+    let mut holes = holes.iter().peekable();
+    std::iter::from_fn(move || {
+        while let Some(hole) = holes.next_if(|hole| hole.offset <= at) {
+            at += hole.length;
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let until = holes.peek().map_or(u64::MAX, |hole| hole.offset - at);
+        let take = usize::try_from(until).unwrap_or(usize::MAX).min(rest.len());
+        let (part, after) = rest.split_at(take);
+        let start = at;
+        rest = after;
+        at += take as u64;
+        Some((start, part))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+    use vault_format::tree::Extent;
+
+    #[test]
+    fn content_is_spread_around_holes() {
+        let holes =
+            [Extent { offset: 0, length: 10 }, Extent { offset: 14, length: 6 }, Extent { offset: 30, length: 5 }];
+        // file: hole 0..10, data 10..14, hole 14..20, data 20..30, hole 30..35
+        let parts = |offset, bytes| spread(&holes, offset, bytes).collect::<Vec<_>>();
+        assert_eq!(parts(0, b"abcdefgh"), [(10, b"abcd".as_slice()), (20, b"efgh")]);
+        assert_eq!(parts(4, b"efghijklmn"), [(20, b"efghijklmn".as_slice())]);
+        assert_eq!(parts(2, b"cd"), [(12, b"cd".as_slice())]);
+        assert!(parts(3, b"").is_empty());
+    }
+}
