@@ -4,6 +4,7 @@ use super::exit::{Context, code};
 use super::{Outcome, Session, render, time};
 use serde::Serialize;
 use vault::list;
+use vault::repository::index::BlobIndex;
 use vault::repository::reader::Reader;
 use vault_format::tree::{Node, NodeKind};
 
@@ -50,7 +51,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let (snapshot, path) = list::find(&catalog, &arguments.address, &time::parse_address).context(&what)?;
-    let index = list::lookup(&repository, &catalog, snapshot).context(&what)?;
+    let index = BlobIndex::for_reading(&repository, &catalog.trust, snapshot.place.domain).context(&what)?;
     let reader = Reader::new(&repository, &index);
     list::nodes(&reader, snapshot, &path, arguments.recursive, &mut |path, node| {
         if repository.runtime().is_stopped() {
