@@ -51,9 +51,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let (snapshot, path) = list::find(&catalog, &arguments.address, &time::parse_address).context(&what)?;
-    let index = BlobIndex::for_reading(&repository, &catalog.trust, snapshot.place.domain)
-        .map_err(vault::error::Error::from)
-        .context(&what)?;
+    let index = BlobIndex::for_reading(&repository, &catalog.trust, snapshot.place.domain).context(&what)?;
     let reader = Reader::new(&repository, &index);
     list::nodes(&reader, snapshot, &path, arguments.recursive, &mut |path, node| {
         if repository.runtime().is_stopped() {
