@@ -15,7 +15,6 @@ use crate::source::{self, Excludes};
 use crate::target::{self, Entered, NoteKind, Placement, TarWriter, Target};
 use plan::{Outcome, Plan};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use vault_format::id::{BlobId, BlobKind};
@@ -331,7 +330,7 @@ impl<'a, 'r> Run<'a, 'r> {
 /// Reads a restored file back and compares every chunk's id.
 fn verify(repository: &Repository, reader: &Reader<'_>, path: &Path, node: &Node) -> std::result::Result<(), String> {
     let NodeKind::File { content, holes, .. } = &node.kind else { return Ok(()) };
-    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    let mut file = target::open_restored(path).map_err(|error| error.to_string())?;
     let mut offset = 0u64;
     let mut different = None;
     let mut each = |chunk: vault_format::list::ChunkRef| {

@@ -9,7 +9,7 @@ mod place;
 mod remove;
 mod tar;
 
-pub use file::FileSlot;
+pub use file::{FileSlot, open_restored};
 pub use tar::TarWriter;
 
 use crate::metadata::{self, At, Fault, Names};

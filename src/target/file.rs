@@ -6,9 +6,10 @@ use super::{NoteKind, Shared};
 use crate::metadata::{self, At};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use vault_format::tree::Node;
 
@@ -114,4 +115,18 @@ impl Drop for FileSlot {
             let _ = rustix::fs::unlinkat(&directory, temporary(&self.name).as_slice(), AtFlags::empty());
         }
     }
+}
+
+/// Opens a restored file for reading. Paths may be longer than the kernel takes at once, so this goes folder by folder.
+pub fn open_restored(path: &Path) -> io::Result<File> {
+    let name = path.file_name().ok_or(Errno::INVAL)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut folder = None::<OwnedFd>;
+    for part in path.parent().unwrap_or(Path::new("/")).components() {
+        let at = folder.as_ref().map_or(rustix::fs::CWD, |folder| folder.as_fd());
+        let next = rustix::fs::openat(at, part.as_os_str(), flags | OFlags::DIRECTORY, Mode::empty())?;
+        folder = Some(next);
+    }
+    let at = folder.as_ref().map_or(rustix::fs::CWD, |folder| folder.as_fd());
+    Ok(rustix::fs::openat(at, name, flags | OFlags::NOFOLLOW, Mode::empty())?.into())
 }

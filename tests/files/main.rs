@@ -3,5 +3,6 @@
 
 mod compare;
 mod copy;
+mod program;
 mod promises;
 mod zoo;
