@@ -96,7 +96,7 @@ fn a_database_goes_in_and_comes_back_with_every_row() {
     server.sql("postgres", b"create database app; create database restored;");
     server.sql("app", SCHEMA.as_bytes());
     let (dump, home) = (server.program("pg_dump"), server.home().display().to_string());
-    let world = World::new();
+    let world = World::made();
     let take = ["snapshot", "--name", "app-db", "--command", "--"];
     let words = |rest: &[&str]| take.iter().chain(rest).map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let run = |rest: &[&str]| {

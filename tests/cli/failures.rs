@@ -6,7 +6,7 @@ use std::process::Command;
 
 #[test]
 fn the_wrong_password_is_12() {
-    let world = World::new();
+    let world = World::made();
     let mut command = world.command(&["snapshots"]);
     assert_fails(&command.env("VAULT_PASSWORD", "wrong").output().expect("it runs"), 12, &["wrong password"]);
     let mut command = world.command(&["snapshots"]);
@@ -27,7 +27,7 @@ fn no_repository_is_10_in_all_its_forms() {
     std::fs::write(world.path("repository/holiday.txt"), "sun").expect("a file");
     world.fails(&["snapshots"], 10, &["is not a vault repository"]);
     world.fails(&["init"], 1, &["not empty"]);
-    let world = World::new();
+    let world = World::made();
     for name in ["config", "config.copy"] {
         std::fs::remove_file(world.path("repository").join(name)).expect("it was there");
     }
@@ -37,7 +37,7 @@ fn no_repository_is_10_in_all_its_forms() {
 
 #[test]
 fn a_newer_format_asks_for_an_update() {
-    let world = World::new();
+    let world = World::made();
     let changed = ["config", "config.copy"].into_iter().all(|name| {
         let path = world.path("repository").join(name);
         let mut bytes = std::fs::read(&path).expect("a config");
@@ -52,7 +52,7 @@ fn a_newer_format_asks_for_an_update() {
 
 #[test]
 fn what_is_not_there_is_1_and_nonsense_is_2() {
-    let world = World::new();
+    let world = World::made();
     world.fails(&["restore", "nothing", "--target", "out"], 1, &["nothing", "vault snapshots"]);
     world.fails(&["snapshot", "gone"], 1, &["gone", "No such file"]);
     world.ok(&["snapshot", "uploads"]);
@@ -69,7 +69,7 @@ fn what_is_not_there_is_1_and_nonsense_is_2() {
 
 #[test]
 fn a_repository_that_refuses_writes_says_so() {
-    let world = World::new();
+    let world = World::made();
     let repository = world.path("repository");
     let mut command = if is_root() {
         let program = env!("CARGO_BIN_EXE_vault");

@@ -23,7 +23,7 @@ impl World {
     }
 
     /// A place with a new repository and a small folder to back up.
-    pub fn new() -> Self {
+    pub fn made() -> Self {
         let world = Self::empty();
         let uploads = world.path("uploads");
         std::fs::create_dir_all(uploads.join("photos/2026")).expect("folders");
@@ -102,7 +102,7 @@ fn piped(mut command: Command, input: &[u8]) -> Output {
 
 #[test]
 fn a_folder_goes_in_and_comes_back() {
-    let world = World::new();
+    let world = World::made();
     let said = world.ok(&["snapshot", "uploads", "--tag", "first"]);
     assert!(said.contains("of uploads: 2 files"), "{said}");
     let said = world.ok(&["snapshot", "uploads"]);
@@ -124,7 +124,7 @@ fn a_folder_goes_in_and_comes_back() {
 
 #[test]
 fn what_exists_is_only_replaced_when_that_is_said_twice() {
-    let world = World::new();
+    let world = World::made();
     world.ok(&["snapshot", "uploads"]);
     world.ok(&["restore", "uploads", "--target", "out"]);
     std::fs::write(world.path("out/notes.txt"), "changed since\n").expect("a file");
@@ -139,7 +139,7 @@ fn what_exists_is_only_replaced_when_that_is_said_twice() {
 
 #[test]
 fn a_stream_goes_in_and_comes_back() {
-    let world = World::new();
+    let world = World::made();
     let output = piped(world.command(&["snapshot", "--stdin", "app.sql"]), b"create table t();\n");
     assert!(output.status.success(), "{}", errors(&output));
     assert_eq!(world.ok(&["restore", "app.sql:app.sql", "--stdout"]), "create table t();\n");
@@ -150,7 +150,7 @@ fn a_stream_goes_in_and_comes_back() {
 
 #[test]
 fn a_command_that_fails_or_says_nothing_leaves_no_snapshot() {
-    let world = World::new();
+    let world = World::made();
     let script = "echo partial; echo 'the disk is gone' >&2; exit 7";
     world.fails(
         &["snapshot", "--name", "db", "--command", "--", "sh", "-c", script],
@@ -166,7 +166,7 @@ fn a_command_that_fails_or_says_nothing_leaves_no_snapshot() {
 
 #[test]
 fn json_is_one_object_for_each_command_or_line() {
-    let world = World::new();
+    let world = World::made();
     let parse = |words: &[&str]| serde_json::from_str::<serde_json::Value>(&world.ok(words)).expect("JSON");
     let taken = parse(&["snapshot", "uploads", "--json", "--tag", "t", "--time", "2026-11-20T14:00:00Z"]);
     assert_eq!(taken["files"], 2);
