@@ -45,7 +45,7 @@ impl<'a> Finding<'a> {
 /// Checks.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
-    let options = check::Options { read_data: arguments.read_data, ..Default::default() };
+    let options = check::Options { read_data: arguments.read_data };
     let progress = session.progress("checking");
     let report = check::check(&repository, &options, &progress);
     progress.done();

@@ -182,7 +182,8 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let words: Vec<&str> = message.split_whitespace().collect();
     let message = words.join(" ");
     let called: Vec<&str> = rest.split_whitespace().take_while(|word| !word.starts_with(['[', '-', '<'])).collect();
-    let called = if called.is_empty() { "vault".to_owned() } else { called.join(" ") };
+    // the first word is the name of the file that was run
+    let called = [&["vault"], called.get(1..).unwrap_or_default()].concat().join(" ");
     super::render::complain(&format!("{}; see `{called} --help`", message.trim_end_matches([';', ' '])));
     ExitCode::from(code::USAGE)
 }

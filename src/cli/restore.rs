@@ -6,6 +6,7 @@ use super::{Outcome, Session, render, secret, time};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use vault::repository::snapshots::SnapshotEntry;
 use vault::{list, restore, target};
 
 /// Bring files back
@@ -105,6 +106,33 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let report = report.context(&what)?;
     progress.tell(&report.left.iter().map(|left| left_line(left)).collect::<Vec<_>>());
     progress.tell(&report.failed);
+    show(session, arguments, directory, snapshot, &report);
+    session.say_requests(&repository);
+    if report.left.is_empty() && report.failed.is_empty() {
+        return Ok(code::DONE);
+    }
+    Err(Failure::new(
+        code::FAILED,
+        format!(
+            "the restore is not complete: {} left as they were, {} failed",
+            render::count(report.left.len() as u64, "existing entry", "existing entries"),
+            render::count(report.failed.len() as u64, "entry", "entries")
+        ),
+    )
+    .hint(if report.left.is_empty() {
+        "see above"
+    } else {
+        "restore to another folder, or say --overwrite if-changed"
+    }))
+}
+
+fn show(
+    session: &Session,
+    arguments: &Arguments,
+    directory: &Path,
+    snapshot: &SnapshotEntry,
+    report: &restore::Report,
+) {
     if session.global.json {
         render::json(&Restored {
             snapshot: snapshot.id.to_string(),
@@ -125,7 +153,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     } else {
         session.say_notes(&report.notes);
     }
-    session.say_requests(&repository);
     session.say(&format!(
         "{} snapshot {} of {} ({}) {} {}: {}, {}; {} there already",
         if arguments.dry_run { "would restore" } else { "restored" },
@@ -138,22 +165,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         render::size(report.bytes),
         render::count(report.same, "entry was", "entries were"),
     ));
-    if report.left.is_empty() && report.failed.is_empty() {
-        return Ok(code::DONE);
-    }
-    Err(Failure::new(
-        code::FAILED,
-        format!(
-            "the restore is not complete: {} left as they were, {} failed",
-            render::count(report.left.len() as u64, "existing entry", "existing entries"),
-            render::count(report.failed.len() as u64, "entry", "entries")
-        ),
-    )
-    .hint(if report.left.is_empty() {
-        "see above"
-    } else {
-        "restore to another folder, or say --overwrite if-changed"
-    }))
 }
 
 fn left_line(left: &str) -> String {

@@ -1,0 +1,136 @@
+//! What goes wrong gets one line that says what, why and what next, and the exit code that scripts rely on. Nothing
+//! that was stored before is lost.
+
+use crate::{World, assert_fails, errors, is_root};
+use std::process::Command;
+
+#[test]
+fn the_wrong_password_is_12() {
+    let world = World::made();
+    let mut command = world.command(&["snapshots"]);
+    assert_fails(&command.env("VAULT_PASSWORD", "wrong").output().expect("it runs"), 12, &["wrong password"]);
+    let mut command = world.command(&["snapshots"]);
+    assert_fails(&command.env_remove("VAULT_PASSWORD").output().expect("it runs"), 2, &["--password-file"]);
+    std::fs::write(world.path("password"), "correct horse\n").expect("a file");
+    let mut command = world.command(&["snapshots", "--password-file", "password"]);
+    assert!(command.env("VAULT_PASSWORD", "wrong").status().expect("it runs").success());
+    let mut command = world.command(&["snapshots", "--password-command", "cat password"]);
+    assert!(command.env_remove("VAULT_PASSWORD").status().expect("it runs").success());
+}
+
+#[test]
+fn no_repository_is_10_in_all_its_forms() {
+    let world = World::empty();
+    world.fails(&["snapshots"], 10, &["no repository at", "vault init --repository"]);
+    std::fs::create_dir(world.path("repository")).expect("a folder");
+    world.fails(&["snapshots"], 10, &["no repository at"]);
+    std::fs::write(world.path("repository/holiday.txt"), "sun").expect("a file");
+    world.fails(&["snapshots"], 10, &["is not a vault repository"]);
+    world.fails(&["init"], 1, &["not empty"]);
+    let world = World::made();
+    for name in ["config", "config.copy"] {
+        std::fs::remove_file(world.path("repository").join(name)).expect("it was there");
+    }
+    world.fails(&["snapshots"], 10, &["half-made", "remove"]);
+    world.fails(&["init"], 10, &["half-made", "remove"]);
+}
+
+#[test]
+fn a_newer_format_asks_for_an_update() {
+    let world = World::made();
+    let changed = ["config", "config.copy"].into_iter().all(|name| {
+        let path = world.path("repository").join(name);
+        let mut bytes = std::fs::read(&path).expect("a config");
+        // the version is the first byte of value 1 after the magic
+        let at = bytes.iter().position(|byte| *byte == 1).expect("a version");
+        bytes[at] = 2;
+        std::fs::remove_file(&path).and_then(|()| std::fs::write(&path, bytes)).is_ok()
+    });
+    assert!(changed);
+    world.fails(&["snapshots"], 1, &["version 2", "update vault"]);
+}
+
+#[test]
+fn what_is_not_there_is_1_and_nonsense_is_2() {
+    let world = World::made();
+    world.fails(&["restore", "nothing", "--target", "out"], 1, &["nothing", "vault snapshots"]);
+    world.fails(&["snapshot", "gone"], 1, &["gone", "No such file"]);
+    world.ok(&["snapshot", "uploads"]);
+    world.fails(&["ls", "uploads:gone"], 1, &["gone", "vault ls"]);
+    world.fails(&["ls", "uploads@1 year ago"], 1, &["vault snapshots"]);
+    world.fails(&["snapshot", "--bogus"], 2, &["--bogus", "--help"]);
+    world.fails(&["snapshot"], 2, &["nothing to snapshot"]);
+    world.fails(&["snapshot", "uploads", "repository"], 2, &["--name"]);
+    world.fails(&["snapshot", "--command", "--", "true"], 2, &["--name"]);
+    world.fails(&["restore", "uploads"], 2, &["--target"]);
+    world.fails(&["snapshot", "uploads", "--reread", "3/2"], 2, &["1/20"]);
+    assert_eq!(world.count(), 1);
+}
+
+#[test]
+fn a_repository_that_refuses_writes_says_so() {
+    let world = World::made();
+    let repository = world.path("repository");
+    let mut command = if is_root() {
+        let program = env!("CARGO_BIN_EXE_vault");
+        let reachable = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", program, "--version"])
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !reachable {
+            println!("SKIPPED read-only folder: setpriv can't run {program} as another user");
+            return;
+        }
+        // the other user may read all of it, and write none of it
+        for argument in [world.path("").as_path(), &repository] {
+            assert!(Command::new("chmod").args(["-R", "a+rX"]).arg(argument).status().expect("chmod").success());
+        }
+        let inner = world.command(&["snapshot", "uploads"]);
+        let mut outer = Command::new("setpriv");
+        outer
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        outer.env("VAULT_REPOSITORY", &repository).env("VAULT_PASSWORD", "correct horse").current_dir(world.path(""));
+        outer
+    } else {
+        assert!(Command::new("chmod").args(["-R", "a-w"]).arg(&repository).status().expect("chmod").success());
+        world.command(&["snapshot", "uploads"])
+    };
+    let output = command.output().expect("it runs");
+    assert!(Command::new("chmod").args(["-R", "u+w"]).arg(&repository).status().expect("chmod").success());
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("ermission"), "{}", errors(&output));
+    assert_eq!(world.count(), 0);
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let world = World::empty();
+    let disk = world.path("repository");
+    std::fs::create_dir(&disk).expect("a folder");
+    let mounted = is_root()
+        && Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(&disk)
+            .status()
+            .is_ok_and(|status| status.success());
+    if !mounted {
+        println!("SKIPPED full disk: a file system of a fixed size needs root and mount");
+        return;
+    }
+    let outcome = std::panic::catch_unwind(|| {
+        world.ok(&["init"]);
+        std::fs::write(world.path("small"), "small\n").expect("a file");
+        world.ok(&["snapshot", "small"]);
+        let script = "head -c 8000000 /dev/urandom";
+        let output = world.run(&["snapshot", "--name", "big", "--command", "--", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+        assert!(errors(&output).contains("free some space"), "{}", errors(&output));
+        assert_eq!(world.ok(&["restore", "small:small", "--stdout"]), "small\n");
+    });
+    assert!(Command::new("umount").arg(&disk).status().expect("umount").success());
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
