@@ -3,5 +3,7 @@
 
 #[path = "../files/compare.rs"]
 mod compare;
+mod crash;
 mod round_trip;
+mod workers;
 mod world;

@@ -4,6 +4,7 @@
 use crate::compare::compare;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,10 +14,13 @@ use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::error::Result;
 use vault::progress::Silent;
+use vault::repository::index::{BlobIndex, IndexObjects};
+use vault::repository::marks::Marks;
+use vault::repository::trust::Trust;
 use vault::repository::{self, Access, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, list, restore, source};
-use vault_format::id::ObjectId;
+use vault_format::id::{BlobId, ObjectId};
 use vault_format::slot::KDF_FLOOR;
 
 pub const PASSWORD: &[u8] = b"correct horse";
@@ -139,4 +143,12 @@ pub fn folder(fill: impl FnOnce(&Path)) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     folder
+}
+
+/// The ids of all blobs that index objects tell of.
+pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
+    let trust = Trust::load(repository).unwrap();
+    let objects = IndexObjects::load(repository, &trust, None).unwrap();
+    assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);
+    BlobIndex::new(repository, &objects, None, &Marks::default()).blobs().copied().collect()
 }
