@@ -109,12 +109,20 @@ fn assert_kept(repository: &Repository, sources: &Sources, done: &Acknowledged, 
 
 /// Objects whose bytes are not those of their names.
 fn torn(store: &Simulated) -> Vec<String> {
-    let whole = |name: &str, bytes: &[u8]| Name::parse(name).and_then(|n| n.id()).is_none_or(|id| id == ObjectId::of(bytes));
+    let whole =
+        |name: &str, bytes: &[u8]| Name::parse(name).and_then(|n| n.id()).is_none_or(|id| id == ObjectId::of(bytes));
     store.objects().into_iter().filter(|(name, bytes)| !whole(name, bytes)).map(|(name, _)| name).collect()
 }
 
 /// Opens what survived; only torn objects themselves may be reported.
-fn assert_sound(store: &Simulated, hand: &Hand, sources: &Sources, done: &Acknowledged, read_data: bool, context: &str) {
+fn assert_sound(
+    store: &Simulated,
+    hand: &Hand,
+    sources: &Sources,
+    done: &Acknowledged,
+    read_data: bool,
+    context: &str,
+) {
     let repository = open_with(store.clone(), &hand.runtime(SEED + 1, 0), small_packs()).unwrap();
     let torn = torn(store);
     let sound = |context: &str| {

@@ -4,6 +4,12 @@
 #[path = "../files/compare.rs"]
 mod compare;
 mod crash;
+mod damage;
+mod protocol;
 mod round_trip;
+mod s3;
+#[allow(dead_code, reason = "the tests of backends need more of it")]
+#[path = "../backends/servers.rs"]
+mod servers;
 mod workers;
 mod world;
