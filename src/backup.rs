@@ -116,13 +116,7 @@ pub fn backup(
 }
 
 /// A journal record that can't be written is a warning: the snapshot is there, or the error is already on its way.
-fn record(
-    repository: &Repository,
-    options: &Options,
-    started: i64,
-    result: &Result<Report>,
-    progress: &dyn Progress,
-) {
+fn record(repository: &Repository, options: &Options, started: i64, result: &Result<Report>, progress: &dyn Progress) {
     let now = repository.runtime().clock.now();
     let mut record = journal::record(repository, "snapshot");
     record.source.clone_from(&options.name);
@@ -302,12 +296,7 @@ impl<'s, 'r> Scan<'s, 'r> {
         Level { name, metadata, builder: TreeBuilder::default(), parent }
     }
 
-    fn paths(
-        mut self,
-        paths: &[PathBuf],
-        walk: &source::Options,
-        parent: Option<&SnapshotEntry>,
-    ) -> Result<Found> {
+    fn paths(mut self, paths: &[PathBuf], walk: &source::Options, parent: Option<&SnapshotEntry>) -> Result<Found> {
         let key = self.repository.keys().gear_key().clone();
         let mut directory = Directory::open(paths, walk).map_err(|error| Error::Source(error.to_string()))?;
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
@@ -435,9 +424,9 @@ impl<'s, 'r> Scan<'s, 'r> {
 
     /// Draws whether an unchanged file is read all the same.
     fn is_reread(&self) -> bool {
-        self.options.reread.is_some_and(|(some, all)| {
-            u32::from_le_bytes(self.repository.runtime().random()) % all.max(1) < some
-        })
+        self.options
+            .reread
+            .is_some_and(|(some, all)| u32::from_le_bytes(self.repository.runtime().random()) % all.max(1) < some)
     }
 
     fn stream(self, input: &mut dyn Read, name: &[u8]) -> Result<Found> {

@@ -81,7 +81,11 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
     }
     report.notes.extend(unknown.into_iter().map(|name| format!("{name} is not an object of vault")));
     absent_packs(repository, &lookup, &packs, &marks, &mut report);
-    let bad = if options.read_data { read_packs(repository, &lookup, &packs, &mut report, progress)? } else { HashSet::new() };
+    let bad = if options.read_data {
+        read_packs(repository, &lookup, &packs, &mut report, progress)?
+    } else {
+        HashSet::new()
+    };
     for (name, problem) in &snapshots.damaged {
         report.find(&name.to_string(), problem.clone());
     }
@@ -90,8 +94,18 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
         report.notes.push("a writer's key opens no content: only structure and names were checked".into());
     } else {
         let reader = Reader::new(repository, &lookup);
-        let mut walk = Walk { repository, reader: &reader, lookup: &lookup, bad: &bad, seen: HashSet::new(), lost: BTreeMap::new() };
-        for snapshot in &snapshots.all {
+        let mut walk = Walk {
+            repository,
+            reader: &reader,
+            lookup: &lookup,
+            bad: &bad,
+            seen: HashSet::new(),
+            lost: BTreeMap::new(),
+        };
+        let due: BTreeSet<ObjectId> =
+            marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect();
+        // a forgotten snapshot that a sweep is removing may have lost its packs already
+        for snapshot in snapshots.all.iter().filter(|one| one.is_visible() || !due.contains(&one.id)) {
             walk.snapshot(snapshot, progress)?;
         }
         report.blobs = walk.seen.len() as u64;
@@ -115,8 +129,7 @@ fn record(repository: &Repository, started: i64, options: &Options, report: &Rep
     record.duration = u64::try_from(repository.runtime().clock.now().saturating_sub(started)).unwrap_or_default();
     record.outcome = if report.findings.is_empty() { Outcome::Done } else { Outcome::Failed };
     record.message = if options.read_data { "all data".into() } else { "structure".into() };
-    record.figures =
-        vec![("findings".into(), report.findings.len() as u64), ("read_bytes".into(), report.read_bytes)];
+    record.figures = vec![("findings".into(), report.findings.len() as u64), ("read_bytes".into(), report.read_bytes)];
     if let Err(error) = journal::put(repository, &record) {
         progress.note(&format!("the journal record could not be written: {error}"));
     }
@@ -167,7 +180,9 @@ fn absent_packs(repository: &Repository, lookup: &BlobIndex, packs: &PackListing
     if repository.keys().role() == Role::Owner {
         let loose = packs.keys().filter(|id| !indexed.contains(id) && !marks.names(id)).count();
         if loose > 0 {
-            report.notes.push(format!("{loose} packs are in no index: left by interrupted runs, or of a run that goes on"));
+            report
+                .notes
+                .push(format!("{loose} packs are in no index: left by interrupted runs, or of a run that goes on"));
         }
     }
 }
@@ -211,7 +226,7 @@ fn read_packs(
     };
     match repository.runtime().workers {
         0 => work(),
-        workers => std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(&work)))),
+        workers => std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work)))),
     }
     if repository.runtime().is_stopped() {
         return Err(crate::error::Error::Interrupted);
@@ -405,10 +420,10 @@ impl Walk<'_, '_> {
                 Err(error) => self.lose(id, &error.to_string(), snapshot, path),
             }
         }
-        if let Some(error) = Nodes::new(self.reader, root).find_map(repository::Result::err) {
-            if !self.lost.contains_key(&root.id) {
-                self.lose(root.id, &error.to_string(), snapshot, path);
-            }
+        if let Some(error) = Nodes::new(self.reader, root).find_map(repository::Result::err)
+            && !self.lost.contains_key(&root.id)
+        {
+            self.lose(root.id, &error.to_string(), snapshot, path);
         }
     }
 
@@ -427,16 +442,18 @@ impl Walk<'_, '_> {
                 self.lose(id, "content is missing or damaged", snapshot, path);
             }
         }
-        if let (Err(error), Some(page)) = (walked, pages.first()) {
-            if !self.lost.contains_key(page) {
-                self.lose(*page, &error.to_string(), snapshot, path);
-            }
+        if let (Err(error), Some(page)) = (walked, pages.first())
+            && !self.lost.contains_key(page)
+        {
+            self.lose(*page, &error.to_string(), snapshot, path);
         }
     }
 
     fn findings(self) -> impl Iterator<Item = Finding> {
-        self.lost.into_iter().map(|(id, (problem, affected))| {
-            Finding { object: format!("blob {}", id.short()), problem, affected }
+        self.lost.into_iter().map(|(id, (problem, affected))| Finding {
+            object: format!("blob {}", id.short()),
+            problem,
+            affected,
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod list;
 pub mod metadata;
 pub mod progress;
+pub mod prune;
 pub mod repository;
 pub mod restore;
 pub mod runtime;

@@ -1,23 +1,14 @@
 //! What is in the repository: snapshots with their states, and the nodes of one of them. Only looks.
 
 use crate::error::Result;
-use crate::repository::index::{BlobIndex, IndexObjects};
-use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
+pub use crate::repository::snapshots::Catalog;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use crate::repository::walk::{self, Nodes};
 use crate::repository::{self, Repository};
 use vault_format::tree::{Node, NodeKind, TreeRoot};
-
-/// All snapshots that the key can see, and the signers behind them.
-pub struct Catalog {
-    /// Signers.
-    pub trust: Trust,
-    /// Snapshots, oldest first.
-    pub snapshots: Snapshots,
-}
 
 /// Reads the heads of all snapshots.
 pub fn snapshots(repository: &Repository) -> Result<Catalog> {
@@ -25,13 +16,6 @@ pub fn snapshots(repository: &Repository) -> Result<Catalog> {
     let orders = Orders::load(repository)?;
     let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
     Ok(Catalog { trust, snapshots })
-}
-
-/// The lookup of one snapshot's domain, for reading: listings prove nothing here, so none are taken.
-pub fn lookup(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) -> Result<BlobIndex> {
-    let domain = Some(snapshot.place.domain);
-    let objects = IndexObjects::load(repository, &catalog.trust, domain)?;
-    Ok(BlobIndex::new(repository, &objects, None, &Marks::default()))
 }
 
 /// Calls `each` with path and node of everything directly below `path`, or at any depth. A file's path gives that file.

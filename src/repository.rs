@@ -131,6 +131,9 @@ pub enum Error {
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// An object as a listing shows it.
+pub(crate) type Listed = (Name, backend::Entry);
+
 /// Names the object in a format error.
 pub(crate) fn of_object<T>(object: impl fmt::Display, result: vault_format::Result<T>) -> Result<T> {
     result.map_err(|source| Error::Object { object: object.to_string(), source })
@@ -346,7 +349,7 @@ impl Repository {
     }
 
     /// Lists a prefix; what is not vault's comes back as paths in the second part.
-    pub(crate) fn list(&self, prefix: &str) -> Result<(Vec<(Name, backend::Entry)>, Vec<String>)> {
+    pub(crate) fn list(&self, prefix: &str) -> Result<(Vec<Listed>, Vec<String>)> {
         let mut known = Vec::new();
         let mut unknown = Vec::new();
         for entry in self.backend.list(prefix)? {

@@ -5,11 +5,10 @@
 mod plan;
 
 use crate::error::{Error, Result};
-use crate::list::{self, Catalog};
 use crate::progress::Progress;
-use crate::repository::index::Purpose;
+use crate::repository::index::{BlobIndex, Purpose};
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::SnapshotEntry;
+use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::walk::{self, Nodes};
 use crate::repository::{self, Repository, journal};
 use crate::source::{self, Excludes};
@@ -69,10 +68,10 @@ pub fn restore(
 ) -> Result<Report> {
     may_read(repository)?;
     let started = repository.runtime().clock.now();
-    let lookup = list::lookup(repository, catalog, snapshot)?;
+    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
-    let open = Target::open(target, options.target.clone());
+    let open = Target::open(target, options.target);
     let open = open.map_err(|source| Error::File { what: "restore into", path: target.into(), source })?;
     let mut run = Run::new(repository, &reader, options, progress, open)?;
     let root = match found {
@@ -99,24 +98,16 @@ pub fn restore(
 
 fn may_read(repository: &Repository) -> Result<()> {
     match repository.keys().role() {
-        Role::Writer => Err(repository::Error::Role {
-            what: "restore",
-            needs: "owner's or the domain's client",
-            has: Role::Writer,
+        Role::Writer => {
+            Err(repository::Error::Role { what: "restore", needs: "owner's or the domain's client", has: Role::Writer }
+                .into())
         }
-        .into()),
         _ => Ok(()),
     }
 }
 
 /// The audit trail; whoever may only read the store restores without it.
-fn record(
-    repository: &Repository,
-    snapshot: &SnapshotEntry,
-    started: i64,
-    report: &Report,
-    progress: &dyn Progress,
-) {
+fn record(repository: &Repository, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
     let mut record = journal::record(repository, "restore");
     record.source.clone_from(&snapshot.head.source);
     record.started = started;
@@ -347,7 +338,9 @@ fn verify(repository: &Repository, reader: &Reader<'_>, path: &Path, node: &Node
         let filler = vec![0u8; chunk.length as usize];
         let mut bytes = Vec::with_capacity(filler.len());
         for (at, part) in plan::spread(holes, offset, &filler) {
-            let read = file.seek(SeekFrom::Start(at)).and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes));
+            let read = file
+                .seek(SeekFrom::Start(at))
+                .and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes));
             if let Err(error) = read {
                 different.get_or_insert(error.to_string());
             }
@@ -372,7 +365,7 @@ pub fn restore_to(
     progress: &dyn Progress,
 ) -> Result<()> {
     may_read(repository)?;
-    let lookup = list::lookup(repository, catalog, snapshot)?;
+    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
     let root = match found {
@@ -391,8 +384,12 @@ pub fn restore_to(
     // a snapshot of a stream has one file: that is what is meant
     let mut nodes = Nodes::new(&reader, &root);
     match (nodes.next().transpose()?, nodes.next().transpose()?) {
-        (Some(node @ Node { kind: NodeKind::File { .. }, .. }), None) => stream(repository, &reader, &node, out, progress),
-        _ => Err(Error::Request("only one file can go to standard output: name one behind the address, or say --tar".into())),
+        (Some(node @ Node { kind: NodeKind::File { .. }, .. }), None) => {
+            stream(repository, &reader, &node, out, progress)
+        }
+        _ => Err(Error::Request(
+            "only one file can go to standard output: name one behind the address, or say --tar".into(),
+        )),
     }
 }
 

@@ -31,7 +31,13 @@ pub trait Stored: Encode + Decode<()> {
 /// Turns a valid value into bytes.
 pub fn encode<T: Stored>(value: &T) -> Result<Vec<u8>> {
     value.validate()?;
-    bincode::encode_to_vec(value, T::CODEC).map_err(|_| Error::Limit(T::WHAT))
+    let bytes = bincode::encode_to_vec(value, T::CODEC).map_err(|_| Error::Limit(T::WHAT))?;
+    // the limit counts memory while decoding, which can exceed the bytes: nothing is written that cannot be read
+    let limit = bincode::config::Config::limit(&T::CODEC).unwrap_or(usize::MAX);
+    if bytes.len() > limit || (bytes.len() > limit.wrapping_div(8) && decode::<T>(&bytes).is_err()) {
+        return Err(Error::Limit(T::WHAT));
+    }
+    Ok(bytes)
 }
 
 /// Turns bytes into a valid value; all of them must be used.

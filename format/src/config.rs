@@ -60,8 +60,11 @@ impl Config {
     /// Reads and verifies a config; `owner` is the key that a bundle trusts, if one is open already.
     pub fn open(bytes: &[u8], owner: Option<&[u8; 32]>) -> Result<(RepositoryId, Self)> {
         let small = Small::parse(bytes, Kind::Config, None, 1, "the config")?;
+        if let Some(owner) = owner {
+            small.verify(owner, "the config")?;
+        }
         let config: Self = codec::decode(small.section(0))?;
-        small.verify(owner.unwrap_or(&config.owner), "the config")?;
+        small.verify(&config.owner, "the config")?;
         if small.salt != [0; 32] || small.header.domain != DomainId::default() {
             return Err(Error::Invalid("the config has a salt or a domain"));
         }

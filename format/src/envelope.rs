@@ -25,6 +25,11 @@ const HPKE_INFO: &[u8] = b"vault v1 run secret";
 /// Most recipients of one run.
 pub const WRAPS_MAX: usize = 8;
 
+/// The place goes into `info`, not into additional data: single-shot interfaces (RFC 9180, section 8.1) take only that.
+fn hpke_info(scope: &[u8]) -> Vec<u8> {
+    HPKE_INFO.iter().chain(scope).copied().collect()
+}
+
 /// The owner's X-Wing private key.
 pub struct SealingKey(PrivateKey);
 
@@ -130,11 +135,11 @@ impl RunSecret {
         let (encapsulation, mut context) = hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, XWing>(
             &OpModeS::Base,
             &public,
-            HPKE_INFO,
+            &hpke_info(scope),
             random,
         )
         .map_err(failed)?;
-        let sealed = context.seal(self.0.expose(), scope).map_err(failed)?;
+        let sealed = context.seal(self.0.expose(), &[]).map_err(failed)?;
         Ok(Wrap::Owner {
             encapsulation: encapsulation.to_bytes().to_vec(),
             sealed: sealed.try_into().map_err(|_| Error::Limit("a sealed run secret"))?,
@@ -158,10 +163,10 @@ impl RunSecret {
                     &OpModeR::Base,
                     &key.0,
                     &encapsulated,
-                    HPKE_INFO,
+                    &hpke_info(scope),
                 )
                 .map_err(failed)?;
-                let secret = zeroize::Zeroizing::new(context.open(sealed, scope).map_err(failed)?);
+                let secret = zeroize::Zeroizing::new(context.open(sealed, &[]).map_err(failed)?);
                 return Self::from_slice(&secret);
             }
         }
@@ -171,12 +176,12 @@ impl RunSecret {
     /// Opens the wrap of a domain.
     pub fn open_as_member(wraps: &Wraps, domain: DomainId, read: &Key, scope: &[u8]) -> Result<Self> {
         for wrap in &wraps.0 {
-            if let Wrap::Domain { domain: of, salt, sealed } = wrap {
-                if *of == domain {
-                    let key = read.derive("vault v1 domain wrap", &[salt]);
-                    let secret = zeroize::Zeroizing::new(seal::open(&key, 0, scope, sealed, "a run secret")?);
-                    return Self::from_slice(&secret);
-                }
+            if let Wrap::Domain { domain: of, salt, sealed } = wrap
+                && *of == domain
+            {
+                let key = read.derive("vault v1 domain wrap", &[salt]);
+                let secret = zeroize::Zeroizing::new(seal::open(&key, 0, scope, sealed, "a run secret")?);
+                return Self::from_slice(&secret);
             }
         }
         Err(Error::NoAccess)

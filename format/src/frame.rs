@@ -63,6 +63,7 @@ pub fn decompress(bytes: &[u8], length: usize) -> Result<Vec<u8>> {
 }
 
 /// Compresses `plaintext` against `prefix`, and decompresses again to compare; `None` if it does not get smaller.
+/// The two must not share memory: zstd drops the part of a prefix that its input overlaps.
 pub fn compress_delta(plaintext: &[u8], prefix: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
     let total = plaintext.len().saturating_add(prefix.len());
     let window = total.next_power_of_two().ilog2().clamp(10, 27);

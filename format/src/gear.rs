@@ -27,7 +27,8 @@ impl ChunkProfile {
     /// Checks sizes: even, in order, at most 1 MiB.
     pub fn validate(&self) -> Result<()> {
         let even = [self.min, self.average, self.max].iter().all(|size| size & 1 == 0);
-        let ordered = 64 <= self.min && self.min <= self.average && self.average <= self.max;
+        // the masks of the cut begin at an average of 256 bytes
+        let ordered = self.average >= 256 && 64 <= self.min && self.min <= self.average && self.average <= self.max;
         if even && ordered && self.average.is_power_of_two() && self.max <= crate::list::CHUNK_BYTES_MAX {
             Ok(())
         } else {

@@ -199,11 +199,7 @@ pub struct FinishedPack {
 impl PackBuilder {
     /// Starts a pack. `salt` must be fresh; `key` follows from it and the run secret.
     pub fn new(header: Header, salt: [u8; SALT_BYTES], key: Key) -> Result<Self> {
-        let class = match header.kind {
-            Kind::DataPack | Kind::Wal => Class::Data,
-            Kind::MetadataPack => Class::Metadata,
-            _ => return Err(Error::WrongKind),
-        };
+        let class = class_of(header.kind)?;
         Ok(Self { header, class, salt, key, bytes: header.encode().to_vec(), directory: Directory::default() })
     }
 
@@ -230,6 +226,9 @@ impl PackBuilder {
             blobs: codec::len_u32(blobs.len(), "a frame")?,
         };
         validate_frame(&frame, blobs)?;
+        if blobs.iter().any(|blob| blob.kind.class() != self.class) {
+            return Err(Error::Invalid("a pack holds blobs of another class"));
+        }
         self.bytes.extend_from_slice(&sealed);
         self.directory.frames.push(frame);
         self.directory.blobs.extend_from_slice(blobs);
@@ -275,6 +274,14 @@ impl PackBuilder {
             return Err(Error::Limit("a pack"));
         }
         Ok(FinishedPack { bytes: self.bytes, directory: self.directory, salt: self.salt })
+    }
+}
+
+fn class_of(kind: Kind) -> Result<Class> {
+    match kind {
+        Kind::DataPack | Kind::Wal => Ok(Class::Data),
+        Kind::MetadataPack => Ok(Class::Metadata),
+        _ => Err(Error::WrongKind),
     }
 }
 
@@ -347,6 +354,10 @@ impl PackEnd {
         let end = usize::try_from(directory.end()?).unwrap_or(usize::MAX);
         if end > self.directory_offset {
             return Err(Error::Invalid("the frames of a pack reach into its directory"));
+        }
+        let class = class_of(header.kind)?;
+        if directory.blobs.iter().any(|blob| blob.kind.class() != class) {
+            return Err(Error::Invalid("a pack holds blobs of another class"));
         }
         Ok(directory)
     }

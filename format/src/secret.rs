@@ -175,10 +175,10 @@ impl Bundle {
     /// A bundle of bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let bundle: Self = codec::decode(bytes)?;
-        if let BundleKeys::Owner { root } = &bundle.keys {
-            if OwnerKeys::new(root.clone(), bundle.repository).public() != bundle.owner {
-                return Err(Error::Invalid("the owner's public keys do not follow from the root"));
-            }
+        if let BundleKeys::Owner { root } = &bundle.keys
+            && OwnerKeys::new(root.clone(), bundle.repository).public() != bundle.owner
+        {
+            return Err(Error::Invalid("the owner's public keys do not follow from the root"));
         }
         Ok(bundle)
     }

@@ -137,6 +137,12 @@ impl<'a> Slot<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let small = Small::parse(bytes, Kind::Slot, None, 2, "a key slot")?;
         let info: SlotInfo = codec::decode(small.section(0))?;
+        if small.header.domain != DomainId::default() {
+            return Err(Error::WrongOrigin);
+        }
+        if info.kdf.is_none() && (info.commitment != [0; 32] || !small.section(1).is_empty()) {
+            return Err(Error::Invalid("a key slot without a password wraps something"));
+        }
         Ok(Self { small, info })
     }
 
@@ -192,6 +198,9 @@ pub fn open_key_file(bytes: &[u8]) -> Result<Bundle> {
         return Err(Error::Unauthentic(WHAT));
     }
     let (_, encoded) = Header::decode_any(text, Kind::KeyFile)?;
+    if header.domain != DomainId::default() || header.writer != WriterId::default() {
+        return Err(Error::WrongOrigin);
+    }
     let bundle = Bundle::decode(encoded)?;
     if bundle.repository == header.repository { Ok(bundle) } else { Err(Error::WrongRepository) }
 }

@@ -431,10 +431,10 @@ fn validate_file(size: u64, content: &Content, holes: &[Extent]) -> Result<()> {
         end = hole.offset.checked_add(hole.length).filter(|end| *end <= size).ok_or(wrong)?;
         empty = empty.saturating_add(hole.length);
     }
-    if let Content::Inline(chunks) = content {
-        if chunks.len() > INLINE_CHUNKS_MAX {
-            return Err(Error::Limit("the chunks of a file"));
-        }
+    if let Content::Inline(chunks) = content
+        && chunks.len() > INLINE_CHUNKS_MAX
+    {
+        return Err(Error::Limit("the chunks of a file"));
     }
     if content.bytes()? != size.saturating_sub(empty) {
         return Err(Error::Invalid("a file's size is not that of its content and holes"));

@@ -50,12 +50,9 @@ impl FileWriter {
         let mut bytes = 0u64;
         let mut input = input;
         self.chunker.restart();
-        loop {
-            let Some(chunk) = self.chunker.next(&self.gear, &mut input).map_err(ReadError::Input)? else { break };
+        while let Some(chunk) = self.chunker.next(&self.gear, &mut input).map_err(ReadError::Input)? {
             let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let put = writer
-                .put(BlobKind::Chunk, chunk)
-                .and_then(|id| list.push(writer, ChunkRef { id, length }));
+            let put = writer.put(BlobKind::Chunk, chunk).and_then(|id| list.push(writer, ChunkRef { id, length }));
             put.map_err(|error| ReadError::Repository(error.into()))?;
             bytes += u64::from(length);
             progress.advance(0, u64::from(length));

@@ -163,17 +163,18 @@ pub fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Index
 
 impl BlobIndex {
     /// The lookup over loaded index objects, judged against a listing of packs, if one is given, and marks.
-    pub fn new(
-        repository: &Repository,
-        objects: &IndexObjects,
-        packs: Option<&PackListing>,
-        marks: &Marks,
-    ) -> Self {
+    pub fn new(repository: &Repository, objects: &IndexObjects, packs: Option<&PackListing>, marks: &Marks) -> Self {
         let mut index = Self::default();
         for object in current(&objects.objects, repository.keys().owner_writer()) {
             index.add(repository, object, packs, marks);
         }
         index
+    }
+
+    /// The lookup of one domain for reading. Listings prove nothing to a reader, so none are taken.
+    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Self> {
+        let objects = IndexObjects::load(repository, trust, Some(domain))?;
+        Ok(Self::new(repository, &objects, None, &Marks::default()))
     }
 
     fn add(&mut self, repository: &Repository, object: &IndexObject, packs: Option<&PackListing>, marks: &Marks) {
@@ -189,14 +190,7 @@ impl BlobIndex {
     }
 
     /// Adds one pack.
-    pub fn add_pack(
-        &mut self,
-        entry: &PackEntry,
-        header: Header,
-        wraps: Arc<Wraps>,
-        present: bool,
-        condemned: bool,
-    ) {
+    pub fn add_pack(&mut self, entry: &PackEntry, header: Header, wraps: Arc<Wraps>, present: bool, condemned: bool) {
         if self.pack_numbers.contains_key(&entry.id) {
             return;
         }

@@ -45,8 +45,11 @@ pub(super) fn put_begun(repository: &Repository) -> Result<Name> {
     put(repository, &Record { outcome: Outcome::Begun, ..record(repository, "run") })
 }
 
+/// A record and the name of its object.
+pub type Read = (Name, Record);
+
 /// All records that this key can open, oldest first, and what could not be used.
-pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<(Name, Record)>, Vec<String>)> {
+pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<String>)> {
     let mut records = Vec::new();
     let mut damaged = Vec::new();
     for (name, _) in repository.list(name::JOURNAL)?.0 {

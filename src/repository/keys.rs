@@ -108,9 +108,7 @@ impl Keys {
         match (&self.owner, &self.bundle.keys) {
             (None, BundleKeys::Member { book, .. }) => book.clone(),
             (Some(owner), _) => owner.book(self.domain),
-            (None, BundleKeys::Owner { root }) => {
-                OwnerKeys::new(root.clone(), self.repository()).book(self.domain)
-            }
+            (None, BundleKeys::Owner { root }) => OwnerKeys::new(root.clone(), self.repository()).book(self.domain),
         }
     }
 

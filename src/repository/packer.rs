@@ -162,8 +162,7 @@ impl Run {
         stored.pending_blobs = 0;
         let place = (self.repository, self.domain);
         let parts = (&index, &Sketches::default());
-        let bytes =
-            encoding("an index", index::seal(place, &self.signer, &self.book, &self.runtime.random(), parts))?;
+        let bytes = encoding("an index", index::seal(place, &self.signer, &self.book, &self.runtime.random(), parts))?;
         let id = ObjectId::of(&bytes);
         self.backend.put(&Name::Index(self.domain, self.label, id).to_string(), &bytes)?;
         stored.indexes.push(id);

@@ -41,6 +41,15 @@ pub struct Snapshots {
     pub damaged: Vec<(Name, String)>,
 }
 
+/// Snapshots, and the signers behind them.
+#[derive(Debug)]
+pub struct Catalog {
+    /// Signers.
+    pub trust: Trust,
+    /// Snapshots, oldest first.
+    pub snapshots: Snapshots,
+}
+
 impl SnapshotEntry {
     /// Object name.
     pub fn name(&self) -> Name {
@@ -78,7 +87,10 @@ fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<
     let book = of_object(&name, book)?;
     let head = of_object(&name, snapshot.head(&book))?;
     if book.source_label(&head.source) != place.label {
-        return of_object(&name, Err(vault_format::Error::Invalid("a snapshot lies under another source than its own")));
+        return of_object(
+            &name,
+            Err(vault_format::Error::Invalid("a snapshot lies under another source than its own")),
+        );
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
@@ -94,9 +106,8 @@ impl Snapshots {
         only: Option<(DomainId, SourceLabel)>,
     ) -> Result<Self> {
         let mut snapshots = Self::default();
-        let prefix = only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| {
-            format!("{}{domain}/{label}/", name::SNAPSHOTS)
-        });
+        let prefix =
+            only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| format!("{}{domain}/{label}/", name::SNAPSHOTS));
         for (name, entry) in repository.list(&prefix)?.0 {
             let Name::Snapshot(domain, label, id) = name else { continue };
             if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {

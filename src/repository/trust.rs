@@ -39,7 +39,13 @@ impl Trust {
         let owner = *keys.owner_verifying();
         trust.signers.insert(
             WriterId::of(&owner),
-            Signer { verifying: owner, role: Role::Owner, domain: keys.domain(), label: "owner".into(), accepted: None },
+            Signer {
+                verifying: owner,
+                role: Role::Owner,
+                domain: keys.domain(),
+                label: "owner".into(),
+                accepted: None,
+            },
         );
         trust.signers.entry(keys.writer()).or_insert_with(|| Signer {
             verifying: keys.signer().verifying_key().to_bytes(),

@@ -54,8 +54,7 @@ impl<'r> Writer<'r> {
     pub fn new(repository: &'r Repository, index: &'r BlobIndex, domain: DomainId, source: &str) -> Result<Self> {
         let keys = repository.keys();
         let book = keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })?;
-        let header =
-            Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
+        let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
         let (secret, wraps) = keys.new_run(domain, &header, repository.runtime())?;
         let label = book.source_label(source);
         let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps }));
@@ -314,10 +313,10 @@ fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sende
 
 fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
     for pack in ready {
-        if !run.has_failed() {
-            if let Err(error) = run.put_pack(pack) {
-                run.fail(error);
-            }
+        if !run.has_failed()
+            && let Err(error) = run.put_pack(pack)
+        {
+            run.fail(error);
         }
     }
 }
@@ -363,7 +362,8 @@ impl Threads {
         // the jobs that still run hold senders of their own: the packer ends after the last of them
         let (closed, _) = unbounded();
         self.frames = closed;
-        self.threads.drain(..).map(|thread| thread.join().is_ok()).fold(true, |all, one| all && one)
+        // every one is waited for, also after one that panicked
+        self.threads.drain(..).filter_map(|thread| thread.join().err()).count() == 0
     }
 }
 

@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn content_is_spread_around_holes() {
-        let holes = [Extent { offset: 0, length: 10 }, Extent { offset: 14, length: 6 }, Extent { offset: 30, length: 5 }];
+        let holes =
+            [Extent { offset: 0, length: 10 }, Extent { offset: 14, length: 6 }, Extent { offset: 30, length: 5 }];
         // file: hole 0..10, data 10..14, hole 14..20, data 20..30, hole 30..35
         let parts = |offset, bytes| spread(&holes, offset, bytes).collect::<Vec<_>>();
         assert_eq!(parts(0, b"abcdefgh"), [(10, b"abcd".as_slice()), (20, b"efgh")]);

@@ -116,9 +116,11 @@ impl Command {
     }
 
     fn await_tail(&mut self) {
-        let start = std::time::Instant::now();
-        while self.collector.as_ref().is_some_and(|collector| !collector.is_finished()) && start.elapsed() < TAIL_WAIT {
-            std::thread::sleep(Duration::from_millis(1));
+        const STEP: Duration = Duration::from_millis(1);
+        let mut waited = Duration::ZERO;
+        while self.collector.as_ref().is_some_and(|collector| !collector.is_finished()) && waited < TAIL_WAIT {
+            std::thread::sleep(STEP);
+            waited += STEP;
         }
     }
 }

@@ -1,0 +1,252 @@
+//! `v1-owner`: one owner, two snapshots, and every kind of object, codec and node.
+
+use super::tree::{inline, metadata, with_xattr};
+use super::{EPOCH, Member, REPOSITORY, Repo, Run, header, noise, text};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId, WriterId};
+use vault_format::journal::{Outcome, Record};
+use vault_format::list::ChunkRef;
+use vault_format::mark::{Mark, SnapshotPlace};
+use vault_format::name::Name;
+use vault_format::order::{Action, Order};
+use vault_format::pack::{BlobEntry, PackBuilder};
+use vault_format::seal::Kind;
+use vault_format::snapshot::{Body, Head, Statistics};
+use vault_format::tree::{Extent, Node, NodeKind, TreeRoot};
+
+/// Builds the repository.
+pub fn build() -> Repo {
+    let mut repo = Repo::new(1);
+    let member = repo.owner_member();
+    let first = first(&mut repo, &member);
+    let second = second(&mut repo, &member, first);
+    wal(&mut repo, &member);
+    orders(&mut repo, &member, &[first, second]);
+    marks(&mut repo, &member, first);
+    journal(&mut repo, &member, &[first, second]);
+    repo
+}
+
+fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -> Head {
+    Head {
+        source: source.to_owned(),
+        time: EPOCH + 1_000_000_000,
+        run: run.id,
+        root,
+        parent,
+        seen: parent.into_iter().collect(),
+        statistics: Statistics { files: 3, directories: 1, bytes: root.bytes, duration: 42, ..Statistics::default() },
+        profile: 1,
+        expires: parent.map(|_| EPOCH * 2),
+        original: None,
+    }
+}
+
+/// A body with every field in use.
+pub fn body() -> Body {
+    Body {
+        root: Some(metadata(0)),
+        paths: vec![b"/home/anna".to_vec(), b"/srv/\xFF".to_vec()],
+        host: "host".to_owned(),
+        user: "anna".to_owned(),
+        tags: vec!["daily".to_owned(), "zürich".to_owned()],
+        description: "a golden snapshot".to_owned(),
+        command: vec![b"vault".to_vec(), b"snapshot".to_vec()],
+        excludes: vec!["*.tmp".to_owned()],
+        program: "vault 0.1.0".to_owned(),
+    }
+}
+
+fn first(repo: &mut Repo, member: &Member) -> ObjectId {
+    let mut run = Run::new(repo, member);
+    let mut nodes = plain_files(&mut run);
+    nodes.push(many_small(&mut run));
+    nodes.push(long_file(&mut run));
+    nodes.push(sparse_file(&mut run));
+    nodes.extend(delta_files(&mut run));
+    run.close(Class::Metadata);
+    let root = run.tree(nodes, 64);
+    let head = head(&run, "home", root, None);
+    run.commit(&head, &body())
+}
+
+fn plain_files(run: &mut Run<'_>) -> Vec<Node> {
+    let note = text(1, 40);
+    let mut linked = metadata(4);
+    linked.link_group = 1004;
+    linked.inode = 1004;
+    let empty = run.tree(Vec::new(), 8);
+    let random = noise(1, 3000);
+    vec![
+        run.small_file(b"note.txt", &[&note], with_xattr(metadata(1))),
+        run.small_file(b"random.bin", &[&random], metadata(2)),
+        run.small_file(b"empty", &[], metadata(3)),
+        run.small_file(b"link-a", &[b"two names, one file\n"], linked.clone()),
+        run.small_file(b"link-b", &[b"two names, one file\n"], linked),
+        run.small_file(b"caf\xE9", &[b"a name in Latin-1\n"], metadata(5)),
+        run.symlink(b"shortcut", b"../elsewhere/\xFE", metadata(6)),
+        run.symlink(b"absolute", b"/etc/passwd", metadata(7)),
+        run.special(b"queue", NodeKind::Fifo, metadata(8)),
+        run.special(b"null", NodeKind::CharDevice(1, 3), metadata(9)),
+        run.special(b"loop", NodeKind::BlockDevice(7, 0), metadata(10)),
+        run.directory(b"nothing", empty, metadata(11)),
+    ]
+}
+
+/// A directory of many files that share one frame, in a tree of several pages.
+fn many_small(run: &mut Run<'_>) -> Node {
+    let contents: Vec<Vec<u8>> = (0..40).map(|number| text(100 + number, 3)).collect();
+    let parts: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    let ids = run.frame(BlobKind::Chunk, &parts);
+    let mut nodes = Vec::new();
+    for (number, (id, part)) in ids.iter().zip(&parts).enumerate() {
+        let path = format!("many/file-{number:02}");
+        let content = inline(&[*id], &[*part]);
+        nodes.push(run.file(path.as_bytes(), content, Vec::new(), part, metadata(100 + number as u64)));
+    }
+    let root = run.tree(nodes, 16);
+    run.directory(b"many", root, metadata(99))
+}
+
+/// A file with more chunks than a node holds.
+fn long_file(run: &mut Run<'_>) -> Node {
+    let bytes = text(7, 200);
+    let parts: Vec<&[u8]> = bytes.chunks(100).collect();
+    let mut chunks = Vec::new();
+    for group in parts.chunks(30) {
+        for (id, part) in run.frame(BlobKind::Chunk, group).into_iter().zip(group) {
+            chunks.push(ChunkRef { id, length: part.len() as u32 });
+        }
+    }
+    let content = run.list(&chunks, 32);
+    run.file(b"long.log", content, Vec::new(), &bytes, metadata(12))
+}
+
+fn sparse_file(run: &mut Run<'_>) -> Node {
+    let (begin, end) = (noise(2, 500), noise(3, 700));
+    let ids = run.frame(BlobKind::Chunk, &[&begin, &end]);
+    let holes = vec![Extent { offset: 500, length: 100_000 }, Extent { offset: 101_200, length: 50_000 }];
+    let content = inline(&ids, &[&begin, &end]);
+    let bytes = [begin, vec![0; 100_000], end, vec![0; 50_000]].concat();
+    run.file(b"sparse.img", content, holes, &bytes, metadata(13))
+}
+
+/// Versions of one content: a chain of depth 3, and deltas with 1 to 4 bases.
+fn delta_files(run: &mut Run<'_>) -> Vec<Node> {
+    let mut versions = vec![noise(10, 4000)];
+    for number in 1..=3 {
+        let mut next = versions.last().unwrap().clone();
+        next.splice(1000..1000 + 10 * number, noise(20 + number as u64, 30));
+        versions.push(next);
+    }
+    let mut ids: Vec<BlobId> = run.frame(BlobKind::Chunk, &[&versions[0]]);
+    for depth in 1..=3usize {
+        let base = (ids[depth - 1], versions[depth - 1].as_slice());
+        ids.push(run.delta(&versions[depth], &[base], depth as u8));
+    }
+    run.sketch(ids[0], &[1, 5, 900]);
+    run.sketch(ids[1], &[1, 5, 901, u32::MAX]);
+    let others: Vec<Vec<u8>> = (0..4).map(|number| noise(40 + number, 1500)).collect();
+    let parts: Vec<&[u8]> = others.iter().map(Vec::as_slice).collect();
+    let others_ids = run.frame(BlobKind::Chunk, &parts);
+    let mut nodes = Vec::new();
+    for (number, (id, bytes)) in ids.clone().into_iter().zip(versions.clone()).enumerate() {
+        let path = format!("version-{number}");
+        let content = inline(&[id], &[&bytes]);
+        nodes.push(run.file(path.as_bytes(), content, Vec::new(), &bytes, metadata(20 + number as u64)));
+    }
+    for count in 2..=4usize {
+        let mixed: Vec<u8> = others[..count].iter().rev().flat_map(|part| part[200..].to_vec()).collect();
+        let bases: Vec<(BlobId, &[u8])> = others_ids.iter().copied().zip(parts.iter().copied()).take(count).collect();
+        let id = run.delta(&mixed, &bases, 1);
+        let path = format!("mixed-{count}");
+        let content = inline(&[id], &[&mixed]);
+        nodes.push(run.file(path.as_bytes(), content, Vec::new(), &mixed, metadata(30 + count as u64)));
+    }
+    nodes
+}
+
+fn second(repo: &mut Repo, member: &Member, parent: ObjectId) -> ObjectId {
+    let mut run = Run::new(repo, member);
+    let deep = run.small_file(b"a/b/deep.txt", &[b"far below\n"], metadata(1));
+    let root = run.tree(vec![deep], 8);
+    let directory = run.directory(b"a/b", root, metadata(2));
+    let root = run.tree(vec![directory], 8);
+    let directory = run.directory(b"a", root, metadata(3));
+    let file = run.small_file(b"parts", &[b"first ", b"second ", b"third"], metadata(4));
+    let root = run.tree(vec![directory, file], 8);
+    let head = head(&run, "home", root, Some(parent));
+    run.commit(&head, &Body::default())
+}
+
+fn wal(repo: &mut Repo, member: &Member) {
+    let run = Run::new(repo, member);
+    let segment = text(50, 100);
+    let blob = BlobEntry {
+        id: run.repo.owner.id_key().blob_id(BlobKind::Chunk, &segment),
+        kind: BlobKind::Chunk,
+        length: segment.len() as u32,
+    };
+    let salt = run.repo.random();
+    let key = run.secret.pack_key(Class::Data, &salt);
+    let mut pack = PackBuilder::new(header(member, Kind::Wal), salt, key).unwrap();
+    let encoded = vault_format::frame::compress(&segment, 3).unwrap().unwrap();
+    pack.push(vault_format::frame::Codec::Zstd, &encoded, &[blob], Vec::new(), (0, 0)).unwrap();
+    let done = pack.finish(&member.book, &run.wraps).unwrap();
+    run.repo.put(done.bytes, |id| Name::Wal("main".to_owned(), 1, "000000010000000000000003".to_owned(), id));
+}
+
+/// One order of each kind.
+pub fn actions(snapshots: &[ObjectId]) -> Vec<Action> {
+    let one = snapshots[..1].to_vec();
+    vec![
+        Action::Forget(one.clone()),
+        Action::Undelete(one.clone()),
+        Action::Tag { snapshots: snapshots.to_vec(), add: vec!["kept".to_owned()], remove: vec!["daily".to_owned()] },
+        Action::Hold(one.clone()),
+        Action::Release(one.clone()),
+        Action::Expire(one.clone(), Some(EPOCH * 2)),
+        Action::Expire(one.clone(), None),
+        Action::Revoke { writer: WriterId([9; 16]), accepted: one.clone() },
+        Action::Require(0),
+        Action::Quarantine(vec![ObjectId([3; 32])]),
+    ]
+}
+
+fn orders(repo: &mut Repo, member: &Member, snapshots: &[ObjectId]) {
+    for (number, action) in actions(snapshots).into_iter().enumerate() {
+        let order = Order { number: 1 + number as u64, time: EPOCH + 5, action };
+        let salt = repo.random();
+        let stored = order.seal(REPOSITORY, &member.signer, (member.domain, &member.book), &salt).unwrap();
+        repo.put(stored, Name::Order);
+    }
+}
+
+fn marks(repo: &mut Repo, member: &Member, snapshot: ObjectId) {
+    let packs = vec![(Class::Data, ObjectId([1; 32])), (Class::Metadata, ObjectId([0; 32]))];
+    let place = SnapshotPlace { domain: member.domain, label: member.book.source_label("gone"), id: snapshot };
+    let mark = Mark::Condemn { packs, snapshots: vec![place], grace: 86_400_000_000_000 };
+    let salt = repo.random();
+    let id = repo.put(mark.seal(REPOSITORY, &member.signer, &salt).unwrap(), Name::Mark);
+    let salt = repo.random();
+    repo.put(Mark::Swept { mark: id }.seal(REPOSITORY, &member.signer, &salt).unwrap(), Name::Mark);
+}
+
+fn journal(repo: &mut Repo, member: &Member, heads: &[ObjectId]) {
+    let record = Record {
+        run: vault_format::id::RunId([5; 16]),
+        operation: "snapshot".to_owned(),
+        source: "home".to_owned(),
+        started: EPOCH,
+        duration: 9_000_000_000,
+        outcome: Outcome::Done,
+        message: "2 snapshots".to_owned(),
+        reason: "golden".to_owned(),
+        actor: "anna@host".to_owned(),
+        figures: vec![("new bytes".to_owned(), 12_345)],
+        heads: heads.to_vec(),
+        verified: Vec::new(),
+    };
+    let salt = repo.random();
+    let stored = record.seal((REPOSITORY, member.domain), &member.signer, &member.book, &salt).unwrap();
+    repo.put(stored, |id| Name::Journal(member.domain, 2025, 6, id));
+}

@@ -1,0 +1,3 @@
+//! Fuzz targets of the decoders: `cargo fuzz run tree`.
+
+pub mod decoders;

@@ -1,0 +1,229 @@
+//! The command line: flags to options, results to words and exit codes. The only place that prints, asks, and reads
+//! the environment. Each command is one file below; this one holds what they share and sends each to its file.
+
+mod check;
+mod completions;
+mod exit;
+mod init;
+mod key;
+mod ls;
+mod progress;
+mod render;
+mod restore;
+mod secret;
+mod snapshot;
+mod snapshots;
+mod time;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use exit::{Context, Failure, code};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use vault::backend::{Backend, BackendOptions, Location};
+use vault::repository::{self, Access, Repository};
+use vault::runtime::Runtime;
+
+/// A content-addressed, deduplicating, encrypted backup repository.
+#[derive(Debug, Parser)]
+#[command(name = "vault", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Global {
+    /// Where the repository is: a folder, or s3://bucket/folder?region=…, sftp://user@host/folder and the like
+    #[arg(long, short, global = true, value_name = "LOCATION", env = "VAULT_REPOSITORY", hide_env_values = true)]
+    repository: Option<String>,
+    /// Read the password from the first line of this file [env: VAULT_PASSWORD_FILE; the password itself can be given
+    /// in VAULT_PASSWORD]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_command", "key_file"])]
+    password_file: Option<PathBuf>,
+    /// Run this with `sh -c` and take the first line of its output as the password [env: VAULT_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "key_file")]
+    password_command: Option<std::ffi::OsString>,
+    /// Open the repository with an exported key instead of a password [env: VAULT_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print more: what was left out on purpose, requests and bytes moved
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    /// Answer every question with yes
+    #[arg(long, short, global = true)]
+    yes: bool,
+    /// Threads for the work of the processor [default: one for each core]
+    #[arg(long, global = true, value_name = "N")]
+    workers: Option<usize>,
+    /// Memory for data in flight, like 64MiB [default: 96MiB]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = render::parse_size)]
+    memory: Option<u64>,
+    /// Send at most this many bytes each second, like 2MB
+    #[arg(long, global = true, value_name = "RATE", value_parser = render::parse_rate)]
+    limit_upload: Option<u64>,
+    /// Receive at most this many bytes each second, like 10MB
+    #[arg(long, global = true, value_name = "RATE", value_parser = render::parse_rate)]
+    limit_download: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Arguments),
+    Snapshot(snapshot::Arguments),
+    Snapshots(snapshots::Arguments),
+    Ls(ls::Arguments),
+    Restore(restore::Arguments),
+    Check(check::Arguments),
+    Key(key::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// What a command returns: its exit code, or why it could not be done.
+type Outcome = Result<u8, Failure>;
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::usage(&error),
+    };
+    let outcome = Session::new(arguments.global).and_then(|session| dispatch(&session, &arguments.command));
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(session: &Session, command: &Command) -> Outcome {
+    let outcome = match command {
+        Command::Init(arguments) => init::run(session, arguments),
+        Command::Snapshot(arguments) => snapshot::run(session, arguments),
+        Command::Snapshots(arguments) => snapshots::run(session, arguments),
+        Command::Ls(arguments) => ls::run(session, arguments),
+        Command::Restore(arguments) => restore::run(session, arguments),
+        Command::Check(arguments) => check::run(session, arguments),
+        Command::Key(arguments) => key::run(session, arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+    };
+    // a command that a signal stopped fails in many ways; the signal is the reason
+    outcome.map_err(|failure| if session.runtime.is_stopped() { failure.interrupted() } else { failure })
+}
+
+/// What all commands of one process share.
+struct Session {
+    global: Global,
+    runtime: Runtime,
+}
+
+impl Session {
+    fn new(global: Global) -> Result<Self, Failure> {
+        let workers = global.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let runtime = Runtime::system(workers)
+            .map_err(|error| Failure::new(code::FAILED, format!("cannot get random numbers: {error}")))?;
+        Ok(Self { global, runtime })
+    }
+
+    /// The first signal asks the operation to end, the second ends the process at once.
+    fn listen_to_signals(&self) -> Result<(), Failure> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let stop = &self.runtime.stop;
+        [SIGINT, SIGTERM].into_iter().try_for_each(|signal| {
+            let code = i32::from(code::INTERRUPTED);
+            signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())
+                .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+                .map(drop)
+                .map_err(|error| Failure::new(code::FAILED, format!("cannot listen to signals: {error}")))
+        })
+    }
+
+    fn location(&self) -> Result<Location, Failure> {
+        let text = self.global.repository.as_deref().ok_or_else(|| {
+            Failure::new(code::USAGE, "no repository given".into())
+                .hint("say which with --repository LOCATION or in VAULT_REPOSITORY")
+        })?;
+        Location::parse(text)
+            .map_err(|error| Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`"))
+    }
+
+    fn backend(&self, create: bool) -> Result<Backend, Failure> {
+        let location = self.location()?;
+        let options = BackendOptions {
+            upload: self.global.limit_upload,
+            download: self.global.limit_download,
+            create,
+            ..BackendOptions::default()
+        };
+        Backend::open(&location, &options, &self.runtime).map_err(|error| exit::opening(error, create))
+    }
+
+    fn repository_options(&self) -> repository::Options {
+        let default = repository::Options::default();
+        let memory = self.global.memory.and_then(|bytes| usize::try_from(bytes).ok());
+        repository::Options { memory_bytes: memory.unwrap_or(default.memory_bytes), ..default }
+    }
+
+    /// Opens the repository with the key that the user gave.
+    fn open(&self) -> Result<Repository, Failure> {
+        let backend = self.backend(false)?;
+        // a place without a repository should not ask for a password first
+        exit::probe(&backend)?;
+        let secret = secret::find(&self.global, secret::Use::Open)?;
+        self.listen_to_signals()?;
+        let options = self.repository_options();
+        let runtime = self.runtime.clone();
+        match secret {
+            secret::Secret::Password(password) => {
+                Repository::open(backend, runtime, options, Access::Password(&password))
+            }
+            secret::Secret::Bundle(bundle) => Repository::open(backend, runtime, options, Access::Bundle(bundle)),
+        }
+        .context("cannot open the repository")
+    }
+
+    fn progress(&self, verb: &'static str) -> progress::Bar {
+        progress::Bar::new(verb, self.global.quiet)
+    }
+
+    /// Prints a line of summary, unless there is JSON to print or nothing is wanted.
+    fn say(&self, line: &str) {
+        if !self.global.quiet && !self.global.json {
+            render::line(line);
+        }
+    }
+
+    /// Prints notes that only matter to those who ask.
+    fn say_notes(&self, notes: &[String]) {
+        if self.global.verbose {
+            notes.iter().for_each(|note| render::complain(note));
+        }
+    }
+
+    fn say_requests(&self, repository: &Repository) {
+        if self.global.verbose {
+            let counts = repository.backend().counts();
+            render::complain(&format!(
+                "requests: {} writes, {} reads, {} look-ups, {} listings; {} sent, {} received",
+                counts.put,
+                counts.get,
+                counts.stat,
+                counts.list,
+                render::size(counts.bytes_written),
+                render::size(counts.bytes_read)
+            ));
+        }
+    }
+}
+
+fn definition() -> clap::Command {
+    Arguments::command()
+}

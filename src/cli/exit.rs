@@ -1,0 +1,216 @@
+//! Exit codes, and errors in words: what could not be done to which thing, the cause, and the next command to try, on
+//! one line. Each layer's error is shown once; what an outer message already contains is not repeated.
+
+use std::error::Error as _;
+use std::process::ExitCode;
+use vault::backend::{self, Backend, ErrorKind};
+use vault::{error, repository};
+use vault_format::Error as FormatError;
+
+/// The exit codes that scripts rely on.
+pub mod code {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// Failed.
+    pub const FAILED: u8 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: u8 = 2;
+    /// A snapshot was taken, but some files could not be read.
+    pub const PARTIAL: u8 = 3;
+    /// No repository there, something else, or a half-made one.
+    pub const NO_REPOSITORY: u8 = 10;
+    /// No key slot opens with this password.
+    pub const WRONG_PASSWORD: u8 = 12;
+    /// Check found damage.
+    pub const DAMAGE: u8 = 20;
+    /// A signal stopped it.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Why a command could not be done.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    text: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure in words.
+    pub fn new(code: u8, text: String) -> Self {
+        Self { code, text, hint: None }
+    }
+
+    /// With the next step.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same end, caused by a signal.
+    pub fn interrupted(self) -> Self {
+        Self::new(code::INTERRUPTED, "interrupted; run the same command again to go on".into())
+    }
+
+    /// Prints the one line.
+    pub fn report(&self) -> ExitCode {
+        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        super::render::complain(&format!("{}{hint}", self.text));
+        ExitCode::from(self.code)
+    }
+}
+
+/// Adds what could not be done.
+pub trait Context<T> {
+    /// `what` reads like `cannot restore app-db`.
+    fn context(self, what: &str) -> Result<T, Failure>;
+}
+
+impl<T> Context<T> for repository::Result<T> {
+    fn context(self, what: &str) -> Result<T, Failure> {
+        self.map_err(error::Error::Repository).context(what)
+    }
+}
+
+impl<T> Context<T> for error::Result<T> {
+    fn context(self, what: &str) -> Result<T, Failure> {
+        self.map_err(|error| failure(&error, what))
+    }
+}
+
+fn failure(error: &error::Error, what: &str) -> Failure {
+    use repository::Error as R;
+    let cause = chain(error);
+    let full = if what.is_empty() { cause.clone() } else { format!("{what}: {cause}") };
+    let failed = |hint: &str| {
+        let failure = Failure::new(code::FAILED, full.clone());
+        if hint.is_empty() { failure } else { failure.hint(hint) }
+    };
+    match error {
+        error::Error::Interrupted => Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on"),
+        error::Error::Repository(R::NoRepository(place)) => no_repository(place),
+        error::Error::Repository(R::NotARepository(place)) => not_a_repository(place),
+        error::Error::Repository(R::HalfMade(place)) => half_made(place),
+        error::Error::Repository(R::WrongPassword(_)) => Failure::new(code::WRONG_PASSWORD, cause)
+            .hint("check --password-file, --password-command or VAULT_PASSWORD, and --repository"),
+        error::Error::Repository(R::NotEmpty(_)) => Failure::new(code::FAILED, cause)
+            .hint("choose an empty place, or `vault snapshots` if this is a repository"),
+        error::Error::Repository(R::NoSnapshot(_)) => failed("`vault snapshots` lists what there is"),
+        error::Error::Repository(R::Ambiguous { .. }) => failed("`vault snapshots` lists what there is"),
+        error::Error::Repository(R::NoPath { .. }) => failed("`vault ls SNAPSHOT --recursive` lists what is in it"),
+        error::Error::Repository(R::Backend(error)) => failed(backend_hint(error)),
+        error::Error::Repository(R::Object { source, .. }) => failed(match source {
+            FormatError::UnsupportedVersion(_)
+            | FormatError::UnsupportedSuite(_)
+            | FormatError::UnsupportedEpoch(_)
+            | FormatError::UnsupportedFeature(_) => "the repository is not damaged",
+            FormatError::NoAccess => "use the owner's key",
+            FormatError::WrongRepository => "the key belongs to another repository: check --repository and --key-file",
+            _ => "`vault check` tells what else is affected",
+        }),
+        error::Error::Repository(R::Role { .. }) => failed("use the owner's password or key file"),
+        error::Error::Repository(R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. }) => {
+            failed("`vault check --read-data` tells what else is affected")
+        }
+        error::Error::Repository(R::TooSlow(_) | R::Condemned(_)) => failed("run the same command again"),
+        _ => failed(""),
+    }
+}
+
+fn backend_hint(error: &backend::Error) -> &'static str {
+    match error.kind {
+        ErrorKind::NoSpace => "free some space and run it again; nothing that was stored before is lost",
+        ErrorKind::Denied => "it may be read-only, or belong to somebody else: check permissions and credentials",
+        ErrorKind::Unreachable => "check the network and run it again; nothing that was stored before is lost",
+        ErrorKind::NotFound | ErrorKind::Damaged => "`vault check` tells what else is affected",
+        ErrorKind::Exists | ErrorKind::Unsupported | ErrorKind::Other => "check --repository",
+    }
+}
+
+fn no_repository(place: &str) -> Failure {
+    Failure::new(code::NO_REPOSITORY, format!("no repository at {place}"))
+        .hint(format!("make one with `vault init --repository {place}`"))
+}
+
+fn not_a_repository(place: &str) -> Failure {
+    Failure::new(code::NO_REPOSITORY, format!("{place} is not a vault repository")).hint("check --repository")
+}
+
+fn half_made(place: &str) -> Failure {
+    Failure::new(code::NO_REPOSITORY, format!("the repository at {place} is half-made: its init did not finish"))
+        .hint(format!("nothing is stored in it: remove {place} and run `vault init --repository {place}` again"))
+}
+
+/// A place that can't be opened at all.
+pub fn opening(error: backend::Error, create: bool) -> Failure {
+    match error.kind {
+        ErrorKind::NotFound if !create => no_repository(&error.location),
+        ErrorKind::Other if error.cause == "it is not a folder" => not_a_repository(&error.location),
+        _ => Failure::new(code::FAILED, plain(&error.to_string())).hint(backend_hint(&error)),
+    }
+}
+
+/// Fails early if there is nothing that a password could open.
+pub fn probe(backend: &Backend) -> Result<(), Failure> {
+    let place = backend.describe();
+    let Err(missing) = backend.stat("config") else { return Ok(()) };
+    if missing.kind != ErrorKind::NotFound {
+        // reading it may tell more
+        return Ok(());
+    }
+    match backend.list("") {
+        Ok(found) if found.is_empty() => Err(no_repository(place)),
+        Ok(found) if found.iter().any(|entry| entry.name.starts_with("keys/")) => Err(half_made(place)),
+        Ok(_) => Err(not_a_repository(place)),
+        Err(error) if error.kind == ErrorKind::NotFound => Err(no_repository(place)),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A command line that makes no sense, or a question about it.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        super::render::text(&error.to_string());
+        return ExitCode::from(code::DONE);
+    }
+    let text = error.to_string();
+    let (message, rest) = text.split_once("Usage:").unwrap_or((&text, ""));
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        super::render::complain("no command given; see `vault --help`");
+        return ExitCode::from(code::USAGE);
+    }
+    let message = message.trim_start_matches("error:").replace("\n\n", "; ");
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let message = words.join(" ");
+    let called: Vec<&str> = rest.split_whitespace().take_while(|word| !word.starts_with(['[', '-', '<'])).collect();
+    let called = if called.is_empty() { "vault".to_owned() } else { called.join(" ") };
+    super::render::complain(&format!("{}; see `{called} --help`", message.trim_end_matches([';', ' '])));
+    ExitCode::from(code::USAGE)
+}
+
+fn chain(error: &error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        source = error.source();
+    }
+    plain(&text)
+}
+
+/// One line without the numbers of the operating system.
+pub fn plain(text: &str) -> String {
+    let mut out = one_line(text);
+    while let Some(start) = out.find(" (os error ") {
+        let Some(end) = out.get(start..).and_then(|rest| rest.find(')')) else { break };
+        out.replace_range(start..=start + end, "");
+    }
+    out
+}
+
+/// Lines joined to one.
+pub fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" / ")
+}

@@ -1,0 +1,76 @@
+//! Draws how far an operation is: a bar on standard error, only at a terminal. Notes about trouble are printed as they
+//! come, bar or not, and remembered, so that the end of the command does not say them again.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::HashSet;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use vault::progress::Progress;
+
+/// Bytes done, rate, and what is being worked on.
+const WITHOUT_END: &str = "{prefix} {decimal_bytes} ({decimal_bytes_per_sec}) {wide_msg}";
+/// The same with a total.
+const WITH_END: &str =
+    "{prefix} {bar:30} {decimal_bytes} of {decimal_total_bytes} ({decimal_bytes_per_sec}, {eta} left) {wide_msg}";
+
+/// A progress bar.
+pub struct Bar {
+    bar: ProgressBar,
+    told: Mutex<HashSet<String>>,
+}
+
+impl Bar {
+    /// A bar for `verb`, hidden if it is not wanted or nobody would see it.
+    pub fn new(verb: &'static str, quiet: bool) -> Self {
+        let bar =
+            if quiet || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::no_length() };
+        set_style(&bar, WITHOUT_END);
+        bar.set_prefix(verb);
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        Self { bar, told: Mutex::default() }
+    }
+
+    /// Removes the bar.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Names each of these on standard error, unless that was done already.
+    pub fn tell(&self, what: &[String]) {
+        what.iter().for_each(|what| self.note(what));
+    }
+}
+
+fn set_style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
+impl Progress for Bar {
+    fn expect(&self, _: u64, bytes: u64) {
+        set_style(&self.bar, WITH_END);
+        self.bar.set_length(bytes);
+    }
+
+    fn advance(&self, _: u64, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    fn at(&self, path: &Path) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(super::render::safe(&path.to_string_lossy()));
+        }
+    }
+
+    fn note(&self, note: &str) {
+        let note = super::exit::plain(note);
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
+            self.bar.suspend(|| super::render::complain(&note));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Values as people read them: sizes, times, names; and the only functions that print. A closed pipe is not an error:
+//! whoever reads has seen enough. Control characters of names never reach a terminal.
+
+use bytesize::ByteSize;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use std::io::Write;
+use vault_format::tree::Time;
+
+/// Prints one line to standard output.
+pub fn line(line: &str) {
+    text(&format!("{line}\n"));
+}
+
+/// Prints text to standard output.
+pub fn text(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        closed(&error);
+    }
+}
+
+/// Prints one JSON object to standard output.
+pub fn json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(line) => text(&format!("{line}\n")),
+        Err(error) => complain(&format!("cannot write JSON: {error}")),
+    }
+}
+
+/// Prints one line to standard error, with the program's name.
+pub fn complain(line: &str) {
+    // nobody is left to tell if this fails
+    let _ = writeln!(std::io::stderr().lock(), "vault: {}", safe(line));
+}
+
+fn closed(error: &std::io::Error) {
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        complain(&format!("cannot write to standard output: {error}"));
+    }
+}
+
+/// Text without control characters.
+pub fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        // the second range turns the direction of text around
+        if character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// A name of bytes for people.
+pub fn name(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for part in bytes.utf8_chunks() {
+        out.push_str(&safe(part.valid()));
+        part.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
+    }
+    out
+}
+
+/// Bytes in the unit that fits.
+pub fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+/// A number with its noun.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
+/// A length of time.
+pub fn duration(nanoseconds: u64) -> String {
+    let seconds = nanoseconds / 1_000_000_000;
+    match seconds {
+        0..=9 => format!("{seconds}.{} s", nanoseconds / 100_000_000 % 10),
+        10..=99 => format!("{seconds} s"),
+        100..=5999 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Local time with offset.
+pub fn time(nanoseconds: i64) -> String {
+    jiff::Timestamp::from_nanosecond(nanoseconds.into()).map_or_else(
+        |_| "?".to_owned(),
+        |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+    )
+}
+
+/// RFC 3339 in local time, for programs.
+pub fn time_rfc3339(nanoseconds: i64) -> String {
+    jiff::Timestamp::from_nanosecond(nanoseconds.into()).map_or_else(
+        |_| String::new(),
+        |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string(),
+    )
+}
+
+/// Nanoseconds of a node's time, as far as they fit.
+pub fn nanoseconds(time: Time) -> i64 {
+    time.seconds.saturating_mul(1_000_000_000).saturating_add(time.nanoseconds.into())
+}
+
+/// A size as people write it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    text.parse::<ByteSize>().map(|size| size.0).map_err(|_| "a size is a number with a unit, like 64MiB or 2GB".into())
+}
+
+/// Bytes each second.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
+        Ok(rate) if rate > 0 => Ok(rate),
+        _ => Err("a rate is a size, like 2MB, for each second".into()),
+    }
+}
+
+/// Columns padded to the widest cell.
+pub fn table(rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    text(&out);
+}

@@ -1,0 +1,256 @@
+//! `vault snapshot`: takes a snapshot of files, of standard input, or of a command's output. What could not be read is
+//! named on standard error, and the exit code tells a whole snapshot from one with gaps.
+
+use super::exit::{Context, Failure, code};
+use super::{Outcome, Session, render, time};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use vault::backup::{self, Report, Source};
+use vault::source;
+use vault_format::snapshot::is_source_name;
+use vault_format::tree::is_plain_name;
+
+/// Take a snapshot of files, standard input, or the output of a command
+///
+/// One PATH: its content is the root of the snapshot, and its last part is the NAME. Several: each lies under its path
+/// below their common parent, and --name is required.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault snapshot /srv/uploads --exclude '*.tmp' --quiet
+  vault snapshot --name app-db --command -- pg_dump --dbname app")]
+pub struct Arguments {
+    /// Files and folders
+    #[arg(value_name = "PATH", conflicts_with_all = ["stdin", "command"])]
+    paths: Vec<PathBuf>,
+    /// Name of the source: letters, digits, '.', '_' and '-'
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Read standard input; it becomes one file of this name
+    #[arg(long, value_name = "FILENAME", conflicts_with = "command")]
+    stdin: Option<OsString>,
+    /// Run the words behind `--`; the output becomes one file called NAME, and a failure leaves no snapshot
+    #[arg(long, requires = "name")]
+    command: bool,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "CMD")]
+    words: Vec<OsString>,
+    /// Mark the snapshot with a tag (can be repeated)
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Leave out what this pattern names, as in .gitignore (can be repeated)
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Leave out what the patterns of this file name (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    exclude_file: Vec<PathBuf>,
+    /// Leave out every folder that holds an entry of this name (can be repeated)
+    #[arg(long, value_name = "FILENAME")]
+    exclude_if_present: Vec<OsString>,
+    /// Do not enter other file systems
+    #[arg(long)]
+    one_file_system: bool,
+    /// Leave out files larger than this
+    #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
+    exclude_larger_than: Option<u64>,
+    /// Record this time instead of now
+    #[arg(long, value_name = "TIME", value_parser = time::parse_flag)]
+    time: Option<i64>,
+    /// Record this host name
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Record this description
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    description: String,
+    /// Take no snapshot if nothing changed since the last one
+    #[arg(long)]
+    skip_if_unchanged: bool,
+    /// Take a snapshot of an empty stream too
+    #[arg(long)]
+    allow_empty: bool,
+    /// Read this part of the unchanged files again, drawn at random, like 1/20
+    #[arg(long, value_name = "N/M", value_parser = parse_part)]
+    reread: Option<(u32, u32)>,
+    /// Only look what would be stored
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Taken<'a> {
+    snapshot: Option<String>,
+    name: &'a str,
+    time: String,
+    parent: Option<String>,
+    dry_run: bool,
+    files: u64,
+    directories: u64,
+    others: u64,
+    unchanged_files: u64,
+    bytes: u64,
+    added_bytes: u64,
+    stored_bytes: u64,
+    duration_seconds: f64,
+    failed: &'a [String],
+    notes: &'a [String],
+}
+
+/// Takes the snapshot.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    let mut input = std::io::stdin().lock();
+    let (name, source) = resolve(arguments, &mut input)?;
+    let what = format!("cannot snapshot {name}");
+    let repository = session.open()?;
+    let options = backup::Options {
+        name,
+        tags: arguments.tags.clone(),
+        description: arguments.description.clone(),
+        host: arguments.host.clone().unwrap_or_else(host),
+        user: user(),
+        time: arguments.time,
+        allow_empty: arguments.allow_empty,
+        skip_if_unchanged: arguments.skip_if_unchanged,
+        reread: arguments.reread,
+        dry_run: arguments.dry_run,
+    };
+    let progress = session.progress("reading");
+    let report = backup::backup(&repository, source, &options, &progress);
+    progress.done();
+    let report = report.context(&what)?;
+    progress.tell(&report.failed);
+    session.say_notes(&report.notes);
+    session.say_requests(&repository);
+    if session.global.json {
+        json(arguments, &report);
+    }
+    session.say(&summary(arguments, &report));
+    if report.failed.is_empty() {
+        return Ok(code::DONE);
+    }
+    let failed = render::count(report.failed.len() as u64, "entry", "entries");
+    render::complain(&format!(
+        "{} {} has gaps: {failed} could not be read completely, named above",
+        if report.snapshot.is_some() { "the snapshot of" } else { "what was seen of" },
+        options.name
+    ));
+    Ok(code::PARTIAL)
+}
+
+fn usage(text: String) -> Failure {
+    Failure::new(code::USAGE, text).hint("see `vault snapshot --help`")
+}
+
+/// Name and source of the snapshot.
+fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Result<(String, Source<'a>), Failure> {
+    let named = |default: Option<String>| {
+        let name = arguments.name.clone().or(default).unwrap_or_default();
+        if is_source_name(&name) {
+            return Ok(name);
+        }
+        let name = render::safe(&name);
+        Err(usage(format!(
+            "'{name}' can't be the name of a source; say --name NAME with letters, digits, '.', '_', '-'"
+        )))
+    };
+    if let Some(file) = &arguments.stdin {
+        let bytes = file.as_encoded_bytes().to_vec();
+        if !is_plain_name(&bytes) {
+            return Err(usage("--stdin takes the name of a file, without folders".into()));
+        }
+        return Ok((named(Some(file.to_string_lossy().into_owned()))?, Source::Stream(input, bytes)));
+    }
+    if arguments.command {
+        let name = named(None)?;
+        if arguments.words.is_empty() {
+            return Err(usage("--command needs a command behind --".into()));
+        }
+        let bytes = name.clone().into_bytes();
+        return Ok((name, Source::Command(arguments.words.clone(), bytes)));
+    }
+    // behind -- there can be paths that begin with a dash
+    let mut paths = arguments.paths.clone();
+    paths.extend(arguments.words.iter().map(PathBuf::from));
+    let default = match paths.as_slice() {
+        [] => return Err(usage("nothing to snapshot: give a PATH, --stdin FILENAME or --command -- CMD".into())),
+        [path] => last_part(path),
+        _ if arguments.name.is_none() => return Err(usage("several paths need --name NAME".into())),
+        _ => None,
+    };
+    let walk = source::Options {
+        exclude: arguments.exclude.clone(),
+        exclude_files: arguments.exclude_file.clone(),
+        exclude_if_present: arguments.exclude_if_present.clone(),
+        one_file_system: arguments.one_file_system,
+        exclude_larger_than: arguments.exclude_larger_than,
+    };
+    Ok((named(default)?, Source::Paths(paths, walk)))
+}
+
+fn last_part(path: &Path) -> Option<String> {
+    let absolute = std::path::absolute(path).ok()?;
+    let ends_plain = absolute.file_name().is_some();
+    let absolute = if ends_plain { absolute } else { absolute.canonicalize().ok()? };
+    absolute.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn user() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
+}
+
+fn parse_part(text: &str) -> Result<(u32, u32), String> {
+    text.split_once('/')
+        .and_then(|(some, all)| Some((some.parse::<u32>().ok()?, all.parse::<u32>().ok()?)))
+        .filter(|(some, all)| *all > 0 && some <= all)
+        .ok_or_else(|| "a part is two numbers, like 1/20".into())
+}
+
+fn summary(arguments: &Arguments, report: &Report) -> String {
+    let figures = &report.head.statistics;
+    let unchanged = match figures.unchanged_files {
+        0 => String::new(),
+        number => format!(" ({number} unchanged)"),
+    };
+    let seen = format!(
+        "{}{unchanged}, {}; {} new",
+        render::count(figures.files, "file", "files"),
+        render::size(figures.bytes),
+        render::size(figures.added_bytes)
+    );
+    let name = &report.head.source;
+    match report.snapshot {
+        Some(id) => format!(
+            "snapshot {} of {name}: {seen}, {} stored, {}",
+            id.short(),
+            render::size(figures.stored_bytes),
+            render::duration(figures.duration)
+        ),
+        None if arguments.dry_run => format!("would snapshot {name}: {seen}"),
+        None => format!("no snapshot of {name}: nothing changed; {seen}"),
+    }
+}
+
+fn json(arguments: &Arguments, report: &Report) {
+    let figures = &report.head.statistics;
+    render::json(&Taken {
+        snapshot: report.snapshot.map(|id| id.to_string()),
+        name: &report.head.source,
+        time: render::time_rfc3339(report.head.time),
+        parent: report.head.parent.map(|parent| parent.to_string()),
+        dry_run: arguments.dry_run,
+        files: figures.files,
+        directories: figures.directories,
+        others: figures.others,
+        unchanged_files: figures.unchanged_files,
+        bytes: figures.bytes,
+        added_bytes: figures.added_bytes,
+        stored_bytes: figures.stored_bytes,
+        duration_seconds: std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
+        failed: &report.failed,
+        notes: &report.notes,
+    });
+}

@@ -1,0 +1,134 @@
+//! Carries out the marks that are old enough: copies live blobs that have no other place outside all marks, puts index
+//! objects without the condemned packs, and only then deletes index objects, due snapshots and packs, in this order.
+//! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
+
+use super::survey::Survey;
+use crate::error::Result;
+use crate::repository::marks::{self, Condemnation};
+use crate::repository::reader::Reader;
+use crate::repository::writer::Writer;
+use crate::repository::{Repository, encoding, index};
+use std::collections::{BTreeMap, BTreeSet};
+use vault_format::frame::DEPTH_MAX;
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::index::{Index, Sketches};
+use vault_format::mark::{Mark, SnapshotPlace};
+use vault_format::name::Name;
+
+/// The source under whose label rescued blobs are indexed.
+const RESCUE_SOURCE: &str = "prune";
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default)]
+pub struct SweepReport {
+    /// Marks carried out.
+    pub marks: u64,
+    /// Packs deleted.
+    pub packs: u64,
+    /// Stored bytes freed.
+    pub bytes: u64,
+    /// Snapshots deleted.
+    pub snapshots: u64,
+    /// Live blobs that had to be copied first.
+    pub rescued_blobs: u64,
+    /// Marks that are not old enough yet.
+    pub waiting: u64,
+}
+
+/// Carries out every mark that is due. Needs the owner.
+pub fn sweep(repository: &Repository) -> Result<SweepReport> {
+    repository.keys().owner("prune")?;
+    let mut report = SweepReport::default();
+    let mut ripe = Vec::new();
+    // S1: the ages first, the listing of snapshots only after it
+    for mark in marks::Marks::load(repository)?.condemnations {
+        if mark.swept {
+            continue;
+        }
+        let age = mark.age(repository)?;
+        if u64::try_from(age).is_ok_and(|age| age >= mark.grace) {
+            ripe.push(mark);
+        } else {
+            report.waiting += 1;
+        }
+    }
+    if ripe.is_empty() {
+        return Ok(report);
+    }
+    let survey = Survey::take(repository)?;
+    let forgotten: BTreeSet<SnapshotPlace> = survey.forgotten().map(|snapshot| snapshot.place).collect();
+    let due: BTreeSet<SnapshotPlace> =
+        ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(|place| forgotten.contains(place)).collect();
+    for domain in survey.domains() {
+        report.rescued_blobs += rescue(repository, &survey, domain, &due)?;
+    }
+    let packs: BTreeSet<ObjectId> = ripe.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+    delete(repository, &survey, (&packs, &due), &mut report)?;
+    for Condemnation { id, .. } in ripe {
+        marks::put(repository, &Mark::Swept { mark: id })?;
+        report.marks += 1;
+    }
+    Ok(report)
+}
+
+/// S3: copies what lives and has no place wholly outside all marks.
+fn rescue(repository: &Repository, survey: &Survey, domain: DomainId, due: &BTreeSet<SnapshotPlace>) -> Result<u64> {
+    let lookup = survey.lookup(repository, domain);
+    let reader = Reader::new(repository, &lookup);
+    let mut writer = Writer::new(repository, &lookup, domain, RESCUE_SOURCE)?;
+    let mut rescued = 0;
+    for (kind, id) in survey.live(repository, &lookup, domain, due)? {
+        let outside = |pack: &index::PackRecord| pack.present && !pack.condemned;
+        if lookup.usable_where(&id, DEPTH_MAX + 1, &outside).is_none() {
+            let plaintext = reader.blob(kind, &id)?;
+            writer.put(kind, &plaintext)?;
+            rescued += 1;
+        }
+    }
+    writer.flush()?;
+    Ok(rescued)
+}
+
+/// S4: index, then index objects, snapshots, packs.
+fn delete(
+    repository: &Repository,
+    survey: &Survey,
+    (packs, due): (&BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
+    report: &mut SweepReport,
+) -> Result<()> {
+    let mut replaced = Vec::new();
+    for object in &survey.objects.objects {
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            object.index.packs.iter().cloned().partition(|pack| packs.contains(&pack.id));
+        if gone.is_empty() {
+            continue;
+        }
+        let (Name::Index(domain, label, _), Some(id)) = (&object.name, object.name.id()) else { continue };
+        if !kept.is_empty() {
+            let supersedes = object.index.supersedes.iter().copied().chain([id]).collect();
+            let index = Index { packs: kept, wraps: object.index.wraps.clone(), supersedes };
+            let book = repository.keys().owner("prune")?.book(*domain);
+            let place = (repository.id(), *domain);
+            let salt = repository.runtime().random();
+            let parts = (&index, &Sketches::default());
+            let sealed = vault_format::index::seal(place, repository.keys().signer(), &book, &salt, parts);
+            let bytes = encoding("an index", sealed)?;
+            repository.put(&Name::Index(*domain, *label, ObjectId::of(&bytes)), &bytes)?;
+        }
+        replaced.push(&object.name);
+    }
+    for name in replaced {
+        repository.backend().delete(&name.to_string())?;
+    }
+    for place in due {
+        repository.backend().delete(&Name::Snapshot(place.domain, place.label, place.id).to_string())?;
+        report.snapshots += 1;
+    }
+    let present: BTreeMap<_, _> = survey.packs.iter().filter(|(id, _)| packs.contains(id)).collect();
+    for (id, (class, entry)) in present {
+        repository.backend().delete(&Name::Pack(*class, *id).to_string())?;
+        report.packs += 1;
+        report.bytes += entry.size;
+    }
+    Ok(())
+}
