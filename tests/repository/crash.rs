@@ -7,13 +7,16 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use vault::backend::faulty::{Fault, Faulty, Mode};
 use vault::backend::simulated::Simulated;
 use vault::error::Result;
-use vault::repository::{Options, Repository};
+use vault::prune;
+use vault::repository::{Options, Repository, orders};
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
+use vault_format::order::Action;
 
 const SEED: u64 = 20;
 
@@ -23,16 +26,33 @@ enum Step {
     Folder(usize),
     Stream(usize),
     Restore,
+    /// Forgets the first snapshot.
+    Forget,
+    Mark,
+    /// A day later.
+    Sweep,
 }
 
 /// Changes in between, and a folder that did not change at all.
-const SERIES: &[Step] =
-    &[Step::Folder(0), Step::Stream(0), Step::Folder(1), Step::Folder(1), Step::Stream(1), Step::Restore];
+const SERIES: &[Step] = &[
+    Step::Stream(2),
+    Step::Folder(0),
+    Step::Stream(0),
+    Step::Folder(1),
+    Step::Folder(1),
+    Step::Stream(1),
+    Step::Restore,
+    Step::Forget,
+    Step::Mark,
+    Step::Stream(2),
+    Step::Sweep,
+    Step::Folder(1),
+];
 
-/// The sources in both their states.
+/// The sources in their states.
 struct Sources {
     folders: [TempDir; 2],
-    streams: [Vec<u8>; 2],
+    streams: [Vec<u8>; 3],
 }
 
 impl Sources {
@@ -51,7 +71,7 @@ impl Sources {
         let stream = noise(3, 400_000);
         let mut changed = stream.clone();
         changed[200_000] ^= 1;
-        Self { folders: [first, second], streams: [stream, changed] }
+        Self { folders: [first, second], streams: [stream, changed, noise(4, 150_000)] }
     }
 
     fn folder(&self, state: usize) -> &Path {
@@ -70,6 +90,23 @@ fn take(repository: &Repository, sources: &Sources, step: Step, done: &mut Ackno
             let Some((_, id)) = done.iter().rfind(|(step, _)| matches!(step, Step::Folder(_))) else { return Ok(()) };
             let place = tempfile::tempdir().unwrap();
             return restore_folder(repository, *id, &place.path().join("out")).map(drop);
+        }
+        Step::Forget => {
+            // from here on it may be there or not
+            let (_, id) = done.remove(0);
+            orders::put(repository, repository.keys().domain(), Action::Forget(vec![id]))?;
+            return Ok(());
+        }
+        Step::Mark => {
+            let report = prune::mark(repository, &prune::Options::default())?;
+            assert!(!report.packs.is_empty() && report.snapshots.len() == 1, "{report:?}");
+            return Ok(());
+        }
+        Step::Sweep => {
+            repository.runtime().clock.sleep(Duration::from_hours(25));
+            let report = prune::sweep(repository)?;
+            assert!(report.packs > 0 && report.snapshots == 1, "{report:?}");
+            return Ok(());
         }
     };
     assert!(report.failed.is_empty(), "{report:?}");
@@ -102,7 +139,7 @@ fn assert_kept(repository: &Repository, sources: &Sources, done: &Acknowledged, 
                 let found = restore_stream(repository, *id).unwrap_or_else(|error| panic!("{context}: {error}"));
                 assert!(found == sources.streams[*state], "{context}: other bytes");
             }
-            Step::Restore => {}
+            Step::Restore | Step::Forget | Step::Mark | Step::Sweep => {}
         }
     }
 }
@@ -112,6 +149,20 @@ fn torn(store: &Simulated) -> Vec<String> {
     let whole =
         |name: &str, bytes: &[u8]| Name::parse(name).and_then(|n| n.id()).is_none_or(|id| id == ObjectId::of(bytes));
     store.objects().into_iter().filter(|(name, bytes)| !whole(name, bytes)).map(|(name, _)| name).collect()
+}
+
+/// An interrupted prune is finished, and everything left over is freed.
+fn prune_all(repository: &Repository, context: &str) {
+    for _ in 0..2 {
+        repository.runtime().clock.sleep(Duration::from_hours(25));
+        prune::sweep(repository).unwrap_or_else(|error| panic!("{context}: sweep: {error}"));
+        prune::mark(repository, &prune::Options::default()).unwrap_or_else(|error| panic!("{context}: mark: {error}"));
+    }
+    repository.runtime().clock.sleep(Duration::from_hours(25));
+    let last = prune::sweep(repository).unwrap_or_else(|error| panic!("{context}: last sweep: {error}"));
+    assert_eq!(last.waiting, 0, "{context}: {last:?}");
+    let notes = check(repository, false).notes;
+    assert!(notes.is_empty(), "{context}: {notes:?}");
 }
 
 /// Opens what survived; only torn objects themselves may be reported.
@@ -125,6 +176,8 @@ fn assert_sound(
 ) {
     let repository = open_with(store.clone(), &hand.runtime(SEED + 1, 0), small_packs()).unwrap();
     let torn = torn(store);
+    // a mark that can't be read stops everybody, until its owner takes it away
+    torn.iter().filter(|name| name.starts_with("marks/")).for_each(|name| drop(store.remove(name)));
     let sound = |context: &str| {
         let mut findings = check(&repository, read_data).findings;
         findings.retain(|f| !torn.iter().any(|name| f.object.contains(name) || f.problem.contains(name)));
@@ -138,6 +191,13 @@ fn assert_sound(
     }
     assert_kept(&repository, sources, &next, &format!("{context}, next"));
     sound(&format!("{context}, after the next"));
+    // a deleter stops at anything torn
+    if torn.is_empty() {
+        prune_all(&repository, context);
+        assert_kept(&repository, sources, done, &format!("{context}, pruned"));
+        assert_kept(&repository, sources, &next, &format!("{context}, next, pruned"));
+        sound(&format!("{context}, pruned"));
+    }
 }
 
 fn crash_everywhere(modes: &[Mode]) {
@@ -146,7 +206,7 @@ fn crash_everywhere(modes: &[Mode]) {
     drop(init(begin.clone(), &hand.runtime(SEED - 1, 0)));
     let faulty = Faulty::new(Arc::new(begin.snapshot(1)));
     let all = run(faulty.clone(), &hand, &sources);
-    assert_eq!(all.len(), SERIES.len() - 1);
+    assert_eq!(all.len(), 7, "{all:?}");
     let writes = faulty.mutations();
     assert!(writes > 20, "{writes}");
     for operation_number in 1..=writes {
