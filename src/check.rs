@@ -9,7 +9,7 @@ use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::trust::Trust;
+use crate::repository::trust::{self, Trust};
 use crate::repository::walk::{self, Nodes};
 use crate::repository::{self, Repository, journal};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -75,7 +75,7 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
     let (packs, unknown) = index::list_packs(repository)?;
     let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
     config(repository, &mut report)?;
-    slots_and_orders(&trust, &orders, &mut report);
+    slots_and_orders(repository, &trust, &orders, &mut report)?;
     for problem in &objects.damaged {
         report.find("an index object", problem.clone());
     }
@@ -150,13 +150,19 @@ fn config(repository: &Repository, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn slots_and_orders(trust: &Trust, orders: &Orders, report: &mut Report) {
+fn slots_and_orders(repository: &Repository, trust: &Trust, orders: &Orders, report: &mut Report) -> Result<()> {
     for problem in &trust.damaged {
         report.find("a key slot", problem.clone());
+    }
+    // whose keys they were nobody can tell, but every repository begins with one of the owner's
+    let slots = trust::slots(repository, &mut Vec::new())?;
+    if !slots.iter().any(|(_, info)| info.role == Role::Owner) {
+        report.find("the owner's key slot", "missing: no password opens this repository as its owner".into());
     }
     for problem in &orders.damaged {
         report.find("an order", problem.clone());
     }
+    Ok(())
 }
 
 fn absent_packs(repository: &Repository, lookup: &BlobIndex, packs: &PackListing, marks: &Marks, report: &mut Report) {

@@ -235,7 +235,7 @@ impl Engine {
             let (own, ready) = (run.clone(), ready.clone());
             threads.push(spawn("uploader", Box::new(move || put_all(&own, &ready)))?);
         }
-        let budget = Arc::new(Budget::new(run.options.memory_bytes / 3));
+        let budget = Arc::new(Budget::new((run.options.memory_bytes / 3).max(1)));
         Ok(Self::Threads(Threads { pool, frames, budget, threads }))
     }
 

@@ -1,0 +1,15 @@
+//! Whole operations over a store in memory, where time, randomness and faults come from the test, and over a real S3
+//! server: what was acknowledged comes back, whatever happens in between.
+
+#[path = "../files/compare.rs"]
+mod compare;
+mod crash;
+mod damage;
+mod protocol;
+mod round_trip;
+mod s3;
+#[allow(dead_code, reason = "the tests of backends need more of it")]
+#[path = "../backends/servers.rs"]
+mod servers;
+mod workers;
+mod world;

@@ -1,0 +1,81 @@
+//! A folder and a stream go in and come back; what did not change costs next to nothing.
+
+use crate::world::snapshot_stream;
+use crate::world::{Hand, assert_clean, assert_restores, folder, init, noise, open, restore_stream, snapshot_folder};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
+use vault::backend::Operation;
+use vault::backend::recording::Recording;
+
+/// Regular files of [`fill`], by name.
+const FILES: u64 = 51;
+
+/// One of everything that content can look like.
+pub fn fill(root: &Path) {
+    let path = |name: &str| root.join(name);
+    fs::create_dir_all(path("a/b/c/d")).unwrap();
+    fs::create_dir(path("empty folder")).unwrap();
+    fs::write(path("empty"), b"").unwrap();
+    let text = |from: u32| (from..).flat_map(|n| format!("line {n}\n").into_bytes()).take(3 << 20).collect::<Vec<_>>();
+    fs::write(path("a/text"), text(0)).unwrap();
+    fs::write(path("a/b/noise"), noise(1, 2 << 20)).unwrap();
+    fs::write(path("a/b/c/noise again"), noise(1, 2 << 20)).unwrap();
+    symlink("../nowhere", path("a/link")).unwrap();
+    fs::write(path("one"), b"one inode").unwrap();
+    fs::hard_link(path("one"), path("a/b/two")).unwrap();
+    for number in 0..44 {
+        fs::write(path(&format!("a/b/c/d/{number}")), format!("small {}", number / 2)).unwrap();
+    }
+    let sparse = File::create(path("sparse")).unwrap();
+    sparse.set_len(8 << 20).unwrap();
+    sparse.write_all_at(&noise(2, 100_000), 3 << 20).unwrap();
+}
+
+#[test]
+fn a_folder_and_a_stream_come_back() {
+    let source = folder(fill);
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let stream = noise(3, 3_000_000);
+    let report = snapshot_folder(&repository, source.path()).unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    assert_eq!((report.head.statistics.files, report.head.statistics.unchanged_files), (FILES, 0));
+    let dump = snapshot_stream(&repository, &stream).unwrap();
+    drop(repository);
+
+    let repository = open(store, &hand.runtime(2, 0)).unwrap();
+    assert_restores(&repository, report.snapshot.unwrap(), source.path(), "folder");
+    assert!(restore_stream(&repository, dump.snapshot.unwrap()).unwrap() == stream);
+    assert_clean(&repository, false, "structure");
+    assert_clean(&repository, true, "data");
+}
+
+#[test]
+fn an_unchanged_folder_costs_next_to_nothing() {
+    let source = folder(fill);
+    let hand = Hand::new();
+    let store = Recording::new(std::sync::Arc::new(hand.store()));
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    snapshot_folder(&repository, source.path()).unwrap();
+    store.take();
+    let second = snapshot_folder(&repository, source.path()).unwrap();
+    let puts: Vec<_> = store.take().into_iter().filter(|call| call.operation == Operation::Put).collect();
+    assert_eq!(second.head.statistics.unchanged_files, FILES);
+    assert!(!puts.iter().any(|call| call.name.starts_with("packs/")), "{puts:#?}");
+    assert!(puts.len() <= 4 && puts.iter().map(|call| call.amount).sum::<u64>() < 20_000, "{puts:#?}");
+    assert_restores(&repository, second.snapshot.unwrap(), source.path(), "second");
+    assert_clean(&repository, true, "after the second");
+}
+
+#[test]
+fn the_same_stream_twice_is_stored_once() {
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let stream = noise(4, 2_000_000);
+    snapshot_stream(&repository, &stream).unwrap();
+    let second = snapshot_stream(&repository, &stream).unwrap();
+    assert!(second.head.statistics.stored_bytes < 20_000, "{:?}", second.head.statistics);
+    assert!(restore_stream(&repository, second.snapshot.unwrap()).unwrap() == stream);
+}

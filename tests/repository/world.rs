@@ -1,0 +1,154 @@
+//! A store, a clock and a repository to try things on. The clock stands still until a test moves it, ten seconds ahead
+//! of the machine's, so that files just written are old enough to be believed.
+
+use crate::compare::compare;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use vault::backend::simulated::Simulated;
+use vault::backend::{Backend, BackendOptions, Store};
+use vault::error::Result;
+use vault::progress::Silent;
+use vault::repository::index::{BlobIndex, IndexObjects};
+use vault::repository::marks::Marks;
+use vault::repository::trust::Trust;
+use vault::repository::{self, Access, NewRepository, Options, Repository};
+use vault::runtime::{Clock, Runtime};
+use vault::{backup, check, list, restore, source};
+use vault_format::id::{BlobId, ObjectId};
+use vault_format::slot::KDF_FLOOR;
+
+pub const PASSWORD: &[u8] = b"correct horse";
+const SECOND: i64 = 1_000_000_000;
+
+/// A clock that a test moves.
+#[derive(Clone)]
+pub struct Hand(pub Arc<AtomicI64>);
+
+impl Hand {
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(Clock::System.now() + 10 * SECOND)))
+    }
+
+    pub fn advance(&self, time: Duration) {
+        self.0.fetch_add(i64::try_from(time.as_nanos()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        Clock::Manual(self.0.clone())
+    }
+
+    pub fn runtime(&self, seed: u64, workers: usize) -> Runtime {
+        Runtime::seeded(seed, self.clock(), workers)
+    }
+
+    pub fn store(&self) -> Simulated {
+        Simulated::new(self.clock(), Duration::ZERO, 1)
+    }
+}
+
+pub fn backend(store: impl Store + 'static, runtime: &Runtime) -> Backend {
+    Backend::from_store(Arc::new(store), &BackendOptions::default(), runtime)
+}
+
+pub fn cheap() -> NewRepository<'static> {
+    NewRepository { kdf: KDF_FLOOR, ..NewRepository::new(PASSWORD) }
+}
+
+/// A new repository; everything that follows in it comes from `runtime`.
+pub fn init(store: impl Store + 'static, runtime: &Runtime) -> Repository {
+    Repository::init(backend(store, runtime), runtime.clone(), Options::default(), cheap()).unwrap()
+}
+
+pub fn open(store: impl Store + 'static, runtime: &Runtime) -> repository::Result<Repository> {
+    open_with(store, runtime, Options::default())
+}
+
+pub fn open_with(store: impl Store + 'static, runtime: &Runtime, options: Options) -> repository::Result<Repository> {
+    Repository::open(backend(store, runtime), runtime.clone(), options, Access::Password(PASSWORD))
+}
+
+fn named(name: &str) -> backup::Options {
+    backup::Options { name: name.into(), host: "host".into(), user: "user".into(), ..backup::Options::default() }
+}
+
+/// Moves a manual clock, so that no two snapshots have the same time.
+fn tick(repository: &Repository) {
+    if let Clock::Manual(_) = repository.runtime().clock {
+        repository.runtime().clock.sleep(Duration::from_mins(1));
+    }
+}
+
+pub fn snapshot_folder(repository: &Repository, folder: &Path) -> Result<backup::Report> {
+    tick(repository);
+    let source = backup::Source::Paths(vec![folder.to_owned()], source::Options::default());
+    backup::backup(repository, source, &named("folder"), &Silent)
+}
+
+pub fn snapshot_stream(repository: &Repository, bytes: &[u8]) -> Result<backup::Report> {
+    tick(repository);
+    let mut input = bytes;
+    let source = backup::Source::Stream(&mut input, b"dump".to_vec());
+    backup::backup(repository, source, &named("stream"), &Silent)
+}
+
+pub fn restore_folder(repository: &Repository, id: ObjectId, target: &Path) -> Result<restore::Report> {
+    let catalog = list::snapshots(repository)?;
+    let snapshot = catalog.snapshots.by_id(&id.to_string())?;
+    let options = restore::Options { verify: true, ..restore::Options::default() };
+    restore::restore(repository, (&catalog, snapshot), b"", target, &options, &Silent)
+}
+
+pub fn restore_stream(repository: &Repository, id: ObjectId) -> Result<Vec<u8>> {
+    let catalog = list::snapshots(repository)?;
+    let snapshot = catalog.snapshots.by_id(&id.to_string())?;
+    let mut out = Vec::new();
+    restore::restore_to(repository, (&catalog, snapshot), b"", false, &mut out, &Silent)?;
+    Ok(out)
+}
+
+/// Restores a snapshot and compares it with the folder that it was taken of.
+pub fn assert_restores(repository: &Repository, id: ObjectId, folder: &Path, context: &str) {
+    let place = tempfile::tempdir().unwrap();
+    let target = place.path().join("out");
+    let report = restore_folder(repository, id, &target).unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert!(report.failed.is_empty() && report.left.is_empty(), "{context}: {report:?}");
+    let differences = compare(folder, &target);
+    assert!(differences.is_empty(), "{context}: {differences:#?}");
+}
+
+pub fn check(repository: &Repository, read_data: bool) -> check::Report {
+    check::check(repository, &check::Options { read_data }, &Silent).unwrap()
+}
+
+pub fn assert_clean(repository: &Repository, read_data: bool, context: &str) {
+    let report = check(repository, read_data);
+    assert!(report.findings.is_empty(), "{context}: {:#?}", report.findings);
+}
+
+/// Bytes that don't compress, different for each seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    ChaCha20Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// A folder of its own that `fill` fills.
+pub fn folder(fill: impl FnOnce(&Path)) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    folder
+}
+
+/// The ids of all blobs that index objects tell of.
+pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
+    let trust = Trust::load(repository).unwrap();
+    let objects = IndexObjects::load(repository, &trust, None).unwrap();
+    assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);
+    BlobIndex::new(repository, &objects, None, &Marks::default()).blobs().copied().collect()
+}
