@@ -44,8 +44,9 @@ const SERIES: &[Step] = &[
     Step::Restore,
     Step::Forget,
     Step::Mark,
-    Step::Stream(2),
+    Step::Stream(1),
     Step::Sweep,
+    Step::Stream(2),
     Step::Folder(1),
 ];
 
@@ -206,7 +207,7 @@ fn crash_everywhere(modes: &[Mode]) {
     drop(init(begin.clone(), &hand.runtime(SEED - 1, 0)));
     let faulty = Faulty::new(Arc::new(begin.snapshot(1)));
     let all = run(faulty.clone(), &hand, &sources);
-    assert_eq!(all.len(), 7, "{all:?}");
+    assert_eq!(all.len(), 8, "{all:?}");
     let writes = faulty.mutations();
     assert!(writes > 20, "{writes}");
     for operation_number in 1..=writes {
