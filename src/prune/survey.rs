@@ -10,7 +10,7 @@ use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use crate::repository::walk::{self, Nodes};
-use crate::repository::{self, Error, Repository};
+use crate::repository::{self, Error, Repository, journal};
 use std::collections::{BTreeSet, HashSet};
 use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
@@ -44,7 +44,7 @@ impl Survey {
             return Err(unsafe_because(problem));
         }
         known_prefixes(repository)?;
-        nothing_missing(&snapshots, &orders, &marks)?;
+        nothing_missing(repository, &trust, &snapshots, &orders, &marks)?;
         let config = repository.backend().get(&Name::Config.to_string(), None)?;
         if ObjectId::of(&config) != repository.keys().config() {
             return Err(unsafe_because("the config has changed meanwhile"));
@@ -170,18 +170,32 @@ fn known_prefixes(repository: &Repository) -> Result<()> {
     Ok(())
 }
 
-/// A head that others name and that nobody had removed is missing: the listing is short, or somebody deleted it.
-fn nothing_missing(snapshots: &Snapshots, orders: &Orders, marks: &Marks) -> Result<()> {
+/// A head that another or the journal names, and that nobody had removed, is missing: the listing is short, or somebody
+/// deleted it. The newest heads, and all of them if the listing is empty, are named by the journal alone.
+fn nothing_missing(
+    repository: &Repository,
+    trust: &Trust,
+    snapshots: &Snapshots,
+    orders: &Orders,
+    marks: &Marks,
+) -> Result<()> {
     let known: BTreeSet<ObjectId> = snapshots.all.iter().map(|snapshot| snapshot.id).collect();
     let due: BTreeSet<ObjectId> =
         marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect();
+    let is_missing = |id: &ObjectId| {
+        let removed = due.contains(id) || orders.state(*id).is_forgotten() || orders.quarantined.contains(id);
+        !known.contains(id) && !removed
+    };
     for snapshot in &snapshots.all {
-        for id in snapshot.head.seen.iter().chain(&snapshot.head.parent) {
-            let removed = due.contains(id) || orders.state(*id).is_forgotten() || orders.quarantined.contains(id);
-            if !known.contains(id) && !removed {
-                let what = format!("snapshot {} is missing, though {} names it", id.short(), snapshot.id.short());
-                return Err(unsafe_because(what));
-            }
+        if let Some(id) = snapshot.head.seen.iter().chain(&snapshot.head.parent).find(|id| is_missing(id)) {
+            let what = format!("snapshot {} is missing, though {} names it", id.short(), snapshot.id.short());
+            return Err(unsafe_because(what));
+        }
+    }
+    // a record that can't be read names nothing
+    for (name, record) in journal::load(repository, trust)?.0 {
+        if let Some(id) = record.heads.iter().find(|id| is_missing(id)) {
+            return Err(unsafe_because(format!("snapshot {} is missing, though {name} names it", id.short())));
         }
     }
     Ok(())

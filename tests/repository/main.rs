@@ -6,6 +6,7 @@ mod compare;
 mod crash;
 mod damage;
 mod protocol;
+mod pruned;
 mod round_trip;
 mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]

@@ -17,14 +17,14 @@ use vault_format::mark::Mark;
 use vault_format::name::Name;
 
 /// Calls a hook before every call, with the number of the call, the kind of call and the name.
-struct Hooked<F> {
+pub struct Hooked<F> {
     inner: Simulated,
     calls: AtomicU64,
     hook: F,
 }
 
 impl<F: Fn(u64, &str, &str) + Send + Sync> Hooked<F> {
-    fn new(inner: Simulated, hook: F) -> Self {
+    pub fn new(inner: Simulated, hook: F) -> Self {
         Self { inner, calls: AtomicU64::new(0), hook }
     }
 

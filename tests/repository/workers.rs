@@ -13,7 +13,7 @@ fn watched(name: &'static str, work: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let worker = std::thread::spawn(move || {
         work();
-        let _ = done.send(());
+        done.send(()).unwrap();
     });
     if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_mins(2)) {
         eprintln!("{name} hangs");

@@ -1,0 +1,117 @@
+//! Prune while others write, and over listings that show too little: what a snapshot needs stays.
+
+use crate::protocol::Hooked;
+use crate::world::{Hand, assert_clean, init, noise, open, restore_stream, snapshot_stream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use vault::backend::faulty::{Faulty, ListFault};
+use vault::backend::simulated::Simulated;
+use vault::prune;
+use vault::repository::{Repository, orders};
+use vault_format::id::ObjectId;
+use vault_format::order::Action;
+
+const DAY: Duration = Duration::from_hours(25);
+
+fn forget(repository: &Repository, id: ObjectId) {
+    orders::put(repository, repository.keys().domain(), Action::Forget(vec![id])).unwrap();
+}
+
+fn mark(repository: &Repository) -> prune::MarkReport {
+    prune::mark(repository, &prune::Options::default()).unwrap()
+}
+
+/// A repository whose only old snapshot is forgotten and marked while a run that relies on its packs commits.
+struct Rescue {
+    hand: Hand,
+    store: Simulated,
+    stream: Vec<u8>,
+    new: ObjectId,
+}
+
+impl Rescue {
+    fn new() -> Self {
+        let (hand, stream) = (Hand::new(), noise(1, 300_000));
+        let store = hand.store();
+        let owner = init(store.clone(), &hand.runtime(1, 0));
+        let old = snapshot_stream(&owner, &stream).unwrap().snapshot.unwrap();
+        let looks = AtomicU64::new(0);
+        let hooked = Hooked::new(store.clone(), move |_, what, prefix| {
+            if (what, prefix) == ("list", "marks/") && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+                forget(&owner, old);
+                assert!(!mark(&owner).packs.is_empty());
+            }
+        });
+        let repository = open(hooked, &hand.runtime(2, 0)).unwrap();
+        let report = snapshot_stream(&repository, &stream).unwrap();
+        assert!(report.head.statistics.added_bytes < 50_000, "{:?}", report.head.statistics);
+        Self { hand, store, stream, new: report.snapshot.unwrap() }
+    }
+
+    fn assert_kept(&self, context: &str) {
+        let repository = open(self.store.clone(), &self.hand.runtime(4, 0)).unwrap();
+        assert!(restore_stream(&repository, self.new).unwrap() == self.stream, "{context}");
+        assert_clean(&repository, true, context);
+    }
+}
+
+#[test]
+fn what_came_to_be_needed_meanwhile_is_rescued() {
+    let world = Rescue::new();
+    world.assert_kept("marked");
+    let owner = open(world.store.clone(), &world.hand.runtime(3, 0)).unwrap();
+    let early = prune::sweep(&owner).unwrap();
+    assert_eq!((early.packs, early.marks, early.waiting), (0, 0, 1), "{early:?}");
+    world.hand.advance(DAY);
+    let report = prune::sweep(&owner).unwrap();
+    assert!(report.rescued_blobs > 0 && report.packs > 0, "{report:?}");
+    world.assert_kept("swept");
+    assert_eq!(prune::sweep(&owner).unwrap().marks, 0);
+}
+
+#[test]
+fn nothing_needed_is_condemned_over_short_listings() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    for seed in 0..3 {
+        snapshot_stream(&repository, &noise(seed, 100_000)).unwrap();
+    }
+    hand.advance(DAY);
+    let mut wrong = Vec::new();
+    for prefix in ["snapshots/", "index/", "packs/", "orders/", "marks/", "keys/", "journal/"] {
+        for fault in [ListFault::Empty, ListFault::FirstPage(1), ListFault::FirstPage(2)] {
+            let faulty = Faulty::new(Arc::new(store.snapshot(1)));
+            let owner = open(faulty.clone(), &hand.runtime(2, 0)).unwrap();
+            (1..4).for_each(|nth| faulty.mislist(prefix, nth, fault));
+            if let Ok(report) = prune::mark(&owner, &prune::Options::default()) {
+                if !report.packs.is_empty() {
+                    wrong.push(format!("{prefix} {fault:?}: {} packs condemned", report.packs.len()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn nothing_needed_is_swept_over_short_listings() {
+    let world = Rescue::new();
+    world.hand.advance(DAY);
+    let mut wrong = Vec::new();
+    for prefix in ["snapshots/", "index/", "packs/", "orders/", "marks/"] {
+        for fault in [ListFault::Empty, ListFault::FirstPage(1)] {
+            let store = world.store.snapshot(1);
+            let faulty = Faulty::new(Arc::new(store.clone()));
+            let owner = open(faulty.clone(), &world.hand.runtime(2, 0)).unwrap();
+            (1..4).for_each(|nth| faulty.mislist(prefix, nth, fault));
+            let swept = prune::sweep(&owner);
+            let reopened = open(store, &world.hand.runtime(3, 0)).unwrap();
+            if !restore_stream(&reopened, world.new).is_ok_and(|bytes| bytes == world.stream) {
+                wrong.push(format!("{prefix} {fault:?}: lost after {swept:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
