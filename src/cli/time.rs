@@ -4,6 +4,7 @@
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
+use vault::runtime::Clock;
 
 /// Which moment of a day that is named without a time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,12 +32,17 @@ pub fn parse(text: &str, now: &Zoned, day: Day) -> Option<i64> {
 
 /// The time of `--time`.
 pub fn parse_flag(text: &str) -> Result<i64, String> {
-    parse(text, &Zoned::now(), Day::Start).ok_or_else(|| FORMS.into())
+    parse(text, &now(), Day::Start).ok_or_else(|| FORMS.into())
 }
 
 /// The time behind the `@` of an address: a day means all of it.
 pub fn parse_address(text: &str) -> Option<i64> {
-    parse(text, &Zoned::now(), Day::End)
+    parse(text, &now(), Day::End)
+}
+
+fn now() -> Zoned {
+    let now = Timestamp::from_nanosecond(i128::from(Clock::System.now())).unwrap_or_default();
+    now.to_zoned(TimeZone::system())
 }
 
 fn moment(time: DateTime) -> Option<Timestamp> {

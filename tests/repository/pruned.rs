@@ -85,10 +85,10 @@ fn nothing_needed_is_condemned_over_short_listings() {
             let faulty = Faulty::new(Arc::new(store.snapshot(1)));
             let owner = open(faulty.clone(), &hand.runtime(2, 0)).unwrap();
             (1..4).for_each(|nth| faulty.mislist(prefix, nth, fault));
-            if let Ok(report) = prune::mark(&owner, &prune::Options::default()) {
-                if !report.packs.is_empty() {
-                    wrong.push(format!("{prefix} {fault:?}: {} packs condemned", report.packs.len()));
-                }
+            if let Ok(report) = prune::mark(&owner, &prune::Options::default())
+                && !report.packs.is_empty()
+            {
+                wrong.push(format!("{prefix} {fault:?}: {} packs condemned", report.packs.len()));
             }
         }
     }
