@@ -6,6 +6,7 @@
 
 mod database;
 mod failures;
+mod kill;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,72 @@
+//! The program is killed at random moments. Whatever it had acknowledged restores exactly afterwards, and a check of
+//! all data finds nothing. `VAULT_TEST_SEED` replays a run; the moments still depend on the machine.
+
+use crate::World;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+const KILLS: u32 = 200;
+
+/// Names and contents of a flat folder.
+fn contents(folder: &Path) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).expect("a file"))).collect()
+}
+
+fn change(random: &mut ChaCha20Rng, folder: &Path) {
+    for _ in 0..3 {
+        let mut bytes = vec![0u8; random.next_u32() as usize % 200_000 + 1];
+        random.fill_bytes(&mut bytes);
+        std::fs::write(folder.join(format!("file-{}", random.next_u32() % 20)), bytes).expect("a file");
+    }
+}
+
+#[test]
+fn kills_at_random_moments_lose_nothing_acknowledged() {
+    let seed = std::env::var("VAULT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7u64);
+    println!("VAULT_TEST_SEED={seed}");
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let world = World::empty();
+    world.ok(&["init"]);
+    let folder = world.path("source");
+    std::fs::create_dir(&folder).expect("a folder");
+    let mut acknowledged = BTreeMap::new();
+    let mut killed = 0;
+    for _ in 0..10 * KILLS {
+        if killed == KILLS {
+            break;
+        }
+        change(&mut random, &folder);
+        let mut command = world.command(&["snapshot", "--json", "source"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vault starts");
+        // some runs are left alone, so that there is something to lose
+        if random.next_u32() % 8 != 0 {
+            std::thread::sleep(Duration::from_millis(u64::from(random.next_u32() % 250)));
+            drop(child.kill());
+        }
+        let output = child.wait_with_output().expect("an end");
+        match output.status.code() {
+            Some(0) => {
+                let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                let id = line["snapshot"].as_str().expect("an id").to_owned();
+                acknowledged.insert(id, contents(&folder));
+            }
+            None => killed += 1,
+            Some(code) => panic!("exit {code}: {}", crate::errors(&output)),
+        }
+    }
+    assert_eq!(killed, KILLS);
+    assert!(!acknowledged.is_empty());
+    world.ok(&["check", "--read-data"]);
+    for (number, (id, expected)) in acknowledged.iter().enumerate() {
+        let target = format!("restored-{number}");
+        world.ok(&["restore", id, "--target", &target]);
+        assert!(contents(&world.path(&target)) == *expected, "snapshot {id} came back different");
+        std::fs::remove_dir_all(world.path(&target)).expect("the restored folder");
+    }
+    println!("{killed} killed, {} acknowledged", acknowledged.len());
+}
