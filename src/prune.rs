@@ -42,7 +42,7 @@ pub struct MarkReport {
 pub fn mark(repository: &Repository, options: &Options) -> Result<MarkReport> {
     repository.keys().owner("prune")?;
     let survey = Survey::take(repository)?;
-    let due: BTreeSet<SnapshotPlace> = survey.forgotten().map(|snapshot| snapshot.place).collect();
+    let due: BTreeSet<SnapshotPlace> = survey.forgotten(repository.options()).map(|snapshot| snapshot.place).collect();
     let mut needed: BTreeSet<ObjectId> = BTreeSet::new();
     for domain in survey.domains() {
         needed.extend(survey.needed_packs(repository, domain, &due)?);

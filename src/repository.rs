@@ -9,6 +9,7 @@ pub mod marks;
 pub mod orders;
 mod packer;
 pub mod reader;
+mod rules;
 pub mod snapshots;
 pub mod trust;
 pub mod walk;
@@ -17,6 +18,7 @@ pub mod writer;
 use crate::backend::{self, Backend};
 use crate::runtime::Runtime;
 use keys::Keys;
+pub use rules::Rule;
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -160,6 +162,14 @@ pub struct Options {
     pub memory_bytes: usize,
     /// Open every seal again before it is stored.
     pub verify_seals: bool,
+    /// A rule that the simulation breaks, to see that this is noticed; builds without debug assertions keep it.
+    pub broken: Option<Rule>,
+}
+
+impl Options {
+    pub(crate) fn keeps(&self, rule: Rule) -> bool {
+        !cfg!(debug_assertions) || self.broken != Some(rule)
+    }
 }
 
 impl Default for Options {
@@ -172,6 +182,7 @@ impl Default for Options {
             index_interval: Duration::from_secs(900),
             memory_bytes: 96 << 20,
             verify_seals: cfg!(debug_assertions),
+            broken: None,
         }
     }
 }
@@ -363,6 +374,9 @@ impl Repository {
 
     /// The store's clock now: from an object that this process has just put, plus the time since, suspend included.
     pub(crate) fn store_now(&self) -> Result<i64> {
+        if !self.options.keeps(Rule::StoreClock) {
+            return Ok(self.runtime.clock.now());
+        }
         let mut clock = self.store_clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = match *clock {
             Some(known) => known,
@@ -374,6 +388,9 @@ impl Repository {
                 *clock.insert(StoreClock { modified, elapsed: self.runtime.clock.elapsed() })
             }
         };
+        if !self.options.keeps(Rule::TimeGoesOn) {
+            return Ok(known.modified);
+        }
         Ok(known.modified.saturating_add(self.runtime.clock.elapsed().saturating_sub(known.elapsed)))
     }
 }

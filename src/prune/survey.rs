@@ -10,7 +10,7 @@ use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use crate::repository::walk::{self, Nodes};
-use crate::repository::{self, Error, Repository, journal};
+use crate::repository::{self, Error, Options, Repository, Rule, journal};
 use std::collections::{BTreeSet, HashSet};
 use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
@@ -44,7 +44,9 @@ impl Survey {
             return Err(unsafe_because(problem));
         }
         known_prefixes(repository)?;
-        nothing_missing(repository, &trust, &snapshots, &orders, &marks)?;
+        if repository.options().keeps(Rule::DoubtListings) {
+            nothing_missing(repository, &trust, &snapshots, &orders, &marks)?;
+        }
         let config = repository.backend().get(&Name::Config.to_string(), None)?;
         if ObjectId::of(&config) != repository.keys().config() {
             return Err(unsafe_because("the config has changed meanwhile"));
@@ -54,8 +56,11 @@ impl Survey {
     }
 
     /// Snapshots that the owner ordered forgotten and does not hold.
-    pub fn forgotten(&self) -> impl Iterator<Item = &SnapshotEntry> {
-        self.snapshots.all.iter().filter(|snapshot| !snapshot.is_visible())
+    pub fn forgotten(&self, options: &Options) -> impl Iterator<Item = &SnapshotEntry> {
+        let held = options.keeps(Rule::HeldIsLive);
+        let is_live =
+            move |snapshot: &SnapshotEntry| !snapshot.state.is_forgotten() || held && snapshot.state.is_held();
+        self.snapshots.all.iter().filter(move |snapshot| !is_live(snapshot))
     }
 
     /// Named in a mark that is not carried out.

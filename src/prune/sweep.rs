@@ -4,10 +4,11 @@
 
 use super::survey::Survey;
 use crate::error::Result;
+use crate::repository::index::{self, IndexObject};
 use crate::repository::marks::{self, Condemnation};
 use crate::repository::reader::Reader;
 use crate::repository::writer::Writer;
-use crate::repository::{Repository, encoding, index};
+use crate::repository::{Repository, Rule, encoding};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{DomainId, ObjectId};
@@ -39,7 +40,9 @@ pub struct SweepReport {
 pub fn sweep(repository: &Repository) -> Result<SweepReport> {
     repository.keys().owner("prune")?;
     let mut report = SweepReport::default();
+    let keeps = |rule| repository.options().keeps(rule);
     let mut ripe = Vec::new();
+    let early = if keeps(Rule::SurveyAfterAge) { None } else { Some(Survey::take(repository)?) };
     // S1: the ages first, the listing of snapshots only after it
     for mark in marks::Marks::load(repository)?.condemnations {
         if mark.swept {
@@ -55,30 +58,48 @@ pub fn sweep(repository: &Repository) -> Result<SweepReport> {
     if ripe.is_empty() {
         return Ok(report);
     }
-    let survey = Survey::take(repository)?;
-    let forgotten: BTreeSet<SnapshotPlace> = survey.forgotten().map(|snapshot| snapshot.place).collect();
+    let survey = early.map_or_else(|| Survey::take(repository), Ok)?;
+    let forgotten = survey.forgotten(repository.options());
+    let forgotten: BTreeSet<SnapshotPlace> = forgotten.map(|snapshot| snapshot.place).collect();
+    let is_due = |place: &SnapshotPlace| forgotten.contains(place) || !keeps(Rule::OrdersAgain);
     let due: BTreeSet<SnapshotPlace> =
-        ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(|place| forgotten.contains(place)).collect();
-    for domain in survey.domains() {
-        report.rescued_blobs += rescue(repository, &survey, domain, &due)?;
-    }
+        ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(is_due).collect();
     let packs: BTreeSet<ObjectId> = ripe.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+    for domain in survey.domains() {
+        report.rescued_blobs += rescue(repository, &survey, domain, (&packs, &due))?;
+    }
     delete(repository, &survey, (&packs, &due), &mut report)?;
     for Condemnation { id, .. } in ripe {
         marks::put(repository, &Mark::Swept { mark: id })?;
+        if !keeps(Rule::KeepMarks) {
+            repository.backend().delete(&Name::Mark(id).to_string())?;
+        }
         report.marks += 1;
     }
     Ok(report)
 }
 
 /// S3: copies what lives and has no place wholly outside all marks.
-fn rescue(repository: &Repository, survey: &Survey, domain: DomainId, due: &BTreeSet<SnapshotPlace>) -> Result<u64> {
+fn rescue(
+    repository: &Repository,
+    survey: &Survey,
+    domain: DomainId,
+    (going, due): (&BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
+) -> Result<u64> {
+    let keeps = |rule| repository.options().keeps(rule);
+    if !keeps(Rule::RescueFirst) {
+        return Ok(0);
+    }
+    let in_mark = |pack: &index::PackRecord| match keeps(Rule::SurvivorOutsideMarks) {
+        true => pack.condemned,
+        false => going.contains(&pack.id),
+    };
     let lookup = survey.lookup(repository, domain);
     let reader = Reader::new(repository, &lookup);
     let mut writer = Writer::new(repository, &lookup, domain, RESCUE_SOURCE)?;
     let mut rescued = 0;
     for (kind, id) in survey.live(repository, &lookup, domain, due)? {
-        let outside = |pack: &index::PackRecord| pack.present && !pack.condemned;
+        let outside = |pack: &index::PackRecord| pack.present && !in_mark(pack);
         if lookup.usable_where(&id, DEPTH_MAX + 1, &outside).is_none() {
             let plaintext = reader.blob(kind, &id)?;
             writer.put(kind, &plaintext)?;
@@ -96,7 +117,29 @@ fn delete(
     (packs, due): (&BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
     report: &mut SweepReport,
 ) -> Result<()> {
-    let mut replaced = Vec::new();
+    let in_order = repository.options().keeps(Rule::IndexBeforeDelete);
+    if in_order {
+        put_without(repository, survey, packs)?;
+    }
+    let names_one = |object: &&IndexObject| object.index.packs.iter().any(|pack| packs.contains(&pack.id));
+    for object in survey.objects.objects.iter().filter(names_one) {
+        repository.backend().delete(&object.name.to_string())?;
+    }
+    for place in due {
+        repository.backend().delete(&Name::Snapshot(place.domain, place.label, place.id).to_string())?;
+        report.snapshots += 1;
+    }
+    let present: BTreeMap<_, _> = survey.packs.iter().filter(|(id, _)| packs.contains(id)).collect();
+    for (id, (class, entry)) in present {
+        repository.backend().delete(&Name::Pack(*class, *id).to_string())?;
+        report.packs += 1;
+        report.bytes += entry.size;
+    }
+    if in_order { Ok(()) } else { put_without(repository, survey, packs) }
+}
+
+/// Puts an index object without the packs for each one that tells of some.
+fn put_without(repository: &Repository, survey: &Survey, packs: &BTreeSet<ObjectId>) -> Result<()> {
     for object in &survey.objects.objects {
         let (gone, kept): (Vec<_>, Vec<_>) =
             object.index.packs.iter().cloned().partition(|pack| packs.contains(&pack.id));
@@ -115,20 +158,6 @@ fn delete(
             let bytes = encoding("an index", sealed)?;
             repository.put(&Name::Index(*domain, *label, ObjectId::of(&bytes)), &bytes)?;
         }
-        replaced.push(&object.name);
-    }
-    for name in replaced {
-        repository.backend().delete(&name.to_string())?;
-    }
-    for place in due {
-        repository.backend().delete(&Name::Snapshot(place.domain, place.label, place.id).to_string())?;
-        report.snapshots += 1;
-    }
-    let present: BTreeMap<_, _> = survey.packs.iter().filter(|(id, _)| packs.contains(id)).collect();
-    for (id, (class, entry)) in present {
-        repository.backend().delete(&Name::Pack(*class, *id).to_string())?;
-        report.packs += 1;
-        report.bytes += entry.size;
     }
     Ok(())
 }

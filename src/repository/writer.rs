@@ -6,7 +6,7 @@
 use super::index::{BlobIndex, Purpose};
 use super::marks::Marks;
 use super::packer::{EncodedFrame, Packer, ReadyPack, Run, RunParts};
-use super::{Error, Repository, Result, encoding};
+use super::{Error, Repository, Result, Rule, encoding};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -124,6 +124,10 @@ impl<'r> Writer<'r> {
             }
         }
         self.engine.finish(&self.run)?;
+        if self.repository.options().keeps(Rule::IndexBeforeSnapshot) { self.put_index() } else { Ok(()) }
+    }
+
+    fn put_index(&self) -> Result<()> {
         let mut stored = self.run.stored();
         self.run.put_index(&mut stored)
     }
@@ -149,15 +153,20 @@ impl<'r> Writer<'r> {
         known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).collect()
     }
 
-    /// W3: every mark that names a relied pack must be young.
-    fn validate(&self, relied: &BTreeSet<ObjectId>) -> Result<()> {
+    /// W3 and W5, whichever `rule` says: every mark that names a relied pack must be young.
+    fn validate(&self, relied: &BTreeSet<ObjectId>, rule: Rule) -> Result<()> {
+        let options = self.repository.options();
+        if !options.keeps(rule) {
+            return Ok(());
+        }
         for mark in Marks::load(self.repository)?.condemnations {
             if mark.packs.is_disjoint(relied) {
                 continue;
             }
             let age = mark.age(self.repository)?;
             let half = i64::try_from(mark.grace / 2).unwrap_or(i64::MAX);
-            if mark.swept || !(0..=half).contains(&age) {
+            let is_young = !mark.swept && (0..=half).contains(&age);
+            if !is_young && options.keeps(Rule::YoungMarksOnly) {
                 return Err(Error::Condemned(mark.id));
             }
         }
@@ -184,8 +193,9 @@ impl<'r> Writer<'r> {
         let mut tries = 0;
         loop {
             let started = clock.elapsed();
-            self.validate(&relied)?;
-            if clock.elapsed().saturating_sub(started) <= deadline {
+            self.validate(&relied, Rule::LookBeforeCommit)?;
+            let in_time = clock.elapsed().saturating_sub(started) <= deadline;
+            if in_time || !self.repository.options().keeps(Rule::CommitWindow) {
                 break;
             }
             tries += 1;
@@ -194,7 +204,10 @@ impl<'r> Writer<'r> {
             }
         }
         self.repository.put(&name, &bytes)?;
-        self.validate(&relied)?;
+        self.validate(&relied, Rule::LookAfterCommit)?;
+        if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {
+            self.put_index()?;
+        }
         Ok(name)
     }
 }
