@@ -3,6 +3,8 @@
 
 use super::{Error, Result, encoding};
 use crate::runtime::Runtime;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use vault_format::SigningKey;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::id::{DomainId, ObjectId, RepositoryId, WriterId};
@@ -17,6 +19,8 @@ pub struct Keys {
     gear_key: Key,
     domain: DomainId,
     signer: SigningKey,
+    // opening one takes as long as reading a frame, and one run's secret opens thousands of them
+    runs: Mutex<HashMap<blake3::Hash, RunSecret>>,
 }
 
 impl Keys {
@@ -31,11 +35,18 @@ impl Keys {
                     signer: owner.signing().signing_key(),
                     owner: Some(owner),
                     bundle,
+                    runs: Mutex::default(),
                 }
             }
-            BundleKeys::Member { id_key, gear_key, domain, signing, .. } => {
-                Self { id_key, gear_key, domain, signer: signing.signing_key(), owner: None, bundle }
-            }
+            BundleKeys::Member { id_key, gear_key, domain, signing, .. } => Self {
+                id_key,
+                gear_key,
+                domain,
+                signer: signing.signing_key(),
+                owner: None,
+                bundle,
+                runs: Mutex::default(),
+            },
         }
     }
 
@@ -115,13 +126,20 @@ impl Keys {
     /// Opens the secret of a run whose object has `header`.
     pub fn open_run(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
         let scope = header.scope();
-        match (&self.owner, &self.bundle.keys) {
-            (Some(owner), _) => RunSecret::open_as_owner(wraps, &owner.sealing(), &scope),
-            (None, BundleKeys::Member { domain, read: Some(read), .. }) => {
-                RunSecret::open_as_member(wraps, *domain, read, &scope)
-            }
-            _ => Err(vault_format::Error::NoAccess),
+        let place = blake3::Hasher::new().update(&scope).update(&wraps.encode()?).finalize();
+        let known = self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+        if let Some(secret) = known {
+            return Ok(secret);
         }
+        let secret = match (&self.owner, &self.bundle.keys) {
+            (Some(owner), _) => RunSecret::open_as_owner(wraps, &owner.sealing(), &scope)?,
+            (None, BundleKeys::Member { domain, read: Some(read), .. }) => {
+                RunSecret::open_as_member(wraps, *domain, read, &scope)?
+            }
+            _ => return Err(vault_format::Error::NoAccess),
+        };
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(place, secret.clone());
+        Ok(secret)
     }
 
     /// Draws the secret of a new run that writes for `domain`, and wraps it for all who may read it.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::envelope::RunSecret;
 use vault_format::frame::{Codec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::name::Name;
@@ -20,7 +20,6 @@ const KEPT_BYTES: usize = 64 << 20;
 pub struct Reader<'r> {
     repository: &'r Repository,
     index: &'r BlobIndex,
-    secrets: Mutex<HashMap<[u8; 32], RunSecret>>,
     kept: Mutex<Kept>,
     fetched: AtomicU64,
     evicted: AtomicU64,
@@ -42,14 +41,7 @@ struct Allowance {
 impl<'r> Reader<'r> {
     /// A reader over a loaded lookup.
     pub fn new(repository: &'r Repository, index: &'r BlobIndex) -> Self {
-        Self {
-            repository,
-            index,
-            secrets: Mutex::default(),
-            kept: Mutex::default(),
-            fetched: AtomicU64::new(0),
-            evicted: AtomicU64::new(0),
-        }
+        Self { repository, index, kept: Mutex::default(), fetched: AtomicU64::new(0), evicted: AtomicU64::new(0) }
     }
 
     /// The lookup.
@@ -159,7 +151,12 @@ impl<'r> Reader<'r> {
     }
 
     fn secret(&self, pack: &PackRecord) -> Result<RunSecret> {
-        open_run(self.repository, &self.secrets, &pack.wraps, pack)
+        match self.repository.keys().open_run(&pack.wraps, &pack.header) {
+            Err(vault_format::Error::NoAccess) => {
+                Err(Error::Role { what: "read content", needs: "owner", has: self.repository.keys().role() })
+            }
+            opened => super::of_object(Name::Pack(pack.class, pack.id), opened),
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -170,29 +167,6 @@ impl<'r> Reader<'r> {
         let evicted = self.kept().insert(number, plain.clone());
         self.evicted.fetch_add(evicted, Ordering::Relaxed);
     }
-}
-
-fn open_run(
-    repository: &Repository,
-    secrets: &Mutex<HashMap<[u8; 32], RunSecret>>,
-    wraps: &Wraps,
-    pack: &PackRecord,
-) -> Result<RunSecret> {
-    let object = || Name::Pack(pack.class, pack.id).to_string();
-    let encoded = super::of_object(object(), wraps.encode())?;
-    let key = *blake3::hash(&encoded).as_bytes();
-    let known = secrets.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-    if let Some(secret) = known {
-        return Ok(secret);
-    }
-    let secret = match repository.keys().open_run(wraps, &pack.header) {
-        Err(vault_format::Error::NoAccess) => {
-            return Err(Error::Role { what: "read content", needs: "owner", has: repository.keys().role() });
-        }
-        opened => super::of_object(object(), opened)?,
-    };
-    secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(key, secret.clone());
-    Ok(secret)
 }
 
 impl Kept {

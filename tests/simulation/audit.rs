@@ -1,0 +1,84 @@
+//! What must hold in a world once it is quiet: every acknowledged snapshot that nobody forgot is there and gives its
+//! bytes, every snapshot that is listed can be restored, check finds nothing, prune goes on, and no key ever sealed two
+//! things with the same nonce.
+
+use crate::world::{SECOND, World};
+use std::collections::BTreeMap;
+use vault::progress::Silent;
+use vault::repository::Repository;
+use vault::{backup, check, list, prune, restore};
+
+/// Why a world is not as it must be.
+pub type Loss = String;
+
+/// Prunes a quiet world while somebody writes, and looks whether all is there.
+pub fn audit(world: &World) -> Result<(), Loss> {
+    nonces(world)?;
+    settle(world);
+    // broken late snapshots stop prune until the owner forgets them
+    if world.log.late.lock().unwrap().is_empty() {
+        let owner = world.open(0, 1);
+        let fails = |what: &'static str| move |error: vault::error::Error| format!("{what} fails: {error}");
+        prune::mark(&owner, &prune::Options::default()).map_err(fails("mark"))?;
+        world.time.advance(world.grace() + SECOND);
+        settle(world);
+        prune::sweep(&owner).map_err(fails("sweep"))?;
+        let source = backup::Source::Stream(&mut b"at last".as_slice(), b"dump".to_vec());
+        let options = backup::Options { name: "app".into(), ..backup::Options::default() };
+        backup::backup(&owner, source, &options, &Silent).map_err(fails("a last snapshot"))?;
+        settle(world);
+    }
+    complete(world, &world.open(0, 2))
+}
+
+fn settle(world: &World) {
+    world.time.advance(2 * world.lag() + SECOND);
+}
+
+fn complete(world: &World, owner: &Repository) -> Result<(), Loss> {
+    let truth = world.truth.lock().unwrap();
+    let late = world.log.late.lock().unwrap();
+    let catalog = list::snapshots(owner).map_err(|error| format!("listing fails: {error}"))?;
+    if let Some((name, problem)) = catalog.snapshots.damaged.first() {
+        return Err(format!("{name}: {problem}"));
+    }
+    for id in truth.acknowledged.keys() {
+        let wanted = !truth.forgotten.contains(id) || truth.held.contains(id);
+        if wanted && !catalog.snapshots.visible().any(|snapshot| snapshot.id == *id) {
+            return Err(format!("snapshot {id} was acknowledged and is gone"));
+        }
+    }
+    for snapshot in catalog.snapshots.visible() {
+        let mut out = Vec::new();
+        let expected = truth.acknowledged.get(&snapshot.id);
+        match restore::restore_to(owner, (&catalog, snapshot), b"", false, &mut out, &Silent) {
+            Ok(()) if expected.is_none_or(|expected| *expected == out) => {}
+            Ok(()) => return Err(format!("snapshot {} gives wrong bytes", snapshot.id)),
+            // its run was suspended while it committed, and has failed
+            Err(_) if expected.is_none() && late.contains(&snapshot.name().to_string()) => {}
+            Err(error) => {
+                let known = if expected.is_some() { "an acknowledged" } else { "a listed" };
+                return Err(format!("{known} snapshot, {}, can't be restored: {error}", snapshot.id));
+            }
+        }
+    }
+    let report = check::check(owner, &check::Options::default(), &Silent).map_err(|error| error.to_string())?;
+    match report.findings.first() {
+        Some(finding) if late.is_empty() => Err(format!("check finds {finding:?}")),
+        _ => Ok(()),
+    }
+}
+
+/// Every key is derived with a salt; the same salt under two names would be the same key and nonces.
+fn nonces(world: &World) -> Result<(), Loss> {
+    let mut seen: BTreeMap<&[u8], &str> = BTreeMap::new();
+    let salts = world.log.salts.lock().unwrap();
+    for (salt, name) in salts.iter() {
+        if let Some(other) = seen.insert(salt, name)
+            && other != name
+        {
+            return Err(format!("{name} and {other} have the same salt"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The store as one process sees it: every call waits for the baton, and meets what the schedule has for it. Notes when
+//! marks were listed and snapshots put, for a snapshot that the store received later than the protocol allows may be
+//! broken, as long as its run does not call it a success.
+
+use crate::schedule::{Ask, Grant, Time, Turn};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use vault::backend::simulated::Simulated;
+use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
+
+/// What was put, by anybody, ever.
+#[derive(Default)]
+pub struct Log {
+    /// Salts of objects, each with the object's name.
+    pub salts: Mutex<Vec<(Vec<u8>, String)>>,
+    /// Snapshots that the store received too late, though their runs were in time when they sent them.
+    pub late: Mutex<BTreeSet<String>>,
+}
+
+/// What one process shares with its store.
+struct State {
+    dead: bool,
+    /// When marks were last asked for.
+    looked_at: i64,
+}
+
+/// A store behind the baton.
+pub struct Baton {
+    store: Simulated,
+    turn: Arc<Mutex<Turn>>,
+    time: Time,
+    window: i64,
+    log: Arc<Log>,
+    state: Mutex<State>,
+}
+
+fn failed(operation: Operation, name: &str) -> Error {
+    Error::new(ErrorKind::Unreachable, operation, name, "by plan")
+}
+
+impl Baton {
+    pub fn new(store: Simulated, turn: Arc<Mutex<Turn>>, time: Time, window: i64, log: Arc<Log>) -> Self {
+        let state = Mutex::new(State { dead: false, looked_at: time.now() });
+        Self { store, turn, time, window, log, state }
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.state.lock().unwrap().dead
+    }
+
+    fn ask(&self, what: Ask, operation: Operation, name: &str) -> Result<Grant> {
+        if self.is_dead() {
+            return Err(failed(operation, name));
+        }
+        let grant = self.turn.lock().unwrap().ask(what);
+        if matches!(grant, Grant::DieBefore | Grant::DieWithin | Grant::DieAfter) {
+            self.state.lock().unwrap().dead = true;
+        }
+        match grant {
+            Grant::Refuse | Grant::DieBefore => Err(failed(operation, name)),
+            grant => Ok(grant),
+        }
+    }
+
+    fn note_put(&self, name: &str, bytes: &[u8], asked: i64) {
+        let salt = salt_of(name, bytes);
+        self.log.salts.lock().unwrap().push((salt, name.to_owned()));
+        let looked_at = self.state.lock().unwrap().looked_at;
+        let (sent_in_time, came_late) = (asked - looked_at <= self.window, self.time.now() - looked_at > self.window);
+        if name.starts_with("snapshots/") && sent_in_time && came_late {
+            self.log.late.lock().unwrap().insert(name.to_owned());
+        }
+    }
+}
+
+/// What an object's keys are derived with: 32 bytes behind the header, or, for packs, near the end.
+fn salt_of(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if name.starts_with("packs/") {
+        let end = vault_format::pack::PackEnd::parse(bytes, bytes.len() as u64).unwrap();
+        return end.salt.to_vec();
+    }
+    bytes.get(64..96).unwrap_or_default().to_vec()
+}
+
+impl Store for Baton {
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let asked = self.time.now();
+        match self.ask(Ask::Change, Operation::Put, name)? {
+            Grant::DieWithin => {
+                self.store.crash(Some((name, bytes)));
+                Err(failed(Operation::Put, name))
+            }
+            grant => {
+                self.store.put(name, bytes)?;
+                self.note_put(name, bytes, asked);
+                if grant == Grant::Go { Ok(()) } else { Err(failed(Operation::Put, name)) }
+            }
+        }
+    }
+
+    fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
+        self.ask(Ask::Look, Operation::Get, name)?;
+        self.store.get(name, range)
+    }
+
+    fn stat(&self, name: &str) -> Result<Stat> {
+        self.ask(Ask::Look, Operation::Stat, name)?;
+        self.store.stat(name)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
+        if prefix == "marks/" {
+            self.state.lock().unwrap().looked_at = self.time.now();
+        }
+        let what = if prefix == "snapshots/" { Ask::ListSnapshots } else { Ask::Look };
+        match self.ask(what, Operation::List, prefix)? {
+            Grant::ShowNothing => Ok(Vec::new()),
+            _ => self.store.list(prefix),
+        }
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        match self.ask(Ask::Change, Operation::Delete, name)? {
+            Grant::Go => self.store.delete(name),
+            Grant::DieWithin => Err(failed(Operation::Delete, name)),
+            _ => {
+                self.store.delete(name)?;
+                Err(failed(Operation::Delete, name))
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        "simulated store".into()
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn listing_lag(&self) -> std::time::Duration {
+        self.store.listing_lag()
+    }
+}

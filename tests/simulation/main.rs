@@ -1,0 +1,104 @@
+//! The write protocol under random schedules: writers of all roles, pruners, orders, readers and check on one store
+//! that lags, with suspended and dying processes and wrong clocks. A failing seed is printed; `VAULT_TEST_SEED=n`
+//! replays it. Breaking any single rule of the protocol must be noticed.
+
+mod audit;
+mod baton;
+mod schedule;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use vault::repository::Rule;
+use world::Totals;
+
+/// Lives one seed and audits it; the error says what was lost.
+fn attempt(seed: u64, broken: Option<Rule>) -> Result<Totals, String> {
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        let world = world::live(seed, broken);
+        audit::audit(&world)?;
+        let totals = world.truth.lock().unwrap().totals;
+        Ok(totals)
+    }));
+    lived.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+    })
+}
+
+/// Runs seeds on all cores until one fails; returns the totals, or the first failure found.
+fn sweep(seeds: std::ops::Range<u64>, broken: Option<Rule>) -> Result<Totals, (u64, String)> {
+    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let (totals, failure) = (Mutex::new(Totals::default()), Mutex::new(None));
+    let work = || {
+        while !stop.load(Ordering::SeqCst) {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= seeds.end {
+                return;
+            }
+            match attempt(seed, broken) {
+                Ok(one) => totals.lock().unwrap().add(&one),
+                Err(loss) => {
+                    stop.store(true, Ordering::SeqCst);
+                    failure.lock().unwrap().get_or_insert((seed, loss));
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    failure.into_inner().unwrap().map_or(Ok(totals.into_inner().unwrap()), Err)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn nothing_is_lost_in_any_schedule() {
+    if let Some(seed) = number("VAULT_TEST_SEED") {
+        println!("seed {seed}: {:?}", attempt(seed, None).unwrap());
+        return;
+    }
+    let default = if std::env::var_os("CI").is_some() { 10_000 } else { 1_000 };
+    let seeds = number("VAULT_TEST_SEEDS").unwrap_or(default);
+    match sweep(0..seeds, None) {
+        Ok(totals) => {
+            println!("{seeds} seeds: {totals:?}");
+            assert!(totals.packs_deleted > seeds / 10 && totals.rescued > 0, "nothing was at stake: {totals:?}");
+        }
+        Err((seed, loss)) => panic!("VAULT_TEST_SEED={seed}: {loss}"),
+    }
+}
+
+const RULES: [Rule; 15] = [
+    Rule::IndexBeforeSnapshot,
+    Rule::LookBeforeCommit,
+    Rule::CommitWindow,
+    Rule::LookAfterCommit,
+    Rule::YoungMarksOnly,
+    Rule::StoreClock,
+    Rule::TimeGoesOn,
+    Rule::DoubtListings,
+    Rule::SurveyAfterAge,
+    Rule::OrdersAgain,
+    Rule::HeldIsLive,
+    Rule::RescueFirst,
+    Rule::SurvivorOutsideMarks,
+    Rule::IndexBeforeDelete,
+    Rule::KeepMarks,
+];
+
+#[test]
+fn every_broken_rule_is_noticed() {
+    let seeds = number("VAULT_TEST_SEEDS").unwrap_or(10_000);
+    let mut missed = Vec::new();
+    for rule in RULES {
+        match sweep(0..seeds, Some(rule)) {
+            Ok(_) => missed.push(rule),
+            Err((seed, loss)) => println!("{rule:?}: seed {seed}: {loss}"),
+        }
+    }
+    assert!(missed.is_empty(), "not noticed in {seeds} seeds: {missed:?}");
+}

@@ -1,0 +1,229 @@
+//! One baton, many actors: each actor is a thread, but only the one that holds the baton runs, and it hands it back
+//! before every call to the store. The schedule, its faults and the time between calls all come from one seed, so a
+//! failing seed replays. Invariant: between two grants at most one actor moves, and no time passes unseen.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+use vault::runtime::Clock;
+
+/// The store's time and that of each actor, whose clocks are wrong by a constant.
+#[derive(Clone)]
+pub struct Time {
+    store: Arc<AtomicI64>,
+    actors: Vec<Arc<AtomicI64>>,
+}
+
+impl Time {
+    pub fn new(start: i64, skews: &[i64]) -> Self {
+        let actors = skews.iter().map(|skew| Arc::new(AtomicI64::new(start + skew))).collect();
+        Self { store: Arc::new(AtomicI64::new(start)), actors }
+    }
+
+    pub fn now(&self) -> i64 {
+        self.store.load(Ordering::SeqCst)
+    }
+
+    pub fn store(&self) -> Clock {
+        Clock::Manual(self.store.clone())
+    }
+
+    pub fn actor(&self, number: usize) -> Clock {
+        Clock::Manual(self.actors[number].clone())
+    }
+
+    pub fn advance(&self, time: i64) {
+        for clock in self.actors.iter().chain([&self.store]) {
+            clock.fetch_add(time, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It is made.
+    Go,
+    /// It fails, and nothing has reached the store.
+    Refuse,
+    /// It is made, and its answer is lost.
+    Lose,
+    /// The process dies before it.
+    DieBefore,
+    /// The process dies in the middle of it.
+    DieWithin,
+    /// The process dies after it, without the answer.
+    DieAfter,
+    /// A listing of snapshots shows nothing, without an error.
+    ShowNothing,
+}
+
+/// What an actor asks before a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To make a call that changes nothing.
+    Look,
+    /// To list snapshots.
+    ListSnapshots,
+    /// To put or delete.
+    Change,
+    /// To wait.
+    Sleep(i64),
+    /// Nothing more.
+    End,
+}
+
+/// An actor's side of the baton.
+pub struct Turn {
+    number: usize,
+    asks: Sender<(usize, Ask)>,
+    grants: Receiver<Grant>,
+}
+
+impl Turn {
+    pub fn ask(&self, what: Ask) -> Grant {
+        self.asks.send((self.number, what)).unwrap();
+        self.grants.recv().unwrap()
+    }
+
+    pub fn sleep(&self, time: Duration) {
+        self.ask(Ask::Sleep(i64::try_from(time.as_nanos()).unwrap()));
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // also after a panic, or the schedule would wait for it
+        let _ = self.asks.send((self.number, Ask::End));
+    }
+}
+
+/// How likely what is, in 10,000 calls, and how long.
+#[derive(Clone, Debug)]
+pub struct Odds {
+    pub stay: u32,
+    pub suspend: u32,
+    pub crash: u32,
+    pub fail: u32,
+    pub mislist: u32,
+    /// Longest time between two calls.
+    pub step: i64,
+    /// Lengths of suspensions.
+    pub naps: Vec<i64>,
+}
+
+enum State {
+    Waiting(Ask),
+    Asleep(i64, Ask),
+    Ended,
+}
+
+pub struct Schedule {
+    states: Vec<State>,
+    asks: Receiver<(usize, Ask)>,
+    grants: Vec<Sender<Grant>>,
+    time: Time,
+    odds: Odds,
+    random: ChaCha20Rng,
+}
+
+pub fn below(random: &mut ChaCha20Rng, limit: u64) -> u64 {
+    random.next_u64() % limit.max(1)
+}
+
+pub fn chance(random: &mut ChaCha20Rng, in_ten_thousand: u32) -> bool {
+    below(random, 10_000) < u64::from(in_ten_thousand)
+}
+
+pub fn one_of<T: Clone>(random: &mut ChaCha20Rng, from: &[T]) -> T {
+    from[usize::try_from(below(random, from.len() as u64)).unwrap()].clone()
+}
+
+impl Schedule {
+    pub fn new(actors: usize, time: Time, odds: Odds, random: ChaCha20Rng) -> (Self, Vec<Turn>) {
+        let (sender, asks) = channel();
+        let (mut turns, mut grants) = (Vec::new(), Vec::new());
+        for number in 0..actors {
+            let (grant, receiver) = channel();
+            turns.push(Turn { number, asks: sender.clone(), grants: receiver });
+            grants.push(grant);
+        }
+        let states = (0..actors).map(|_| State::Ended).collect();
+        (Self { states, asks, grants, time, odds, random }, turns)
+    }
+
+    /// Runs all actors to their ends.
+    pub fn run(mut self) {
+        for _ in 0..self.states.len() {
+            self.hear();
+        }
+        let mut last = 0;
+        while let Some(next) = self.choose(last) {
+            last = next;
+            let ask = match self.states[next] {
+                State::Waiting(ask) if chance(&mut self.random, self.odds.suspend) => {
+                    let nap = one_of(&mut self.random, &self.odds.naps);
+                    self.states[next] = State::Asleep(self.time.now() + nap, ask);
+                    continue;
+                }
+                State::Waiting(ask) | State::Asleep(_, ask) => ask,
+                State::Ended => continue,
+            };
+            let step = below(&mut self.random, u64::try_from(self.odds.step).unwrap());
+            self.time.advance(i64::try_from(step).unwrap());
+            let grant = self.grant(ask);
+            self.grants[next].send(grant).unwrap();
+            self.hear();
+        }
+    }
+
+    fn hear(&mut self) {
+        let (number, ask) = self.asks.recv().unwrap();
+        self.states[number] = match ask {
+            Ask::End => State::Ended,
+            Ask::Sleep(time) => State::Asleep(self.time.now() + time, Ask::Look),
+            ask => State::Waiting(ask),
+        };
+    }
+
+    fn choose(&mut self, last: usize) -> Option<usize> {
+        let now = self.time.now();
+        let is_ready = |state: &State| match state {
+            State::Waiting(_) => true,
+            State::Asleep(until, _) => *until <= now,
+            State::Ended => false,
+        };
+        let ready: Vec<usize> = (0..self.states.len()).filter(|number| is_ready(&self.states[*number])).collect();
+        if ready.contains(&last) && chance(&mut self.random, self.odds.stay) {
+            return Some(last);
+        }
+        if !ready.is_empty() {
+            return Some(one_of(&mut self.random, &ready));
+        }
+        let sleeper = self.states.iter().enumerate().filter_map(|(number, state)| match state {
+            State::Asleep(until, _) => Some((*until, number)),
+            _ => None,
+        });
+        let (until, number) = sleeper.min()?;
+        self.time.advance(until - now);
+        Some(number)
+    }
+
+    fn grant(&mut self, ask: Ask) -> Grant {
+        let changes = ask == Ask::Change;
+        if chance(&mut self.random, self.odds.crash) {
+            let deaths = [Grant::DieBefore, Grant::DieWithin, Grant::DieAfter];
+            return if changes { one_of(&mut self.random, &deaths) } else { Grant::DieBefore };
+        }
+        if chance(&mut self.random, self.odds.fail) {
+            return if changes { one_of(&mut self.random, &[Grant::Refuse, Grant::Lose]) } else { Grant::Refuse };
+        }
+        if ask == Ask::ListSnapshots && chance(&mut self.random, self.odds.mislist) {
+            return Grant::ShowNothing;
+        }
+        Grant::Go
+    }
+}
