@@ -26,7 +26,6 @@ use std::path::{Path, PathBuf};
 use trees::TreeBuilder;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::Outcome;
-use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, Time, TreeRoot};
 
@@ -169,8 +168,6 @@ fn attempt(
     let parent = snapshots.visible().next_back();
     let reader = Reader::new(repository, &lookup);
     let mut writer = Writer::new(repository, &lookup, domain, &options.name)?;
-    // a writer opens no content: it reads everything, and still stores only what is new
-    let readable = parent.filter(|_| repository.keys().role() != Role::Writer);
     let scan = Scan {
         repository,
         options,
@@ -182,7 +179,7 @@ fn attempt(
         started,
     };
     let found = match source {
-        Source::Paths(paths, walk) => scan.paths(paths, walk, readable)?,
+        Source::Paths(paths, walk) => scan.paths(paths, walk, parent)?,
         Source::Stream(input, name) => scan.stream(input, name)?,
         Source::Command(words, name) => scan.command(words, name)?,
     };

@@ -65,6 +65,7 @@ pub struct Report {
 /// Checks a repository as far as the key can see: the owner everything, a client its domain, a writer structure only.
 pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
     let started = repository.runtime().clock.now();
+    repository.distrust_cache();
     let mut report = Report::default();
     let trust = Trust::load(repository)?;
     let orders = Orders::load(repository)?;

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod backup;
+pub mod cache;
 pub mod check;
 pub mod chunk;
 pub mod error;

@@ -16,11 +16,14 @@ pub mod walk;
 pub mod writer;
 
 use crate::backend::{self, Backend};
+use crate::cache::{self, Cache};
 use crate::runtime::Runtime;
 use keys::Keys;
 pub use rules::Rule;
 use std::fmt;
+use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
@@ -202,6 +205,8 @@ pub struct Repository {
     pub(crate) options: Options,
     pub(crate) config: Config,
     pub(crate) keys: Keys,
+    cache: Option<Cache>,
+    cache_counts: AtomicBool,
     store_clock: Mutex<Option<StoreClock>>,
 }
 
@@ -272,7 +277,16 @@ impl Repository {
         }
         backend.put(&Name::ConfigCopy.to_string(), &stored)?;
         backend.put(&Name::Config.to_string(), &stored)?;
-        Ok(Self { keys: Keys::new(bundle), backend, runtime, options, config, store_clock: Mutex::new(None) })
+        Ok(Self {
+            keys: Keys::new(bundle),
+            backend,
+            runtime,
+            options,
+            config,
+            cache: None,
+            cache_counts: AtomicBool::new(true),
+            store_clock: Mutex::new(None),
+        })
     }
 
     /// Opens a repository.
@@ -306,7 +320,37 @@ impl Repository {
             return Err(Error::Rot("config".into()));
         }
         of_object("config", Config::open(&stored, Some(&bundle.owner.verifying)))?;
-        Ok(Self { keys: Keys::new(bundle), backend, runtime, options, config, store_clock: Mutex::new(None) })
+        Ok(Self {
+            keys: Keys::new(bundle),
+            backend,
+            runtime,
+            options,
+            config,
+            cache: None,
+            cache_counts: AtomicBool::new(true),
+            store_clock: Mutex::new(None),
+        })
+    }
+
+    /// Opens this machine's cache in a folder and uses it from now on.
+    pub fn with_cache(mut self, folder: &Path) -> std::result::Result<Self, (Self, cache::Error)> {
+        match Cache::open(folder, self.id(), self.keys.cache_key()) {
+            Ok(cache) => {
+                self.cache = Some(cache);
+                Ok(self)
+            }
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    /// From now on everything comes from the store: for operations that judge or delete what lies there.
+    pub fn distrust_cache(&self) {
+        self.cache_counts.store(false, Ordering::SeqCst);
+    }
+
+    /// The cache, if there is one to use.
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref().filter(|_| self.cache_counts.load(Ordering::SeqCst))
     }
 
     /// The repository's identity.
@@ -352,18 +396,34 @@ impl Repository {
 
     /// Gets an object and compares its bytes with its name.
     pub(crate) fn get_named(&self, name: &Name) -> Result<Vec<u8>> {
-        let bytes = self.backend.get(&name.to_string(), None)?;
-        match name.id() {
-            Some(id) if ObjectId::of(&bytes) != id => Err(Error::Rot(name.to_string())),
-            _ => Ok(bytes),
+        let Some(id) = name.id() else { return Ok(self.backend.get(&name.to_string(), None)?) };
+        let is_kept = matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..));
+        // a local store is as near as the cache
+        let cache = self.cache().filter(|_| is_kept && !self.backend.is_local());
+        if let Some(bytes) = cache.and_then(|cache| cache.object(&name.to_string()))
+            && ObjectId::of(&bytes) == id
+        {
+            return Ok(bytes);
         }
+        let bytes = self.backend.get(&name.to_string(), None)?;
+        if ObjectId::of(&bytes) != id {
+            return Err(Error::Rot(name.to_string()));
+        }
+        if let Some(cache) = cache {
+            cache.keep_object(&name.to_string(), &bytes);
+        }
+        Ok(bytes)
     }
 
     /// Lists a prefix; what is not vault's comes back as paths in the second part.
     pub(crate) fn list(&self, prefix: &str) -> Result<(Vec<Listed>, Vec<String>)> {
         let mut known = Vec::new();
         let mut unknown = Vec::new();
-        for entry in self.backend.list(prefix)? {
+        let listed = self.backend.list(prefix)?;
+        if let Some(cache) = self.cache().filter(|_| !self.backend.is_local()) {
+            cache.retain_objects(prefix, &listed.iter().map(|entry| entry.name.clone()).collect());
+        }
+        for entry in listed {
             match Name::parse(&entry.name) {
                 Some(name) => known.push((name, entry)),
                 None => unknown.push(entry.name),

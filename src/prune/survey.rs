@@ -33,6 +33,7 @@ fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
 
 impl Survey {
     pub fn take(repository: &Repository) -> Result<Self> {
+        repository.distrust_cache();
         let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
         let marks = Marks::load(repository)?;

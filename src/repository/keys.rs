@@ -123,6 +123,15 @@ impl Keys {
         }
     }
 
+    /// What this machine's cache is sealed with: it follows from the bundle, and opens nothing else.
+    pub fn cache_key(&self) -> Key {
+        match &self.bundle.keys {
+            BundleKeys::Owner { root } => root,
+            BundleKeys::Member { signing, .. } => signing,
+        }
+        .derive("vault v1 cache key", &[&self.bundle.repository.0])
+    }
+
     /// Opens the secret of a run whose object has `header`.
     pub fn open_run(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
         let scope = header.scope();

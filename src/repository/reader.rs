@@ -12,6 +12,7 @@ use vault_format::envelope::RunSecret;
 use vault_format::frame::{Codec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::name::Name;
+use vault_format::secret::Role;
 
 /// Plaintext of decoded frames that a reader keeps, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
@@ -54,8 +55,16 @@ impl<'r> Reader<'r> {
         (self.fetched.load(Ordering::Relaxed), self.evicted.load(Ordering::Relaxed))
     }
 
-    /// Reads one blob, from whichever of its places gives the right bytes.
+    /// Reads one blob: a page from this machine's cache, anything from whichever of its places gives the right bytes.
     pub fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>> {
+        let cache = self.repository.cache().filter(|_| kind != BlobKind::Chunk);
+        let cached = cache.and_then(|cache| cache.page(id));
+        if let Some(page) = cached.filter(|page| self.repository.keys().id_key().blob_id(kind, page) == *id) {
+            return Ok(page);
+        }
+        if self.repository.keys().role() == Role::Writer {
+            return Err(Error::Role { what: "read content", needs: "owner", has: Role::Writer });
+        }
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
         self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance)
     }

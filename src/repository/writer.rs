@@ -21,6 +21,9 @@ use vault_format::snapshot::{self, Author, Body, Head};
 /// A shared frame is closed at this many plaintext bytes.
 const FRAME_BYTES_TARGET: usize = 512 << 10;
 
+/// Pages that go into the cache in one transaction.
+const PAGES_AT_ONCE: usize = 256;
+
 /// Counts of what a writer did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -39,6 +42,8 @@ pub struct Writer<'r> {
     open: Vec<(BlobKind, OpenFrame)>,
     written: HashSet<BlobId>,
     relied: BTreeSet<u32>,
+    run_mark: [u8; 16],
+    pages: Vec<(BlobId, Vec<u8>)>,
     /// What happened so far.
     pub counts: Counts,
 }
@@ -68,6 +73,8 @@ impl<'r> Writer<'r> {
             open,
             written: HashSet::new(),
             relied: BTreeSet::new(),
+            run_mark: repository.runtime().random(),
+            pages: Vec::new(),
             counts: Counts::default(),
         })
     }
@@ -80,10 +87,31 @@ impl<'r> Writer<'r> {
     /// Makes sure that a blob is stored; nothing is durable before [`Writer::flush`].
     pub fn put(&mut self, kind: BlobKind, plaintext: &[u8]) -> Result<BlobId> {
         let id = self.id_of(kind, plaintext);
-        if !self.rely(&id) {
+        let is_new = !self.rely(&id);
+        if kind != BlobKind::Chunk {
+            self.keep_page(id, plaintext);
+        }
+        if is_new {
             self.store(kind, id, plaintext)?;
         }
         Ok(id)
+    }
+
+    /// Keeps a page for the next run of this source on this machine.
+    fn keep_page(&mut self, id: BlobId, plaintext: &[u8]) {
+        if self.repository.cache().is_some() {
+            self.pages.push((id, plaintext.to_vec()));
+            if self.pages.len() == PAGES_AT_ONCE {
+                self.flush_pages();
+            }
+        }
+    }
+
+    fn flush_pages(&mut self) {
+        if let Some(cache) = self.repository.cache() {
+            cache.keep_pages(self.run.label, &self.run_mark, &self.pages);
+        }
+        self.pages.clear();
     }
 
     /// True if the blob is stored already, in a place to rely on; notes the packs that it relies on.
@@ -207,6 +235,10 @@ impl<'r> Writer<'r> {
         self.validate(&relied, Rule::LookAfterCommit)?;
         if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {
             self.put_index()?;
+        }
+        self.flush_pages();
+        if let Some(cache) = self.repository.cache() {
+            cache.retain_pages(self.run.label, &self.run_mark);
         }
         Ok(name)
     }

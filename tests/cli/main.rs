@@ -46,6 +46,7 @@ impl World {
             command.env_remove(name);
         }
         command.env("VAULT_REPOSITORY", self.path("repository")).env("VAULT_PASSWORD", "correct horse");
+        command.env("VAULT_CACHE_DIR", self.path("cache"));
         command.args(words).current_dir(self.directory.path()).stdin(Stdio::null());
         command
     }

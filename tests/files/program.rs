@@ -16,6 +16,7 @@ fn vault(place: &Path, words: &[&str], paths: &[&Path]) -> Output {
     let words = words.iter().map(OsString::from).chain(paths);
     let command = &mut Command::new(program());
     command.args(words).env("VAULT_REPOSITORY", place.join("repository")).env("VAULT_PASSWORD", "zoo");
+    command.env("VAULT_CACHE_DIR", place.join("cache"));
     command.env_remove("VAULT_PASSWORD_FILE").current_dir("/").output().unwrap()
 }
 
@@ -112,6 +113,7 @@ fn an_unchanged_tree_is_not_opened() {
         .arg(&source)
         .env("VAULT_REPOSITORY", place.path().join("repository"))
         .env("VAULT_PASSWORD", "zoo")
+        .env("VAULT_CACHE_DIR", place.path().join("cache"))
         .output()
         .unwrap();
     assert!(traced.status.success(), "{}", text(&traced));

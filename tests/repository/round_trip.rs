@@ -1,12 +1,14 @@
 //! A folder and a stream go in and come back; what did not change costs next to nothing.
 
-use crate::world::snapshot_stream;
 use crate::world::{Hand, assert_clean, assert_restores, folder, init, noise, open, restore_stream, snapshot_folder};
+use crate::world::{backend, member, snapshot_stream};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use vault::backend::Operation;
 use vault::backend::recording::Recording;
+use vault::repository::{Access, Options, Repository};
+use vault_format::secret::Role;
 
 /// Regular files of [`fill`], by name.
 const FILES: u64 = 51;
@@ -78,4 +80,35 @@ fn the_same_stream_twice_is_stored_once() {
     let second = snapshot_stream(&repository, &stream).unwrap();
     assert!(second.head.statistics.stored_bytes < 20_000, "{:?}", second.head.statistics);
     assert!(restore_stream(&repository, second.snapshot.unwrap()).unwrap() == stream);
+}
+
+/// A writer opens no content, so its only way to the parent's tree is its own cache; what that says is checked.
+#[test]
+fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
+    let (hand, place) = (Hand::new(), tempfile::tempdir().unwrap());
+    let (store, folder) = (hand.store(), folder(|root| std::fs::write(root.join("file"), noise(1, 50_000)).unwrap()));
+    let owner = init(store.clone(), &hand.runtime(1, 0));
+    let bundle = member(&owner, &store, Role::Writer);
+    let open = |seed, cached: bool| {
+        let runtime = hand.runtime(seed, 0);
+        let access = Access::Bundle(Box::new(bundle.clone()));
+        let repository =
+            Repository::open(backend(store.clone(), &runtime), runtime, Options::default(), access).unwrap();
+        if cached { repository.with_cache(place.path()).map_err(|(_, error)| error).unwrap() } else { repository }
+    };
+    let unchanged = |repository: &Repository| {
+        let report = snapshot_folder(repository, folder.path()).unwrap();
+        assert_restores(&owner, report.snapshot.unwrap(), folder.path(), "a writer's snapshot");
+        (report.head.statistics.unchanged_files, report.head.statistics.added_bytes)
+    };
+    assert_eq!(unchanged(&open(2, true)).0, 0);
+    assert_eq!(unchanged(&open(3, true)).0, 1);
+    let (without, added) = unchanged(&open(4, false));
+    assert!(without == 0 && added < 2_000, "read again, and known all the same: {added}");
+    let file = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+    for path in file.filter(|path| path.extension().is_some_and(|end| end == "sqlite")) {
+        std::fs::write(path, [1; 4096]).unwrap();
+    }
+    assert_eq!(unchanged(&open(5, true)).0, 0);
+    assert_eq!(unchanged(&open(6, true)).0, 1);
 }

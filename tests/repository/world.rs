@@ -21,7 +21,9 @@ use vault::repository::{self, Access, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, list, restore, source};
 use vault_format::id::{BlobId, ObjectId};
-use vault_format::slot::KDF_FLOOR;
+use vault_format::name::Name;
+use vault_format::secret::{Bundle, Key, Role};
+use vault_format::slot::{self, KDF_FLOOR, NewSlot};
 
 pub const PASSWORD: &[u8] = b"correct horse";
 const SECOND: i64 = 1_000_000_000;
@@ -151,4 +153,16 @@ pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
     assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);
     BlobIndex::new(repository, &objects, None, &Marks::default()).blobs().copied().collect()
+}
+
+/// Announces a member of a domain of its own, and gives its bundle.
+pub fn member(owner: &Repository, store: &Simulated, role: Role) -> Bundle {
+    let keys = owner.keys().owner("make members").unwrap();
+    let (signing, domain) = (Key::new(owner.runtime().random()), keys.domain("member"));
+    let bundle = keys.member_bundle(owner.keys().config(), domain, signing.clone(), role).unwrap();
+    let verifying = signing.signing_key().verifying_key().to_bytes();
+    let new = NewSlot { bundle: &bundle, label: "member".into(), created: 0, domain, verifying };
+    let sealed = slot::seal(&new, None, &owner.runtime().random(), owner.keys().signer()).unwrap();
+    store.put(&Name::Slot(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
+    bundle
 }

@@ -113,7 +113,11 @@ impl Store for Baton {
         if prefix == "marks/" {
             self.state.lock().unwrap().looked_at = self.time.now();
         }
-        let what = if prefix == "snapshots/" { Ask::ListSnapshots } else { Ask::Look };
+        let what = match prefix {
+            "snapshots/" => Ask::ListSnapshots,
+            "marks/" => Ask::ListMarks,
+            _ => Ask::Look,
+        };
         match self.ask(what, Operation::List, prefix)? {
             Grant::ShowNothing => Ok(Vec::new()),
             _ => self.store.list(prefix),

@@ -68,6 +68,8 @@ pub enum Ask {
     Look,
     /// To list snapshots.
     ListSnapshots,
+    /// To list marks: from here to its next change a process is easiest to hurt.
+    ListMarks,
     /// To put or delete.
     Change,
     /// To wait.
@@ -123,6 +125,8 @@ enum State {
 
 pub struct Schedule {
     states: Vec<State>,
+    /// Who has listed marks and changed nothing since.
+    tense: Vec<bool>,
     asks: Receiver<(usize, Ask)>,
     grants: Vec<Sender<Grant>>,
     time: Time,
@@ -152,7 +156,8 @@ impl Schedule {
             grants.push(grant);
         }
         let states = (0..actors).map(|_| State::Ended).collect();
-        (Self { states, asks, grants, time, odds, random }, turns)
+        let tense = vec![false; actors];
+        (Self { states, tense, asks, grants, time, odds, random }, turns)
     }
 
     /// Runs all actors to their ends.
@@ -163,8 +168,9 @@ impl Schedule {
         let mut last = 0;
         while let Some(next) = self.choose(last) {
             last = next;
+            let suspended = self.is_suspended(next);
             let ask = match self.states[next] {
-                State::Waiting(ask) if chance(&mut self.random, self.odds.suspend) => {
+                State::Waiting(ask) if suspended => {
                     let nap = one_of(&mut self.random, &self.odds.naps);
                     self.states[next] = State::Asleep(self.time.now() + nap, ask);
                     continue;
@@ -175,9 +181,15 @@ impl Schedule {
             let step = below(&mut self.random, u64::try_from(self.odds.step).unwrap());
             self.time.advance(i64::try_from(step).unwrap());
             let grant = self.grant(ask);
+            self.tense[next] = ask == Ask::ListMarks || self.tense[next] && ask != Ask::Change;
             self.grants[next].send(grant).unwrap();
             self.hear();
         }
+    }
+
+    fn is_suspended(&mut self, number: usize) -> bool {
+        let often = if self.tense[number] { 5 } else { 1 };
+        chance(&mut self.random, often * self.odds.suspend)
     }
 
     fn hear(&mut self) {

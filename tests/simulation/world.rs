@@ -310,7 +310,7 @@ impl Actor<'_> {
 }
 
 fn pause(random: &mut ChaCha20Rng, grace: i64) -> Step {
-    Step::Pause(one_of(random, &[SECOND, MINUTE, grace / 3, grace / 2, grace, grace + grace / 8]))
+    Step::Pause(one_of(random, &[SECOND, MINUTE, grace / 3, grace]))
 }
 
 fn writer_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
@@ -330,7 +330,8 @@ fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
         for _ in 0..below(random, 4) {
             program.extend([pause(random, grace), one_of(random, &before)]);
         }
-        program.extend([Step::Mark, pause(random, grace), Step::Sweep]);
+        let wait = one_of(random, &[SECOND, grace / 2, grace + MINUTE, grace + MINUTE]);
+        program.extend([Step::Mark, Step::Pause(wait), Step::Sweep]);
         if chance(random, 3_000) {
             program.extend([pause(random, grace), Step::Sweep]);
         }
@@ -340,20 +341,20 @@ fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
 
 fn odds(random: &mut ChaCha20Rng, grace: i64) -> Odds {
     Odds {
-        stay: one_of(random, &[0, 5_000, 9_000, 9_800]),
-        suspend: one_of(random, &[0, 20, 100, 300]),
-        crash: one_of(random, &[0, 0, 20, 60]),
-        fail: one_of(random, &[0, 0, 20, 60]),
-        mislist: one_of(random, &[0, 0, 300]),
+        stay: one_of(random, &[0, 5_000, 9_000]),
+        suspend: one_of(random, &[50, 200, 500]),
+        crash: one_of(random, &[0, 0, 0, 50]),
+        fail: one_of(random, &[0, 0, 0, 50]),
+        mislist: one_of(random, &[0, 0, 500]),
         step: one_of(random, &[SECOND, 10 * SECOND, MINUTE]),
-        naps: vec![MINUTE, WINDOW, grace / 2, grace, grace + MINUTE, 3 * grace],
+        naps: vec![WINDOW + MINUTE, grace / 2, grace + MINUTE, grace + grace / 4, 3 * grace],
     }
 }
 
 /// Lives through one seed.
 pub fn live(seed: u64, broken: Option<Rule>) -> World {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
-    let writers = 1 + usize::try_from(below(&mut random, 4)).unwrap();
+    let writers = 1 + usize::try_from(below(&mut random, 3)).unwrap();
     let owners = 1 + usize::try_from(below(&mut random, 2)).unwrap();
     let world = World::new(&mut random, writers + owners, broken);
     let odds = odds(&mut random, world.grace());

@@ -1,0 +1,264 @@
+//! The local cache: one SQLite file for each repository, with objects as the store has them and with tree and list pages
+//! sealed under a key of the holder's. Several processes use it at once, it can be deleted at any time, and it proves
+//! nothing: a listing says what exists, and whoever takes bytes from here checks them against their name or id. What
+//! can't be read is a miss; a file that SQLite takes for damaged is made anew.
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use vault_format::id::{BlobId, RepositoryId, SourceLabel};
+use vault_format::seal;
+use vault_format::secret::Key;
+
+/// Changes whenever the tables do; another version's file is made anew.
+const SCHEMA: i32 = 1;
+const TABLES: &str = "
+    create table objects (name text primary key, bytes blob not null);
+    create table pages (id blob primary key, source blob not null, run blob not null, sealed blob not null);
+    create index pages_of_source on pages (source);";
+
+/// What marks a cache folder (bford.info/cachedir).
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
+
+/// Why there is no cache.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder can't be made.
+    #[error("cannot make the cache folder {}: {source}", .folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file can't be used.
+    #[error("cannot use the cache {}: {source}", .file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+/// An open cache.
+pub struct Cache {
+    file: PathBuf,
+    connection: Mutex<Option<Connection>>,
+    key: Key,
+}
+
+impl Cache {
+    /// Opens the cache of a repository in a folder, or makes it. Pages are sealed with keys derived from `key`.
+    pub fn open(folder: &Path, repository: RepositoryId, key: Key) -> Result<Self, Error> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
+        // backups of the home folder need not hold it; if this fails they will
+        let _ = std::fs::write(folder.join("CACHEDIR.TAG"), TAG);
+        let file = folder.join(format!("{repository}.sqlite"));
+        let opened = connect(&file).or_else(|error| {
+            if is_damage(&error) {
+                remove(&file);
+                return connect(&file);
+            }
+            Err(error)
+        });
+        match opened {
+            Ok(connection) => Ok(Self { file, connection: Mutex::new(Some(connection)), key }),
+            Err(source) => Err(Error::File { file, source }),
+        }
+    }
+
+    /// The bytes of an object.
+    pub fn object(&self, name: &str) -> Option<Vec<u8>> {
+        self.ask(|connection| {
+            let mut statement = connection.prepare_cached("select bytes from objects where name = ?1")?;
+            statement.query_row([name], |row| row.get(0)).optional()
+        })
+        .flatten()
+    }
+
+    /// Keeps an object.
+    pub fn keep_object(&self, name: &str, bytes: &[u8]) {
+        self.ask(|connection| {
+            connection.execute("insert or ignore into objects values (?1, ?2)", params![name, bytes])
+        });
+    }
+
+    /// Drops the objects below a prefix that a listing no longer shows.
+    pub fn retain_objects(&self, prefix: &str, listed: &BTreeSet<String>) {
+        self.ask(|connection| {
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let known: Vec<String> = change
+                .prepare_cached("select name from objects where substr(name, 1, length(?1)) = ?1")?
+                .query_map([prefix], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for name in known.iter().filter(|name| !listed.contains(*name)) {
+                change.execute("delete from objects where name = ?1", [name])?;
+            }
+            change.commit()
+        });
+    }
+
+    /// The plaintext of a page. The caller checks it against its id.
+    pub fn page(&self, id: &BlobId) -> Option<Vec<u8>> {
+        let sealed: Vec<u8> = self
+            .ask(|connection| {
+                let mut statement = connection.prepare_cached("select sealed from pages where id = ?1")?;
+                statement.query_row([id.0.as_slice()], |row| row.get(0)).optional()
+            })
+            .flatten()?;
+        seal::open(&self.page_key(id), 0, &[], &sealed, "a cached page").ok()
+    }
+
+    /// Keeps pages of a source, each with its plaintext, as part of one run's snapshot.
+    pub fn keep_pages(&self, source: SourceLabel, run: &[u8; 16], pages: &[(BlobId, Vec<u8>)]) {
+        self.ask(|connection| {
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for (page, plaintext) in pages {
+                let id = page.0.as_slice();
+                let known = change
+                    .prepare_cached("update pages set source = ?2, run = ?3 where id = ?1")?
+                    .execute(params![id, source.0.as_slice(), run.as_slice()])?;
+                // one key seals one plaintext, for the id is its hash
+                if known == 0
+                    && let Ok(sealed) = seal::seal(&self.page_key(page), 0, &[], plaintext)
+                {
+                    change.prepare_cached("insert into pages values (?1, ?2, ?3, ?4)")?.execute(params![
+                        id,
+                        source.0.as_slice(),
+                        run.as_slice(),
+                        sealed
+                    ])?;
+                }
+            }
+            change.commit()
+        });
+    }
+
+    /// Drops the pages of a source that are not of the run's snapshot.
+    pub fn retain_pages(&self, source: SourceLabel, run: &[u8; 16]) {
+        self.ask(|connection| {
+            let query = "delete from pages where source = ?1 and run <> ?2";
+            connection.execute(query, params![source.0.as_slice(), run.as_slice()])
+        });
+    }
+
+    fn page_key(&self, id: &BlobId) -> Key {
+        self.key.derive("vault v1 cached page", &[&id.0])
+    }
+
+    /// Asks the database; what fails is a miss, and a damaged file is given up and made anew by the next run.
+    fn ask<T>(&self, question: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
+        let mut connection = self.connection();
+        let answer = question(connection.as_mut()?);
+        if let Err(error) = &answer
+            && is_damage(error)
+        {
+            *connection = None;
+            remove(&self.file);
+        }
+        answer.ok()
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(file)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch("pragma journal_mode = wal; pragma synchronous = normal;")?;
+    let version = |connection: &Connection| connection.query_row("pragma user_version", [], |row| row.get::<_, i32>(0));
+    if version(&connection)? == SCHEMA {
+        return Ok(connection);
+    }
+    let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // another process may have been faster
+    if version(&change)? != SCHEMA {
+        change.execute_batch("drop table if exists objects; drop table if exists pages;")?;
+        change.execute_batch(TABLES)?;
+        change.pragma_update(None, "user_version", SCHEMA)?;
+    }
+    change.commit()?;
+    Ok(connection)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Removes a cache and what SQLite puts beside it; processes that have it open keep their own copy.
+fn remove(file: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = file.as_os_str().to_owned();
+        path.push(suffix);
+        // if it can't be removed, the next run meets the same damage and goes on without a cache
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cache;
+    use vault_format::id::{BlobId, RepositoryId, SourceLabel};
+    use vault_format::secret::Key;
+
+    fn open(folder: &std::path::Path) -> Cache {
+        Cache::open(folder, RepositoryId([1; 16]), Key::new([2; 32])).unwrap()
+    }
+
+    fn page(byte: u8) -> (BlobId, Vec<u8>) {
+        (BlobId([byte; 32]), vec![byte; 100])
+    }
+
+    #[test]
+    fn keeps_what_the_last_run_of_a_source_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, source) = (open(folder.path()), SourceLabel([3; 8]));
+        cache.keep_pages(source, &[1; 16], &[page(1), page(2)]);
+        let again = open(folder.path());
+        again.keep_pages(source, &[2; 16], &[page(1), page(3)]);
+        again.retain_pages(source, &[2; 16]);
+        let found = [1, 2, 3].map(|byte| cache.page(&BlobId([byte; 32])));
+        assert_eq!(found, [Some(vec![1; 100]), None, Some(vec![3; 100])]);
+        cache.keep_object("index/a", b"one");
+        cache.keep_object("index/b", b"two");
+        again.retain_objects("index/", &["index/b".to_owned()].into());
+        assert_eq!((cache.object("index/a"), cache.object("index/b")), (None, Some(b"two".to_vec())));
+    }
+
+    #[test]
+    fn holds_no_plaintext_and_opens_with_its_key_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).keep_pages(SourceLabel([3; 8]), &[1; 16], &[page(b'x')]);
+        let other = Cache::open(folder.path(), RepositoryId([1; 16]), Key::new([9; 32])).unwrap();
+        assert_eq!(other.page(&BlobId([b'x'; 32])), None);
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            assert!(!bytes.windows(100).any(|window| window == [b'x'; 100]));
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()));
+        let file = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let file = file.filter(|path| path.extension().is_some_and(|end| end == "sqlite")).next().unwrap();
+        std::fs::write(&file, [7; 8192]).unwrap();
+        let cache = open(folder.path());
+        cache.keep_object("index/a", b"one");
+        assert_eq!(cache.object("index/a"), Some(b"one".to_vec()));
+    }
+}
