@@ -254,8 +254,8 @@ mod tests {
     fn a_damaged_file_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         drop(open(folder.path()));
-        let file = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        let file = file.filter(|path| path.extension().is_some_and(|end| end == "sqlite")).next().unwrap();
+        let mut files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.find(|path| path.extension().is_some_and(|end| end == "sqlite")).unwrap();
         std::fs::write(&file, [7; 8192]).unwrap();
         let cache = open(folder.path());
         cache.keep_object("index/a", b"one");

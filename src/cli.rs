@@ -193,13 +193,13 @@ impl Session {
             }
             secret::Secret::Bundle(bundle) => Repository::open(backend, runtime, options, Access::Bundle(bundle)),
         };
-        let repository = opened.context("cannot open the repository")?;
+        let mut repository = opened.context("cannot open the repository")?;
         let Some(folder) = self.cache_folder() else { return Ok(repository) };
         // without its cache a run is slower, and nothing else
-        Ok(repository.with_cache(&folder).unwrap_or_else(|(repository, error)| {
+        if let Err(error) = repository.use_cache(&folder) {
             self.say_notes(&[exit::one_line(&error.to_string())]);
-            repository
-        }))
+        }
+        Ok(repository)
     }
 
     /// Where the cache is; none if that was asked, or if there is no home for it.

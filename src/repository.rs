@@ -333,14 +333,9 @@ impl Repository {
     }
 
     /// Opens this machine's cache in a folder and uses it from now on.
-    pub fn with_cache(mut self, folder: &Path) -> std::result::Result<Self, (Self, cache::Error)> {
-        match Cache::open(folder, self.id(), self.keys.cache_key()) {
-            Ok(cache) => {
-                self.cache = Some(cache);
-                Ok(self)
-            }
-            Err(error) => Err((self, error)),
-        }
+    pub fn use_cache(&mut self, folder: &Path) -> std::result::Result<(), cache::Error> {
+        self.cache = Some(Cache::open(folder, self.id(), self.keys.cache_key())?);
+        Ok(())
     }
 
     /// From now on everything comes from the store: for operations that judge or delete what lies there.

@@ -92,9 +92,12 @@ fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
     let open = |seed, cached: bool| {
         let runtime = hand.runtime(seed, 0);
         let access = Access::Bundle(Box::new(bundle.clone()));
-        let repository =
+        let mut repository =
             Repository::open(backend(store.clone(), &runtime), runtime, Options::default(), access).unwrap();
-        if cached { repository.with_cache(place.path()).map_err(|(_, error)| error).unwrap() } else { repository }
+        if cached {
+            repository.use_cache(place.path()).unwrap();
+        }
+        repository
     };
     let unchanged = |repository: &Repository| {
         let report = snapshot_folder(repository, folder.path()).unwrap();

@@ -190,6 +190,8 @@ struct Actor<'w> {
     clock: Clock,
     turn: Arc<Mutex<Turn>>,
     random: ChaCha20Rng,
+    /// The process that goes on from one operation to the next, while it lives.
+    process: Option<(Arc<Baton>, Repository)>,
 }
 
 impl Actor<'_> {
@@ -206,6 +208,17 @@ impl Actor<'_> {
     }
 
     fn step(&mut self, step: &Step) -> vault::error::Result<()> {
+        let ended = chance(&mut self.random, 5_000);
+        let (baton, repository) = match self.process.take().filter(|(baton, _)| !ended && !baton.is_dead()) {
+            Some(process) => process,
+            None => self.start()?,
+        };
+        let done = self.operation(&repository, step);
+        self.process = Some((baton, repository));
+        done
+    }
+
+    fn start(&mut self) -> vault::error::Result<(Arc<Baton>, Repository)> {
         let runtime = Runtime::seeded(self.random.next_u64(), self.clock.clone(), 0);
         let window = nanoseconds(self.world.options.commit_window);
         let (store, time, log) = (self.world.store.clone(), self.world.time.clone(), self.world.log.clone());
@@ -213,12 +226,7 @@ impl Actor<'_> {
         let backend = Backend::from_store(baton.clone(), &BackendOptions::default(), &runtime);
         let access = Access::Bundle(Box::new(template().bundles[self.member].clone()));
         let repository = Repository::open(backend, runtime, self.world.options.clone(), access)?;
-        let done = self.operation(&repository, step);
-        assert!(
-            done.is_err() || !baton.is_dead() || !matches!(step, Step::Mark | Step::Sweep),
-            "a dead process succeeded"
-        );
-        done
+        Ok((baton, repository))
     }
 
     fn operation(&mut self, repository: &Repository, step: &Step) -> vault::error::Result<()> {
@@ -339,6 +347,27 @@ fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
     program
 }
 
+/// A writer whose content comes and goes against an owner who prunes all the time: what one run relies on is often
+/// just what another condemns.
+fn duel(random: &mut ChaCha20Rng, grace: i64) -> Vec<(usize, Vec<Step>)> {
+    let breath = |random: &mut ChaCha20Rng| Step::Pause(one_of(random, &[0, SECOND, MINUTE, grace / 4]));
+    let (mut writer, mut owner) = (Vec::new(), Vec::new());
+    for round in 0..4 + below(random, 3) {
+        let choice = if round % 2 == 0 { vec![0, 1] } else { vec![3] };
+        writer.extend([breath(random), Step::Snapshot("app", choice)]);
+    }
+    for _ in 0..3 {
+        let wait = one_of(random, &[0, grace / 2, grace, grace + MINUTE]);
+        owner.extend([breath(random), Step::ForgetOld, Step::Mark, Step::Pause(wait), Step::Sweep]);
+    }
+    let member = usize::try_from(below(random, 5)).unwrap();
+    let mut programs = vec![(member, writer), (0, owner.clone())];
+    if chance(random, 3_000) {
+        programs.push((0, owner));
+    }
+    programs
+}
+
 fn odds(random: &mut ChaCha20Rng, grace: i64) -> Odds {
     Odds {
         stay: one_of(random, &[0, 5_000, 9_000]),
@@ -354,9 +383,9 @@ fn odds(random: &mut ChaCha20Rng, grace: i64) -> Odds {
 /// Lives through one seed.
 pub fn live(seed: u64, broken: Option<Rule>) -> World {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
-    let writers = 1 + usize::try_from(below(&mut random, 3)).unwrap();
-    let owners = 1 + usize::try_from(below(&mut random, 2)).unwrap();
-    let world = World::new(&mut random, writers + owners, broken);
+    let is_duel = chance(&mut random, 5_000);
+    let (writers, owners) = (1 + below(&mut random, 3), 1 + below(&mut random, 2));
+    let world = World::new(&mut random, 6, broken);
     let odds = odds(&mut random, world.grace());
     let mut programs = Vec::new();
     for _ in 0..writers {
@@ -366,11 +395,21 @@ pub fn live(seed: u64, broken: Option<Rule>) -> World {
     for _ in 0..owners {
         programs.push((0, owner_program(&mut random, world.grace())));
     }
+    if is_duel {
+        programs = duel(&mut random, world.grace());
+    }
     let (schedule, turns) = Schedule::new(programs.len(), world.time.clone(), odds, ChaCha20Rng::seed_from_u64(!seed));
     std::thread::scope(|scope| {
         for (number, ((member, program), turn)) in programs.iter().zip(turns).enumerate() {
             let (clock, random) = (world.time.actor(number), ChaCha20Rng::seed_from_u64(random.next_u64()));
-            let actor = Actor { world: &world, member: *member, clock, turn: Arc::new(Mutex::new(turn)), random };
+            let actor = Actor {
+                world: &world,
+                member: *member,
+                clock,
+                turn: Arc::new(Mutex::new(turn)),
+                random,
+                process: None,
+            };
             scope.spawn(move || actor.run(program));
         }
         schedule.run();
