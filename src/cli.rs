@@ -3,16 +3,21 @@
 
 mod check;
 mod completions;
+mod diff;
 mod exit;
+mod find;
 mod init;
 mod key;
 mod ls;
+mod man;
+mod node;
 mod progress;
 mod render;
 mod restore;
 mod secret;
 mod snapshot;
 mod snapshots;
+mod stats;
 mod time;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -88,10 +93,15 @@ enum Command {
     Snapshot(snapshot::Arguments),
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
+    Find(find::Arguments),
+    Diff(diff::Arguments),
+    Stats(stats::Arguments),
     Restore(restore::Arguments),
     Check(check::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// What a command returns: its exit code, or why it could not be done.
@@ -99,6 +109,11 @@ type Outcome = Result<u8, Failure>;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
+    match completions::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::from(code::DONE),
+        Err(error) => return exit::usage(&error),
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
@@ -116,10 +131,14 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Snapshot(arguments) => snapshot::run(session, arguments),
         Command::Snapshots(arguments) => snapshots::run(session, arguments),
         Command::Ls(arguments) => ls::run(session, arguments),
+        Command::Find(arguments) => find::run(session, arguments),
+        Command::Diff(arguments) => diff::run(session, arguments),
+        Command::Stats(arguments) => stats::run(session, arguments),
         Command::Restore(arguments) => restore::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(session, arguments),
     };
     // a command that a signal stopped fails in many ways; the signal is the reason
     outcome.map_err(|failure| if session.runtime.is_stopped() { failure.interrupted() } else { failure })
