@@ -29,28 +29,17 @@ pub struct Options {
     pub read_all: bool,
 }
 
-/// Entries by type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Regular files.
-    pub files: u64,
-    /// Directories.
-    pub directories: u64,
-    /// Everything else.
-    pub others: u64,
-}
-
 /// All differences in figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Only after.
-    pub added: Count,
-    /// Only before.
-    pub removed: Count,
-    /// Of another type or content; counted by the type after.
-    pub changed: Count,
-    /// Of other permissions, owner, time or attributes, and the same otherwise.
-    pub metadata: Count,
+    /// Entries that are only after.
+    pub added: u64,
+    /// Entries that are only before.
+    pub removed: u64,
+    /// Entries of another type or content.
+    pub changed: u64,
+    /// Entries of other permissions, owner, time or attributes, and the same otherwise.
+    pub metadata: u64,
     /// Content bytes that the entry of the same path lacks before.
     pub added_bytes: u64,
     /// Content bytes that the entry of the same path lacks after.
@@ -129,17 +118,12 @@ impl Place {
 
 impl Report {
     fn tell(&mut self, change: &Change, bytes: (u64, u64), each: &mut Each<'_>) -> Result<()> {
-        let count = match change.difference {
+        *match change.difference {
             Difference::Added => &mut self.added,
             Difference::Removed => &mut self.removed,
             Difference::Type | Difference::Content => &mut self.changed,
             Difference::Metadata => &mut self.metadata,
-        };
-        match change.after.as_ref().or(change.before.as_ref()).map(|node| &node.kind) {
-            Some(NodeKind::File { .. }) => count.files += 1,
-            Some(NodeKind::Directory(_)) => count.directories += 1,
-            _ => count.others += 1,
-        }
+        } += 1;
         self.added_bytes = self.added_bytes.saturating_add(bytes.0);
         self.removed_bytes = self.removed_bytes.saturating_add(bytes.1);
         each(change, bytes)

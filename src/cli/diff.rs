@@ -6,7 +6,7 @@ use super::{Outcome, Session, node, render, time};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use vault::diff::{self, Count, Report};
+use vault::diff::{self, Report};
 use vault::list;
 use vault::repository;
 use vault::repository::changes::{Change, Difference, metadata};
@@ -49,26 +49,13 @@ struct Diffed {
     before: String,
     after: String,
     changes: Vec<Line>,
-    added: Counted,
-    removed: Counted,
-    changed: Counted,
-    metadata: Counted,
+    added: u64,
+    removed: u64,
+    changed: u64,
+    metadata: u64,
     added_bytes: u64,
     removed_bytes: u64,
     failed: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Counted {
-    files: u64,
-    directories: u64,
-    others: u64,
-}
-
-impl From<Count> for Counted {
-    fn from(count: Count) -> Self {
-        Self { files: count.files, directories: count.directories, others: count.others }
-    }
 }
 
 #[derive(Serialize)]
@@ -161,10 +148,10 @@ fn diffed(before: &SnapshotEntry, after: String, changes: Vec<Line>, report: &Re
         before: before.id.to_string(),
         after,
         changes,
-        added: report.added.into(),
-        removed: report.removed.into(),
-        changed: report.changed.into(),
-        metadata: report.metadata.into(),
+        added: report.added,
+        removed: report.removed,
+        changed: report.changed,
+        metadata: report.metadata,
         added_bytes: report.added_bytes,
         removed_bytes: report.removed_bytes,
         failed: report.failed.clone(),
@@ -228,16 +215,15 @@ fn fields(change: &Change, (added_bytes, removed_bytes): (u64, u64)) -> Line {
 }
 
 fn summary(report: &Report) -> String {
-    let entries = |count: Count| count.files + count.directories + count.others;
-    if [report.added, report.removed, report.changed, report.metadata].iter().all(|count| entries(*count) == 0) {
+    if report.added + report.removed + report.changed + report.metadata == 0 {
         return "no differences".into();
     }
     format!(
         "{} new, {} gone, {} changed, {} with other permissions, owner or time; {} added, {} removed",
-        entries(report.added),
-        entries(report.removed),
-        entries(report.changed),
-        entries(report.metadata),
+        report.added,
+        report.removed,
+        report.changed,
+        report.metadata,
         render::size(report.added_bytes),
         render::size(report.removed_bytes)
     )
