@@ -268,3 +268,62 @@ impl Session {
 fn definition() -> clap::Command {
     Arguments::command()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Arguments, definition};
+    use clap::Parser;
+
+    /// All commands that can be run, with their full names.
+    fn leaves(command: &clap::Command, above: &str, out: &mut Vec<(String, clap::Command)>) {
+        for command in command.get_subcommands() {
+            let name = format!("{above} {}", command.get_name());
+            if command.has_subcommands() {
+                leaves(command, &name, out);
+            }
+            out.push((name, command.clone()));
+        }
+    }
+
+    fn all() -> Vec<(String, clap::Command)> {
+        let mut out = Vec::new();
+        leaves(&definition(), "vault", &mut out);
+        assert!(out.len() > 8, "the commands were found");
+        out
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_two_examples_that_parse() {
+        for (name, command) in all() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().map(str::trim).filter(|line| line.starts_with("vault ")).collect();
+            assert!(help.starts_with("Examples:") && examples.len() >= 2, "{name}: {help}");
+            for example in examples {
+                assert!(example.starts_with(&format!("{name} ")) || example == name, "{name}: {example}");
+                let words = shlex::split(example).expect("quotes are closed");
+                let words = words.into_iter().take_while(|word| !["|", ">", "<", "&&"].contains(&word.as_str()));
+                if let Err(error) = Arguments::try_parse_from(words) {
+                    panic!("{example}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_tells_the_json_of_every_command() {
+        // what these print is a document of its own
+        let documents = ["vault completions", "vault man", "vault key sheet"];
+        let readme = include_str!("../README.md");
+        for (name, command) in all().iter().filter(|(_, command)| !command.has_subcommands()) {
+            let row = format!("| `{}` | ", name.trim_start_matches("vault "));
+            let (_, table) = readme.split_once("## JSON").expect("the table");
+            let is_told = table.lines().any(|line| line.starts_with(&row));
+            assert_eq!(is_told, !documents.contains(&name.as_str()), "{name}: {:?}", command.get_about());
+        }
+    }
+}
