@@ -83,7 +83,8 @@ fn address(current: &OsStr) -> Vec<CompletionCandidate> {
 
 fn address_or_folder(current: &OsStr) -> Vec<CompletionCandidate> {
     let mut candidates = address(current);
-    candidates.extend(PathCompleter::dir().complete(current));
+    let folders = PathCompleter::dir().complete(current).into_iter();
+    candidates.extend(folders.map(|folder| folder.display_order(Some(usize::MAX))));
     candidates
 }
 

@@ -49,7 +49,9 @@ fn bash_completes_commands_flags_sources_and_snapshots() {
     assert_eq!(offered(&["vault", "ls", "la"]), ["latest"]);
     assert_eq!(offered(&["vault", "snapshots", "--name", ""]), ["up-2", "uploads"]);
     assert_eq!(offered(&["vault", "diff", "latest", "uplo"]), ["uploads", "uploads/"]);
-    assert_eq!(offered(&["vault", "ls", ""]).len(), 5);
+    let nothing_yet = offered(&["vault", "ls", ""]);
+    let flags = nothing_yet.iter().filter(|offer| offer.starts_with('-')).count();
+    assert_eq!(nothing_yet.len() - flags, 5, "{nothing_yet:?}");
 }
 
 #[test]
