@@ -42,14 +42,14 @@ fn bounded(length: u64, limit: usize) -> usize {
 }
 
 /// Content with the ranges taken out in which the stored file has holes; they must be zeros.
-struct Masked<R> {
+struct Masked<'h, R> {
     input: R,
-    holes: std::iter::Peekable<std::vec::IntoIter<Extent>>,
+    holes: std::iter::Peekable<std::slice::Iter<'h, Extent>>,
     at: u64,
     differs: bool,
 }
 
-impl<R: Read> Masked<R> {
+impl<R: Read> Masked<'_, R> {
     /// Reads up to `out.len()` bytes outside of the holes; fewer only at the end.
     fn fill(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
@@ -98,7 +98,7 @@ pub fn is_same(
 ) -> crate::repository::Result<io::Result<bool>> {
     let live_holes = file.holes().to_vec().into_iter().peekable();
     let input = Apparent { file, holes: live_holes, at: 0 };
-    let mut masked = Masked { input, holes: holes.to_vec().into_iter().peekable(), at: 0, differs: false };
+    let mut masked = Masked { input, holes: holes.iter().peekable(), at: 0, differs: false };
     let mut buffer = Vec::new();
     let mut failed = None;
     let mut each = |chunk: ChunkRef| {
