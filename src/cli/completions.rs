@@ -14,13 +14,16 @@ use vault::list;
 
 /// By this the script tells the program that it is asked.
 const VARIABLE: &str = "VAULT_COMPLETE";
-/// Longer nobody waits for a completion.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How many seconds the repository has for an answer.
+const PATIENCE: &str = "VAULT_COMPLETE_SECONDS";
+/// Longer nobody waits for a completion, unless he says so.
+const SECONDS: u64 = 3;
 
 /// Print a script that completes commands, flags, snapshots and sources in a shell
 ///
 /// Write it again after an upgrade. Snapshots and sources are completed if VAULT_REPOSITORY is set, and VAULT_KEY_FILE,
-/// VAULT_PASSWORD_FILE or VAULT_PASSWORD; a command that finds the password is not run, since it may ask.
+/// VAULT_PASSWORD_FILE or VAULT_PASSWORD; a command that finds the password is not run, since it may ask. A repository
+/// that does not answer within VAULT_COMPLETE_SECONDS, 3 if that is not set, offers nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault completions bash > ~/.local/share/bash-completion/completions/vault
@@ -112,7 +115,8 @@ fn look() -> Vec<Known> {
             let _ = send.send(known);
         }
     });
-    receive.recv_timeout(PATIENCE).unwrap_or_default()
+    let seconds = std::env::var(PATIENCE).ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(SECONDS);
+    receive.recv_timeout(Duration::from_secs(seconds)).unwrap_or_default()
 }
 
 fn known() -> Result<Option<Vec<Known>>, Failure> {
