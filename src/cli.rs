@@ -3,16 +3,21 @@
 
 mod check;
 mod completions;
+mod diff;
 mod exit;
+mod find;
 mod init;
 mod key;
 mod ls;
+mod man;
+mod node;
 mod progress;
 mod render;
 mod restore;
 mod secret;
 mod snapshot;
 mod snapshots;
+mod stats;
 mod time;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -88,10 +93,15 @@ enum Command {
     Snapshot(snapshot::Arguments),
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
+    Find(find::Arguments),
+    Diff(diff::Arguments),
+    Stats(stats::Arguments),
     Restore(restore::Arguments),
     Check(check::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// What a command returns: its exit code, or why it could not be done.
@@ -99,6 +109,11 @@ type Outcome = Result<u8, Failure>;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
+    match completions::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::from(code::DONE),
+        Err(error) => return exit::usage(&error),
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
@@ -116,10 +131,14 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Snapshot(arguments) => snapshot::run(session, arguments),
         Command::Snapshots(arguments) => snapshots::run(session, arguments),
         Command::Ls(arguments) => ls::run(session, arguments),
+        Command::Find(arguments) => find::run(session, arguments),
+        Command::Diff(arguments) => diff::run(session, arguments),
+        Command::Stats(arguments) => stats::run(session, arguments),
         Command::Restore(arguments) => restore::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(session, arguments),
     };
     // a command that a signal stopped fails in many ways; the signal is the reason
     outcome.map_err(|failure| if session.runtime.is_stopped() { failure.interrupted() } else { failure })
@@ -248,4 +267,63 @@ impl Session {
 
 fn definition() -> clap::Command {
     Arguments::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arguments, definition};
+    use clap::Parser;
+
+    /// All commands that can be run, with their full names.
+    fn leaves(command: &clap::Command, above: &str, out: &mut Vec<(String, clap::Command)>) {
+        for command in command.get_subcommands() {
+            let name = format!("{above} {}", command.get_name());
+            if command.has_subcommands() {
+                leaves(command, &name, out);
+            }
+            out.push((name, command.clone()));
+        }
+    }
+
+    fn all() -> Vec<(String, clap::Command)> {
+        let mut out = Vec::new();
+        leaves(&definition(), "vault", &mut out);
+        assert!(out.len() > 8, "the commands were found");
+        out
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_two_examples_that_parse() {
+        for (name, command) in all() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().map(str::trim).filter(|line| line.starts_with("vault ")).collect();
+            assert!(help.starts_with("Examples:") && examples.len() >= 2, "{name}: {help}");
+            for example in examples {
+                assert!(example.starts_with(&format!("{name} ")) || example == name, "{name}: {example}");
+                let words = shlex::split(example).expect("quotes are closed");
+                let words = words.into_iter().take_while(|word| !["|", ">", "<", "&&"].contains(&word.as_str()));
+                if let Err(error) = Arguments::try_parse_from(words) {
+                    panic!("{example}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_tells_the_json_of_every_command() {
+        // what these print is a document of its own
+        let documents = ["vault completions", "vault man", "vault key sheet"];
+        let readme = include_str!("../README.md");
+        for (name, command) in all().iter().filter(|(_, command)| !command.has_subcommands()) {
+            let row = format!("| `{}` | ", name.trim_start_matches("vault "));
+            let (_, table) = readme.split_once("## JSON").expect("the table");
+            let is_told = table.lines().any(|line| line.starts_with(&row));
+            assert_eq!(is_told, !documents.contains(&name.as_str()), "{name}: {:?}", command.get_about());
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! free functions over `&Repository`; nothing here knows them. What the store says is believed only if the owner or a
 //! writer that the owner announced signed it.
 
+pub mod changes;
 pub mod index;
 pub mod journal;
 pub mod keys;

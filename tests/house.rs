@@ -29,6 +29,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("tokio", &["backend"]),
     ("clap", &["cli", "main"]),
     ("clap_complete", &["cli", "main"]),
+    ("clap_mangen", &["cli", "main"]),
     ("indicatif", &["cli", "main"]),
     ("rpassword", &["cli", "main"]),
     ("std::env", &["cli", "main"]),

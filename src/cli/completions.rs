@@ -1,9 +1,29 @@
-//! `vault completions`: a script that lets a shell complete commands and flags.
+//! `vault completions`: a script that lets a shell complete commands, flags, and the snapshots and sources of the
+//! repository. The script asks the program itself at each key press. That must neither ask back nor hang, so the
+//! repository is only looked at if the environment alone opens it, and only for a moment; else there is nothing.
 
-use super::exit::code;
-use super::{Outcome, definition, render};
+use super::exit::{Failure, code};
+use super::{Arguments as Program, Outcome, Session, definition, render, secret};
+use clap::Parser;
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
+use clap_complete::env::Shells;
+use std::ffi::OsStr;
+use std::time::Duration;
+use vault::list;
 
-/// Print a script that completes commands and flags in a shell
+/// By this the script tells the program that it is asked.
+const VARIABLE: &str = "VAULT_COMPLETE";
+/// How many seconds the repository has for an answer.
+const PATIENCE: &str = "VAULT_COMPLETE_SECONDS";
+/// Longer nobody waits for a completion, unless he says so.
+const SECONDS: u64 = 3;
+
+/// Print a script that completes commands, flags, snapshots and sources in a shell
+///
+/// Write it again after an upgrade. Snapshots and sources are completed if VAULT_REPOSITORY is set, and VAULT_KEY_FILE,
+/// VAULT_PASSWORD_FILE or VAULT_PASSWORD; a command that finds the password is not run, since it may ask. A repository
+/// that does not answer within VAULT_COMPLETE_SECONDS, 3 if that is not set, offers nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault completions bash > ~/.local/share/bash-completion/completions/vault
@@ -17,7 +37,109 @@ pub struct Arguments {
 /// Prints the script.
 pub fn run(arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut definition(), "vault", &mut script);
-    render::text(&String::from_utf8_lossy(&script));
+    let shells = Shells::builtins();
+    let shell = shells.completer(&arguments.shell.to_string());
+    let unknown = || Failure::new(code::USAGE, format!("no completions for {}", arguments.shell));
+    shell
+        .ok_or_else(unknown)?
+        .write_registration(VARIABLE, "vault", "vault", "vault", &mut script)
+        .map_err(|error| Failure::new(code::FAILED, format!("cannot write the script: {error}")))?;
+    render::text(String::from_utf8_lossy(&script).trim_start());
     Ok(code::DONE)
+}
+
+/// Answers the script; false if it is not the script that runs the program.
+pub fn answer() -> Result<bool, clap::Error> {
+    let directory = std::env::current_dir().ok();
+    CompleteEnv::with_factory(completing)
+        .var(VARIABLE)
+        .bin("vault")
+        .completer("vault")
+        .try_complete(std::env::args_os(), directory.as_deref())
+}
+
+/// All commands, with completers wherever an argument names a snapshot or a source.
+fn completing() -> clap::Command {
+    add_completers(definition())
+}
+
+fn add_completers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let names = argument.get_value_names().unwrap_or_default();
+        match names.first().map(|name| name.as_str()) {
+            Some("ADDRESS" | "ID") => argument.add(ArgValueCompleter::new(address)),
+            Some("ADDRESS|DIR") => argument.add(ArgValueCompleter::new(address_or_folder)),
+            Some("NAME") if argument.get_id() == "name" => argument.add(ArgValueCompleter::new(source)),
+            _ => argument,
+        }
+    });
+    command.mut_subcommands(add_completers)
+}
+
+fn source(current: &OsStr) -> Vec<CompletionCandidate> {
+    beginning(current, look().into_iter().filter(|(_, is_source, _)| *is_source))
+}
+
+fn address(current: &OsStr) -> Vec<CompletionCandidate> {
+    beginning(current, look().into_iter())
+}
+
+fn address_or_folder(current: &OsStr) -> Vec<CompletionCandidate> {
+    let mut candidates = address(current);
+    let folders = PathCompleter::dir().complete(current).into_iter();
+    candidates.extend(folders.map(|folder| folder.display_order(Some(usize::MAX))));
+    candidates
+}
+
+/// What can be completed: text, whether it is a source, and what it means.
+type Known = (String, bool, String);
+
+fn beginning(current: &OsStr, known: impl Iterator<Item = Known>) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    known
+        .filter(|(text, ..)| text.starts_with(&*current))
+        .enumerate()
+        .map(|(order, (text, _, help))| {
+            CompletionCandidate::new(text).help(Some(help.into())).display_order(Some(order))
+        })
+        .collect()
+}
+
+/// Sources and snapshots of the repository of the environment: `latest`, names, then ids, the newest first.
+fn look() -> Vec<Known> {
+    let (send, receive) = std::sync::mpsc::channel();
+    // a store that does not answer is left behind with its thread when the process ends
+    std::thread::spawn(move || {
+        if let Ok(Some(known)) = known() {
+            // nobody is left to tell if it came too late
+            let _ = send.send(known);
+        }
+    });
+    let seconds = std::env::var(PATIENCE).ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(SECONDS);
+    receive.recv_timeout(Duration::from_secs(seconds)).unwrap_or_default()
+}
+
+fn known() -> Result<Option<Vec<Known>>, Failure> {
+    let Ok(program) = Program::try_parse_from(["vault", "snapshots", "--quiet"]) else { return Ok(None) };
+    if program.global.repository.is_none() || !secret::is_silent(&program.global) {
+        return Ok(None);
+    }
+    let session = Session::new(program.global)?;
+    let repository = session.open()?;
+    let catalog = super::exit::Context::context(list::snapshots(&repository), "")?;
+    let mut known: Vec<Known> = Vec::new();
+    for snapshot in catalog.snapshots.visible().rev() {
+        let name = &snapshot.head.source;
+        if !known.iter().any(|(text, ..)| text == name) {
+            known.push((name.clone(), true, format!("newest: {}", render::time(snapshot.head.time))));
+        }
+    }
+    if !known.is_empty() {
+        known.insert(0, ("latest".into(), false, "the newest snapshot".into()));
+    }
+    let ids = catalog.snapshots.visible().rev();
+    known.extend(ids.map(|snapshot| {
+        (snapshot.id.short(), false, format!("{} {}", snapshot.head.source, render::time(snapshot.head.time)))
+    }));
+    Ok(Some(known))
 }

@@ -39,6 +39,11 @@ impl Bar {
         self.bar.finish_and_clear();
     }
 
+    /// Prints while the bar is out of the way.
+    pub fn above(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
+    }
+
     /// Names each of these on standard error, unless that was done already.
     pub fn tell(&self, what: &[String]) {
         what.iter().for_each(|what| self.note(what));

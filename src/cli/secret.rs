@@ -40,6 +40,11 @@ enum Origin {
     Question,
 }
 
+/// True if the secret can be found without a question, be it the program's own or one of a command that finds it.
+pub fn is_silent(global: &Global) -> bool {
+    !matches!(origin(global, Use::Open), Origin::Question | Origin::Command(_))
+}
+
 /// Finds the secret.
 pub fn find(global: &Global, purpose: Use) -> Result<Secret, Failure> {
     let password = match origin(global, purpose) {

@@ -3,6 +3,7 @@
 
 use super::reader::Reader;
 use super::{Error, Result, of_object};
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
@@ -28,6 +29,47 @@ impl<'a, 'r> Nodes<'a, 'r> {
     /// The nodes below a root page.
     pub fn new(reader: &'a Reader<'r>, root: &TreeRoot) -> Self {
         Self { reader, pending: Vec::new(), leaf: VecDeque::new(), root: Some(root.id), last_name: None }
+    }
+
+    /// The directory that is not there, or one that holds a single node.
+    pub fn of(reader: &'a Reader<'r>, node: Option<Node>) -> Self {
+        Self { reader, pending: Vec::new(), leaf: node.into_iter().collect(), root: None, last_name: None }
+    }
+
+    /// The page to read next, with its height; `None` while nodes are left, and at the end.
+    fn ahead(&mut self) -> Option<(u8, BlobId)> {
+        while self.pending.pop_if(|(_, children)| children.is_empty()).is_some() {}
+        if !self.leaf.is_empty() {
+            return None;
+        }
+        // nobody knows the height of a root before it is read
+        let child = |(height, children): &(u8, VecDeque<TreeChild>)| Some((*height, children.front()?.root.id));
+        self.root.map(|root| (u8::MAX, root)).or_else(|| self.pending.last().and_then(child))
+    }
+
+    /// Passes over the page that is ahead.
+    fn pass(&mut self) {
+        if self.root.take().is_none()
+            && let Some(child) = self.pending.last_mut().and_then(|(_, children)| children.pop_front())
+        {
+            self.last_name = Some(child.last_name);
+        }
+    }
+
+    /// Reads the page that is ahead, or goes up one level; `None` at the end.
+    fn step(&mut self) -> Option<Result<()>> {
+        if let Some(root) = self.root.take() {
+            return Some(self.descend(&root, None, None));
+        }
+        let (height, children) = self.pending.last_mut()?;
+        let height = *height;
+        Some(match children.pop_front() {
+            Some(child) => self.descend(&child.root.id, Some(height), Some(&child.last_name)),
+            None => {
+                self.pending.pop();
+                Ok(())
+            }
+        })
     }
 
     fn descend(&mut self, id: &BlobId, height: Option<u8>, last_name: Option<&[u8]>) -> Result<()> {
@@ -66,23 +108,62 @@ impl Iterator for Nodes<'_, '_> {
             if let Some(node) = self.leaf.pop_front() {
                 return Some(Ok(node));
             }
-            let step = if let Some(root) = self.root.take() {
-                self.descend(&root, None, None)
-            } else {
-                let (height, children) = self.pending.last_mut()?;
-                let height = *height;
-                match children.pop_front() {
-                    Some(child) => self.descend(&child.root.id, Some(height), Some(&child.last_name)),
-                    None => {
-                        self.pending.pop();
-                        Ok(())
-                    }
-                }
-            };
-            if let Err(error) = step {
+            if let Err(error) = self.step()? {
                 return Some(Err(error));
             }
         }
+    }
+}
+
+/// Two directories side by side, ascending by name. Pages that both hold are passed over unread.
+pub struct Pairs<'a, 'r> {
+    before: Nodes<'a, 'r>,
+    after: Nodes<'a, 'r>,
+}
+
+impl<'a, 'r> Pairs<'a, 'r> {
+    /// Pairs up two walks that have not begun.
+    pub fn new(before: Nodes<'a, 'r>, after: Nodes<'a, 'r>) -> Self {
+        Self { before, after }
+    }
+
+    /// Reads pages until both sides have a node to show, or no more. The higher page is read first, so that equal ones
+    /// meet.
+    fn align(&mut self) -> Result<()> {
+        loop {
+            let next = match (self.before.ahead(), self.after.ahead()) {
+                (None, None) => return Ok(()),
+                (Some((_, before)), Some((_, after))) if before == after => {
+                    self.before.pass();
+                    self.after.pass();
+                    continue;
+                }
+                (Some(_), None) => &mut self.before,
+                (Some((before, _)), Some((after, _))) if before >= after => &mut self.before,
+                _ => &mut self.after,
+            };
+            next.step().unwrap_or(Ok(()))?;
+        }
+    }
+}
+
+impl Iterator for Pairs<'_, '_> {
+    type Item = Result<(Option<Node>, Option<Node>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Err(error) = self.align() {
+            return Some(Err(error));
+        }
+        let (before, after) = (self.before.leaf.front(), self.after.leaf.front());
+        let order = match (before, after) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(before), Some(after)) => before.name.cmp(&after.name),
+        };
+        let before = order.is_le().then(|| self.before.leaf.pop_front()).flatten();
+        let after = order.is_ge().then(|| self.after.leaf.pop_front()).flatten();
+        Some(Ok((before, after)))
     }
 }
 

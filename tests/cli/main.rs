@@ -4,9 +4,12 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "a test ends at the first surprise")]
 
+mod complete;
 mod database;
 mod failures;
+mod json;
 mod kill;
+mod look;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -167,42 +170,10 @@ fn a_command_that_fails_or_says_nothing_leaves_no_snapshot() {
 }
 
 #[test]
-fn json_is_one_object_for_each_command_or_line() {
-    let world = World::made();
-    let parse = |words: &[&str]| serde_json::from_str::<serde_json::Value>(&world.ok(words)).expect("JSON");
-    let taken = parse(&["snapshot", "uploads", "--json", "--tag", "t", "--time", "2026-11-20T14:00:00Z"]);
-    assert_eq!(taken["files"], 2);
-    assert_eq!(taken["dry_run"], false);
-    let id = taken["snapshot"].as_str().expect("an id").to_owned();
-    let listed = &parse(&["snapshots", "--json"])["snapshots"][0];
-    assert_eq!((listed["id"].as_str(), &listed["tags"][0]), (Some(id.as_str()), &"t".into()));
-    for line in world.ok(&["ls", &id[..8], "--recursive", "--json"]).lines() {
-        let node: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        assert!(node["path"].is_string() && node["type"].is_string());
-    }
-    assert_eq!(parse(&["restore", "uploads", "--target", "out", "--json"])["files"], 2);
-    assert_eq!(parse(&["check", "--json"])["ok"], true);
-    assert!(parse(&["snapshot", "uploads", "--json", "--dry-run"])["snapshot"].is_null());
-    assert!(parse(&["snapshot", "uploads", "--json", "--skip-if-unchanged"])["snapshot"].is_null());
-    assert_eq!(world.count(), 1);
-}
-
-#[test]
 fn the_recovery_sheet_is_written_once_and_printed_again() {
     let world = World::empty();
     world.ok(&["init", "--sheet", "sheet.txt"]);
     let sheet = std::fs::read_to_string(world.path("sheet.txt")).expect("a sheet");
     assert!(sheet.contains("recovery sheet"));
     assert_eq!(world.ok(&["key", "sheet"]), sheet);
-}
-
-#[test]
-fn every_command_shows_two_examples() {
-    let world = World::empty();
-    for command in ["init", "snapshot", "snapshots", "ls", "restore", "check", "key", "completions"] {
-        let help = world.ok(&[command, "--help"]);
-        let (_, examples) = help.split_once("Examples:").expect("examples");
-        assert_eq!(examples.lines().filter(|line| line.trim_start().starts_with("vault ")).count(), 2, "{command}");
-    }
-    assert!(world.ok(&["completions", "bash"]).contains("vault"));
 }

@@ -5,6 +5,8 @@
 mod compare;
 mod crash;
 mod damage;
+mod diff;
+mod find;
 mod protocol;
 mod pruned;
 mod round_trip;
@@ -12,5 +14,6 @@ mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
 #[path = "../backends/servers.rs"]
 mod servers;
+mod stats;
 mod workers;
 mod world;

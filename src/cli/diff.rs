@@ -1,0 +1,230 @@
+//! `vault diff`: what changed between two snapshots, or between a snapshot and a folder of this machine. Lines are
+//! printed as differences are found; figures come last.
+
+use super::exit::{Context, Failure, code};
+use super::{Outcome, Session, node, render, time};
+use serde::Serialize;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use vault::diff::{self, Report};
+use vault::list;
+use vault::repository;
+use vault::repository::changes::{Change, Difference, metadata};
+use vault::repository::snapshots::{Catalog, SnapshotEntry};
+
+/// Show what changed between two snapshots, or between a snapshot and a folder
+///
+/// A line begins with + for what is new, - for what is gone, M for other content, T for another type, and with
+/// --metadata U for other permissions, owner, time or attributes. ADDRESS is an id or its beginning, latest, NAME, or
+/// NAME@TIME, and then :path if only a part is meant. A DIR that reads like an ADDRESS is written ./DIR. What the
+/// snapshot left out by --exclude is not looked at. Files of a folder are read only if size or times changed. The exit
+/// code is 0 with or without differences.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault diff uploads@yesterday uploads
+  vault diff uploads:photos /srv/uploads/photos --metadata")]
+pub struct Arguments {
+    /// What was before
+    #[arg(value_name = "ADDRESS")]
+    before: String,
+    /// What came after
+    #[arg(value_name = "ADDRESS|DIR")]
+    after: OsString,
+    /// Show entries too of which only permissions, owner, time or attributes changed
+    #[arg(long)]
+    metadata: bool,
+    /// Of a folder, leave out what this pattern names (can be repeated)
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Of a folder, do not enter other file systems
+    #[arg(long)]
+    one_file_system: bool,
+    /// Of a folder, read files too whose size and times are the same
+    #[arg(long)]
+    read_all: bool,
+}
+
+#[derive(Serialize)]
+struct Diffed {
+    before: String,
+    after: String,
+    changes: Vec<Line>,
+    added: u64,
+    removed: u64,
+    changed: u64,
+    metadata: u64,
+    added_bytes: u64,
+    removed_bytes: u64,
+    failed: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+    change: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    size_before: Option<u64>,
+    size_after: Option<u64>,
+    added_bytes: u64,
+    removed_bytes: u64,
+    metadata: Vec<&'static str>,
+}
+
+/// What the second argument means.
+enum After<'c> {
+    Snapshot(&'c SnapshotEntry, Vec<u8>),
+    Folder(PathBuf),
+}
+
+/// Compares.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    let after_text = arguments.after.to_string_lossy().into_owned();
+    let what = format!("cannot compare {} with {after_text}", arguments.before);
+    let repository = session.open()?;
+    let catalog = list::snapshots(&repository).context(&what)?;
+    let (before, before_path) = list::find(&catalog, &arguments.before, &time::parse_address).context(&what)?;
+    let after = after(&catalog, &arguments.after, &what)?;
+    let progress = session.progress("comparing");
+    let mut lines = Vec::new();
+    let mut each = |change: &Change, bytes: (u64, u64)| {
+        if change.difference == Difference::Metadata && !arguments.metadata {
+            return Ok(());
+        }
+        if session.global.json {
+            lines.push(fields(change, bytes));
+        } else if !session.global.quiet {
+            progress.above(|| render::line(&line(change)));
+        }
+        Ok(())
+    };
+    let options = diff::Options {
+        exclude: arguments.exclude.clone(),
+        one_file_system: arguments.one_file_system,
+        read_all: arguments.read_all,
+    };
+    let left = (before, before_path.as_slice());
+    let report = match &after {
+        After::Snapshot(snapshot, path) => diff::snapshots(&repository, &catalog, (left, (snapshot, path)), &mut each),
+        After::Folder(path) => {
+            diff::with_folder(&repository, &catalog, (left, path.clone()), &options, (&mut each, &progress))
+        }
+    };
+    progress.done();
+    let report = report.context(&what)?;
+    if session.global.json {
+        let after = match &after {
+            After::Snapshot(snapshot, _) => snapshot.id.to_string(),
+            After::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        };
+        render::json(&diffed(before, after, lines, &report));
+    }
+    session.say(&summary(&report));
+    session.say_requests(&repository);
+    if report.failed.is_empty() {
+        return Ok(code::DONE);
+    }
+    progress.tell(&report.failed);
+    let failed = render::count(report.failed.len() as u64, "entry", "entries");
+    Err(Failure::new(code::FAILED, format!("{failed} could not be compared, named above")))
+}
+
+fn after<'c>(catalog: &'c Catalog, text: &OsStr, what: &str) -> Result<After<'c>, Failure> {
+    let folder = || After::Folder(PathBuf::from(text));
+    let path = Path::new(text);
+    let is_plain = path.components().next().is_some_and(|first| matches!(first, std::path::Component::Normal(_)));
+    let Some(address) = text.to_str().filter(|_| is_plain) else { return Ok(folder()) };
+    match list::find(catalog, address, &time::parse_address) {
+        Ok((snapshot, path)) => Ok(After::Snapshot(snapshot, path)),
+        Err(vault::error::Error::Repository(repository::Error::NoSnapshot(_))) if path.exists() => Ok(folder()),
+        Err(error) => Err(error).context(what),
+    }
+}
+
+fn diffed(before: &SnapshotEntry, after: String, changes: Vec<Line>, report: &Report) -> Diffed {
+    Diffed {
+        before: before.id.to_string(),
+        after,
+        changes,
+        added: report.added,
+        removed: report.removed,
+        changed: report.changed,
+        metadata: report.metadata,
+        added_bytes: report.added_bytes,
+        removed_bytes: report.removed_bytes,
+        failed: report.failed.clone(),
+    }
+}
+
+/// What a difference is called in JSON.
+pub fn word(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Added => "added",
+        Difference::Removed => "removed",
+        Difference::Type => "type",
+        Difference::Content => "content",
+        Difference::Metadata => "metadata",
+    }
+}
+
+/// The letter before a path.
+pub fn letter(difference: Difference) -> char {
+    match difference {
+        Difference::Added => '+',
+        Difference::Removed => '-',
+        Difference::Type => 'T',
+        Difference::Content => 'M',
+        Difference::Metadata => 'U',
+    }
+}
+
+fn parts(change: &Change) -> Vec<&'static str> {
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => metadata(before, after),
+        _ => Vec::new(),
+    }
+}
+
+fn line(change: &Change) -> String {
+    let Some(shown) = change.after.as_ref().or(change.before.as_ref()) else { return String::new() };
+    let mut line = format!("{} {}", letter(change.difference), node::name(&change.path, shown));
+    if let (Difference::Metadata, Some(before), Some(after)) = (change.difference, &change.before, &change.after) {
+        let mode = format!("mode {} to {}", node::mode(before), node::mode(after));
+        let parts: Vec<&str> =
+            parts(change).into_iter().map(|part| if part == "mode" { &mode } else { part }).collect();
+        line.push_str(&format!(" ({})", parts.join(", ")));
+    }
+    line
+}
+
+fn fields(change: &Change, (added_bytes, removed_bytes): (u64, u64)) -> Line {
+    let shown = change.after.as_ref().or(change.before.as_ref());
+    Line {
+        path: node::lossy(&change.path),
+        path_hex: node::hex(&change.path),
+        change: word(change.difference),
+        kind: shown.map_or("", node::kind),
+        size_before: change.before.as_ref().map(node::size),
+        size_after: change.after.as_ref().map(node::size),
+        added_bytes,
+        removed_bytes,
+        metadata: parts(change),
+    }
+}
+
+fn summary(report: &Report) -> String {
+    if report.added + report.removed + report.changed + report.metadata == 0 {
+        return "no differences".into();
+    }
+    format!(
+        "{} new, {} gone, {} changed, {} with other permissions, owner or time; {} added, {} removed",
+        report.added,
+        report.removed,
+        report.changed,
+        report.metadata,
+        render::size(report.added_bytes),
+        render::size(report.removed_bytes)
+    )
+}

@@ -1,0 +1,46 @@
+//! `vault man`: manual pages for whoever packages the program, one for each command. Hidden, since nobody needs it
+//! every day.
+
+use super::exit::{Failure, code};
+use super::{Outcome, Session, definition, render, secret};
+use std::path::{Path, PathBuf};
+
+/// Write a manual page for each command
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault man --output /usr/local/share/man/man1
+  vault man --output man --yes")]
+pub struct Arguments {
+    /// The folder to write into; it is made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+}
+
+/// Writes the pages.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    let directory = &arguments.output;
+    let mut pages = Vec::new();
+    let mut command = definition();
+    command.build();
+    collect(&command, &mut pages);
+    let existing = pages.iter().filter(|page| directory.join(page.get_filename()).exists()).count();
+    if existing > 0 {
+        let existing = render::count(existing as u64, "page", "pages");
+        secret::confirm(&session.global, &format!("{existing} of {} can be replaced.", directory.display()))?;
+    }
+    let failed = |path: &Path, error: std::io::Error| {
+        let text = format!("cannot write manual pages to {}: {error}", path.display());
+        Failure::new(code::FAILED, super::exit::plain(&text))
+    };
+    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    for page in &pages {
+        page.generate_to(directory).map_err(|error| failed(&directory.join(page.get_filename()), error))?;
+    }
+    session.say(&format!("wrote {} to {}", render::count(pages.len() as u64, "page", "pages"), directory.display()));
+    Ok(code::DONE)
+}
+
+fn collect(command: &clap::Command, pages: &mut Vec<clap_mangen::Man>) {
+    pages.push(clap_mangen::Man::new(command.clone()));
+    command.get_subcommands().filter(|command| !command.is_hide_set()).for_each(|command| collect(command, pages));
+}

@@ -1,0 +1,337 @@
+//! `vault stats`: how much there is, what each run added, and what it costs to store. With a NAME also what changed in
+//! the newest run, and which paths made it grow.
+
+use super::exit::{Context, Failure, code};
+use super::{Outcome, Session, diff, node, render};
+use serde::Serialize;
+use vault::list;
+use vault::repository::Repository;
+use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::stats::{self, Files, Growth, Objects, Stored};
+use vault_format::secret::Role;
+
+/// Show how much is stored, and what each run added
+///
+/// Without a NAME: every source, and what the repository holds. With one: its runs, and what changed in the newest.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault stats
+  vault stats uploads")]
+pub struct Arguments {
+    /// Only this source, and its runs
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    sources: Vec<Source>,
+    repository: RepositoryFigures,
+}
+
+#[derive(Serialize)]
+struct Source {
+    name: String,
+    domain: String,
+    snapshots: u64,
+    first_time: String,
+    last_time: String,
+    files: u64,
+    bytes: u64,
+    logical_bytes: u64,
+    added_bytes: u64,
+    stored_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<Vec<Run>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<Newest>,
+}
+
+#[derive(Serialize)]
+struct Run {
+    id: String,
+    time: String,
+    files: u64,
+    read_files: u64,
+    bytes: u64,
+    added_bytes: u64,
+    stored_bytes: u64,
+    unreadable: u64,
+    duration_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Newest {
+    id: String,
+    parent: Option<String>,
+    new_files: u64,
+    new_bytes: u64,
+    changed_files: u64,
+    changed_bytes: u64,
+    removed_files: u64,
+    removed_bytes: u64,
+    largest: Vec<Largest>,
+}
+
+#[derive(Serialize)]
+struct Largest {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+    change: &'static str,
+    directory: bool,
+    added_bytes: u64,
+    removed_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct RepositoryFigures {
+    stored_bytes: u64,
+    data_packs: u64,
+    data_bytes: u64,
+    tree_packs: u64,
+    tree_bytes: u64,
+    index_objects: u64,
+    index_bytes: u64,
+    snapshot_objects: u64,
+    snapshot_bytes: u64,
+    other_objects: u64,
+    other_bytes: u64,
+    logical_bytes: u64,
+    unique_bytes: u64,
+    dedup_ratio: Option<f64>,
+    compression_ratio: Option<f64>,
+}
+
+/// Shows.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    let what = "cannot tell what is stored";
+    let repository = session.open()?;
+    let catalog = list::snapshots(&repository).context(what)?;
+    let sources = stats::sources(&catalog, arguments.name.as_deref());
+    if let (Some(name), true) = (&arguments.name, sources.is_empty()) {
+        return Err(Failure::new(code::FAILED, format!("{what}: there is no source {name:?}"))
+            .hint("`vault stats` lists what there is"));
+    }
+    let stored = stats::stored(&repository, &catalog).context(what)?;
+    let damaged = catalog.snapshots.damaged.iter().map(|(_, why)| why).chain(&stored.damaged);
+    damaged.for_each(|damage| render::complain(&format!("{}; see `vault check`", super::exit::plain(damage))));
+    let mut growths = Vec::new();
+    for source in sources.iter().filter(|_| arguments.name.is_some()) {
+        growths.push(newest(session, &repository, &catalog, source).context(what)?);
+    }
+    if session.global.json {
+        let mut growths = growths.into_iter();
+        let runs = arguments.name.is_some();
+        let sources = sources.iter().map(|source| fields(source, runs, growths.next().flatten())).collect();
+        render::json(&Figures { sources, repository: repository_fields(&stored) });
+    } else if !session.global.quiet {
+        show_sources(&sources);
+        for (source, growth) in sources.iter().zip(&growths) {
+            show_runs(source);
+            growth.iter().for_each(show_growth);
+        }
+        if arguments.name.is_none() {
+            show_repository(&stored);
+        }
+    }
+    session.say_requests(&repository);
+    Ok(code::DONE)
+}
+
+/// What the newest run changed; `None` if this key opens no trees.
+fn newest(
+    session: &Session,
+    repository: &Repository,
+    catalog: &Catalog,
+    source: &stats::Source<'_>,
+) -> vault::error::Result<Option<Growth>> {
+    let Some(newest) = source.snapshots.last().filter(|_| repository.keys().role() != Role::Writer) else {
+        session.say_notes(&["a writer's key does not tell what changed: that is content".to_owned()]);
+        return Ok(None);
+    };
+    stats::growth(repository, catalog, source, newest).map(Some)
+}
+
+fn sum(source: &stats::Source<'_>, figure: impl Fn(&SnapshotEntry) -> u64) -> u64 {
+    source.snapshots.iter().fold(0, |sum, snapshot| sum.saturating_add(figure(snapshot)))
+}
+
+fn time_of(snapshot: Option<&&SnapshotEntry>, show: fn(i64) -> String) -> String {
+    snapshot.map_or_else(String::new, |snapshot| show(snapshot.head.time))
+}
+
+fn fields(source: &stats::Source<'_>, runs: bool, growth: Option<Growth>) -> Source {
+    let newest = source.snapshots.last();
+    let id = newest.map_or_else(String::new, |snapshot| snapshot.id.to_string());
+    let statistics = newest.map(|snapshot| snapshot.head.statistics).unwrap_or_default();
+    Source {
+        name: source.name.to_owned(),
+        domain: source.domain.to_string(),
+        snapshots: source.snapshots.len() as u64,
+        first_time: time_of(source.snapshots.first(), render::time_rfc3339),
+        last_time: time_of(newest, render::time_rfc3339),
+        files: statistics.files,
+        bytes: statistics.bytes,
+        logical_bytes: sum(source, |snapshot| snapshot.head.statistics.bytes),
+        added_bytes: sum(source, |snapshot| snapshot.head.statistics.added_bytes),
+        stored_bytes: sum(source, |snapshot| snapshot.head.statistics.stored_bytes),
+        runs: runs.then(|| source.snapshots.iter().map(|snapshot| run_fields(snapshot)).collect()),
+        newest: growth.map(|growth| newest_fields(id, growth)),
+    }
+}
+
+fn run_fields(snapshot: &SnapshotEntry) -> Run {
+    let figures = &snapshot.head.statistics;
+    Run {
+        id: snapshot.id.to_string(),
+        time: render::time_rfc3339(snapshot.head.time),
+        files: figures.files,
+        read_files: figures.files.saturating_sub(figures.unchanged_files),
+        bytes: figures.bytes,
+        added_bytes: figures.added_bytes,
+        stored_bytes: figures.stored_bytes,
+        unreadable: figures.errors,
+        duration_seconds: std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
+    }
+}
+
+fn newest_fields(id: String, growth: Growth) -> Newest {
+    Newest {
+        id,
+        parent: growth.parent.map(|parent| parent.to_string()),
+        new_files: growth.new.count,
+        new_bytes: growth.new.bytes,
+        changed_files: growth.changed.count,
+        changed_bytes: growth.changed.bytes,
+        removed_files: growth.removed.count,
+        removed_bytes: growth.removed.bytes,
+        largest: growth
+            .largest
+            .into_iter()
+            .map(|large| Largest {
+                path: node::lossy(&large.path),
+                path_hex: node::hex(&large.path),
+                change: diff::word(large.difference),
+                directory: large.is_directory,
+                added_bytes: large.added_bytes,
+                removed_bytes: large.removed_bytes,
+            })
+            .collect(),
+    }
+}
+
+fn repository_fields(stored: &Stored) -> RepositoryFigures {
+    RepositoryFigures {
+        stored_bytes: stored.bytes(),
+        data_packs: stored.data.count,
+        data_bytes: stored.data.bytes,
+        tree_packs: stored.metadata.count,
+        tree_bytes: stored.metadata.bytes,
+        index_objects: stored.index.count,
+        index_bytes: stored.index.bytes,
+        snapshot_objects: stored.snapshots.count,
+        snapshot_bytes: stored.snapshots.bytes,
+        other_objects: stored.other.count,
+        other_bytes: stored.other.bytes,
+        logical_bytes: stored.logical_bytes,
+        unique_bytes: stored.unique_bytes,
+        dedup_ratio: ratio(stored.logical_bytes, stored.unique_bytes),
+        compression_ratio: ratio(stored.plain_bytes, stored.compressed_bytes),
+    }
+}
+
+/// How many times the second the first is; `None` of nothing.
+fn ratio(of: u64, to: u64) -> Option<f64> {
+    (to > 0).then(|| (of as f64 / to as f64 * 100.0).round() / 100.0)
+}
+
+fn show_sources(sources: &[stats::Source<'_>]) {
+    if sources.is_empty() {
+        render::line("no snapshots");
+        return;
+    }
+    let heading = ["NAME", "SNAPSHOTS", "FIRST", "LAST", "FILES", "SIZE", "ALL SIZES", "ADDED", "STORED"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for source in sources {
+        let newest = source.snapshots.last().map(|snapshot| snapshot.head.statistics).unwrap_or_default();
+        rows.push(vec![
+            source.name.to_owned(),
+            source.snapshots.len().to_string(),
+            time_of(source.snapshots.first(), render::time),
+            time_of(source.snapshots.last(), render::time),
+            newest.files.to_string(),
+            render::size(newest.bytes),
+            render::size(sum(source, |snapshot| snapshot.head.statistics.bytes)),
+            render::size(sum(source, |snapshot| snapshot.head.statistics.added_bytes)),
+            render::size(sum(source, |snapshot| snapshot.head.statistics.stored_bytes)),
+        ]);
+    }
+    render::table(&rows);
+}
+
+fn show_runs(source: &stats::Source<'_>) {
+    render::line("");
+    let heading = ["ID", "TIME", "FILES", "READ", "SIZE", "ADDED", "STORED", "TOOK"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for snapshot in &source.snapshots {
+        let figures = &snapshot.head.statistics;
+        rows.push(vec![
+            snapshot.id.short(),
+            render::time(snapshot.head.time),
+            figures.files.to_string(),
+            figures.files.saturating_sub(figures.unchanged_files).to_string(),
+            render::size(figures.bytes),
+            render::size(figures.added_bytes),
+            render::size(figures.stored_bytes),
+            render::duration(figures.duration),
+        ]);
+    }
+    render::table(&rows);
+}
+
+fn show_growth(growth: &Growth) {
+    let files = |files: Files, verb| {
+        format!("{} {verb} ({})", render::count(files.count, "file", "files"), render::size(files.bytes))
+    };
+    let against = growth.parent.map_or("as the first".into(), |parent| format!("against {}", parent.short()));
+    render::line(&format!(
+        "\nthe newest, {against}: {}, {}, {}",
+        files(growth.new, "new"),
+        files(growth.changed, "changed"),
+        files(growth.removed, "gone")
+    ));
+    let row = |large: &stats::Large| {
+        let slash = if large.is_directory { "/" } else { "" };
+        vec![
+            diff::letter(large.difference).to_string(),
+            format!("+{}", render::size(large.added_bytes)),
+            format!("-{}", render::size(large.removed_bytes)),
+            format!("{}{slash}", render::name(&large.path)),
+        ]
+    };
+    render::table(&growth.largest.iter().map(row).collect::<Vec<_>>());
+}
+
+fn show_repository(stored: &Stored) {
+    let row =
+        |name: &str, objects: Objects| vec![name.to_owned(), objects.count.to_string(), render::size(objects.bytes)];
+    render::line("");
+    render::table(&[
+        ["STORED", "OBJECTS", "SIZE"].map(str::to_owned).to_vec(),
+        row("content", stored.data),
+        row("trees", stored.metadata),
+        row("index", stored.index),
+        row("snapshots", stored.snapshots),
+        row("other", stored.other),
+    ]);
+    let times = |of, to| ratio(of, to).map_or("-".into(), |ratio| format!("{ratio:.2} times"));
+    render::line(&format!(
+        "{} stored for {} in all snapshots: {} of it different (shared {}), compressed {}",
+        render::size(stored.bytes()),
+        render::size(stored.logical_bytes),
+        render::size(stored.unique_bytes),
+        times(stored.logical_bytes, stored.unique_bytes),
+        times(stored.plain_bytes, stored.compressed_bytes)
+    ));
+}

@@ -1,0 +1,238 @@
+//! Looks for entries by name, type, size and time in many snapshots at once. Each version of an entry is found once,
+//! with the snapshots that hold it. The work is that of the distinct pages: a page of a tree that an earlier snapshot
+//! had at the same place is not read again, only counted.
+
+use crate::error::{Error, Result};
+use crate::repository::changes::{difference, join};
+use crate::repository::index::BlobIndex;
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::{Repository, walk};
+use crate::source::{self, Excludes};
+use std::collections::{BTreeMap, HashMap};
+use vault_format::id::{BlobId, DomainId};
+use vault_format::tree::{Node, NodeKind, TreePage};
+
+/// Types of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Named pipe.
+    Fifo,
+    /// Character device.
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+}
+
+/// What is looked for: all of it must fit.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Patterns as in `source::Options::exclude`; one must match.
+    pub patterns: Vec<String>,
+    /// Types; none = all.
+    pub types: Vec<Type>,
+    /// Files of more bytes than this.
+    pub larger_than: Option<u64>,
+    /// Files of fewer bytes than this.
+    pub smaller_than: Option<u64>,
+    /// Changed after this, nanoseconds since 1970.
+    pub newer: Option<i64>,
+    /// Changed before this, nanoseconds since 1970.
+    pub older: Option<i64>,
+}
+
+/// One version of an entry: the same node at the same path of the same source.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Path below the root of the snapshots.
+    pub path: Vec<u8>,
+    /// As it is in the last of them.
+    pub node: Node,
+    /// The first snapshot that holds it: position in those that were asked for.
+    pub first: usize,
+    /// The last one.
+    pub last: usize,
+    /// How many hold it.
+    pub snapshots: u64,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// By source and path, oldest first.
+    pub versions: Vec<Version>,
+    /// Parts of trees that could not be read, with the reason.
+    pub damaged: Vec<String>,
+    /// Pages read.
+    pub pages: u64,
+}
+
+/// Looks through snapshots, given oldest first.
+pub fn find(
+    repository: &Repository,
+    catalog: &Catalog,
+    snapshots: &[&SnapshotEntry],
+    options: &Options,
+) -> Result<Report> {
+    let patterns = source::Options { exclude: options.patterns.clone(), ..source::Options::default() };
+    let patterns = Excludes::new(&patterns).map_err(|error| Error::Request(error.to_string()))?;
+    let mut sources: BTreeMap<(&str, DomainId), Vec<usize>> = BTreeMap::new();
+    for (number, snapshot) in snapshots.iter().enumerate() {
+        sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(number);
+    }
+    let mut indexes: BTreeMap<DomainId, BlobIndex> = BTreeMap::new();
+    let mut report = Report::default();
+    for ((_, domain), numbers) in sources {
+        if let std::collections::btree_map::Entry::Vacant(slot) = indexes.entry(domain) {
+            slot.insert(BlobIndex::for_reading(repository, &catalog.trust, domain)?);
+        }
+        let Some(index) = indexes.get(&domain) else { continue };
+        let reader = Reader::new(repository, index);
+        let mut search = Search::new(&reader, &patterns, options);
+        for number in numbers {
+            let Some(snapshot) = snapshots.get(number) else { continue };
+            search.snapshot(repository, number, snapshot)?;
+        }
+        search.finish(&mut report);
+    }
+    Ok(report)
+}
+
+/// A page at its place: the same page can lie in several folders.
+type Key = (Vec<u8>, BlobId);
+
+/// What a page holds: versions found in it, and the pages below it.
+#[derive(Default)]
+struct Page {
+    versions: Vec<usize>,
+    below: Vec<Key>,
+}
+
+/// The search through one source.
+struct Search<'s, 'r> {
+    reader: &'s Reader<'r>,
+    patterns: &'s Excludes,
+    options: &'s Options,
+    pages: HashMap<Key, Page>,
+    versions: Vec<Version>,
+    by_path: HashMap<Vec<u8>, Vec<usize>>,
+    damaged: Vec<String>,
+}
+
+impl<'s, 'r> Search<'s, 'r> {
+    fn new(reader: &'s Reader<'r>, patterns: &'s Excludes, options: &'s Options) -> Self {
+        Self {
+            reader,
+            patterns,
+            options,
+            pages: HashMap::new(),
+            versions: Vec::new(),
+            by_path: HashMap::new(),
+            damaged: Vec::new(),
+        }
+    }
+
+    fn snapshot(&mut self, repository: &Repository, number: usize, snapshot: &SnapshotEntry) -> Result<()> {
+        let mut pending: Vec<Key> = vec![(Vec::new(), snapshot.head.root.id)];
+        while let Some(key) = pending.pop() {
+            if repository.runtime().is_stopped() {
+                return Err(Error::Interrupted);
+            }
+            if !self.pages.contains_key(&key) {
+                let page = self.page(&key, number);
+                self.pages.insert(key.clone(), page);
+            }
+            let Some(page) = self.pages.get(&key) else { continue };
+            pending.extend(page.below.iter().cloned());
+            for version in &page.versions {
+                let Some(version) = self.versions.get_mut(*version) else { continue };
+                // a version can lie in two pages of one snapshot only if the repository lies
+                if version.snapshots == 0 || version.last != number {
+                    version.last = number;
+                    version.snapshots += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, (above, id): &Key, number: usize) -> Page {
+        let mut found = Page::default();
+        match walk::page(self.reader, id) {
+            Ok(TreePage::Branch { children, .. }) => {
+                found.below.extend(children.into_iter().map(|child| (above.clone(), child.root.id)));
+            }
+            Ok(TreePage::Leaf(nodes)) => {
+                for node in nodes {
+                    let path = join(above, &node.name);
+                    if let NodeKind::Directory(root) = &node.kind {
+                        found.below.push((path.clone(), root.id));
+                    }
+                    if self.fits(&path, &node) {
+                        found.versions.push(self.version(path, node, number));
+                    }
+                }
+            }
+            Err(error) => self.damaged.push(format!("{}: {error}", String::from_utf8_lossy(above))),
+        }
+        found
+    }
+
+    fn fits(&self, path: &[u8], node: &Node) -> bool {
+        let options = self.options;
+        let (node_type, size) = match &node.kind {
+            NodeKind::File { size, .. } => (Type::File, Some(*size)),
+            NodeKind::Directory(_) => (Type::Directory, None),
+            NodeKind::Symlink(_) => (Type::Symlink, None),
+            NodeKind::Fifo => (Type::Fifo, None),
+            NodeKind::CharDevice(..) => (Type::CharDevice, None),
+            NodeKind::BlockDevice(..) => (Type::BlockDevice, None),
+        };
+        let time = node.metadata.mtime;
+        let time = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+        (options.types.is_empty() || options.types.contains(&node_type))
+            && options.larger_than.is_none_or(|limit| size.is_some_and(|size| size > limit))
+            && options.smaller_than.is_none_or(|limit| size.is_some_and(|size| size < limit))
+            && options.newer.is_none_or(|limit| time > i128::from(limit))
+            && options.older.is_none_or(|limit| time < i128::from(limit))
+            && self.patterns.excludes(path, node_type == Type::Directory)
+    }
+
+    /// The number of this version, which an earlier page may have had too.
+    fn version(&mut self, path: Vec<u8>, node: Node, number: usize) -> usize {
+        let versions = self.by_path.entry(path.clone()).or_default();
+        for known in versions.iter() {
+            if let Some(version) = self.versions.get_mut(*known).filter(|version| is_same(&version.node, &node)) {
+                version.node = node;
+                return *known;
+            }
+        }
+        versions.push(self.versions.len());
+        self.versions.push(Version { path, node, first: number, last: number, snapshots: 0 });
+        self.versions.len() - 1
+    }
+
+    fn finish(mut self, report: &mut Report) {
+        self.versions.sort_by(|left, right| (&left.path, left.first).cmp(&(&right.path, right.first)));
+        report.versions.append(&mut self.versions);
+        report.damaged.append(&mut self.damaged);
+        report.pages += self.pages.len() as u64;
+    }
+}
+
+/// A folder changes with everything in it: as a version of its own counts only who may enter it.
+fn is_same(left: &Node, right: &Node) -> bool {
+    match (&left.kind, &right.kind) {
+        (NodeKind::Directory(_), NodeKind::Directory(_)) => {
+            let key = |node: &Node| (node.metadata.mode, node.metadata.uid, node.metadata.gid);
+            key(left) == key(right)
+        }
+        _ => difference(Some(left), Some(right)).is_none(),
+    }
+}

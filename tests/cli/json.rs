@@ -1,0 +1,190 @@
+//! What the README's table says of `--json` is what the commands print: the table is read, every command of it is run
+//! on a real repository, and the fields must be the same both ways.
+
+use crate::World;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// Fields by path, as in `findings.object`, and whether they may be left out.
+type Fields = BTreeMap<String, bool>;
+
+/// The fields of a row: words in backticks. In parentheses behind one, or behind a colon, `list of` or `object of`
+/// begins its own fields, and `only` says that it may be left out; everything else is a remark.
+fn parse(text: &str, above: &str, fields: &mut Fields) {
+    let mut last: Option<String> = None;
+    let mut rest = text;
+    while let Some(at) = rest.find(['`', '(', ':', '|']) {
+        let (before, found) = rest.split_at(at);
+        let follows = before.is_empty();
+        rest = &found[1..];
+        match &found[..1] {
+            "`" => {
+                let (word, after) = rest.split_once('`').expect("a closed word");
+                let path = format!("{above}{word}");
+                fields.insert(path.clone(), false);
+                (last, rest) = (Some(path), after);
+            }
+            "(" => {
+                let mut depth = 1;
+                let end = rest.find(|letter| {
+                    depth += i32::from(letter == '(') - i32::from(letter == ')');
+                    depth == 0
+                });
+                let (inner, after) = rest.split_at(end.expect("a closed parenthesis"));
+                if let Some(last) = &last {
+                    describe(inner, last, fields);
+                }
+                rest = &after[1..];
+            }
+            ":" if follows && last.is_some() => {
+                let (inner, after) = rest.split_once(';').unwrap_or((rest, ""));
+                describe(inner, last.as_deref().unwrap_or_default(), fields);
+                rest = after;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn describe(text: &str, field: &str, fields: &mut Fields) {
+    let own = ["list of ", "object of "].iter().filter_map(|words| text.find(words)).min();
+    let (remark, own) = text.split_at(own.unwrap_or(text.len()));
+    if remark.contains("only") {
+        fields.insert(field.to_owned(), true);
+    }
+    parse(own, &format!("{field}."), fields);
+}
+
+/// The table of the README by command.
+fn table() -> BTreeMap<String, Fields> {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("## JSON").expect("the section");
+    let rows = section.split("\n## ").next().expect("its text").lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let (command, text) = row.split_once("` | ").expect("two columns");
+        let mut fields = Fields::new();
+        parse(text, "", &mut fields);
+        (command.to_owned(), fields)
+    })
+    .collect()
+}
+
+/// Notes the fields of an object; each that may not be left out must be there.
+fn note(value: &Value, above: &str, documented: &Fields, printed: &mut BTreeSet<String>, context: &str) {
+    let Value::Object(object) = value else { panic!("{context}: {value} is no object") };
+    for (field, optional) in documented {
+        let own = field.strip_prefix(above).filter(|own| !own.contains('.'));
+        assert!(*optional || own.is_none_or(|own| object.contains_key(own)), "{context}: no {field} in {value}");
+    }
+    for (key, value) in object {
+        let path = format!("{above}{key}");
+        let below = format!("{path}.");
+        match value {
+            Value::Object(_) => note(value, &below, documented, printed, context),
+            Value::Array(list) => {
+                list.iter().filter(|value| value.is_object()).for_each(|value| {
+                    note(value, &below, documented, printed, context);
+                });
+            }
+            _ => {}
+        }
+        printed.insert(path);
+    }
+}
+
+/// What is run for each command, in this order.
+const RUNS: &[(&str, &[&str])] = &[
+    ("init", &["init", "--repository", "another"]),
+    ("snapshot", &["snapshot", "uploads", "--tag", "t"]),
+    ("snapshot", &["snapshot", "uploads", "--dry-run"]),
+    ("snapshot", &["snapshot", "--name", "db", "--command", "--", "echo", "dump"]),
+    ("snapshots", &["snapshots"]),
+    ("ls", &["ls", "uploads", "--recursive"]),
+    ("find", &["find", "*"]),
+    ("diff", &["diff", "uploads", "changed", "--metadata"]),
+    ("diff", &["diff", "uploads", "uploads"]),
+    ("stats", &["stats"]),
+    ("stats", &["stats", "uploads"]),
+    ("restore", &["restore", "uploads", "--target", "out"]),
+    ("check", &["check"]),
+];
+
+#[test]
+fn fields_are_those_of_the_readme() {
+    let world = World::made();
+    let strange = OsStr::from_bytes(b"caf\xe9");
+    std::fs::write(world.path("uploads").join(strange), "latin").expect("a file");
+    std::fs::create_dir(world.path("changed")).expect("a folder");
+    std::fs::write(world.path("changed").join(strange), "other").expect("a file");
+    let table = table();
+    let mut printed: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut run = |command: &'static str, words: &[&str], code: i32| {
+        let documented = table.get(command).unwrap_or_else(|| panic!("the README does not tell of {command}"));
+        let output = world.run(&[&words[..1], &["--json"], &words[1..]].concat());
+        let context = format!("{words:?}: {}", crate::errors(&output));
+        assert_eq!(output.status.code(), Some(code), "{context}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(!text.is_empty(), "{context}");
+        for line in text.lines() {
+            let value: Value = serde_json::from_str(line).expect("JSON");
+            note(&value, "", documented, printed.entry(command).or_default(), &context);
+        }
+    };
+    RUNS.iter().for_each(|(command, words)| run(command, words, 0));
+    let packs = world.path("repository/packs/d");
+    std::fs::remove_dir_all(packs).expect("packs to lose");
+    run("check", &["check"], 20);
+    for (command, documented) in &table {
+        let printed = printed.get(command.as_str()).unwrap_or_else(|| panic!("{command} is run nowhere here"));
+        let documented: BTreeSet<String> = documented.keys().cloned().collect();
+        let unprinted: Vec<_> = documented.difference(printed).collect();
+        let untold: Vec<_> = printed.difference(&documented).collect();
+        assert!(unprinted.is_empty() && untold.is_empty(), "{command}: never printed {unprinted:?}, untold {untold:?}");
+    }
+}
+
+#[test]
+fn values_are_those_of_the_run() {
+    let world = World::made();
+    let parse = |words: &[&str]| serde_json::from_str::<Value>(&world.ok(words)).expect("JSON");
+    let taken = parse(&["snapshot", "uploads", "--json", "--tag", "t", "--time", "2026-11-20T14:00:00Z"]);
+    assert_eq!(taken["files"], 2);
+    assert_eq!(taken["dry_run"], false);
+    let id = taken["snapshot"].as_str().expect("an id").to_owned();
+    let listed = &parse(&["snapshots", "--json"])["snapshots"][0];
+    assert_eq!((listed["id"].as_str(), &listed["tags"][0]), (Some(id.as_str()), &"t".into()));
+    let nodes = world.ok(&["ls", &id[..8], "--recursive", "--json"]);
+    assert!(nodes.lines().all(|line| serde_json::from_str::<Value>(line).expect("JSON")["path"].is_string()));
+    assert_eq!(parse(&["restore", "uploads", "--target", "out", "--json"])["files"], 2);
+    assert_eq!(parse(&["check", "--json"])["ok"], true);
+    assert_eq!(parse(&["find", "cat.jpg", "--json"])["last"].as_str(), Some(id.as_str()));
+    assert_eq!(parse(&["diff", "uploads", "out", "--json"])["changes"].as_array().map(Vec::len), Some(0));
+    assert_eq!(parse(&["stats", "uploads", "--json"])["sources"][0]["newest"]["new_files"], 2);
+    assert!(parse(&["snapshot", "uploads", "--json", "--dry-run"])["snapshot"].is_null());
+    assert!(parse(&["snapshot", "uploads", "--json", "--skip-if-unchanged"])["snapshot"].is_null());
+    assert_eq!(world.count(), 1);
+}
+
+#[test]
+fn the_table_is_understood() {
+    let mut fields = Fields::new();
+    let text = "`a` (null for b), `c`: list of `d`, and (null at times) `e` (only of links); `f` and `g` (lists of texts), \
+                `h` (only with X: list of `i` (object of `j`), `k`), one object for each: `l` |";
+    parse(text, "", &mut fields);
+    let expected = [
+        ("a", false),
+        ("c", false),
+        ("c.d", false),
+        ("c.e", true),
+        ("f", false),
+        ("g", false),
+        ("h", true),
+        ("h.i", false),
+        ("h.i.j", false),
+        ("h.k", false),
+        ("l", false),
+    ];
+    assert_eq!(fields, expected.into_iter().map(|(field, optional)| (field.to_owned(), optional)).collect());
+}

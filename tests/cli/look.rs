@@ -1,0 +1,146 @@
+//! Commands that look into snapshots: find, diff, stats, ls and the manual pages, in their words and exit codes.
+
+use crate::{World, assert_fails, errors};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+/// Two snapshots of uploads: notes.txt changed, the link is gone, and a file is new.
+fn world() -> World {
+    let world = World::made();
+    world.ok(&["snapshot", "uploads"]);
+    std::fs::write(world.path("uploads/notes.txt"), "hello again\n").expect("a file");
+    std::fs::remove_file(world.path("uploads/link")).expect("a link");
+    std::fs::write(world.path("uploads/photos/new.jpg"), "new").expect("a file");
+    world.ok(&["snapshot", "uploads"]);
+    world
+}
+
+fn ids(world: &World) -> Vec<String> {
+    let listing: serde_json::Value = serde_json::from_str(&world.ok(&["snapshots", "--json"])).expect("JSON");
+    let snapshots = listing["snapshots"].as_array().expect("a list");
+    snapshots.iter().map(|snapshot| snapshot["id"].as_str().expect("an id")[..8].to_owned()).collect()
+}
+
+#[test]
+fn find_tells_where_a_version_is_and_ends_with_1_if_it_is_nowhere() {
+    let world = world();
+    let ids = ids(&world);
+    let found = world.ok(&["find", "notes.txt", "cat.jpg"]);
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), 5, "{found}");
+    let (both, first, second) = (lines[3], lines[1], lines[2]);
+    assert!(both.ends_with("photos/2026/cat.jpg") && both.contains(&ids[0]) && both.contains(&ids[1]), "{found}");
+    assert!(first.contains(&ids[0]) && !first.contains(&ids[1]), "{found}");
+    assert!(second.contains(&ids[1]) && !second.contains(&ids[0]), "{found}");
+    assert_eq!(lines[4], "3 versions");
+    assert!(world.ok(&["find", "link", "--long"]).contains(" link -> notes.txt"));
+    assert_eq!(world.ok(&["find", "*.jpg", "--quiet"]), "");
+    assert!(world.ok(&["find", "*.jpg", "--snapshot", &ids[0]]).ends_with("1 version\n"));
+    assert!(world.ok(&["find", "*", "--type", "directory", "--newer", "1 hour ago"]).ends_with("2 versions\n"));
+    world.fails(
+        &["find", "*.jpg", "--snapshot", "latest", "--larger-than", "1MB"],
+        1,
+        &["nothing found", "1 snapshot"],
+    );
+    world.fails(&["find", "*.jpg", "--older", "yesterday"], 1, &["nothing found in 2 snapshots"]);
+    world.fails(&["find", "*.jpg", "--name", "other"], 1, &["nothing found in 0 snapshots"]);
+    world.fails(&["find", "["], 1, &["'['"]);
+    world.fails(&["find", "*", "--snapshot", "latest:photos"], 2, &["latest:photos", "PATTERN"]);
+    world.fails(&["find"], 2, &["PATTERN"]);
+}
+
+#[test]
+fn diff_shows_what_changed_and_ends_with_0() {
+    let world = world();
+    let ids = ids(&world);
+    let changes = "- link\nM notes.txt\n+ photos/new.jpg\n";
+    let said = world.ok(&["diff", &ids[0], &ids[1]]);
+    assert!(said.starts_with(changes), "{said}");
+    assert!(
+        said.ends_with("1 new, 1 gone, 1 changed, 1 with other permissions, owner or time; 15 B added, 6 B removed\n"),
+        "{said}"
+    );
+    assert_eq!(world.ok(&["diff", "uploads", "latest"]), "no differences\n");
+    assert_eq!(world.ok(&["diff", &ids[0], &ids[1], "--quiet"]), "");
+    // a name is a snapshot, a path a folder
+    assert_eq!(world.ok(&["diff", "uploads", "./uploads"]), "no differences\n");
+    assert!(world.ok(&["diff", &ids[0], "./uploads"]).starts_with(changes));
+    assert!(world.ok(&["diff", &format!("{}:photos", ids[0]), "uploads:photos"]).starts_with("+ new.jpg\n"));
+    std::fs::set_permissions(world.path("uploads/notes.txt"), PermissionsExt::from_mode(0o600)).expect("a mode");
+    std::fs::create_dir(world.path("uploads/more")).expect("a folder");
+    std::fs::write(world.path("uploads/more/x.tmp"), "x").expect("a file");
+    let said = world.ok(&[
+        "diff",
+        "uploads",
+        world.path("uploads").to_str().expect("text"),
+        "--metadata",
+        "--exclude",
+        "*.tmp",
+    ]);
+    assert!(said.starts_with("+ more/\nU notes.txt (mode 0644 to 0600)\n1 new, 0 gone, 0 changed, 1 with"), "{said}");
+    assert!(!world.ok(&["diff", "uploads", "./uploads"]).contains("notes.txt"));
+    world.fails(&["diff", "uploads", "nowhere"], 1, &["nowhere", "vault snapshots"]);
+    world.fails(&["diff", "uploads", "./nowhere"], 1, &["./nowhere", "No such file"]);
+    world.fails(&["diff", "uploads", "uploads:notes.txt"], 1, &["folder"]);
+    world.fails(&["diff", "uploads", "./uploads/notes.txt"], 1, &["not a folder"]);
+    assert!(
+        world.ok(&["diff", "uploads:notes.txt", "./uploads/notes.txt"]).starts_with("0 new, 0 gone, 0 changed, 1 with")
+    );
+}
+
+#[test]
+fn what_a_snapshot_left_out_is_not_new_in_the_folder() {
+    let world = World::made();
+    std::fs::write(world.path("uploads/a.tmp"), "x").expect("a file");
+    world.ok(&["snapshot", "uploads", "--exclude", "*.tmp"]);
+    assert_eq!(world.ok(&["diff", "uploads", "./uploads"]), "no differences\n");
+}
+
+#[test]
+fn stats_tell_what_is_stored_and_what_grew() {
+    let world = world();
+    let all = world.ok(&["stats"]);
+    assert!(all.contains("\nuploads ") && all.contains("stored for "), "{all}");
+    let said = world.ok(&["stats", "uploads"]);
+    assert!(said.contains("1 file new (3 B), 1 file changed (12 B), 0 files gone (0 B)"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("M ") && line.ends_with(" notes.txt")), "{said}");
+    assert_eq!(world.ok(&["stats", "--quiet"]), "");
+    world.fails(&["stats", "other"], 1, &["other", "vault stats"]);
+}
+
+#[test]
+fn ls_sorts_by_what_is_asked() {
+    let world = World::made();
+    world.ok(&["snapshot", "uploads"]);
+    let names = |words: &[&str]| world.ok(&[&["ls", "uploads"], words].concat());
+    assert_eq!(names(&["--sort", "size"]), "photos/\nlink\nnotes.txt\n");
+    assert_eq!(names(&["--sort", "size", "--reverse"]), "notes.txt\nlink\nphotos/\n");
+    assert_eq!(names(&["--reverse"]), "photos/\nnotes.txt\nlink\n");
+    assert!(names(&["--sort", "time"]).starts_with("link\n"));
+    let long = names(&["-l", "--recursive", "--sort", "size"]);
+    assert!(long.lines().nth(2).expect("three lines").ends_with("photos/2026/cat.jpg"), "{long}");
+    assert!(long.contains("293.0 KiB"), "{long}");
+}
+
+#[test]
+fn every_command_has_a_manual_page_that_reads_without_complaint() {
+    let world = World::empty();
+    let help = world.ok(&["--help"]);
+    let commands = help.split("\nCommands:\n").nth(1).expect("commands").lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"snapshot") && !commands.contains(&"man"), "{commands:?}");
+    world.ok(&["man", "--output", "man/man1"]);
+    for command in &commands {
+        let page = std::fs::read_to_string(world.path(&format!("man/man1/vault-{command}.1"))).expect("a page");
+        assert!(page.contains("Examples:") && page.contains(".SH OPTIONS"), "{command}: {page}");
+    }
+    assert_fails(&world.run(&["man", "--output", "man/man1"]), 2, &["replaced", "--yes"]);
+    world.ok(&["man", "--output", "man/man1", "--yes"]);
+    let pages = || std::fs::read_dir(world.path("man/man1")).expect("pages").map(|page| page.expect("a page").path());
+    assert!(pages().count() > commands.len());
+    let lint = Command::new("groff").args(["-k", "-man", "-Tutf8", "-ww", "-z"]).args(pages()).output();
+    match lint {
+        Ok(lint) => assert!(lint.status.success() && lint.stderr.is_empty(), "{}", errors(&lint)),
+        Err(error) => println!("SKIPPED: groff does not read the manual pages: {error}"),
+    }
+}
