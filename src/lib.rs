@@ -15,6 +15,7 @@ pub mod progress;
 pub mod prune;
 pub mod repository;
 pub mod restore;
+pub mod retention;
 pub mod runtime;
 pub mod source;
 pub mod target;
