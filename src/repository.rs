@@ -2,6 +2,7 @@
 //! free functions over `&Repository`; nothing here knows them. What the store says is believed only if the owner or a
 //! writer that the owner announced signed it.
 
+mod commit;
 pub mod index;
 pub mod journal;
 pub mod keys;
@@ -128,6 +129,9 @@ pub enum Error {
     /// A worker thread could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(String),
+    /// An order can't be read.
+    #[error("an order of the owner cannot be read, and it may be one that keeps a snapshot: {0}")]
+    Undecided(String),
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
     Unsafe(String),

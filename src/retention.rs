@@ -254,10 +254,13 @@ fn keep(group: &[(usize, &Candidate)], policy: &Policy, (now, zone): (i64, &Time
                 break;
             }
             if seen.insert(period.bucket(&zoned(one.time, zone))) {
-                give(*at, match amount {
-                    Amount::Count(count) => format!("{} {} of {count}", period.word(), seen.len()),
-                    Amount::For(length) => format!("{} for {length}", period.word()),
-                });
+                give(
+                    *at,
+                    match amount {
+                        Amount::Count(count) => format!("{} {} of {count}", period.word(), seen.len()),
+                        Amount::For(length) => format!("{} for {length}", period.word()),
+                    },
+                );
             }
         }
     }
