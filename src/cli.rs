@@ -4,6 +4,7 @@
 mod check;
 mod completions;
 mod exit;
+mod forget;
 mod init;
 mod key;
 mod ls;
@@ -13,13 +14,16 @@ mod restore;
 mod secret;
 mod snapshot;
 mod snapshots;
+mod tag;
 mod time;
+mod undelete;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use exit::{Context, Failure, code};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vault::backend::{Backend, BackendOptions, Location};
+use vault::repository::journal::Actor;
 use vault::repository::{self, Access, Repository};
 use vault::runtime::Runtime;
 
@@ -89,6 +93,9 @@ enum Command {
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
     Restore(restore::Arguments),
+    Forget(forget::Arguments),
+    Undelete(undelete::Arguments),
+    Tag(tag::Arguments),
     Check(check::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
@@ -117,6 +124,9 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Snapshots(arguments) => snapshots::run(session, arguments),
         Command::Ls(arguments) => ls::run(session, arguments),
         Command::Restore(arguments) => restore::run(session, arguments),
+        Command::Forget(arguments) => forget::run(session, arguments),
+        Command::Undelete(arguments) => undelete::run(session, arguments),
+        Command::Tag(arguments) => tag::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
@@ -210,6 +220,11 @@ impl Session {
         let from = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || from("HOME").map(|home| home.join(".cache"));
         self.global.cache_dir.clone().or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
+    }
+
+    /// Who runs this, for the journal.
+    fn actor(&self, reason: &str) -> Actor {
+        Actor { name: format!("{}@{}", snapshot::user(), snapshot::host()), reason: reason.to_owned() }
     }
 
     fn progress(&self, verb: &'static str) -> progress::Bar {

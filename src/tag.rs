@@ -23,6 +23,24 @@ pub struct Change {
     pub expire: Option<Option<i64>>,
 }
 
+impl Change {
+    /// Refuses a change that says nothing, or makes no sense.
+    pub fn check(&self) -> Result<()> {
+        let Self { add, remove, hold, expire } = self;
+        let refuse = |why: String| Err(Error::Request(why));
+        if add.is_empty() && remove.is_empty() && hold.is_none() && expire.is_none() {
+            return refuse("nothing says what to change".into());
+        }
+        if add.iter().chain(remove).any(String::is_empty) {
+            return refuse("a tag can't be empty".into());
+        }
+        match add.iter().find(|tag| remove.contains(tag)) {
+            Some(tag) => refuse(format!("the tag {tag} can't be added and removed at once")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The snapshot after the change.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -51,7 +69,7 @@ pub fn tag(
     actor: &Actor,
 ) -> Result<Report> {
     repository.keys().owner("tag a snapshot")?;
-    check(change)?;
+    change.check()?;
     let mut record = journal::record(repository, "tag");
     let result = apply(repository, address, at, change);
     if let Ok(report) = &result {
@@ -62,21 +80,6 @@ pub fn tag(
         report.notes.extend(warning);
         report
     })
-}
-
-fn check(change: &Change) -> Result<()> {
-    let Change { add, remove, hold, expire } = change;
-    let refuse = |why: String| Err(Error::Request(why));
-    if add.is_empty() && remove.is_empty() && hold.is_none() && expire.is_none() {
-        return refuse("nothing says what to change".into());
-    }
-    if add.iter().chain(remove).any(String::is_empty) {
-        return refuse("a tag can't be empty".into());
-    }
-    match add.iter().find(|tag| remove.contains(tag)) {
-        Some(tag) => refuse(format!("the tag {tag} can't be added and removed at once")),
-        None => Ok(()),
-    }
 }
 
 fn apply(repository: &Repository, address: &str, at: &dyn Fn(&str) -> Option<i64>, change: &Change) -> Result<Report> {

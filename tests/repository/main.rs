@@ -5,8 +5,10 @@
 mod compare;
 mod crash;
 mod damage;
+mod forget;
 mod protocol;
 mod pruned;
+mod retention;
 mod round_trip;
 mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
