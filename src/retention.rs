@@ -238,8 +238,8 @@ fn keep(group: &[(usize, &Candidate)], policy: &Policy, (now, zone): (i64, &Time
     };
     give(newest.0, "newest".into());
     let has_expired = |one: &Candidate| one.expires.is_some_and(|at| at <= now);
-    // what has expired takes nobody's place
-    let fresh = || group.iter().filter(|(at, one)| *at == newest.0 || !has_expired(one));
+    // what has expired takes nobody's place, though it may be the newest
+    let fresh = || group.iter().filter(|(_, one)| !has_expired(one));
     let last = policy.last.unwrap_or_default();
     for ((at, _), rank) in fresh().zip(1..=last) {
         give(*at, format!("last {rank} of {last}"));

@@ -135,7 +135,7 @@ fn oracle_since(length: &str, anchor: &Zoned) -> i64 {
 fn oracle(all: &[Candidate], policy: &Policy, now: i64, zone: &TimeZone) -> BTreeSet<ObjectId> {
     let is_newer = |left: &Candidate, right: &Candidate| (left.time, left.id) > (right.time, right.id);
     let is_newest = |one: &Candidate| !all.iter().any(|other| other.writer == one.writer && is_newer(other, one));
-    let counts = |one: &Candidate| is_newest(one) || one.expires.is_none_or(|at| at > now);
+    let counts = |one: &Candidate| one.expires.is_none_or(|at| at > now);
     let rules = [
         ("%F %H %z", policy.hourly),
         ("%F", policy.daily),
@@ -150,7 +150,7 @@ fn oracle(all: &[Candidate], policy: &Policy, now: i64, zone: &TimeZone) -> BTre
         }
         let peers: Vec<&Candidate> = all.iter().filter(|peer| peer.writer == one.writer && counts(peer)).collect();
         let newer: Vec<&&Candidate> = peers.iter().filter(|peer| is_newer(peer, one)).collect();
-        let newest = peers.iter().find(|peer| is_newest(peer)).unwrap();
+        let newest = all.iter().find(|peer| peer.writer == one.writer && is_newest(peer)).unwrap();
         let anchor = zoned(newest.time.min(now), zone);
         let reaches = |length: Length| one.time >= oracle_since(&length.to_string(), &anchor);
         let by_period = rules.iter().any(|(format, amount)| {
