@@ -46,10 +46,10 @@ pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<
     let mut tries = 0;
     let mut result = loop {
         tries += 1;
-        match attempt(repository, prefix) {
+        match attempt(repository, prefix, record.run) {
             // what was relied on is copied the next time
             Err(error @ Error::Repository(repository::Error::Condemned(_))) => {
-                drop_unfinished(repository, prefix)?;
+                drop_unfinished(repository, record.run)?;
                 if tries == TRIES {
                     break Err(error);
                 }
@@ -71,7 +71,7 @@ pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<
     })
 }
 
-fn attempt(repository: &Repository, prefix: &str) -> Result<Report> {
+fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> {
     let mut marks = Marks::load(repository)?;
     let mut old = Vec::new();
     for mark in std::mem::take(&mut marks.condemnations) {
@@ -117,7 +117,7 @@ fn attempt(repository: &Repository, prefix: &str) -> Result<Report> {
     if dooms.is_empty() {
         writer.commit_undelete(snapshot.id)?;
     } else {
-        report.snapshot = copy(repository, (&catalog, snapshot), writer)?;
+        report.snapshot = copy(repository, (&catalog, snapshot), run, writer)?;
         report.is_copy = true;
     }
     Ok(report)
@@ -138,10 +138,12 @@ fn find<'c>(catalog: &'c Catalog, marks: &Marks, prefix: &str) -> Result<&'c Sna
 /// W1 and W2: relies on each blob where no mark of age names it, and stores it again where one does.
 fn rely_or_copy(reader: &Reader<'_>, snapshot: &SnapshotEntry, writer: &mut Writer<'_>) -> Result<()> {
     let mut needed = HashSet::new();
+    // a run that was cut off may have taken it back too late, and prune stops at what is not there
+    let next = if snapshot.state.is_forgotten() { "" } else { "; `vault forget` it, so that prune can go on" };
     let gone = |error: repository::Error| match error {
-        repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. } => {
-            Error::Request(format!("data of it is not there any more, and prune has most likely deleted it: {error}"))
-        }
+        repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. } => Error::Request(format!(
+            "data of it is not there any more, and prune has most likely deleted it: {error}{next}"
+        )),
         error => error.into(),
     };
     walk::blobs(reader, &snapshot.head.root, &mut needed).map_err(gone)?;
@@ -159,6 +161,7 @@ fn rely_or_copy(reader: &Reader<'_>, snapshot: &SnapshotEntry, writer: &mut Writ
 fn copy(
     repository: &Repository,
     (catalog, snapshot): (&Catalog, &SnapshotEntry),
+    run: RunId,
     writer: Writer<'_>,
 ) -> Result<ObjectId> {
     let mut body = snapshot.body(repository)?;
@@ -166,7 +169,7 @@ fn copy(
     let counted = snapshot.counted();
     let head = Head {
         time: counted.time,
-        run: RunId(repository.runtime().random()),
+        run,
         parent: None,
         seen: catalog.snapshots.seen_by(repository.keys().writer(), (snapshot.place.domain, snapshot.place.label)),
         expires: snapshot.expires(),
@@ -181,12 +184,10 @@ fn copy(
     Ok(id)
 }
 
-/// Forgets copies that were put, but too late to be safe: there was none before this run.
-fn drop_unfinished(repository: &Repository, prefix: &str) -> Result<()> {
+/// Forgets the copy that this run has put, but too late to be safe.
+fn drop_unfinished(repository: &Repository, run: RunId) -> Result<()> {
     let catalog = Catalog::load(repository)?;
-    let prefix = prefix.to_ascii_lowercase();
-    let is_copy = |id: ObjectId| id.to_string().starts_with(&prefix);
-    for snapshot in catalog.snapshots.visible().filter(|snapshot| snapshot.head.original.is_some_and(is_copy)) {
+    for snapshot in catalog.snapshots.visible().filter(|snapshot| snapshot.head.run == run) {
         orders::put(repository, snapshot.place.domain, Action::Forget(vec![snapshot.id]))?;
     }
     Ok(())
