@@ -6,6 +6,7 @@
 
 mod database;
 mod failures;
+mod forget;
 mod kill;
 
 use std::io::Write;
@@ -199,7 +200,9 @@ fn the_recovery_sheet_is_written_once_and_printed_again() {
 #[test]
 fn every_command_shows_two_examples() {
     let world = World::empty();
-    for command in ["init", "snapshot", "snapshots", "ls", "restore", "check", "key", "completions"] {
+    for command in
+        ["init", "snapshot", "snapshots", "ls", "restore", "forget", "undelete", "tag", "check", "key", "completions"]
+    {
         let help = world.ok(&[command, "--help"]);
         let (_, examples) = help.split_once("Examples:").expect("examples");
         assert_eq!(examples.lines().filter(|line| line.trim_start().starts_with("vault ")).count(), 2, "{command}");

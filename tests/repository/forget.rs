@@ -264,22 +264,32 @@ struct Lost {
     world: World,
     stream: Vec<u8>,
     id: ObjectId,
-    kept: ObjectId,
+    kept: (ObjectId, Vec<u8>),
 }
 
 impl Lost {
     fn new() -> Self {
+        Self::beside(b"another")
+    }
+
+    /// Next to the same stream, there is nothing but its own object to lose.
+    fn beside(kept: &[u8]) -> Self {
         let (world, stream) = (World::new(), noise(1, 300_000));
         let id = snapshot_stream(&world.owner, &stream).unwrap().snapshot.unwrap();
-        let kept = snapshot_stream(&world.owner, b"another").unwrap().snapshot.unwrap();
+        let kept = (snapshot_stream(&world.owner, kept).unwrap().snapshot.unwrap(), kept.to_vec());
         by_id(&world.owner, id, false).unwrap();
         Self { world, stream, id, kept }
     }
 
     fn marked(age: Duration) -> Self {
-        let lost = Self::new();
+        Self::new().mark(age)
+    }
+
+    fn mark(self, age: Duration) -> Self {
+        let lost = self;
         let report = mark(&lost.world.owner);
-        assert!(!report.packs.is_empty() && report.snapshots.len() == 1, "{report:?}");
+        assert_eq!(report.packs.is_empty(), lost.kept.1 == lost.stream);
+        assert_eq!(report.snapshots.len(), 1);
         lost.world.hand.advance(age);
         lost
     }
@@ -295,7 +305,7 @@ impl Lost {
         let owner = self.world.open(60);
         assert!(visible(&owner).contains(&id), "{context}: it is not listed");
         assert!(restore_stream(&owner, id).unwrap() == self.stream, "{context}");
-        assert!(restore_stream(&owner, self.kept).unwrap() == b"another", "{context}");
+        assert!(restore_stream(&owner, self.kept.0).unwrap() == self.kept.1, "{context}");
         assert_clean(&owner, true, context);
     }
 }
@@ -328,7 +338,7 @@ fn from_under_a_young_mark_it_comes_back_as_it_is() {
 fn from_under_an_old_mark_it_comes_back_as_a_copy() {
     for age in [Duration::from_hours(13), RIPE] {
         let lost = Lost::marked(age);
-        change(&lost.world.owner, lost.kept, &Change { add: vec!["x".into()], ..Change::default() }).unwrap();
+        change(&lost.world.owner, lost.kept.0, &Change { add: vec!["x".into()], ..Change::default() }).unwrap();
         let report = back(&lost.world.owner, lost.id).unwrap();
         assert!(report.was_forgotten && report.is_copy && report.copied_bytes > 250_000, "{report:?}");
         assert_ne!(report.snapshot, lost.id);
@@ -411,11 +421,13 @@ fn undelete_survives_prune_at_every_step() {
             prune::sweep(owner).unwrap();
         }),
     ];
-    for (what, age, event) in events {
+    let kept = [b"another".to_vec(), noise(1, 300_000)];
+    for ((what, age, event), kept) in events.iter().flat_map(|event| kept.iter().map(move |kept| (*event, kept))) {
         let (mut back_again, mut given_up) = (0, 0);
         for nth in 1.. {
-            let lost = if age.is_zero() { Lost::new() } else { Lost::marked(age) };
-            let context = format!("{what} before call {nth}");
+            let lost = Lost::beside(kept);
+            let lost = if age.is_zero() { lost } else { lost.mark(age) };
+            let context = format!("{what} before call {nth}, beside {} bytes", kept.len());
             let done = interrupted(&lost, nth, |repository| back(repository, lost.id), event);
             let Some((result, ())) = done else { break };
             match came_back(&result, &context) {
