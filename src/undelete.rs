@@ -112,6 +112,8 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     };
     // a run that was cut off may have put the order, and no more
     if !was_forgotten && counts.added_blobs == 0 && dooms.iter().all(|mark| mark.swept) {
+        // a listing may still show what a sweep has deleted
+        repository.backend().stat(&snapshot.name().to_string())?;
         return Ok(report);
     }
     if dooms.is_empty() {
