@@ -191,7 +191,7 @@ fn attempt(
         run: RunId(repository.runtime().random()),
         root: found.root,
         parent: parent.map(|parent| parent.id),
-        seen: seen(repository, &snapshots),
+        seen: snapshots.seen_by(repository.keys().writer(), (domain, label)),
         statistics: Statistics { added_blobs: counts.added_blobs, added_bytes: counts.added_bytes, ..found.statistics },
         profile: found.profile,
         expires: None,
@@ -209,12 +209,6 @@ fn attempt(
     stopped(repository)?;
     let name = writer.commit(&head, &body)?;
     Ok(report(name.id(), head))
-}
-
-/// The newest heads of this writer, so that a missing one shows as a gap.
-fn seen(repository: &Repository, snapshots: &Snapshots) -> Vec<ObjectId> {
-    let own = repository.keys().writer();
-    snapshots.all.iter().rev().filter(|snapshot| snapshot.header.writer == own).take(4).map(|s| s.id).collect()
 }
 
 fn body(source: &Source<'_>, options: &Options, root: Option<Metadata>, paths: Vec<Vec<u8>>) -> Body {

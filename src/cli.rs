@@ -6,6 +6,7 @@ mod completions;
 mod diff;
 mod exit;
 mod find;
+mod forget;
 mod init;
 mod key;
 mod ls;
@@ -18,13 +19,16 @@ mod secret;
 mod snapshot;
 mod snapshots;
 mod stats;
+mod tag;
 mod time;
+mod undelete;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use exit::{Context, Failure, code};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vault::backend::{Backend, BackendOptions, Location};
+use vault::repository::journal::Actor;
 use vault::repository::{self, Access, Repository};
 use vault::runtime::Runtime;
 
@@ -97,6 +101,9 @@ enum Command {
     Diff(diff::Arguments),
     Stats(stats::Arguments),
     Restore(restore::Arguments),
+    Forget(forget::Arguments),
+    Undelete(undelete::Arguments),
+    Tag(tag::Arguments),
     Check(check::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
@@ -135,6 +142,9 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Diff(arguments) => diff::run(session, arguments),
         Command::Stats(arguments) => stats::run(session, arguments),
         Command::Restore(arguments) => restore::run(session, arguments),
+        Command::Forget(arguments) => forget::run(session, arguments),
+        Command::Undelete(arguments) => undelete::run(session, arguments),
+        Command::Tag(arguments) => tag::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
@@ -229,6 +239,11 @@ impl Session {
         let from = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || from("HOME").map(|home| home.join(".cache"));
         self.global.cache_dir.clone().or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
+    }
+
+    /// Who runs this, for the journal.
+    fn actor(&self, reason: &str) -> Actor {
+        Actor { name: format!("{}@{}", snapshot::user(), snapshot::host()), reason: reason.to_owned() }
     }
 
     fn progress(&self, verb: &'static str) -> progress::Bar {

@@ -1,21 +1,16 @@
 //! What is in the repository: snapshots with their states, and the nodes of one of them. Only looks.
 
 use crate::error::Result;
-use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 pub use crate::repository::snapshots::Catalog;
-use crate::repository::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::trust::Trust;
+use crate::repository::snapshots::SnapshotEntry;
 use crate::repository::walk::{self, Nodes};
 use crate::repository::{self, Repository};
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Reads the heads of all snapshots.
 pub fn snapshots(repository: &Repository) -> Result<Catalog> {
-    let trust = Trust::load(repository)?;
-    let orders = Orders::load(repository)?;
-    let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-    Ok(Catalog { trust, snapshots })
+    Ok(Catalog::load(repository)?)
 }
 
 /// Calls `each` with path and node of everything directly below `path`, or at any depth. A file's path gives that file.

@@ -3,6 +3,7 @@
 //! writer that the owner announced signed it.
 
 pub mod changes;
+mod commit;
 pub mod index;
 pub mod journal;
 pub mod keys;
@@ -129,6 +130,9 @@ pub enum Error {
     /// A worker thread could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(String),
+    /// An order can't be read.
+    #[error("an order of the owner cannot be read, and it may be one that keeps a snapshot: {0}")]
+    Undecided(String),
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
     Unsafe(String),

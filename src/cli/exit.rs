@@ -108,6 +108,7 @@ fn failure(error: &error::Error, what: &str) -> Failure {
             _ => "`vault check` tells what else is affected",
         }),
         error::Error::Repository(R::Role { .. }) => failed("use the owner's password or key file"),
+        error::Error::Repository(R::Undecided(_)) => failed("`vault check` tells what else is affected"),
         error::Error::Repository(R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. }) => {
             failed("`vault check --read-data` tells what else is affected")
         }

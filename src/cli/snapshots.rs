@@ -14,12 +14,15 @@ use vault_format::snapshot::Body;
   vault snapshots
   vault snapshots --name app-db --tag before-upgrade --json")]
 pub struct Arguments {
-    /// Only those of this source
+    /// Only those of this source, NAME or DOMAIN/NAME
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Only those with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
+    /// List those that were forgotten and are not deleted yet; `vault undelete` takes them back
+    #[arg(long)]
+    forgotten: bool,
 }
 
 #[derive(Serialize)]
@@ -35,7 +38,9 @@ struct Line {
     name: String,
     domain: String,
     parent: Option<String>,
+    late: bool,
     held: bool,
+    expires: Option<String>,
     files: u64,
     directories: u64,
     bytes: u64,
@@ -54,9 +59,11 @@ struct Line {
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context("cannot list snapshots")?;
-    let wanted = |snapshot: &&SnapshotEntry| arguments.name.as_ref().is_none_or(|name| snapshot.head.source == *name);
+    let wanted = |snapshot: &&SnapshotEntry| {
+        snapshot.is_visible() != arguments.forgotten && arguments.name.as_ref().is_none_or(|name| snapshot.is_of(name))
+    };
     let mut lines = Vec::new();
-    for snapshot in catalog.snapshots.visible().filter(wanted) {
+    for snapshot in catalog.snapshots.all.iter().filter(wanted) {
         let line = line(&repository, snapshot);
         let tagged = |tag| line.tags.as_ref().is_some_and(|tags| tags.contains(tag));
         if arguments.tag.as_ref().is_none_or(tagged) {
@@ -89,6 +96,12 @@ fn show(lines: &[(i64, Line)]) {
         if line.held {
             tags.push_str(" (held)");
         }
+        if line.late {
+            tags.push_str(" (late)");
+        }
+        if let Some(expires) = &line.expires {
+            tags.push_str(&format!(" (expires {})", expires.chars().take(10).collect::<String>()));
+        }
         rows.push(vec![
             line.id.chars().take(8).collect(),
             render::time(*time),
@@ -115,7 +128,9 @@ fn line(repository: &Repository, snapshot: &SnapshotEntry) -> Line {
         name: head.source.clone(),
         domain: snapshot.place.domain.to_string(),
         parent: head.parent.map(|parent| parent.to_string()),
+        late: snapshot.counted().late,
         held: snapshot.state.is_held(),
+        expires: snapshot.expires().map(render::time_rfc3339),
         files: head.statistics.files,
         directories: head.statistics.directories,
         bytes: head.statistics.bytes,

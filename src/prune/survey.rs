@@ -9,14 +9,13 @@ use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
-use crate::repository::walk::{self, Nodes};
+use crate::repository::walk;
 use crate::repository::{self, Error, Options, Repository, Rule, journal};
 use std::collections::{BTreeSet, HashSet};
 use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::{self, Name};
-use vault_format::tree::{NodeKind, TreePage};
 
 /// One complete look at a repository.
 pub(super) struct Survey {
@@ -100,38 +99,9 @@ impl Survey {
     ) -> Result<HashSet<(BlobKind, BlobId)>> {
         let reader = Reader::new(repository, lookup);
         let mut live = HashSet::new();
-        let mut roots = Vec::new();
         for snapshot in self.snapshots.all.iter().filter(|snapshot| snapshot.place.domain == domain) {
             if !due.contains(&snapshot.place) {
-                roots.push(snapshot.head.root);
-            }
-        }
-        while let Some(root) = roots.pop() {
-            if live.contains(&(BlobKind::Tree, root.id)) {
-                continue;
-            }
-            let mut pages = vec![root.id];
-            while let Some(id) = pages.pop() {
-                live.insert((BlobKind::Tree, id));
-                if let TreePage::Branch { children, .. } = walk::page(&reader, &id).map_err(stop)? {
-                    pages.extend(children.iter().map(|child| child.root.id));
-                }
-            }
-            for node in Nodes::new(&reader, &root) {
-                match node.map_err(stop)?.kind {
-                    NodeKind::Directory(root) => roots.push(root),
-                    NodeKind::File { content, .. } => {
-                        let (mut chunks, mut pages) = (Vec::new(), Vec::new());
-                        let mut each = |chunk: vault_format::list::ChunkRef| {
-                            chunks.push(chunk.id);
-                            Ok(())
-                        };
-                        walk::chunks(&reader, &content, &mut each, &mut |page| pages.push(page)).map_err(stop)?;
-                        live.extend(chunks.into_iter().map(|id| (BlobKind::Chunk, id)));
-                        live.extend(pages.into_iter().map(|id| (BlobKind::List, id)));
-                    }
-                    _ => {}
-                }
+                walk::blobs(&reader, &snapshot.head.root, &mut live).map_err(stop)?;
             }
         }
         Ok(live)

@@ -40,6 +40,37 @@ pub fn put(repository: &Repository, record: &Record) -> Result<Name> {
     Ok(name)
 }
 
+/// Who runs something, and why, in the user's words.
+#[derive(Clone, Debug, Default)]
+pub struct Actor {
+    /// Host and user, as `user@host`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Puts the record of a run that has ended: `figures` of one that is done, or the error of one that failed. Returns
+/// what to tell the user if that was not possible.
+pub fn close<E: std::fmt::Display>(
+    repository: &Repository,
+    mut record: Record,
+    actor: &Actor,
+    result: std::result::Result<String, &E>,
+) -> Option<String> {
+    let took = repository.runtime().clock.now().saturating_sub(record.started);
+    record.duration = u64::try_from(took).unwrap_or_default();
+    record.actor.clone_from(&actor.name);
+    record.reason.clone_from(&actor.reason);
+    match result {
+        Ok(summary) => record.message = summary,
+        Err(error) => {
+            record.outcome = Outcome::Failed;
+            record.message = error.to_string();
+        }
+    }
+    put(repository, &record).err().map(|error| format!("the journal record could not be written: {error}"))
+}
+
 /// Puts a record that says that a run has begun.
 pub(super) fn put_begun(repository: &Repository) -> Result<Name> {
     put(repository, &Record { outcome: Outcome::Begun, ..record(repository, "run") })

@@ -137,13 +137,18 @@ pub(super) fn revocations(repository: &Repository) -> Result<Vec<(WriterId, BTre
 
 /// Puts one order for a domain. Needs the owner.
 pub fn put(repository: &Repository, domain: DomainId, action: Action) -> Result<ObjectId> {
+    let (name, stored) = seal(repository, domain, action)?;
+    repository.put(&name, &stored)?;
+    Ok(ObjectId::of(&stored))
+}
+
+/// One order for a domain, ready to be put. Needs the owner.
+pub(super) fn seal(repository: &Repository, domain: DomainId, action: Action) -> Result<(Name, Vec<u8>)> {
     let owner = repository.keys().owner("give orders")?;
     let number = Orders::load(repository)?.highest.saturating_add(1);
     let order = Order { number, time: repository.runtime().clock.now(), action };
     let book = owner.book(domain);
     let salt = repository.runtime().random();
     let stored = encoding("an order", order.seal(repository.id(), repository.keys().signer(), (domain, &book), &salt))?;
-    let id = ObjectId::of(&stored);
-    repository.put(&Name::Order(id), &stored)?;
-    Ok(id)
+    Ok((Name::Order(ObjectId::of(&stored)), stored))
 }

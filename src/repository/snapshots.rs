@@ -4,8 +4,9 @@
 use super::orders::{Orders, State};
 use super::trust::Trust;
 use super::{Error, Repository, Result, of_object};
+use crate::retention::Counted;
 use vault_format::envelope::Wraps;
-use vault_format::id::{DomainId, ObjectId, SourceLabel};
+use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::{self, Name};
 use vault_format::seal::Header;
@@ -41,11 +42,13 @@ pub struct Snapshots {
     pub damaged: Vec<(Name, String)>,
 }
 
-/// Snapshots, and the signers behind them.
+/// Snapshots, and the signers and orders behind them.
 #[derive(Debug)]
 pub struct Catalog {
     /// Signers.
     pub trust: Trust,
+    /// The owner's word.
+    pub orders: Orders,
     /// Snapshots, oldest first.
     pub snapshots: Snapshots,
 }
@@ -59,6 +62,22 @@ impl SnapshotEntry {
     /// True if commands show it: not forgotten, or held.
     pub fn is_visible(&self) -> bool {
         !self.state.is_forgotten() || self.state.is_held()
+    }
+
+    /// The time that retention goes by.
+    pub fn counted(&self) -> Counted {
+        if self.by_owner { Counted::of_owner(self.head.time) } else { Counted::of_writer(self.head.time, self.arrived) }
+    }
+
+    /// When it expires: the owner's last word, else its writer's.
+    pub fn expires(&self) -> Option<i64> {
+        self.state.expires().unwrap_or(self.head.expires)
+    }
+
+    /// True if `source`, as `NAME` or `DOMAIN/NAME`, is its source; a domain may be shortened.
+    pub fn is_of(&self, source: &str) -> bool {
+        let (domain, name) = source.split_once('/').unwrap_or(("", source));
+        self.head.source == name && self.place.domain.to_string().starts_with(domain)
     }
 
     /// Opens the content part: paths, host, tags.
@@ -97,6 +116,25 @@ fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<
     Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state: State::default(), by_owner, wraps })
 }
 
+impl Catalog {
+    /// Reads the heads of all snapshots.
+    pub fn load(repository: &Repository) -> Result<Self> {
+        let trust = Trust::load(repository)?;
+        let orders = Orders::load(repository)?;
+        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+        Ok(Self { trust, orders, snapshots })
+    }
+
+    /// The same for somebody who decides what may go: an order that can't be read could be one that keeps a snapshot.
+    pub fn load_to_decide(repository: &Repository) -> Result<Self> {
+        let catalog = Self::load(repository)?;
+        match catalog.orders.damaged.first() {
+            Some(problem) => Err(Error::Undecided(problem.clone())),
+            None => Ok(catalog),
+        }
+    }
+}
+
 impl Snapshots {
     /// Reads the heads of one source of one domain, or of all that this key can open.
     pub fn load(
@@ -128,6 +166,15 @@ impl Snapshots {
     /// Those that commands show, oldest first.
     pub fn visible(&self) -> impl DoubleEndedIterator<Item = &SnapshotEntry> {
         self.all.iter().filter(|snapshot| snapshot.is_visible())
+    }
+
+    /// The newest heads of a writer in the source of `place`, to be named in its next one, so that a missing one shows
+    /// as a gap.
+    pub fn seen_by(&self, writer: WriterId, place: (DomainId, SourceLabel)) -> Vec<ObjectId> {
+        let is_own = |snapshot: &&SnapshotEntry| {
+            snapshot.header.writer == writer && (snapshot.place.domain, snapshot.place.label) == place
+        };
+        self.all.iter().rev().filter(is_own).take(4).map(|snapshot| snapshot.id).collect()
     }
 
     /// The snapshot that an address without path means. `at` parses the time behind `@` to nanoseconds.

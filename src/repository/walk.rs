@@ -4,7 +4,7 @@
 use super::reader::Reader;
 use super::{Error, Result, of_object};
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
 use vault_format::tree::{HEIGHT_MAX, Node, NodeKind, TreeChild, TreePage, TreeRoot};
@@ -238,4 +238,38 @@ fn list(
             children.iter().try_for_each(|child| list(reader, child, Some(height - 1), each, page))
         }
     }
+}
+
+/// Adds every blob that the tree below a root needs: pages of trees and lists, and chunks. A root that is in `seen` was
+/// walked before and is not walked again. Stops at the first that can't be read.
+pub fn blobs(reader: &Reader<'_>, root: &TreeRoot, seen: &mut HashSet<(BlobKind, BlobId)>) -> Result<()> {
+    let mut roots = vec![*root];
+    while let Some(root) = roots.pop() {
+        if seen.contains(&(BlobKind::Tree, root.id)) {
+            continue;
+        }
+        let mut pages = vec![root.id];
+        while let Some(id) = pages.pop() {
+            seen.insert((BlobKind::Tree, id));
+            if let TreePage::Branch { children, .. } = page(reader, &id)? {
+                pages.extend(children.iter().map(|child| child.root.id));
+            }
+        }
+        for node in Nodes::new(reader, &root) {
+            match node?.kind {
+                NodeKind::Directory(root) => roots.push(root),
+                NodeKind::File { content, .. } => {
+                    let (mut found, mut pages) = (Vec::new(), Vec::new());
+                    let mut each = |chunk: ChunkRef| {
+                        found.push((BlobKind::Chunk, chunk.id));
+                        Ok(())
+                    };
+                    chunks(reader, &content, &mut each, &mut |page| pages.push((BlobKind::List, page)))?;
+                    seen.extend(found.into_iter().chain(pages));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }

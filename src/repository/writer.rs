@@ -3,10 +3,10 @@
 //! thread; otherwise frames are compressed on a pool, packed on one thread and put by a few others, with a byte budget
 //! between them.
 
+use super::commit::{self, Relied};
 use super::index::{BlobIndex, Purpose};
-use super::marks::Marks;
 use super::packer::{EncodedFrame, Packer, ReadyPack, Run, RunParts};
-use super::{Error, Repository, Result, Rule, encoding};
+use super::{Error, Repository, Result, Rule, encoding, orders};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use vault_format::frame::{self, Codec};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
 use vault_format::name::Name;
+use vault_format::order::Action;
 use vault_format::pack::BlobEntry;
 use vault_format::seal::{Header, Kind};
 use vault_format::snapshot::{self, Author, Body, Head};
@@ -175,36 +176,15 @@ impl<'r> Writer<'r> {
         self.run.add_to(index);
     }
 
-    fn relied_packs(&self) -> BTreeSet<ObjectId> {
+    fn relied(&self, snapshot: Option<ObjectId>) -> Relied {
         let packs = self.index.packs();
         let known = self.relied.iter().filter_map(|number| packs.get(*number as usize)).map(|pack| pack.id);
-        known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).collect()
+        Relied { packs: known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).collect(), snapshot }
     }
 
-    /// W3 and W5, whichever `rule` says: every mark that names a relied pack must be young.
-    fn validate(&self, relied: &BTreeSet<ObjectId>, rule: Rule) -> Result<()> {
-        let options = self.repository.options();
-        if !options.keeps(rule) {
-            return Ok(());
-        }
-        for mark in Marks::load(self.repository)?.condemnations {
-            if mark.packs.is_disjoint(relied) {
-                continue;
-            }
-            let age = mark.age(self.repository)?;
-            let half = i64::try_from(mark.grace / 2).unwrap_or(i64::MAX);
-            let is_young = !mark.swept && (0..=half).contains(&age);
-            if !is_young && options.keeps(Rule::YoungMarksOnly) {
-                return Err(Error::Condemned(mark.id));
-            }
-        }
-        Ok(())
-    }
-
-    /// W3 to W5: validates, puts the snapshot, validates again. The snapshot is committed when this returns its name.
+    /// W3 to W5: commits a snapshot. It is there when this returns its name.
     pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
         self.flush()?;
-        let relied = self.relied_packs();
         let author = Author {
             repository: self.repository.id(),
             domain: self.run.domain,
@@ -215,24 +195,7 @@ impl<'r> Writer<'r> {
         let sealed = snapshot::seal(&author, &salt, (&self.run.secret, &self.run.wraps), (head, body));
         let bytes = encoding("a snapshot", sealed)?;
         let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
-        let window = self.repository.options().commit_window;
-        let clock = &self.repository.runtime().clock;
-        let deadline = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
-        let mut tries = 0;
-        loop {
-            let started = clock.elapsed();
-            self.validate(&relied, Rule::LookBeforeCommit)?;
-            let in_time = clock.elapsed().saturating_sub(started) <= deadline;
-            if in_time || !self.repository.options().keeps(Rule::CommitWindow) {
-                break;
-            }
-            tries += 1;
-            if tries == 3 {
-                return Err(Error::TooSlow(window));
-            }
-        }
-        self.repository.put(&name, &bytes)?;
-        self.validate(&relied, Rule::LookAfterCommit)?;
+        commit::commit(self.repository, &self.relied(None), (&name, &bytes))?;
         if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {
             self.put_index()?;
         }
@@ -241,6 +204,14 @@ impl<'r> Writer<'r> {
             cache.retain_pages(self.run.label, &self.run_mark);
         }
         Ok(name)
+    }
+
+    /// W3 to W5 for an order that makes a stored snapshot live again: all of its blobs must be relied on or put by now.
+    pub fn commit_undelete(mut self, snapshot: ObjectId) -> Result<ObjectId> {
+        self.flush()?;
+        let (name, bytes) = orders::seal(self.repository, self.run.domain, Action::Undelete(vec![snapshot]))?;
+        commit::commit(self.repository, &self.relied(Some(snapshot)), (&name, &bytes))?;
+        Ok(ObjectId::of(&bytes))
     }
 }
 

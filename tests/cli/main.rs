@@ -7,6 +7,7 @@
 mod complete;
 mod database;
 mod failures;
+mod forget;
 mod json;
 mod kill;
 mod look;

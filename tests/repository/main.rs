@@ -7,8 +7,10 @@ mod crash;
 mod damage;
 mod diff;
 mod find;
+mod forget;
 mod protocol;
 mod pruned;
+mod retention;
 mod round_trip;
 mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]

@@ -54,8 +54,10 @@ fn complete(world: &World, owner: &Repository) -> Result<(), Loss> {
         match restore::restore_to(owner, (&catalog, snapshot), b"", false, &mut out, &Silent) {
             Ok(()) if expected.is_none_or(|expected| *expected == out) => {}
             Ok(()) => return Err(format!("snapshot {} gives wrong bytes", snapshot.id)),
-            // its run was suspended while it committed, and has failed
-            Err(_) if expected.is_none() && late.contains(&snapshot.name().to_string()) => {}
+            // the run that committed it, or took it back, was suspended while it did so, and has failed
+            Err(_)
+                if (expected.is_none() || truth.forgotten.contains(&snapshot.id))
+                    && late.contains(&snapshot.name().to_string()) => {}
             Err(error) => {
                 let known = if expected.is_some() { "an acknowledged" } else { "a listed" };
                 return Err(format!("{known} snapshot, {}, can't be restored: {error}", snapshot.id));

@@ -23,6 +23,8 @@ struct State {
     dead: bool,
     /// When marks were last asked for.
     looked_at: i64,
+    /// An order came too late, though it was sent in time.
+    late_order: bool,
 }
 
 /// A store behind the baton.
@@ -41,12 +43,17 @@ fn failed(operation: Operation, name: &str) -> Error {
 
 impl Baton {
     pub fn new(store: Simulated, turn: Arc<Mutex<Turn>>, time: Time, window: i64, log: Arc<Log>) -> Self {
-        let state = Mutex::new(State { dead: false, looked_at: time.now() });
+        let state = Mutex::new(State { dead: false, looked_at: time.now(), late_order: false });
         Self { store, turn, time, window, log, state }
     }
 
     pub fn is_dead(&self) -> bool {
         self.state.lock().unwrap().dead
+    }
+
+    /// True if the store received an order later than the protocol allows.
+    pub fn has_late_order(&self) -> bool {
+        self.state.lock().unwrap().late_order
     }
 
     fn ask(&self, what: Ask, operation: Operation, name: &str) -> Result<Grant> {
@@ -70,6 +77,9 @@ impl Baton {
         let (sent_in_time, came_late) = (asked - looked_at <= self.window, self.time.now() - looked_at > self.window);
         if name.starts_with("snapshots/") && sent_in_time && came_late {
             self.log.late.lock().unwrap().insert(name.to_owned());
+        }
+        if name.starts_with("orders/") && sent_in_time && came_late {
+            self.state.lock().unwrap().late_order = true;
         }
     }
 }

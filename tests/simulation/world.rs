@@ -12,9 +12,10 @@ use std::time::Duration;
 use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::progress::Silent;
+use vault::repository::journal::Actor as Who;
 use vault::repository::{Access, NewRepository, Options, Repository, Rule, orders};
 use vault::runtime::{Clock, Runtime};
-use vault::{backup, check, list, prune, restore};
+use vault::{backup, check, list, prune, restore, undelete};
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
 use vault_format::order::Action;
@@ -82,10 +83,27 @@ pub struct Truth {
     pub acknowledged: BTreeMap<ObjectId, Vec<u8>>,
     /// Snapshots that an order may have forgotten.
     pub forgotten: BTreeSet<ObjectId>,
+    /// Orders to forget a snapshot that were begun and that were put, and when the last one was.
+    forgettings: BTreeMap<ObjectId, (u32, u32, i64)>,
     /// Snapshots that were held before anybody forgot them.
     pub held: BTreeSet<ObjectId>,
     /// What happened, for the totals.
     pub totals: Totals,
+}
+
+impl Truth {
+    /// From here on an order to forget them may be there, acknowledged or not.
+    fn forget(&mut self, ids: &[ObjectId]) {
+        self.forgotten.extend(ids);
+        ids.iter().for_each(|id| self.forgettings.entry(*id).or_default().0 += 1);
+    }
+
+    fn has_forgotten(&mut self, ids: &[ObjectId], now: i64) {
+        for id in ids {
+            let (_, put, at) = self.forgettings.entry(*id).or_default();
+            (*put, *at) = (*put + 1, now);
+        }
+    }
 }
 
 /// What happened in one world, or in many.
@@ -97,6 +115,7 @@ pub struct Totals {
     pub rescued: u64,
     pub restores: u64,
     pub late: u64,
+    pub undeleted: u64,
 }
 
 impl Totals {
@@ -107,6 +126,7 @@ impl Totals {
         self.rescued += other.rescued;
         self.restores += other.restores;
         self.late += other.late;
+        self.undeleted += other.undeleted;
     }
 }
 
@@ -119,6 +139,7 @@ enum Step {
     Sweep,
     Forget,
     ForgetOld,
+    Undelete,
     Hold,
     Release,
     Restore,
@@ -213,7 +234,7 @@ impl Actor<'_> {
             Some(process) => process,
             None => self.start()?,
         };
-        let done = self.operation(&repository, step);
+        let done = self.operation((&repository, &baton), step);
         self.process = Some((baton, repository));
         done
     }
@@ -229,7 +250,7 @@ impl Actor<'_> {
         Ok((baton, repository))
     }
 
-    fn operation(&mut self, repository: &Repository, step: &Step) -> vault::error::Result<()> {
+    fn operation(&mut self, (repository, baton): (&Repository, &Baton), step: &Step) -> vault::error::Result<()> {
         let truth = || self.world.truth.lock().unwrap();
         match step {
             Step::Pause(_) => {}
@@ -249,6 +270,7 @@ impl Actor<'_> {
             }
             Step::ForgetOld => self.forget_old(repository)?,
             Step::Forget => self.order(repository, |id| Action::Forget(vec![id]))?,
+            Step::Undelete => self.undelete(repository, baton)?,
             Step::Hold => self.order(repository, |id| Action::Hold(vec![id]))?,
             Step::Release => self.order(repository, |id| Action::Release(vec![id]))?,
             Step::Restore => self.restore(repository)?,
@@ -269,14 +291,16 @@ impl Actor<'_> {
         let action = action(id);
         let truth = || self.world.truth.lock().unwrap();
         match &action {
-            // from here on the order may be there, acknowledged or not
-            Action::Forget(_) => drop(truth().forgotten.insert(id)),
+            Action::Forget(ids) => truth().forget(ids),
             Action::Release(_) => drop(truth().held.remove(&id)),
             _ => {}
         }
         let is_hold = matches!(action, Action::Hold(_));
         let was_forgotten = truth().forgotten.contains(&id);
-        orders::put(repository, domain, action)?;
+        orders::put(repository, domain, action.clone())?;
+        if let Action::Forget(ids) = &action {
+            truth().has_forgotten(ids, self.world.time.now());
+        }
         if is_hold && !was_forgotten && !truth().forgotten.contains(&id) {
             truth().held.insert(id);
         }
@@ -294,8 +318,39 @@ impl Actor<'_> {
             }
         }
         for (domain, ids) in old {
-            self.world.truth.lock().unwrap().forgotten.extend(&ids);
-            orders::put(repository, domain, Action::Forget(ids))?;
+            self.world.truth.lock().unwrap().forget(&ids);
+            orders::put(repository, domain, Action::Forget(ids.clone()))?;
+            self.world.truth.lock().unwrap().has_forgotten(&ids, self.world.time.now());
+        }
+        Ok(())
+    }
+
+    /// Takes a random snapshot back. Only if nobody else forgets it meanwhile, and the order to forget it was listed for
+    /// sure, the outcome is certain.
+    fn undelete(&mut self, repository: &Repository, baton: &Baton) -> vault::error::Result<()> {
+        let catalog = list::snapshots(repository)?;
+        let forgotten: Vec<_> = catalog.snapshots.all.iter().filter(|one| !one.is_visible()).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let snapshot = one_of(&mut self.random, &forgotten);
+        let id = snapshot.id;
+        let truth = || self.world.truth.lock().unwrap();
+        let before = truth().forgettings.get(&id).copied();
+        let started = self.world.time.now();
+        let result = undelete::undelete(repository, &id.to_string(), &Who::default());
+        if result.is_err() && baton.has_late_order() {
+            self.world.log.late.lock().unwrap().insert(snapshot.name().to_string());
+        }
+        let report = result?;
+        let is_certain = before.is_some_and(|(begun, put, at)| begun == put && started - at > self.world.lag());
+        let mut truth = truth();
+        truth.totals.undeleted += 1;
+        if report.snapshot == id && is_certain && truth.forgettings.get(&id).copied() == before {
+            truth.forgotten.remove(&id);
+        }
+        if let Some(bytes) = truth.acknowledged.get(&id).filter(|_| report.is_copy).cloned() {
+            truth.acknowledged.insert(report.snapshot, bytes);
         }
         Ok(())
     }
@@ -333,13 +388,25 @@ fn writer_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
 fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
     let mut program = Vec::new();
     for _ in 0..1 + below(random, 3) {
-        let before =
-            [Step::Forget, Step::ForgetOld, Step::ForgetOld, Step::Hold, Step::Release, Step::Restore, Step::Check];
+        let before = [
+            Step::Forget,
+            Step::ForgetOld,
+            Step::ForgetOld,
+            Step::Undelete,
+            Step::Hold,
+            Step::Release,
+            Step::Restore,
+            Step::Check,
+        ];
         for _ in 0..below(random, 4) {
             program.extend([pause(random, grace), one_of(random, &before)]);
         }
         let wait = one_of(random, &[SECOND, grace / 2, grace + MINUTE, grace + MINUTE]);
-        program.extend([Step::Mark, Step::Pause(wait), Step::Sweep]);
+        program.extend([Step::Mark, Step::Pause(wait)]);
+        if chance(random, 3_000) {
+            program.extend([Step::Undelete, pause(random, grace)]);
+        }
+        program.push(Step::Sweep);
         if chance(random, 3_000) {
             program.extend([pause(random, grace), Step::Sweep]);
         }

@@ -1,0 +1,191 @@
+//! `vault forget`: drops snapshots by id or by policy, and says of each one why it goes or stays. To leave a source
+//! without any snapshot is asked for first.
+
+use super::exit::{Context, Failure, code};
+use super::{Outcome, Session, render, secret};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use vault::forget::{self, Report, Verdict};
+use vault::repository::Repository;
+use vault::retention::{Amount, Length, Policy};
+
+/// Drop snapshots by id, or those that no rule keeps; `vault undelete` takes them back until prune deletes their data
+///
+/// A rule takes a number or a length of time: 24, or 7d, 12w, 12m (months), 7y. Lengths count back from the newest
+/// snapshot. Each source and writer is judged alone, and its newest snapshot always stays.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault forget --keep-hourly 7d --keep-daily 30d --keep-weekly 12w --keep-monthly 12m --keep-yearly 7y
+  vault forget 3f9a02c1 --reason 'taken by mistake'")]
+pub struct Arguments {
+    /// Snapshots to drop, whatever the rules say
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// Only those of this source, NAME or DOMAIN/NAME
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    keep: Keep,
+    /// Only say what would be dropped
+    #[arg(long)]
+    dry_run: bool,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+/// The rules.
+#[derive(Debug, clap::Args)]
+struct Keep {
+    /// Keep the newest ones
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_last: Option<u32>,
+    /// Keep the newest of each hour
+    #[arg(long, value_name = "N|DUR")]
+    keep_hourly: Option<Amount>,
+    /// Keep the newest of each day
+    #[arg(long, value_name = "N|DUR")]
+    keep_daily: Option<Amount>,
+    /// Keep the newest of each week (Monday to Sunday)
+    #[arg(long, value_name = "N|DUR")]
+    keep_weekly: Option<Amount>,
+    /// Keep the newest of each month
+    #[arg(long, value_name = "N|DUR")]
+    keep_monthly: Option<Amount>,
+    /// Keep the newest of each year
+    #[arg(long, value_name = "N|DUR")]
+    keep_yearly: Option<Amount>,
+    /// Keep all of the last so long
+    #[arg(long, value_name = "DUR")]
+    keep_within: Option<Length>,
+    /// Keep all with this tag (can be repeated)
+    #[arg(long, value_name = "TAG")]
+    keep_tag: Vec<String>,
+}
+
+impl Keep {
+    fn policy(&self) -> Policy {
+        Policy {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            yearly: self.keep_yearly,
+            within: self.keep_within,
+            tags: self.keep_tag.clone(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Forgotten<'a> {
+    dry_run: bool,
+    forgotten: Vec<Line<'a>>,
+    kept: Vec<Line<'a>>,
+    orders: Vec<String>,
+    notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    id: String,
+    time: String,
+    late: bool,
+    name: &'a str,
+    domain: String,
+    reasons: &'a [String],
+}
+
+/// Forgets.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    let policy = arguments.keep.policy();
+    let usage = |text: &str| Err(Failure::new(code::USAGE, text.into()).hint("see `vault forget --help`"));
+    match (arguments.ids.is_empty(), policy.is_empty()) {
+        (true, true) => {
+            return usage("nothing says what to keep: give a rule like --keep-daily 30d, or the IDs to drop");
+        }
+        (false, false) => return usage("IDs are dropped whatever the rules say: give the one or the other"),
+        (false, true) if arguments.name.is_some() => return usage("--name goes with rules, not with IDs"),
+        _ => {}
+    }
+    let repository = session.open()?;
+    let options =
+        forget::Options { dry_run: arguments.dry_run, may_empty: false, actor: session.actor(&arguments.reason) };
+    let report = if arguments.ids.is_empty() {
+        let zone = TimeZone::system();
+        forget::by_policy(&repository, arguments.name.as_deref(), (&policy, &zone), &options)
+            .context("cannot forget snapshots")?
+    } else {
+        named(session, &repository, &arguments.ids, options)?
+    };
+    report.notes.iter().for_each(|note| render::complain(&super::exit::plain(note)));
+    if session.global.json {
+        let lines = |keep: bool| report.verdicts.iter().filter(|one| one.keep == keep).map(line).collect();
+        render::json(&Forgotten {
+            dry_run: arguments.dry_run,
+            forgotten: lines(false),
+            kept: lines(true),
+            orders: report.orders.iter().map(ToString::to_string).collect(),
+            notes: &report.notes,
+        });
+    } else if !session.global.quiet {
+        show(&report, arguments.dry_run);
+    }
+    session.say_requests(&repository);
+    Ok(code::DONE)
+}
+
+/// By id; asks before a source loses its last snapshot.
+fn named(
+    session: &Session,
+    repository: &Repository,
+    ids: &[String],
+    options: forget::Options,
+) -> Result<Report, Failure> {
+    let what = "cannot forget snapshots";
+    if options.dry_run {
+        return forget::by_id(repository, ids, &options).context(what);
+    }
+    let looked = forget::by_id(repository, ids, &forget::Options { dry_run: true, ..options.clone() }).context(what)?;
+    let may_empty = !looked.emptied.is_empty();
+    if may_empty {
+        let question = format!("This leaves {} without any snapshot.", looked.emptied.join(", "));
+        secret::confirm(&session.global, &question)?;
+    }
+    forget::by_id(repository, ids, &forget::Options { may_empty, ..options }).context(what)
+}
+
+fn line(verdict: &Verdict) -> Line<'_> {
+    Line {
+        id: verdict.place.id.to_string(),
+        time: render::time_rfc3339(verdict.time),
+        late: verdict.late,
+        name: &verdict.source,
+        domain: verdict.place.domain.to_string(),
+        reasons: &verdict.reasons,
+    }
+}
+
+fn show(report: &Report, dry_run: bool) {
+    let heading = ["", "ID", "TIME", "NAME", "WHY"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for verdict in &report.verdicts {
+        let late = if verdict.late { " (late)" } else { "" };
+        rows.push(vec![
+            if verdict.keep { "keep" } else { "drop" }.into(),
+            verdict.place.id.short(),
+            format!("{}{late}", render::time(verdict.time)),
+            verdict.source.clone(),
+            render::safe(&verdict.reasons.join(", ")),
+        ]);
+    }
+    if rows.len() > 1 {
+        render::table(&rows);
+    }
+    let forgotten = render::count(report.forgotten() as u64, "snapshot", "snapshots");
+    let kept = report.verdicts.len() - report.forgotten();
+    let verb = if dry_run { "would forget" } else { "forgot" };
+    let kept = if kept > 0 { format!(", kept {kept}") } else { String::new() };
+    render::line(&format!("{verb} {forgotten}{kept}"));
+}

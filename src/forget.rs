@@ -1,0 +1,246 @@
+//! Drops snapshots: those that are named, or those that no rule of a policy keeps, source by source. Only an order is
+//! put; data goes with the next prune, and until then `undelete` takes it back. Held snapshots stay, a policy always
+//! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
+
+use crate::error::{Error, Result};
+use crate::repository::journal::{self, Actor};
+use crate::repository::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::{self, Repository, orders};
+use crate::retention::{self, Candidate, Policy};
+use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::mark::SnapshotPlace;
+use vault_format::order::Action;
+
+/// How to forget.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Look, but put nothing.
+    pub dry_run: bool,
+    /// Named snapshots may be the last of their source.
+    pub may_empty: bool,
+    /// Who, and why.
+    pub actor: Actor,
+}
+
+/// What becomes of one snapshot.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Which.
+    pub place: SnapshotPlace,
+    /// Its source.
+    pub source: String,
+    /// The time that counts, nanoseconds since 1970.
+    pub time: i64,
+    /// Its writer claims another time, which is not believed.
+    pub late: bool,
+    /// Kept, or forgotten.
+    pub keep: bool,
+    /// In words; never empty.
+    pub reasons: Vec<String>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// By source, then oldest first.
+    pub verdicts: Vec<Verdict>,
+    /// Sources, as `DOMAIN/NAME`, that have no snapshot after this.
+    pub emptied: Vec<String>,
+    /// Orders that were put, one for each domain.
+    pub orders: Vec<ObjectId>,
+    /// Other notes.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// How many are forgotten.
+    pub fn forgotten(&self) -> usize {
+        self.verdicts.iter().filter(|verdict| !verdict.keep).count()
+    }
+}
+
+/// Forgets what no rule keeps, in every source or in one, given as `NAME` or `DOMAIN/NAME`. Needs the owner.
+pub fn by_policy(
+    repository: &Repository,
+    only: Option<&str>,
+    (policy, zone): (&Policy, &TimeZone),
+    options: &Options,
+) -> Result<Report> {
+    repository.keys().owner("forget snapshots")?;
+    if policy.is_empty() {
+        return Err(Error::Request("no rule says what to keep".into()));
+    }
+    run(repository, only.unwrap_or_default(), options, |catalog| {
+        let mut sources: BTreeMap<(DomainId, &str), Vec<&SnapshotEntry>> = BTreeMap::new();
+        for snapshot in catalog.snapshots.visible().filter(|one| only.is_none_or(|only| one.is_of(only))) {
+            sources.entry((snapshot.place.domain, &snapshot.head.source)).or_default().push(snapshot);
+        }
+        if let Some(only) = only {
+            one_source(only, sources.keys().copied())?;
+        }
+        let verdicts = |source: &Vec<_>| judge(repository, source, policy, zone);
+        Ok(Report { verdicts: sources.values().flat_map(verdicts).collect(), ..Report::default() })
+    })
+}
+
+/// Forgets the snapshots whose ids begin with these prefixes. Needs the owner.
+pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Result<Report> {
+    repository.keys().owner("forget snapshots")?;
+    run(repository, "", options, |catalog| {
+        let mut chosen = BTreeMap::new();
+        let mut notes = Vec::new();
+        for id in ids {
+            let snapshot = catalog.snapshots.by_id(id)?;
+            let short = snapshot.id.short();
+            if snapshot.state.is_held() {
+                let next = format!("`vault tag {short} --release` first");
+                return Err(Error::Request(format!("snapshot {short} is held: {next}")));
+            }
+            if snapshot.state.is_forgotten() {
+                notes.push(format!("snapshot {short} is forgotten already"));
+            } else {
+                chosen.insert(snapshot.id, snapshot);
+            }
+        }
+        let source_of = |snapshot: &SnapshotEntry| (snapshot.place.domain, snapshot.head.source.clone());
+        let stays = |snapshot: &&SnapshotEntry| !chosen.contains_key(&snapshot.id);
+        let left: BTreeSet<_> = catalog.snapshots.visible().filter(stays).map(source_of).collect();
+        let touched: BTreeSet<_> = chosen.values().map(|snapshot| source_of(snapshot)).collect();
+        let emptied: Vec<_> = touched.difference(&left).map(|(domain, name)| qualified(*domain, name)).collect();
+        if !emptied.is_empty() && !options.may_empty && !options.dry_run {
+            let what = emptied.join(", ");
+            return Err(Error::Request(format!("that would leave {what} without any snapshot")));
+        }
+        let mut verdicts: Vec<_> = chosen.values().map(|one| verdict(one, (false, vec!["named".into()]))).collect();
+        verdicts.sort_by(|left, right| order_of(left).cmp(&order_of(right)));
+        Ok(Report { verdicts, emptied, notes, ..Report::default() })
+    })
+}
+
+/// What both ways share: a look at all snapshots, one order for each domain, a record in the journal.
+fn run(
+    repository: &Repository,
+    source: &str,
+    options: &Options,
+    decide: impl FnOnce(&Catalog) -> Result<Report>,
+) -> Result<Report> {
+    let mut record = journal::record(repository, "forget");
+    source.clone_into(&mut record.source);
+    let result = Catalog::load_to_decide(repository).map_err(Error::from).and_then(|catalog| {
+        let mut report = decide(&catalog)?;
+        let damaged = catalog.snapshots.damaged.iter().map(|(name, why)| format!("{name} is left out: {why}"));
+        report.notes.extend(damaged);
+        if !options.dry_run {
+            put_orders(repository, &mut report)?;
+        }
+        Ok(report)
+    });
+    if options.dry_run {
+        return result;
+    }
+    let summary = |report: &Report| {
+        let (forgotten, all) = (report.forgotten(), report.verdicts.len());
+        record.figures =
+            vec![("forgotten_snapshots".into(), forgotten as u64), ("kept_snapshots".into(), (all - forgotten) as u64)];
+        format!("{forgotten} forgotten, {} kept", all - forgotten)
+    };
+    let summary = result.as_ref().map(summary);
+    let warning = journal::close(repository, record, &options.actor, summary);
+    result.map(|mut report| {
+        report.notes.extend(warning);
+        report
+    })
+}
+
+fn put_orders(repository: &Repository, report: &mut Report) -> Result<()> {
+    let mut targets: BTreeMap<DomainId, Vec<ObjectId>> = BTreeMap::new();
+    for verdict in report.verdicts.iter().filter(|verdict| !verdict.keep) {
+        targets.entry(verdict.place.domain).or_default().push(verdict.place.id);
+    }
+    for (domain, ids) in targets {
+        if repository.runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        report.orders.push(orders::put(repository, domain, Action::Forget(ids))?);
+    }
+    Ok(())
+}
+
+/// The verdicts on one source, oldest first.
+fn judge(repository: &Repository, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZone) -> Vec<Verdict> {
+    let mut candidates = Vec::new();
+    let mut kept = BTreeMap::new();
+    for snapshot in source {
+        let mut keep = |reason: &str| kept.insert(snapshot.id, (true, vec![reason.to_owned()]));
+        // what only a hold keeps is gone with it, and so takes nobody's place
+        if snapshot.state.is_forgotten() {
+            keep("held");
+            continue;
+        }
+        let tags = match tags(repository, snapshot, policy) {
+            Ok(tags) => tags,
+            Err(error) => {
+                keep(&format!("its tags cannot be read: {error}"));
+                continue;
+            }
+        };
+        candidates.push(Candidate {
+            id: snapshot.id,
+            writer: snapshot.header.writer,
+            time: snapshot.counted().time,
+            tags,
+            held: snapshot.state.is_held(),
+            expires: snapshot.expires(),
+        });
+    }
+    let now = repository.runtime().clock.now();
+    for (candidate, verdict) in candidates.iter().zip(retention::apply(&candidates, policy, now, zone)) {
+        kept.insert(candidate.id, (verdict.keep, verdict.reasons));
+    }
+    let mut verdicts: Vec<Verdict> =
+        source.iter().filter_map(|snapshot| Some(verdict(snapshot, kept.remove(&snapshot.id)?))).collect();
+    verdicts.sort_by(|left, right| order_of(left).cmp(&order_of(right)));
+    verdicts
+}
+
+/// The tags, read only if a rule asks for them: each costs a read.
+fn tags(repository: &Repository, snapshot: &SnapshotEntry, policy: &Policy) -> repository::Result<Vec<String>> {
+    if policy.tags.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(snapshot.state.tags(&snapshot.body(repository)?.tags))
+}
+
+fn verdict(snapshot: &SnapshotEntry, (keep, reasons): (bool, Vec<String>)) -> Verdict {
+    let counted = snapshot.counted();
+    let (place, source) = (snapshot.place, snapshot.head.source.clone());
+    Verdict { place, source, time: counted.time, late: counted.late, keep, reasons }
+}
+
+fn order_of(verdict: &Verdict) -> (DomainId, &str, i64, ObjectId) {
+    (verdict.place.domain, &verdict.source, verdict.time, verdict.place.id)
+}
+
+fn qualified(domain: DomainId, name: &str) -> String {
+    format!("{}/{name}", domain.short())
+}
+
+/// Refuses a name that means no source, or several.
+fn one_source<'a>(asked: &str, mut found: impl Iterator<Item = (DomainId, &'a str)>) -> Result<()> {
+    let missing = || repository::Error::NoSnapshot(asked.to_owned());
+    let (domain, name) = found.next().ok_or_else(missing)?;
+    match found.next() {
+        None => Ok(()),
+        Some((other, _)) => Err(repository::Error::Ambiguous {
+            address: asked.to_owned(),
+            candidates: format!(
+                "it is a source in several domains; say {} or {}",
+                qualified(domain, name),
+                qualified(other, name)
+            ),
+        }
+        .into()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Takes a forgotten snapshot back. That is a commit: all that the snapshot needs must lie, or be copied to, where the
+//! next sweep leaves it, and marks are looked at before and after (W1 to W5). A snapshot whose own object may be swept
+//! at any moment comes back as a copy that the owner signs. What prune has deleted is gone: then this says so.
+
+use crate::error::{Error, Result};
+use crate::repository::index::{self, BlobIndex, IndexObjects};
+use crate::repository::journal::{self, Actor};
+use crate::repository::marks::{Condemnation, Marks};
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::writer::Writer;
+use crate::repository::{self, Repository, orders, walk};
+use std::collections::HashSet;
+use vault_format::id::{BlobId, ObjectId, RunId};
+use vault_format::order::Action;
+use vault_format::snapshot::Head;
+
+/// How often it starts over when a mark comes of age meanwhile.
+const TRIES: u32 = 3;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The snapshot that is there now: the same, or its copy.
+    pub snapshot: ObjectId,
+    /// Its source.
+    pub source: String,
+    /// It was forgotten before.
+    pub was_forgotten: bool,
+    /// It is a copy: the old object is about to be deleted.
+    pub is_copy: bool,
+    /// Blobs that had to be copied, since prune is about to delete the packs that hold them.
+    pub copied_blobs: u64,
+    /// Plaintext bytes of these.
+    pub copied_bytes: u64,
+    /// When it expires, nanoseconds since 1970.
+    pub expires: Option<i64>,
+    /// Other notes.
+    pub notes: Vec<String>,
+}
+
+/// Takes back the snapshot whose id begins with `prefix`. Needs the owner.
+pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<Report> {
+    repository.keys().owner("undelete a snapshot")?;
+    let mut record = journal::record(repository, "undelete");
+    let mut tries = 0;
+    let mut result = loop {
+        tries += 1;
+        match attempt(repository, prefix, record.run) {
+            // what was relied on is copied the next time
+            Err(error @ Error::Repository(repository::Error::Condemned(_))) => {
+                drop_unfinished(repository, record.run)?;
+                if tries == TRIES {
+                    break Err(error);
+                }
+            }
+            other => break other,
+        }
+    };
+    if let Ok(report) = &mut result {
+        // an order that came too late counts as put by the next try
+        report.was_forgotten |= tries > 1;
+        record.source.clone_from(&report.source);
+        record.heads = vec![report.snapshot];
+        record.figures = vec![("copied_bytes".into(), report.copied_bytes)];
+    }
+    let warning = journal::close(repository, record, actor, result.as_ref().map(|_| prefix.to_owned()));
+    result.map(|mut report| {
+        report.notes.extend(warning);
+        report
+    })
+}
+
+fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> {
+    let mut marks = Marks::load(repository)?;
+    let mut old = Vec::new();
+    for mark in std::mem::take(&mut marks.condemnations) {
+        // the sweep of a young mark sees what is committed now
+        if !mark.is_young(repository)? {
+            old.push(mark);
+        }
+    }
+    marks.condemnations = old;
+    let catalog = Catalog::load_to_decide(repository)?;
+    let snapshot = find(&catalog, &marks, prefix)?;
+    if let Some(copy) = catalog.snapshots.visible().find(|other| other.head.original == Some(snapshot.id)) {
+        let (old, new) = (snapshot.id.short(), copy.id.short());
+        return Err(Error::Request(format!("snapshot {old} is back already, as {new}")));
+    }
+    let (packs, _) = index::list_packs(repository)?;
+    let domain = snapshot.place.domain;
+    let objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
+    let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
+    let mut writer = Writer::new(repository, &lookup, domain, &snapshot.head.source)?;
+    rely_or_copy(&Reader::new(repository, &lookup), snapshot, &mut writer)?;
+    if repository.runtime().is_stopped() {
+        return Err(Error::Interrupted);
+    }
+    let counts = writer.counts;
+    let names_it = |mark: &&Condemnation| mark.snapshots.iter().any(|place| place.id == snapshot.id);
+    let dooms: Vec<&Condemnation> = marks.condemnations.iter().filter(names_it).collect();
+    let was_forgotten = snapshot.state.is_forgotten();
+    let mut report = Report {
+        snapshot: snapshot.id,
+        source: snapshot.head.source.clone(),
+        was_forgotten,
+        is_copy: false,
+        copied_blobs: counts.added_blobs,
+        copied_bytes: counts.added_bytes,
+        expires: snapshot.expires(),
+        notes: objects.damaged,
+    };
+    // a run that was cut off may have put the order, and no more
+    if !was_forgotten && counts.added_blobs == 0 && dooms.iter().all(|mark| mark.swept) {
+        // a listing may still show what a sweep has deleted
+        repository.backend().stat(&snapshot.name().to_string())?;
+        return Ok(report);
+    }
+    if dooms.is_empty() {
+        writer.commit_undelete(snapshot.id)?;
+    } else {
+        report.snapshot = copy(repository, (&catalog, snapshot), run, writer)?;
+        report.is_copy = true;
+    }
+    Ok(report)
+}
+
+/// The snapshot, or why there is none.
+fn find<'c>(catalog: &'c Catalog, marks: &Marks, prefix: &str) -> Result<&'c SnapshotEntry> {
+    let found = catalog.snapshots.by_id(prefix);
+    if let Err(repository::Error::NoSnapshot(asked)) = &found {
+        let mut condemned = marks.condemnations.iter().flat_map(|mark| &mark.snapshots);
+        if condemned.any(|place| asked.len() >= 4 && place.id.to_string().starts_with(asked)) {
+            return Err(Error::Request(format!("prune has deleted snapshot {asked}")));
+        }
+    }
+    Ok(found?)
+}
+
+/// W1 and W2: relies on each blob where no mark of age names it, and stores it again where one does.
+fn rely_or_copy(reader: &Reader<'_>, snapshot: &SnapshotEntry, writer: &mut Writer<'_>) -> Result<()> {
+    let mut needed = HashSet::new();
+    // a run that was cut off may have taken it back too late, and prune stops at what is not there
+    let next = if snapshot.state.is_forgotten() { "" } else { "; `vault forget` it, so that prune can go on" };
+    let gone = |error: repository::Error| match error {
+        repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. } => Error::Request(format!(
+            "data of it is not there any more, and prune has most likely deleted it: {error}{next}"
+        )),
+        error => error.into(),
+    };
+    walk::blobs(reader, &snapshot.head.root, &mut needed).map_err(gone)?;
+    let mut missing: Vec<_> = needed.into_iter().filter(|(_, id)| !writer.rely(id)).collect();
+    // as they lie, so that each frame is fetched once and neighbours stay together
+    let place = |id: &BlobId| reader.index().locations(id).map(|place| (place.frame, place.at)).min();
+    missing.sort_by_cached_key(|(_, id)| (place(id), *id));
+    for (kind, id) in missing {
+        writer.put(kind, &reader.blob(kind, &id).map_err(gone)?)?;
+    }
+    Ok(())
+}
+
+/// Commits the same snapshot as a new object: with its orders in it, and signed by the owner, so that its time stands.
+fn copy(
+    repository: &Repository,
+    (catalog, snapshot): (&Catalog, &SnapshotEntry),
+    run: RunId,
+    writer: Writer<'_>,
+) -> Result<ObjectId> {
+    let mut body = snapshot.body(repository)?;
+    body.tags = snapshot.state.tags(&body.tags);
+    let counted = snapshot.counted();
+    let head = Head {
+        time: counted.time,
+        run,
+        parent: None,
+        seen: catalog.snapshots.seen_by(repository.keys().writer(), (snapshot.place.domain, snapshot.place.label)),
+        expires: snapshot.expires(),
+        original: Some(snapshot.id),
+        ..snapshot.head.clone()
+    };
+    let name = writer.commit(&head, &body)?;
+    let id = name.id().ok_or_else(|| repository::Error::NoSnapshot(name.to_string()))?;
+    if snapshot.state.is_held() {
+        orders::put(repository, snapshot.place.domain, Action::Hold(vec![id]))?;
+    }
+    Ok(id)
+}
+
+/// Forgets the copy that this run has put, but too late to be safe.
+fn drop_unfinished(repository: &Repository, run: RunId) -> Result<()> {
+    let catalog = Catalog::load(repository)?;
+    for snapshot in catalog.snapshots.visible().filter(|snapshot| snapshot.head.run == run) {
+        orders::put(repository, snapshot.place.domain, Action::Forget(vec![snapshot.id]))?;
+    }
+    Ok(())
+}

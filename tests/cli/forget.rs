@@ -1,0 +1,122 @@
+//! Forget, tag and undelete as people use them: words, JSON, refusals and exit codes.
+
+use crate::{World, errors};
+
+/// A repository with snapshots of one source at these times, oldest first, and their ids.
+fn world(times: &[&str]) -> (World, Vec<String>) {
+    let world = World::made();
+    let take = |time: &&str| {
+        let taken = world.ok(&["snapshot", "uploads", "--json", "--time", time]);
+        let taken: serde_json::Value = serde_json::from_str(&taken).expect("JSON");
+        taken["snapshot"].as_str().expect("an id").to_owned()
+    };
+    let ids = times.iter().map(take).collect();
+    (world, ids)
+}
+
+fn json(world: &World, words: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&world.ok(words)).expect("JSON")
+}
+
+const TIMES: [&str; 4] =
+    ["2026-11-18T09:00:00Z", "2026-11-19T09:00:00Z", "2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z"];
+
+#[test]
+fn a_policy_says_why_and_undelete_takes_it_back() {
+    let (world, ids) = world(&TIMES);
+    let said = world.ok(&["forget", "--keep-daily", "2", "--dry-run"]);
+    assert!(said.contains("would forget 2 snapshots, kept 2\n"), "{said}");
+    assert!(said.contains("newest, daily 1 of 2") && said.contains("no rule keeps it"), "{said}");
+    assert_eq!(world.count(), 4);
+    let report = json(&world, &["forget", "--keep-daily", "2", "--name", "uploads", "--json", "--reason", "a test"]);
+    let dropped: Vec<&str> =
+        report["forgotten"].as_array().expect("a list").iter().filter_map(|l| l["id"].as_str()).collect();
+    assert_eq!(dropped, [ids[0].as_str(), ids[2].as_str()]);
+    assert_eq!(report["kept"][1]["reasons"][0], "newest");
+    assert_eq!((report["orders"].as_array().map(Vec::len), world.count()), (Some(1), 2));
+    assert_eq!(world.ok(&["forget", "--keep-daily", "2", "--quiet"]), "");
+    assert!(world.ok(&["snapshots", "--forgotten"]).contains("2 snapshots\n"));
+    let said = world.ok(&["undelete", &ids[0][..8]]);
+    assert!(said.contains("is back in uploads") && said.contains("--hold"), "{said}");
+    assert_eq!(json(&world, &["undelete", &ids[2], "--json"])["was_forgotten"], true);
+    assert_eq!(json(&world, &["undelete", &ids[2], "--json"])["was_forgotten"], false);
+    assert_eq!(world.count(), 4);
+    world.ok(&["restore", &ids[0], "--target", "out"]);
+    assert!(world.ok(&["check"]).contains("4 snapshots"));
+}
+
+#[test]
+fn the_last_one_of_a_source_needs_a_yes() {
+    let (world, ids) = world(&TIMES[..2]);
+    world.ok(&["forget", &ids[0][..10]]);
+    world.fails(&["forget", &ids[1]], 2, &["uploads without any snapshot", "--yes"]);
+    assert_eq!(world.count(), 1);
+    assert!(world.ok(&["forget", &ids[1], "--dry-run"]).contains("would forget 1 snapshot"));
+    assert!(world.ok(&["forget", &ids[1], "--yes"]).contains("forgot 1 snapshot\n"));
+    assert_eq!(world.count(), 0);
+    world.ok(&["undelete", &ids[1]]);
+    assert_eq!(world.count(), 1);
+}
+
+#[test]
+fn a_forget_that_makes_no_sense_is_refused() {
+    let (world, ids) = world(&TIMES[..2]);
+    world.fails(&["forget"], 2, &["what to keep", "--keep-daily", "--help"]);
+    world.fails(&["forget", "--name", "uploads"], 2, &["what to keep"]);
+    world.fails(&["forget", &ids[0], "--keep-last", "1"], 2, &["the one or the other"]);
+    world.fails(&["forget", &ids[0], "--name", "uploads"], 2, &["--name"]);
+    for words in [["--keep-daily", "0"], ["--keep-last", "0"], ["--keep-within", "24"], ["--keep-hourly", "soon"]] {
+        world.fails(&["forget", words[0], words[1]], 2, &[words[0], "--help"]);
+    }
+    world.fails(&["forget", "--keep-last", "1", "--name", "nothing"], 1, &["nothing", "vault snapshots"]);
+    world.fails(&["forget", "ffffffff"], 1, &["ffffffff", "vault snapshots"]);
+    world.fails(&["undelete", "uploads"], 1, &["cannot undelete uploads"]);
+    assert_eq!(world.count(), 2);
+}
+
+#[test]
+fn tags_holds_and_expiry_show_and_hold() {
+    let (world, ids) = world(&TIMES);
+    let said = world.ok(&["tag", &ids[0], "--add", "gold", "--hold", "--expire", "90d"]);
+    assert!(said.contains("of uploads: tags gold, held, expires 2"), "{said}");
+    assert!(world.ok(&["snapshots"]).contains("gold (held) (expires 2"));
+    assert!(world.ok(&["snapshots", "--tag", "gold"]).contains("1 snapshot\n"));
+    let listed = json(&world, &["snapshots", "--json", "--name", "uploads"]);
+    assert_eq!(
+        (&listed["snapshots"][0]["held"], &listed["snapshots"][1]["expires"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
+    world.fails(&["forget", &ids[0], "--yes"], 1, &["held", "--release"]);
+    world.ok(&["tag", &ids[1], "--expire", "2026-11-19T10:00:00Z"]);
+    let kept = json(&world, &["forget", "--keep-within", "10y", "--json"]);
+    assert!(kept["forgotten"][0]["reasons"][0].as_str().is_some_and(|why| why.starts_with("expired on 2026-11-")));
+    let said = world.ok(&["undelete", &ids[1]]);
+    assert!(said.contains("has expired") && said.contains("--expire never"), "{said}");
+    let tagged = json(
+        &world,
+        &["tag", "uploads@2026-11-18T12:00:00Z", "--release", "--remove", "gold", "--expire", "never", "--json"],
+    );
+    assert_eq!(
+        (&tagged["snapshot"], &tagged["held"], &tagged["tags"]),
+        (&ids[0].as_str().into(), &false.into(), &serde_json::json!([]))
+    );
+    world.fails(&["tag", "uploads"], 2, &["what to change", "--help"]);
+    world.fails(&["tag", "uploads", "--add", ""], 2, &["empty"]);
+    world.fails(&["tag", "uploads", "--hold", "--release"], 2, &["--release"]);
+    world.fails(&["tag", "uploads", "--expire", "soon"], 2, &["never"]);
+    world.fails(&["tag", "nothing", "--hold"], 1, &["nothing"]);
+    world.ok(&["forget", &ids[0]]);
+    world.fails(&["tag", &ids[0], "--hold"], 1, &["forgotten", "vault undelete"]);
+}
+
+#[test]
+fn buckets_follow_the_zone_of_the_user() {
+    // one hour around midnight in Apia is the same day in London
+    let (world, _) = world(&["2026-11-18T10:30:00Z", "2026-11-18T11:30:00Z"]);
+    for (zone, said) in [("Pacific/Apia", "would forget 0 snapshots"), ("Europe/London", "would forget 1 snapshot")] {
+        let mut command = world.command(&["forget", "--keep-daily", "2", "--dry-run"]);
+        let output = command.env("TZ", zone).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(said), "{zone}: {text}{}", errors(&output));
+    }
+}
