@@ -3,6 +3,7 @@
 //! writer that the owner announced signed it.
 
 pub mod changes;
+pub mod compact;
 pub mod index;
 pub mod journal;
 pub mod keys;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
-use vault_format::id::{BlobId, ObjectId, RepositoryId};
+use vault_format::id::{BlobId, DomainId, ObjectId, RepositoryId};
 use vault_format::name::{self, Name};
 use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys, Role};
 use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot, Slot};
@@ -117,6 +118,9 @@ pub enum Error {
     /// The commit took longer than the protocol allows.
     #[error("the snapshot could not be committed in time: the store needed more than {} seconds", .0.as_secs())]
     TooSlow(Duration),
+    /// The run is too old to commit.
+    #[error("the run took more than {} days, and what it knows of the repository is too old", .0.as_secs() / 86400)]
+    TooOld(Duration),
     /// A value could not be encoded.
     #[error("cannot write {what}: {source}")]
     Encode {
@@ -129,6 +133,9 @@ pub enum Error {
     /// A worker thread could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(String),
+    /// Data without any snapshot: never taken, or not shown.
+    #[error("cannot prune safely: domain {} has data, but the store shows no snapshot of it and no record of one", .0.short())]
+    NoSnapshots(DomainId),
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
     Unsafe(String),
@@ -160,6 +167,8 @@ pub struct Options {
     pub clock_error: Duration,
     /// Time from condemning to deleting (G).
     pub grace: Duration,
+    /// Longest time from a run's first look at the repository to its commit. Marks are kept for twice as long.
+    pub run_lifetime: Duration,
     /// Longest time between two index objects of a run.
     pub index_interval: Duration,
     /// Bytes of plaintext and packs that may be in flight.
@@ -183,6 +192,7 @@ impl Default for Options {
             listing_lag: None,
             clock_error: Duration::from_secs(60),
             grace: Duration::from_secs(24 * 3600),
+            run_lifetime: Duration::from_secs(15 * 24 * 3600),
             index_interval: Duration::from_secs(900),
             memory_bytes: 96 << 20,
             verify_seals: cfg!(debug_assertions),

@@ -5,17 +5,19 @@
 
 use super::index::{BlobIndex, Purpose};
 use super::marks::Marks;
-use super::packer::{EncodedFrame, Packer, ReadyPack, Run, RunParts};
+pub use super::packer::{EncodedFrame, pack_bytes};
+use super::packer::{Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use vault_format::frame::{self, Codec};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, SourceLabel};
 use vault_format::name::Name;
 use vault_format::pack::BlobEntry;
 use vault_format::seal::{Header, Kind};
+use vault_format::secret::Key;
 use vault_format::snapshot::{self, Author, Body, Head};
 
 /// A shared frame is closed at this many plaintext bytes.
@@ -44,8 +46,35 @@ pub struct Writer<'r> {
     relied: BTreeSet<u32>,
     run_mark: [u8; 16],
     pages: Vec<(BlobId, Vec<u8>)>,
+    started: i64,
     /// What happened so far.
     pub counts: Counts,
+}
+
+/// Where and for whom a run writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Domain.
+    pub domain: DomainId,
+    /// Source.
+    pub label: SourceLabel,
+    /// The domain's members may read what the owner writes here.
+    pub shared: bool,
+}
+
+/// The packs of a run that has ended.
+pub struct Written(Arc<Run>);
+
+impl Written {
+    /// Adds them to a lookup.
+    pub fn add_to(&self, index: &mut BlobIndex) {
+        self.0.add_to(index);
+    }
+}
+
+fn book(repository: &Repository, domain: DomainId) -> Result<Key> {
+    let keys = repository.keys();
+    keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })
 }
 
 #[derive(Default)]
@@ -57,11 +86,16 @@ struct OpenFrame {
 impl<'r> Writer<'r> {
     /// Starts a run that writes for a source of `domain`. `index` must be loaded by rule W1.
     pub fn new(repository: &'r Repository, index: &'r BlobIndex, domain: DomainId, source: &str) -> Result<Self> {
-        let keys = repository.keys();
-        let book = keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })?;
+        let label = book(repository, domain)?.source_label(source);
+        Self::at(repository, index, Place { domain, label, shared: true })
+    }
+
+    /// The same for a place: how the owner writes anew what others have written.
+    pub fn at(repository: &'r Repository, index: &'r BlobIndex, place: Place) -> Result<Self> {
+        let Place { domain, label, shared } = place;
+        let (keys, book) = (repository.keys(), book(repository, domain)?);
         let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
-        let (secret, wraps) = keys.new_run(domain, &header, repository.runtime())?;
-        let label = book.source_label(source);
+        let (secret, wraps) = keys.new_run(domain, shared, &header, repository.runtime())?;
         let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps }));
         let engine = Engine::start(&run)?;
         let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
@@ -76,6 +110,7 @@ impl<'r> Writer<'r> {
             run_mark: repository.runtime().random(),
             pages: Vec::new(),
             counts: Counts::default(),
+            started: repository.runtime().clock.elapsed(),
         })
     }
 
@@ -124,6 +159,17 @@ impl<'r> Writer<'r> {
         true
     }
 
+    /// Stores a blob again, wherever else it lies, but only once in this run.
+    pub fn copy(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
+        if self.written.contains(&id) { Ok(()) } else { self.store(kind, id, plaintext) }
+    }
+
+    /// Stores a frame as it was encoded before, wherever else its blobs lie.
+    pub fn copy_frame(&mut self, frame: EncodedFrame) -> Result<()> {
+        self.written.extend(frame.blobs.iter().map(|blob| blob.id));
+        self.engine.pass(&self.run, frame)
+    }
+
     fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
         self.written.insert(id);
         self.counts.added_blobs += 1;
@@ -158,6 +204,16 @@ impl<'r> Writer<'r> {
     fn put_index(&self) -> Result<()> {
         let mut stored = self.run.stored();
         self.run.put_index(&mut stored)
+    }
+
+    /// Packs stored so far.
+    pub fn stored_packs(&self) -> u64 {
+        self.run.stored().packs.len() as u64
+    }
+
+    /// Ends a run that commits nothing.
+    pub fn end(self) -> Written {
+        Written(self.run.clone())
     }
 
     /// Bytes of packs stored so far.
@@ -204,6 +260,12 @@ impl<'r> Writer<'r> {
     /// W3 to W5: validates, puts the snapshot, validates again. The snapshot is committed when this returns its name.
     pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
         self.flush()?;
+        let clock = &self.repository.runtime().clock;
+        let lifetime = self.repository.options().run_lifetime;
+        // marks may be gone after twice this time, and what they named looks as if it were never condemned
+        if u128::try_from(clock.elapsed().saturating_sub(self.started)).is_ok_and(|age| age > lifetime.as_nanos()) {
+            return Err(Error::TooOld(lifetime));
+        }
         let relied = self.relied_packs();
         let author = Author {
             repository: self.repository.id(),
@@ -216,7 +278,6 @@ impl<'r> Writer<'r> {
         let bytes = encoding("a snapshot", sealed)?;
         let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
         let window = self.repository.options().commit_window;
-        let clock = &self.repository.runtime().clock;
         let deadline = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
         let mut tries = 0;
         loop {
@@ -301,6 +362,21 @@ impl Engine {
                     Ok(encoded) => drop(frames.send((encoded, permit))),
                     Err(error) => run.fail(error),
                 });
+                Ok(())
+            }
+            Self::Finished => Ok(()),
+        }
+    }
+
+    /// Packs a frame that is encoded already.
+    fn pass(&mut self, run: &Arc<Run>, frame: EncodedFrame) -> Result<()> {
+        match self {
+            Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |ready| run.put_pack(ready)),
+            Self::Threads(threads) => {
+                run.check()?;
+                let permit = Budget::take(&threads.budget, frame.bytes.len());
+                // the receiver is gone only after an error that is kept already
+                drop(threads.frames.send((frame, permit)));
                 Ok(())
             }
             Self::Finished => Ok(()),
