@@ -12,6 +12,7 @@ mod ls;
 mod man;
 mod node;
 mod progress;
+mod prune;
 mod render;
 mod restore;
 mod secret;
@@ -98,6 +99,7 @@ enum Command {
     Stats(stats::Arguments),
     Restore(restore::Arguments),
     Check(check::Arguments),
+    Prune(prune::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     #[command(hide = true)]
@@ -136,6 +138,7 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Stats(arguments) => stats::run(session, arguments),
         Command::Restore(arguments) => restore::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
+        Command::Prune(arguments) => prune::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),

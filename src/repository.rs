@@ -389,6 +389,12 @@ impl Repository {
         &self.options
     }
 
+    /// The shortest grace of a mark that no writer at work can suffer from: 2 (W + 2 D + e).
+    pub fn shortest_grace(&self) -> Duration {
+        let lag = self.options.listing_lag.unwrap_or_else(|| self.backend.listing_lag());
+        (self.options.commit_window + 2 * lag + self.options.clock_error) * 2
+    }
+
     /// Settings of the repository.
     pub fn config(&self) -> &Config {
         &self.config

@@ -193,11 +193,13 @@ fn last_part(path: &Path) -> Option<String> {
     absolute.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
-fn host() -> String {
+/// Name of this machine.
+pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn user() -> String {
+/// Name of whoever runs this.
+pub fn user() -> String {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
 }
