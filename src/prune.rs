@@ -210,12 +210,13 @@ impl Prepared {
         progress: &dyn Progress,
         notes: &mut Vec<String>,
     ) -> Result<MarkReport> {
+        let mut written = Vec::new();
         if !self.plan.repack.is_empty() {
             progress.expect(self.plan.figures.repacked_packs, self.plan.figures.read_bytes);
             match self.repack(repository, progress) {
-                Ok((work, written)) => {
-                    self.prove(&written)?;
+                Ok((work, new)) => {
                     self.note(work);
+                    written = new;
                 }
                 Err(Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
                     notes.push(
@@ -226,6 +227,7 @@ impl Prepared {
                 Err(error) => return Err(error),
             }
         }
+        self.prove(&written)?;
         self.mark(repository, true)?;
         Ok(self.report())
     }

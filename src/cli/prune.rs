@@ -35,12 +35,15 @@ pub struct Arguments {
 }
 
 fn parse_unused(text: &str) -> Result<Unused, String> {
-    let Some(percent) = text.trim().strip_suffix('%') else { return render::parse_size(text).map(Unused::Bytes) };
+    let wrong = || "say a part like 10% or 2.5%, or a size like 5GB".to_owned();
+    let Some(percent) = text.trim().strip_suffix('%') else {
+        return render::parse_size(text).map(Unused::Bytes).map_err(|_| wrong());
+    };
     let (whole, tenths) = percent.trim().split_once('.').unwrap_or((percent.trim(), "0"));
     let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number <= 100_000);
     match (number(whole), number(tenths)) {
         (Some(whole), Some(tenths)) if tenths < 10 => Ok(Unused::Thousandths(whole * 10 + tenths)),
-        _ => Err("say a part like 10% or 2.5%, or a size like 5GB".into()),
+        _ => Err(wrong()),
     }
 }
 

@@ -176,7 +176,7 @@ impl FrameUse {
     }
 
     fn base_bytes(&self) -> u64 {
-        share(self.stored, self.base, self.plain)
+        share(self.stored, self.needed(), self.plain) - self.live_bytes()
     }
 
     /// Dead bytes beside needed ones.
@@ -262,6 +262,12 @@ impl Plan {
     pub fn choose(packs: &[PackUse], lineages: &[Lineage], limits: Limits) -> Self {
         let mut plan = choice::choose(packs, lineages, limits);
         let after = plan.without_dead(packs, lineages);
+        // packs that were needed only for the deltas of a lineage go with those that are repacked
+        for (number, _) in after.iter().enumerate().filter(|(_, pack)| !pack.fixed && !pack.is_needed()) {
+            if !plan.delete.contains(&number) {
+                plan.repack.insert(number, false);
+            }
+        }
         plan.figures = plan.count(packs, &after, lineages, limits.pack_bytes);
         plan
     }
@@ -359,5 +365,75 @@ impl Lineage {
         let read = self.dead.iter().chain(&self.deltas).map(stored).sum();
         let deltas: u64 = self.deltas.iter().map(stored).sum();
         (read, deltas + self.dead.iter().map(whole).max().unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fate, FrameUse, Limits, PackUse, Plan, Unused};
+    use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
+    use vault_format::id::{Class, ObjectId};
+
+    fn pack(number: u8, fixed: bool, frames: &[(u8, u8, u8)]) -> PackUse {
+        let frame = |(stored, live, base): &(u8, u8, u8)| {
+            let live = u32::from(*live).min(256);
+            let base = u32::from(*base).min(256 - live);
+            FrameUse { stored: 100 + u32::from(*stored), plain: 256, live, base, blobs: 1 }
+        };
+        let frames: Vec<FrameUse> = frames.iter().map(frame).collect();
+        let size = 2000 + frames.iter().map(|frame| u64::from(frame.stored)).sum::<u64>();
+        PackUse { id: ObjectId([number; 32]), class: Class::Data, size, group: 0, frames, fixed }
+    }
+
+    #[test]
+    fn a_frame_moves_when_half_of_it_is_needed_and_is_encoded_anew_below() {
+        let fate = |live, base, anew| FrameUse { stored: 50, plain: 100, live, base, blobs: 3 }.fate(anew);
+        assert_eq!(
+            [fate(0, 0, false), fate(49, 0, false), fate(50, 0, false)],
+            [Fate::Left, Fate::Recoded, Fate::Moved]
+        );
+        assert_eq!(
+            [fate(30, 20, false), fate(99, 0, true), fate(80, 20, true)],
+            [Fate::Moved, Fate::Recoded, Fate::Moved]
+        );
+    }
+
+    #[test]
+    fn far_ranges_are_read_apart_and_near_ones_at_once() {
+        let needed = |stored, live| FrameUse { stored, plain: 10, live, base: 0, blobs: 1 };
+        let frames = vec![needed(100, 10), needed(300_000, 0), needed(200, 10), needed(1000, 0), needed(50, 10)];
+        let pack = PackUse { frames, ..pack(1, false, &[]) };
+        assert_eq!(pack.ranges(false), [64..164, 300_164..301_414]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_choice_adds_up_and_keeps_to_its_limits(
+            packs in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<(u8, u8, u8)>(), 1..6)), 1..30),
+            thousandths in 0u64..300,
+            repack in prop::option::of(0u64..20_000),
+        ) {
+            let packs: Vec<PackUse> =
+                packs.iter().zip(0..).map(|((fixed, frames), number)| pack(number, *fixed, frames)).collect();
+            let limits =
+                Limits { unused: Unused::Thousandths(thousandths), repack: repack.unwrap_or(u64::MAX), pack_bytes: 5000 };
+            let plan = Plan::choose(&packs, &[], limits);
+            let figures = plan.figures;
+            let total: u64 = packs.iter().map(|pack| pack.size).sum();
+            prop_assert_eq!(figures.deleted_bytes + figures.repacked_bytes + figures.kept_bytes, total);
+            prop_assert!(figures.repacked_bytes <= limits.repack);
+            for (number, pack) in packs.iter().enumerate() {
+                let gone = plan.delete.contains(&number);
+                prop_assert!(!pack.fixed || !gone && !plan.repack.contains_key(&number));
+                prop_assert!(pack.fixed || gone == !pack.is_needed());
+            }
+            // all that can go is gone, or what is left is within the limit
+            if repack.is_none() && packs.iter().all(|pack| !pack.fixed) {
+                let left = figures.loose_bytes + figures.neighbour_bytes;
+                let limit = figures.live_bytes * thousandths / 1000;
+                prop_assert!(left == 0 || left + figures.base_bytes <= limit, "{left} and {} of {limit}", figures.base_bytes);
+                prop_assert!(figures.loose_bytes <= limit / 4);
+            }
+        }
     }
 }

@@ -7,12 +7,13 @@ use super::plan::{Fate, Lineage, PackUse, Plan};
 use super::survey::Survey;
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::repository::index::PackRecord;
 use crate::repository::reader::Reader;
 use crate::repository::writer::{EncodedFrame, Place, Writer, Written};
 use crate::repository::{Repository, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::frame::{self, BASES_MAX, Codec, LEVEL_DEFAULT, PREFIX_BYTES_MAX};
-use vault_format::id::{BlobId, BlobKind, Class};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::pack;
 
@@ -46,6 +47,7 @@ pub(super) fn repack(
 ) -> Result<(Work, Vec<Vec<Written>>)> {
     let after = task.plan.without_dead(task.packs, task.lineages);
     let (mut work, mut written) = (Work::default(), Vec::new());
+    let before = repository.backend().counts();
     for need in task.needs {
         let mut own = Vec::new();
         for (group, place) in task.places.iter().enumerate().filter(|(_, place)| place.domain == need.domain) {
@@ -67,6 +69,8 @@ pub(super) fn repack(
         }
         written.push(own);
     }
+    let counts = repository.backend().counts();
+    (work.reads, work.read_bytes) = (counts.get - before.get, counts.bytes_read - before.bytes_read);
     Ok((work, written))
 }
 
@@ -131,8 +135,6 @@ impl Mover<'_, '_> {
         let Some((number, first)) = self.need.lookup.position(&pack.id) else { return Ok(()) };
         let mut ranges = Vec::new();
         for range in pack.ranges(anew) {
-            self.work.reads += 1;
-            self.work.read_bytes += range.end - range.start;
             let bytes = self.reader.fetch(&self.need.lookup.packs()[number as usize], range.clone())?;
             ranges.push((range, bytes));
         }
@@ -185,9 +187,6 @@ impl Mover<'_, '_> {
         self.stopped()?;
         let mut whole: Vec<(BlobId, Vec<u8>)> = Vec::new();
         for held in &lineage.deltas {
-            self.work.reads += 1;
-            self.work.read_bytes +=
-                u64::from(self.need.place(&held.blob).map_or(0, |p| self.need.lookup.frame(p.frame).stored));
             let plaintext = self.reader.blob(BlobKind::Chunk, &held.blob)?;
             match against(&whole, &plaintext, held.length)? {
                 Some((bytes, bases)) => {
@@ -224,18 +223,17 @@ fn against(whole: &[(BlobId, Vec<u8>)], plaintext: &[u8], length: u32) -> Result
     Ok(delta.filter(|delta| 2 * delta.len() <= alone).map(|delta| (delta, bases)))
 }
 
-/// The blobs that the new packs and the old ones outside of `going` do not give: none, if the plan was right.
-pub(super) fn lost(
-    needs: &mut [Need],
-    written: &[Vec<Written>],
-    going: &BTreeSet<vault_format::id::ObjectId>,
-) -> Option<BlobId> {
-    needs.iter_mut().zip(written).find_map(|(need, written)| {
-        let before: HashSet<BlobId> =
-            need.live.iter().filter(|(_, id)| need.place(id).is_some()).map(|(_, id)| *id).collect();
-        written.iter().for_each(|packs| packs.add_to(&mut need.lookup));
-        let stays =
-            |pack: &crate::repository::index::PackRecord| pack.present && !pack.condemned && !going.contains(&pack.id);
-        before.into_iter().find(|id| need.lookup.usable_where(id, frame::DEPTH_MAX + 1, &stays).is_none())
+/// A blob that has a place now, but would have none in the new packs and the old ones outside of `going`: there is none
+/// if the plan was right.
+pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSet<ObjectId>) -> Option<BlobId> {
+    let outside = |pack: &PackRecord| pack.present && !pack.condemned;
+    let stays = |pack: &PackRecord| outside(pack) && !going.contains(&pack.id);
+    let mut written = written.iter();
+    needs.iter_mut().find_map(|need| {
+        written.next().into_iter().flatten().for_each(|packs| packs.add_to(&mut need.lookup));
+        let has = |id: &BlobId, counts: &dyn Fn(&PackRecord) -> bool| {
+            need.lookup.usable_where(id, frame::DEPTH_MAX + 1, counts).is_some()
+        };
+        need.live.iter().map(|(_, id)| *id).find(|id| !has(id, &stays) && has(id, &outside))
     })
 }

@@ -10,6 +10,7 @@ mod failures;
 mod json;
 mod kill;
 mod look;
+mod prune;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -176,11 +176,14 @@ fn prune_all(repository: &Repository, context: &str) {
     for _ in 0..2 {
         repository.runtime().clock.sleep(Duration::from_hours(25));
         prune::sweep(repository).unwrap_or_else(|error| panic!("{context}: sweep: {error}"));
-        prune::mark(repository, &prune::Options::default()).unwrap_or_else(|error| panic!("{context}: mark: {error}"));
+        prune::mark(repository, &thorough(None)).unwrap_or_else(|error| panic!("{context}: mark: {error}"));
     }
     repository.runtime().clock.sleep(Duration::from_hours(25));
     let last = prune::sweep(repository).unwrap_or_else(|error| panic!("{context}: last sweep: {error}"));
     assert_eq!(last.waiting, 0, "{context}: {last:?}");
+    let dry = prune::Options { dry_run: true, ..thorough(None) };
+    let left = prune::mark(repository, &dry).unwrap_or_else(|error| panic!("{context}: look: {error}"));
+    assert!(left.packs.is_empty(), "{context}: {left:?}");
     let notes = check(repository, false).notes;
     assert!(notes.is_empty(), "{context}: {notes:?}");
 }

@@ -9,6 +9,7 @@ mod diff;
 mod find;
 mod protocol;
 mod pruned;
+mod repacked;
 mod round_trip;
 mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
