@@ -110,8 +110,8 @@ fn run(repository: &Repository, options: &Options, progress: &dyn Progress, repo
     report.swept = sweep::sweep_with(repository, options)?;
     let mut prepared = Prepared::new(repository, options, &mut report.notes)?;
     let is_immediate = prepared.grace.is_zero();
-    if is_immediate && !prepared.plan.repack.is_empty() && prepared.mark(repository, false)?.is_some() {
-        // on a full disk there is room for copies only now
+    // what nothing needs goes first: on a full disk there is room for copies only then
+    if !prepared.plan.repack.is_empty() && prepared.mark(repository, false)?.is_some() && is_immediate {
         report.swept.add(sweep::sweep_with(repository, options)?);
     }
     report.marked = prepared.carry_out(repository, progress, &mut report.notes)?;
@@ -189,6 +189,9 @@ impl Prepared {
 
     /// M3: one mark for what no mark of this run names yet.
     fn mark(&mut self, repository: &Repository, repacked: bool) -> Result<Option<ObjectId>> {
+        if !repacked {
+            self.prove(&[], false)?;
+        }
         let fresh: BTreeSet<usize> = self.chosen(repacked).difference(&self.marked).copied().collect();
         let snapshots: Vec<SnapshotPlace> = self.due.iter().filter(|_| self.last.is_none()).copied().collect();
         if fresh.is_empty() && snapshots.is_empty() {
@@ -227,7 +230,7 @@ impl Prepared {
                 Err(error) => return Err(error),
             }
         }
-        self.prove(&written)?;
+        self.prove(&written, true)?;
         self.mark(repository, true)?;
         Ok(self.report())
     }
@@ -238,8 +241,8 @@ impl Prepared {
     }
 
     /// Nothing is condemned before every live blob was seen to have a place without it.
-    fn prove(&mut self, written: &[Vec<Written>]) -> Result<()> {
-        let going = self.chosen(true).into_iter().map(|number| self.packs[number].id).collect();
+    fn prove(&mut self, written: &[Vec<Written>], repacked: bool) -> Result<()> {
+        let going = self.chosen(repacked).into_iter().map(|number| self.packs[number].id).collect();
         match repack::lost(&mut self.needs, written, &going) {
             None => Ok(()),
             Some(blob) => Err(survey::stop(repository::Error::MissingBlob(blob))),

@@ -64,7 +64,11 @@ pub(super) fn repack(
                 work: &mut work,
                 progress,
             };
-            mover.run(task, &after, &jobs)?;
+            if let Err(error) = mover.run(task, &after, &jobs) {
+                // half a repack helps nobody, and may have taken the last room
+                mover.writer.abandon()?;
+                return Err(error);
+            }
             own.push(mover.writer.end());
         }
         written.push(own);

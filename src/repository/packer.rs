@@ -79,6 +79,14 @@ pub(super) struct Stored {
     pub indexes: Vec<ObjectId>,
 }
 
+impl Stored {
+    /// Forgets the packs that no index tells of yet.
+    pub fn take_pending(&mut self) -> Vec<(Class, ObjectId)> {
+        self.pending_blobs = 0;
+        std::mem::take(&mut self.pending).iter().map(|pack| (pack.class, pack.id)).collect()
+    }
+}
+
 pub(super) struct RunParts {
     pub domain: DomainId,
     pub label: SourceLabel,

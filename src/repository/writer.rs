@@ -211,6 +211,15 @@ impl<'r> Writer<'r> {
         self.run.stored().packs.len() as u64
     }
 
+    /// Deletes the packs of this run that no index tells of yet: nobody else knows them.
+    pub fn abandon(&mut self) -> Result<()> {
+        self.engine = Engine::Finished;
+        let packs = self.run.stored().take_pending();
+        packs
+            .iter()
+            .try_for_each(|(class, id)| Ok(self.repository.backend().delete(&Name::Pack(*class, *id).to_string())?))
+    }
+
     /// Ends a run that commits nothing.
     pub fn end(self) -> Written {
         Written(self.run.clone())

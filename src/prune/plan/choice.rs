@@ -109,10 +109,10 @@ impl<'p> Choice<'p> {
             if size > self.left || !lineage.dead.iter().all(movable) || lineage.deltas.is_empty() {
                 continue;
             }
-            for pack in packs {
-                let anew = self.repack.get(&pack).copied().unwrap_or(false);
-                self.take(pack, anew);
-            }
+            // a dead base that shares a frame would stay in it if the frame moved
+            packs.into_iter().for_each(|pack| {
+                self.take(pack, true);
+            });
             self.unused = self.unused.saturating_sub(bytes);
             self.rebase.insert(number);
         }
