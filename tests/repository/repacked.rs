@@ -1,7 +1,9 @@
 //! Prune repacks: what is live moves on, as frames or as blobs, and what is left over is small, counted and known before.
 
 use crate::protocol::Hooked;
-use crate::world::{Hand, assert_clean, backend, cheap, init, noise, open, open_with, restore_stream, snapshot_folder};
+use crate::world::{
+    Hand, assert_clean, backend, cheap, init, member, noise, open, open_with, restore_stream, snapshot_folder,
+};
 use crate::world::{snapshot_stream, stored_bytes};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -24,7 +26,6 @@ use vault_format::order::Action;
 use vault_format::pack::{BlobEntry, PackBuilder};
 use vault_format::seal::{Header, Kind};
 use vault_format::secret::{Key, Role};
-use vault_format::slot;
 
 fn now() -> Options {
     Options { grace: Some(Duration::ZERO), ..Options::default() }
@@ -316,14 +317,7 @@ fn what_members_wrote_is_repacked_for_the_same_readers() {
         let hand = Hand::new();
         let store = hand.store();
         let owner = init(store.clone(), &hand.runtime(1, 0));
-        let keys = owner.keys().owner("test").unwrap();
-        let bundle = keys.member_bundle(owner.keys().config(), keys.domain("web"), Key::new([9; 32]), role).unwrap();
-        let verifying = Key::new([9; 32]).signing_key().verifying_key().to_bytes();
-        let new =
-            slot::NewSlot { bundle: &bundle, label: "web".into(), created: 0, domain: keys.domain("web"), verifying };
-        let sealed = slot::seal(&new, None, &[3; 32], owner.keys().signer()).unwrap();
-        store.put(&Name::Slot(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
-        let runtime = hand.runtime(2, 0);
+        let (bundle, runtime) = (member(&owner, &store, role), hand.runtime(2, 0));
         let access = Access::Bundle(Box::new(bundle));
         let options = repository::Options::default();
         let member = Repository::open(backend(store.clone(), &runtime), runtime, options, access).unwrap();
