@@ -425,7 +425,7 @@ mod tests {
             for (number, pack) in packs.iter().enumerate() {
                 let gone = plan.delete.contains(&number);
                 prop_assert!(!pack.fixed || !gone && !plan.repack.contains_key(&number));
-                prop_assert!(pack.fixed || gone == !pack.is_needed());
+                prop_assert!(pack.fixed || gone != pack.is_needed());
             }
             // all that can go is gone, or what is left is within the limit
             if repack.is_none() && packs.iter().all(|pack| !pack.fixed) {

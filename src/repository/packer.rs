@@ -34,6 +34,17 @@ pub struct EncodedFrame {
     pub lineage: (u8, u32),
 }
 
+/// Where and for whom a run writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Domain.
+    pub domain: DomainId,
+    /// Source.
+    pub label: SourceLabel,
+    /// The domain's members may read what the owner writes here.
+    pub shared: bool,
+}
+
 /// Stored bytes at which a pack is closed.
 pub fn pack_bytes(repository: &super::Repository) -> usize {
     let half_budget = repository.options.memory_bytes / 6;

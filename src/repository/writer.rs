@@ -5,7 +5,7 @@
 
 use super::index::{BlobIndex, Purpose};
 use super::marks::Marks;
-pub use super::packer::{EncodedFrame, pack_bytes};
+pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use vault_format::frame::{self, Codec};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, SourceLabel};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::pack::BlobEntry;
 use vault_format::seal::{Header, Kind};
@@ -49,17 +49,6 @@ pub struct Writer<'r> {
     started: i64,
     /// What happened so far.
     pub counts: Counts,
-}
-
-/// Where and for whom a run writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Domain.
-    pub domain: DomainId,
-    /// Source.
-    pub label: SourceLabel,
-    /// The domain's members may read what the owner writes here.
-    pub shared: bool,
 }
 
 /// The packs of a run that has ended.

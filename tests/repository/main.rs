@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod diff;
 mod find;
+mod full;
 mod protocol;
 mod pruned;
 mod repacked;
