@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
-use vault_format::name::Name;
 
 const ANY_DEPTH: u8 = DEPTH_MAX + 1;
 
@@ -150,14 +149,6 @@ impl Need {
         let number = usize::try_from(place.frame.checked_sub(first)?).ok()?;
         Some(Held { depth: frame.depth, pack: *packs.get(&id)?, frame: number, length: place.length, blob })
     }
-
-    /// Where the copies of a pack go: to its own source, for the same readers.
-    pub fn place_of(&self, survey: &Survey, pack: &ObjectId) -> Option<Place> {
-        let (object, _) = survey.entry(pack)?;
-        let Name::Index(domain, label, _) = object.name else { return None };
-        let record = self.lookup.packs().get(self.lookup.position(pack)?.0 as usize)?;
-        (domain == self.domain).then(|| Place { domain, label, shared: record.wraps.reaches(domain) })
-    }
 }
 
 fn fullness(lookup: &BlobIndex, live: &HashSet<(BlobKind, BlobId)>) -> Vec<u32> {
@@ -198,7 +189,10 @@ pub(super) fn packs(survey: &Survey, needs: &[Need], fixed: &BTreeSet<ObjectId>)
     let mut places: Vec<Place> = Vec::new();
     let mut packs = Vec::new();
     for (id, (class, entry)) in survey.packs.iter().filter(|(id, _)| !survey.marks.names(id)) {
-        let own = needs.iter().find_map(|need| Some((need, need.place_of(survey, id)?)));
+        let own = needs.iter().find_map(|need| {
+            let record = need.lookup.packs().get(need.lookup.position(id)?.0 as usize)?;
+            Some((need, survey.place_of(need.domain, record)?))
+        });
         let mut frames = own.map_or_else(Vec::new, |(need, _)| need.uses(id));
         if let Some((_, entry)) = survey.entry(id) {
             frames.iter_mut().zip(&entry.directory.frames).for_each(|(used, frame)| used.blobs = frame.blobs);

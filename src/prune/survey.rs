@@ -4,13 +4,14 @@
 
 use crate::backend;
 use crate::error::Result;
-use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing};
+use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use crate::repository::walk::{self, Nodes};
+use crate::repository::writer::Place;
 use crate::repository::{self, Error, Options, Repository, Rule, journal};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
@@ -102,6 +103,13 @@ impl Survey {
     /// True if the index of a domain tells of a pack.
     pub fn tells_of(&self, domain: DomainId, pack: &ObjectId) -> bool {
         self.entry(pack).is_some_and(|(object, _)| matches!(object.name, Name::Index(of, ..) if of == domain))
+    }
+
+    /// Where the copies of a pack of a domain go: to its own source, for the same readers.
+    pub fn place_of(&self, domain: DomainId, pack: &PackRecord) -> Option<Place> {
+        let (object, _) = self.entry(&pack.id)?;
+        let Name::Index(of, label, _) = object.name else { return None };
+        (of == domain).then(|| Place { domain, label, shared: pack.wraps.reaches(domain) })
     }
 
     /// What an index says of a pack, and in which index object.

@@ -3,23 +3,20 @@
 //! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
 
 use super::Options;
-use super::survey::Survey;
+use super::survey::{self, Survey};
 use crate::backend::ErrorKind;
 use crate::error::Result;
 use crate::repository::compact::{self, Merge};
-use crate::repository::index;
+use crate::repository::index::PackRecord;
 use crate::repository::marks::{self, Condemnation};
 use crate::repository::reader::Reader;
-use crate::repository::writer::Writer;
+use crate::repository::writer::{Place, Writer};
 use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::frame::DEPTH_MAX;
-use vault_format::id::{DomainId, ObjectId};
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
-
-/// The source under whose label rescued blobs are indexed.
-const RESCUE_SOURCE: &str = "prune";
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default)]
@@ -115,23 +112,33 @@ fn rescue(
     if !keeps(Rule::RescueFirst) {
         return Ok(0);
     }
-    let in_mark = |pack: &index::PackRecord| match keeps(Rule::SurvivorOutsideMarks) {
+    let in_mark = |pack: &PackRecord| match keeps(Rule::SurvivorOutsideMarks) {
         true => pack.condemned,
         false => going.contains(&pack.id),
     };
     let lookup = survey.lookup(repository, domain);
     let reader = Reader::new(repository, &lookup);
-    let mut writer = Writer::new(repository, &lookup, domain, RESCUE_SOURCE)?;
-    let mut rescued = 0;
+    let present = |pack: &PackRecord| pack.present;
+    let outside = |pack: &PackRecord| pack.present && !in_mark(pack);
+    let mut lost: BTreeMap<Place, Vec<(BlobKind, BlobId)>> = BTreeMap::new();
     for (kind, id) in survey.live(repository, &lookup, domain, due)? {
-        let outside = |pack: &index::PackRecord| pack.present && !in_mark(pack);
-        if lookup.usable_where(&id, DEPTH_MAX + 1, &outside).is_none() {
+        if lookup.usable_where(&id, DEPTH_MAX + 1, &outside).is_some() {
+            continue;
+        }
+        let found = lookup.usable_where(&id, DEPTH_MAX + 1, &present);
+        let place = found.and_then(|found| survey.place_of(domain, lookup.pack_of(found.frame)));
+        lost.entry(place.ok_or_else(|| survey::stop(Error::MissingBlob(id)))?).or_default().push((kind, id));
+    }
+    let mut rescued = 0;
+    for (place, blobs) in lost {
+        let mut writer = Writer::at(repository, &lookup, place)?;
+        for (kind, id) in blobs {
             let plaintext = reader.blob(kind, &id)?;
             writer.put(kind, &plaintext)?;
             rescued += 1;
         }
+        writer.flush()?;
     }
-    writer.flush()?;
     Ok(rescued)
 }
 
