@@ -103,7 +103,7 @@ pub fn backup(
         tries += 1;
         match attempt(repository, &mut source, options, progress) {
             // the condemned data is absent for the next try, and is read and stored again
-            Err(Error::Repository(repository::Error::Condemned(_)))
+            Err(Error::Repository(repository::Error::Condemned(_) | repository::Error::TooOld(_)))
                 if tries < TRIES && !matches!(source, Source::Stream(..)) => {}
             other => break other,
         }

@@ -13,6 +13,7 @@ mod ls;
 mod man;
 mod node;
 mod progress;
+mod prune;
 mod render;
 mod restore;
 mod secret;
@@ -105,6 +106,7 @@ enum Command {
     Undelete(undelete::Arguments),
     Tag(tag::Arguments),
     Check(check::Arguments),
+    Prune(prune::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     #[command(hide = true)]
@@ -146,6 +148,7 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Undelete(arguments) => undelete::run(session, arguments),
         Command::Tag(arguments) => tag::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
+        Command::Prune(arguments) => prune::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),

@@ -1,28 +1,61 @@
 //! Frees what no snapshot needs, in two phases that may be days and machines apart: a mark condemns packs, and after its
-//! grace a sweep copies what came to be needed meanwhile and deletes the rest. No lock: writers look at marks before they
-//! commit. Whatever is missing, unreadable or unknown stops both phases, for a deleter must not guess.
+//! grace a sweep copies what came to be needed meanwhile and deletes the rest. What lives in half-dead packs is written
+//! again before their mark. No lock: writers look at marks before they commit. Whatever is missing, unreadable or unknown
+//! stops both phases, for a deleter must not guess.
 
+mod need;
+mod plan;
+mod repack;
 mod survey;
 mod sweep;
+mod tidy;
 
+pub use plan::{Figures, Unused};
 pub use sweep::{SweepReport, sweep};
 
-use crate::error::Result;
-use crate::repository::index::PackListing;
-use crate::repository::{Repository, marks};
-use std::collections::BTreeSet;
+use crate::backend::ErrorKind;
+use crate::error::{Error, Result};
+use crate::progress::{Progress, Silent};
+use crate::repository::writer::{Place, Written, pack_bytes};
+use crate::repository::{self, Repository, journal, marks};
+use need::Need;
+use plan::{Limits, Lineage, PackUse, Plan};
+use repack::{Task, Work};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use survey::Survey;
 use vault_format::id::{Class, ObjectId};
+use vault_format::journal::Outcome;
 use vault_format::mark::{Mark, SnapshotPlace};
 
 /// How to prune.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Time between condemning and deleting; `None` = the repository's. Below its bound only for a quiet repository.
     pub grace: Option<Duration>,
+    /// Garbage that may be kept.
+    pub max_unused: Unused,
+    /// Most stored bytes of packs to repack; `None` = any.
+    pub max_repack: Option<u64>,
+    /// Free the data of domains of which there is neither a snapshot nor a record of one.
+    pub without_snapshots: bool,
     /// Look, but put and delete nothing.
     pub dry_run: bool,
+    /// Who runs it, for the journal.
+    pub actor: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            grace: None,
+            max_unused: Unused::Thousandths(100),
+            max_repack: None,
+            without_snapshots: false,
+            dry_run: false,
+            actor: String::new(),
+        }
+    }
 }
 
 /// What a mark condemns.
@@ -30,54 +63,259 @@ pub struct Options {
 pub struct MarkReport {
     /// The mark; `None` if there is nothing to free, or for a dry run.
     pub mark: Option<ObjectId>,
-    /// Packs that will be deleted.
+    /// Packs that will be deleted, those that were repacked included.
     pub packs: BTreeSet<(Class, ObjectId)>,
     /// Snapshots that will be deleted.
     pub snapshots: BTreeSet<SnapshotPlace>,
     /// Stored bytes of these packs.
     pub bytes: u64,
+    /// What was planned; after a repack with what was really read and written.
+    pub figures: Figures,
 }
 
-/// Condemns all packs that no live snapshot needs. Needs the owner.
-pub fn mark(repository: &Repository, options: &Options) -> Result<MarkReport> {
+/// What a run of prune did, or would do.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was deleted.
+    pub swept: SweepReport,
+    /// What was condemned.
+    pub marked: MarkReport,
+    /// Index objects put in place of many.
+    pub merged_indexes: u64,
+    /// Old marks deleted.
+    pub old_marks: u64,
+    /// Things worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// Sweeps what is due, condemns what nothing needs, and sweeps that too if its grace is zero. Needs the owner.
+pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
     repository.keys().owner("prune")?;
-    let survey = Survey::take(repository)?;
-    let due: BTreeSet<SnapshotPlace> = survey.forgotten(repository.options()).map(|snapshot| snapshot.place).collect();
-    let mut needed: BTreeSet<ObjectId> = BTreeSet::new();
-    for domain in survey.domains() {
-        needed.extend(survey.needed_packs(repository, domain, &due)?);
-    }
-    let grace = options.grace.unwrap_or(repository.options().grace);
-    let mut report = MarkReport { snapshots: due, ..MarkReport::default() };
-    let fresh = young_packs(repository, &survey, grace)?;
-    for (id, (class, entry)) in &survey.packs {
-        if !needed.contains(id) && !fresh.contains(id) && !survey.marks.names(id) {
-            report.packs.insert((*class, *id));
-            report.bytes += entry.size;
-        }
-    }
-    report.snapshots.retain(|place| !survey.is_due_already(place));
-    if options.dry_run || (report.packs.is_empty() && report.snapshots.is_empty()) {
+    let started = repository.runtime().clock.now();
+    let mut report = Report::default();
+    if options.dry_run {
+        report.swept.waiting =
+            marks::Marks::load(repository)?.condemnations.iter().filter(|mark| !mark.swept).count() as u64;
+        report.marked = Prepared::new(repository, options, &mut report.notes)?.report();
         return Ok(report);
     }
-    let mark = Mark::Condemn {
-        packs: report.packs.iter().copied().collect(),
-        snapshots: report.snapshots.iter().copied().collect(),
-        grace: u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX),
-    };
-    report.mark = Some(marks::put(repository, &mark)?);
-    Ok(report)
+    let result = run(repository, options, progress, &mut report);
+    if let Err(error) = record(repository, options, started, (&report, &result)) {
+        report.notes.push(format!("the journal record could not be written: {error}"));
+    }
+    result.map(|()| report)
+}
+
+fn run(repository: &Repository, options: &Options, progress: &dyn Progress, report: &mut Report) -> Result<()> {
+    report.swept = sweep::sweep_with(repository, options)?;
+    let mut prepared = Prepared::new(repository, options, &mut report.notes)?;
+    let is_immediate = prepared.grace.is_zero();
+    // what nothing needs goes first: on a full disk there is room for copies only then
+    if !prepared.plan.repack.is_empty() && prepared.mark(repository, false)?.is_some() && is_immediate {
+        report.swept.add(sweep::sweep_with(repository, options)?);
+    }
+    report.marked = prepared.carry_out(repository, progress, &mut report.notes)?;
+    drop(prepared);
+    if is_immediate && report.marked.mark.is_some() {
+        report.swept.add(sweep::sweep_with(repository, options)?);
+    }
+    (report.merged_indexes, report.old_marks) = tidy::tidy(repository)?;
+    report.merged_indexes += report.swept.merged_indexes;
+    Ok(())
+}
+
+/// Condemns all packs that no live snapshot needs, and repacks those that few need. Needs the owner.
+pub fn mark(repository: &Repository, options: &Options) -> Result<MarkReport> {
+    repository.keys().owner("prune")?;
+    let mut prepared = Prepared::new(repository, options, &mut Vec::new())?;
+    if options.dry_run { Ok(prepared.report()) } else { prepared.carry_out(repository, &Silent, &mut Vec::new()) }
+}
+
+/// A survey and the plan made of it.
+struct Prepared {
+    survey: Survey,
+    needs: Vec<Need>,
+    packs: Vec<PackUse>,
+    places: Vec<Place>,
+    lineages: Vec<Lineage>,
+    plan: Plan,
+    grace: Duration,
+    /// Snapshots to condemn.
+    due: BTreeSet<SnapshotPlace>,
+    /// Packs that are condemned by now.
+    marked: BTreeSet<usize>,
+    last: Option<ObjectId>,
+}
+
+impl Prepared {
+    fn new(repository: &Repository, options: &Options, notes: &mut Vec<String>) -> Result<Self> {
+        let survey = Survey::take(repository)?;
+        let due: BTreeSet<SnapshotPlace> =
+            survey.forgotten(repository.options()).map(|snapshot| snapshot.place).collect();
+        let of = |domain| Need::of(repository, &survey, domain, &due);
+        let needs: Vec<Need> = survey.domains().into_iter().map(of).collect::<Result<_>>()?;
+        let grace = options.grace.unwrap_or(repository.options().grace);
+        let mut fixed = young_packs(repository, &survey, grace, options.dry_run)?;
+        fixed.extend(unclear_packs(&survey, options, notes)?);
+        let (packs, places) = need::packs(&survey, &needs, &fixed);
+        let numbers: HashMap<ObjectId, usize> = packs.iter().map(|pack| pack.id).zip(0..).collect();
+        let lineages: Vec<Lineage> = needs.iter().flat_map(|need| need.lineages(&numbers)).collect();
+        let limits = Limits {
+            unused: options.max_unused,
+            repack: options.max_repack.unwrap_or(u64::MAX),
+            pack_bytes: pack_bytes(repository),
+        };
+        let plan = Plan::choose(&packs, &lineages, limits);
+        let due = due.into_iter().filter(|place| !survey.is_due_already(place)).collect();
+        let marked = BTreeSet::new();
+        Ok(Self { survey, needs, packs, places, lineages, plan, grace, due, marked, last: None })
+    }
+
+    fn chosen(&self, repacked: bool) -> BTreeSet<usize> {
+        let repacked = self.plan.repack.keys().filter(|_| repacked);
+        self.plan.delete.iter().chain(repacked).copied().collect()
+    }
+
+    fn report(&self) -> MarkReport {
+        let chosen: Vec<&PackUse> = self.chosen(true).into_iter().map(|number| &self.packs[number]).collect();
+        MarkReport {
+            mark: self.last,
+            packs: chosen.iter().map(|pack| (pack.class, pack.id)).collect(),
+            snapshots: self.due.clone(),
+            bytes: chosen.iter().map(|pack| pack.size).sum(),
+            figures: self.plan.figures,
+        }
+    }
+
+    /// M3: one mark for what no mark of this run names yet.
+    fn mark(&mut self, repository: &Repository, repacked: bool) -> Result<Option<ObjectId>> {
+        if !repacked {
+            self.prove(&[], false)?;
+        }
+        let fresh: BTreeSet<usize> = self.chosen(repacked).difference(&self.marked).copied().collect();
+        let snapshots: Vec<SnapshotPlace> = self.due.iter().filter(|_| self.last.is_none()).copied().collect();
+        if fresh.is_empty() && snapshots.is_empty() {
+            return Ok(None);
+        }
+        let packs: BTreeSet<(Class, ObjectId)> =
+            fresh.iter().map(|number| &self.packs[*number]).map(|pack| (pack.class, pack.id)).collect();
+        let grace = u64::try_from(self.grace.as_nanos()).unwrap_or(u64::MAX);
+        self.last =
+            Some(marks::put(repository, &Mark::Condemn { packs: packs.into_iter().collect(), snapshots, grace })?);
+        self.marked.extend(fresh);
+        Ok(self.last)
+    }
+
+    /// M2 and M3: copies and their index, then the mark.
+    fn carry_out(
+        &mut self,
+        repository: &Repository,
+        progress: &dyn Progress,
+        notes: &mut Vec<String>,
+    ) -> Result<MarkReport> {
+        let mut written = Vec::new();
+        if !self.plan.repack.is_empty() {
+            progress.expect(self.plan.figures.repacked_packs, self.plan.figures.read_bytes);
+            match self.repack(repository, progress) {
+                Ok((work, new)) => {
+                    self.note(work);
+                    written = new;
+                }
+                Err(Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
+                    notes.push(
+                        "no room to repack: only what nothing needs is condemned; prune again once that is free".into(),
+                    );
+                    self.plan.give_up_repack(&self.packs);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.prove(&written, true)?;
+        self.mark(repository, true)?;
+        Ok(self.report())
+    }
+
+    fn repack(&self, repository: &Repository, progress: &dyn Progress) -> Result<(Work, Vec<Vec<Written>>)> {
+        let Self { survey, needs, packs, places, lineages, plan, .. } = self;
+        repack::repack(repository, &Task { survey, needs, packs, places, lineages, plan }, progress)
+    }
+
+    /// Nothing is condemned before every live blob was seen to have a place without it.
+    fn prove(&mut self, written: &[Vec<Written>], repacked: bool) -> Result<()> {
+        let going = self.chosen(repacked).into_iter().map(|number| self.packs[number].id).collect();
+        match repack::lost(&mut self.needs, written, &going) {
+            None => Ok(()),
+            Some(blob) => Err(survey::stop(repository::Error::MissingBlob(blob))),
+        }
+    }
+
+    fn note(&mut self, work: Work) {
+        let Work { reads, read_bytes, writes, written_bytes } = work;
+        self.plan.figures = Figures { reads, read_bytes, writes, written_bytes, ..self.plan.figures };
+    }
 }
 
 /// Packs in no index may belong to a run that has not put its index yet: they count only once older than the grace.
-fn young_packs(repository: &Repository, survey: &Survey, grace: Duration) -> Result<BTreeSet<ObjectId>> {
-    let loose: PackListing =
-        survey.packs.iter().filter(|(id, _)| !survey.is_indexed(id)).map(|(id, at)| (*id, at.clone())).collect();
+fn young_packs(repository: &Repository, survey: &Survey, grace: Duration, dry: bool) -> Result<BTreeSet<ObjectId>> {
+    let loose: Vec<_> = survey.packs.iter().filter(|(id, _)| !survey.is_indexed(id)).collect();
     if loose.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let now = repository.store_now()?;
+    let now = match repository.store_now() {
+        _ if dry => repository.runtime().clock.now(),
+        Ok(now) => now,
+        // without room for the record that tells the time, nothing is old enough
+        Err(repository::Error::Backend(error)) if error.kind == ErrorKind::NoSpace => i64::MIN,
+        Err(error) => return Err(error.into()),
+    };
     let grace = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
     let is_young = |modified: Option<i64>| modified.is_none_or(|at| now.saturating_sub(at) < grace);
-    Ok(loose.into_iter().filter(|(_, (_, entry))| is_young(entry.modified)).map(|(id, _)| id).collect())
+    Ok(loose.into_iter().filter(|(_, (_, entry))| is_young(entry.modified)).map(|(id, _)| *id).collect())
+}
+
+/// Packs of domains without snapshots stay: a run may be at its first, or the store hides them.
+fn unclear_packs(survey: &Survey, options: &Options, notes: &mut Vec<String>) -> Result<BTreeSet<ObjectId>> {
+    let mut fixed = BTreeSet::new();
+    for domain in survey.unclear.iter().filter(|_| !options.without_snapshots) {
+        if survey.is_empty() {
+            return Err(repository::Error::NoSnapshots(*domain).into());
+        }
+        notes.push(format!("domain {} has data, but no snapshot yet: its data stays", domain.short()));
+        fixed.extend(survey.packs.keys().filter(|id| survey.tells_of(*domain, id)));
+    }
+    Ok(fixed)
+}
+
+fn record(
+    repository: &Repository,
+    options: &Options,
+    started: i64,
+    (report, result): (&Report, &Result<()>),
+) -> repository::Result<()> {
+    let mut record = journal::record(repository, "prune");
+    record.started = started;
+    record.duration = u64::try_from(repository.runtime().clock.now().saturating_sub(started)).unwrap_or_default();
+    record.actor.clone_from(&options.actor);
+    (record.outcome, record.message) = match result {
+        Ok(()) => (Outcome::Done, report.notes.join("; ")),
+        Err(error) => (Outcome::Failed, error.to_string()),
+    };
+    let figures = &report.marked.figures;
+    record.figures = [
+        ("deleted_packs", report.swept.packs),
+        ("deleted_bytes", report.swept.bytes),
+        ("deleted_snapshots", report.swept.snapshots),
+        ("rescued_blobs", report.swept.rescued_blobs),
+        ("condemned_packs", report.marked.packs.len() as u64),
+        ("condemned_bytes", report.marked.bytes),
+        ("condemned_snapshots", report.marked.snapshots.len() as u64),
+        ("read_bytes", figures.read_bytes),
+        ("written_bytes", figures.written_bytes),
+        ("live_bytes", figures.live_bytes),
+        ("held_bytes", figures.held_bytes()),
+        ("loose_bytes", figures.loose_bytes),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    journal::put(repository, &record).map(drop)
 }

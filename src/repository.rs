@@ -4,6 +4,7 @@
 
 pub mod changes;
 mod commit;
+pub mod compact;
 pub mod index;
 pub mod journal;
 pub mod keys;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
-use vault_format::id::{BlobId, ObjectId, RepositoryId};
+use vault_format::id::{BlobId, DomainId, ObjectId, RepositoryId};
 use vault_format::name::{self, Name};
 use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys, Role};
 use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot, Slot};
@@ -118,6 +119,9 @@ pub enum Error {
     /// The commit took longer than the protocol allows.
     #[error("the snapshot could not be committed in time: the store needed more than {} seconds", .0.as_secs())]
     TooSlow(Duration),
+    /// The run is too old to commit.
+    #[error("the run took more than {} days, and what it knows of the repository is too old", .0.as_secs() / 86400)]
+    TooOld(Duration),
     /// A value could not be encoded.
     #[error("cannot write {what}: {source}")]
     Encode {
@@ -133,6 +137,9 @@ pub enum Error {
     /// An order can't be read.
     #[error("an order of the owner cannot be read, and it may be one that keeps a snapshot: {0}")]
     Undecided(String),
+    /// Data without any snapshot: never taken, or not shown.
+    #[error("cannot prune safely: domain {} has data, but the store shows no snapshot of it and no record of one", .0.short())]
+    NoSnapshots(DomainId),
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
     Unsafe(String),
@@ -164,6 +171,8 @@ pub struct Options {
     pub clock_error: Duration,
     /// Time from condemning to deleting (G).
     pub grace: Duration,
+    /// Longest time from a run's first look at the repository to its commit. Marks are kept for twice as long.
+    pub run_lifetime: Duration,
     /// Longest time between two index objects of a run.
     pub index_interval: Duration,
     /// Bytes of plaintext and packs that may be in flight.
@@ -187,6 +196,7 @@ impl Default for Options {
             listing_lag: None,
             clock_error: Duration::from_secs(60),
             grace: Duration::from_secs(24 * 3600),
+            run_lifetime: Duration::from_secs(15 * 24 * 3600),
             index_interval: Duration::from_secs(900),
             memory_bytes: 96 << 20,
             verify_seals: cfg!(debug_assertions),
@@ -381,6 +391,12 @@ impl Repository {
     /// Limits in use.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The shortest grace of a mark that no writer at work can suffer from: 2 (W + 2 D + e).
+    pub fn shortest_grace(&self) -> Duration {
+        let lag = self.options.listing_lag.unwrap_or_else(|| self.backend.listing_lag());
+        (self.options.commit_window + 2 * lag + self.options.clock_error) * 2
     }
 
     /// Settings of the repository.

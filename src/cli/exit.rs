@@ -112,7 +112,16 @@ fn failure(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. }) => {
             failed("`vault check --read-data` tells what else is affected")
         }
-        error::Error::Repository(R::TooSlow(_) | R::Condemned(_)) => failed("run the same command again"),
+        error::Error::Repository(R::TooSlow(_) | R::TooOld(_) | R::Condemned(_)) => {
+            failed("run the same command again")
+        }
+        error::Error::Repository(R::NoSnapshots(_)) => {
+            failed("if none was ever completed there, `vault prune --without-snapshots` frees it")
+        }
+        error::Error::Repository(R::Unsafe(_)) => failed(
+            "nothing more was deleted; `vault check` tells what is wrong, and `vault repair --quarantine ID` has an \
+             object passed over",
+        ),
         _ => failed(""),
     }
 }

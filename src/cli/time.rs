@@ -35,6 +35,15 @@ pub fn parse_flag(text: &str) -> Result<i64, String> {
     parse(text, &now(), Day::Start).ok_or_else(|| FORMS.into())
 }
 
+/// A length of time like `24h`, `90m` or `7d`.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let span = text.trim().parse::<Span>().ok();
+    let length = span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+    length
+        .and_then(|length| length.try_into().ok())
+        .ok_or_else(|| "a length of time is written like 24h, 90m or 7d".into())
+}
+
 /// The time behind the `@` of an address: a day means all of it.
 pub fn parse_address(text: &str) -> Option<i64> {
     parse(text, &now(), Day::End)
@@ -87,7 +96,7 @@ fn words(text: &str, now: &Zoned, day: Day) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Day, parse};
+    use super::{Day, parse, parse_duration};
     use jiff::Zoned;
 
     #[test]
@@ -106,5 +115,12 @@ mod tests {
         for nonsense in ["", "soon", "-1 days ago", "2 days", "14:00", "2026-13-01"] {
             assert_eq!(seconds(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn lengths_of_time_are_understood() {
+        let seconds = |text: &str| parse_duration(text).map(|length| length.as_secs()).ok();
+        assert_eq!(["0s", "90m", "24h", "7d"].map(seconds), [Some(0), Some(5400), Some(86400), Some(604_800)]);
+        assert_eq!(["", "7", "-1h", "soon"].map(seconds), [None; 4]);
     }
 }

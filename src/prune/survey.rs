@@ -2,18 +2,20 @@
 //! packs. An empty or shortened listing, an object that does not open, a prefix from the future: each is a reason to
 //! stop. The config is read again after the listings, since a vanished mount lists as empty.
 
+use crate::backend;
 use crate::error::Result;
-use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing};
+use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use crate::repository::walk;
+use crate::repository::writer::Place;
 use crate::repository::{self, Error, Options, Repository, Rule, journal};
-use std::collections::{BTreeSet, HashSet};
-use vault_format::frame::DEPTH_MAX;
-use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
+use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::{self, Name};
 
@@ -22,8 +24,12 @@ pub(super) struct Survey {
     pub marks: Marks,
     pub packs: PackListing,
     pub objects: IndexObjects,
+    /// Domains that have data, but no snapshot and no record of one: nobody can tell what lives there.
+    pub unclear: BTreeSet<DomainId>,
     snapshots: Snapshots,
-    indexed: BTreeSet<ObjectId>,
+    /// Where an index tells of a pack: index object, entry.
+    entries: HashMap<ObjectId, (usize, usize)>,
+    quarantined: BTreeSet<ObjectId>,
 }
 
 fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
@@ -39,20 +45,77 @@ impl Survey {
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let (packs, _) = index::list_packs(repository)?;
-        let stopped = trust.damaged.iter().chain(&orders.damaged).chain(&objects.damaged);
-        if let Some(problem) = stopped.chain(snapshots.damaged.iter().map(|(_, problem)| problem)).next() {
+        let due: BTreeSet<ObjectId> = snapshots_of(&marks).map(|place| place.id).collect();
+        // a listing that lags shows a snapshot that a sweep has deleted
+        let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
+        let lost = snapshots.damaged.iter().filter(|(name, _)| !is_gone(name)).map(|(_, problem)| problem);
+        let stopped = trust.damaged.iter().chain(&orders.damaged).chain(&objects.damaged).chain(lost);
+        if let Some(problem) = stopped.into_iter().next() {
             return Err(unsafe_because(problem));
         }
         known_prefixes(repository)?;
+        let entries = entries(repository, &objects);
+        let quarantined = orders.quarantined.clone();
+        let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries, quarantined };
         if repository.options().keeps(Rule::DoubtListings) {
-            nothing_missing(repository, &trust, &snapshots, &orders, &marks)?;
+            // a record that can't be read names nothing
+            let records = journal::load(repository, &trust)?.0;
+            nothing_missing(&records, &survey.snapshots, &orders, &survey.marks)?;
+            survey.unclear = survey.unclear(&records);
         }
         let config = repository.backend().get(&Name::Config.to_string(), None)?;
         if ObjectId::of(&config) != repository.keys().config() {
             return Err(unsafe_because("the config has changed meanwhile"));
         }
-        let indexed = objects.objects.iter().flat_map(|object| object.index.packs.iter().map(|pack| pack.id)).collect();
-        Ok(Self { marks, packs, objects, snapshots, indexed })
+        Ok(survey)
+    }
+
+    /// Domains with data that no mark names, of which neither a snapshot is listed nor a record tells of one.
+    fn unclear(&self, records: &[journal::Read]) -> BTreeSet<DomainId> {
+        let mut unclear = BTreeSet::new();
+        for (pack, (object, _)) in &self.entries {
+            if let Name::Index(domain, ..) = self.objects.objects[*object].name
+                && self.packs.contains_key(pack)
+                && !self.marks.names(pack)
+            {
+                unclear.insert(domain);
+            }
+        }
+        for snapshot in &self.snapshots.all {
+            unclear.remove(&snapshot.place.domain);
+        }
+        for (name, record) in records {
+            if let Name::Journal(domain, ..) = name
+                && !record.heads.is_empty()
+            {
+                unclear.remove(domain);
+            }
+        }
+        unclear
+    }
+
+    /// True if the store shows no snapshot at all.
+    pub fn is_empty(&self) -> bool {
+        self.snapshots.all.is_empty()
+    }
+
+    /// True if the index of a domain tells of a pack.
+    pub fn tells_of(&self, domain: DomainId, pack: &ObjectId) -> bool {
+        self.entry(pack).is_some_and(|(object, _)| matches!(object.name, Name::Index(of, ..) if of == domain))
+    }
+
+    /// Where the copies of a pack of a domain go: to its own source, for the same readers.
+    pub fn place_of(&self, domain: DomainId, pack: &PackRecord) -> Option<Place> {
+        let (object, _) = self.entry(&pack.id)?;
+        let Name::Index(of, label, _) = object.name else { return None };
+        (of == domain).then(|| Place { domain, label, shared: pack.wraps.reaches(domain) })
+    }
+
+    /// What an index says of a pack, and in which index object.
+    pub fn entry(&self, pack: &ObjectId) -> Option<(&IndexObject, &PackEntry)> {
+        let (object, entry) = self.entries.get(pack)?;
+        let object = self.objects.objects.get(*object)?;
+        Some((object, object.index.packs.get(*entry)?))
     }
 
     /// Snapshots that the owner ordered forgotten and does not hold.
@@ -69,7 +132,7 @@ impl Survey {
     }
 
     pub fn is_indexed(&self, pack: &ObjectId) -> bool {
-        self.indexed.contains(pack)
+        self.entries.contains_key(pack)
     }
 
     /// Domains that have snapshots or index objects.
@@ -86,7 +149,10 @@ impl Survey {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
         let objects = IndexObjects { objects, damaged: Vec::new() };
-        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
+        let usable = |(id, at): (&ObjectId, &(Class, backend::Entry))| {
+            (!self.quarantined.contains(id)).then(|| (*id, at.clone()))
+        };
+        BlobIndex::new(repository, &objects, Some(&self.packs.iter().filter_map(usable).collect()), &self.marks)
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.
@@ -106,30 +172,9 @@ impl Survey {
         }
         Ok(live)
     }
-
-    /// The packs, outside all marks, from which the live blobs of a domain are read.
-    pub fn needed_packs(
-        &self,
-        repository: &Repository,
-        domain: DomainId,
-        due: &BTreeSet<SnapshotPlace>,
-    ) -> Result<BTreeSet<ObjectId>> {
-        let lookup = self.lookup(repository, domain);
-        let mut numbers = BTreeSet::new();
-        for (_, id) in self.live(repository, &lookup, domain, due)? {
-            let outside = |pack: &index::PackRecord| pack.present && !pack.condemned;
-            let present = |pack: &index::PackRecord| pack.present;
-            if let Some(place) = lookup.usable_where(&id, DEPTH_MAX + 1, &outside) {
-                lookup.collect_packs(place, &outside, &mut numbers);
-            } else if lookup.usable_where(&id, DEPTH_MAX + 1, &present).is_none() {
-                return Err(unsafe_because(Error::MissingBlob(id).to_string()));
-            }
-        }
-        Ok(numbers.iter().filter_map(|number| lookup.packs().get(*number as usize)).map(|pack| pack.id).collect())
-    }
 }
 
-fn stop(error: repository::Error) -> crate::error::Error {
+pub(super) fn stop(error: repository::Error) -> crate::error::Error {
     unsafe_because(error.to_string())
 }
 
@@ -148,16 +193,9 @@ fn known_prefixes(repository: &Repository) -> Result<()> {
 
 /// A head that another or the journal names, and that nobody had removed, is missing: the listing is short, or somebody
 /// deleted it. The newest heads, and all of them if the listing is empty, are named by the journal alone.
-fn nothing_missing(
-    repository: &Repository,
-    trust: &Trust,
-    snapshots: &Snapshots,
-    orders: &Orders,
-    marks: &Marks,
-) -> Result<()> {
+fn nothing_missing(records: &[journal::Read], snapshots: &Snapshots, orders: &Orders, marks: &Marks) -> Result<()> {
     let known: BTreeSet<ObjectId> = snapshots.all.iter().map(|snapshot| snapshot.id).collect();
-    let due: BTreeSet<ObjectId> =
-        marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect();
+    let due: BTreeSet<ObjectId> = snapshots_of(marks).map(|place| place.id).collect();
     let is_missing = |id: &ObjectId| {
         let removed = due.contains(id) || orders.state(*id).is_forgotten() || orders.quarantined.contains(id);
         !known.contains(id) && !removed
@@ -168,11 +206,27 @@ fn nothing_missing(
             return Err(unsafe_because(what));
         }
     }
-    // a record that can't be read names nothing
-    for (name, record) in journal::load(repository, trust)?.0 {
+    for (name, record) in records {
         if let Some(id) = record.heads.iter().find(|id| is_missing(id)) {
             return Err(unsafe_because(format!("snapshot {} is missing, though {name} names it", id.short())));
         }
     }
     Ok(())
+}
+
+fn snapshots_of(marks: &Marks) -> impl Iterator<Item = &SnapshotPlace> {
+    marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter())
+}
+
+/// Where each pack is told of; replaced index objects tell of nothing.
+fn entries(repository: &Repository, objects: &IndexObjects) -> HashMap<ObjectId, (usize, usize)> {
+    let current: BTreeSet<&Name> =
+        index::current(&objects.objects, repository.keys().owner_writer()).map(|object| &object.name).collect();
+    let mut entries = HashMap::new();
+    for (number, object) in objects.objects.iter().enumerate().filter(|(_, object)| current.contains(&object.name)) {
+        for (entry, pack) in object.index.packs.iter().enumerate() {
+            entries.entry(pack.id).or_insert((number, entry));
+        }
+    }
+    entries
 }

@@ -2,22 +2,21 @@
 //! objects without the condemned packs, and only then deletes index objects, due snapshots and packs, in this order.
 //! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
 
-use super::survey::Survey;
+use super::Options;
+use super::survey::{self, Survey};
+use crate::backend::ErrorKind;
 use crate::error::Result;
-use crate::repository::index::{self, IndexObject};
+use crate::repository::compact::{self, Merge};
+use crate::repository::index::PackRecord;
 use crate::repository::marks::{self, Condemnation};
 use crate::repository::reader::Reader;
-use crate::repository::writer::Writer;
-use crate::repository::{Repository, Rule, encoding};
+use crate::repository::writer::{Place, Writer};
+use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::frame::DEPTH_MAX;
-use vault_format::id::{DomainId, ObjectId};
-use vault_format::index::{Index, Sketches};
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
-
-/// The source under whose label rescued blobs are indexed.
-const RESCUE_SOURCE: &str = "prune";
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default)]
@@ -32,12 +31,31 @@ pub struct SweepReport {
     pub snapshots: u64,
     /// Live blobs that had to be copied first.
     pub rescued_blobs: u64,
+    /// Index objects put instead of those that told of what is gone.
+    pub merged_indexes: u64,
     /// Marks that are not old enough yet.
     pub waiting: u64,
 }
 
+impl SweepReport {
+    /// Adds a later sweep of the same run.
+    pub(super) fn add(&mut self, later: Self) {
+        self.marks += later.marks;
+        self.packs += later.packs;
+        self.bytes += later.bytes;
+        self.snapshots += later.snapshots;
+        self.rescued_blobs += later.rescued_blobs;
+        self.merged_indexes += later.merged_indexes;
+        self.waiting = later.waiting;
+    }
+}
+
 /// Carries out every mark that is due. Needs the owner.
 pub fn sweep(repository: &Repository) -> Result<SweepReport> {
+    sweep_with(repository, &Options::default())
+}
+
+pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<SweepReport> {
     repository.keys().owner("prune")?;
     let mut report = SweepReport::default();
     let keeps = |rule| repository.options().keeps(rule);
@@ -48,8 +66,7 @@ pub fn sweep(repository: &Repository) -> Result<SweepReport> {
         if mark.swept {
             continue;
         }
-        let age = mark.age(repository)?;
-        if u64::try_from(age).is_ok_and(|age| age >= mark.grace) {
+        if mark.grace == 0 || u64::try_from(mark.age(repository)?).is_ok_and(|age| age >= mark.grace) {
             ripe.push(mark);
         } else {
             report.waiting += 1;
@@ -66,6 +83,11 @@ pub fn sweep(repository: &Repository) -> Result<SweepReport> {
         ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(is_due).collect();
     let packs: BTreeSet<ObjectId> = ripe.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
     for domain in survey.domains() {
+        // whatever lives there now can't be seen, and so can't be rescued
+        let hidden = survey.unclear.contains(&domain) && !options.without_snapshots;
+        if hidden && packs.iter().any(|pack| survey.tells_of(domain, pack)) {
+            return Err(Error::NoSnapshots(domain).into());
+        }
         report.rescued_blobs += rescue(repository, &survey, domain, (&packs, &due))?;
     }
     delete(repository, &survey, (&packs, &due), &mut report)?;
@@ -90,23 +112,33 @@ fn rescue(
     if !keeps(Rule::RescueFirst) {
         return Ok(0);
     }
-    let in_mark = |pack: &index::PackRecord| match keeps(Rule::SurvivorOutsideMarks) {
+    let in_mark = |pack: &PackRecord| match keeps(Rule::SurvivorOutsideMarks) {
         true => pack.condemned,
         false => going.contains(&pack.id),
     };
     let lookup = survey.lookup(repository, domain);
     let reader = Reader::new(repository, &lookup);
-    let mut writer = Writer::new(repository, &lookup, domain, RESCUE_SOURCE)?;
-    let mut rescued = 0;
+    let present = |pack: &PackRecord| pack.present;
+    let outside = |pack: &PackRecord| pack.present && !in_mark(pack);
+    let mut lost: BTreeMap<Place, Vec<(BlobKind, BlobId)>> = BTreeMap::new();
     for (kind, id) in survey.live(repository, &lookup, domain, due)? {
-        let outside = |pack: &index::PackRecord| pack.present && !in_mark(pack);
-        if lookup.usable_where(&id, DEPTH_MAX + 1, &outside).is_none() {
+        if lookup.usable_where(&id, DEPTH_MAX + 1, &outside).is_some() {
+            continue;
+        }
+        let found = lookup.usable_where(&id, DEPTH_MAX + 1, &present);
+        let place = found.and_then(|found| survey.place_of(domain, lookup.pack_of(found.frame)));
+        lost.entry(place.ok_or_else(|| survey::stop(Error::MissingBlob(id)))?).or_default().push((kind, id));
+    }
+    let mut rescued = 0;
+    for (place, blobs) in lost {
+        let mut writer = Writer::at(repository, &lookup, place)?;
+        for (kind, id) in blobs {
             let plaintext = reader.blob(kind, &id)?;
             writer.put(kind, &plaintext)?;
             rescued += 1;
         }
+        writer.flush()?;
     }
-    writer.flush()?;
     Ok(rescued)
 }
 
@@ -117,13 +149,24 @@ fn delete(
     (packs, due): (&BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
     report: &mut SweepReport,
 ) -> Result<()> {
+    let gone = survey.marks.gone().union(packs).copied().collect();
+    let merges = compact::plan(repository, &survey.objects.objects, &gone);
     let in_order = repository.options().keeps(Rule::IndexBeforeDelete);
-    if in_order {
-        put_without(repository, survey, packs)?;
-    }
-    let names_one = |object: &&IndexObject| object.index.packs.iter().any(|pack| packs.contains(&pack.id));
-    for object in survey.objects.objects.iter().filter(names_one) {
-        repository.backend().delete(&object.name.to_string())?;
+    let mut later: Vec<&Merge<'_>> = Vec::new();
+    for merge in &merges {
+        if !in_order {
+            merge.delete_replaced(repository)?;
+        }
+        match if in_order { merge.put(repository) } else { Ok(0) } {
+            Ok(0) if !in_order => later.push(merge),
+            Ok(put) => {
+                report.merged_indexes += put;
+                merge.delete_replaced(repository)?;
+            }
+            // the old objects tell of all that stays too: on a full disk the packs go first
+            Err(Error::Backend(error)) if error.kind == ErrorKind::NoSpace => later.push(merge),
+            Err(error) => return Err(error.into()),
+        }
     }
     for place in due {
         repository.backend().delete(&Name::Snapshot(place.domain, place.label, place.id).to_string())?;
@@ -135,29 +178,9 @@ fn delete(
         report.packs += 1;
         report.bytes += entry.size;
     }
-    if in_order { Ok(()) } else { put_without(repository, survey, packs) }
-}
-
-/// Puts an index object without the packs for each one that tells of some.
-fn put_without(repository: &Repository, survey: &Survey, packs: &BTreeSet<ObjectId>) -> Result<()> {
-    for object in &survey.objects.objects {
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            object.index.packs.iter().cloned().partition(|pack| packs.contains(&pack.id));
-        if gone.is_empty() {
-            continue;
-        }
-        let (Name::Index(domain, label, _), Some(id)) = (&object.name, object.name.id()) else { continue };
-        if !kept.is_empty() {
-            let supersedes = object.index.supersedes.iter().copied().chain([id]).collect();
-            let index = Index { packs: kept, wraps: object.index.wraps.clone(), supersedes };
-            let book = repository.keys().owner("prune")?.book(*domain);
-            let place = (repository.id(), *domain);
-            let salt = repository.runtime().random();
-            let parts = (&index, &Sketches::default());
-            let sealed = vault_format::index::seal(place, repository.keys().signer(), &book, &salt, parts);
-            let bytes = encoding("an index", sealed)?;
-            repository.put(&Name::Index(*domain, *label, ObjectId::of(&bytes)), &bytes)?;
-        }
+    for merge in later {
+        report.merged_indexes += merge.put(repository)?;
+        merge.delete_replaced(repository)?;
     }
     Ok(())
 }

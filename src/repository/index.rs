@@ -4,7 +4,7 @@
 
 use super::marks::Marks;
 use super::trust::Trust;
-use super::{Repository, Result, of_object};
+use super::{Error, Repository, Result, of_object, orders};
 use crate::backend;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
 use vault_format::index::{self, Index, PackEntry};
 use vault_format::name::{self, Name};
 use vault_format::seal::{Header, Kind};
+
+/// How often index objects are listed again when some vanished in between.
+const LISTINGS: usize = 3;
 
 /// One pack that index objects tell of.
 #[derive(Clone, Debug)]
@@ -115,21 +118,58 @@ pub struct IndexObjects {
 impl IndexObjects {
     /// Loads the index objects of `domain`, or of all domains that this key can open.
     pub fn load(repository: &Repository, trust: &Trust, domain: Option<DomainId>) -> Result<Self> {
-        let mut loaded = Self::default();
+        let mut known: BTreeMap<Name, Result<IndexObject>> = BTreeMap::new();
         let prefix = domain.map_or(name::INDEX.to_owned(), |domain| format!("{}{domain}/", name::INDEX));
-        for (name, _) in repository.list(&prefix)?.0 {
-            let Name::Index(domain, ..) = &name else { continue };
-            if repository.keys().book(*domain).is_none() {
-                continue;
+        // prune replaces index objects meanwhile: what vanished after it was listed lies in others now
+        for _ in 0..LISTINGS {
+            let mut vanished = false;
+            let mut listed = BTreeSet::new();
+            for (name, _) in repository.list(&prefix)?.0 {
+                let Name::Index(domain, ..) = &name else { continue };
+                if repository.keys().book(*domain).is_none() {
+                    continue;
+                }
+                listed.insert(name.clone());
+                if !known.get(&name).is_some_and(Result::is_ok) {
+                    let object = read(repository, trust, &name);
+                    vanished |= object.as_ref().is_err_and(is_missing);
+                    known.insert(name, object);
+                }
             }
-            match read(repository, trust, &name) {
-                Ok(object) => loaded.objects.push(object),
-                // one bad index must not cost the others
-                Err(error) => loaded.damaged.push(error.to_string()),
+            known.retain(|name, object| object.is_ok() || listed.contains(name));
+            if !vanished {
+                break;
             }
         }
-        Ok(loaded)
+        Ok(Self::sorted_out(repository, known))
     }
+
+    fn sorted_out(repository: &Repository, known: BTreeMap<Name, Result<IndexObject>>) -> Self {
+        let mut loaded = Self::default();
+        let mut damaged = Vec::new();
+        for (name, object) in known {
+            match object {
+                Ok(object) => loaded.objects.push(object),
+                // one bad index must not cost the others
+                Err(error) => damaged.push((name, error)),
+            }
+        }
+        let owner = repository.keys().owner_writer();
+        let by_owner = loaded.objects.iter().filter(|object| object.writer == owner);
+        let replaced: BTreeSet<ObjectId> = by_owner.flat_map(|object| object.index.supersedes.clone()).collect();
+        // a listing that lags shows what is gone
+        damaged.retain(|(name, error)| !is_missing(error) || !name.id().is_some_and(|id| replaced.contains(&id)));
+        if !damaged.is_empty() {
+            let passed_over = orders::quarantined(repository);
+            damaged.retain(|(name, _)| !name.id().is_some_and(|id| passed_over.contains(&id)));
+        }
+        loaded.damaged = damaged.into_iter().map(|(_, error)| error.to_string()).collect();
+        loaded
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Backend(error) if error.kind == backend::ErrorKind::NotFound)
 }
 
 /// The packs that the store lists, with their sizes in bytes.
@@ -267,14 +307,29 @@ impl BlobIndex {
 
     /// The same with a rule of the caller's for packs; only locations of a depth below `below` count.
     pub fn usable_where(&self, id: &BlobId, below: u8, counts: &dyn Fn(&PackRecord) -> bool) -> Option<Location> {
-        self.locations(id)
-            .filter(|location| {
-                let frame = self.frame(location.frame);
-                frame.depth < below
-                    && counts(self.pack_of(location.frame))
-                    && frame.bases.iter().all(|base| self.usable_where(base, frame.depth, counts).is_some())
-            })
-            .min_by_key(|location| self.frame(location.frame).depth)
+        self.all_usable(id, below, counts).min_by_key(|location| self.frame(location.frame).depth)
+    }
+
+    /// All usable locations by a rule of the caller's.
+    pub fn all_usable<'a>(
+        &'a self,
+        id: &BlobId,
+        below: u8,
+        counts: &'a dyn Fn(&PackRecord) -> bool,
+    ) -> impl Iterator<Item = Location> + 'a {
+        self.locations(id).filter(move |location| {
+            let frame = self.frame(location.frame);
+            frame.depth < below
+                && counts(self.pack_of(location.frame))
+                && frame.bases.iter().all(|base| self.usable_where(base, frame.depth, counts).is_some())
+        })
+    }
+
+    /// The position of a pack, and of its first frame; the others follow.
+    pub fn position(&self, pack: &ObjectId) -> Option<(u32, u32)> {
+        let number = *self.pack_numbers.get(pack)?;
+        let first = self.frames.partition_point(|frame| frame.pack < number);
+        Some((number, u32::try_from(first).ok()?))
     }
 
     /// Adds the packs on which reading a blob from `location` relies: its own and those of its bases.

@@ -151,8 +151,15 @@ impl Keys {
         Ok(secret)
     }
 
-    /// Draws the secret of a new run that writes for `domain`, and wraps it for all who may read it.
-    pub fn new_run(&self, domain: DomainId, header: &Header, runtime: &Runtime) -> Result<(RunSecret, Wraps)> {
+    /// Draws the secret of a new run that writes for `domain`, and wraps it for all who may read it. What the owner
+    /// writes is for the domain's members too if it is `shared`; what they write says itself whom it is for.
+    pub fn new_run(
+        &self,
+        domain: DomainId,
+        shared: bool,
+        header: &Header,
+        runtime: &Runtime,
+    ) -> Result<(RunSecret, Wraps)> {
         let secret = RunSecret::new(runtime.random());
         let scope = header.scope();
         let mut random = runtime.generator();
@@ -160,7 +167,7 @@ impl Keys {
             vec![encoding("a run secret", secret.wrap_for_owner(&self.bundle.owner.sealing, &scope, &mut random))?];
         let read = match (&self.owner, &self.bundle.keys) {
             // the owner's own domain has no members
-            (Some(owner), _) if domain != self.domain => Some(owner.read(domain)),
+            (Some(owner), _) if shared && domain != self.domain => Some(owner.read(domain)),
             (None, BundleKeys::Member { read, .. }) => read.clone(),
             _ => None,
         };

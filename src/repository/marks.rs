@@ -1,8 +1,10 @@
 //! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read stops
 //! everybody: nobody may rely on, or delete, what it might name.
 
-use super::{Repository, Result, encoding, of_object};
+use super::{Error, Repository, Result, encoding, of_object, orders};
+use crate::backend::{Entry, ErrorKind};
 use std::collections::{BTreeMap, BTreeSet};
+use vault_format::Error::{BadSignature, WrongOrigin};
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::{self, Name};
@@ -44,34 +46,71 @@ impl Condemnation {
 pub struct Marks {
     /// Marks that condemn, carried out or not.
     pub condemnations: Vec<Condemnation>,
+    /// Marks that say that one was carried out.
+    pub swept: Vec<Swept>,
+}
+
+/// One mark that tells the end of another.
+#[derive(Clone, Debug)]
+pub struct Swept {
+    /// This mark.
+    pub id: ObjectId,
+    /// The one that was carried out.
+    pub mark: ObjectId,
+    /// When it was put, nanoseconds on the store's clock; `None` if the store has none.
+    pub put_at: Option<i64>,
+}
+
+/// Old enough that it may be gone, by this machine's clock.
+fn is_past(repository: &Repository, entry: &Entry) -> bool {
+    let lifetime = i64::try_from(2 * repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
+    entry.modified.is_some_and(|at| repository.runtime().clock.now().saturating_sub(at) > lifetime)
+}
+
+fn read(repository: &Repository, name: &Name) -> Result<Mark> {
+    let stored = repository.get_named(name)?;
+    of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying()))
 }
 
 impl Marks {
-    /// Lists and reads all marks.
+    /// Lists and reads all marks. What the owner did not sign is no mark; what the owner quarantined is passed over.
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut condemnations = BTreeMap::new();
-        let mut swept = BTreeSet::new();
+        let mut swept = BTreeMap::new();
+        let mut passed_over = None;
         for (name, entry) in repository.list(name::MARKS)?.0 {
             let Name::Mark(id) = name else { continue };
-            let stored = repository.get_named(&name)?;
-            let owner = repository.keys().owner_verifying();
-            match of_object(&name, Mark::open(&stored, repository.id(), owner))? {
-                Mark::Swept { mark } => {
-                    swept.insert(mark);
+            match read(repository, &name) {
+                Ok(Mark::Swept { mark }) => {
+                    swept.insert(id, Swept { id, mark, put_at: entry.modified });
                 }
-                Mark::Condemn { packs, snapshots, grace } => {
+                Ok(Mark::Condemn { packs, snapshots, grace }) => {
                     let packs = packs.into_iter().map(|(_, pack)| pack).collect();
                     let put_at = entry.modified;
                     condemnations.insert(id, Condemnation { id, packs, snapshots, grace, put_at, swept: false });
                 }
+                Err(Error::Object { source: BadSignature(_) | WrongOrigin, .. }) => {}
+                // deleted meanwhile by the owner: nothing else is that old
+                Err(Error::Backend(error)) if error.kind == ErrorKind::NotFound && is_past(repository, &entry) => {}
+                Err(error) => {
+                    let known = passed_over.get_or_insert_with(|| orders::quarantined(repository));
+                    if !known.contains(&id) {
+                        return Err(error);
+                    }
+                }
             }
         }
-        for id in swept {
-            if let Some(mark) = condemnations.get_mut(&id) {
+        for Swept { mark, .. } in swept.values() {
+            if let Some(mark) = condemnations.get_mut(mark) {
                 mark.swept = true;
             }
         }
-        Ok(Self { condemnations: condemnations.into_values().collect() })
+        Ok(Self { condemnations: condemnations.into_values().collect(), swept: swept.into_values().collect() })
+    }
+
+    /// Packs of marks that were carried out.
+    pub fn gone(&self) -> BTreeSet<ObjectId> {
+        self.condemnations.iter().filter(|mark| mark.swept).flat_map(|mark| mark.packs.iter().copied()).collect()
     }
 
     /// True if any mark, carried out or not, names the pack.

@@ -64,13 +64,16 @@ impl Orders {
     /// Reads all orders; those of foreign domains are passed over.
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut orders = Self::default();
+        let mut damaged = Vec::new();
         for (name, _) in repository.list(name::ORDERS)?.0 {
             match read(repository, &name) {
                 Ok(Some(order)) => orders.apply(order),
                 Ok(None) => {}
-                Err(error) => orders.damaged.push(error.to_string()),
+                Err(error) => damaged.push((name, error)),
             }
         }
+        damaged.retain(|(name, _)| !name.id().is_some_and(|id| orders.quarantined.contains(&id)));
+        orders.damaged = damaged.into_iter().map(|(_, error)| error.to_string()).collect();
         Ok(orders)
     }
 
@@ -121,6 +124,11 @@ fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
         Err(vault_format::Error::NoAccess) => Ok(None),
         opened => of_object(name, opened).map(Some),
     }
+}
+
+/// Objects that the owner wants passed over, as far as orders can be read: asked only once something can't be used.
+pub(crate) fn quarantined(repository: &Repository) -> BTreeSet<ObjectId> {
+    Orders::load(repository).map(|orders| orders.quarantined).unwrap_or_default()
 }
 
 /// Clear orders that revoke writers.

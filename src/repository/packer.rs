@@ -19,13 +19,36 @@ use vault_format::seal::{Header, Kind};
 use vault_format::secret::Key;
 
 /// An encoded frame on its way into a pack.
-pub(super) struct EncodedFrame {
+pub struct EncodedFrame {
+    /// Class of the pack.
     pub class: Class,
+    /// How it is encoded.
     pub codec: Codec,
+    /// Encoded bytes.
     pub bytes: Vec<u8>,
+    /// What it holds.
     pub blobs: Vec<BlobEntry>,
+    /// Bases of a delta.
     pub bases: Vec<BlobId>,
+    /// Depth and generation.
     pub lineage: (u8, u32),
+}
+
+/// Where and for whom a run writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Domain.
+    pub domain: DomainId,
+    /// Source.
+    pub label: SourceLabel,
+    /// The domain's members may read what the owner writes here.
+    pub shared: bool,
+}
+
+/// Stored bytes at which a pack is closed.
+pub fn pack_bytes(repository: &super::Repository) -> usize {
+    let half_budget = repository.options.memory_bytes / 6;
+    (repository.config.pack_bytes as usize).min(half_budget.max(256 << 10))
 }
 
 /// A pack that is ready to be put.
@@ -67,6 +90,14 @@ pub(super) struct Stored {
     pub indexes: Vec<ObjectId>,
 }
 
+impl Stored {
+    /// Forgets the packs that no index tells of yet.
+    pub fn take_pending(&mut self) -> Vec<(Class, ObjectId)> {
+        self.pending_blobs = 0;
+        std::mem::take(&mut self.pending).iter().map(|pack| (pack.class, pack.id)).collect()
+    }
+}
+
 pub(super) struct RunParts {
     pub domain: DomainId,
     pub label: SourceLabel,
@@ -77,8 +108,6 @@ pub(super) struct RunParts {
 
 impl Run {
     pub fn new(repository: &super::Repository, parts: RunParts) -> Self {
-        let half_budget = repository.options.memory_bytes / 6;
-        let pack_bytes = (repository.config.pack_bytes as usize).min(half_budget.max(256 << 10));
         Self {
             backend: repository.backend.clone(),
             runtime: repository.runtime.clone(),
@@ -90,7 +119,7 @@ impl Run {
             book: parts.book,
             secret: parts.secret,
             wraps: parts.wraps,
-            pack_bytes,
+            pack_bytes: pack_bytes(repository),
             stored: Mutex::new(Stored { index_at: repository.runtime.clock.elapsed(), ..Stored::default() }),
             failed: Mutex::new(None),
         }

@@ -130,28 +130,36 @@ impl<'r> Reader<'r> {
         self.open_with(number, sealed, &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX })
     }
 
-    fn open_with(&self, number: u32, sealed: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>> {
+    /// Opens the seal of a frame whose sealed bytes the caller has fetched; the result is still encoded.
+    pub fn open_seal(&self, number: u32, sealed: &[u8]) -> Result<Vec<u8>> {
         let frame = self.index.frame(number);
         let pack = self.index.pack_of(number);
         let secret = self.secret(pack)?;
-        let seal = FrameSeal {
+        let opened = self.seal_of(number).open(&secret.pack_key(pack.class, &pack.salt), sealed);
+        opened.or_else(|error| self.damaged(frame, error))
+    }
+
+    fn seal_of(&self, number: u32) -> FrameSeal {
+        let frame = self.index.frame(number);
+        FrameSeal {
             repository: self.repository.id(),
-            class: pack.class,
+            class: self.index.pack_of(number).class,
             ordinal: frame.ordinal,
             codec: frame.codec,
             plain: frame.plain,
-        };
-        let encoded = match seal.open(&secret.pack_key(pack.class, &pack.salt), sealed) {
-            Ok(encoded) => encoded,
-            Err(error) => return self.damaged(frame, error),
-        };
+        }
+    }
+
+    fn open_with(&self, number: u32, sealed: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>> {
+        let frame = self.index.frame(number);
+        let encoded = self.open_seal(number, sealed)?;
         let mut prefix = Vec::new();
         if frame.codec == Codec::Delta {
             for base in &frame.bases {
                 prefix.extend_from_slice(&self.blob_below(BlobKind::Chunk, base, frame.depth, allowance)?);
             }
         }
-        seal.decode(encoded, &prefix).or_else(|error| self.damaged(frame, error))
+        self.seal_of(number).decode(encoded, &prefix).or_else(|error| self.damaged(frame, error))
     }
 
     fn damaged<T>(&self, frame: &FrameRecord, source: vault_format::Error) -> Result<T> {

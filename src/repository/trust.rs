@@ -97,22 +97,23 @@ impl Trust {
 /// All slots that the owner signed.
 pub fn slots(repository: &Repository, damaged: &mut Vec<String>) -> Result<Vec<(Name, SlotInfo)>> {
     let mut out = Vec::new();
+    let mut bad = Vec::new();
     for (name, _) in repository.list(name::KEYS)?.0 {
-        let stored = match repository.get_named(&name) {
-            Ok(stored) => stored,
-            Err(error) => {
-                damaged.push(error.to_string());
-                continue;
-            }
+        let read = || {
+            let stored = repository.get_named(&name)?;
+            let slot = of_object(&name, Slot::parse(&stored))?;
+            of_object(&name, slot.verify(repository.keys().owner_verifying()))?;
+            Ok::<_, super::Error>(slot.info.clone())
         };
-        let parsed = Slot::parse(&stored).and_then(|slot| {
-            slot.verify(repository.keys().owner_verifying())?;
-            Ok(slot.info.clone())
-        });
-        match of_object(&name, parsed) {
+        match read() {
             Ok(info) => out.push((name, info)),
-            Err(error) => damaged.push(error.to_string()),
+            Err(error) => bad.push((name, error)),
         }
     }
+    if !bad.is_empty() {
+        let passed_over = orders::quarantined(repository);
+        bad.retain(|(name, _)| !name.id().is_some_and(|id| passed_over.contains(&id)));
+    }
+    damaged.extend(bad.into_iter().map(|(_, error)| error.to_string()));
     Ok(out)
 }

@@ -5,7 +5,8 @@
 
 use super::commit::{self, Relied};
 use super::index::{BlobIndex, Purpose};
-use super::packer::{EncodedFrame, Packer, ReadyPack, Run, RunParts};
+pub use super::packer::{EncodedFrame, Place, pack_bytes};
+use super::packer::{Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding, orders};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::{BTreeSet, HashSet};
@@ -17,6 +18,7 @@ use vault_format::name::Name;
 use vault_format::order::Action;
 use vault_format::pack::BlobEntry;
 use vault_format::seal::{Header, Kind};
+use vault_format::secret::Key;
 use vault_format::snapshot::{self, Author, Body, Head};
 
 /// A shared frame is closed at this many plaintext bytes.
@@ -45,8 +47,24 @@ pub struct Writer<'r> {
     relied: BTreeSet<u32>,
     run_mark: [u8; 16],
     pages: Vec<(BlobId, Vec<u8>)>,
+    started: i64,
     /// What happened so far.
     pub counts: Counts,
+}
+
+/// The packs of a run that has ended.
+pub struct Written(Arc<Run>);
+
+impl Written {
+    /// Adds them to a lookup.
+    pub fn add_to(&self, index: &mut BlobIndex) {
+        self.0.add_to(index);
+    }
+}
+
+fn book(repository: &Repository, domain: DomainId) -> Result<Key> {
+    let keys = repository.keys();
+    keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })
 }
 
 #[derive(Default)]
@@ -58,11 +76,16 @@ struct OpenFrame {
 impl<'r> Writer<'r> {
     /// Starts a run that writes for a source of `domain`. `index` must be loaded by rule W1.
     pub fn new(repository: &'r Repository, index: &'r BlobIndex, domain: DomainId, source: &str) -> Result<Self> {
-        let keys = repository.keys();
-        let book = keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })?;
+        let label = book(repository, domain)?.source_label(source);
+        Self::at(repository, index, Place { domain, label, shared: true })
+    }
+
+    /// The same for a place: how the owner writes anew what others have written.
+    pub fn at(repository: &'r Repository, index: &'r BlobIndex, place: Place) -> Result<Self> {
+        let Place { domain, label, shared } = place;
+        let (keys, book) = (repository.keys(), book(repository, domain)?);
         let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
-        let (secret, wraps) = keys.new_run(domain, &header, repository.runtime())?;
-        let label = book.source_label(source);
+        let (secret, wraps) = keys.new_run(domain, shared, &header, repository.runtime())?;
         let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps }));
         let engine = Engine::start(&run)?;
         let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
@@ -77,6 +100,7 @@ impl<'r> Writer<'r> {
             run_mark: repository.runtime().random(),
             pages: Vec::new(),
             counts: Counts::default(),
+            started: repository.runtime().clock.elapsed(),
         })
     }
 
@@ -125,6 +149,17 @@ impl<'r> Writer<'r> {
         true
     }
 
+    /// Stores a blob again, wherever else it lies, but only once in this run.
+    pub fn copy(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
+        if self.written.contains(&id) { Ok(()) } else { self.store(kind, id, plaintext) }
+    }
+
+    /// Stores a frame as it was encoded before, wherever else its blobs lie.
+    pub fn copy_frame(&mut self, frame: EncodedFrame) -> Result<()> {
+        self.written.extend(frame.blobs.iter().map(|blob| blob.id));
+        self.engine.pass(&self.run, frame)
+    }
+
     fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
         self.written.insert(id);
         self.counts.added_blobs += 1;
@@ -161,6 +196,25 @@ impl<'r> Writer<'r> {
         self.run.put_index(&mut stored)
     }
 
+    /// Packs stored so far.
+    pub fn stored_packs(&self) -> u64 {
+        self.run.stored().packs.len() as u64
+    }
+
+    /// Deletes the packs of this run that no index tells of yet: nobody else knows them.
+    pub fn abandon(&mut self) -> Result<()> {
+        self.engine = Engine::Finished;
+        let packs = self.run.stored().take_pending();
+        packs
+            .iter()
+            .try_for_each(|(class, id)| Ok(self.repository.backend().delete(&Name::Pack(*class, *id).to_string())?))
+    }
+
+    /// Ends a run that commits nothing.
+    pub fn end(self) -> Written {
+        Written(self.run.clone())
+    }
+
     /// Bytes of packs stored so far.
     pub fn stored_bytes(&self) -> u64 {
         self.run.stored().pack_bytes
@@ -185,6 +239,11 @@ impl<'r> Writer<'r> {
     /// W3 to W5: commits a snapshot. It is there when this returns its name.
     pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
         self.flush()?;
+        let (clock, lifetime) = (&self.repository.runtime().clock, self.repository.options().run_lifetime);
+        // marks may be gone after twice this time, and what they named looks as if it were never condemned
+        if u128::try_from(clock.elapsed().saturating_sub(self.started)).is_ok_and(|age| age > lifetime.as_nanos()) {
+            return Err(Error::TooOld(lifetime));
+        }
         let author = Author {
             repository: self.repository.id(),
             domain: self.run.domain,
@@ -272,6 +331,21 @@ impl Engine {
                     Ok(encoded) => drop(frames.send((encoded, permit))),
                     Err(error) => run.fail(error),
                 });
+                Ok(())
+            }
+            Self::Finished => Ok(()),
+        }
+    }
+
+    /// Packs a frame that is encoded already.
+    fn pass(&mut self, run: &Arc<Run>, frame: EncodedFrame) -> Result<()> {
+        match self {
+            Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |ready| run.put_pack(ready)),
+            Self::Threads(threads) => {
+                run.check()?;
+                let permit = Budget::take(&threads.budget, frame.bytes.len());
+                // the receiver is gone only after an error that is kept already
+                drop(threads.frames.send((frame, permit)));
                 Ok(())
             }
             Self::Finished => Ok(()),

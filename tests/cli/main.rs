@@ -11,6 +11,7 @@ mod forget;
 mod json;
 mod kill;
 mod look;
+mod prune;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

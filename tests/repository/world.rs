@@ -166,3 +166,8 @@ pub fn member(owner: &Repository, store: &Simulated, role: Role) -> Bundle {
     store.put(&Name::Slot(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
     bundle
 }
+
+/// Bytes of all objects.
+pub fn stored_bytes(store: &Simulated) -> u64 {
+    store.objects().values().map(|bytes| bytes.len() as u64).sum()
+}

@@ -1,0 +1,205 @@
+//! `vault prune`: frees what no snapshot needs. Deletes what an earlier run condemned long enough ago, and condemns what
+//! nothing needs now; the space comes back with the next run after the grace.
+
+use super::exit::{Context, Failure, code};
+use super::{Outcome, Session, render, secret, snapshot, time};
+use serde::Serialize;
+use std::io::IsTerminal;
+use std::time::Duration;
+use vault::backend::ErrorKind;
+use vault::prune::{self, Unused};
+use vault::repository;
+
+/// Free the space of forgotten snapshots
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault prune --dry-run
+  vault prune --max-unused 5% --max-repack 20GiB --quiet")]
+pub struct Arguments {
+    /// Time between condemning and deleting; 0s frees at once, and is right only while nobody else writes
+    /// [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    grace: Option<Duration>,
+    /// Garbage that may stay because it shares frames with what is needed: part of what lives, or a size
+    #[arg(long, value_name = "PERCENT|SIZE", default_value = "10%", value_parser = parse_unused)]
+    max_unused: Unused,
+    /// Repack at most this much in one run
+    #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
+    max_repack: Option<u64>,
+    /// Free also what a domain holds that has no snapshot and no record of one
+    #[arg(long)]
+    without_snapshots: bool,
+    /// Look and say what would be done, but do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn parse_unused(text: &str) -> Result<Unused, String> {
+    let wrong = || "say a part like 10% or 2.5%, or a size like 5GB".to_owned();
+    let Some(percent) = text.trim().strip_suffix('%') else {
+        return render::parse_size(text).map(Unused::Bytes).map_err(|_| wrong());
+    };
+    let (whole, tenths) = percent.trim().split_once('.').unwrap_or((percent.trim(), "0"));
+    let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number <= 100_000);
+    match (number(whole), number(tenths)) {
+        (Some(whole), Some(tenths)) if tenths < 10 => Ok(Unused::Thousandths(whole * 10 + tenths)),
+        _ => Err(wrong()),
+    }
+}
+
+#[derive(Serialize)]
+struct Pruned<'a> {
+    dry_run: bool,
+    deleted_snapshots: u64,
+    deleted_packs: u64,
+    deleted_bytes: u64,
+    rescued_blobs: u64,
+    waiting_marks: u64,
+    mark: Option<String>,
+    condemned_snapshots: u64,
+    condemned_packs: u64,
+    condemned_bytes: u64,
+    repacked_packs: u64,
+    repacked_bytes: u64,
+    reads: u64,
+    read_bytes: u64,
+    writes: u64,
+    written_bytes: u64,
+    freed_bytes: u64,
+    kept_packs: u64,
+    kept_bytes: u64,
+    live_bytes: u64,
+    neighbour_bytes: u64,
+    base_bytes: u64,
+    loose_bytes: u64,
+    merged_indexes: u64,
+    old_marks: u64,
+    notes: &'a [String],
+}
+
+impl<'a> Pruned<'a> {
+    fn of(report: &'a prune::Report, dry_run: bool) -> Self {
+        let (swept, marked, figures) = (&report.swept, &report.marked, &report.marked.figures);
+        Self {
+            dry_run,
+            deleted_snapshots: swept.snapshots,
+            deleted_packs: swept.packs,
+            deleted_bytes: swept.bytes,
+            rescued_blobs: swept.rescued_blobs,
+            waiting_marks: swept.waiting,
+            mark: marked.mark.map(|mark| mark.to_string()),
+            condemned_snapshots: marked.snapshots.len() as u64,
+            condemned_packs: marked.packs.len() as u64,
+            condemned_bytes: marked.bytes,
+            repacked_packs: figures.repacked_packs,
+            repacked_bytes: figures.repacked_bytes,
+            reads: figures.reads,
+            read_bytes: figures.read_bytes,
+            writes: figures.writes,
+            written_bytes: figures.written_bytes,
+            freed_bytes: figures.freed_bytes(),
+            kept_packs: figures.kept_packs,
+            kept_bytes: figures.kept_bytes,
+            live_bytes: figures.live_bytes,
+            neighbour_bytes: figures.neighbour_bytes,
+            base_bytes: figures.base_bytes,
+            loose_bytes: figures.loose_bytes,
+            merged_indexes: report.merged_indexes,
+            old_marks: report.old_marks,
+            notes: &report.notes,
+        }
+    }
+}
+
+/// Prunes.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    let repository = session.open()?;
+    let grace = arguments.grace.unwrap_or(repository.options().grace);
+    if !arguments.dry_run && grace < repository.shortest_grace() {
+        warn(session, grace)?;
+    }
+    let options = prune::Options {
+        grace: arguments.grace,
+        max_unused: arguments.max_unused,
+        max_repack: arguments.max_repack,
+        without_snapshots: arguments.without_snapshots,
+        dry_run: arguments.dry_run,
+        actor: format!("{}@{}", snapshot::user(), snapshot::host()),
+    };
+    let progress = session.progress("repacking");
+    let report = prune::prune(&repository, &options, &progress);
+    progress.done();
+    let report = match report {
+        Err(vault::error::Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
+            return Err(Failure::new(code::FAILED, super::exit::plain(&format!("cannot prune: {error}"))).hint(
+                "prune writes a mark and a record, a few kilobytes, before it deletes anything: remove something else \
+                 from that disk, then run `vault prune --grace 0s` while nobody writes",
+            ));
+        }
+        report => report.context("")?,
+    };
+    if session.global.json {
+        render::json(&Pruned::of(&report, arguments.dry_run));
+    }
+    if !session.global.quiet {
+        report.notes.iter().for_each(|note| render::complain(note));
+    }
+    show(session, arguments, &report, grace);
+    session.say_requests(&repository);
+    Ok(code::DONE)
+}
+
+fn warn(session: &Session, grace: Duration) -> Result<(), Failure> {
+    let text = format!(
+        "with a grace of {} a snapshot that is being taken at the same time can lose its data.",
+        render::duration(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX))
+    );
+    if !session.global.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        return secret::confirm(&session.global, &format!("{text} Is nobody writing?"));
+    }
+    if !session.global.quiet {
+        render::complain(&format!("note: {text}"));
+    }
+    Ok(())
+}
+
+fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace: Duration) {
+    let (swept, marked, figures) = (&report.swept, &report.marked, &report.marked.figures);
+    let done = |would: &str, did: &str| if arguments.dry_run { format!("would {would}") } else { did.to_owned() };
+    let what = |snapshots: u64, packs: u64, bytes: u64| {
+        let snapshots = render::count(snapshots, "snapshot", "snapshots");
+        format!("{snapshots} and {}, {}", render::count(packs, "pack", "packs"), render::size(bytes))
+    };
+    if swept.marks > 0 {
+        session.say(&format!("deleted {}", what(swept.snapshots, swept.packs, swept.bytes)));
+    }
+    if arguments.dry_run || !grace.is_zero() {
+        let condemned = what(marked.snapshots.len() as u64, marked.packs.len() as u64, marked.bytes);
+        let later = render::duration(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX));
+        session.say(&format!("{} {condemned}; prune deletes them after {later}", done("condemn", "condemned")));
+    }
+    if figures.repacked_packs > 0 {
+        session.say(&format!(
+            "{} {}, {}: {} read in {}, {} written in {}",
+            done("repack", "repacked"),
+            render::count(figures.repacked_packs, "pack", "packs"),
+            render::size(figures.repacked_bytes),
+            render::size(figures.read_bytes),
+            render::count(figures.reads, "request", "requests"),
+            render::size(figures.written_bytes),
+            render::count(figures.writes, "pack", "packs"),
+        ));
+    }
+    session.say(&format!(
+        "{} {}; {} live; dead and kept: {} beside what lives in shared frames, {} as bases, {} not worth a repack",
+        done("free", "frees"),
+        render::size(figures.freed_bytes()),
+        render::size(figures.live_bytes),
+        render::size(figures.neighbour_bytes),
+        render::size(figures.base_bytes),
+        render::size(figures.loose_bytes),
+    ));
+    if swept.waiting > 0 {
+        session.say(&format!("{} not carried out yet", render::count(swept.waiting, "mark is", "marks are")));
+    }
+}

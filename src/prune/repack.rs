@@ -1,0 +1,243 @@
+//! Writes what is needed of half-dead packs again: frames move as they are, sealed anew under the new pack's key, or the
+//! needed blobs in them are encoded anew. Nothing gets deeper. Dead bases are replaced by one of the versions that need
+//! them, stored whole. All of it is stored and indexed when this returns; nothing is deleted here.
+
+use super::need::Need;
+use super::plan::{Fate, Lineage, PackUse, Plan};
+use super::survey::Survey;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::repository::index::PackRecord;
+use crate::repository::reader::Reader;
+use crate::repository::writer::{EncodedFrame, Place, Writer, Written};
+use crate::repository::{Repository, encoding};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use vault_format::frame::{self, BASES_MAX, Codec, LEVEL_DEFAULT, PREFIX_BYTES_MAX};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
+use vault_format::index::PackEntry;
+use vault_format::pack;
+
+/// Versions of one lineage that are kept at hand as bases of the others.
+const WHOLE_VERSIONS: usize = 8;
+
+/// What was moved, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    pub reads: u64,
+    pub read_bytes: u64,
+    pub writes: u64,
+    pub written_bytes: u64,
+}
+
+/// A plan and what it was made of.
+pub(super) struct Task<'t> {
+    pub survey: &'t Survey,
+    pub needs: &'t [Need],
+    pub packs: &'t [PackUse],
+    pub places: &'t [Place],
+    pub lineages: &'t [Lineage],
+    pub plan: &'t Plan,
+}
+
+/// Carries out the repacks of a plan; returns the new packs of each domain.
+pub(super) fn repack(
+    repository: &Repository,
+    task: &Task<'_>,
+    progress: &dyn Progress,
+) -> Result<(Work, Vec<Vec<Written>>)> {
+    let after = task.plan.without_dead(task.packs, task.lineages);
+    let (mut work, mut written) = (Work::default(), Vec::new());
+    let before = repository.backend().counts();
+    for need in task.needs {
+        let mut own = Vec::new();
+        for (group, place) in task.places.iter().enumerate().filter(|(_, place)| place.domain == need.domain) {
+            let jobs = Jobs::of(task, u32::try_from(group).unwrap_or(u32::MAX));
+            if jobs.packs.is_empty() && jobs.lineages.is_empty() {
+                continue;
+            }
+            let mut mover = Mover {
+                repository,
+                need,
+                reader: Reader::new(repository, &need.lookup),
+                writer: Writer::at(repository, &need.lookup, *place)?,
+                left: left(task),
+                work: &mut work,
+                progress,
+            };
+            if let Err(error) = mover.run(task, &after, &jobs) {
+                // half a repack helps nobody, and may have taken the last room
+                mover.writer.abandon()?;
+                return Err(error);
+            }
+            own.push(mover.writer.end());
+        }
+        written.push(own);
+    }
+    let counts = repository.backend().counts();
+    (work.reads, work.read_bytes) = (counts.get - before.get, counts.bytes_read - before.bytes_read);
+    Ok((work, written))
+}
+
+/// What is written together.
+struct Jobs {
+    packs: Vec<usize>,
+    lineages: Vec<usize>,
+}
+
+impl Jobs {
+    fn of(task: &Task<'_>, group: u32) -> Self {
+        let of_group = |pack: &usize| task.packs[*pack].group == group;
+        let mut packs: Vec<usize> = task.plan.repack.keys().copied().filter(of_group).collect();
+        // what was written together stays together
+        packs.sort_by_key(|pack| {
+            let id = task.packs[*pack].id;
+            (task.survey.packs.get(&id).map(|(_, entry)| entry.modified), id)
+        });
+        let is_own = |number: &usize| task.lineages[*number].deltas.first().is_some_and(|delta| of_group(&delta.pack));
+        Self { packs, lineages: task.plan.rebase.iter().copied().filter(is_own).collect() }
+    }
+}
+
+/// Blobs that are not written as they lie: dead bases that go, and what is encoded against others.
+fn left(task: &Task<'_>) -> HashSet<BlobId> {
+    let lineages = task.plan.rebase.iter().map(|number| &task.lineages[*number]);
+    lineages.flat_map(|lineage| lineage.dead.iter().chain(&lineage.deltas)).map(|held| held.blob).collect()
+}
+
+struct Mover<'m, 'r> {
+    repository: &'r Repository,
+    need: &'r Need,
+    reader: Reader<'r>,
+    writer: Writer<'r>,
+    left: HashSet<BlobId>,
+    work: &'m mut Work,
+    progress: &'m dyn Progress,
+}
+
+impl Mover<'_, '_> {
+    fn run(&mut self, task: &Task<'_>, after: &[PackUse], jobs: &Jobs) -> Result<()> {
+        for number in &jobs.packs {
+            let pack = &after[*number];
+            let Some((_, entry)) = task.survey.entry(&pack.id) else { continue };
+            self.pack(pack, entry, task.plan.repack.get(number).copied().unwrap_or_default())?;
+        }
+        for number in &jobs.lineages {
+            self.lineage(&task.lineages[*number])?;
+        }
+        self.writer.flush()?;
+        self.work.writes += self.writer.stored_packs();
+        self.work.written_bytes += self.writer.stored_bytes();
+        Ok(())
+    }
+
+    fn stopped(&self) -> Result<()> {
+        if self.repository.runtime().is_stopped() { Err(crate::error::Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn pack(&mut self, pack: &PackUse, entry: &PackEntry, anew: bool) -> Result<()> {
+        self.stopped()?;
+        let Some((number, first)) = self.need.lookup.position(&pack.id) else { return Ok(()) };
+        let mut ranges = Vec::new();
+        for range in pack.ranges(anew) {
+            let bytes = self.reader.fetch(&self.need.lookup.packs()[number as usize], range.clone())?;
+            ranges.push((range, bytes));
+        }
+        let mut blobs: BTreeMap<u32, Vec<pack::Place>> = BTreeMap::new();
+        for place in entry.directory.places() {
+            blobs.entry(place.frame).or_default().push(place);
+        }
+        for (position, fate) in (0..).zip(pack.fates(anew)) {
+            let places = blobs.remove(&position).unwrap_or_default();
+            let Some(start) = places.first().map(|place| u64::from(place.offset)).filter(|_| fate != Fate::Left) else {
+                continue;
+            };
+            let Some((range, bytes)) = ranges.iter().find(|(range, _)| range.contains(&start)) else { continue };
+            let from = usize::try_from(start - range.start).unwrap_or(usize::MAX);
+            let sealed = bytes.get(from..).unwrap_or_default();
+            let sealed = sealed.get(..pack.frames[position as usize].stored as usize).unwrap_or_default();
+            match fate {
+                Fate::Moved => self.move_frame(pack.class, first + position, sealed, &places)?,
+                _ => self.recode(first + position, sealed, &places)?,
+            }
+            self.progress.advance(0, sealed.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn move_frame(&mut self, class: Class, number: u32, sealed: &[u8], places: &[pack::Place]) -> Result<()> {
+        let bytes = self.reader.open_seal(number, sealed)?;
+        let frame = self.need.lookup.frame(number);
+        let blobs = places.iter().map(|place| place.blob).collect();
+        let (bases, lineage) = (frame.bases.to_vec(), (frame.depth, frame.generation));
+        Ok(self.writer.copy_frame(EncodedFrame { class, codec: frame.codec, bytes, blobs, bases, lineage })?)
+    }
+
+    fn recode(&mut self, number: u32, sealed: &[u8], places: &[pack::Place]) -> Result<()> {
+        let plain = self.reader.open_frame(number, sealed)?;
+        for place in places {
+            let (kind, id) = (place.blob.kind, place.blob.id);
+            let here = self.need.lookup.locations(&id).find(|at| at.frame == number && at.at == place.at);
+            let Some(here) = here.filter(|here| self.need.needs(kind, &id, *here) && !self.left.contains(&id)) else {
+                continue;
+            };
+            let plaintext = self.reader.slice(kind, &id, here, &plain)?;
+            self.writer.copy(kind, id, &plaintext)?;
+        }
+        Ok(())
+    }
+
+    /// Stores the first version whole and the others against it, or against others that are whole.
+    fn lineage(&mut self, lineage: &Lineage) -> Result<()> {
+        self.stopped()?;
+        let mut whole: Vec<(BlobId, Vec<u8>)> = Vec::new();
+        for held in &lineage.deltas {
+            let plaintext = self.reader.blob(BlobKind::Chunk, &held.blob)?;
+            match against(&whole, &plaintext, held.length)? {
+                Some((bytes, bases)) => {
+                    let blobs = vec![pack::BlobEntry { id: held.blob, kind: BlobKind::Chunk, length: held.length }];
+                    let (class, codec) = (Class::Data, Codec::Delta);
+                    self.writer.copy_frame(EncodedFrame { class, codec, bytes, blobs, bases, lineage: (1, 1) })?;
+                }
+                None => {
+                    self.writer.copy(BlobKind::Chunk, held.blob, &plaintext)?;
+                    whole.truncate(WHOLE_VERSIONS - 1);
+                    whole.insert(0, (held.blob, plaintext));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A delta against versions that are stored whole; `None` if there is none that makes it clearly smaller.
+fn against(whole: &[(BlobId, Vec<u8>)], plaintext: &[u8], length: u32) -> Result<Option<(Vec<u8>, Vec<BlobId>)>> {
+    let (mut prefix, mut bases) = (Vec::new(), Vec::new());
+    for (id, bytes) in whole.iter().take(BASES_MAX) {
+        if prefix.len() + bytes.len() <= PREFIX_BYTES_MAX {
+            prefix.extend_from_slice(bytes);
+            bases.push(*id);
+        }
+    }
+    if bases.is_empty() {
+        return Ok(None);
+    }
+    let alone =
+        encoding("a frame", frame::compress(plaintext, LEVEL_DEFAULT))?.map_or(length as usize, |bytes| bytes.len());
+    let delta = encoding("a frame", frame::compress_delta(plaintext, &prefix, LEVEL_DEFAULT))?;
+    Ok(delta.filter(|delta| 2 * delta.len() <= alone).map(|delta| (delta, bases)))
+}
+
+/// A blob that has a place now, but would have none in the new packs and the old ones outside of `going`: there is none
+/// if the plan was right.
+pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSet<ObjectId>) -> Option<BlobId> {
+    let outside = |pack: &PackRecord| pack.present && !pack.condemned;
+    let stays = |pack: &PackRecord| outside(pack) && !going.contains(&pack.id);
+    let mut written = written.iter();
+    needs.iter_mut().find_map(|need| {
+        written.next().into_iter().flatten().for_each(|packs| packs.add_to(&mut need.lookup));
+        let has = |id: &BlobId, counts: &dyn Fn(&PackRecord) -> bool| {
+            need.lookup.usable_where(id, frame::DEPTH_MAX + 1, counts).is_some()
+        };
+        need.live.iter().map(|(_, id)| *id).find(|id| !has(id, &stays) && has(id, &outside))
+    })
+}

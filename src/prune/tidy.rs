@@ -1,0 +1,44 @@
+//! What is left to do once nothing waits: many small index objects become few, and marks that were carried out long ago
+//! go. A mark must outlive every run that may still rely on what it named; entries of its packs leave the index first.
+
+use crate::error::Result;
+use crate::repository::index::IndexObjects;
+use crate::repository::marks::{Marks, Swept};
+use crate::repository::trust::Trust;
+use crate::repository::{Repository, compact};
+use vault_format::name::Name;
+
+/// Merges index objects and deletes old marks; returns how many objects were put and how many marks went.
+pub(super) fn tidy(repository: &Repository) -> Result<(u64, u64)> {
+    let marks = Marks::load(repository)?;
+    let old = old(repository, &marks)?;
+    if old.is_empty() && !compact::is_crowded(repository)? {
+        return Ok((0, 0));
+    }
+    let objects = IndexObjects::load(repository, &Trust::load(repository)?, None)?;
+    let mut put = 0;
+    for merge in compact::plan(repository, &objects.objects, &marks.gone()) {
+        put += merge.put(repository)?;
+        merge.delete_replaced(repository)?;
+    }
+    for swept in &old {
+        // in this order: a mark that nothing says was carried out would be carried out again
+        repository.backend().delete(&Name::Mark(swept.mark).to_string())?;
+        repository.backend().delete(&Name::Mark(swept.id).to_string())?;
+    }
+    Ok((put, old.len() as u64))
+}
+
+/// Marks that were carried out longer ago than twice the life of a run.
+fn old<'m>(repository: &Repository, marks: &'m Marks) -> Result<Vec<&'m Swept>> {
+    let most = i64::try_from(2 * repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
+    let is_old = |swept: &&Swept, now: i64| swept.put_at.is_some_and(|at| now.saturating_sub(at) > most);
+    let now = repository.runtime().clock.now();
+    let mut old: Vec<&Swept> = marks.swept.iter().filter(|swept| is_old(swept, now)).collect();
+    if !old.is_empty() {
+        // the store's clock decides; it is asked only if it may say yes
+        let now = repository.store_now()?;
+        old.retain(|swept| is_old(swept, now));
+    }
+    Ok(old)
+}

@@ -1,0 +1,457 @@
+//! Prune repacks: what is live moves on, as frames or as blobs, and what is left over is small, counted and known before.
+
+use crate::protocol::Hooked;
+use crate::world::{
+    Hand, assert_clean, backend, cheap, init, member, noise, open, open_with, restore_stream, snapshot_folder,
+};
+use crate::world::{snapshot_stream, stored_bytes};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use vault::backend::Store;
+use vault::backend::simulated::Simulated;
+use vault::progress::Silent;
+use vault::prune::{self, Options, Unused};
+use vault::repository::index::IndexObjects;
+use vault::repository::trust::Trust;
+use vault::repository::{self, Access, Error, NewRepository, Repository, orders};
+use vault_format::frame::{Codec, LEVEL_DEFAULT, compress, compress_delta};
+use vault_format::id::{BlobKind, Class, ObjectId, WriterId};
+use vault_format::index::{Index, PackEntry, Sketches};
+use vault_format::name::Name;
+use vault_format::order::Action;
+use vault_format::pack::{BlobEntry, PackBuilder};
+use vault_format::seal::{Header, Kind};
+use vault_format::secret::{Key, Role};
+
+fn now() -> Options {
+    Options { grace: Some(Duration::ZERO), ..Options::default() }
+}
+
+pub fn thorough() -> Options {
+    Options { max_unused: Unused::Bytes(0), ..now() }
+}
+
+pub fn forget(repository: &Repository, ids: &[ObjectId]) {
+    orders::put(repository, repository.keys().domain(), Action::Forget(ids.to_vec())).unwrap();
+}
+
+fn index(repository: &Repository) -> IndexObjects {
+    IndexObjects::load(repository, &Trust::load(repository).unwrap(), None).unwrap()
+}
+
+/// One state of a folder of files, some of which change with each state; the larger ones in one place only.
+pub fn state(root: &Path, number: u64) {
+    for file in 0..60u64 {
+        let version = (number + file) / 12;
+        let words = noise(1000 * file + version, 9_000).iter().map(|byte| format!("{byte:02x} ")).collect::<String>();
+        std::fs::write(root.join(format!("text-{file:02}")), words).unwrap();
+    }
+    for file in 0..2u64 {
+        let mut bytes = noise(77 + file, 900_000);
+        for change in 0..=number {
+            let at = usize::try_from((change * 7919 + file * 331) * 613 % 899_000).unwrap();
+            bytes[at..at + 500].copy_from_slice(&noise(change, 500));
+        }
+        std::fs::write(root.join(format!("large-{file}")), bytes).unwrap();
+    }
+}
+
+/// After half of 40 snapshots are dropped, the rest needs hardly more than a fresh repository of it.
+fn half_of_forty(kept: impl Fn(u64) -> bool) {
+    let hand = Hand::new();
+    let (store, fresh) = (hand.store(), hand.store());
+    let repository = init(store.clone(), &hand.runtime(1, 2));
+    // the same root gives the same chunks
+    let root = repository.keys().owner("share").unwrap().root().clone();
+    let like = NewRepository { like: Some(root), ..cheap() };
+    let runtime = hand.runtime(2, 2);
+    let options = repository::Options::default();
+    let rest = Repository::init(backend(fresh.clone(), &runtime), runtime, options, like).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut dropped, mut last) = (Vec::new(), None);
+    for number in 0..40 {
+        state(folder.path(), number);
+        hand.advance(Duration::from_mins(1));
+        let id = snapshot_folder(&repository, folder.path()).unwrap().snapshot.unwrap();
+        if kept(number) {
+            snapshot_folder(&rest, folder.path()).unwrap();
+            last = Some(id);
+        } else {
+            dropped.push(id);
+        }
+    }
+    let all = stored_bytes(&store);
+    forget(&repository, &dropped);
+    let report = prune::prune(&repository, &now(), &Silent).unwrap();
+    let (size, least, figures) = (stored_bytes(&store), stored_bytes(&fresh), report.marked.figures);
+    println!("{all} bytes, then {size}; fresh {least}; {figures:?}");
+    let held = figures.held_bytes();
+    assert!(size as f64 <= 1.05 * least as f64 + held as f64, "{size} instead of {least} + {held}: {figures:?}");
+    assert!(10 * held <= figures.live_bytes, "{figures:?}");
+    assert!(report.swept.snapshots == 20 && figures.repacked_packs > 0, "{report:?}");
+    assert_clean(&repository, true, "pruned");
+    crate::world::assert_restores(&repository, last.unwrap(), folder.path(), "pruned");
+}
+
+#[test]
+fn after_the_older_half_is_dropped_hardly_more_is_kept_than_needed() {
+    half_of_forty(|number| number >= 20);
+}
+
+#[test]
+fn after_every_other_is_dropped_hardly_more_is_kept_than_needed() {
+    half_of_forty(|number| number % 2 == 1);
+}
+
+#[test]
+fn a_dry_run_tells_what_will_be_done() {
+    let hand = Hand::new();
+    for unused in [Unused::Bytes(0), Unused::Thousandths(100), Unused::Thousandths(5000)] {
+        let store = hand.store();
+        let repository = init(store.clone(), &hand.runtime(1, 0));
+        let folder = tempfile::tempdir().unwrap();
+        let mut ids = Vec::new();
+        for number in [0, 6, 12] {
+            state(folder.path(), number);
+            ids.push(snapshot_folder(&repository, folder.path()).unwrap().snapshot.unwrap());
+        }
+        forget(&repository, &ids[..2]);
+        let options = Options { max_unused: unused, grace: None, ..Options::default() };
+        let before = store.objects();
+        let dry = Options { dry_run: true, ..options.clone() };
+        let planned = prune::prune(&repository, &dry, &Silent).unwrap().marked;
+        assert!(store.objects() == before, "a dry run wrote something");
+        let requests = repository.backend().counts();
+        let done = prune::prune(&repository, &options, &Silent).unwrap().marked;
+        assert!(repository.backend().counts().get - requests.get >= done.figures.reads);
+        assert_eq!((&planned.packs, &planned.snapshots, planned.bytes), (&done.packs, &done.snapshots, done.bytes));
+        let (is, was) = (done.figures, planned.figures);
+        let near = is.written_bytes.abs_diff(was.written_bytes) * 20 <= is.written_bytes;
+        assert!(near, "{unused:?}: written {} instead of {}", is.written_bytes, was.written_bytes);
+        // what is encoded anew may be a little smaller or larger than its part was before
+        assert_eq!(is, prune::Figures { written_bytes: is.written_bytes, ..was }, "{unused:?}");
+        let new =
+            store.objects().into_iter().filter(|(name, _)| name.starts_with("packs/") && !before.contains_key(name));
+        let new: Vec<u64> = new.map(|(_, bytes)| bytes.len() as u64).collect();
+        assert_eq!((new.len() as u64, new.iter().sum::<u64>()), (is.writes, is.written_bytes), "{unused:?}");
+        hand.advance(Duration::from_hours(25));
+        let size = |store: &Simulated| -> u64 {
+            store.objects().iter().filter(|(name, _)| name.starts_with("packs/")).map(|(_, b)| b.len() as u64).sum()
+        };
+        let full = size(&store);
+        let swept = prune::sweep(&repository).unwrap();
+        assert_eq!((swept.packs, swept.bytes), (planned.packs.len() as u64, planned.bytes), "{unused:?}");
+        assert_eq!(full - size(&store), planned.bytes, "{unused:?}");
+        assert_eq!(size(&store), is.kept_bytes + is.written_bytes, "{unused:?}");
+        crate::world::assert_restores(&repository, ids[2], folder.path(), "pruned");
+    }
+}
+
+#[test]
+fn at_most_so_much_is_repacked() {
+    let hand = Hand::new();
+    let store = hand.store();
+    drop(init(store.clone(), &hand.runtime(1, 0)));
+    let small_packs = repository::Options { memory_bytes: 8 << 20, ..repository::Options::default() };
+    let repository = open_with(store, &hand.runtime(2, 0), small_packs).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    for number in [0, 6, 12, 18] {
+        state(folder.path(), number);
+        ids.push(snapshot_folder(&repository, folder.path()).unwrap().snapshot.unwrap());
+    }
+    forget(&repository, &[ids[0], ids[2]]);
+    let look = |max_repack| {
+        let options = Options { dry_run: true, max_repack, ..thorough() };
+        prune::prune(&repository, &options, &Silent).unwrap().marked.figures
+    };
+    let all = look(None);
+    assert!(all.repacked_packs > 1, "{all:?}");
+    let some = look(Some(all.repacked_bytes - 1));
+    assert!(some.repacked_bytes < all.repacked_bytes && some.repacked_packs > 0, "{some:?}");
+    assert_eq!(look(Some(0)).repacked_packs, 0);
+}
+
+/// A source whose three versions are one chunk each; the second and the third are deltas.
+struct Lineage {
+    store: Simulated,
+    repository: Repository,
+    versions: Vec<Vec<u8>>,
+    ids: Vec<ObjectId>,
+}
+
+impl Lineage {
+    /// `third` is the version that the third one is a delta of.
+    fn new(third: usize) -> Self {
+        let hand = Hand::new();
+        let store = hand.store();
+        let repository = init(store.clone(), &hand.runtime(1, 0));
+        let mut version = noise(1, 30_000);
+        let (mut versions, mut ids) = (Vec::new(), Vec::new());
+        for number in 0..3u8 {
+            version[usize::from(number) * 5000] ^= 1;
+            ids.push(snapshot_stream(&repository, &version).unwrap().snapshot.unwrap());
+            versions.push(version.clone());
+        }
+        let world = Self { store, repository, versions, ids };
+        for (newer, older) in [(1, 0), (2, third)] {
+            world.replace_by_delta(newer, older, u8::try_from(older + 1).unwrap());
+        }
+        world
+    }
+
+    /// Puts the pack of a version anew, as a delta, and an index that tells of it instead.
+    fn replace_by_delta(&self, newer: usize, older: usize, depth: u8) {
+        let repository = &self.repository;
+        let keys = repository.keys();
+        let blob = |version: usize| keys.id_key().blob_id(BlobKind::Chunk, &self.versions[version]);
+        let objects = index(repository).objects;
+        let holds = |pack: &PackEntry| pack.directory.blobs.iter().any(|entry| entry.id == blob(newer));
+        let object = objects.iter().find(|object| object.index.packs.iter().any(holds)).unwrap();
+        let Name::Index(domain, label, old) = object.name else { panic!() };
+        let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
+        let (secret, wraps) = keys.new_run(domain, true, &header, repository.runtime()).unwrap();
+        let salt = repository.runtime().random();
+        let mut builder = PackBuilder::new(header, salt, secret.pack_key(Class::Data, &salt)).unwrap();
+        let delta = compress_delta(&self.versions[newer], &self.versions[older], LEVEL_DEFAULT).unwrap().unwrap();
+        let entry = BlobEntry { id: blob(newer), kind: BlobKind::Chunk, length: 30_000 };
+        builder.push(Codec::Delta, &delta, &[entry], vec![blob(older)], (depth, depth.into())).unwrap();
+        let pack = builder.finish(&keys.own_book(), &wraps).unwrap();
+        let id = ObjectId::of(&pack.bytes);
+        self.store.put(&Name::Pack(Class::Data, id).to_string(), &pack.bytes).unwrap();
+        let mut packs = object.index.packs.clone();
+        let gone = packs.iter().position(holds).unwrap();
+        self.store.remove(&Name::Pack(Class::Data, packs[gone].id).to_string());
+        packs[gone] = PackEntry {
+            id,
+            class: Class::Data,
+            size: pack.bytes.len() as u64,
+            writer: WriterId::of(&keys.signer().verifying_key().to_bytes()),
+            salt: pack.salt,
+            wraps: u16::try_from(object.index.wraps.len()).unwrap(),
+            directory: pack.directory,
+        };
+        let wraps = object.index.wraps.iter().cloned().chain([wraps]).collect();
+        let new = Index { packs, wraps, supersedes: vec![old] };
+        let salt = repository.runtime().random();
+        let place = (repository.id(), domain);
+        let parts = (&new, &Sketches::default());
+        let sealed = vault_format::index::seal(place, keys.signer(), &keys.own_book(), &salt, parts).unwrap();
+        self.store.put(&Name::Index(domain, label, ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
+    }
+
+    /// Codec, depth and blob of every data frame that index objects tell of.
+    fn frames(&self) -> Vec<(Codec, u8, usize)> {
+        let id = |bytes: &Vec<u8>| self.repository.keys().id_key().blob_id(BlobKind::Chunk, bytes);
+        let ids: Vec<_> = self.versions.iter().map(id).collect();
+        let mut frames = Vec::new();
+        for object in index(&self.repository).objects {
+            for pack in object.index.packs.iter().filter(|pack| pack.class == Class::Data) {
+                for place in pack.directory.places() {
+                    let frame = &pack.directory.frames[place.frame as usize];
+                    frames.push((frame.codec, frame.depth, ids.iter().position(|id| *id == place.blob.id).unwrap()));
+                }
+            }
+        }
+        frames.sort_by_key(|(_, _, version)| *version);
+        frames
+    }
+
+    fn assert_kept(&self, versions: &[usize], context: &str) {
+        for version in versions {
+            let found = restore_stream(&self.repository, self.ids[*version]).unwrap();
+            assert!(found == self.versions[*version], "{context}: version {version}");
+        }
+        assert_clean(&self.repository, true, context);
+    }
+}
+
+#[test]
+fn a_dead_base_stays_while_it_is_within_the_limit_and_is_replaced_beyond() {
+    let (much, little) = (Unused::Thousandths(1_000_000), Unused::Thousandths(100));
+    for (third, unused, expected) in [
+        (1, much, vec![(Codec::Raw, 0, 0), (Codec::Delta, 1, 1), (Codec::Delta, 2, 2)]),
+        // the third one's base is live: whole now, and less deep than the third, which stays as it is
+        (1, little, vec![(Codec::Raw, 0, 1), (Codec::Delta, 2, 2)]),
+        (0, little, vec![(Codec::Raw, 0, 1), (Codec::Delta, 1, 2)]),
+    ] {
+        let world = Lineage::new(third);
+        world.assert_kept(&[0, 1, 2], "as made");
+        forget(&world.repository, &world.ids[..1]);
+        let options = Options { max_unused: unused, ..now() };
+        let planned = prune::prune(&world.repository, &Options { dry_run: true, ..options.clone() }, &Silent).unwrap();
+        let report = prune::prune(&world.repository, &options, &Silent).unwrap();
+        world.assert_kept(&[1, 2], &format!("{unused:?}"));
+        assert_eq!(world.frames(), expected, "{unused:?}: {report:?}");
+        let (is, was) = (report.marked.figures, planned.marked.figures);
+        assert_eq!((is.base_bytes, is.live_bytes), (was.base_bytes, was.live_bytes), "{unused:?}");
+        assert_eq!(is.base_bytes > 0, expected.len() == 3, "{unused:?}: {is:?}");
+        // nothing is left to do
+        let again = prune::prune(&world.repository, &options, &Silent).unwrap();
+        assert!(again.marked.packs.is_empty(), "{unused:?}: {again:?}");
+    }
+}
+
+#[test]
+fn a_delta_moves_as_it_is_and_a_dead_link_of_its_chain_stays() {
+    let world = Lineage::new(1);
+    forget(&world.repository, &world.ids[1..2]);
+    prune::prune(&world.repository, &Options { max_unused: Unused::Thousandths(500), ..now() }, &Silent).unwrap();
+    world.assert_kept(&[0, 2], "the link stays");
+    assert_eq!(world.frames(), [(Codec::Raw, 0, 0), (Codec::Delta, 1, 1), (Codec::Delta, 2, 2)]);
+    prune::prune(&world.repository, &thorough(), &Silent).unwrap();
+    world.assert_kept(&[0, 2], "the link is gone");
+    assert_eq!(world.frames(), [(Codec::Raw, 0, 0), (Codec::Raw, 0, 2)]);
+    assert!(compress(&world.versions[0], LEVEL_DEFAULT).unwrap().is_none());
+}
+
+/// Repack under the domain, for the same readers: a client goes on as if nothing had happened, a writer's data opens
+/// for the owner alone.
+#[test]
+fn what_members_wrote_is_repacked_for_the_same_readers() {
+    for role in [Role::Client, Role::Writer] {
+        let hand = Hand::new();
+        let store = hand.store();
+        let owner = init(store.clone(), &hand.runtime(1, 0));
+        let (bundle, runtime) = (member(&owner, &store, role), hand.runtime(2, 0));
+        let access = Access::Bundle(Box::new(bundle));
+        let options = repository::Options::default();
+        let member = Repository::open(backend(store.clone(), &runtime), runtime, options, access).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        state(folder.path(), 0);
+        let first = snapshot_folder(&member, folder.path()).unwrap().snapshot.unwrap();
+        state(folder.path(), 6);
+        let second = snapshot_folder(&member, folder.path()).unwrap().snapshot.unwrap();
+        orders::put(&owner, member.keys().domain(), Action::Forget(vec![first])).unwrap();
+        let report = prune::prune(&owner, &thorough(), &Silent).unwrap();
+        assert!(report.marked.figures.repacked_packs > 0 && report.swept.snapshots == 1, "{role}: {report:?}");
+        assert_clean(&owner, true, "owner");
+        crate::world::assert_restores(&owner, second, folder.path(), "owner");
+        let again = snapshot_folder(&member, folder.path()).unwrap();
+        assert_eq!(again.head.statistics.added_blobs, 0, "{role}");
+        let readable = index(&owner)
+            .objects
+            .iter()
+            .all(|object| object.index.wraps.iter().all(|w| w.reaches(member.keys().domain())));
+        assert_eq!(readable, role == Role::Client);
+        if role == Role::Client {
+            crate::world::assert_restores(&member, second, folder.path(), "client");
+        }
+    }
+}
+
+#[test]
+fn many_index_objects_become_few_and_old_marks_go() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let ids: Vec<ObjectId> =
+        (0..18).map(|seed| snapshot_stream(&repository, &noise(seed, 20_000)).unwrap().snapshot.unwrap()).collect();
+    let count = |prefix: &str| store.objects().keys().filter(|name| name.starts_with(prefix)).count();
+    assert_eq!(count("index/"), 18);
+    let before = crate::world::blobs(&repository);
+    let report = prune::prune(&repository, &Options::default(), &Silent).unwrap();
+    assert_eq!((report.merged_indexes, count("index/")), (1, 1), "{report:?}");
+    assert_eq!(crate::world::blobs(&repository), before);
+    assert!(snapshot_stream(&repository, &noise(3, 20_000)).unwrap().head.statistics.added_bytes < 1000);
+    forget(&repository, &ids[..1]);
+    prune::prune(&repository, &now(), &Silent).unwrap();
+    assert_eq!(count("marks/"), 2);
+    hand.advance(Duration::from_hours(29 * 24));
+    assert_eq!(prune::prune(&repository, &now(), &Silent).unwrap().old_marks, 0);
+    hand.advance(Duration::from_hours(2 * 24));
+    assert_eq!(prune::prune(&repository, &now(), &Silent).unwrap().old_marks, 1);
+    assert_eq!(count("marks/"), 0);
+    assert_clean(&repository, true, "old marks are gone");
+    prune::prune(&repository, &now(), &Silent).unwrap();
+}
+
+/// An index object that vanishes between its listing and its reading was merged into another.
+#[test]
+fn a_reader_finds_what_a_merge_moves_under_its_eyes() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let streams: Vec<Vec<u8>> = (0..17).map(|seed| noise(seed, 20_000)).collect();
+    let ids: Vec<ObjectId> =
+        streams.iter().map(|stream| snapshot_stream(&repository, stream).unwrap().snapshot.unwrap()).collect();
+    let (merged, first) = (AtomicU64::new(0), AtomicU64::new(0));
+    let hooked = Hooked::new(store.clone(), move |_, what, name| {
+        if what == "get" && name.starts_with("index/") && first.fetch_add(1, Ordering::SeqCst) == 3 {
+            merged.store(
+                prune::prune(&repository, &Options::default(), &Silent).unwrap().merged_indexes,
+                Ordering::SeqCst,
+            );
+            assert_eq!(merged.load(Ordering::SeqCst), 1);
+        }
+    });
+    let reader = open(hooked, &hand.runtime(2, 0)).unwrap();
+    assert!(restore_stream(&reader, ids[16]).unwrap() == streams[16]);
+    assert_eq!(store.objects().keys().filter(|name| name.starts_with("index/")).count(), 1);
+}
+
+#[test]
+fn data_without_any_snapshot_is_freed_only_on_demand() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let id = snapshot_stream(&repository, &noise(1, 50_000)).unwrap().snapshot.unwrap();
+    // a store that shows neither snapshots nor records
+    let lying = store.snapshot(2);
+    for name in lying.objects().keys().filter(|name| name.starts_with("snapshots/") || name.starts_with("journal/")) {
+        lying.remove(name);
+    }
+    let owner = open(lying.clone(), &hand.runtime(2, 0)).unwrap();
+    let refused = prune::prune(&owner, &now(), &Silent).unwrap_err();
+    assert!(matches!(refused, vault::error::Error::Repository(Error::NoSnapshots(_))), "{refused}");
+    let report = prune::prune(&owner, &Options { without_snapshots: true, ..now() }, &Silent).unwrap();
+    assert!(report.swept.packs > 0, "{report:?}");
+    // the last snapshot is forgotten: the records tell that there was one
+    forget(&repository, &[id]);
+    let report = prune::prune(&repository, &now(), &Silent).unwrap();
+    assert_eq!((report.swept.snapshots, report.swept.packs), (1, 2), "{report:?}");
+}
+
+#[test]
+fn a_run_that_is_too_old_does_not_commit() {
+    let hand = Hand::new();
+    let store = hand.store();
+    drop(init(store.clone(), &hand.runtime(1, 0)));
+    let slow = hand.clone();
+    let packs = Arc::new(AtomicU64::new(0));
+    let hooked = Hooked::new(store.clone(), move |_, what, name| {
+        if what == "put" && name.starts_with("packs/d/") && packs.fetch_add(1, Ordering::SeqCst) == 0 {
+            slow.advance(Duration::from_hours(15 * 24 + 1));
+        }
+    });
+    let repository = open_with(hooked, &hand.runtime(2, 0), repository::Options::default()).unwrap();
+    let failure = snapshot_stream(&repository, &noise(1, 50_000)).unwrap_err();
+    assert!(matches!(failure, vault::error::Error::Repository(Error::TooOld(_))), "{failure}");
+    assert!(!store.objects().keys().any(|name| name.starts_with("snapshots/")));
+    snapshot_stream(&repository, &noise(1, 50_000)).unwrap();
+}
+
+#[test]
+fn a_mark_that_is_not_the_owners_is_no_mark_and_a_torn_one_waits_for_quarantine() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let id = snapshot_stream(&repository, &noise(1, 50_000)).unwrap().snapshot.unwrap();
+    let mark = vault_format::mark::Mark::Condemn { packs: Vec::new(), snapshots: Vec::new(), grace: 0 };
+    let foreign = mark.seal(repository.id(), &Key::new([8; 32]).signing_key(), &[1; 32]).unwrap();
+    store.put(&Name::Mark(ObjectId::of(&foreign)).to_string(), &foreign).unwrap();
+    prune::prune(&repository, &now(), &Silent).unwrap();
+    let torn = ObjectId::of(b"whole");
+    store.put(&Name::Mark(torn).to_string(), b"who").unwrap();
+    assert!(prune::prune(&repository, &now(), &Silent).is_err());
+    assert!(snapshot_stream(&repository, &noise(2, 50_000)).is_err());
+    orders::put(&repository, repository.keys().domain(), Action::Quarantine(vec![torn])).unwrap();
+    prune::prune(&repository, &now(), &Silent).unwrap();
+    snapshot_stream(&repository, &noise(2, 50_000)).unwrap();
+    let seen: BTreeSet<ObjectId> =
+        vault::list::snapshots(&repository).unwrap().snapshots.all.iter().map(|s| s.id).collect();
+    assert!(seen.contains(&id));
+}
