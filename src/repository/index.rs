@@ -13,7 +13,9 @@ use vault_format::frame::{Codec, DEPTH_MAX};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
 use vault_format::index::{self, Index, PackEntry};
 use vault_format::name::{self, Name};
+use vault_format::pack::Directory;
 use vault_format::seal::{Header, Kind};
+use vault_format::secret::Role;
 
 /// One pack that index objects tell of.
 #[derive(Clone, Debug)]
@@ -34,6 +36,21 @@ pub struct PackRecord {
     pub present: bool,
     /// Named in a mark.
     pub condemned: bool,
+    /// The key in use opens it, or opens no content anyway.
+    pub within_reach: bool,
+}
+
+impl PackRecord {
+    /// A pack that is there, in no mark and within reach.
+    pub fn new(entry: &PackEntry, header: Header, wraps: Arc<Wraps>) -> Self {
+        let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
+        Self { id, class, size, header, salt, wraps, present: true, condemned: false, within_reach: true }
+    }
+
+    /// True if new snapshots may rely on it: present, in no mark, and open to whoever must restore what relies on it.
+    pub fn is_reliable(&self) -> bool {
+        self.present && !self.condemned && self.within_reach
+    }
 }
 
 /// One frame.
@@ -75,7 +92,7 @@ pub struct Location {
 /// Which locations count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To rely on when writing: present, and in no mark.
+    /// To rely on when writing: present, in no mark, and within reach of the key.
     Rely,
     /// To read: present, condemned or not.
     Read,
@@ -123,7 +140,7 @@ impl IndexObjects {
                 continue;
             }
             match read(repository, trust, &name) {
-                Ok(object) => loaded.objects.push(object),
+                Ok(object) => loaded.objects.extend(object),
                 // one bad index must not cost the others
                 Err(error) => loaded.damaged.push(error.to_string()),
             }
@@ -145,20 +162,20 @@ pub fn list_packs(repository: &Repository) -> Result<(PackListing, Vec<String>)>
     Ok((packs.collect(), unknown))
 }
 
-/// Reads and verifies one index object.
-pub fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<IndexObject> {
+/// Reads and verifies one index object. `None`: it comes from a key that the owner has revoked, and does not count.
+pub fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<IndexObject>> {
     let Name::Index(domain, _, id) = name else {
         return of_object(name, Err(vault_format::Error::WrongKind));
     };
     let stored = repository.get_named(name)?;
     let small = of_object(name, index::parse(&stored, repository.id()))?;
     let writer = small.header.writer;
-    let verifying = trust.verifying(writer, *domain, *id).filter(|_| small.header.domain == *domain);
-    let verifying = of_object(name, verifying.ok_or(vault_format::Error::WrongOrigin))?;
-    of_object(name, small.verify(verifying, "an index"))?;
+    if !of_object(name, trust.judge(&small.header, *domain, *id, |key| small.verify(key, "an index")))? {
+        return Ok(None);
+    }
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
     let index = of_object(name, index::open(&small, &of_object(name, book)?))?;
-    Ok(IndexObject { name: name.clone(), writer, index })
+    Ok(Some(IndexObject { name: name.clone(), writer, index }))
 }
 
 impl BlobIndex {
@@ -179,30 +196,34 @@ impl BlobIndex {
 
     fn add(&mut self, repository: &Repository, object: &IndexObject, packs: Option<&PackListing>, marks: &Marks) {
         let Name::Index(domain, ..) = object.name else { return };
+        let keys = repository.keys();
         let wraps: Vec<Arc<Wraps>> = object.index.wraps.iter().cloned().map(Arc::new).collect();
         for entry in &object.index.packs {
             let Some(wraps) = wraps.get(usize::from(entry.wraps)) else { continue };
             let kind = if entry.class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
             let header = Header { kind, repository: repository.id(), domain, writer: entry.writer };
-            let listed = packs.is_none_or(|packs| packs.get(&entry.id).is_some_and(|(_, at)| at.size == entry.size));
-            self.add_pack(entry, header, wraps.clone(), listed, marks.names(&entry.id));
+            let present = packs.is_none_or(|packs| packs.get(&entry.id).is_some_and(|(_, at)| at.size == entry.size));
+            let condemned = marks.names(&entry.id);
+            let record = PackRecord { present, condemned, ..PackRecord::new(entry, header, wraps.clone()) };
+            // members of one domain may be writers, who wrap for the owner alone
+            let within_reach = keys.role() != Role::Client || wraps.reaches(keys.domain());
+            self.add_pack(PackRecord { within_reach, ..record }, &entry.directory);
         }
     }
 
     /// Adds one pack.
-    pub fn add_pack(&mut self, entry: &PackEntry, header: Header, wraps: Arc<Wraps>, present: bool, condemned: bool) {
-        if self.pack_numbers.contains_key(&entry.id) {
+    pub fn add_pack(&mut self, record: PackRecord, directory: &Directory) {
+        if self.pack_numbers.contains_key(&record.id) {
             return;
         }
         let Ok(pack) = u32::try_from(self.packs.len()) else { return };
-        let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
-        self.pack_numbers.insert(id, pack);
-        self.packs.push(PackRecord { id, class, size, header, salt, wraps, present, condemned });
+        self.pack_numbers.insert(record.id, pack);
+        self.packs.push(record);
         let first_frame = self.frames.len();
-        for place in entry.directory.places() {
+        for place in directory.places() {
             let number = first_frame + place.frame as usize;
             if number == self.frames.len() {
-                let Some(frame) = entry.directory.frames.get(place.frame as usize) else { continue };
+                let Some(frame) = directory.frames.get(place.frame as usize) else { continue };
                 self.frames.push(FrameRecord {
                     pack,
                     ordinal: frame.ordinal,
@@ -262,7 +283,10 @@ impl BlobIndex {
 
     /// The best usable location: the one of least depth.
     pub fn usable(&self, id: &BlobId, purpose: Purpose) -> Option<Location> {
-        self.usable_where(id, DEPTH_MAX + 1, &|pack| pack.present && (purpose == Purpose::Read || !pack.condemned))
+        self.usable_where(id, DEPTH_MAX + 1, &|pack| match purpose {
+            Purpose::Read => pack.present,
+            Purpose::Rely => pack.is_reliable(),
+        })
     }
 
     /// The same with a rule of the caller's for packs; only locations of a depth below `below` count.

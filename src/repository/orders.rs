@@ -123,16 +123,24 @@ fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
     }
 }
 
-/// Clear orders that revoke writers.
-pub(super) fn revocations(repository: &Repository) -> Result<Vec<(WriterId, BTreeSet<ObjectId>)>> {
-    let mut out = Vec::new();
+/// Revoked writers, each with the only objects of it that still count. The highest number wins; a tie keeps the most.
+pub(super) fn revocations(repository: &Repository) -> Result<BTreeMap<WriterId, BTreeSet<ObjectId>>> {
+    let mut newest: BTreeMap<WriterId, (u64, BTreeSet<ObjectId>)> = BTreeMap::new();
     for (name, _) in repository.list(name::ORDERS)?.0 {
         // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
-        if let Ok(Some(Order { action: Action::Revoke { writer, accepted }, .. })) = read(repository, &name) {
-            out.push((writer, accepted.into_iter().collect()));
+        let Ok(Some(Order { number, action: Action::Revoke { writer, accepted }, .. })) = read(repository, &name)
+        else {
+            continue;
+        };
+        let known = newest.entry(writer).or_default();
+        if number > known.0 {
+            *known = (number, BTreeSet::new());
+        }
+        if number == known.0 {
+            known.1.extend(accepted);
         }
     }
-    Ok(out)
+    Ok(newest.into_iter().map(|(writer, (_, accepted))| (writer, accepted)).collect())
 }
 
 /// Puts one order for a domain. Needs the owner.

@@ -1,6 +1,7 @@
 //! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
+use super::keys::CONTENT_ROLES;
 use super::orders::{Orders, State};
 use super::trust::Trust;
 use super::{Error, Repository, Result, of_object};
@@ -66,7 +67,7 @@ impl SnapshotEntry {
         let keys = repository.keys();
         let secret = match keys.open_run(&self.wraps, &self.header) {
             Err(vault_format::Error::NoAccess) => {
-                return Err(Error::Role { what: "read a snapshot's content", needs: "owner", has: keys.role() });
+                return Err(Error::Role { what: "read a snapshot's content", needs: CONTENT_ROLES, has: keys.role() });
             }
             opened => of_object(self.name(), opened)?,
         };
@@ -76,13 +77,15 @@ impl SnapshotEntry {
     }
 }
 
-fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<SnapshotEntry> {
+/// `None`: it comes from a key that the owner has revoked, and does not count.
+fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<Option<SnapshotEntry>> {
     let name = Name::Snapshot(place.domain, place.label, place.id);
     let stored = repository.get_named(&name)?;
     let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;
     let header = *snapshot.header();
-    let verifying = trust.verifying(header.writer, place.domain, place.id).filter(|_| header.domain == place.domain);
-    of_object(&name, snapshot.verify(of_object(&name, verifying.ok_or(vault_format::Error::WrongOrigin))?))?;
+    if !of_object(&name, trust.judge(&header, place.domain, place.id, |key| snapshot.verify(key)))? {
+        return Ok(None);
+    }
     let book = repository.keys().book(place.domain).ok_or(vault_format::Error::NoAccess);
     let book = of_object(&name, book)?;
     let head = of_object(&name, snapshot.head(&book))?;
@@ -94,7 +97,8 @@ fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
-    Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state: State::default(), by_owner, wraps })
+    let state = State::default();
+    Ok(Some(SnapshotEntry { id: place.id, place, header, head, arrived: None, state, by_owner, wraps }))
 }
 
 impl Snapshots {
@@ -114,7 +118,8 @@ impl Snapshots {
                 continue;
             }
             match read(repository, trust, SnapshotPlace { domain, label, id }) {
-                Ok(snapshot) => {
+                Ok(None) => {}
+                Ok(Some(snapshot)) => {
                     let state = orders.state(id);
                     snapshots.all.push(SnapshotEntry { arrived: entry.modified, state, ..snapshot });
                 }

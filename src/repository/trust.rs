@@ -1,10 +1,12 @@
-//! Whose signatures count: the owner's, and those of writers whose slots the owner signed and has not revoked. Read
-//! once per run from slots and clear orders.
+//! Whose objects count: the owner's, those of writers whose slots the owner signed, and of a revoked writer those that
+//! the owner's order lists by hash, for which no key of the writer is needed. Read once per run from slots and clear
+//! orders.
 
-use super::{Repository, Result, of_object, orders};
+use super::{Error, Repository, Result, of_object, orders};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
+use vault_format::seal::Header;
 use vault_format::secret::Role;
 use vault_format::slot::{Slot, SlotInfo};
 
@@ -19,14 +21,13 @@ pub struct Signer {
     pub domain: DomainId,
     /// In the owner's words.
     pub label: String,
-    /// `Some` if revoked: the only objects of it that still count.
-    pub accepted: Option<BTreeSet<ObjectId>>,
 }
 
 /// All known signers.
 #[derive(Debug, Default)]
 pub struct Trust {
     signers: BTreeMap<WriterId, Signer>,
+    revoked: BTreeMap<WriterId, BTreeSet<ObjectId>>,
     /// Slots that could not be used, with the reason.
     pub damaged: Vec<String>,
 }
@@ -44,7 +45,6 @@ impl Trust {
                 role: Role::Owner,
                 domain: keys.domain(),
                 label: "owner".into(),
-                accepted: None,
             },
         );
         trust.signers.entry(keys.writer()).or_insert_with(|| Signer {
@@ -52,7 +52,6 @@ impl Trust {
             role: keys.role(),
             domain: keys.domain(),
             label: String::new(),
-            accepted: None,
         });
         for (slot, info) in slots(repository, &mut trust.damaged)? {
             let Name::Slot(_) = slot else { continue };
@@ -62,25 +61,47 @@ impl Trust {
                     role: info.role,
                     domain: info.domain,
                     label: info.label,
-                    accepted: None,
                 };
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
             }
         }
-        for (writer, accepted) in orders::revocations(repository)? {
-            if let Some(signer) = trust.signers.get_mut(&writer) {
-                signer.accepted = Some(accepted);
-            }
-        }
+        trust.revoked = orders::revocations(repository)?;
+        // the owner's key follows from the root, and can't be taken back
+        trust.revoked.remove(&keys.owner_writer());
         Ok(trust)
     }
 
-    /// The verifying key that an object must be signed with: known, of this domain or the owner, and not revoked.
-    pub fn verifying(&self, writer: WriterId, domain: DomainId, object: ObjectId) -> Option<&[u8; 32]> {
-        let signer = self.signers.get(&writer)?;
-        let at_home = signer.role == Role::Owner || signer.domain == domain;
-        let counts = signer.accepted.as_ref().is_none_or(|accepted| accepted.contains(&object));
-        (at_home && counts).then_some(&signer.verifying)
+    /// Whether an object with this header, at home in `place`, counts. `Ok(false)`: it comes from a key that the owner
+    /// has revoked, and is passed over; an error: nobody known made it.
+    pub fn judge(
+        &self,
+        header: &Header,
+        place: DomainId,
+        object: ObjectId,
+        verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
+    ) -> vault_format::Result<bool> {
+        if header.domain != place {
+            return Err(vault_format::Error::WrongOrigin);
+        }
+        if let Some(accepted) = self.revoked.get(&header.writer) {
+            return Ok(accepted.contains(&object));
+        }
+        let at_home = |signer: &&Signer| signer.role == Role::Owner || signer.domain == place;
+        let signer = self.signers.get(&header.writer).filter(at_home).ok_or(vault_format::Error::WrongOrigin)?;
+        verify(&signer.verifying).map(|()| true)
+    }
+
+    /// True if the owner has revoked a writer.
+    pub fn is_revoked(&self, writer: WriterId) -> bool {
+        self.revoked.contains_key(&writer)
+    }
+
+    /// Refuses a run whose snapshot nobody would count.
+    pub fn may_write(&self, repository: &Repository) -> Result<()> {
+        if self.is_revoked(repository.keys().writer()) {
+            return Err(Error::Revoked(repository.location()));
+        }
+        Ok(())
     }
 
     /// A signer by identity.

@@ -3,7 +3,7 @@
 //! thread; otherwise frames are compressed on a pool, packed on one thread and put by a few others, with a byte budget
 //! between them.
 
-use super::index::{BlobIndex, Purpose};
+use super::index::{BlobIndex, PackRecord, Purpose};
 use super::marks::Marks;
 use super::packer::{EncodedFrame, Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding};
@@ -120,7 +120,7 @@ impl<'r> Writer<'r> {
             return true;
         }
         let Some(location) = self.index.usable(id, Purpose::Rely) else { return false };
-        self.index.collect_packs(location, &|pack| pack.present && !pack.condemned, &mut self.relied);
+        self.index.collect_packs(location, &PackRecord::is_reliable, &mut self.relied);
         true
     }
 
