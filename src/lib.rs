@@ -9,6 +9,7 @@ pub mod cache;
 pub mod check;
 pub mod chunk;
 pub mod error;
+pub mod keys;
 pub mod list;
 pub mod metadata;
 pub mod progress;

@@ -153,6 +153,22 @@ pub enum Error {
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Why an object whose bytes are sound is passed over: whoever can write to the store can put such a thing, so it must
+/// stop nobody.
+const STRANGE: &str = "nobody who may has signed it";
+
+/// What counts, or why it does not.
+type Judged<T> = std::result::Result<T, &'static str>;
+
+/// Sorts out what only a stranger can have made; other errors are damage.
+fn strange<T>(read: Result<T>) -> Result<Judged<T>> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(Error::Object { source, .. }) if source.is_strange() => Ok(Err(STRANGE)),
+        Err(error) => Err(error),
+    }
+}
+
 /// An object as a listing shows it.
 pub(crate) type Listed = (Name, backend::Entry);
 

@@ -24,6 +24,29 @@ pub fn root(words: &str) -> Result<Key> {
     Ok(Key::new(bytes))
 }
 
+/// True for a word that a sheet can have.
+pub fn is_word(word: &str) -> bool {
+    Language::English.find_word(word).is_some()
+}
+
+/// The root and, if it is named, the repository of a sheet, or of words alone. A sheet numbers its words.
+pub fn read(sheet: &str) -> Result<(Option<RepositoryId>, Key)> {
+    let tokens = || sheet.split_whitespace();
+    let id = tokens().zip(tokens().skip(1)).find(|(name, _)| *name == "repository").map(|(_, id)| id);
+    let id = id.and_then(|id| RepositoryId::parse(id).ok());
+    let mut numbered = Zeroizing::new(String::with_capacity(sheet.len()));
+    let mut number = 1usize;
+    for (before, word) in tokens().zip(tokens().skip(1)) {
+        if before.trim_end_matches(['.', ')', ':']).parse() == Ok(number) && word.parse::<usize>().is_err() {
+            numbered.push_str(word);
+            numbered.push(' ');
+            number = number.saturating_add(1);
+        }
+    }
+    let words = if number == 1 { sheet } else { numbered.as_str() };
+    Ok((id, root(words)?))
+}
+
 /// The sheet to print and lock away.
 pub fn sheet(root: &Key, repository: RepositoryId, location: &str) -> Result<Zeroizing<String>> {
     let words = words(root)?;

@@ -86,7 +86,7 @@ impl Survey {
     pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
-        let objects = IndexObjects { objects, damaged: Vec::new() };
+        let objects = IndexObjects { objects, ..IndexObjects::default() };
         BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 

@@ -4,7 +4,7 @@
 
 use super::marks::Marks;
 use super::trust::Trust;
-use super::{Repository, Result, of_object};
+use super::{Judged, Repository, Result, STRANGE, of_object, strange};
 use crate::backend;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -127,6 +127,8 @@ pub struct IndexObjects {
     pub objects: Vec<IndexObject>,
     /// Those that can't, with the reason.
     pub damaged: Vec<String>,
+    /// Those that do not count, with the reason.
+    pub ignored: Vec<String>,
 }
 
 impl IndexObjects {
@@ -139,8 +141,9 @@ impl IndexObjects {
             if repository.keys().book(*domain).is_none() {
                 continue;
             }
-            match read(repository, trust, &name) {
-                Ok(object) => loaded.objects.extend(object),
+            match strange(read(repository, trust, &name)).map(std::result::Result::flatten) {
+                Ok(Ok(object)) => loaded.objects.push(object),
+                Ok(Err(why)) => loaded.ignored.push(format!("{name}: {why}")),
                 // one bad index must not cost the others
                 Err(error) => loaded.damaged.push(error.to_string()),
             }
@@ -162,20 +165,24 @@ pub fn list_packs(repository: &Repository) -> Result<(PackListing, Vec<String>)>
     Ok((packs.collect(), unknown))
 }
 
-/// Reads and verifies one index object. `None`: it comes from a key that the owner has revoked, and does not count.
-pub fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<IndexObject>> {
+fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Judged<IndexObject>> {
     let Name::Index(domain, _, id) = name else {
         return of_object(name, Err(vault_format::Error::WrongKind));
     };
     let stored = repository.get_named(name)?;
     let small = of_object(name, index::parse(&stored, repository.id()))?;
     let writer = small.header.writer;
-    if !of_object(name, trust.judge(&small.header, *domain, *id, |key| small.verify(key, "an index")))? {
-        return Ok(None);
-    }
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
-    let index = of_object(name, index::open(&small, &of_object(name, book)?))?;
-    Ok(Some(IndexObject { name: name.clone(), writer, index }))
+    let index = index::open(&small, &of_object(name, book)?);
+    match trust.judge(&small.header, *domain, *id, |key| small.verify(key, "an index")) {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Ok(Err(why)),
+        // only a member can have sealed it: its slot is lost
+        Err(unknown) if index.is_ok() => return of_object(name, Err(unknown)),
+        Err(_) => return Ok(Err(STRANGE)),
+    }
+    let index = of_object(name, index)?;
+    Ok(Ok(IndexObject { name: name.clone(), writer, index }))
 }
 
 impl BlobIndex {

@@ -59,7 +59,7 @@ pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<St
             let stored = repository.get_named(&name)?;
             let small = of_object(&name, Record::parse(&stored, repository.id()))?;
             let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
-            if !of_object(&name, trust.judge(&small.header, domain, id, verify))? {
+            if of_object(&name, trust.judge(&small.header, domain, id, verify))?.is_err() {
                 return Ok(None);
             }
             of_object(&name, Record::open(&small, &book)).map(Some)

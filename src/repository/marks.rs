@@ -1,7 +1,7 @@
 //! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read stops
 //! everybody: nobody may rely on, or delete, what it might name.
 
-use super::{Repository, Result, encoding, of_object};
+use super::{Repository, Result, encoding, of_object, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
@@ -38,6 +38,8 @@ impl Condemnation {
 pub struct Marks {
     /// Marks that condemn, carried out or not.
     pub condemnations: Vec<Condemnation>,
+    /// Marks that are not the owner's, with the reason.
+    pub ignored: Vec<String>,
 }
 
 impl Marks {
@@ -45,11 +47,20 @@ impl Marks {
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut condemnations = BTreeMap::new();
         let mut swept = BTreeSet::new();
+        let mut ignored = Vec::new();
         for (name, entry) in repository.list(name::MARKS)?.0 {
             let Name::Mark(id) = name else { continue };
             let stored = repository.get_named(&name)?;
             let owner = repository.keys().owner_verifying();
-            match of_object(&name, Mark::open(&stored, repository.id(), owner))? {
+            let read = of_object(&name, Mark::open(&stored, repository.id(), owner));
+            let mark = match strange(read)? {
+                Ok(mark) => mark,
+                Err(why) => {
+                    ignored.push(format!("{name}: {why}"));
+                    continue;
+                }
+            };
+            match mark {
                 Mark::Swept { mark } => {
                     swept.insert(mark);
                 }
@@ -65,7 +76,7 @@ impl Marks {
                 mark.swept = true;
             }
         }
-        Ok(Self { condemnations: condemnations.into_values().collect() })
+        Ok(Self { condemnations: condemnations.into_values().collect(), ignored })
     }
 
     /// True if any mark, carried out or not, names the pack.

@@ -1,7 +1,7 @@
 //! Reads and puts the owner's orders. A snapshot's state is its object and all orders on it; numbers decide, a tie keeps
 //! the snapshot, so the outcome does not depend on the order of reading.
 
-use super::{Repository, Result, encoding, of_object};
+use super::{Repository, Result, encoding, of_object, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
@@ -58,6 +58,8 @@ pub struct Orders {
     pub highest: u64,
     /// Orders that could not be used, with the reason.
     pub damaged: Vec<String>,
+    /// Orders that are not the owner's, with the reason.
+    pub ignored: Vec<String>,
 }
 
 impl Orders {
@@ -65,9 +67,10 @@ impl Orders {
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut orders = Self::default();
         for (name, _) in repository.list(name::ORDERS)?.0 {
-            match read(repository, &name) {
-                Ok(Some(order)) => orders.apply(order),
-                Ok(None) => {}
+            match strange(read(repository, &name)) {
+                Ok(Ok(Some(order))) => orders.apply(order),
+                Ok(Ok(None)) => {}
+                Ok(Err(why)) => orders.ignored.push(format!("{name}: {why}")),
                 Err(error) => orders.damaged.push(error.to_string()),
             }
         }

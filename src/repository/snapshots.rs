@@ -4,7 +4,7 @@
 use super::keys::CONTENT_ROLES;
 use super::orders::{Orders, State};
 use super::trust::Trust;
-use super::{Error, Repository, Result, of_object};
+use super::{Error, Judged, Repository, Result, STRANGE, of_object, strange};
 use vault_format::envelope::Wraps;
 use vault_format::id::{DomainId, ObjectId, SourceLabel};
 use vault_format::mark::SnapshotPlace;
@@ -40,6 +40,8 @@ pub struct Snapshots {
     pub all: Vec<SnapshotEntry>,
     /// Objects that could not be used, with the reason.
     pub damaged: Vec<(Name, String)>,
+    /// Objects that do not count, with the reason.
+    pub ignored: Vec<(Name, String)>,
 }
 
 /// Snapshots, and the signers behind them.
@@ -77,18 +79,22 @@ impl SnapshotEntry {
     }
 }
 
-/// `None`: it comes from a key that the owner has revoked, and does not count.
-fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<Option<SnapshotEntry>> {
+fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<Judged<SnapshotEntry>> {
     let name = Name::Snapshot(place.domain, place.label, place.id);
     let stored = repository.get_named(&name)?;
     let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;
     let header = *snapshot.header();
-    if !of_object(&name, trust.judge(&header, place.domain, place.id, |key| snapshot.verify(key)))? {
-        return Ok(None);
-    }
     let book = repository.keys().book(place.domain).ok_or(vault_format::Error::NoAccess);
     let book = of_object(&name, book)?;
-    let head = of_object(&name, snapshot.head(&book))?;
+    let head = snapshot.head(&book);
+    match trust.judge(&header, place.domain, place.id, |key| snapshot.verify(key)) {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Ok(Err(why)),
+        // only a member can have sealed the head: its slot is lost
+        Err(unknown) if head.is_ok() => return of_object(&name, Err(unknown)),
+        Err(_) => return Ok(Err(STRANGE)),
+    }
+    let head = of_object(&name, head)?;
     if book.source_label(&head.source) != place.label {
         return of_object(
             &name,
@@ -98,7 +104,7 @@ fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
     let state = State::default();
-    Ok(Some(SnapshotEntry { id: place.id, place, header, head, arrived: None, state, by_owner, wraps }))
+    Ok(Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state, by_owner, wraps }))
 }
 
 impl Snapshots {
@@ -117,9 +123,9 @@ impl Snapshots {
             if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
                 continue;
             }
-            match read(repository, trust, SnapshotPlace { domain, label, id }) {
-                Ok(None) => {}
-                Ok(Some(snapshot)) => {
+            match strange(read(repository, trust, SnapshotPlace { domain, label, id })).map(std::result::Result::flatten) {
+                Ok(Err(why)) => snapshots.ignored.push((name, why.to_owned())),
+                Ok(Ok(snapshot)) => {
                     let state = orders.state(id);
                     snapshots.all.push(SnapshotEntry { arrived: entry.modified, state, ..snapshot });
                 }

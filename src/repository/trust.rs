@@ -2,7 +2,7 @@
 //! the owner's order lists by hash, for which no key of the writer is needed. Read once per run from slots and clear
 //! orders.
 
-use super::{Error, Repository, Result, of_object, orders};
+use super::{Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
@@ -10,6 +10,8 @@ use vault_format::seal::Header;
 use vault_format::secret::Role;
 use vault_format::slot::{Slot, SlotInfo};
 
+/// Why an object whose bytes are sound is passed over.
+const REVOKED: &str = "it was made with a key after the owner had revoked it";
 /// One known signer.
 #[derive(Clone, Debug)]
 pub struct Signer {
@@ -30,6 +32,8 @@ pub struct Trust {
     revoked: BTreeMap<WriterId, BTreeSet<ObjectId>>,
     /// Slots that could not be used, with the reason.
     pub damaged: Vec<String>,
+    /// Slots that are not the owner's, with the reason.
+    pub ignored: Vec<String>,
 }
 
 impl Trust {
@@ -53,8 +57,9 @@ impl Trust {
             domain: keys.domain(),
             label: String::new(),
         });
-        for (slot, info) in slots(repository, &mut trust.damaged)? {
-            let Name::Slot(_) = slot else { continue };
+        let slots = slots(repository)?;
+        (trust.damaged, trust.ignored) = (slots.damaged, slots.ignored);
+        for (_, info) in slots.good {
             if info.role != Role::Owner {
                 let signer = Signer {
                     verifying: info.verifying,
@@ -71,24 +76,21 @@ impl Trust {
         Ok(trust)
     }
 
-    /// Whether an object with this header, at home in `place`, counts. `Ok(false)`: it comes from a key that the owner
-    /// has revoked, and is passed over; an error: nobody known made it.
+    /// Whether an object with this header, at home in `place`, counts; an error is an unknown writer, whose slot may be
+    /// lost.
     pub fn judge(
         &self,
         header: &Header,
         place: DomainId,
         object: ObjectId,
         verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
-    ) -> vault_format::Result<bool> {
-        if header.domain != place {
-            return Err(vault_format::Error::WrongOrigin);
-        }
+    ) -> vault_format::Result<Judged<()>> {
         if let Some(accepted) = self.revoked.get(&header.writer) {
-            return Ok(accepted.contains(&object));
+            return Ok(if accepted.contains(&object) { Ok(()) } else { Err(REVOKED) });
         }
-        let at_home = |signer: &&Signer| signer.role == Role::Owner || signer.domain == place;
-        let signer = self.signers.get(&header.writer).filter(at_home).ok_or(vault_format::Error::WrongOrigin)?;
-        verify(&signer.verifying).map(|()| true)
+        let signer = self.signers.get(&header.writer).ok_or(vault_format::Error::WrongOrigin)?;
+        let at_home = header.domain == place && (signer.role == Role::Owner || signer.domain == place);
+        Ok(if at_home && verify(&signer.verifying).is_ok() { Ok(()) } else { Err(STRANGE) })
     }
 
     /// True if the owner has revoked a writer.
@@ -115,25 +117,35 @@ impl Trust {
     }
 }
 
-/// All slots that the owner signed.
-pub fn slots(repository: &Repository, damaged: &mut Vec<String>) -> Result<Vec<(Name, SlotInfo)>> {
-    let mut out = Vec::new();
+/// All key slots.
+#[derive(Debug, Default)]
+pub struct Slots {
+    /// Those that the owner signed.
+    pub good: Vec<(ObjectId, SlotInfo)>,
+    /// Those that could not be used, with the reason.
+    pub damaged: Vec<String>,
+    /// Those of nobody known, with the reason.
+    pub ignored: Vec<String>,
+}
+
+/// Reads all slots.
+pub fn slots(repository: &Repository) -> Result<Slots> {
+    let mut slots = Slots::default();
     for (name, _) in repository.list(name::KEYS)?.0 {
-        let stored = match repository.get_named(&name) {
-            Ok(stored) => stored,
-            Err(error) => {
-                damaged.push(error.to_string());
-                continue;
-            }
+        let Name::Slot(id) = name else { continue };
+        let read = || {
+            let stored = repository.get_named(&name)?;
+            let parsed = Slot::parse(&stored).and_then(|slot| {
+                slot.verify(repository.keys().owner_verifying())?;
+                Ok(slot.info.clone())
+            });
+            of_object(&name, parsed)
         };
-        let parsed = Slot::parse(&stored).and_then(|slot| {
-            slot.verify(repository.keys().owner_verifying())?;
-            Ok(slot.info.clone())
-        });
-        match of_object(&name, parsed) {
-            Ok(info) => out.push((name, info)),
-            Err(error) => damaged.push(error.to_string()),
+        match strange(read()) {
+            Ok(Ok(info)) => slots.good.push((id, info)),
+            Ok(Err(why)) => slots.ignored.push(format!("{name}: {why}")),
+            Err(error) => slots.damaged.push(error.to_string()),
         }
     }
-    Ok(out)
+    Ok(slots)
 }
