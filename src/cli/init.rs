@@ -19,8 +19,6 @@ use zeroize::Zeroizing;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault init --repository /srv/backup --password-file /etc/vault/password --sheet /root/vault-sheet.txt
-  vault init --repository 's3://backups/app?region=eu-central-1'
-  vault init --repository /mnt/second --like /srv/backup --password-file /etc/vault/password
   vault init --recover --repository /srv/backup --sheet /root/vault-sheet.txt")]
 pub struct Arguments {
     /// Write the recovery sheet to this new file: print it, lock it away, and delete the file; with --recover, read the

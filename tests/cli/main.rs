@@ -6,6 +6,7 @@
 
 mod database;
 mod failures;
+mod keys;
 mod kill;
 
 use std::io::Write;

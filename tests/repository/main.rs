@@ -5,12 +5,16 @@
 mod compare;
 mod crash;
 mod damage;
+mod forged;
 mod protocol;
 mod pruned;
+mod recovery;
+mod roles;
 mod round_trip;
 mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
 #[path = "../backends/servers.rs"]
 mod servers;
+mod thief;
 mod workers;
 mod world;

@@ -88,7 +88,7 @@ fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
     let (hand, place) = (Hand::new(), tempfile::tempdir().unwrap());
     let (store, folder) = (hand.store(), folder(|root| std::fs::write(root.join("file"), noise(1, 50_000)).unwrap()));
     let owner = init(store.clone(), &hand.runtime(1, 0));
-    let bundle = member(&owner, &store, Role::Writer);
+    let (_, bundle) = member(&owner, Role::Writer, "member", None);
     let open = |seed, cached: bool| {
         let runtime = hand.runtime(seed, 0);
         let access = Access::Bundle(Box::new(bundle.clone()));
