@@ -156,7 +156,8 @@ fn free_label(repository: &Repository, keys: &[Entry], new: &NewKey) -> Result<S
         let label = format!("{}-{number}", new.role);
         let named = keys.iter().any(|key| key.info.label == label);
         let own_domain = new.role != Role::Owner && new.domain.is_none();
-        if !named && !(own_domain && is_taken(repository, keys, owner.domain(&label))?) {
+        let taken = named || (own_domain && is_taken(repository, keys, owner.domain(&label))?);
+        if !taken {
             return Ok(label);
         }
         number += 1;
@@ -229,7 +230,8 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
     let mut removed = Removed::default();
     if key.info.role == Role::Owner {
         if key.has_password() && !others().any(|other| other.info.role == Role::Owner && other.has_password()) {
-            let why = "it holds the last password of the owner: add another first, or change it with `vault key passwd`";
+            let why =
+                "it holds the last password of the owner: add another first, or change it with `vault key passwd`";
             return Err(Error::Request(format!("key {} stays: {why}", id.short())));
         }
     } else if !others().any(|other| other.info.verifying == key.info.verifying) {

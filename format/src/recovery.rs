@@ -36,8 +36,14 @@ pub fn read(sheet: &str) -> Result<(Option<RepositoryId>, Key)> {
     let id = id.and_then(|id| RepositoryId::parse(id).ok());
     let mut numbered = Zeroizing::new(String::with_capacity(sheet.len()));
     let mut number = 1usize;
-    for (before, word) in tokens().zip(tokens().skip(1)) {
-        if before.trim_end_matches(['.', ')', ':']).parse() == Ok(number) && word.parse::<usize>().is_err() {
+    for (before, word) in tokens().zip(tokens().skip(1)).filter(|(_, word)| word.parse::<usize>().is_err()) {
+        let found = before.trim_end_matches(['.', ')', ':']).parse();
+        // a location may end in a number too: the words begin at the last 1
+        if found == Ok(1) {
+            numbered.clear();
+            number = 1;
+        }
+        if found == Ok(number) {
             numbered.push_str(word);
             numbered.push(' ');
             number = number.saturating_add(1);
@@ -59,6 +65,6 @@ pub fn sheet(root: &Key, repository: RepositoryId, location: &str) -> Result<Zer
         let end = if number % 4 == 0 { "\n" } else { "" };
         text.push_str(&format!("{number:>4} {word:<10}{end}"));
     }
-    text.push_str("\nTo recover: vault init --recover --repository LOCATION\n");
+    text.push_str("\nTo recover: vault init --recover --repository LOCATION, which asks for the words\n");
     Ok(text)
 }

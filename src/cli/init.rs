@@ -140,7 +140,9 @@ fn recover(session: &Session, arguments: &Arguments) -> Outcome {
     let password = new_password(session)?;
     session.listen_to_signals()?;
     let (runtime, options) = (session.runtime.clone(), session.repository_options());
-    let recovered = Repository::recover(backend, runtime, options, Recovery::new(root, id, &password));
+    let progress = session.progress("reading packs");
+    let recovered = Repository::recover(backend, runtime, options, Recovery::new(root, id, &password), &progress);
+    progress.done();
     let (repository, report) = recovered.context("cannot recover the repository")?;
     let location = repository.location();
     let vouched_snapshots = report.vouched.values().sum();

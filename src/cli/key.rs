@@ -2,6 +2,7 @@
 //! recovery sheet. Secrets come from files or the terminal and go to new private files, never to a screen or an argument.
 
 use super::exit::{Context, Failure, code};
+use super::progress::Bar;
 use super::{Outcome, Session, render, secret};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -206,12 +207,11 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
         (file, _) => Some(secret::new_password(file.as_deref())?),
     };
     let password = password.as_ref().map(|password| (password.as_slice(), KDF_DEFAULT));
-    let progress = session.progress("adding");
+    let progress = Bar::hidden();
     let path = arguments.export_key_file.as_deref();
     let file = path.map(|path| create_private(path, "the key file")).transpose()?;
     let exported = file.map_or(Ok(()), |file| export(&draft, file));
     let added = exported.and_then(|()| keys::add(repository, &draft, password, &progress).context(&what));
-    progress.done();
     if let (Err(_), Some(path)) = (&added, path) {
         // a key that nobody announced is of no use, and the failure is what matters
         let _ = std::fs::remove_file(path);
@@ -233,9 +233,9 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
 /// The file is safe on disk before the key counts.
 fn export(draft: &Draft, mut file: File) -> Result<(), Failure> {
     let text = draft.key_file().context("cannot write the key file")?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(|error| {
-        Failure::new(code::FAILED, super::exit::plain(&format!("cannot write the key file: {error}")))
-    })
+    file.write_all(&text)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| Failure::new(code::FAILED, super::exit::plain(&format!("cannot write the key file: {error}"))))
 }
 
 fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
@@ -244,11 +244,13 @@ fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
     let listing = keys::list(repository).context(&what)?;
     let key = listing.find(id).context("")?;
     if key.in_use {
-        secret::confirm(&session.global, &format!("Key {} is the one in use: its password will not open.", key.id.short()))?;
+        secret::confirm(
+            &session.global,
+            &format!("Key {} is the one in use: its password will not open.", key.id.short()),
+        )?;
     }
-    let progress = session.progress("removing");
+    let progress = Bar::hidden();
     let removed = keys::remove(repository, key.id, &progress);
-    progress.done();
     let removed = removed.context(&what)?;
     let (role, label) = (key.info.role.to_string(), &key.info.label);
     if session.global.json {
@@ -267,9 +269,8 @@ fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
 fn passwd(session: &Session, repository: &Repository, file: Option<&Path>) -> Outcome {
     repository.keys().owner("change a password").context("")?;
     let password = secret::new_password(file)?;
-    let progress = session.progress("changing");
+    let progress = Bar::hidden();
     let changed = keys::change_password(repository, (&password, KDF_DEFAULT), &progress);
-    progress.done();
     let id = changed.context("cannot change the password")?;
     if session.global.json {
         render::json(&Changed { id: id.to_string() });

@@ -54,7 +54,9 @@ pub fn find(global: &Global, purpose: Use) -> Result<Secret, Failure> {
         Origin::File(path) => first_line(&read(&path)?),
         Origin::Command(command) => from_command(&command)?,
         Origin::Text(text) => text,
-        Origin::Question if purpose == Use::Open => ask_once("--password-file, --password-command, VAULT_PASSWORD or --key-file")?,
+        Origin::Question if purpose == Use::Open => {
+            ask_once("--password-file, --password-command, VAULT_PASSWORD or --key-file")?
+        }
         Origin::Question => ask_twice("--password-file, --password-command or VAULT_PASSWORD")?,
     };
     if password.is_empty() {

@@ -86,11 +86,7 @@ pub fn probe(backend: &Backend) -> Result<()> {
 }
 
 /// Tries the password on each slot of the repository. A slot that does not decode is passed over: another may open.
-pub(super) fn slot(
-    backend: &Backend,
-    config: &StoredConfig,
-    password: &[u8],
-) -> Result<(Option<ObjectId>, Bundle)> {
+pub(super) fn slot(backend: &Backend, config: &StoredConfig, password: &[u8]) -> Result<(Option<ObjectId>, Bundle)> {
     let mut damage = None;
     // a listing may lag, and nobody can tell how many slots there should be: try all that there are
     for entry in backend.list(name::KEYS)? {

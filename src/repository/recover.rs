@@ -6,6 +6,7 @@ use super::reindex::{self, Reindexed};
 use super::trust::Trust;
 use super::{Error, Options, Repository, Result, encoding, keys::Keys, new_config, of_object, opening, orders};
 use crate::backend::{Backend, ErrorKind};
+use crate::progress::Progress;
 use crate::runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::config::Config;
@@ -60,6 +61,7 @@ impl Repository {
         runtime: Runtime,
         options: Options,
         recovery: Recovery<'_>,
+        progress: &dyn Progress,
     ) -> Result<(Self, Recovered)> {
         let owner = identify(&backend, &recovery)?;
         let found = Found::look(&backend, &owner)?;
@@ -85,7 +87,7 @@ impl Repository {
         let keys = Keys::new(bundle.clone(), Some(slot_id));
         let repository = Self::assemble(backend, runtime, options, (config, keys));
         vouch(&repository, &mut report)?;
-        report.index = reindex::reindex(&repository)?;
+        report.index = reindex::reindex(&repository, progress)?;
         repository.put(&Name::Slot(slot_id), &slot)?;
         found.restore(&repository, &stored)?;
         Ok((repository, report))

@@ -7,6 +7,7 @@ use super::marks::Marks;
 use super::trust::Trust;
 use super::{Error, Repository, Result, encoding, of_object};
 use crate::backend::{Backend, ErrorKind};
+use crate::progress::Progress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -80,7 +81,7 @@ pub(super) fn read_end(
 }
 
 /// Indexes every pack that is in no index. Needs the owner.
-pub fn reindex(repository: &Repository) -> Result<Reindexed> {
+pub fn reindex(repository: &Repository, progress: &dyn Progress) -> Result<Reindexed> {
     repository.keys().owner("rebuild the index")?;
     let trust = Trust::load(repository)?;
     let marks = Marks::load(repository)?;
@@ -92,6 +93,7 @@ pub fn reindex(repository: &Repository) -> Result<Reindexed> {
     let mut loose: PackListing = packs;
     loose.retain(|id, (_, entry)| !indexed.contains(&(*id, entry.size)) && !marks.names(id));
     let loose: Vec<Pack> = loose.into_iter().map(|(id, (class, entry))| (id, class, entry.size)).collect();
+    progress.expect(loose.len() as u64, loose.iter().map(|(_, _, size)| size).sum());
     let mut run = Run { repository, headers: Mutex::default(), open: BTreeMap::new(), report: Reindexed::default() };
     for batch in loose.chunks(BATCH) {
         for opened in run.read(batch)? {
@@ -100,6 +102,7 @@ pub fn reindex(repository: &Repository) -> Result<Reindexed> {
                 Err(problem) => run.report.unreadable.push(problem),
             }
         }
+        progress.advance(batch.len() as u64, batch.iter().map(|(_, _, size)| size).sum());
     }
     run.finish()
 }

@@ -123,7 +123,9 @@ impl Snapshots {
             if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
                 continue;
             }
-            match strange(read(repository, trust, SnapshotPlace { domain, label, id })).map(std::result::Result::flatten) {
+            match strange(read(repository, trust, SnapshotPlace { domain, label, id }))
+                .map(std::result::Result::flatten)
+            {
                 Ok(Err(why)) => snapshots.ignored.push((name, why.to_owned())),
                 Ok(Ok(snapshot)) => {
                     let state = orders.state(id);

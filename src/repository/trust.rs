@@ -44,12 +44,7 @@ impl Trust {
         let owner = *keys.owner_verifying();
         trust.signers.insert(
             WriterId::of(&owner),
-            Signer {
-                verifying: owner,
-                role: Role::Owner,
-                domain: keys.domain(),
-                label: "owner".into(),
-            },
+            Signer { verifying: owner, role: Role::Owner, domain: keys.domain(), label: "owner".into() },
         );
         trust.signers.entry(keys.writer()).or_insert_with(|| Signer {
             verifying: keys.signer().verifying_key().to_bytes(),
@@ -61,12 +56,8 @@ impl Trust {
         (trust.damaged, trust.ignored) = (slots.damaged, slots.ignored);
         for (_, info) in slots.good {
             if info.role != Role::Owner {
-                let signer = Signer {
-                    verifying: info.verifying,
-                    role: info.role,
-                    domain: info.domain,
-                    label: info.label,
-                };
+                let signer =
+                    Signer { verifying: info.verifying, role: info.role, domain: info.domain, label: info.label };
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
             }
         }

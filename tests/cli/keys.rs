@@ -31,7 +31,10 @@ fn a_machine_that_only_writes() {
     let world = World::made();
     let add = ["key", "add", "--role", "writer", "--label", "web-1", "--export-key-file", "web.key", "--json"];
     let added = json(&world, &add);
-    assert_eq!((&added["role"], &added["label"], &added["key_file"]), (&"writer".into(), &"web-1".into(), &"web.key".into()));
+    assert_eq!(
+        (&added["role"], &added["label"], &added["key_file"]),
+        (&"writer".into(), &"web-1".into(), &"web.key".into())
+    );
     let mode = std::fs::metadata(world.path("web.key")).expect("a key file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     world.fails(&["key", "add", "--role", "client", "--export-key-file", "web.key"], 1, &["web.key", "exists"]);

@@ -231,7 +231,8 @@ fn a_member_replaces_only_its_own_index() {
     let id = snapshot_stream(&honest, &stream).unwrap().snapshot.unwrap();
     let BundleKeys::Member { domain, book, signing, .. } = &second.keys else { panic!("a member's bundle") };
     let objects = store.objects();
-    let supersedes = objects.keys().filter_map(|name| Name::parse(name).filter(|name| matches!(name, Name::Index(..)))?.id());
+    let supersedes =
+        objects.keys().filter_map(|name| Name::parse(name).filter(|name| matches!(name, Name::Index(..)))?.id());
     let index = Index { supersedes: supersedes.collect(), ..Index::default() };
     let parts = (&index, &Sketches::default());
     let sealed = index::seal((owner.id(), *domain), &signing.signing_key(), book, &[4; 32], parts).unwrap();

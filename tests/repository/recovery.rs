@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use vault::backend::Store;
 use vault::backend::faulty::{Fault, Faulty, Mode};
 use vault::backend::simulated::Simulated;
+use vault::progress::Silent;
 use vault::repository::{self, Error, NewRepository, Options, Recovered, Recovery, Repository};
 use vault::{keys, list};
 use vault_format::id::{ObjectId, RepositoryId};
@@ -81,7 +82,7 @@ fn recover(
 ) -> repository::Result<(Repository, Recovered)> {
     let runtime = hand.runtime(seed, usize::from(seed.is_multiple_of(2)));
     let recovery = Recovery { kdf: KDF_FLOOR, ..Recovery::new(root, id, b"new") };
-    Repository::recover(backend(store, &runtime), runtime, Options::default(), recovery)
+    Repository::recover(backend(store, &runtime), runtime, Options::default(), recovery, &Silent)
 }
 
 fn opens(store: &Simulated, hand: &Hand, password: &[u8]) -> repository::Result<Repository> {
@@ -234,9 +235,8 @@ fn a_recovery_can_be_interrupted_anywhere() {
             faulty.plan(Fault { operation_number, mode, then_dead: true });
             assert!(whole.recover(faulty.clone(), 11).is_err(), "{context}");
             let (repository, _) = whole.recover(store.clone(), 13).unwrap_or_else(|error| panic!("{context}: {error}"));
-            for (folder, stream) in &whole.snapshots {
+            for (_, stream) in &whole.snapshots {
                 assert!(restore_stream(&repository, *stream).unwrap() == whole.stream, "{context}");
-                let _ = folder;
             }
             let torn = matches!(mode, Mode::TornFraction(_));
             let findings = crate::world::check(&repository, false).findings;
@@ -252,7 +252,8 @@ fn repositories_of_one_root_share_the_ids_of_content() {
     let (_, root) = recovery::read(&whole.sheet).unwrap();
     let runtime = whole.hand.runtime(30, 0);
     let new = |like| NewRepository { like, ..cheap() };
-    let make = |like| Repository::init(backend(whole.hand.store(), &runtime), runtime.clone(), Options::default(), like);
+    let make =
+        |like| Repository::init(backend(whole.hand.store(), &runtime), runtime.clone(), Options::default(), like);
     let first = open(whole.store.clone(), &whole.hand.runtime(31, 0)).unwrap();
     let (like, unlike) = (make(new(Some(root))).unwrap(), make(new(None)).unwrap());
     for repository in [&like, &unlike] {

@@ -1,6 +1,8 @@
 //! What each role may do, and what becomes of a key that is taken away or gets another password.
 
-use crate::world::{Hand, PASSWORD, assert_clean, assert_restores, backend, folder, init, member, noise, open, open_as};
+use crate::world::{
+    Hand, PASSWORD, assert_clean, assert_restores, backend, folder, init, member, noise, open, open_as,
+};
 use crate::world::{restore_folder, restore_stream, snapshot_folder, snapshot_stream};
 use std::sync::Arc;
 use vault::backend::Store;
@@ -117,7 +119,7 @@ fn what_needs_the_owner_says_so() {
             prune::mark(&repository, &prune::Options::default()).unwrap_err(),
             prune::sweep(&repository).unwrap_err(),
             orders::put(&repository, repository.keys().domain(), forget).unwrap_err().into(),
-            reindex::reindex(&repository).unwrap_err().into(),
+            reindex::reindex(&repository, &Silent).unwrap_err().into(),
             keys::draft(&repository, &draft).unwrap_err(),
             keys::remove(&repository, slot, &Silent).unwrap_err(),
             keys::change_password(&repository, (b"new", KDF_FLOOR), &Silent).unwrap_err(),

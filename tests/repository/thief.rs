@@ -62,7 +62,10 @@ fn sealed(store: &Simulated, owner: &OwnerKeys) -> Vec<Sealed> {
                     let sealed = stored[from..from + frame.stored as usize].to_vec();
                     let seal = frame.seal(&pack, class, place.plain);
                     let (wraps, salt) = (end.wraps.clone(), end.salt);
-                    out.push(Sealed { domain: pack.domain, content: Content::Frame { pack, wraps, salt, seal, sealed } });
+                    out.push(Sealed {
+                        domain: pack.domain,
+                        content: Content::Frame { pack, wraps, salt, seal, sealed },
+                    });
                 }
             }
             Name::Snapshot(domain, ..) => {
@@ -180,9 +183,8 @@ fn a_bundle_holds_no_key_of_others() {
     secrets.extend([keys.book(home), keys.read(home)]);
     let sealing = SealingKey::from_seed(&secrets[2]).public_bytes();
     assert_eq!(sealing, client.owner.sealing, "the seed is the owner's");
-    let holds = |bundle: &Bundle, key: &Key| {
-        bundle.encode().unwrap().windows(BlobId::LEN).any(|window| window == key.expose())
-    };
+    let holds =
+        |bundle: &Bundle, key: &Key| bundle.encode().unwrap().windows(BlobId::LEN).any(|window| window == key.expose());
     assert!(holds(&client, &keys.read(other)), "what is looked for is found");
     secrets.iter().for_each(|key| assert!(!holds(&client, key)));
     secrets.extend([keys.book(other), keys.read(other), keys.read(keys.domain("writer"))]);
