@@ -72,6 +72,14 @@ impl Keys {
         self.owner.as_ref().ok_or(Error::Role { what, needs: "owner", has: self.role() })
     }
 
+    /// Refuses a key that opens no content, whatever this machine's cache still holds.
+    pub fn content(&self, what: &'static str) -> Result<()> {
+        match self.role() {
+            Role::Writer => Err(Error::Role { what, needs: CONTENT_ROLES, has: Role::Writer }),
+            Role::Owner | Role::Client => Ok(()),
+        }
+    }
+
     /// The repository.
     pub fn repository(&self) -> RepositoryId {
         self.bundle.repository

@@ -39,7 +39,7 @@ fn a_machine_that_only_writes() {
     assert_eq!(mode & 0o777, 0o600);
     world.fails(&["key", "add", "--role", "client", "--export-key-file", "web.key"], 1, &["web.key", "exists"]);
 
-    // it stores, and what is the same it stores once, though it reads every file again
+    // it stores, and what is the same it stores once
     let key = ["--key-file", "web.key"];
     let with = |words: &[&'static str]| [words, &key].concat();
     let first = json(&world, &with(&["snapshot", "uploads", "--json"]));
