@@ -156,6 +156,7 @@ fn attempt(
     let (started, elapsed) = (clock.now(), clock.elapsed());
     let domain = repository.keys().domain();
     let trust = Trust::load(repository)?;
+    trust.may_write(repository)?;
     let marks = Marks::load(repository)?;
     let (packs, _) = index::list_packs(repository)?;
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;

@@ -81,6 +81,9 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
         report.find("an index object", problem.clone());
     }
     report.notes.extend(unknown.into_iter().map(|name| format!("{name} is not an object of vault")));
+    let ignored = [&trust.ignored, &orders.ignored, &marks.ignored, &objects.ignored];
+    report.notes.extend(ignored.into_iter().flatten().map(|why| format!("not counted: {why}")));
+    report.notes.extend(snapshots.ignored.iter().map(|(name, why)| format!("not counted: {name}: {why}")));
     absent_packs(repository, &lookup, &packs, &marks, &mut report);
     let bad = if options.read_data {
         read_packs(repository, &lookup, &packs, &mut report, progress)?
@@ -156,8 +159,7 @@ fn slots_and_orders(repository: &Repository, trust: &Trust, orders: &Orders, rep
         report.find("a key slot", problem.clone());
     }
     // whose keys they were nobody can tell, but every repository begins with one of the owner's
-    let slots = trust::slots(repository, &mut Vec::new())?;
-    if !slots.iter().any(|(_, info)| info.role == Role::Owner) {
+    if !trust::slots(repository)?.good.iter().any(|(_, info)| info.role == Role::Owner) {
         report.find("the owner's key slot", "missing: no password opens this repository as its owner".into());
     }
     for problem in &orders.damaged {

@@ -189,19 +189,21 @@ impl Session {
             Failure::new(code::USAGE, "no repository given".into())
                 .hint("say which with --repository LOCATION or in VAULT_REPOSITORY")
         })?;
-        Location::parse(text)
-            .map_err(|error| Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`"))
+        parse_location(text)
     }
 
     fn backend(&self, create: bool) -> Result<Backend, Failure> {
-        let location = self.location()?;
+        self.backend_at(&self.location()?, create)
+    }
+
+    fn backend_at(&self, location: &Location, create: bool) -> Result<Backend, Failure> {
         let options = BackendOptions {
             upload: self.global.limit_upload,
             download: self.global.limit_download,
             create,
             ..BackendOptions::default()
         };
-        Backend::open(&location, &options, &self.runtime).map_err(|error| exit::opening(error, create))
+        Backend::open(location, &options, &self.runtime).map_err(|error| exit::opening(error, create))
     }
 
     fn repository_options(&self) -> repository::Options {
@@ -217,6 +219,10 @@ impl Session {
         exit::probe(&backend)?;
         let secret = secret::find(&self.global, secret::Use::Open)?;
         self.listen_to_signals()?;
+        self.open_with(backend, secret)
+    }
+
+    fn open_with(&self, backend: Backend, secret: secret::Secret) -> Result<Repository, Failure> {
         let options = self.repository_options();
         let runtime = self.runtime.clone();
         let opened = match secret {
@@ -281,6 +287,11 @@ impl Session {
             ));
         }
     }
+}
+
+fn parse_location(text: &str) -> Result<Location, Failure> {
+    Location::parse(text)
+        .map_err(|error| Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`"))
 }
 
 fn definition() -> clap::Command {

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod error;
 pub mod find;
 pub mod forget;
+pub mod keys;
 pub mod list;
 pub mod metadata;
 pub mod progress;

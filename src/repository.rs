@@ -9,9 +9,12 @@ pub mod index;
 pub mod journal;
 pub mod keys;
 pub mod marks;
+mod opening;
 pub mod orders;
 mod packer;
 pub mod reader;
+mod recover;
+pub mod reindex;
 mod rules;
 pub mod snapshots;
 pub mod trust;
@@ -22,6 +25,8 @@ use crate::backend::{self, Backend};
 use crate::cache::{self, Cache};
 use crate::runtime::Runtime;
 use keys::Keys;
+pub use opening::probe;
+pub use recover::{Recovered, Recovery};
 pub use rules::Rule;
 use std::fmt;
 use std::path::Path;
@@ -33,7 +38,7 @@ use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
 use vault_format::id::{BlobId, DomainId, ObjectId, RepositoryId};
 use vault_format::name::{self, Name};
 use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys, Role};
-use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot, Slot};
+use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot};
 
 /// Why a repository could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +67,18 @@ pub enum Error {
     /// Initialisation did not finish.
     #[error("the repository at {0} is half-made: it has keys but no config")]
     HalfMade(String),
+    /// Packs or snapshots are there, and neither config nor its copy can be used.
+    #[error("the repository at {0} has lost its config and the copy of it")]
+    LostConfig(String),
+    /// The key was made for another config of the same repository.
+    #[error("the config at {0} is not the one that this key vouches for")]
+    ForeignConfig(String),
+    /// The words of the recovery sheet are those of another repository.
+    #[error("the recovery words do not belong to the repository at {0}")]
+    WrongWords(String),
+    /// The owner has revoked the key in use.
+    #[error("the owner of the repository at {0} has revoked the key in use: what it writes would not count")]
+    Revoked(String),
     /// Init refuses any place that is not empty.
     #[error("cannot make a repository at {0}: the place is not empty")]
     NotEmpty(String),
@@ -147,6 +164,22 @@ pub enum Error {
 
 /// The result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an object whose bytes are sound is passed over: whoever can write to the store can put such a thing, so it must
+/// stop nobody.
+const STRANGE: &str = "nobody who may has signed it";
+
+/// What counts, or why it does not.
+type Judged<T> = std::result::Result<T, &'static str>;
+
+/// Sorts out what only a stranger can have made; other errors are damage.
+fn strange<T>(read: Result<T>) -> Result<Judged<T>> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(Error::Object { source, .. }) if source.is_strange() => Ok(Err(STRANGE)),
+        Err(error) => Err(error),
+    }
+}
 
 /// An object as a listing shows it.
 pub(crate) type Listed = (Name, backend::Entry);
@@ -263,13 +296,7 @@ impl Repository {
         let root = new.like.unwrap_or_else(|| Key::new(runtime.random()));
         let owner = OwnerKeys::new(root, id);
         let signer = owner.signing().signing_key();
-        let config = Config {
-            profiles: vec![PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE],
-            pack_bytes: 16 << 20,
-            required_features: 0,
-            owner: owner.public().verifying,
-            created: runtime.clock.now(),
-        };
+        let config = new_config(&owner, runtime.clock.now());
         let stored = encoding("the config", config.seal(id, &signer))?;
         let bundle = owner.bundle(ObjectId::of(&stored));
         let slot = NewSlot {
@@ -281,7 +308,8 @@ impl Repository {
         };
         let salt = runtime.random();
         let slot = encoding("a key slot", slot::seal(&slot, Some((new.password, new.kdf)), &salt, &signer))?;
-        let slot_name = Name::Slot(ObjectId::of(&slot)).to_string();
+        let slot_id = ObjectId::of(&slot);
+        let slot_name = Name::Slot(slot_id).to_string();
         backend.put(&slot_name, &slot)?;
         let lag = options.listing_lag.unwrap_or_else(|| backend.listing_lag());
         if !lag.is_zero() {
@@ -292,59 +320,38 @@ impl Repository {
         }
         backend.put(&Name::ConfigCopy.to_string(), &stored)?;
         backend.put(&Name::Config.to_string(), &stored)?;
-        Ok(Self {
-            keys: Keys::new(bundle),
-            backend,
-            runtime,
-            options,
-            config,
-            cache: None,
-            cache_counts: AtomicBool::new(true),
-            store_clock: Mutex::new(None),
-        })
+        let keys = Keys::new(bundle, Some(slot_id));
+        Ok(Self::assemble(backend, runtime, options, (config, keys)))
     }
 
     /// Opens a repository.
     pub fn open(backend: Backend, runtime: Runtime, options: Options, access: Access<'_>) -> Result<Self> {
-        let place = backend.describe().to_owned();
-        let stored = match backend.get(&Name::Config.to_string(), None) {
-            Ok(stored) => stored,
-            Err(error) if error.kind == backend::ErrorKind::NotFound => return Err(missing_config(&backend, error)),
-            Err(error) => return Err(error.into()),
+        let stored = opening::config(&backend)?;
+        let (slot, bundle) = match access {
+            Access::Bundle(bundle) => (None, *bundle),
+            Access::Password(password) => opening::slot(&backend, &stored, password)?,
         };
-        // a config that does not even decode may have rotted: its copy is as good
-        let (stored, decoded) = match Config::open(&stored, None) {
-            Ok(decoded) => (stored, decoded),
-            Err(error) => match backend.get(&Name::ConfigCopy.to_string(), None) {
-                Ok(copy) => match Config::open(&copy, None) {
-                    Ok(decoded) => (copy, decoded),
-                    Err(_) => return Err(config_error(error, place)),
-                },
-                Err(_) => return Err(config_error(error, place)),
-            },
-        };
-        let (id, config) = decoded;
-        let bundle = match access {
-            Access::Bundle(bundle) => *bundle,
-            Access::Password(password) => open_slot(&backend, id, password)?,
-        };
-        if bundle.repository != id {
+        if bundle.repository != stored.repository {
             return Err(Error::Object { object: "config".into(), source: vault_format::Error::WrongRepository });
         }
-        if bundle.config != ObjectId::of(&stored) {
-            return Err(Error::Rot("config".into()));
+        if bundle.config != stored.hash {
+            return Err(Error::ForeignConfig(backend.describe().to_owned()));
         }
-        of_object("config", Config::open(&stored, Some(&bundle.owner.verifying)))?;
-        Ok(Self {
-            keys: Keys::new(bundle),
+        of_object("config", Config::open(&stored.bytes, Some(&bundle.owner.verifying)))?;
+        Ok(Self::assemble(backend, runtime, options, (stored.config, Keys::new(bundle, slot))))
+    }
+
+    fn assemble(backend: Backend, runtime: Runtime, options: Options, (config, keys): (Config, Keys)) -> Self {
+        Self {
             backend,
             runtime,
             options,
             config,
+            keys,
             cache: None,
             cache_counts: AtomicBool::new(true),
             store_clock: Mutex::new(None),
-        })
+        }
     }
 
     /// Opens this machine's cache in a folder and uses it from now on.
@@ -471,44 +478,13 @@ impl Repository {
     }
 }
 
-fn config_error(error: vault_format::Error, place: String) -> Error {
-    match error {
-        vault_format::Error::BadMagic | vault_format::Error::Truncated(_) => Error::NotARepository(place),
-        source => Error::Object { object: "config".into(), source },
+/// What all repositories begin with.
+fn new_config(owner: &OwnerKeys, created: i64) -> Config {
+    Config {
+        profiles: vec![PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE],
+        pack_bytes: 16 << 20,
+        required_features: 0,
+        owner: owner.public().verifying,
+        created,
     }
-}
-
-fn missing_config(backend: &Backend, error: backend::Error) -> Error {
-    let place = backend.describe().to_owned();
-    match backend.list("") {
-        Ok(found) if found.is_empty() => Error::NoRepository(place),
-        Ok(found) if found.iter().any(|entry| entry.name.starts_with(name::KEYS)) => Error::HalfMade(place),
-        Ok(_) => Error::NotARepository(place),
-        Err(listing) if listing.kind == backend::ErrorKind::NotFound => Error::NoRepository(place),
-        Err(_) => error.into(),
-    }
-}
-
-/// Tries the password on each slot of the repository. A slot that does not decode is passed over: another may open.
-fn open_slot(backend: &Backend, id: RepositoryId, password: &[u8]) -> Result<Bundle> {
-    let mut damage = None;
-    // a listing may lag, and nobody can tell how many slots there should be: try all that there are
-    for entry in backend.list(name::KEYS)? {
-        let Some(name @ Name::Slot(hash)) = Name::parse(&entry.name) else { continue };
-        let stored = backend.get(&entry.name, None)?;
-        if ObjectId::of(&stored) != hash {
-            damage.get_or_insert(Error::Rot(name.to_string()));
-            continue;
-        }
-        match Slot::parse(&stored).and_then(|slot| {
-            if slot.repository() == id { slot.open(password) } else { Err(vault_format::Error::WrongRepository) }
-        }) {
-            Ok(bundle) => return Ok(bundle),
-            Err(vault_format::Error::WrongPassword | vault_format::Error::NoAccess) => {}
-            Err(source) => {
-                damage.get_or_insert(Error::Object { object: name.to_string(), source });
-            }
-        }
-    }
-    Err(damage.unwrap_or_else(|| Error::WrongPassword(backend.describe().to_owned())))
 }

@@ -19,7 +19,6 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::journal::Outcome as Ended;
-use vault_format::secret::Role;
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// What is restored, and how.
@@ -65,7 +64,7 @@ pub fn restore(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    may_read(repository)?;
+    repository.keys().content("restore")?;
     let started = repository.runtime().clock.now();
     let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
@@ -93,16 +92,6 @@ pub fn restore(
         record(repository, snapshot, started, &report, progress);
     }
     Ok(report)
-}
-
-fn may_read(repository: &Repository) -> Result<()> {
-    match repository.keys().role() {
-        Role::Writer => {
-            Err(repository::Error::Role { what: "restore", needs: "owner's or the domain's client", has: Role::Writer }
-                .into())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The audit trail; whoever may only read the store restores without it.
@@ -363,7 +352,7 @@ pub fn restore_to(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<()> {
-    may_read(repository)?;
+    repository.keys().content("restore")?;
     let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;

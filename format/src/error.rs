@@ -62,3 +62,10 @@ pub enum Error {
 
 /// The result of every fallible function here.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// True if the bytes are sound, and just not by whom they should be: junk that somebody put there.
+    pub fn is_strange(&self) -> bool {
+        matches!(self, Self::WrongRepository | Self::WrongOrigin | Self::BadSignature(_))
+    }
+}

@@ -24,6 +24,35 @@ pub fn root(words: &str) -> Result<Key> {
     Ok(Key::new(bytes))
 }
 
+/// True for a word that a sheet can have.
+pub fn is_word(word: &str) -> bool {
+    Language::English.find_word(word).is_some()
+}
+
+/// The root and, if it is named, the repository of a sheet, or of words alone. A sheet numbers its words.
+pub fn read(sheet: &str) -> Result<(Option<RepositoryId>, Key)> {
+    let tokens = || sheet.split_whitespace();
+    let id = tokens().zip(tokens().skip(1)).find(|(name, _)| *name == "repository").map(|(_, id)| id);
+    let id = id.and_then(|id| RepositoryId::parse(id).ok());
+    let mut numbered = Zeroizing::new(String::with_capacity(sheet.len()));
+    let mut number = 1usize;
+    for (before, word) in tokens().zip(tokens().skip(1)).filter(|(_, word)| word.parse::<usize>().is_err()) {
+        let found = before.trim_end_matches(['.', ')', ':']).parse();
+        // a location may end in a number too: the words begin at the last 1
+        if found == Ok(1) {
+            numbered.clear();
+            number = 1;
+        }
+        if found == Ok(number) {
+            numbered.push_str(word);
+            numbered.push(' ');
+            number = number.saturating_add(1);
+        }
+    }
+    let words = if number == 1 { sheet } else { numbered.as_str() };
+    Ok((id, root(words)?))
+}
+
 /// The sheet to print and lock away.
 pub fn sheet(root: &Key, repository: RepositoryId, location: &str) -> Result<Zeroizing<String>> {
     let words = words(root)?;
@@ -36,6 +65,6 @@ pub fn sheet(root: &Key, repository: RepositoryId, location: &str) -> Result<Zer
         let end = if number % 4 == 0 { "\n" } else { "" };
         text.push_str(&format!("{number:>4} {word:<10}{end}"));
     }
-    text.push_str("\nTo recover: vault init --recover --repository LOCATION\n");
+    text.push_str("\nTo recover: vault init --recover --repository LOCATION, which asks for the words\n");
     Ok(text)
 }

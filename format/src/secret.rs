@@ -205,6 +205,11 @@ impl OwnerKeys {
         &self.root
     }
 
+    /// The repository whose keys these are.
+    pub fn repository(&self) -> RepositoryId {
+        self.repository
+    }
+
     fn scoped(&self, context: &str, parts: &[&[u8]]) -> Key {
         let repository = self.repository.0;
         let parts: Vec<&[u8]> = std::iter::once(repository.as_slice()).chain(parts.iter().copied()).collect();

@@ -203,6 +203,10 @@ pub fn name(bytes: &[u8]) {
 
 pub fn recovery_words(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok((id, root)) = recovery::read(text) {
+        let sheet = recovery::sheet(&root, id.unwrap_or(REPOSITORY), "a place").unwrap();
+        assert_eq!(recovery::read(&sheet).unwrap(), (Some(id.unwrap_or(REPOSITORY)), root));
+    }
     if let Ok(root) = recovery::root(text) {
         assert_eq!(recovery::root(&recovery::words(&root).unwrap()).unwrap(), root);
     }

@@ -19,7 +19,7 @@ pub mod code {
     pub const PARTIAL: u8 = 3;
     /// No repository there, something else, or a half-made one.
     pub const NO_REPOSITORY: u8 = 10;
-    /// No key slot opens with this password.
+    /// No key slot opens with this password, or the recovery words are not those of the repository.
     pub const WRONG_PASSWORD: u8 = 12;
     /// Check found damage.
     pub const DAMAGE: u8 = 20;
@@ -92,6 +92,16 @@ fn failure(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::HalfMade(place)) => half_made(place),
         error::Error::Repository(R::WrongPassword(_)) => Failure::new(code::WRONG_PASSWORD, cause)
             .hint("check --password-file, --password-command or VAULT_PASSWORD, and --repository"),
+        error::Error::Repository(R::LostConfig(place)) => Failure::new(code::NO_REPOSITORY, cause)
+            .hint(format!("make them again from the recovery sheet: `vault init --recover --repository {place}`")),
+        error::Error::Repository(R::ForeignConfig(_)) => failed(
+            "somebody swapped it, or the repository was recovered after this key was made: use the key of the recovery, \
+             or recover again with `vault init --recover`",
+        ),
+        error::Error::Repository(R::WrongWords(_)) => {
+            Failure::new(code::WRONG_PASSWORD, cause).hint("check the sheet and --repository")
+        }
+        error::Error::Repository(R::Revoked(_)) => failed("ask the owner for a new key: `vault key add`"),
         error::Error::Repository(R::NotEmpty(_)) => Failure::new(code::FAILED, cause)
             .hint("choose an empty place, or `vault snapshots` if this is a repository"),
         error::Error::Repository(R::NoSnapshot(_)) => failed("`vault snapshots` lists what there is"),
@@ -107,7 +117,7 @@ fn failure(error: &error::Error, what: &str) -> Failure {
             FormatError::WrongRepository => "the key belongs to another repository: check --repository and --key-file",
             _ => "`vault check` tells what else is affected",
         }),
-        error::Error::Repository(R::Role { .. }) => failed("use the owner's password or key file"),
+        error::Error::Repository(R::Role { .. }) => failed("use such a password or key file"),
         error::Error::Repository(R::Undecided(_)) => failed("`vault check` tells what else is affected"),
         error::Error::Repository(R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. }) => {
             failed("`vault check --read-data` tells what else is affected")
@@ -161,19 +171,7 @@ pub fn opening(error: backend::Error, create: bool) -> Failure {
 
 /// Fails early if there is nothing that a password could open.
 pub fn probe(backend: &Backend) -> Result<(), Failure> {
-    let place = backend.describe();
-    let Err(missing) = backend.stat("config") else { return Ok(()) };
-    if missing.kind != ErrorKind::NotFound {
-        // reading it may tell more
-        return Ok(());
-    }
-    match backend.list("") {
-        Ok(found) if found.is_empty() => Err(no_repository(place)),
-        Ok(found) if found.iter().any(|entry| entry.name.starts_with("keys/")) => Err(half_made(place)),
-        Ok(_) => Err(not_a_repository(place)),
-        Err(error) if error.kind == ErrorKind::NotFound => Err(no_repository(place)),
-        Err(_) => Ok(()),
-    }
+    repository::probe(backend).context("cannot open the repository")
 }
 
 /// A command line that makes no sense, or a question about it.

@@ -1,22 +1,41 @@
-//! `vault init`: makes a repository in an empty place, and hands out its recovery sheet. The sheet's file is made
-//! before the repository, so that a sheet that can't be written leaves nothing behind.
+//! `vault init`: makes a repository in an empty place, perhaps like another one, and hands out its recovery sheet; or
+//! makes again, from that sheet, what a repository has lost. The sheet's file is made before the repository, so that a
+//! sheet that can't be written leaves nothing behind.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, key, render, secret};
+use super::{Outcome, Session, exit, key, parse_location, render, secret};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use vault::repository::{NewRepository, Repository};
+use vault::repository::{NewRepository, Recovered, Recovery, Repository};
+use vault_format::recovery;
+use vault_format::secret::Key;
+use zeroize::Zeroizing;
 
-/// Make a new repository
+/// Make a new repository, or recover one from its sheet
+///
+/// With --recover, packs and snapshots are all that has to be left: config, index and a key slot with the new password
+/// are made again, and what is good stays as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault init --repository /srv/backup --password-file /etc/vault/password --sheet /root/vault-sheet.txt
-  vault init --repository 's3://backups/app?region=eu-central-1'")]
+  vault init --recover --repository /srv/backup --sheet /root/vault-sheet.txt")]
 pub struct Arguments {
-    /// Write the recovery sheet to this new file: print it, lock it away, and delete the file
+    /// Write the recovery sheet to this new file: print it, lock it away, and delete the file; with --recover, read the
+    /// sheet, or its 24 words, from this file [default with --recover: standard input, or a question at the terminal]
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
+    /// Share the root key, and so the ids of all content, with this other repository, so that copies between the two
+    /// move only what is new; the password or key file given must be its owner's
+    #[arg(long, value_name = "LOCATION", conflicts_with = "recover")]
+    like: Option<String>,
+    /// With --like, read the password of the new repository from the first line of this file [default: the same
+    /// password]
+    #[arg(long, value_name = "FILE", requires = "like")]
+    new_password_file: Option<PathBuf>,
+    /// Recover the repository from its sheet, and give it the password as a new one
+    #[arg(long)]
+    recover: bool,
 }
 
 #[derive(Serialize)]
@@ -25,16 +44,28 @@ struct Made {
     location: String,
 }
 
-/// Makes the repository.
+#[derive(Serialize)]
+struct Recovering {
+    repository: String,
+    location: String,
+    config_restored: bool,
+    new_config: bool,
+    indexed_packs: u64,
+    vouched_snapshots: u64,
+    damaged: Vec<String>,
+}
+
+/// Makes or recovers the repository.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     session.location()?;
-    let secret::Secret::Password(password) = secret::find(&session.global, secret::Use::New)? else {
-        return Err(Failure::new(code::USAGE, "a new repository needs a password".into()));
-    };
+    if arguments.recover {
+        return recover(session, arguments);
+    }
+    let (password, like) = secrets(session, arguments)?;
     session.listen_to_signals()?;
     let backend = session.backend(true)?;
-    let sheet = arguments.sheet.as_ref().map(|path| key::create_sheet(path)).transpose()?;
-    let new = NewRepository::new(&password);
+    let sheet = arguments.sheet.as_ref().map(|path| key::create_private(path, "the recovery sheet")).transpose()?;
+    let new = NewRepository { like, ..NewRepository::new(&password) };
     let made = Repository::init(backend, session.runtime.clone(), session.repository_options(), new)
         .context("cannot make a repository");
     let repository = match made {
@@ -68,4 +99,87 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         );
     }
     Ok(code::DONE)
+}
+
+/// The password of the new repository, and the root of the one that it is to be like.
+fn secrets(session: &Session, arguments: &Arguments) -> Result<(Zeroizing<Vec<u8>>, Option<Key>), Failure> {
+    let Some(like) = &arguments.like else {
+        return Ok((new_password(session)?, None));
+    };
+    let other = session.backend_at(&parse_location(like)?, false)?;
+    exit::probe(&other)?;
+    let opener = secret::find(&session.global, secret::Use::Open)?;
+    let same = match (&opener, &arguments.new_password_file) {
+        (secret::Secret::Password(password), None) => Some(password.clone()),
+        _ => None,
+    };
+    let what = format!("cannot make a repository like {like}");
+    let other = session.open_with(other, opener)?;
+    let root = other.keys().owner("share its root key").context(&what)?.root().clone();
+    let password = match same {
+        Some(password) => password,
+        None => secret::new_password(arguments.new_password_file.as_deref())?,
+    };
+    Ok((password, Some(root)))
+}
+
+fn new_password(session: &Session) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match secret::find(&session.global, secret::Use::New)? {
+        secret::Secret::Password(password) => Ok(password),
+        secret::Secret::Bundle(_) => Err(Failure::new(code::USAGE, "a new repository needs a password".into())),
+    }
+}
+
+fn recover(session: &Session, arguments: &Arguments) -> Outcome {
+    let backend = session.backend(false)?;
+    let sheet = secret::sheet(arguments.sheet.as_deref())?;
+    let (id, root) = recovery::read(&sheet).map_err(|error| {
+        Failure::new(code::WRONG_PASSWORD, format!("cannot use the recovery words: {error}"))
+            .hint("compare them with the sheet")
+    })?;
+    let password = new_password(session)?;
+    session.listen_to_signals()?;
+    let (runtime, options) = (session.runtime.clone(), session.repository_options());
+    let progress = session.progress("reading packs");
+    let recovered = Repository::recover(backend, runtime, options, Recovery::new(root, id, &password), &progress);
+    progress.done();
+    let (repository, report) = recovered.context("cannot recover the repository")?;
+    let location = repository.location();
+    let vouched_snapshots = report.vouched.values().sum();
+    let damaged: Vec<String> = report.damaged.iter().chain(&report.index.unreadable).cloned().collect();
+    damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", exit::plain(damage))));
+    if session.global.json {
+        render::json(&Recovering {
+            repository: repository.id().to_string(),
+            location: location.clone(),
+            config_restored: report.config,
+            new_config: report.new_config,
+            indexed_packs: report.index.packs,
+            vouched_snapshots,
+            damaged,
+        });
+    }
+    session.say(&format!("recovered repository {} at {location}; the new password opens it", repository.id().short()));
+    tell(session, &report, vouched_snapshots);
+    session.say_requests(&repository);
+    Ok(code::DONE)
+}
+
+/// What was made again, and what follows for other keys.
+fn tell(session: &Session, report: &Recovered, vouched_snapshots: u64) {
+    if report.new_config {
+        session.say("config: made again; key files and passwords from before may not open it any more");
+    } else if report.config {
+        session.say("config: restored from its copy, or the copy from it");
+    }
+    if report.index.packs > 0 {
+        session.say(&format!("index: made again for {}", render::count(report.index.packs, "pack", "packs")));
+    }
+    if !report.vouched.is_empty() {
+        session.say(&format!(
+            "{} of {} without a key slot count as they are; give these machines new keys with `vault key add`",
+            render::count(vouched_snapshots, "snapshot", "snapshots"),
+            render::count(report.vouched.len() as u64, "writer", "writers")
+        ));
+    }
 }

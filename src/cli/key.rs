@@ -1,19 +1,26 @@
-//! `vault key`: what belongs to the keys of a repository. So far the recovery sheet, which only the owner can print.
+//! `vault key`: who may open the repository, as what, and with which password; new keys, keys taken away, and the
+//! recovery sheet. Secrets come from files or the terminal and go to new private files, never to a screen or an argument.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, render};
+use super::progress::Bar;
+use super::{Outcome, Session, render, secret};
+use serde::Serialize;
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use vault::keys::{self, Draft, Entry};
 use vault::repository::Repository;
 use vault_format::recovery;
+use vault_format::secret::Role;
+use vault_format::slot::KDF_DEFAULT;
 use zeroize::Zeroizing;
 
 /// Keys of the repository
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  vault key sheet --repository /srv/backup
-  vault key sheet > /root/vault-sheet.txt")]
+  vault key list --repository /srv/backup
+  vault key add --role writer --label web-1 --export-key-file /root/web-1.key")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,6 +28,34 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// List the keys: role, label, domain; every key may
+    #[command(after_help = "Examples:
+  vault key list --repository /srv/backup
+  vault key list --json")]
+    List,
+    /// Add a key for a machine or a person, with a password or as a key file
+    #[command(after_help = "Examples:
+  vault key add --role writer --label web-1 --export-key-file /root/web-1.key
+  vault key add --role owner --label deputy --new-password-file /root/deputy-password")]
+    Add(AddArguments),
+    /// Take a key away: what it wrote so far stays, what it writes from now on does not count
+    #[command(after_help = "Examples:
+  vault key remove 3f9a12
+  vault key remove 3f9a12 --yes")]
+    Remove {
+        /// The first digits of its id, as `vault key list` shows them
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Change the password in use
+    #[command(after_help = "Examples:
+  vault key passwd
+  vault key passwd --new-password-file /etc/vault/password.new")]
+    Passwd {
+        /// Read the new password from the first line of this file
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+    },
     /// Print the recovery sheet: 24 words that open the repository when every password is lost
     #[command(after_help = "Examples:
   vault key sheet --repository /srv/backup
@@ -28,15 +63,220 @@ enum Command {
     Sheet,
 }
 
+/// What the new key is.
+#[derive(Debug, clap::Args)]
+struct AddArguments {
+    /// writer: writes, reads nothing; client: writes, and reads what its domain wrote; owner: everything
+    #[arg(long, value_name = "ROLE", value_parser = parse_role)]
+    role: Role,
+    /// Join this domain: its members share what they store and see each other's ids and sizes [default: a domain of
+    /// its own, named as the key]
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
+    /// What to call the key [default: its role and a number]
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
+    /// Read the password of the key from the first line of this file [default: a question at the terminal, or none
+    /// with --export-key-file]
+    #[arg(long, value_name = "FILE")]
+    new_password_file: Option<PathBuf>,
+    /// Write the key to this new file, for --key-file: whoever reads the file has the key
+    #[arg(long, value_name = "FILE")]
+    export_key_file: Option<PathBuf>,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    [Role::Owner, Role::Client, Role::Writer]
+        .into_iter()
+        .find(|role| role.to_string() == text)
+        .ok_or_else(|| "a role is writer, client or owner".into())
+}
+
+#[derive(Serialize)]
+struct Listing {
+    keys: Vec<Line>,
+    damaged: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    id: String,
+    role: String,
+    label: String,
+    domain: String,
+    writer: String,
+    created: String,
+    password: bool,
+    in_use: bool,
+    revoked: bool,
+}
+
+#[derive(Serialize)]
+struct Added<'a> {
+    id: String,
+    role: String,
+    label: &'a str,
+    domain: String,
+    key_file: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Removed<'a> {
+    id: String,
+    role: String,
+    label: &'a str,
+    revoked: bool,
+    accepted_snapshots: u64,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    id: String,
+}
+
 /// Runs a command about keys.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    match arguments.command {
+    let repository = session.open()?;
+    match &arguments.command {
+        Command::List => list(session, &repository),
+        Command::Add(arguments) => add(session, &repository, arguments),
+        Command::Remove { id } => remove(session, &repository, id),
+        Command::Passwd { new_password_file } => passwd(session, &repository, new_password_file.as_deref()),
         Command::Sheet => {
-            let repository = session.open()?;
             render::text(&sheet(&repository)?);
             Ok(code::DONE)
         }
     }
+}
+
+impl Line {
+    fn of(key: &Entry) -> Self {
+        Self {
+            id: key.id.to_string(),
+            role: key.info.role.to_string(),
+            label: key.info.label.clone(),
+            domain: key.info.domain.to_string(),
+            writer: key.writer().to_string(),
+            created: render::time_rfc3339(key.info.created),
+            password: key.has_password(),
+            in_use: key.in_use,
+            revoked: key.is_revoked,
+        }
+    }
+}
+
+fn list(session: &Session, repository: &Repository) -> Outcome {
+    let listing = keys::list(repository).context("cannot list the keys")?;
+    listing
+        .damaged
+        .iter()
+        .for_each(|damage| render::complain(&format!("{}; see `vault check`", super::exit::plain(damage))));
+    if session.global.json {
+        render::json(&Listing { keys: listing.keys.iter().map(Line::of).collect(), damaged: listing.damaged });
+        return Ok(code::DONE);
+    }
+    let mut rows = vec![["ID", "ROLE", "LABEL", "DOMAIN", "CREATED", "OPENS WITH"].map(str::to_owned).to_vec()];
+    for key in &listing.keys {
+        let mut opens = if key.has_password() { "password" } else { "key file" }.to_owned();
+        if key.in_use {
+            opens.push_str(" (in use)");
+        }
+        if key.is_revoked {
+            opens.push_str(" (revoked)");
+        }
+        rows.push(vec![
+            key.id.short(),
+            key.info.role.to_string(),
+            render::safe(&key.info.label),
+            key.info.domain.short(),
+            render::time(key.info.created),
+            opens,
+        ]);
+    }
+    render::table(&rows);
+    Ok(code::DONE)
+}
+
+fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> Outcome {
+    let what = format!("cannot add a {}'s key", arguments.role);
+    repository.keys().owner("add a key").context("")?;
+    let (label, domain) = (arguments.label.clone(), arguments.domain.clone());
+    let draft = keys::draft(repository, &keys::NewKey { role: arguments.role, label, domain }).context(&what)?;
+    let password = match (&arguments.new_password_file, &arguments.export_key_file) {
+        (None, Some(_)) => None,
+        (file, _) => Some(secret::new_password(file.as_deref())?),
+    };
+    let password = password.as_ref().map(|password| (password.as_slice(), KDF_DEFAULT));
+    let progress = Bar::hidden();
+    let path = arguments.export_key_file.as_deref();
+    let file = path.map(|path| create_private(path, "the key file")).transpose()?;
+    let exported = file.map_or(Ok(()), |file| export(&draft, file));
+    let added = exported.and_then(|()| keys::add(repository, &draft, password, &progress).context(&what));
+    if let (Err(_), Some(path)) = (&added, path) {
+        // a key that nobody announced is of no use, and the failure is what matters
+        let _ = std::fs::remove_file(path);
+    }
+    let id = added?;
+    if session.global.json {
+        let key_file = path.map(|path| path.display().to_string());
+        let (role, domain) = (arguments.role.to_string(), draft.domain.to_string());
+        render::json(&Added { id: id.to_string(), role, label: &draft.label, domain, key_file });
+    }
+    let label = render::safe(&draft.label);
+    session.say(&format!("added key {}: {} {label}, domain {}", id.short(), arguments.role, draft.domain.short()));
+    if let Some(path) = path {
+        session.say(&format!("key file: {}; whoever reads it has the key", path.display()));
+    }
+    Ok(code::DONE)
+}
+
+/// The file is safe on disk before the key counts.
+fn export(draft: &Draft, mut file: File) -> Result<(), Failure> {
+    let text = draft.key_file().context("cannot write the key file")?;
+    file.write_all(&text)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| Failure::new(code::FAILED, super::exit::plain(&format!("cannot write the key file: {error}"))))
+}
+
+fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
+    let what = format!("cannot remove key {id}");
+    repository.keys().owner("remove a key").context("")?;
+    let listing = keys::list(repository).context(&what)?;
+    let key = listing.find(id).context("")?;
+    if key.in_use {
+        secret::confirm(
+            &session.global,
+            &format!("Key {} is the one in use: its password will not open.", key.id.short()),
+        )?;
+    }
+    let progress = Bar::hidden();
+    let removed = keys::remove(repository, key.id, &progress);
+    let removed = removed.context(&what)?;
+    let (role, label) = (key.info.role.to_string(), &key.info.label);
+    if session.global.json {
+        let (revoked, accepted_snapshots) = (removed.is_revoked, removed.snapshots);
+        render::json(&Removed { id: key.id.to_string(), role: role.clone(), label, revoked, accepted_snapshots });
+    }
+    let kept = match (key.info.role, removed.is_revoked) {
+        (Role::Owner, _) => "; whoever opened the repository with it may still have the root key".to_owned(),
+        (_, true) => format!("; {} of it stay", render::count(removed.snapshots, "snapshot", "snapshots")),
+        (_, false) => "; another slot holds the same key, so it still counts".to_owned(),
+    };
+    session.say(&format!("removed key {}: {role} {}{kept}", key.id.short(), render::safe(label)));
+    Ok(code::DONE)
+}
+
+fn passwd(session: &Session, repository: &Repository, file: Option<&Path>) -> Outcome {
+    repository.keys().owner("change a password").context("")?;
+    let password = secret::new_password(file)?;
+    let progress = Bar::hidden();
+    let changed = keys::change_password(repository, (&password, KDF_DEFAULT), &progress);
+    let id = changed.context("cannot change the password")?;
+    if session.global.json {
+        render::json(&Changed { id: id.to_string() });
+    }
+    session.say(&format!("changed the password; it is key {} now", id.short()));
+    Ok(code::DONE)
 }
 
 /// The text of the sheet.
@@ -47,9 +287,9 @@ pub fn sheet(repository: &Repository) -> Result<Zeroizing<String>, Failure> {
 }
 
 /// A new file that only its owner can read.
-pub fn create_sheet(path: &Path) -> Result<File, Failure> {
+pub fn create_private(path: &Path, what: &str) -> Result<File, Failure> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-        let text = format!("cannot write the recovery sheet to {}: {error}", path.display());
+        let text = format!("cannot write {what} to {}: {error}", path.display());
         Failure::new(code::FAILED, super::exit::plain(&text)).hint("name a file that does not exist yet")
     })
 }

@@ -49,6 +49,7 @@ enum Sort {
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let what = format!("cannot list {}", arguments.address);
     let repository = session.open()?;
+    repository.keys().content("list files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let (snapshot, path) = list::find(&catalog, &arguments.address, &time::parse_address).context(&what)?;
     let index = BlobIndex::for_reading(&repository, &catalog.trust, snapshot.place.domain).context(&what)?;

@@ -34,6 +34,11 @@ impl Bar {
         Self { bar, told: Mutex::default() }
     }
 
+    /// Only notes: for what takes no time.
+    pub fn hidden() -> Self {
+        Self::new("", true)
+    }
+
     /// Removes the bar.
     pub fn done(&self) {
         self.bar.finish_and_clear();

@@ -5,9 +5,10 @@ use super::Global;
 use super::exit::{Failure, code};
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use vault_format::recovery;
 use vault_format::secret::Bundle;
 use vault_format::slot;
 use zeroize::Zeroizing;
@@ -58,13 +59,58 @@ pub fn find(global: &Global, purpose: Use) -> Result<Secret, Failure> {
         Origin::File(path) => first_line(&read(&path)?),
         Origin::Command(command) => from_command(&command)?,
         Origin::Text(text) => text,
-        Origin::Question => ask(purpose)?,
+        Origin::Question if purpose == Use::Open => {
+            ask_once("--password-file, --password-command, VAULT_PASSWORD or --key-file")?
+        }
+        Origin::Question => ask_twice("--password-file, --password-command or VAULT_PASSWORD")?,
     };
     if password.is_empty() {
         return Err(Failure::new(code::FAILED, "the password is empty".into())
             .hint("check --password-file, --password-command or VAULT_PASSWORD"));
     }
     Ok(Secret::Password(password))
+}
+
+/// A password for a key of a repository that is open already: from a file, or asked twice.
+pub fn new_password(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let password = match file {
+        Some(path) => first_line(&read(path)?),
+        None => ask_twice("--new-password-file")?,
+    };
+    if password.is_empty() {
+        return Err(Failure::new(code::FAILED, "the new password is empty".into()).hint("check --new-password-file"));
+    }
+    Ok(password)
+}
+
+/// The text of a recovery sheet, or its words alone: from a file, from standard input, or asked for.
+pub fn sheet(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    let not_text = |_| Failure::new(code::FAILED, "cannot use the recovery sheet: it is not text".into());
+    let text = |bytes: Zeroizing<Vec<u8>>| std::str::from_utf8(&bytes).map(str::to_owned).map(Zeroizing::new);
+    if let Some(path) = file {
+        return text(read(path)?).map_err(not_text);
+    }
+    if !std::io::stdin().is_terminal() {
+        return text(take(std::io::stdin().lock(), "standard input")?).map_err(not_text);
+    }
+    let mut words = Zeroizing::new(String::with_capacity(512));
+    for first in (1..=24).step_by(4) {
+        loop {
+            let line = prompt(&format!("words {first} to {}: ", first + 3))?;
+            let line = Zeroizing::new(line.to_lowercase());
+            let wrong = line.split_whitespace().position(|word| !recovery::is_word(word));
+            match wrong {
+                Some(at) => super::render::complain(&format!("word {} is not on the list; again", first + at)),
+                None if line.split_whitespace().count() != 4 => super::render::complain("four words a line; again"),
+                None => {
+                    words.push_str(&line);
+                    words.push(' ');
+                    break;
+                }
+            }
+        }
+    }
+    Ok(words)
 }
 
 fn origin(global: &Global, purpose: Use) -> Origin {
@@ -90,11 +136,19 @@ fn origin(global: &Global, purpose: Use) -> Origin {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|error| unreadable(&name, &error))?;
+    take(file, &name)
+}
+
+fn take(input: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(8192));
-    std::fs::File::open(path).and_then(|file| file.take(SECRET_BYTES_MAX).read_to_end(&mut bytes)).map_err(
-        |error| Failure::new(code::FAILED, super::exit::plain(&format!("cannot read {}: {error}", path.display()))),
-    )?;
+    input.take(SECRET_BYTES_MAX).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
     Ok(bytes)
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> Failure {
+    Failure::new(code::FAILED, super::exit::plain(&format!("cannot read {name}: {error}")))
 }
 
 fn first_line(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
@@ -116,26 +170,33 @@ fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if output.status.success() { Ok(first_line(&bytes)) } else { Err(failed(output.status.to_string())) }
 }
 
-fn ask(purpose: Use) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
+    rpassword::prompt_password(text)
+        .map(Zeroizing::new)
+        .map_err(|error| Failure::new(code::FAILED, format!("cannot ask at the terminal: {error}")))
+}
+
+/// `flags` is what to use where there is no terminal.
+fn ask_once(flags: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if !std::io::stderr().is_terminal() {
         return Err(Failure::new(code::USAGE, "no password given, and no terminal to ask at".into())
-            .hint("use --password-file, --password-command, VAULT_PASSWORD or --key-file"));
+            .hint(format!("use {flags}")));
     }
-    let prompt = |text: &str| {
-        rpassword::prompt_password(text)
-            .map(Zeroizing::new)
-            .map_err(|error| Failure::new(code::FAILED, format!("cannot ask for the password: {error}")))
-    };
-    if purpose == Use::Open {
-        let password = prompt("password: ")?;
-        return Ok(Zeroizing::new(password.as_bytes().to_vec()));
+    let password = prompt("password: ")?;
+    Ok(Zeroizing::new(password.as_bytes().to_vec()))
+}
+
+fn ask_twice(flags: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if !std::io::stderr().is_terminal() {
+        return Err(Failure::new(code::USAGE, "no new password given, and no terminal to ask at".into())
+            .hint(format!("use {flags}")));
     }
-    let first = prompt("password of the new repository: ")?;
+    let first = prompt("new password: ")?;
     let second = prompt("the same again: ")?;
     if *first != *second {
-        return Err(Failure::new(code::FAILED, "the two passwords differ".into()).hint("run `vault init` again"));
+        return Err(Failure::new(code::FAILED, "the two passwords differ".into()).hint("run the command again"));
     }
-    Ok(Zeroizing::new(OsStr::as_bytes(first.as_str().as_ref()).to_vec()))
+    Ok(Zeroizing::new(first.as_bytes().to_vec()))
 }
 
 /// Asks whether to go on with something that can't be undone.

@@ -148,7 +148,7 @@ impl Survey {
     pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
-        let objects = IndexObjects { objects, damaged: Vec::new() };
+        let objects = IndexObjects { objects, ..IndexObjects::default() };
         let usable = |(id, at): (&ObjectId, &(Class, backend::Entry))| {
             (!self.quarantined.contains(id)).then(|| (*id, at.clone()))
         };

@@ -4,7 +4,7 @@
 
 use super::marks::Marks;
 use super::trust::Trust;
-use super::{Error, Repository, Result, of_object, orders};
+use super::{Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
 use crate::backend;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use vault_format::frame::{Codec, DEPTH_MAX};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
 use vault_format::index::{self, Index, PackEntry};
 use vault_format::name::{self, Name};
+use vault_format::pack::Directory;
 use vault_format::seal::{Header, Kind};
+use vault_format::secret::Role;
 
 /// How often index objects are listed again when some vanished in between.
 const LISTINGS: usize = 3;
@@ -37,6 +39,21 @@ pub struct PackRecord {
     pub present: bool,
     /// Named in a mark.
     pub condemned: bool,
+    /// The key in use opens it, or opens no content anyway.
+    pub within_reach: bool,
+}
+
+impl PackRecord {
+    /// A pack that is there, in no mark and within reach.
+    pub fn new(entry: &PackEntry, header: Header, wraps: Arc<Wraps>) -> Self {
+        let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
+        Self { id, class, size, header, salt, wraps, present: true, condemned: false, within_reach: true }
+    }
+
+    /// True if new snapshots may rely on it: present, in no mark, and open to whoever must restore what relies on it.
+    pub fn is_reliable(&self) -> bool {
+        self.present && !self.condemned && self.within_reach
+    }
 }
 
 /// One frame.
@@ -78,7 +95,7 @@ pub struct Location {
 /// Which locations count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To rely on when writing: present, and in no mark.
+    /// To rely on when writing: present, in no mark, and within reach of the key.
     Rely,
     /// To read: present, condemned or not.
     Read,
@@ -113,12 +130,14 @@ pub struct IndexObjects {
     pub objects: Vec<IndexObject>,
     /// Those that can't, with the reason.
     pub damaged: Vec<String>,
+    /// Those that do not count, with the reason.
+    pub ignored: Vec<String>,
 }
 
 impl IndexObjects {
     /// Loads the index objects of `domain`, or of all domains that this key can open.
     pub fn load(repository: &Repository, trust: &Trust, domain: Option<DomainId>) -> Result<Self> {
-        let mut known: BTreeMap<Name, Result<IndexObject>> = BTreeMap::new();
+        let mut known: BTreeMap<Name, Result<Judged<IndexObject>>> = BTreeMap::new();
         let prefix = domain.map_or(name::INDEX.to_owned(), |domain| format!("{}{domain}/", name::INDEX));
         // prune replaces index objects meanwhile: what vanished after it was listed lies in others now
         for _ in 0..LISTINGS {
@@ -131,7 +150,7 @@ impl IndexObjects {
                 }
                 listed.insert(name.clone());
                 if !known.get(&name).is_some_and(Result::is_ok) {
-                    let object = read(repository, trust, &name);
+                    let object = strange(read(repository, trust, &name)).map(std::result::Result::flatten);
                     vanished |= object.as_ref().is_err_and(is_missing);
                     known.insert(name, object);
                 }
@@ -144,12 +163,13 @@ impl IndexObjects {
         Ok(Self::sorted_out(repository, known))
     }
 
-    fn sorted_out(repository: &Repository, known: BTreeMap<Name, Result<IndexObject>>) -> Self {
+    fn sorted_out(repository: &Repository, known: BTreeMap<Name, Result<Judged<IndexObject>>>) -> Self {
         let mut loaded = Self::default();
         let mut damaged = Vec::new();
         for (name, object) in known {
             match object {
-                Ok(object) => loaded.objects.push(object),
+                Ok(Ok(object)) => loaded.objects.push(object),
+                Ok(Err(why)) => loaded.ignored.push(format!("{name}: {why}")),
                 // one bad index must not cost the others
                 Err(error) => damaged.push((name, error)),
             }
@@ -185,20 +205,24 @@ pub fn list_packs(repository: &Repository) -> Result<(PackListing, Vec<String>)>
     Ok((packs.collect(), unknown))
 }
 
-/// Reads and verifies one index object.
-pub fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<IndexObject> {
+fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Judged<IndexObject>> {
     let Name::Index(domain, _, id) = name else {
         return of_object(name, Err(vault_format::Error::WrongKind));
     };
     let stored = repository.get_named(name)?;
     let small = of_object(name, index::parse(&stored, repository.id()))?;
     let writer = small.header.writer;
-    let verifying = trust.verifying(writer, *domain, *id).filter(|_| small.header.domain == *domain);
-    let verifying = of_object(name, verifying.ok_or(vault_format::Error::WrongOrigin))?;
-    of_object(name, small.verify(verifying, "an index"))?;
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
-    let index = of_object(name, index::open(&small, &of_object(name, book)?))?;
-    Ok(IndexObject { name: name.clone(), writer, index })
+    let index = index::open(&small, &of_object(name, book)?);
+    match trust.judge(&small.header, *domain, *id, |key| small.verify(key, "an index")) {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Ok(Err(why)),
+        // only a member can have sealed it: its slot is lost
+        Err(unknown) if index.is_ok() => return of_object(name, Err(unknown)),
+        Err(_) => return Ok(Err(STRANGE)),
+    }
+    let index = of_object(name, index)?;
+    Ok(Ok(IndexObject { name: name.clone(), writer, index }))
 }
 
 impl BlobIndex {
@@ -219,30 +243,34 @@ impl BlobIndex {
 
     fn add(&mut self, repository: &Repository, object: &IndexObject, packs: Option<&PackListing>, marks: &Marks) {
         let Name::Index(domain, ..) = object.name else { return };
+        let keys = repository.keys();
         let wraps: Vec<Arc<Wraps>> = object.index.wraps.iter().cloned().map(Arc::new).collect();
         for entry in &object.index.packs {
             let Some(wraps) = wraps.get(usize::from(entry.wraps)) else { continue };
             let kind = if entry.class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
             let header = Header { kind, repository: repository.id(), domain, writer: entry.writer };
-            let listed = packs.is_none_or(|packs| packs.get(&entry.id).is_some_and(|(_, at)| at.size == entry.size));
-            self.add_pack(entry, header, wraps.clone(), listed, marks.names(&entry.id));
+            let present = packs.is_none_or(|packs| packs.get(&entry.id).is_some_and(|(_, at)| at.size == entry.size));
+            let condemned = marks.names(&entry.id);
+            let record = PackRecord { present, condemned, ..PackRecord::new(entry, header, wraps.clone()) };
+            // members of one domain may be writers, who wrap for the owner alone
+            let within_reach = keys.role() != Role::Client || wraps.reaches(keys.domain());
+            self.add_pack(PackRecord { within_reach, ..record }, &entry.directory);
         }
     }
 
     /// Adds one pack.
-    pub fn add_pack(&mut self, entry: &PackEntry, header: Header, wraps: Arc<Wraps>, present: bool, condemned: bool) {
-        if self.pack_numbers.contains_key(&entry.id) {
+    pub fn add_pack(&mut self, record: PackRecord, directory: &Directory) {
+        if self.pack_numbers.contains_key(&record.id) {
             return;
         }
         let Ok(pack) = u32::try_from(self.packs.len()) else { return };
-        let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
-        self.pack_numbers.insert(id, pack);
-        self.packs.push(PackRecord { id, class, size, header, salt, wraps, present, condemned });
+        self.pack_numbers.insert(record.id, pack);
+        self.packs.push(record);
         let first_frame = self.frames.len();
-        for place in entry.directory.places() {
+        for place in directory.places() {
             let number = first_frame + place.frame as usize;
             if number == self.frames.len() {
-                let Some(frame) = entry.directory.frames.get(place.frame as usize) else { continue };
+                let Some(frame) = directory.frames.get(place.frame as usize) else { continue };
                 self.frames.push(FrameRecord {
                     pack,
                     ordinal: frame.ordinal,
@@ -302,7 +330,10 @@ impl BlobIndex {
 
     /// The best usable location: the one of least depth.
     pub fn usable(&self, id: &BlobId, purpose: Purpose) -> Option<Location> {
-        self.usable_where(id, DEPTH_MAX + 1, &|pack| pack.present && (purpose == Purpose::Read || !pack.condemned))
+        self.usable_where(id, DEPTH_MAX + 1, &|pack| match purpose {
+            Purpose::Read => pack.present,
+            Purpose::Rely => pack.is_reliable(),
+        })
     }
 
     /// The same with a rule of the caller's for packs; only locations of a depth below `below` count.

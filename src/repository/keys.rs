@@ -11,9 +11,13 @@ use vault_format::id::{DomainId, ObjectId, RepositoryId, WriterId};
 use vault_format::seal::Header;
 use vault_format::secret::{Bundle, BundleKeys, Key, OWNER_DOMAIN, OwnerKeys, Role};
 
+/// Whose keys open content, for errors.
+pub(super) const CONTENT_ROLES: &str = "owner's or the domain's client";
+
 /// The open bundle.
 pub struct Keys {
     bundle: Bundle,
+    slot: Option<ObjectId>,
     owner: Option<OwnerKeys>,
     id_key: Key,
     gear_key: Key,
@@ -24,7 +28,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(bundle: Bundle) -> Self {
+    /// `slot`: the one whose password opened the bundle; none for a key file.
+    pub(super) fn new(bundle: Bundle, slot: Option<ObjectId>) -> Self {
         match bundle.keys.clone() {
             BundleKeys::Owner { root } => {
                 let owner = OwnerKeys::new(root, bundle.repository);
@@ -35,6 +40,7 @@ impl Keys {
                     signer: owner.signing().signing_key(),
                     owner: Some(owner),
                     bundle,
+                    slot,
                     runs: Mutex::default(),
                 }
             }
@@ -45,9 +51,15 @@ impl Keys {
                 signer: signing.signing_key(),
                 owner: None,
                 bundle,
+                slot,
                 runs: Mutex::default(),
             },
         }
+    }
+
+    /// The slot whose password is in use; none for a key file.
+    pub fn slot(&self) -> Option<ObjectId> {
+        self.slot
     }
 
     /// What the holder may do.
@@ -58,6 +70,14 @@ impl Keys {
     /// All keys, or an error that names what needs them.
     pub fn owner(&self, what: &'static str) -> Result<&OwnerKeys> {
         self.owner.as_ref().ok_or(Error::Role { what, needs: "owner", has: self.role() })
+    }
+
+    /// Refuses a key that opens no content, whatever this machine's cache still holds.
+    pub fn content(&self, what: &'static str) -> Result<()> {
+        match self.role() {
+            Role::Writer => Err(Error::Role { what, needs: CONTENT_ROLES, has: Role::Writer }),
+            Role::Owner | Role::Client => Ok(()),
+        }
     }
 
     /// The repository.

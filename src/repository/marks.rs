@@ -1,10 +1,9 @@
 //! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read stops
 //! everybody: nobody may rely on, or delete, what it might name.
 
-use super::{Error, Repository, Result, encoding, of_object, orders};
+use super::{Error, Judged, Repository, Result, encoding, of_object, orders, strange};
 use crate::backend::{Entry, ErrorKind};
 use std::collections::{BTreeMap, BTreeSet};
-use vault_format::Error::{BadSignature, WrongOrigin};
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::{self, Name};
@@ -48,6 +47,8 @@ pub struct Marks {
     pub condemnations: Vec<Condemnation>,
     /// Marks that say that one was carried out.
     pub swept: Vec<Swept>,
+    /// Marks that are not the owner's, with the reason.
+    pub ignored: Vec<String>,
 }
 
 /// One mark that tells the end of another.
@@ -67,9 +68,9 @@ fn is_past(repository: &Repository, entry: &Entry) -> bool {
     entry.modified.is_some_and(|at| repository.runtime().clock.now().saturating_sub(at) > lifetime)
 }
 
-fn read(repository: &Repository, name: &Name) -> Result<Mark> {
+fn read(repository: &Repository, name: &Name) -> Result<Judged<Mark>> {
     let stored = repository.get_named(name)?;
-    of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying()))
+    strange(of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying())))
 }
 
 impl Marks {
@@ -77,19 +78,20 @@ impl Marks {
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut condemnations = BTreeMap::new();
         let mut swept = BTreeMap::new();
+        let mut ignored = Vec::new();
         let mut passed_over = None;
         for (name, entry) in repository.list(name::MARKS)?.0 {
             let Name::Mark(id) = name else { continue };
             match read(repository, &name) {
-                Ok(Mark::Swept { mark }) => {
+                Ok(Err(why)) => ignored.push(format!("{name}: {why}")),
+                Ok(Ok(Mark::Swept { mark })) => {
                     swept.insert(id, Swept { id, mark, put_at: entry.modified });
                 }
-                Ok(Mark::Condemn { packs, snapshots, grace }) => {
+                Ok(Ok(Mark::Condemn { packs, snapshots, grace })) => {
                     let packs = packs.into_iter().map(|(_, pack)| pack).collect();
                     let put_at = entry.modified;
                     condemnations.insert(id, Condemnation { id, packs, snapshots, grace, put_at, swept: false });
                 }
-                Err(Error::Object { source: BadSignature(_) | WrongOrigin, .. }) => {}
                 // deleted meanwhile by the owner: nothing else is that old
                 Err(Error::Backend(error)) if error.kind == ErrorKind::NotFound && is_past(repository, &entry) => {}
                 Err(error) => {
@@ -105,7 +107,8 @@ impl Marks {
                 mark.swept = true;
             }
         }
-        Ok(Self { condemnations: condemnations.into_values().collect(), swept: swept.into_values().collect() })
+        let condemnations = condemnations.into_values().collect();
+        Ok(Self { condemnations, swept: swept.into_values().collect(), ignored })
     }
 
     /// Packs of marks that were carried out.

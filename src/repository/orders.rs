@@ -1,7 +1,7 @@
 //! Reads and puts the owner's orders. A snapshot's state is its object and all orders on it; numbers decide, a tie keeps
 //! the snapshot, so the outcome does not depend on the order of reading.
 
-use super::{Repository, Result, encoding, of_object};
+use super::{Repository, Result, encoding, of_object, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
@@ -58,6 +58,8 @@ pub struct Orders {
     pub highest: u64,
     /// Orders that could not be used, with the reason.
     pub damaged: Vec<String>,
+    /// Orders that are not the owner's, with the reason.
+    pub ignored: Vec<String>,
 }
 
 impl Orders {
@@ -66,9 +68,10 @@ impl Orders {
         let mut orders = Self::default();
         let mut damaged = Vec::new();
         for (name, _) in repository.list(name::ORDERS)?.0 {
-            match read(repository, &name) {
-                Ok(Some(order)) => orders.apply(order),
-                Ok(None) => {}
+            match strange(read(repository, &name)) {
+                Ok(Ok(Some(order))) => orders.apply(order),
+                Ok(Ok(None)) => {}
+                Ok(Err(why)) => orders.ignored.push(format!("{name}: {why}")),
                 Err(error) => damaged.push((name, error)),
             }
         }
@@ -131,16 +134,24 @@ pub(crate) fn quarantined(repository: &Repository) -> BTreeSet<ObjectId> {
     Orders::load(repository).map(|orders| orders.quarantined).unwrap_or_default()
 }
 
-/// Clear orders that revoke writers.
-pub(super) fn revocations(repository: &Repository) -> Result<Vec<(WriterId, BTreeSet<ObjectId>)>> {
-    let mut out = Vec::new();
+/// Revoked writers, each with the only objects of it that still count. The highest number wins; a tie keeps the most.
+pub(super) fn revocations(repository: &Repository) -> Result<BTreeMap<WriterId, BTreeSet<ObjectId>>> {
+    let mut newest: BTreeMap<WriterId, (u64, BTreeSet<ObjectId>)> = BTreeMap::new();
     for (name, _) in repository.list(name::ORDERS)?.0 {
         // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
-        if let Ok(Some(Order { action: Action::Revoke { writer, accepted }, .. })) = read(repository, &name) {
-            out.push((writer, accepted.into_iter().collect()));
+        let Ok(Some(Order { number, action: Action::Revoke { writer, accepted }, .. })) = read(repository, &name)
+        else {
+            continue;
+        };
+        let known = newest.entry(writer).or_default();
+        if number > known.0 {
+            *known = (number, BTreeSet::new());
+        }
+        if number == known.0 {
+            known.1.extend(accepted);
         }
     }
-    Ok(out)
+    Ok(newest.into_iter().map(|(writer, (_, accepted))| (writer, accepted)).collect())
 }
 
 /// Puts one order for a domain. Needs the owner.

@@ -2,7 +2,7 @@
 //! at their size, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
 //! caller's thread or on threads of its own; what is not acknowledged is in no index.
 
-use super::index::BlobIndex;
+use super::index::{BlobIndex, PackRecord};
 use super::{Error, Options, Result, encoding};
 use crate::backend::Backend;
 use crate::runtime::Runtime;
@@ -202,7 +202,7 @@ impl Run {
     pub fn add_to(&self, index: &mut BlobIndex) {
         let wraps = std::sync::Arc::new(self.wraps.clone());
         for entry in &self.stored().packs {
-            index.add_pack(entry, self.header(entry.class), wraps.clone(), true, false);
+            index.add_pack(PackRecord::new(entry, self.header(entry.class), wraps.clone()), &entry.directory);
         }
     }
 }

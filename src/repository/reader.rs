@@ -3,6 +3,7 @@
 //! Decoded frames are kept up to a byte limit, since neighbours are wanted next.
 
 use super::index::{BlobIndex, FrameRecord, Location, PackRecord, Purpose};
+use super::keys::CONTENT_ROLES;
 use super::{Error, Repository, Result};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -63,7 +64,7 @@ impl<'r> Reader<'r> {
             return Ok(page);
         }
         if self.repository.keys().role() == Role::Writer {
-            return Err(Error::Role { what: "read content", needs: "owner", has: Role::Writer });
+            return Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: Role::Writer });
         }
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
         self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance)
@@ -83,6 +84,8 @@ impl<'r> Reader<'r> {
             let read = self.frame(place.frame, allowance).and_then(|plain| self.slice(kind, id, place, &plain));
             match read {
                 Ok(bytes) => return Ok(bytes),
+                // another place may be open to this key; if none is, the reason is the key and not damage
+                Err(error @ Error::Role { .. }) => last = error,
                 Err(error) => last = Error::DamagedBlob { blob: *id, pack: pack.id, why: error.to_string() },
             }
         }
@@ -170,7 +173,7 @@ impl<'r> Reader<'r> {
     fn secret(&self, pack: &PackRecord) -> Result<RunSecret> {
         match self.repository.keys().open_run(&pack.wraps, &pack.header) {
             Err(vault_format::Error::NoAccess) => {
-                Err(Error::Role { what: "read content", needs: "owner", has: self.repository.keys().role() })
+                Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: self.repository.keys().role() })
             }
             opened => super::of_object(Name::Pack(pack.class, pack.id), opened),
         }

@@ -1,9 +1,10 @@
 //! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
+use super::keys::CONTENT_ROLES;
 use super::orders::{Orders, State};
 use super::trust::Trust;
-use super::{Error, Repository, Result, of_object};
+use super::{Error, Judged, Repository, Result, STRANGE, of_object, strange};
 use crate::retention::Counted;
 use vault_format::envelope::Wraps;
 use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
@@ -40,6 +41,8 @@ pub struct Snapshots {
     pub all: Vec<SnapshotEntry>,
     /// Objects that could not be used, with the reason.
     pub damaged: Vec<(Name, String)>,
+    /// Objects that do not count, with the reason.
+    pub ignored: Vec<(Name, String)>,
 }
 
 /// Snapshots, and the signers and orders behind them.
@@ -85,7 +88,7 @@ impl SnapshotEntry {
         let keys = repository.keys();
         let secret = match keys.open_run(&self.wraps, &self.header) {
             Err(vault_format::Error::NoAccess) => {
-                return Err(Error::Role { what: "read a snapshot's content", needs: "owner", has: keys.role() });
+                return Err(Error::Role { what: "read a snapshot's content", needs: CONTENT_ROLES, has: keys.role() });
             }
             opened => of_object(self.name(), opened)?,
         };
@@ -95,16 +98,22 @@ impl SnapshotEntry {
     }
 }
 
-fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<SnapshotEntry> {
+fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<Judged<SnapshotEntry>> {
     let name = Name::Snapshot(place.domain, place.label, place.id);
     let stored = repository.get_named(&name)?;
     let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;
     let header = *snapshot.header();
-    let verifying = trust.verifying(header.writer, place.domain, place.id).filter(|_| header.domain == place.domain);
-    of_object(&name, snapshot.verify(of_object(&name, verifying.ok_or(vault_format::Error::WrongOrigin))?))?;
     let book = repository.keys().book(place.domain).ok_or(vault_format::Error::NoAccess);
     let book = of_object(&name, book)?;
-    let head = of_object(&name, snapshot.head(&book))?;
+    let head = snapshot.head(&book);
+    match trust.judge(&header, place.domain, place.id, |key| snapshot.verify(key)) {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Ok(Err(why)),
+        // only a member can have sealed the head: its slot is lost
+        Err(unknown) if head.is_ok() => return of_object(&name, Err(unknown)),
+        Err(_) => return Ok(Err(STRANGE)),
+    }
+    let head = of_object(&name, head)?;
     if book.source_label(&head.source) != place.label {
         return of_object(
             &name,
@@ -113,7 +122,8 @@ fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
-    Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state: State::default(), by_owner, wraps })
+    let state = State::default();
+    Ok(Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state, by_owner, wraps }))
 }
 
 impl Catalog {
@@ -151,8 +161,11 @@ impl Snapshots {
             if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
                 continue;
             }
-            match read(repository, trust, SnapshotPlace { domain, label, id }) {
-                Ok(snapshot) => {
+            match strange(read(repository, trust, SnapshotPlace { domain, label, id }))
+                .map(std::result::Result::flatten)
+            {
+                Ok(Err(why)) => snapshots.ignored.push((name, why.to_owned())),
+                Ok(Ok(snapshot)) => {
                     let state = orders.state(id);
                     snapshots.all.push(SnapshotEntry { arrived: entry.modified, state, ..snapshot });
                 }

@@ -1,12 +1,17 @@
-//! Whose signatures count: the owner's, and those of writers whose slots the owner signed and has not revoked. Read
-//! once per run from slots and clear orders.
+//! Whose objects count: the owner's, those of writers whose slots the owner signed, and of a revoked writer those that
+//! the owner's order lists by hash, for which no key of the writer is needed. Read once per run from slots and clear
+//! orders.
 
-use super::{Repository, Result, of_object, orders};
+use super::{Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
+use vault_format::seal::Header;
 use vault_format::secret::Role;
 use vault_format::slot::{Slot, SlotInfo};
+
+/// Why an object whose bytes are sound is passed over.
+const REVOKED: &str = "it was made with a key after the owner had revoked it";
 
 /// One known signer.
 #[derive(Clone, Debug)]
@@ -19,16 +24,17 @@ pub struct Signer {
     pub domain: DomainId,
     /// In the owner's words.
     pub label: String,
-    /// `Some` if revoked: the only objects of it that still count.
-    pub accepted: Option<BTreeSet<ObjectId>>,
 }
 
 /// All known signers.
 #[derive(Debug, Default)]
 pub struct Trust {
     signers: BTreeMap<WriterId, Signer>,
+    revoked: BTreeMap<WriterId, BTreeSet<ObjectId>>,
     /// Slots that could not be used, with the reason.
     pub damaged: Vec<String>,
+    /// Slots that are not the owner's, with the reason.
+    pub ignored: Vec<String>,
 }
 
 impl Trust {
@@ -39,48 +45,57 @@ impl Trust {
         let owner = *keys.owner_verifying();
         trust.signers.insert(
             WriterId::of(&owner),
-            Signer {
-                verifying: owner,
-                role: Role::Owner,
-                domain: keys.domain(),
-                label: "owner".into(),
-                accepted: None,
-            },
+            Signer { verifying: owner, role: Role::Owner, domain: keys.domain(), label: "owner".into() },
         );
         trust.signers.entry(keys.writer()).or_insert_with(|| Signer {
             verifying: keys.signer().verifying_key().to_bytes(),
             role: keys.role(),
             domain: keys.domain(),
             label: String::new(),
-            accepted: None,
         });
-        for (slot, info) in slots(repository, &mut trust.damaged)? {
-            let Name::Slot(_) = slot else { continue };
+        let slots = slots(repository)?;
+        (trust.damaged, trust.ignored) = (slots.damaged, slots.ignored);
+        for (_, info) in slots.good {
             if info.role != Role::Owner {
-                let signer = Signer {
-                    verifying: info.verifying,
-                    role: info.role,
-                    domain: info.domain,
-                    label: info.label,
-                    accepted: None,
-                };
+                let signer =
+                    Signer { verifying: info.verifying, role: info.role, domain: info.domain, label: info.label };
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
             }
         }
-        for (writer, accepted) in orders::revocations(repository)? {
-            if let Some(signer) = trust.signers.get_mut(&writer) {
-                signer.accepted = Some(accepted);
-            }
-        }
+        trust.revoked = orders::revocations(repository)?;
+        // the owner's key follows from the root, and can't be taken back
+        trust.revoked.remove(&keys.owner_writer());
         Ok(trust)
     }
 
-    /// The verifying key that an object must be signed with: known, of this domain or the owner, and not revoked.
-    pub fn verifying(&self, writer: WriterId, domain: DomainId, object: ObjectId) -> Option<&[u8; 32]> {
-        let signer = self.signers.get(&writer)?;
-        let at_home = signer.role == Role::Owner || signer.domain == domain;
-        let counts = signer.accepted.as_ref().is_none_or(|accepted| accepted.contains(&object));
-        (at_home && counts).then_some(&signer.verifying)
+    /// Whether an object with this header, at home in `place`, counts; an error is an unknown writer, whose slot may be
+    /// lost.
+    pub fn judge(
+        &self,
+        header: &Header,
+        place: DomainId,
+        object: ObjectId,
+        verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
+    ) -> vault_format::Result<Judged<()>> {
+        if let Some(accepted) = self.revoked.get(&header.writer) {
+            return Ok(if accepted.contains(&object) { Ok(()) } else { Err(REVOKED) });
+        }
+        let signer = self.signers.get(&header.writer).ok_or(vault_format::Error::WrongOrigin)?;
+        let at_home = header.domain == place && (signer.role == Role::Owner || signer.domain == place);
+        Ok(if at_home && verify(&signer.verifying).is_ok() { Ok(()) } else { Err(STRANGE) })
+    }
+
+    /// True if the owner has revoked a writer.
+    pub fn is_revoked(&self, writer: WriterId) -> bool {
+        self.revoked.contains_key(&writer)
+    }
+
+    /// Refuses a run whose snapshot nobody would count.
+    pub fn may_write(&self, repository: &Repository) -> Result<()> {
+        if self.is_revoked(repository.keys().writer()) {
+            return Err(Error::Revoked(repository.location()));
+        }
+        Ok(())
     }
 
     /// A signer by identity.
@@ -94,26 +109,41 @@ impl Trust {
     }
 }
 
-/// All slots that the owner signed.
-pub fn slots(repository: &Repository, damaged: &mut Vec<String>) -> Result<Vec<(Name, SlotInfo)>> {
-    let mut out = Vec::new();
-    let mut bad = Vec::new();
+/// All key slots.
+#[derive(Debug, Default)]
+pub struct Slots {
+    /// Those that the owner signed.
+    pub good: Vec<(ObjectId, SlotInfo)>,
+    /// Those that could not be used, with the reason.
+    pub damaged: Vec<String>,
+    /// Those of nobody known, with the reason.
+    pub ignored: Vec<String>,
+}
+
+/// Reads all slots.
+pub fn slots(repository: &Repository) -> Result<Slots> {
+    let mut slots = Slots::default();
+    let mut damaged = Vec::new();
     for (name, _) in repository.list(name::KEYS)?.0 {
+        let Name::Slot(id) = name else { continue };
         let read = || {
             let stored = repository.get_named(&name)?;
-            let slot = of_object(&name, Slot::parse(&stored))?;
-            of_object(&name, slot.verify(repository.keys().owner_verifying()))?;
-            Ok::<_, super::Error>(slot.info.clone())
+            let parsed = Slot::parse(&stored).and_then(|slot| {
+                slot.verify(repository.keys().owner_verifying())?;
+                Ok(slot.info.clone())
+            });
+            of_object(&name, parsed)
         };
-        match read() {
-            Ok(info) => out.push((name, info)),
-            Err(error) => bad.push((name, error)),
+        match strange(read()) {
+            Ok(Ok(info)) => slots.good.push((id, info)),
+            Ok(Err(why)) => slots.ignored.push(format!("{name}: {why}")),
+            Err(error) => damaged.push((id, error)),
         }
     }
-    if !bad.is_empty() {
+    if !damaged.is_empty() {
         let passed_over = orders::quarantined(repository);
-        bad.retain(|(name, _)| !name.id().is_some_and(|id| passed_over.contains(&id)));
+        damaged.retain(|(id, _)| !passed_over.contains(id));
     }
-    damaged.extend(bad.into_iter().map(|(_, error)| error.to_string()));
-    Ok(out)
+    slots.damaged = damaged.into_iter().map(|(_, error)| error.to_string()).collect();
+    Ok(slots)
 }

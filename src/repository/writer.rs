@@ -4,7 +4,7 @@
 //! between them.
 
 use super::commit::{self, Relied};
-use super::index::{BlobIndex, Purpose};
+use super::index::{BlobIndex, PackRecord, Purpose};
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding, orders};
@@ -145,7 +145,7 @@ impl<'r> Writer<'r> {
             return true;
         }
         let Some(location) = self.index.usable(id, Purpose::Rely) else { return false };
-        self.index.collect_packs(location, &|pack| pack.present && !pack.condemned, &mut self.relied);
+        self.index.collect_packs(location, &PackRecord::is_reliable, &mut self.relied);
         true
     }
 

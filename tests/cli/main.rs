@@ -9,6 +9,7 @@ mod database;
 mod failures;
 mod forget;
 mod json;
+mod keys;
 mod kill;
 mod look;
 mod prune;

@@ -7,17 +7,21 @@ mod crash;
 mod damage;
 mod diff;
 mod find;
+mod forged;
 mod forget;
 mod full;
 mod protocol;
 mod pruned;
+mod recovery;
 mod repacked;
 mod retention;
+mod roles;
 mod round_trip;
 mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
 #[path = "../backends/servers.rs"]
 mod servers;
 mod stats;
+mod thief;
 mod workers;
 mod world;

@@ -316,7 +316,7 @@ fn what_members_wrote_is_repacked_for_the_same_readers() {
         let hand = Hand::new();
         let store = hand.store();
         let owner = init(store.clone(), &hand.runtime(1, 0));
-        let (bundle, runtime) = (member(&owner, &store, role), hand.runtime(2, 0));
+        let (bundle, runtime) = (member(&owner, role, "member", None).1, hand.runtime(2, 0));
         let access = Access::Bundle(Box::new(bundle));
         let options = repository::Options::default();
         let member = Repository::open(backend(store.clone(), &runtime), runtime, options, access).unwrap();

@@ -1,13 +1,13 @@
 //! A folder and a stream go in and come back; what did not change costs next to nothing.
 
 use crate::world::{Hand, assert_clean, assert_restores, folder, init, noise, open, restore_stream, snapshot_folder};
-use crate::world::{backend, member, snapshot_stream};
+use crate::world::{member, open_as, snapshot_stream};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use vault::backend::Operation;
 use vault::backend::recording::Recording;
-use vault::repository::{Access, Options, Repository};
+use vault::repository::Repository;
 use vault_format::secret::Role;
 
 /// Regular files of [`fill`], by name.
@@ -88,12 +88,9 @@ fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
     let (hand, place) = (Hand::new(), tempfile::tempdir().unwrap());
     let (store, folder) = (hand.store(), folder(|root| std::fs::write(root.join("file"), noise(1, 50_000)).unwrap()));
     let owner = init(store.clone(), &hand.runtime(1, 0));
-    let bundle = member(&owner, &store, Role::Writer);
+    let (_, bundle) = member(&owner, Role::Writer, "member", None);
     let open = |seed, cached: bool| {
-        let runtime = hand.runtime(seed, 0);
-        let access = Access::Bundle(Box::new(bundle.clone()));
-        let mut repository =
-            Repository::open(backend(store.clone(), &runtime), runtime, Options::default(), access).unwrap();
+        let mut repository = open_as(store.clone(), &hand.runtime(seed, 0), &bundle).unwrap();
         if cached {
             repository.use_cache(place.path()).unwrap();
         }

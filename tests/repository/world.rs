@@ -19,11 +19,10 @@ use vault::repository::marks::Marks;
 use vault::repository::trust::Trust;
 use vault::repository::{self, Access, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
-use vault::{backup, check, list, restore, source};
+use vault::{backup, check, keys, list, restore, source};
 use vault_format::id::{BlobId, ObjectId};
-use vault_format::name::Name;
-use vault_format::secret::{Bundle, Key, Role};
-use vault_format::slot::{self, KDF_FLOOR, NewSlot};
+use vault_format::secret::{Bundle, Role};
+use vault_format::slot::KDF_FLOOR;
 
 pub const PASSWORD: &[u8] = b"correct horse";
 const SECOND: i64 = 1_000_000_000;
@@ -73,6 +72,20 @@ pub fn open(store: impl Store + 'static, runtime: &Runtime) -> repository::Resul
 
 pub fn open_with(store: impl Store + 'static, runtime: &Runtime, options: Options) -> repository::Result<Repository> {
     Repository::open(backend(store, runtime), runtime.clone(), options, Access::Password(PASSWORD))
+}
+
+/// Opens a repository with a key file's bundle.
+pub fn open_as(store: impl Store + 'static, runtime: &Runtime, bundle: &Bundle) -> repository::Result<Repository> {
+    let access = Access::Bundle(Box::new(bundle.clone()));
+    Repository::open(backend(store, runtime), runtime.clone(), Options::default(), access)
+}
+
+/// Adds a client or a writer that has a key file; gives its slot and its bundle.
+pub fn member(repository: &Repository, role: Role, label: &str, domain: Option<&str>) -> (ObjectId, Bundle) {
+    let new = keys::NewKey { role, label: Some(label.into()), domain: domain.map(str::to_owned) };
+    let draft = keys::draft(repository, &new).unwrap();
+    let slot = keys::add(repository, &draft, None, &Silent).unwrap();
+    (slot, draft.bundle)
 }
 
 fn named(name: &str) -> backup::Options {
@@ -153,18 +166,6 @@ pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
     assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);
     BlobIndex::new(repository, &objects, None, &Marks::default()).blobs().copied().collect()
-}
-
-/// Announces a member of a domain of its own, and gives its bundle.
-pub fn member(owner: &Repository, store: &Simulated, role: Role) -> Bundle {
-    let keys = owner.keys().owner("make members").unwrap();
-    let (signing, domain) = (Key::new(owner.runtime().random()), keys.domain("member"));
-    let bundle = keys.member_bundle(owner.keys().config(), domain, signing.clone(), role).unwrap();
-    let verifying = signing.signing_key().verifying_key().to_bytes();
-    let new = NewSlot { bundle: &bundle, label: "member".into(), created: 0, domain, verifying };
-    let sealed = slot::seal(&new, None, &owner.runtime().random(), owner.keys().signer()).unwrap();
-    store.put(&Name::Slot(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
-    bundle
 }
 
 /// Bytes of all objects.

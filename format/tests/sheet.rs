@@ -1,0 +1,33 @@
+//! The recovery sheet is read back as it was printed, and as people write it down.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use vault_format::id::RepositoryId;
+use vault_format::recovery;
+use vault_format::secret::Key;
+
+#[test]
+fn a_sheet_is_read_back_in_any_shape() {
+    for seed in 0..64u8 {
+        let bytes: [u8; 32] = std::array::from_fn(|at| seed.wrapping_mul(37).wrapping_add(at as u8));
+        let (root, id) = (Key::new(bytes), RepositoryId([seed; 16]));
+        // a location with numbers in it must not be taken for words
+        let sheet = recovery::sheet(&root, id, "/srv/1 2 3/backup 1").unwrap();
+        assert_eq!(recovery::read(&sheet).unwrap(), (Some(id), root.clone()), "{}", *sheet);
+        let words = recovery::words(&root).unwrap();
+        assert!(words.split(' ').all(recovery::is_word));
+        let numbered = |mark: &str| -> String {
+            words
+                .split(' ')
+                .enumerate()
+                .map(|(at, word)| format!("{}{mark} {}\n", at + 1, word.to_uppercase()))
+                .collect()
+        };
+        for shape in [words.to_string(), words.to_uppercase(), words.replace(' ', "\n\n"), numbered("."), numbered(")")]
+        {
+            assert_eq!(recovery::read(&shape).unwrap(), (None, root.clone()), "{shape}");
+        }
+        assert!(recovery::read(&sheet.replacen(" 7 ", " 8 ", 1)).is_err(), "a word is missing");
+    }
+    assert!(!recovery::is_word("abandn"));
+    assert!(recovery::read("").is_err());
+}

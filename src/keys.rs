@@ -1,0 +1,297 @@
+//! The keys that open a repository: who has one, a new one, one less, another password. A key slot announces its holder
+//! to all, so a member's key counts from the moment its slot is there; taken away, it counts only for what the owner's
+//! revoke order lists. All but the listing needs the owner.
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::index::IndexObjects;
+use crate::repository::orders::{self, Orders};
+use crate::repository::snapshots::Snapshots;
+use crate::repository::trust::{self, Trust};
+use crate::repository::{self, Repository, encoding, journal};
+use vault_format::id::{DomainId, ObjectId, WriterId};
+use vault_format::name::{self, Name};
+use vault_format::order::Action;
+use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, Role};
+use vault_format::slot::{self, KdfParams, NewSlot, SlotInfo};
+use vault_format::snapshot::is_source_name;
+use zeroize::Zeroizing;
+
+/// Longest label in bytes.
+const LABEL_BYTES_MAX: usize = 128;
+
+/// One key slot.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Name of the slot.
+    pub id: ObjectId,
+    /// Role, label, domain, time.
+    pub info: SlotInfo,
+    /// Its password is the one in use.
+    pub in_use: bool,
+    /// The owner has revoked the key.
+    pub is_revoked: bool,
+}
+
+impl Entry {
+    /// The holder as a writer.
+    pub fn writer(&self) -> WriterId {
+        WriterId::of(&self.info.verifying)
+    }
+
+    /// False for a key that exists only as a file.
+    pub fn has_password(&self) -> bool {
+        self.info.kdf.is_some()
+    }
+}
+
+/// All key slots.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Oldest first.
+    pub keys: Vec<Entry>,
+    /// Slots that can't be used, with the reason.
+    pub damaged: Vec<String>,
+}
+
+impl Listing {
+    /// The slot whose id begins with a prefix.
+    pub fn find(&self, prefix: &str) -> Result<&Entry> {
+        let wanted = prefix.to_ascii_lowercase();
+        let mut fitting = self.keys.iter().filter(|key| !wanted.is_empty() && key.id.to_string().starts_with(&wanted));
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(Error::Request(format!("there is no key {prefix:?}"))),
+            (Some(one), Some(other)) => {
+                Err(Error::Request(format!("key {prefix:?} is ambiguous: {} and {} begin with it", one.id, other.id)))
+            }
+        }
+    }
+}
+
+/// Lists all key slots. Every role may.
+pub fn list(repository: &Repository) -> Result<Listing> {
+    let slots = trust::slots(repository)?;
+    let trust = Trust::load(repository)?;
+    let in_use = repository.keys().slot();
+    let entry = |(id, info): (ObjectId, SlotInfo)| {
+        let is_revoked = info.role != Role::Owner && trust.is_revoked(WriterId::of(&info.verifying));
+        Entry { id, info, in_use: in_use == Some(id), is_revoked }
+    };
+    let mut keys: Vec<Entry> = slots.good.into_iter().map(entry).collect();
+    keys.sort_by_key(|key| (key.info.created, key.id));
+    Ok(Listing { keys, damaged: slots.damaged.into_iter().chain(slots.ignored).collect() })
+}
+
+/// What a new key is to be.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// What it may do.
+    pub role: Role,
+    /// In the owner's words; `None` = the role and a number.
+    pub label: Option<String>,
+    /// Name of the domain that it joins; `None` = a domain of its own, named as the key.
+    pub domain: Option<String>,
+}
+
+/// A new key that is not announced yet.
+#[derive(Debug)]
+pub struct Draft {
+    /// The keys themselves.
+    pub bundle: Bundle,
+    /// In the owner's words.
+    pub label: String,
+    /// Its domain.
+    pub domain: DomainId,
+    verifying: [u8; 32],
+}
+
+impl Draft {
+    /// The bytes of its key file.
+    pub fn key_file(&self) -> Result<Zeroizing<Vec<u8>>> {
+        Ok(encoding("a key file", slot::key_file(&self.bundle))?)
+    }
+}
+
+/// Makes a key. It counts once [`add`] has put its slot, so that a key file can be safe on disk before.
+pub fn draft(repository: &Repository, new: &NewKey) -> Result<Draft> {
+    let owner = repository.keys().owner("add a key")?;
+    let keys = list(repository)?.keys;
+    let label = match &new.label {
+        Some(label) => label.clone(),
+        None => free_label(repository, &keys, new)?,
+    };
+    if label.is_empty() || label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
+        return Err(Error::Request(format!("a label has 1 to {LABEL_BYTES_MAX} bytes and no control characters")));
+    }
+    if new.role == Role::Owner {
+        if new.domain.is_some() {
+            return Err(Error::Request("an owner's key belongs to no domain but its own".into()));
+        }
+        let bundle = owner.bundle(repository.keys().config());
+        let verifying = bundle.owner.verifying;
+        return Ok(Draft { bundle, label, domain: owner.domain(OWNER_DOMAIN), verifying });
+    }
+    let name = new.domain.as_deref().unwrap_or(&label);
+    if name == OWNER_DOMAIN || new.domain.as_ref().is_some_and(|name| !is_source_name(name)) {
+        return Err(Error::Request(format!("{name:?} can't be the name of a domain of clients and writers")));
+    }
+    let domain = owner.domain(name);
+    // whoever held a key of a domain once can read, for ever, what its clients write: none is joined by chance
+    if new.domain.is_none() && is_taken(repository, &keys, domain)? {
+        return Err(Error::Request(format!(
+            "there is a domain {name:?} already: say --domain {name} to join it, or another --label"
+        )));
+    }
+    let signing = Key::new(repository.runtime().random());
+    let verifying = signing.signing_key().verifying_key().to_bytes();
+    let bundle = owner.member_bundle(repository.keys().config(), domain, signing, new.role);
+    Ok(Draft { bundle: encoding("a key", bundle)?, label, domain, verifying })
+}
+
+fn free_label(repository: &Repository, keys: &[Entry], new: &NewKey) -> Result<String> {
+    let owner = repository.keys().owner("add a key")?;
+    let mut number = 1u32;
+    loop {
+        let label = format!("{}-{number}", new.role);
+        let named = keys.iter().any(|key| key.info.label == label);
+        let own_domain = new.role != Role::Owner && new.domain.is_none();
+        let taken = named || (own_domain && is_taken(repository, keys, owner.domain(&label))?);
+        if !taken {
+            return Ok(label);
+        }
+        number += 1;
+    }
+}
+
+/// True if somebody has, or had, a key of the domain.
+fn is_taken(repository: &Repository, keys: &[Entry], domain: DomainId) -> Result<bool> {
+    if keys.iter().any(|key| key.info.domain == domain) {
+        return Ok(true);
+    }
+    for prefix in [name::SNAPSHOTS, name::INDEX, name::JOURNAL] {
+        if !repository.backend().list(&format!("{prefix}{domain}/"))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Announces a key: from here on it counts. Without a password it opens only as a key file.
+pub fn add(
+    repository: &Repository,
+    draft: &Draft,
+    password: Option<(&[u8], KdfParams)>,
+    progress: &dyn Progress,
+) -> Result<ObjectId> {
+    let id = put_slot(repository, draft, password)?;
+    record(repository, "key add", format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short()), progress);
+    Ok(id)
+}
+
+fn put_slot(repository: &Repository, draft: &Draft, password: Option<(&[u8], KdfParams)>) -> Result<ObjectId> {
+    repository.keys().owner("add a key")?;
+    if password.is_some_and(|(password, _)| password.is_empty()) {
+        return Err(Error::Request("the new password is empty".into()));
+    }
+    let runtime = repository.runtime();
+    let new = NewSlot {
+        bundle: &draft.bundle,
+        label: draft.label.clone(),
+        created: runtime.clock.now(),
+        domain: draft.domain,
+        verifying: draft.verifying,
+    };
+    let sealed = slot::seal(&new, password, &runtime.random(), repository.keys().signer());
+    let stored = encoding("a key slot", sealed)?;
+    let id = ObjectId::of(&stored);
+    repository.put(&Name::Slot(id), &stored)?;
+    Ok(id)
+}
+
+/// What became of a key.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// The key is revoked: only what the order lists still counts. False for the owner's, and while another slot holds
+    /// the same key.
+    pub is_revoked: bool,
+    /// Snapshots of it that still count.
+    pub snapshots: u64,
+}
+
+/// Takes a key away: revokes it first, then deletes its slot.
+pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) -> Result<Removed> {
+    repository.keys().owner("remove a key")?;
+    let keys = list(repository)?.keys;
+    let Some(key) = keys.iter().find(|key| key.id == id) else {
+        return Err(Error::Request(format!("there is no key {:?}", id.short())));
+    };
+    let others = || keys.iter().filter(|other| other.id != id);
+    let mut removed = Removed::default();
+    if key.info.role == Role::Owner {
+        if key.has_password() && !others().any(|other| other.info.role == Role::Owner && other.has_password()) {
+            let why =
+                "it holds the last password of the owner: add another first, or change it with `vault key passwd`";
+            return Err(Error::Request(format!("key {} stays: {why}", id.short())));
+        }
+    } else if !others().any(|other| other.info.verifying == key.info.verifying) {
+        let writer = key.writer();
+        let (snapshots, indexes) = accepted(repository, writer, key.info.domain)?;
+        removed = Removed { is_revoked: true, snapshots: snapshots.len() as u64 };
+        let accepted = snapshots.into_iter().chain(indexes).collect();
+        orders::put(repository, DomainId::default(), Action::Revoke { writer, accepted })?;
+    }
+    repository.backend().delete(&Name::Slot(id).to_string())?;
+    record(repository, "key remove", format!("{} {}, slot {}", key.info.role, key.info.label, id.short()), progress);
+    Ok(removed)
+}
+
+/// Everything that a writer has stored so far and that counts: snapshots and index objects.
+fn accepted(repository: &Repository, writer: WriterId, domain: DomainId) -> Result<(Vec<ObjectId>, Vec<ObjectId>)> {
+    let trust = Trust::load(repository)?;
+    let orders = Orders::load(repository)?;
+    let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+    let objects = IndexObjects::load(repository, &trust, Some(domain))?;
+    // what is rotten can't be vouched for; what the store did not serve just now must not be forgotten
+    let mut unsure: Vec<Name> = snapshots.damaged.into_iter().map(|(name, _)| name).collect();
+    if !objects.damaged.is_empty() {
+        unsure.extend(repository.list(&format!("{}{domain}/", name::INDEX))?.0.into_iter().map(|(name, _)| name));
+    }
+    for name in unsure {
+        if let Err(error @ repository::Error::Backend(_)) = repository.get_named(&name) {
+            return Err(error.into());
+        }
+    }
+    let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == writer).map(|snapshot| snapshot.id);
+    let indexes = objects.objects.iter().filter(|object| object.writer == writer).filter_map(|object| object.name.id());
+    Ok((own.collect(), indexes.collect()))
+}
+
+/// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.
+pub fn change_password(
+    repository: &Repository,
+    password: (&[u8], KdfParams),
+    progress: &dyn Progress,
+) -> Result<ObjectId> {
+    let owner = repository.keys().owner("change a password")?;
+    let listing = list(repository)?;
+    let Some(old) = listing.keys.iter().find(|key| key.in_use) else {
+        return Err(Error::Request("no password is in use, but a key file: `vault key add` adds a password".into()));
+    };
+    let bundle = owner.bundle(repository.keys().config());
+    let (domain, verifying) = (old.info.domain, bundle.owner.verifying);
+    let draft = Draft { bundle, label: old.info.label.clone(), domain, verifying };
+    let new = put_slot(repository, &draft, Some(password))?;
+    repository.backend().delete(&Name::Slot(old.id).to_string())?;
+    record(repository, "key passwd", format!("slot {} replaces {}", new.short(), old.id.short()), progress);
+    Ok(new)
+}
+
+/// A journal record that can't be written is a warning: what it tells of is done.
+fn record(repository: &Repository, operation: &str, message: String, progress: &dyn Progress) {
+    let mut record = journal::record(repository, operation);
+    record.message = message;
+    if let Err(error) = journal::put(repository, &record) {
+        progress.note(&format!("the journal record could not be written: {error}"));
+    }
+}

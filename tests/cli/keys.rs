@@ -1,0 +1,179 @@
+//! Keys, roles and recovery through the program: a machine that only writes, a key that is taken away, a password that
+//! changes, a repository like another, and the worst day with nothing left but packs, snapshots and the sheet.
+
+use crate::{World, assert_fails, diff, errors, piped};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use vault_format::secret::BundleKeys;
+use vault_format::slot::open_key_file;
+
+fn json(world: &World, words: &[&str]) -> Value {
+    serde_json::from_str(&world.ok(words)).expect("JSON")
+}
+
+/// Deletes everything in the repository but these folders and files.
+fn keep(world: &World, names: &[&str]) {
+    for entry in std::fs::read_dir(world.path("repository")).expect("a repository") {
+        let entry = entry.expect("an entry");
+        if !names.iter().any(|name| entry.file_name() == *name) {
+            let removed = match entry.path().is_dir() {
+                true => std::fs::remove_dir_all(entry.path()),
+                false => std::fs::remove_file(entry.path()),
+            };
+            removed.expect("it can be deleted");
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_only_writes() {
+    let world = World::made();
+    let add = ["key", "add", "--role", "writer", "--label", "web-1", "--export-key-file", "web.key", "--json"];
+    let added = json(&world, &add);
+    assert_eq!(
+        (&added["role"], &added["label"], &added["key_file"]),
+        (&"writer".into(), &"web-1".into(), &"web.key".into())
+    );
+    let mode = std::fs::metadata(world.path("web.key")).expect("a key file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    world.fails(&["key", "add", "--role", "client", "--export-key-file", "web.key"], 1, &["web.key", "exists"]);
+
+    // it stores, and what is the same it stores once
+    let key = ["--key-file", "web.key"];
+    let with = |words: &[&'static str]| [words, &key].concat();
+    let first = json(&world, &with(&["snapshot", "uploads", "--json"]));
+    assert_eq!((&first["files"], &first["unchanged_files"]), (&2.into(), &0.into()));
+    let said = world.ok(&with(&["snapshot", "uploads"]));
+    assert!(said.contains("of uploads: 2 files") && said.contains("0 B new"), "{said}");
+    let listed = json(&world, &with(&["snapshots", "--json"]));
+    assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(2));
+    assert!(listed["snapshots"][0]["host"].is_null() && listed["snapshots"][1]["parent"] == first["snapshot"]);
+    assert!(world.ok(&with(&["check"])).contains("2 snapshots"));
+
+    // and reads, forgets and changes nothing
+    let content = ["a writer's", "owner's or the domain's client role"];
+    world.fails(&with(&["ls", "uploads"]), 1, &content);
+    world.fails(&with(&["restore", "uploads", "--target", "out"]), 1, &content);
+    let owner = ["a writer's", "needs the owner role"];
+    world.fails(&with(&["key", "add", "--role", "owner", "--export-key-file", "x"]), 1, &owner);
+    world.fails(&with(&["key", "remove", "00"]), 1, &owner);
+    world.fails(&with(&["key", "passwd"]), 1, &owner);
+    world.fails(&with(&["key", "sheet"]), 1, &owner);
+    assert!(!world.path("x").exists() && !world.path("out").exists());
+    assert!(world.ok(&with(&["key", "list"])).contains("web-1"));
+
+    // the owner restores it, and takes the key away
+    world.ok(&["restore", "uploads", "--target", "out"]);
+    diff(&world.path("uploads"), &world.path("out"));
+    let id = added["id"].as_str().expect("an id");
+    let removed = json(&world, &["key", "remove", &id[..8], "--json"]);
+    assert_eq!((&removed["revoked"], &removed["accepted_snapshots"]), (&true.into(), &2.into()));
+    world.fails(&with(&["snapshot", "uploads"]), 1, &["revoked", "vault key add"]);
+    world.ok(&["restore", "uploads", "--target", "out"]);
+    assert!(world.ok(&["check", "--read-data"]).starts_with("no damage: 2 snapshots"));
+}
+
+#[test]
+fn passwords_come_and_go() {
+    let world = World::made();
+    let write = |name: &str, text: &str| std::fs::write(world.path(name), text).expect("a file");
+    write("new", "better horse\n");
+    write("empty", "\n");
+    world.fails(&["key", "passwd"], 2, &["--new-password-file"]);
+    world.fails(&["key", "passwd", "--new-password-file", "empty"], 1, &["empty"]);
+    world.ok(&["key", "passwd", "--new-password-file", "new"]);
+    world.fails(&["key", "list"], 12, &["wrong password"]);
+    let open = ["--password-file", "new"];
+    let with = |words: &[&str]| world.run(&[words, &open].concat());
+    let listing: Value = serde_json::from_slice(&with(&["key", "list", "--json"]).stdout).expect("JSON");
+    let keys = listing["keys"].as_array().expect("keys");
+    assert_eq!((keys.len(), &keys[0]["in_use"], &keys[0]["role"]), (1, &true.into(), &"owner".into()));
+    let first = keys[0]["id"].as_str().expect("an id").to_owned();
+    assert_fails(&with(&["key", "remove", &first[..6], "--yes"]), 1, &["last password of the owner"]);
+    assert_fails(&with(&["key", "remove", "ffffffff"]), 1, &["there is no key"]);
+    write("second", "deputy\n");
+    let added = with(&["key", "add", "--role", "owner", "--label", "deputy", "--new-password-file", "second"]);
+    assert!(added.status.success(), "{}", errors(&added));
+    assert_fails(&with(&["key", "remove", &first[..6]]), 2, &["in use", "--yes"]);
+    assert!(with(&["key", "remove", &first[..6], "--yes"]).status.success());
+    assert_fails(&with(&["key", "list"]), 12, &["wrong password"]);
+    assert!(world.run(&["key", "list", "--password-file", "second"]).status.success());
+}
+
+#[test]
+fn the_worst_day() {
+    let world = World::empty();
+    std::fs::create_dir_all(world.path("uploads/sub")).expect("folders");
+    std::fs::write(world.path("uploads/sub/photo"), vec![7u8; 300_000]).expect("a file");
+    std::fs::write(world.path("uploads/note"), "hello\n").expect("a file");
+    world.ok(&["init", "--sheet", "sheet.txt"]);
+    world.ok(&["snapshot", "uploads"]);
+    world.ok(&["key", "add", "--role", "writer", "--export-key-file", "web.key"]);
+    world.ok(&["snapshot", "uploads", "--name", "web", "--key-file", "web.key"]);
+    // a config alone that vanished is not missed: its copy serves
+    std::fs::remove_file(world.path("repository/config")).expect("a config");
+    assert_eq!(world.count(), 2);
+    let output = world.run(&["check"]);
+    assert!(output.status.code() == Some(20) && errors(&output).contains("config: missing"), "{}", errors(&output));
+    world.ok(&["init", "--recover", "--sheet", "sheet.txt", "--quiet"]);
+    world.ok(&["check", "--quiet"]);
+
+    keep(&world, &["packs", "snapshots"]);
+    world.fails(&["snapshots"], 10, &["lost its config", "vault init --recover"]);
+    let sheet = std::fs::read_to_string(world.path("sheet.txt")).expect("a sheet");
+    // the last words are torn off
+    let torn = sheet.split(" 21 ").next().expect("its beginning");
+    std::fs::write(world.path("wrong.txt"), torn).expect("a file");
+    world.fails(&["init", "--recover", "--sheet", "wrong.txt"], 12, &["words"]);
+    let recovered = json(&world, &["init", "--recover", "--sheet", "sheet.txt", "--json"]);
+    assert_eq!((&recovered["new_config"], &recovered["vouched_snapshots"]), (&true.into(), &1.into()));
+    for (name, out) in [("uploads", "first"), ("web", "second")] {
+        world.ok(&["restore", name, "--target", out, "--verify"]);
+        diff(&world.path("uploads"), &world.path(out));
+    }
+    assert!(world.ok(&["check", "--read-data"]).starts_with("no damage: 2 snapshots"));
+    world.fails(&["snapshot", "uploads", "--key-file", "web.key"], 1, &["not the one that this key vouches for"]);
+    assert!(world.ok(&["snapshot", "uploads"]).contains("0 B new"));
+
+    // words alone, from a pipe; and those of another repository
+    keep(&world, &["packs", "snapshots"]);
+    let words: Vec<&str> = sheet.split_whitespace().skip_while(|word| *word != "1").collect();
+    let words: Vec<&str> = words.chunks(2).map_while(|pair| pair[0].parse::<u8>().ok().map(|_| pair[1])).collect();
+    assert_eq!(words.len(), 24);
+    let other = World::empty();
+    other.ok(&["init", "--sheet", "sheet.txt"]);
+    let foreign = other.path("sheet.txt");
+    world.fails(&["init", "--recover", "--sheet", foreign.to_str().expect("a path")], 12, &["do not belong"]);
+    let output = piped(world.command(&["init", "--recover", "--quiet"]), words.join(" ").as_bytes());
+    assert_eq!((output.status.code(), errors(&output).as_str()), (Some(0), ""));
+    world.ok(&["restore", "uploads", "--target", "third"]);
+    diff(&world.path("uploads"), &world.path("third"));
+}
+
+#[test]
+fn a_repository_like_another() {
+    let world = World::made();
+    let (second, third) = (world.path("second"), world.path("third"));
+    let place = |path: &Path| path.to_str().expect("a path").to_owned();
+    let (second, third) = (place(&second), place(&third));
+    world.ok(&["init", "--like", "repository", "--repository", &second]);
+    world.fails(&["init", "--like", "nowhere", "--repository", &third], 10, &["no repository at"]);
+    std::fs::write(world.path("new"), "another\n").expect("a file");
+    world.ok(&["key", "add", "--role", "owner", "--label", "file", "--export-key-file", "owner.key"]);
+    let like = ["init", "--like", "repository", "--repository", &third, "--key-file", "owner.key"];
+    world.ok(&[&like[..], &["--new-password-file", "new"]].concat());
+    world.fails(&["key", "list", "--repository", &third], 12, &["wrong password"]);
+    let content_key = |repository: &str, password: &[&str], file: &str| {
+        let add = ["key", "add", "--role", "client", "--export-key-file", file, "--repository", repository];
+        world.ok(&[&add[..], password].concat());
+        let bundle = open_key_file(&std::fs::read(world.path(file)).expect("a key file")).expect("a key");
+        let BundleKeys::Member { id_key, gear_key, domain, .. } = bundle.keys else { panic!("a member's key") };
+        (id_key, gear_key, domain)
+    };
+    let first = content_key("repository", &[], "1.key");
+    let second = content_key(&second, &[], "2.key");
+    let third = content_key(&third, &["--password-file", "new"], "3.key");
+    assert!(first.0 == second.0 && first.1 == second.1 && first.0 == third.0, "equal content has equal ids");
+    assert!(first.2 != second.2 && second.2 != third.2, "domains are each repository's own");
+}
