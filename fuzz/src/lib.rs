@@ -1,3 +1,4 @@
-//! Fuzz targets of the decoders: `cargo fuzz run tree`.
+//! Fuzz targets of the decoders and of what a restore does with paths: `cargo fuzz run tree`.
 
 pub mod decoders;
+pub mod paths;

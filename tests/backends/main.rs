@@ -6,8 +6,8 @@ mod locations;
 mod servers;
 mod wrappers;
 
-use conformance::{conformance, missing_root};
-use servers::{Server, azurite, moto, sshd, webdav};
+use conformance::{conformance, missing_root, objects};
+use servers::{Server, azurite, moto, s3s, sshd, webdav};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +67,19 @@ fn s3_keeps_the_promises() {
 }
 
 #[test]
+fn s3_in_files_keeps_the_promises() {
+    let server = s3s();
+    let backend = open(&server.location, &create()).unwrap();
+    // Asked for one of its folders it answers that it has failed, which S3 never does.
+    objects(&backend, true);
+    let gone = open(&server.location.replace("/bucket/", "/no-such-bucket/"), &create()).unwrap();
+    missing_root(&gone, || {});
+    let stranger = open(&server.location.replace("=SECRET", "=WRONG"), &create()).unwrap();
+    assert_eq!(stranger.get("config", None).unwrap_err().kind, ErrorKind::Denied);
+    assert_eq!(stranger.put("packs/d/aa/one", b"one").unwrap_err().kind, ErrorKind::Denied);
+}
+
+#[test]
 fn azblob_keeps_the_promises() {
     let Some(server) = azurite() else { return };
     conformance(&open(&server.location, &create()).unwrap(), true);
@@ -94,7 +107,7 @@ fn webdav_keeps_the_promises() {
 }
 
 /// The last answer must come in time, and it must not say that the objects are gone.
-fn stopped_server(mut server: Server) {
+fn stopped_server(server: &mut Server) {
     let options = BackendOptions { timeout: Duration::from_secs(6), create: true, ..BackendOptions::default() };
     let backend = open(&server.location, &options).unwrap();
     backend.put("packs/d/aa/one", b"one").unwrap();
@@ -117,15 +130,25 @@ fn stopped_server(mut server: Server) {
 
 #[test]
 fn a_stopped_s3_server_gives_a_final_error() {
-    if let Some(server) = moto() {
-        stopped_server(server);
+    if let Some(mut server) = moto() {
+        stopped_server(&mut server);
     }
 }
 
 #[test]
+fn a_killed_s3_server_that_comes_back_has_what_it_had() {
+    let mut server = s3s();
+    stopped_server(&mut server);
+    server.start_again();
+    let backend = open(&server.location, &create()).unwrap();
+    assert_eq!(backend.list("").unwrap().len(), 1);
+    assert_eq!(backend.get("packs/d/aa/one", None).unwrap(), b"one");
+}
+
+#[test]
 fn a_stopped_sftp_server_gives_a_final_error() {
-    if let Some(server) = sshd() {
-        stopped_server(server);
+    if let Some(mut server) = sshd() {
+        stopped_server(&mut server);
     }
 }
 

@@ -1,5 +1,9 @@
 //! Real servers, started on a free port in a folder of their own and stopped when the test ends.
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder as Connection;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,6 +18,7 @@ const AZURITE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UV
 
 /// A running server and the location of an empty repository on it.
 pub struct Server {
+    command: Command,
     child: Child,
     folder: TempDir,
     /// What to hand to `Location::parse`.
@@ -28,7 +33,22 @@ impl Server {
         self.folder.path().join("data/repository")
     }
 
-    /// Stops the server for good.
+    /// Starts the server again after `stop`, on what it had stored.
+    pub fn start_again(&mut self) {
+        self.child = self.command.spawn().unwrap();
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?} does not listen: {}", self.command, log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kills the server.
     pub fn stop(&mut self) {
         // sshd's sessions are processes of their own and would live on without it.
         for pid in descendants(self.child.id()) {
@@ -72,13 +92,9 @@ fn free_port() -> u16 {
 fn start(mut command: Command, port: u16, folder: TempDir, location: String) -> Server {
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    let server = Server { child: command.spawn().unwrap(), folder, location, port };
-    let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        let log = || std::fs::read_to_string(server.folder.path().join("log")).unwrap_or_default();
-        assert!(begun.elapsed() < Duration::from_secs(60), "{command:?} does not listen: {}", log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let child = command.spawn().unwrap();
+    let server = Server { command, child, folder, location, port };
+    server.wait();
     server
 }
 
@@ -111,6 +127,44 @@ pub fn moto() -> Option<Server> {
     );
     assert!(answer.contains(" 200 "), "{answer}");
     Some(server)
+}
+
+/// S3 as s3s-fs speaks it: it checks signatures, and keeps objects in files, so that it can be killed and started again.
+pub fn s3s() -> Server {
+    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    std::fs::create_dir_all(folder.path().join("data/bucket")).unwrap();
+    // A process of its own: a thread can't be killed.
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "servers::serve_s3", "--ignored", "--nocapture"]);
+    command.env("VAULT_TEST_S3_PORT", port.to_string()).env("VAULT_TEST_S3_FOLDER", folder.path().join("data"));
+    let location = format!(
+        "s3://bucket/repository?region=us-east-1&endpoint=http://127.0.0.1:{port}&disable_config_load=true\
+         &access_key_id=ACCESS&secret_access_key=SECRET"
+    );
+    start(command, port, folder, location)
+}
+
+/// The server itself.
+#[test]
+#[ignore = "serves until it is killed: the process that other tests start"]
+fn serve_s3() {
+    let set = |name| std::env::var(name).ok();
+    let (Some(folder), Some(port)) = (set("VAULT_TEST_S3_FOLDER"), set("VAULT_TEST_S3_PORT")) else { return };
+    let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
+    service.set_auth(SimpleAuth::from_single("ACCESS", "SECRET"));
+    let service = service.build();
+    let address = ("127.0.0.1", port.parse::<u16>().unwrap());
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let service = service.clone();
+            tokio::spawn(async move {
+                let connection = Connection::new(TokioExecutor::new());
+                drop(connection.serve_connection(TokioIo::new(socket), service).await);
+            });
+        }
+    })
 }
 
 /// Azure Blob Storage as azurite speaks it, with its published test account.

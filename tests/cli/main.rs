@@ -6,6 +6,7 @@
 
 mod complete;
 mod database;
+mod durability;
 mod failures;
 mod forget;
 mod json;

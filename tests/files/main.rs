@@ -3,6 +3,9 @@
 
 mod compare;
 mod copy;
+mod corpus;
+#[path = "../../fuzz/src/paths.rs"]
+mod paths;
 mod program;
 mod promises;
 mod zoo;

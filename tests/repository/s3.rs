@@ -1,8 +1,8 @@
-//! The whole job against a real S3 server, and against one that falls silent in the middle of a run.
+//! The whole job against real S3 servers, and against ones that fall silent or are killed in the middle of a run.
 
 use crate::round_trip::fill;
 use crate::servers;
-use crate::world::{PASSWORD, snapshot_stream};
+use crate::world::{PASSWORD, snapshot_reader, snapshot_stream};
 use crate::world::{assert_clean, assert_restores, cheap, folder, noise, restore_stream, snapshot_folder};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::error::Error as OperationError;
-use vault::repository::{Access, Error, Options, Repository};
+use vault::prune;
+use vault::repository::{Access, Error, Options, Repository, orders};
 use vault::runtime::{Clock, Runtime};
+use vault_format::order::Action;
 
 fn backend(location: &str, runtime: &Runtime) -> Backend {
     let options = BackendOptions { timeout: Duration::from_secs(3), create: true, ..BackendOptions::default() };
@@ -30,26 +32,94 @@ fn open(location: &str, seed: u64) -> Repository {
     Repository::open(backend(location, &runtime), runtime, Options::default(), access).unwrap()
 }
 
-#[test]
-fn the_whole_job_works_on_s3() {
-    let Some(server) = servers::moto() else { return };
+/// Snapshots, restores, checks, and frees what a forgotten snapshot needed.
+fn whole_job(location: &str) {
     let (source, stream) = (folder(fill), noise(1, 3_000_000));
-    drop(init(&server.location));
-    let repository = open(&server.location, 2);
+    drop(init(location));
+    let repository = open(location, 2);
     let first = snapshot_folder(&repository, source.path()).unwrap();
     let dump = snapshot_stream(&repository, &stream).unwrap();
     // files that are older than two seconds are believed
     std::thread::sleep(Duration::from_millis(2_100));
-    let repository = open(&server.location, 3);
+    let repository = open(location, 3);
     let second = snapshot_folder(&repository, source.path()).unwrap();
     assert_eq!(second.head.statistics.unchanged_files, first.head.statistics.files);
     assert_eq!(second.head.statistics.stored_bytes, 0);
-    let repository = open(&server.location, 4);
+    let repository = open(location, 4);
     for report in [&first, &second] {
         assert_restores(&repository, report.snapshot.unwrap(), source.path(), "s3");
     }
     assert!(restore_stream(&repository, dump.snapshot.unwrap()).unwrap() == stream);
     assert_clean(&repository, true, "s3");
+
+    orders::put(&repository, repository.keys().domain(), Action::Forget(vec![dump.snapshot.unwrap()])).unwrap();
+    let options = prune::Options { grace: Some(Duration::ZERO), ..prune::Options::default() };
+    let marked = prune::mark(&repository, &options).unwrap();
+    assert!(marked.bytes > 500_000 && !marked.packs.is_empty(), "{marked:?}");
+    let swept = prune::sweep(&open(location, 5)).unwrap();
+    assert_eq!((swept.packs, swept.snapshots), (marked.packs.len() as u64, 1), "{swept:?}");
+    let repository = open(location, 6);
+    assert!(restore_stream(&repository, dump.snapshot.unwrap()).is_err());
+    assert_restores(&repository, second.snapshot.unwrap(), source.path(), "swept");
+    assert_clean(&repository, true, "swept");
+}
+
+#[test]
+fn the_whole_job_works_on_s3() {
+    if let Some(server) = servers::moto() {
+        whole_job(&server.location);
+    }
+}
+
+#[test]
+fn the_whole_job_works_on_s3_in_files() {
+    whole_job(&servers::s3s().location);
+}
+
+/// Kills the server when so many bytes of the stream are read.
+struct Killer<'a> {
+    stream: &'a [u8],
+    left: usize,
+    server: &'a mut servers::Server,
+}
+
+impl Read for Killer<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            self.server.stop();
+            self.left = usize::MAX;
+        }
+        let length = buffer.len().min(self.left);
+        let read = self.stream.read(&mut buffer[..length])?;
+        self.left -= read;
+        Ok(read)
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_in_a_run_loses_nothing() {
+    let mut server = servers::s3s();
+    let source = folder(fill);
+    let repository = init(&server.location);
+    let kept = snapshot_folder(&repository, source.path()).unwrap();
+    let stream = noise(2, 40 << 20);
+    // before the first pack, while packs are put, and before the index
+    for (seed, bytes) in [(10, 1), (11, 20 << 20), (12, 40 << 20)] {
+        let repository = open(&server.location, seed);
+        let begun = Instant::now();
+        let mut killer = Killer { stream: &stream, left: bytes, server: &mut server };
+        let failure = snapshot_reader(&repository, &mut killer).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_mins(2), "{:?}", begun.elapsed());
+        assert!(matches!(failure, OperationError::Repository(Error::Backend(_))), "{failure}");
+        server.start_again();
+        let repository = open(&server.location, 20 + seed);
+        assert_restores(&repository, kept.snapshot.unwrap(), source.path(), "after the kill");
+        assert_clean(&repository, true, "after the kill");
+    }
+    let repository = open(&server.location, 40);
+    let report = snapshot_stream(&repository, &stream).unwrap();
+    assert!(restore_stream(&repository, report.snapshot.unwrap()).unwrap() == stream);
+    assert_clean(&repository, true, "the next run");
 }
 
 /// Forwards to `upstream` until the counter of PUTs has come down to zero; from then on it swallows every byte of

@@ -5,6 +5,7 @@ use crate::compare::compare;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -106,9 +107,13 @@ pub fn snapshot_folder(repository: &Repository, folder: &Path) -> Result<backup:
 }
 
 pub fn snapshot_stream(repository: &Repository, bytes: &[u8]) -> Result<backup::Report> {
-    tick(repository);
     let mut input = bytes;
-    let source = backup::Source::Stream(&mut input, b"dump".to_vec());
+    snapshot_reader(repository, &mut input)
+}
+
+pub fn snapshot_reader(repository: &Repository, input: &mut dyn Read) -> Result<backup::Report> {
+    tick(repository);
+    let source = backup::Source::Stream(input, b"dump".to_vec());
     backup::backup(repository, source, &named("stream"), &Silent)
 }
 
