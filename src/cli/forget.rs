@@ -2,9 +2,10 @@
 //! without any snapshot is asked for first.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, render, secret};
+use super::{Outcome, Session, prune, render, secret, time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use std::time::Duration;
 use vault::forget::{self, Report, Verdict};
 use vault::repository::Repository;
 use vault::retention::{Amount, Length, Policy};
@@ -29,6 +30,12 @@ pub struct Arguments {
     /// Only say what would be dropped
     #[arg(long)]
     dry_run: bool,
+    /// Prune when it is done, as `vault prune` does
+    #[arg(long)]
+    prune: bool,
+    /// With --prune: time between condemning and deleting; 0s frees at once, while nobody else writes [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration, requires = "prune")]
+    grace: Option<Duration>,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
@@ -133,7 +140,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         show(&report, arguments.dry_run);
     }
     session.say_requests(&repository);
-    Ok(code::DONE)
+    if arguments.prune {
+        prune::run(session, &prune::Arguments::after_forget(arguments.grace, arguments.dry_run))
+    } else {
+        Ok(code::DONE)
+    }
 }
 
 /// By id; asks before a source loses its last snapshot.

@@ -34,6 +34,14 @@ pub struct Arguments {
     dry_run: bool,
 }
 
+impl Arguments {
+    /// What `vault forget --prune` runs.
+    pub fn after_forget(grace: Option<Duration>, dry_run: bool) -> Self {
+        let max_unused = prune::Options::default().max_unused;
+        Self { grace, max_unused, max_repack: None, without_snapshots: false, dry_run }
+    }
+}
+
 fn parse_unused(text: &str) -> Result<Unused, String> {
     let wrong = || "say a part like 10% or 2.5%, or a size like 5GB".to_owned();
     let Some(percent) = text.trim().strip_suffix('%') else {
