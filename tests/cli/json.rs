@@ -109,6 +109,7 @@ const RUNS: &[(&str, &[&str])] = &[
     ("stats", &["stats", "uploads"]),
     ("restore", &["restore", "uploads", "--target", "out"]),
     ("check", &["check"]),
+    ("prune", &["prune", "--quiet"]),
 ];
 
 #[test]
