@@ -110,6 +110,10 @@ const RUNS: &[(&str, &[&str])] = &[
     ("restore", &["restore", "uploads", "--target", "out"]),
     ("check", &["check"]),
     ("prune", &["prune", "--quiet"]),
+    ("key list", &["key", "list"]),
+    ("key add", &["key", "add", "--role", "writer", "--export-key-file", "writer.key"]),
+    ("key passwd", &["key", "passwd", "--new-password-file", "password"]),
+    ("init --recover", &["init", "--recover", "--sheet", "sheet.txt"]),
 ];
 
 #[test]
@@ -133,7 +137,13 @@ fn fields_are_those_of_the_readme() {
             note(&value, "", documented, printed.entry(command).or_default(), &context);
         }
     };
+    std::fs::write(world.path("password"), "correct horse\n").expect("a file");
+    std::fs::write(world.path("sheet.txt"), world.ok(&["key", "sheet"])).expect("a file");
     RUNS.iter().for_each(|(command, words)| run(command, words, 0));
+    let keys: Value = serde_json::from_str(&world.ok(&["key", "list", "--json"])).expect("JSON");
+    let writer = keys["keys"].as_array().and_then(|keys| keys.iter().find(|key| key["role"] == "writer"));
+    let writer = writer.and_then(|key| key["id"].as_str()).expect("the writer's key");
+    run("key remove", &["key", "remove", writer], 0);
     let packs = world.path("repository/packs/d");
     std::fs::remove_dir_all(packs).expect("packs to lose");
     run("check", &["check"], 20);
