@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod copy;
 mod diff;
 mod exit;
 mod find;
@@ -13,6 +14,7 @@ mod man;
 mod node;
 mod progress;
 mod render;
+mod repair;
 mod restore;
 mod secret;
 mod snapshot;
@@ -98,6 +100,8 @@ enum Command {
     Stats(stats::Arguments),
     Restore(restore::Arguments),
     Check(check::Arguments),
+    Repair(repair::Arguments),
+    Copy(copy::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     #[command(hide = true)]
@@ -136,6 +140,8 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Stats(arguments) => stats::run(session, arguments),
         Command::Restore(arguments) => restore::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
+        Command::Repair(arguments) => repair::run(session, arguments),
+        Command::Copy(arguments) => copy::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),
@@ -181,14 +187,17 @@ impl Session {
     }
 
     fn backend(&self, create: bool) -> Result<Backend, Failure> {
-        let location = self.location()?;
+        self.backend_at(&self.location()?, create)
+    }
+
+    fn backend_at(&self, location: &Location, create: bool) -> Result<Backend, Failure> {
         let options = BackendOptions {
             upload: self.global.limit_upload,
             download: self.global.limit_download,
             create,
             ..BackendOptions::default()
         };
-        Backend::open(&location, &options, &self.runtime).map_err(|error| exit::opening(error, create))
+        Backend::open(location, &options, &self.runtime).map_err(|error| exit::opening(error, create))
     }
 
     fn repository_options(&self) -> repository::Options {
@@ -204,6 +213,11 @@ impl Session {
         exit::probe(&backend)?;
         let secret = secret::find(&self.global, secret::Use::Open)?;
         self.listen_to_signals()?;
+        self.open_with(backend, secret)
+    }
+
+    fn open_with(&self, backend: Backend, secret: secret::Secret) -> Result<Repository, Failure> {
+        let what = format!("cannot open the repository at {}", backend.describe());
         let options = self.repository_options();
         let runtime = self.runtime.clone();
         let opened = match secret {
@@ -212,7 +226,7 @@ impl Session {
             }
             secret::Secret::Bundle(bundle) => Repository::open(backend, runtime, options, Access::Bundle(bundle)),
         };
-        let mut repository = opened.context("cannot open the repository")?;
+        let mut repository = opened.context(&what)?;
         let Some(folder) = self.cache_folder() else { return Ok(repository) };
         // without its cache a run is slower, and nothing else
         if let Err(error) = repository.use_cache(&folder) {
@@ -229,6 +243,20 @@ impl Session {
         let from = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || from("HOME").map(|home| home.join(".cache"));
         self.global.cache_dir.clone().or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
+    }
+
+    /// Opens the repository and a second one, which has the same password unless its own flags say otherwise.
+    fn open_two(&self, second: &str, flags: &secret::Flags<'_>) -> Result<(Repository, Repository), Failure> {
+        let location = Location::parse(second).map_err(|error| {
+            Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`")
+        })?;
+        let (own, other) = (self.backend(false)?, self.backend_at(&location, false)?);
+        exit::probe(&own)?;
+        exit::probe(&other)?;
+        let secret = secret::find(&self.global, secret::Use::Open)?;
+        let other_secret = secret::find_second(flags)?.unwrap_or_else(|| secret.clone());
+        self.listen_to_signals()?;
+        Ok((self.open_with(own, secret)?, self.open_with(other, other_secret)?))
     }
 
     fn progress(&self, verb: &'static str) -> progress::Bar {

@@ -3,15 +3,20 @@
 //! writer that the owner announced signed it.
 
 pub mod changes;
+pub(crate) mod fetch;
 pub mod index;
 pub mod journal;
 pub mod keys;
+pub(crate) mod loose;
 pub mod marks;
+pub(crate) mod moved;
 pub mod orders;
 mod packer;
+pub(crate) mod reach;
 pub mod reader;
 mod rules;
 pub mod snapshots;
+pub mod trees;
 pub mod trust;
 pub mod walk;
 pub mod writer;
@@ -129,9 +134,15 @@ pub enum Error {
     /// A worker thread could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(String),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
     Unsafe(String),
+    /// Repair met something that it must not guess about.
+    #[error("cannot repair safely: {0}")]
+    CannotRepair(String),
 }
 
 /// The result of everything here.
@@ -295,7 +306,10 @@ impl Repository {
         let place = backend.describe().to_owned();
         let stored = match backend.get(&Name::Config.to_string(), None) {
             Ok(stored) => stored,
-            Err(error) if error.kind == backend::ErrorKind::NotFound => return Err(missing_config(&backend, error)),
+            // a config that vanished: its copy is as good, and repair puts it back
+            Err(error) if error.kind == backend::ErrorKind::NotFound => {
+                backend.get(&Name::ConfigCopy.to_string(), None).map_err(|_| missing_config(&backend, error))?
+            }
             Err(error) => return Err(error.into()),
         };
         // a config that does not even decode may have rotted: its copy is as good
@@ -426,6 +440,22 @@ impl Repository {
             }
         }
         Ok((known, unknown))
+    }
+
+    /// Objects under prefixes that this program does not know: they may need what it would take away or replace.
+    pub(crate) fn unknown_objects(&self) -> Result<Vec<String>> {
+        let known = [
+            name::KEYS,
+            name::PACKS,
+            name::INDEX,
+            name::SNAPSHOTS,
+            name::ORDERS,
+            name::MARKS,
+            name::JOURNAL,
+            name::WAL,
+        ];
+        let is_known = |name: &str| known.iter().any(|prefix| name.starts_with(prefix)) || Name::parse(name).is_some();
+        Ok(self.backend.list("")?.into_iter().map(|entry| entry.name).filter(|name| !is_known(name)).collect())
     }
 
     /// The store's clock now: from an object that this process has just put, plus the time since, suspend included.

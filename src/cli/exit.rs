@@ -98,6 +98,10 @@ fn failure(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::Ambiguous { .. }) => failed("`vault snapshots` lists what there is"),
         error::Error::Repository(R::NoPath { .. }) => failed("`vault ls SNAPSHOT --recursive` lists what is in it"),
         error::Error::Repository(R::Backend(error)) => failed(backend_hint(error)),
+        // it could name anything, so it stops everybody
+        error::Error::Repository(R::Rot(object) | R::Object { object, .. }) if object.starts_with("marks/") => {
+            failed(&format!("as the owner, `vault repair --quarantine {object}` has everybody pass over it"))
+        }
         error::Error::Repository(R::Object { source, .. }) => failed(match source {
             FormatError::UnsupportedVersion(_)
             | FormatError::UnsupportedSuite(_)
@@ -111,6 +115,7 @@ fn failure(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. }) => {
             failed("`vault check --read-data` tells what else is affected")
         }
+        error::Error::Repository(R::CannotRepair(_)) => failed("nothing was changed; a newer vault may know more"),
         error::Error::Repository(R::TooSlow(_) | R::Condemned(_)) => failed("run the same command again"),
         _ => failed(""),
     }
@@ -155,6 +160,9 @@ pub fn probe(backend: &Backend) -> Result<(), Failure> {
     let Err(missing) = backend.stat("config") else { return Ok(()) };
     if missing.kind != ErrorKind::NotFound {
         // reading it may tell more
+        return Ok(());
+    }
+    if backend.stat("config.copy").is_ok() {
         return Ok(());
     }
     match backend.list("") {

@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashSet};
 use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
-use vault_format::name::{self, Name};
+use vault_format::name::Name;
 use vault_format::tree::{NodeKind, TreePage};
 
 /// One complete look at a repository.
@@ -44,7 +44,9 @@ impl Survey {
         if let Some(problem) = stopped.chain(snapshots.damaged.iter().map(|(_, problem)| problem)).next() {
             return Err(unsafe_because(problem));
         }
-        known_prefixes(repository)?;
+        if let Some(unknown) = repository.unknown_objects()?.first() {
+            return Err(unsafe_because(format!("{unknown} is not known to this program")));
+        }
         if repository.options().keeps(Rule::DoubtListings) {
             nothing_missing(repository, &trust, &snapshots, &orders, &marks)?;
         }
@@ -86,7 +88,7 @@ impl Survey {
     pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
-        let objects = IndexObjects { objects, damaged: Vec::new() };
+        let objects = IndexObjects { objects, ..IndexObjects::default() };
         BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 
@@ -161,19 +163,6 @@ impl Survey {
 
 fn stop(error: repository::Error) -> crate::error::Error {
     unsafe_because(error.to_string())
-}
-
-/// A prefix that this program does not know may hold what needs the packs.
-fn known_prefixes(repository: &Repository) -> Result<()> {
-    let known =
-        [name::KEYS, name::PACKS, name::INDEX, name::SNAPSHOTS, name::ORDERS, name::MARKS, name::JOURNAL, name::WAL];
-    for entry in repository.backend().list("")? {
-        let is_known = known.iter().any(|prefix| entry.name.starts_with(prefix)) || Name::parse(&entry.name).is_some();
-        if !is_known {
-            return Err(unsafe_because(format!("{} is not known to this program", entry.name)));
-        }
-    }
-    Ok(())
 }
 
 /// A head that another or the journal names, and that nobody had removed, is missing: the listing is short, or somebody

@@ -4,14 +4,14 @@
 
 use super::marks::Marks;
 use super::trust::Trust;
-use super::{Repository, Result, of_object};
+use super::{Repository, Result, encoding, of_object};
 use crate::backend;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use vault_format::envelope::Wraps;
 use vault_format::frame::{Codec, DEPTH_MAX};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
-use vault_format::index::{self, Index, PackEntry};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, SourceLabel, WriterId};
+use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::name::{self, Name};
 use vault_format::seal::{Header, Kind};
 
@@ -110,24 +110,36 @@ pub struct IndexObjects {
     pub objects: Vec<IndexObject>,
     /// Those that can't, with the reason.
     pub damaged: Vec<String>,
+    /// The same as domain and name.
+    pub damaged_ids: Vec<(DomainId, ObjectId)>,
 }
 
 impl IndexObjects {
     /// Loads the index objects of `domain`, or of all domains that this key can open.
     pub fn load(repository: &Repository, trust: &Trust, domain: Option<DomainId>) -> Result<Self> {
         let mut loaded = Self::default();
+        let mut damaged = Vec::new();
         let prefix = domain.map_or(name::INDEX.to_owned(), |domain| format!("{}{domain}/", name::INDEX));
         for (name, _) in repository.list(&prefix)?.0 {
             let Name::Index(domain, ..) = &name else { continue };
             if repository.keys().book(*domain).is_none() {
                 continue;
             }
+            let Some(id) = name.id().filter(|id| !trust.quarantined.contains(id)) else { continue };
             match read(repository, trust, &name) {
                 Ok(object) => loaded.objects.push(object),
                 // one bad index must not cost the others
-                Err(error) => loaded.damaged.push(error.to_string()),
+                Err(error) => damaged.push((id, *domain, error.to_string())),
             }
         }
+        // the owner has replaced it, so nobody misses it
+        let owner = repository.keys().owner_writer();
+        let by_owner = loaded.objects.iter().filter(|object| object.writer == owner);
+        let replaced: BTreeSet<ObjectId> =
+            by_owner.flat_map(|object| object.index.supersedes.iter().copied()).collect();
+        damaged.retain(|(id, ..)| !replaced.contains(id));
+        loaded.damaged_ids = damaged.iter().map(|(id, domain, _)| (*domain, *id)).collect();
+        loaded.damaged = damaged.into_iter().map(|(.., problem)| problem).collect();
         Ok(loaded)
     }
 }
@@ -159,6 +171,18 @@ pub fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Index
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
     let index = of_object(name, index::open(&small, &of_object(name, book)?))?;
     Ok(IndexObject { name: name.clone(), writer, index })
+}
+
+/// Puts an index object for a domain. Needs the owner.
+pub(crate) fn put(repository: &Repository, domain: DomainId, label: SourceLabel, index: &Index) -> Result<Name> {
+    let book = repository.keys().owner("write an index")?.book(domain);
+    let salt = repository.runtime().random();
+    let place = (repository.id(), domain);
+    let sealed = index::seal(place, repository.keys().signer(), &book, &salt, (index, &Sketches::default()));
+    let bytes = encoding("an index", sealed)?;
+    let name = Name::Index(domain, label, ObjectId::of(&bytes));
+    repository.put(&name, &bytes)?;
+    Ok(name)
 }
 
 impl BlobIndex {

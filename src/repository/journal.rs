@@ -54,7 +54,7 @@ pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<St
     let mut damaged = Vec::new();
     for (name, _) in repository.list(name::JOURNAL)?.0 {
         let Name::Journal(domain, _, _, id) = name else { continue };
-        let Some(book) = repository.keys().book(domain) else { continue };
+        let Some(book) = repository.keys().book(domain).filter(|_| !trust.quarantined.contains(&id)) else { continue };
         let read = || {
             let stored = repository.get_named(&name)?;
             let small = of_object(&name, Record::parse(&stored, repository.id()))?;

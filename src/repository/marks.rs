@@ -1,6 +1,7 @@
 //! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read stops
-//! everybody: nobody may rely on, or delete, what it might name.
+//! everybody, until the owner quarantines it: nobody may rely on, or delete, what it might name.
 
+use super::orders::Orders;
 use super::{Repository, Result, encoding, of_object};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::ObjectId;
@@ -45,11 +46,24 @@ impl Marks {
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut condemnations = BTreeMap::new();
         let mut swept = BTreeSet::new();
+        let mut quarantined = None;
         for (name, entry) in repository.list(name::MARKS)?.0 {
             let Name::Mark(id) = name else { continue };
-            let stored = repository.get_named(&name)?;
-            let owner = repository.keys().owner_verifying();
-            match of_object(&name, Mark::open(&stored, repository.id(), owner))? {
+            let mark = match read(repository, &name) {
+                Ok(mark) => mark,
+                Err(error) => {
+                    // orders are only read when there is something to pass over
+                    let known = match &mut quarantined {
+                        Some(known) => known,
+                        none => none.insert(Orders::load(repository)?.quarantined),
+                    };
+                    if known.contains(&id) {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            };
+            match mark {
                 Mark::Swept { mark } => {
                     swept.insert(mark);
                 }
@@ -72,6 +86,12 @@ impl Marks {
     pub fn names(&self, pack: &ObjectId) -> bool {
         self.condemnations.iter().any(|mark| mark.packs.contains(pack))
     }
+}
+
+/// Reads and verifies one mark.
+pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Mark> {
+    let stored = repository.get_named(name)?;
+    of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying()))
 }
 
 /// Puts a mark. Needs the owner.

@@ -54,6 +54,8 @@ pub struct Orders {
     states: BTreeMap<ObjectId, State>,
     /// Objects to pass over.
     pub quarantined: BTreeSet<ObjectId>,
+    /// Features that a program must know to change anything, as bits.
+    pub required: u64,
     /// Highest number seen.
     pub highest: u64,
     /// Orders that could not be used, with the reason.
@@ -64,13 +66,17 @@ impl Orders {
     /// Reads all orders; those of foreign domains are passed over.
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut orders = Self::default();
+        let mut damaged = Vec::new();
         for (name, _) in repository.list(name::ORDERS)?.0 {
             match read(repository, &name) {
                 Ok(Some(order)) => orders.apply(order),
                 Ok(None) => {}
-                Err(error) => orders.damaged.push(error.to_string()),
+                Err(error) => damaged.push((name.id(), error.to_string())),
             }
         }
+        // what is quarantined is known only when all orders were read
+        damaged.retain(|(id, _)| id.is_none_or(|id| !orders.quarantined.contains(&id)));
+        orders.damaged = damaged.into_iter().map(|(_, problem)| problem).collect();
         Ok(orders)
     }
 
@@ -107,12 +113,14 @@ impl Orders {
                 }
             }),
             Action::Quarantine(ids) => self.quarantined.extend(ids),
-            Action::Revoke { .. } | Action::Require(_) => {}
+            Action::Require(features) => self.required |= features,
+            Action::Revoke { .. } => {}
         }
     }
 }
 
-fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
+/// Reads and verifies one order; `None` if it is sealed for a domain whose key is not here.
+pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
     let stored = repository.get_named(name)?;
     let keys = repository.keys();
     let small = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;
@@ -123,16 +131,29 @@ fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
     }
 }
 
-/// Clear orders that revoke writers.
-pub(super) fn revocations(repository: &Repository) -> Result<Vec<(WriterId, BTreeSet<ObjectId>)>> {
-    let mut out = Vec::new();
+/// Orders that decide what counts at all.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// Revoked writers, and what is still accepted from them.
+    pub revocations: Vec<(WriterId, BTreeSet<ObjectId>)>,
+    /// Objects to pass over.
+    pub quarantined: BTreeSet<ObjectId>,
+}
+
+/// Reads the orders that decide what counts.
+pub(super) fn standing(repository: &Repository) -> Result<Standing> {
+    let mut standing = Standing::default();
     for (name, _) in repository.list(name::ORDERS)?.0 {
-        // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
-        if let Ok(Some(Order { action: Action::Revoke { writer, accepted }, .. })) = read(repository, &name) {
-            out.push((writer, accepted.into_iter().collect()));
+        // an unreadable order could be one of them, but also belongs to all kinds of damage that check reports
+        match read(repository, &name) {
+            Ok(Some(Order { action: Action::Revoke { writer, accepted }, .. })) => {
+                standing.revocations.push((writer, accepted.into_iter().collect()));
+            }
+            Ok(Some(Order { action: Action::Quarantine(ids), .. })) => standing.quarantined.extend(ids),
+            _ => {}
         }
     }
-    Ok(out)
+    Ok(standing)
 }
 
 /// Puts one order for a domain. Needs the owner.

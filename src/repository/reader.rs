@@ -21,6 +21,7 @@ const KEPT_BYTES: usize = 64 << 20;
 pub struct Reader<'r> {
     repository: &'r Repository,
     index: &'r BlobIndex,
+    others: &'r [Reader<'r>],
     kept: Mutex<Kept>,
     fetched: AtomicU64,
     evicted: AtomicU64,
@@ -42,7 +43,19 @@ struct Allowance {
 impl<'r> Reader<'r> {
     /// A reader over a loaded lookup.
     pub fn new(repository: &'r Repository, index: &'r BlobIndex) -> Self {
-        Self { repository, index, kept: Mutex::default(), fetched: AtomicU64::new(0), evicted: AtomicU64::new(0) }
+        Self {
+            repository,
+            index,
+            others: &[],
+            kept: Mutex::default(),
+            fetched: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        }
+    }
+
+    /// Asks other readers, of other domains or of a repository with the same id key, for what this one can't give.
+    pub fn or(self, others: &'r [Reader<'r>]) -> Self {
+        Self { others, ..self }
     }
 
     /// The lookup.
@@ -66,7 +79,8 @@ impl<'r> Reader<'r> {
             return Err(Error::Role { what: "read content", needs: "owner", has: Role::Writer });
         }
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
-        self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance)
+        let own = self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance);
+        own.or_else(|error| self.others.iter().find_map(|other| other.blob(kind, id).ok()).ok_or(error))
     }
 
     fn blob_below(&self, kind: BlobKind, id: &BlobId, below: u8, allowance: &mut Allowance) -> Result<Vec<u8>> {
@@ -130,7 +144,20 @@ impl<'r> Reader<'r> {
         self.open_with(number, sealed, &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX })
     }
 
+    /// The same, and what lay under the seal: the encoded bytes, then the plaintext.
+    pub fn take_frame(&self, number: u32, sealed: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+        let (seal, encoded) = self.unseal(number, sealed)?;
+        let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
+        let plain = self.decode(number, &seal, encoded.clone(), allowance)?;
+        Ok((encoded, plain))
+    }
+
     fn open_with(&self, number: u32, sealed: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>> {
+        let (seal, encoded) = self.unseal(number, sealed)?;
+        self.decode(number, &seal, encoded, allowance)
+    }
+
+    fn unseal(&self, number: u32, sealed: &[u8]) -> Result<(FrameSeal, Vec<u8>)> {
         let frame = self.index.frame(number);
         let pack = self.index.pack_of(number);
         let secret = self.secret(pack)?;
@@ -141,10 +168,14 @@ impl<'r> Reader<'r> {
             codec: frame.codec,
             plain: frame.plain,
         };
-        let encoded = match seal.open(&secret.pack_key(pack.class, &pack.salt), sealed) {
-            Ok(encoded) => encoded,
-            Err(error) => return self.damaged(frame, error),
-        };
+        match seal.open(&secret.pack_key(pack.class, &pack.salt), sealed) {
+            Ok(encoded) => Ok((seal, encoded)),
+            Err(error) => self.damaged(frame, error),
+        }
+    }
+
+    fn decode(&self, number: u32, seal: &FrameSeal, encoded: Vec<u8>, allowance: &mut Allowance) -> Result<Vec<u8>> {
+        let frame = self.index.frame(number);
         let mut prefix = Vec::new();
         if frame.codec == Codec::Delta {
             for base in &frame.bases {

@@ -29,6 +29,8 @@ pub struct Trust {
     signers: BTreeMap<WriterId, Signer>,
     /// Slots that could not be used, with the reason.
     pub damaged: Vec<String>,
+    /// Objects that the owner ordered to be passed over.
+    pub quarantined: BTreeSet<ObjectId>,
 }
 
 impl Trust {
@@ -54,8 +56,9 @@ impl Trust {
             label: String::new(),
             accepted: None,
         });
-        for (slot, info) in slots(repository, &mut trust.damaged)? {
-            let Name::Slot(_) = slot else { continue };
+        let standing = orders::standing(repository)?;
+        let mut damaged = Vec::new();
+        for (_, info) in read_slots(repository, &standing.quarantined, &mut damaged)? {
             if info.role != Role::Owner {
                 let signer = Signer {
                     verifying: info.verifying,
@@ -67,11 +70,13 @@ impl Trust {
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
             }
         }
-        for (writer, accepted) in orders::revocations(repository)? {
+        trust.damaged = damaged;
+        for (writer, accepted) in standing.revocations {
             if let Some(signer) = trust.signers.get_mut(&writer) {
                 signer.accepted = Some(accepted);
             }
         }
+        trust.quarantined = standing.quarantined;
         Ok(trust)
     }
 
@@ -96,8 +101,19 @@ impl Trust {
 
 /// All slots that the owner signed.
 pub fn slots(repository: &Repository, damaged: &mut Vec<String>) -> Result<Vec<(Name, SlotInfo)>> {
+    read_slots(repository, &BTreeSet::new(), damaged)
+}
+
+fn read_slots(
+    repository: &Repository,
+    quarantined: &BTreeSet<ObjectId>,
+    damaged: &mut Vec<String>,
+) -> Result<Vec<(Name, SlotInfo)>> {
     let mut out = Vec::new();
     for (name, _) in repository.list(name::KEYS)?.0 {
+        if name.id().is_none_or(|id| quarantined.contains(&id)) {
+            continue;
+        }
         let stored = match repository.get_named(&name) {
             Ok(stored) => stored,
             Err(error) => {

@@ -3,12 +3,15 @@
 //! thread; otherwise frames are compressed on a pool, packed on one thread and put by a few others, with a byte budget
 //! between them.
 
-use super::index::{BlobIndex, Purpose};
+mod cost;
+
+use super::index::{BlobIndex, PackRecord, Purpose};
 use super::marks::Marks;
 use super::packer::{EncodedFrame, Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding};
+use cost::Cost;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use vault_format::frame::{self, Codec};
@@ -41,11 +44,24 @@ pub struct Writer<'r> {
     engine: Engine,
     open: Vec<(BlobKind, OpenFrame)>,
     written: HashSet<BlobId>,
+    /// What opening those blobs costs that this run wrote as deltas.
+    deltas: HashMap<BlobId, Cost>,
     relied: BTreeSet<u32>,
     run_mark: [u8; 16],
     pages: Vec<(BlobId, Vec<u8>)>,
+    carried: BTreeSet<ObjectId>,
     /// What happened so far.
     pub counts: Counts,
+}
+
+/// What a run has stored: outlives the writer, so that the next run finds it.
+pub(crate) struct Written(Arc<Run>);
+
+impl Written {
+    /// Adds it to a lookup.
+    pub fn add_to(&self, index: &mut BlobIndex) {
+        self.0.add_to(index);
+    }
 }
 
 #[derive(Default)]
@@ -72,9 +88,11 @@ impl<'r> Writer<'r> {
             engine,
             open,
             written: HashSet::new(),
+            deltas: HashMap::new(),
             relied: BTreeSet::new(),
             run_mark: repository.runtime().random(),
             pages: Vec::new(),
+            carried: BTreeSet::new(),
             counts: Counts::default(),
         })
     }
@@ -120,8 +138,39 @@ impl<'r> Writer<'r> {
             return true;
         }
         let Some(location) = self.index.usable(id, Purpose::Rely) else { return false };
-        self.index.collect_packs(location, &|pack| pack.present && !pack.condemned, &mut self.relied);
+        self.index.collect_packs(location, &is_reliable, &mut self.relied);
         true
+    }
+
+    /// Relies on packs that an earlier run of the same process relied on: its trees are taken over without a walk.
+    pub(crate) fn carry(&mut self, packs: BTreeSet<ObjectId>) {
+        self.carried.extend(packs);
+    }
+
+    /// Stores a frame that comes out of another pack, as it is. False, and nothing done, if it is a delta whose bases do
+    /// not lie here with less depth, or could not be opened within the limits.
+    pub(super) fn put_frame(&mut self, frame: EncodedFrame) -> Result<bool> {
+        if frame.codec == Codec::Delta {
+            let Some(cost) = self.cost_above(&frame) else { return Ok(false) };
+            self.deltas.extend(frame.blobs.iter().map(|blob| (blob.id, cost)));
+            for base in &frame.bases {
+                if let Some(place) = self.index.usable_where(base, frame.lineage.0, &is_reliable) {
+                    self.index.collect_packs(place, &is_reliable, &mut self.relied);
+                }
+            }
+        }
+        for blob in frame.blobs.iter().filter(|blob| !self.written.contains(&blob.id)) {
+            self.counts.added_blobs += 1;
+            self.counts.added_bytes += u64::from(blob.length);
+        }
+        self.written.extend(frame.blobs.iter().map(|blob| blob.id));
+        self.engine.forward(&self.run, frame)?;
+        Ok(true)
+    }
+
+    /// Threads in use.
+    pub(crate) fn workers(&self) -> usize {
+        self.run.runtime.workers
     }
 
     fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
@@ -170,15 +219,17 @@ impl<'r> Writer<'r> {
         self.run.stored().indexes.clone()
     }
 
-    /// Adds what this run stored to a lookup.
-    pub fn add_to(&self, index: &mut BlobIndex) {
-        self.run.add_to(index);
+    /// What this run has stored when it is over.
+    pub(crate) fn written(&self) -> Written {
+        Written(self.run.clone())
     }
 
-    fn relied_packs(&self) -> BTreeSet<ObjectId> {
+    /// All packs that this run relies on, its own among them.
+    pub(crate) fn relied_packs(&self) -> BTreeSet<ObjectId> {
         let packs = self.index.packs();
         let known = self.relied.iter().filter_map(|number| packs.get(*number as usize)).map(|pack| pack.id);
-        known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).collect()
+        let own = self.run.stored().packs.iter().map(|pack| pack.id).collect::<Vec<_>>();
+        known.chain(own).chain(self.carried.iter().copied()).collect()
     }
 
     /// W3 and W5, whichever `rule` says: every mark that names a relied pack must be young.
@@ -307,6 +358,25 @@ impl Engine {
         }
     }
 
+    /// Takes a frame that is encoded already.
+    fn forward(&mut self, run: &Arc<Run>, frame: EncodedFrame) -> Result<()> {
+        match self {
+            Self::Inline(packer) => {
+                if let Some(ready) = packer.push(run, frame)? {
+                    run.put_pack(ready)?;
+                }
+            }
+            Self::Threads(threads) => {
+                run.check()?;
+                let permit = Budget::take(&threads.budget, frame.bytes.len());
+                // the receiver is gone only after an error that is kept already
+                drop(threads.frames.send((frame, permit)));
+            }
+            Self::Finished => {}
+        }
+        Ok(())
+    }
+
     /// Waits until all is put; nothing can be encoded after that.
     fn finish(&mut self, run: &Arc<Run>) -> Result<()> {
         match std::mem::replace(self, Self::Finished) {
@@ -327,6 +397,10 @@ impl Engine {
             Self::Finished => Ok(()),
         }
     }
+}
+
+fn is_reliable(pack: &PackRecord) -> bool {
+    pack.present && !pack.condemned
 }
 
 fn compress(class: Class, frame: OpenFrame) -> Result<EncodedFrame> {

@@ -109,6 +109,7 @@ const RUNS: &[(&str, &[&str])] = &[
     ("stats", &["stats", "uploads"]),
     ("restore", &["restore", "uploads", "--target", "out"]),
     ("check", &["check"]),
+    ("copy", &["copy", "--to", "another"]),
 ];
 
 #[test]
@@ -136,6 +137,11 @@ fn fields_are_those_of_the_readme() {
     let packs = world.path("repository/packs/d");
     std::fs::remove_dir_all(packs).expect("packs to lose");
     run("check", &["check"], 20);
+    run("repair", &["repair"], 20);
+    let torn = format!("marks/{}", "a".repeat(64));
+    std::fs::create_dir_all(world.path("repository/marks")).expect("a folder");
+    std::fs::write(world.path("repository").join(&torn), "torn").expect("a mark");
+    run("repair --quarantine", &["repair", "--quarantine", &torn], 0);
     for (command, documented) in &table {
         let printed = printed.get(command.as_str()).unwrap_or_else(|| panic!("{command} is run nowhere here"));
         let documented: BTreeSet<String> = documented.keys().cloned().collect();

@@ -3,12 +3,14 @@
 
 #[path = "../files/compare.rs"]
 mod compare;
+mod copied;
 mod crash;
 mod damage;
 mod diff;
 mod find;
 mod protocol;
 mod pruned;
+mod repaired;
 mod round_trip;
 mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
