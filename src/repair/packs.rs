@@ -206,7 +206,8 @@ pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, r
     let outdated = look.objects.objects.iter().filter(|object| {
         look.current.contains(&object.name) && object.index.packs.iter().any(|pack| look.bad.contains(&pack.id))
     });
-    if !options.dry_run && !(good.is_empty() && damaged.is_empty()) {
+    let is_due = !good.is_empty() || !damaged.is_empty();
+    if is_due && !options.dry_run {
         // a pack that a mark names by now is left to the sweep
         let marks = Marks::load(repository)?;
         let good: Vec<LoosePack> = good.into_iter().filter(|pack| !marks.names(&pack.entry.id)).collect();

@@ -32,13 +32,16 @@ pub struct LoosePack {
     pub is_vouched: bool,
 }
 
+/// A pack that does not open, and why.
+pub type Unread = (Name, String);
+
 /// Reads the ends of packs. Those that can't be used come second, with the reason.
 pub fn read(
     repository: &Repository,
     trust: &Trust,
     packs: &PackListing,
     wanted: &BTreeSet<ObjectId>,
-) -> Result<(Vec<LoosePack>, Vec<(Name, String)>)> {
+) -> Result<(Vec<LoosePack>, Vec<Unread>)> {
     let mut found = Vec::new();
     let mut unread = Vec::new();
     let origins = origins(repository, trust)?;

@@ -398,11 +398,14 @@ fn copying_needs_the_owner_and_another_repository() {
     assert_eq!(report.copied.iter().map(|copied| copied.source).collect::<Vec<_>>(), [first.ids[3]]);
 }
 
-/// A pack, put and indexed by hand: frames of one blob each.
+/// A frame of one blob: codec, encoded bytes, blob, bases, depth.
+type Frame = (Codec, Vec<u8>, BlobEntry, Vec<BlobId>, u8);
+
+/// A pack, put and indexed by hand.
 struct HandMade<'r> {
     repository: &'r Repository,
     class: Class,
-    frames: Vec<(Codec, Vec<u8>, BlobEntry, Vec<BlobId>, u8)>,
+    frames: Vec<Frame>,
 }
 
 impl HandMade<'_> {
