@@ -108,7 +108,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
         copied_blobs: counts.added_blobs,
         copied_bytes: counts.added_bytes,
         expires: snapshot.expires(),
-        notes: objects.damaged,
+        notes: objects.damaged.into_iter().map(|(_, problem)| problem).collect(),
     };
     // a run that was cut off may have put the order, and no more
     if !was_forgotten && counts.added_blobs == 0 && dooms.iter().all(|mark| mark.swept) {

@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
-use vault_format::name::{self, Name};
+use vault_format::name::Name;
 
 /// One complete look at a repository.
 pub(super) struct Survey {
@@ -49,11 +49,14 @@ impl Survey {
         // a listing that lags shows a snapshot that a sweep has deleted
         let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
         let lost = snapshots.damaged.iter().filter(|(name, _)| !is_gone(name)).map(|(_, problem)| problem);
-        let stopped = trust.damaged.iter().chain(&orders.damaged).chain(&objects.damaged).chain(lost);
+        let unreadable = objects.damaged.iter().map(|(_, problem)| problem);
+        let stopped = trust.damaged.iter().chain(&orders.damaged).chain(unreadable).chain(lost);
         if let Some(problem) = stopped.into_iter().next() {
             return Err(unsafe_because(problem));
         }
-        known_prefixes(repository)?;
+        if let Some(unknown) = repository.unknown_objects()?.first() {
+            return Err(unsafe_because(format!("{unknown} is not known to this program")));
+        }
         let entries = entries(repository, &objects);
         let quarantined = orders.quarantined.clone();
         let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries, quarantined };
@@ -176,19 +179,6 @@ impl Survey {
 
 pub(super) fn stop(error: repository::Error) -> crate::error::Error {
     unsafe_because(error.to_string())
-}
-
-/// A prefix that this program does not know may hold what needs the packs.
-fn known_prefixes(repository: &Repository) -> Result<()> {
-    let known =
-        [name::KEYS, name::PACKS, name::INDEX, name::SNAPSHOTS, name::ORDERS, name::MARKS, name::JOURNAL, name::WAL];
-    for entry in repository.backend().list("")? {
-        let is_known = known.iter().any(|prefix| entry.name.starts_with(prefix)) || Name::parse(&entry.name).is_some();
-        if !is_known {
-            return Err(unsafe_because(format!("{} is not known to this program", entry.name)));
-        }
-    }
-    Ok(())
 }
 
 /// A head that another or the journal names, and that nobody had removed, is missing: the listing is short, or somebody

@@ -67,6 +67,11 @@ impl SnapshotEntry {
         !self.state.is_forgotten() || self.state.is_held()
     }
 
+    /// True if members of its domain may read it: its writer was no mere writer.
+    pub fn is_shared(&self) -> bool {
+        self.wraps.reaches(self.place.domain)
+    }
+
     /// The time that retention goes by.
     pub fn counted(&self) -> Counted {
         if self.by_owner { Counted::of_owner(self.head.time) } else { Counted::of_writer(self.head.time, self.arrived) }
