@@ -16,7 +16,7 @@ use crate::repository::journal::{self, Actor};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::snapshots::{self, SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use crate::repository::writer::{Place, Writer};
 use crate::repository::{self, Repository, moved, reach};
@@ -293,7 +293,14 @@ impl Copier<'_, '_> {
             ..snapshot.head.clone()
         };
         let body = Body { tags: snapshot.state.tags(&body.tags), ..body };
-        let name = writer.commit(&head, &body)?;
+        let name = match writer.commit(&head, &body) {
+            // else the next try would take it for a copy that is there
+            Err(error @ repository::Error::Condemned(_)) => {
+                snapshots::drop_unfinished(self.to, head.run)?;
+                return Err(error.into());
+            }
+            committed => committed?,
+        };
         if let Some(copy) = name.id() {
             self.domain.add(&snapshot.head.source, snapshot.id, copy);
         }

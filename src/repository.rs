@@ -466,22 +466,6 @@ impl Repository {
         Ok((known, unknown))
     }
 
-    /// Objects under prefixes that this program does not know: they may need what it would take away or replace.
-    pub(crate) fn unknown_objects(&self) -> Result<Vec<String>> {
-        let known = [
-            name::KEYS,
-            name::PACKS,
-            name::INDEX,
-            name::SNAPSHOTS,
-            name::ORDERS,
-            name::MARKS,
-            name::JOURNAL,
-            name::WAL,
-        ];
-        let is_known = |name: &str| known.iter().any(|prefix| name.starts_with(prefix)) || Name::parse(name).is_some();
-        Ok(self.backend.list("")?.into_iter().map(|entry| entry.name).filter(|name| !is_known(name)).collect())
-    }
-
     /// The store's clock now: from an object that this process has just put, plus the time since, suspend included.
     pub(crate) fn store_now(&self) -> Result<i64> {
         if !self.options.keeps(Rule::StoreClock) {

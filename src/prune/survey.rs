@@ -2,7 +2,6 @@
 //! packs. An empty or shortened listing, an object that does not open, a prefix from the future: each is a reason to
 //! stop. The config is read again after the listings, since a vanished mount lists as empty.
 
-use crate::backend;
 use crate::error::Result;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
 use crate::repository::marks::Marks;
@@ -14,7 +13,7 @@ use crate::repository::walk;
 use crate::repository::writer::Place;
 use crate::repository::{self, Error, Options, Repository, Rule, journal};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::Name;
@@ -29,7 +28,6 @@ pub(super) struct Survey {
     snapshots: Snapshots,
     /// Where an index tells of a pack: index object, entry.
     entries: HashMap<ObjectId, (usize, usize)>,
-    quarantined: BTreeSet<ObjectId>,
 }
 
 fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
@@ -58,8 +56,7 @@ impl Survey {
             return Err(unsafe_because(format!("{unknown} is not known to this program")));
         }
         let entries = entries(repository, &objects);
-        let quarantined = orders.quarantined.clone();
-        let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries, quarantined };
+        let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
         if repository.options().keeps(Rule::DoubtListings) {
             // a record that can't be read names nothing
             let records = journal::load(repository, &trust)?.0;
@@ -152,10 +149,7 @@ impl Survey {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        let usable = |(id, at): (&ObjectId, &(Class, backend::Entry))| {
-            (!self.quarantined.contains(id)).then(|| (*id, at.clone()))
-        };
-        BlobIndex::new(repository, &objects, Some(&self.packs.iter().filter_map(usable).collect()), &self.marks)
+        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.

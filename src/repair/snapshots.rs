@@ -7,7 +7,7 @@ use super::{Context, Lost, Report, TAG};
 use crate::error::Result;
 use crate::repository::index::BlobIndex;
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::SnapshotEntry;
+use crate::repository::snapshots::{self, SnapshotEntry};
 use crate::repository::trees::{self, Rewrite};
 use crate::repository::walk::Nodes;
 use crate::repository::writer::{Place, Writer, Written};
@@ -154,7 +154,13 @@ impl Copier<'_, '_, '_> {
         tags.sort();
         tags.dedup();
         let (written, bytes) = (writer.written(), writer.stored_bytes());
-        let name = writer.commit(&new, &Body { tags, ..body })?;
+        let name = match writer.commit(&new, &Body { tags, ..body }) {
+            Err(error @ repository::Error::Condemned(_)) => {
+                snapshots::drop_unfinished(repository, new.run)?;
+                return Err(error.into());
+            }
+            committed => committed?,
+        };
         Ok(name.id().map(|id| (id, written, bytes)))
     }
 
