@@ -3,7 +3,6 @@
 //! named and left out; what the protocol refuses at commit is read and stored again.
 
 mod files;
-mod trees;
 
 use crate::chunk::Gear;
 use crate::error::{Error, Result};
@@ -13,6 +12,7 @@ use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::trees::TreeBuilder;
 use crate::repository::trust::Trust;
 use crate::repository::walk::Nodes;
 use crate::repository::writer::Writer;
@@ -23,7 +23,6 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
-use trees::TreeBuilder;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::Outcome;
 use vault_format::snapshot::{Body, Head, Statistics};
@@ -161,7 +160,7 @@ fn attempt(
     let (packs, _) = index::list_packs(repository)?;
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;
     let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
-    objects.damaged.iter().for_each(|damage| progress.note(damage));
+    objects.damaged.iter().for_each(|(_, damage)| progress.note(damage));
     let orders = Orders::load(repository)?;
     let label = repository.keys().own_book().source_label(&options.name);
     let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;

@@ -77,7 +77,7 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
     let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
     config(repository, &mut report)?;
     slots_and_orders(repository, &trust, &orders, &mut report)?;
-    for problem in &objects.damaged {
+    for (_, problem) in &objects.damaged {
         report.find("an index object", problem.clone());
     }
     report.notes.extend(unknown.into_iter().map(|name| format!("{name} is not an object of vault")));

@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod copy;
 mod diff;
 mod exit;
 mod find;
@@ -15,6 +16,7 @@ mod node;
 mod progress;
 mod prune;
 mod render;
+mod repair;
 mod restore;
 mod secret;
 mod snapshot;
@@ -107,6 +109,8 @@ enum Command {
     Tag(tag::Arguments),
     Check(check::Arguments),
     Prune(prune::Arguments),
+    Repair(repair::Arguments),
+    Copy(copy::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
     #[command(hide = true)]
@@ -149,6 +153,8 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Tag(arguments) => tag::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
         Command::Prune(arguments) => prune::run(session, arguments),
+        Command::Repair(arguments) => repair::run(session, arguments),
+        Command::Copy(arguments) => copy::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),
@@ -223,6 +229,8 @@ impl Session {
     }
 
     fn open_with(&self, backend: Backend, secret: secret::Secret) -> Result<Repository, Failure> {
+        // two repositories may be at hand
+        let what = format!("cannot open the repository at {}", backend.describe());
         let options = self.repository_options();
         let runtime = self.runtime.clone();
         let opened = match secret {
@@ -231,7 +239,7 @@ impl Session {
             }
             secret::Secret::Bundle(bundle) => Repository::open(backend, runtime, options, Access::Bundle(bundle)),
         };
-        let mut repository = opened.context("cannot open the repository")?;
+        let mut repository = opened.context(&what)?;
         let Some(folder) = self.cache_folder() else { return Ok(repository) };
         // without its cache a run is slower, and nothing else
         if let Err(error) = repository.use_cache(&folder) {
@@ -253,6 +261,17 @@ impl Session {
     /// Who runs this, for the journal.
     fn actor(&self, reason: &str) -> Actor {
         Actor { name: format!("{}@{}", snapshot::user(), snapshot::host()), reason: reason.to_owned() }
+    }
+
+    /// Opens the repository and a second one, which has the same password unless its own flags say otherwise.
+    fn open_two(&self, second: &str, flags: &secret::Flags<'_>) -> Result<(Repository, Repository), Failure> {
+        let (own, other) = (self.backend(false)?, self.backend_at(&parse_location(second)?, false)?);
+        exit::probe(&own)?;
+        exit::probe(&other)?;
+        let secret = secret::find(&self.global, secret::Use::Open)?;
+        let other_secret = secret::find_second(flags)?.unwrap_or_else(|| secret.clone());
+        self.listen_to_signals()?;
+        Ok((self.open_with(own, secret)?, self.open_with(other, other_secret)?))
     }
 
     fn progress(&self, verb: &'static str) -> progress::Bar {

@@ -254,9 +254,7 @@ fn accepted(repository: &Repository, writer: WriterId, domain: DomainId) -> Resu
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;
     // what is rotten can't be vouched for; what the store did not serve just now must not be forgotten
     let mut unsure: Vec<Name> = snapshots.damaged.into_iter().map(|(name, _)| name).collect();
-    if !objects.damaged.is_empty() {
-        unsure.extend(repository.list(&format!("{}{domain}/", name::INDEX))?.0.into_iter().map(|(name, _)| name));
-    }
+    unsure.extend(objects.damaged.into_iter().map(|(name, _)| name));
     for name in unsure {
         if let Err(error @ repository::Error::Backend(_)) = repository.get_named(&name) {
             return Err(error.into());

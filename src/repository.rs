@@ -5,18 +5,23 @@
 pub mod changes;
 mod commit;
 pub mod compact;
+pub(crate) mod fetch;
 pub mod index;
 pub mod journal;
 pub mod keys;
+pub(crate) mod loose;
 pub mod marks;
+pub(crate) mod moved;
 mod opening;
 pub mod orders;
 mod packer;
+pub(crate) mod reach;
 pub mod reader;
 mod recover;
 pub mod reindex;
 mod rules;
 pub mod snapshots;
+pub mod trees;
 pub mod trust;
 pub mod walk;
 pub mod writer;
@@ -157,9 +162,15 @@ pub enum Error {
     /// Data without any snapshot: never taken, or not shown.
     #[error("cannot prune safely: domain {} has data, but the store shows no snapshot of it and no record of one", .0.short())]
     NoSnapshots(DomainId),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
     Unsafe(String),
+    /// Repair met something that it must not guess about.
+    #[error("cannot repair safely: {0}")]
+    CannotRepair(String),
 }
 
 /// The result of everything here.
@@ -170,10 +181,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 const STRANGE: &str = "nobody who may has signed it";
 
 /// What counts, or why it does not.
-type Judged<T> = std::result::Result<T, &'static str>;
+pub(crate) type Judged<T> = std::result::Result<T, &'static str>;
 
 /// Sorts out what only a stranger can have made; other errors are damage.
-fn strange<T>(read: Result<T>) -> Result<Judged<T>> {
+pub(crate) fn strange<T>(read: Result<T>) -> Result<Judged<T>> {
     match read {
         Ok(read) => Ok(Ok(read)),
         Err(Error::Object { source, .. }) if source.is_strange() => Ok(Err(STRANGE)),

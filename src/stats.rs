@@ -94,7 +94,7 @@ pub fn stored(repository: &Repository, catalog: &Catalog) -> Result<Stored> {
     }
     let objects = IndexObjects::load(repository, &catalog.trust, None)?;
     let index = BlobIndex::new(repository, &objects, None, &Marks::default());
-    stored.damaged = objects.damaged;
+    stored.damaged = objects.damaged.into_iter().map(|(_, problem)| problem).collect();
     for frame in index.frames() {
         if index.packs().get(frame.pack as usize).is_some_and(|pack| pack.class == Class::Data) {
             stored.plain_bytes += u64::from(frame.plain);

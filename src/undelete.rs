@@ -7,7 +7,7 @@ use crate::repository::index::{self, BlobIndex, IndexObjects};
 use crate::repository::journal::{self, Actor};
 use crate::repository::marks::{Condemnation, Marks};
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::snapshots::{self, Catalog, SnapshotEntry};
 use crate::repository::writer::Writer;
 use crate::repository::{self, Repository, orders, walk};
 use std::collections::HashSet;
@@ -49,7 +49,7 @@ pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<
         match attempt(repository, prefix, record.run) {
             // what was relied on is copied the next time
             Err(error @ Error::Repository(repository::Error::Condemned(_))) => {
-                drop_unfinished(repository, record.run)?;
+                snapshots::drop_unfinished(repository, record.run)?;
                 if tries == TRIES {
                     break Err(error);
                 }
@@ -108,7 +108,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
         copied_blobs: counts.added_blobs,
         copied_bytes: counts.added_bytes,
         expires: snapshot.expires(),
-        notes: objects.damaged,
+        notes: objects.damaged.into_iter().map(|(_, problem)| problem).collect(),
     };
     // a run that was cut off may have put the order, and no more
     if !was_forgotten && counts.added_blobs == 0 && dooms.iter().all(|mark| mark.swept) {
@@ -184,13 +184,4 @@ fn copy(
         orders::put(repository, snapshot.place.domain, Action::Hold(vec![id]))?;
     }
     Ok(id)
-}
-
-/// Forgets the copy that this run has put, but too late to be safe.
-fn drop_unfinished(repository: &Repository, run: RunId) -> Result<()> {
-    let catalog = Catalog::load(repository)?;
-    for snapshot in catalog.snapshots.visible().filter(|snapshot| snapshot.head.run == run) {
-        orders::put(repository, snapshot.place.domain, Action::Forget(vec![snapshot.id]))?;
-    }
-    Ok(())
 }

@@ -2,11 +2,11 @@
 //! the parent snapshot without being opened. It may if size, mtime, ctime and inode are the same, it is not too young
 //! to trust its time, and all its chunks are in packs to rely on.
 
-use super::trees::ListBuilder;
 use crate::chunk::{Chunker, Gear};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::reader::Reader;
+use crate::repository::trees::ListBuilder;
 use crate::repository::walk;
 use crate::repository::writer::Writer;
 use std::io::{self, Read};

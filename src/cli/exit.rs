@@ -86,7 +86,9 @@ fn failure(error: &error::Error, what: &str) -> Failure {
         if hint.is_empty() { failure } else { failure.hint(hint) }
     };
     match error {
-        error::Error::Interrupted => Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on"),
+        error::Error::Interrupted | error::Error::Repository(R::Interrupted) => {
+            Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on")
+        }
         error::Error::Repository(R::NoRepository(place)) => no_repository(place),
         error::Error::Repository(R::NotARepository(place)) => not_a_repository(place),
         error::Error::Repository(R::HalfMade(place)) => half_made(place),
@@ -108,6 +110,10 @@ fn failure(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::Ambiguous { .. }) => failed("`vault snapshots` lists what there is"),
         error::Error::Repository(R::NoPath { .. }) => failed("`vault ls SNAPSHOT --recursive` lists what is in it"),
         error::Error::Repository(R::Backend(error)) => failed(backend_hint(error)),
+        // it could name anything, so it stops everybody
+        error::Error::Repository(R::Rot(object) | R::Object { object, .. }) if object.starts_with("marks/") => {
+            failed(&format!("as the owner, `vault repair --quarantine {object}` has everybody pass over it"))
+        }
         error::Error::Repository(R::Object { source, .. }) => failed(match source {
             FormatError::UnsupportedVersion(_)
             | FormatError::UnsupportedSuite(_)
@@ -132,6 +138,7 @@ fn failure(error: &error::Error, what: &str) -> Failure {
             "nothing more was deleted; `vault check` tells what is wrong, and `vault repair --quarantine ID` has an \
              object passed over",
         ),
+        error::Error::Repository(R::CannotRepair(_)) => failed("nothing was changed; a newer vault may know more"),
         _ => failed(""),
     }
 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 const SECRET_BYTES_MAX: u64 = 1 << 20;
 
 /// What opens a repository.
+#[derive(Clone)]
 pub enum Secret {
     /// A password.
     Password(Zeroizing<Vec<u8>>),
@@ -31,6 +32,18 @@ pub enum Use {
     Open,
     /// A new password: asked twice.
     New,
+}
+
+/// Where the secret of a second repository comes from.
+pub struct Flags<'a> {
+    /// File with a password.
+    pub file: Option<&'a PathBuf>,
+    /// Command that prints one.
+    pub command: Option<&'a OsString>,
+    /// Key file.
+    pub key: Option<&'a PathBuf>,
+    /// Variable that holds a password.
+    pub variable: &'static str,
 }
 
 enum Origin {
@@ -48,7 +61,23 @@ pub fn is_silent(global: &Global) -> bool {
 
 /// Finds the secret.
 pub fn find(global: &Global, purpose: Use) -> Result<Secret, Failure> {
-    let password = match origin(global, purpose) {
+    from_origin(origin(global, purpose), purpose)
+}
+
+/// Finds the secret of a second repository; `None` if nothing says that it differs from the first one's.
+pub fn find_second(flags: &Flags<'_>) -> Result<Option<Secret>, Failure> {
+    let variable = std::env::var_os(flags.variable).filter(|value| !value.is_empty());
+    let origins = [
+        flags.file.cloned().map(Origin::File),
+        flags.command.cloned().map(Origin::Command),
+        flags.key.cloned().map(Origin::Key),
+        variable.map(|text| Origin::Text(Zeroizing::new(text.into_vec()))),
+    ];
+    origins.into_iter().flatten().next().map(|origin| from_origin(origin, Use::Open)).transpose()
+}
+
+fn from_origin(origin: Origin, purpose: Use) -> Result<Secret, Failure> {
+    let password = match origin {
         Origin::Key(path) => {
             let bytes = read(&path)?;
             let bundle = slot::open_key_file(&bytes).map_err(|error| {

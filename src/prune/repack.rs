@@ -69,7 +69,7 @@ pub(super) fn repack(
                 mover.writer.abandon()?;
                 return Err(error);
             }
-            own.push(mover.writer.end());
+            own.push(mover.writer.written());
         }
         written.push(own);
     }
@@ -168,8 +168,7 @@ impl Mover<'_, '_> {
         let bytes = self.reader.open_seal(number, sealed)?;
         let frame = self.need.lookup.frame(number);
         let blobs = places.iter().map(|place| place.blob).collect();
-        let (bases, lineage) = (frame.bases.to_vec(), (frame.depth, frame.generation));
-        Ok(self.writer.copy_frame(EncodedFrame { class, codec: frame.codec, bytes, blobs, bases, lineage })?)
+        Ok(self.writer.copy_frame(EncodedFrame::again(class, frame, bytes, blobs))?)
     }
 
     fn recode(&mut self, number: u32, sealed: &[u8], places: &[pack::Place]) -> Result<()> {

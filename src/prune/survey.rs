@@ -2,7 +2,6 @@
 //! packs. An empty or shortened listing, an object that does not open, a prefix from the future: each is a reason to
 //! stop. The config is read again after the listings, since a vanished mount lists as empty.
 
-use crate::backend;
 use crate::error::Result;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
 use crate::repository::marks::Marks;
@@ -14,10 +13,10 @@ use crate::repository::walk;
 use crate::repository::writer::Place;
 use crate::repository::{self, Error, Options, Repository, Rule, journal};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
-use vault_format::name::{self, Name};
+use vault_format::name::Name;
 
 /// One complete look at a repository.
 pub(super) struct Survey {
@@ -29,7 +28,6 @@ pub(super) struct Survey {
     snapshots: Snapshots,
     /// Where an index tells of a pack: index object, entry.
     entries: HashMap<ObjectId, (usize, usize)>,
-    quarantined: BTreeSet<ObjectId>,
 }
 
 fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
@@ -49,14 +47,16 @@ impl Survey {
         // a listing that lags shows a snapshot that a sweep has deleted
         let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
         let lost = snapshots.damaged.iter().filter(|(name, _)| !is_gone(name)).map(|(_, problem)| problem);
-        let stopped = trust.damaged.iter().chain(&orders.damaged).chain(&objects.damaged).chain(lost);
+        let unreadable = objects.damaged.iter().map(|(_, problem)| problem);
+        let stopped = trust.damaged.iter().chain(&orders.damaged).chain(unreadable).chain(lost);
         if let Some(problem) = stopped.into_iter().next() {
             return Err(unsafe_because(problem));
         }
-        known_prefixes(repository)?;
+        if let Some(unknown) = repository.unknown_objects()?.first() {
+            return Err(unsafe_because(format!("{unknown} is not known to this program")));
+        }
         let entries = entries(repository, &objects);
-        let quarantined = orders.quarantined.clone();
-        let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries, quarantined };
+        let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
         if repository.options().keeps(Rule::DoubtListings) {
             // a record that can't be read names nothing
             let records = journal::load(repository, &trust)?.0;
@@ -149,10 +149,7 @@ impl Survey {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        let usable = |(id, at): (&ObjectId, &(Class, backend::Entry))| {
-            (!self.quarantined.contains(id)).then(|| (*id, at.clone()))
-        };
-        BlobIndex::new(repository, &objects, Some(&self.packs.iter().filter_map(usable).collect()), &self.marks)
+        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.
@@ -176,19 +173,6 @@ impl Survey {
 
 pub(super) fn stop(error: repository::Error) -> crate::error::Error {
     unsafe_because(error.to_string())
-}
-
-/// A prefix that this program does not know may hold what needs the packs.
-fn known_prefixes(repository: &Repository) -> Result<()> {
-    let known =
-        [name::KEYS, name::PACKS, name::INDEX, name::SNAPSHOTS, name::ORDERS, name::MARKS, name::JOURNAL, name::WAL];
-    for entry in repository.backend().list("")? {
-        let is_known = known.iter().any(|prefix| entry.name.starts_with(prefix)) || Name::parse(&entry.name).is_some();
-        if !is_known {
-            return Err(unsafe_because(format!("{} is not known to this program", entry.name)));
-        }
-    }
-    Ok(())
 }
 
 /// A head that another or the journal names, and that nobody had removed, is missing: the listing is short, or somebody

@@ -3,7 +3,7 @@
 //! move along as far as their blobs are still there.
 
 use super::index::{IndexObject, current};
-use super::{Repository, Result, encoding};
+use super::{Repository, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::envelope::Wraps;
 use vault_format::id::{BlobId, DomainId, ObjectId, SourceLabel};
@@ -88,8 +88,6 @@ fn kept<'a>(inputs: &[&'a IndexObject], gone: &BTreeSet<ObjectId>) -> Vec<Held<'
 impl Merge<'_> {
     /// Puts the merged objects and returns how many. Needs the owner.
     pub fn put(&self, repository: &Repository) -> Result<u64> {
-        let (domain, label) = self.place;
-        let book = repository.keys().owner("merge index objects")?.book(domain);
         let mut sketches = self.sketches(repository);
         let outputs = self.outputs();
         for (number, packs) in outputs.iter().enumerate() {
@@ -99,11 +97,7 @@ impl Merge<'_> {
                 index.supersedes = self.replaced.iter().filter_map(|name| name.id()).collect();
             }
             let own = Sketches(sketches.split_off(sketches.len().saturating_sub(INDEX_BLOBS_MAX)));
-            let salt = repository.runtime().random();
-            let place = (repository.id(), domain);
-            let sealed = index::seal(place, repository.keys().signer(), &book, &salt, (&index, &own));
-            let bytes = encoding("an index", sealed)?;
-            repository.put(&Name::Index(domain, label, ObjectId::of(&bytes)), &bytes)?;
+            super::index::put(repository, self.place, &index, &own)?;
         }
         Ok(outputs.len() as u64)
     }

@@ -4,14 +4,14 @@
 
 use super::marks::Marks;
 use super::trust::Trust;
-use super::{Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
+use super::{Error, Judged, Repository, Result, STRANGE, encoding, of_object, orders, strange};
 use crate::backend;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use vault_format::envelope::Wraps;
 use vault_format::frame::{Codec, DEPTH_MAX};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
-use vault_format::index::{self, Index, PackEntry};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, SourceLabel, WriterId};
+use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::name::{self, Name};
 use vault_format::pack::Directory;
 use vault_format::seal::{Header, Kind};
@@ -129,7 +129,7 @@ pub struct IndexObjects {
     /// Those that can be used, replaced ones included.
     pub objects: Vec<IndexObject>,
     /// Those that can't, with the reason.
-    pub damaged: Vec<String>,
+    pub damaged: Vec<(Name, String)>,
     /// Those that do not count, with the reason.
     pub ignored: Vec<String>,
 }
@@ -177,13 +177,13 @@ impl IndexObjects {
         let owner = repository.keys().owner_writer();
         let by_owner = loaded.objects.iter().filter(|object| object.writer == owner);
         let replaced: BTreeSet<ObjectId> = by_owner.flat_map(|object| object.index.supersedes.clone()).collect();
-        // a listing that lags shows what is gone
-        damaged.retain(|(name, error)| !is_missing(error) || !name.id().is_some_and(|id| replaced.contains(&id)));
+        // what the owner has replaced nobody misses, be it gone or unreadable
+        damaged.retain(|(name, _)| !name.id().is_some_and(|id| replaced.contains(&id)));
         if !damaged.is_empty() {
             let passed_over = orders::quarantined(repository);
             damaged.retain(|(name, _)| !name.id().is_some_and(|id| passed_over.contains(&id)));
         }
-        loaded.damaged = damaged.into_iter().map(|(_, error)| error.to_string()).collect();
+        loaded.damaged = damaged.into_iter().map(|(name, error)| (name, error.to_string())).collect();
         loaded
     }
 }
@@ -205,7 +205,8 @@ pub fn list_packs(repository: &Repository) -> Result<(PackListing, Vec<String>)>
     Ok((packs.collect(), unknown))
 }
 
-fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Judged<IndexObject>> {
+/// Reads and judges one index object.
+pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Judged<IndexObject>> {
     let Name::Index(domain, _, id) = name else {
         return of_object(name, Err(vault_format::Error::WrongKind));
     };
@@ -223,6 +224,23 @@ fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Judged<In
     }
     let index = of_object(name, index)?;
     Ok(Ok(IndexObject { name: name.clone(), writer, index }))
+}
+
+/// Puts an index object for a domain. Needs the owner.
+pub(crate) fn put(
+    repository: &Repository,
+    (domain, label): (DomainId, SourceLabel),
+    index: &Index,
+    sketches: &Sketches,
+) -> Result<Name> {
+    let book = repository.keys().owner("write an index")?.book(domain);
+    let salt = repository.runtime().random();
+    let place = (repository.id(), domain);
+    let sealed = index::seal(place, repository.keys().signer(), &book, &salt, (index, sketches));
+    let bytes = encoding("an index", sealed)?;
+    let name = Name::Index(domain, label, ObjectId::of(&bytes));
+    repository.put(&name, &bytes)?;
+    Ok(name)
 }
 
 impl BlobIndex {

@@ -1,7 +1,7 @@
 //! Writes and reads journal records. A record that can't be written is a warning, never a failure of the run that it
 //! tells of; a `begun` record also serves as the object that shows the store's clock.
 
-use super::{Repository, Result, encoding, of_object, trust::Trust};
+use super::{Repository, Result, encoding, of_object, orders, trust::Trust};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use vault_format::id::{ObjectId, RunId};
@@ -84,22 +84,28 @@ pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<St
     let mut records = Vec::new();
     let mut damaged = Vec::new();
     for (name, _) in repository.list(name::JOURNAL)?.0 {
-        let Name::Journal(domain, _, _, id) = name else { continue };
-        let Some(book) = repository.keys().book(domain) else { continue };
-        let read = || {
-            let stored = repository.get_named(&name)?;
-            let small = of_object(&name, Record::parse(&stored, repository.id()))?;
-            let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
-            if of_object(&name, trust.judge(&small.header, domain, id, verify))?.is_err() {
-                return Ok(None);
-            }
-            of_object(&name, Record::open(&small, &book)).map(Some)
-        };
-        match read() {
+        match read(repository, trust, &name) {
             Ok(record) => records.extend(record.map(|record| (name, record))),
-            Err(error) => damaged.push(error.to_string()),
+            Err(error) => damaged.push((name, error)),
         }
     }
+    if !damaged.is_empty() {
+        let passed_over = orders::quarantined(repository);
+        damaged.retain(|(name, _)| !name.id().is_some_and(|id| passed_over.contains(&id)));
+    }
     records.sort_by_key(|(_, record)| record.started);
-    Ok((records, damaged))
+    Ok((records, damaged.into_iter().map(|(_, error)| error.to_string()).collect()))
+}
+
+/// Reads and judges one record; `None` if it does not count, or is sealed for a domain whose key is not here.
+pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<Record>> {
+    let Name::Journal(domain, _, _, id) = name else { return Ok(None) };
+    let Some(book) = repository.keys().book(*domain) else { return Ok(None) };
+    let stored = repository.get_named(name)?;
+    let small = of_object(name, Record::parse(&stored, repository.id()))?;
+    let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
+    if of_object(name, trust.judge(&small.header, *domain, *id, verify))?.is_err() {
+        return Ok(None);
+    }
+    of_object(name, Record::open(&small, &book)).map(Some)
 }

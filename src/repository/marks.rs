@@ -1,5 +1,5 @@
 //! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read stops
-//! everybody: nobody may rely on, or delete, what it might name.
+//! everybody, until the owner quarantines it: nobody may rely on, or delete, what it might name.
 
 use super::{Error, Judged, Repository, Result, encoding, of_object, orders, strange};
 use crate::backend::{Entry, ErrorKind};
@@ -68,7 +68,8 @@ fn is_past(repository: &Repository, entry: &Entry) -> bool {
     entry.modified.is_some_and(|at| repository.runtime().clock.now().saturating_sub(at) > lifetime)
 }
 
-fn read(repository: &Repository, name: &Name) -> Result<Judged<Mark>> {
+/// Reads and judges one mark.
+pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Judged<Mark>> {
     let stored = repository.get_named(name)?;
     strange(of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying())))
 }

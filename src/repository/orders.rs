@@ -54,6 +54,8 @@ pub struct Orders {
     states: BTreeMap<ObjectId, State>,
     /// Objects to pass over.
     pub quarantined: BTreeSet<ObjectId>,
+    /// Features that a program must know to change anything, as bits.
+    pub required: u64,
     /// Highest number seen.
     pub highest: u64,
     /// Orders that could not be used, with the reason.
@@ -113,12 +115,14 @@ impl Orders {
                 }
             }),
             Action::Quarantine(ids) => self.quarantined.extend(ids),
-            Action::Revoke { .. } | Action::Require(_) => {}
+            Action::Require(features) => self.required |= features,
+            Action::Revoke { .. } => {}
         }
     }
 }
 
-fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
+/// Reads and verifies one order; `None` if it is sealed for a domain whose key is not here.
+pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
     let stored = repository.get_named(name)?;
     let keys = repository.keys();
     let small = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;

@@ -2,7 +2,7 @@
 //! at their size, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
 //! caller's thread or on threads of its own; what is not acknowledged is in no index.
 
-use super::index::{BlobIndex, PackRecord};
+use super::index::{BlobIndex, FrameRecord, PackRecord};
 use super::{Error, Options, Result, encoding};
 use crate::backend::Backend;
 use crate::runtime::Runtime;
@@ -32,6 +32,14 @@ pub struct EncodedFrame {
     pub bases: Vec<BlobId>,
     /// Depth and generation.
     pub lineage: (u8, u32),
+}
+
+impl EncodedFrame {
+    /// A frame that was read, to be stored again as it is.
+    pub fn again(class: Class, frame: &FrameRecord, bytes: Vec<u8>, blobs: Vec<BlobEntry>) -> Self {
+        let (bases, lineage) = (frame.bases.to_vec(), (frame.depth, frame.generation));
+        Self { class, codec: frame.codec, bytes, blobs, bases, lineage }
+    }
 }
 
 /// Where and for whom a run writes.

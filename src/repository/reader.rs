@@ -22,6 +22,7 @@ const KEPT_BYTES: usize = 64 << 20;
 pub struct Reader<'r> {
     repository: &'r Repository,
     index: &'r BlobIndex,
+    others: &'r [Reader<'r>],
     kept: Mutex<Kept>,
     fetched: AtomicU64,
     evicted: AtomicU64,
@@ -43,7 +44,19 @@ struct Allowance {
 impl<'r> Reader<'r> {
     /// A reader over a loaded lookup.
     pub fn new(repository: &'r Repository, index: &'r BlobIndex) -> Self {
-        Self { repository, index, kept: Mutex::default(), fetched: AtomicU64::new(0), evicted: AtomicU64::new(0) }
+        Self {
+            repository,
+            index,
+            others: &[],
+            kept: Mutex::default(),
+            fetched: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        }
+    }
+
+    /// Asks other readers, of other domains or of a repository with the same id key, for what this one can't give.
+    pub fn or(self, others: &'r [Reader<'r>]) -> Self {
+        Self { others, ..self }
     }
 
     /// The lookup.
@@ -67,7 +80,8 @@ impl<'r> Reader<'r> {
             return Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: Role::Writer });
         }
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
-        self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance)
+        let own = self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance);
+        own.or_else(|error| self.others.iter().find_map(|other| other.blob(kind, id).ok()).ok_or(error))
     }
 
     fn blob_below(&self, kind: BlobKind, id: &BlobId, below: u8, allowance: &mut Allowance) -> Result<Vec<u8>> {
@@ -133,6 +147,14 @@ impl<'r> Reader<'r> {
         self.open_with(number, sealed, &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX })
     }
 
+    /// The same, and what lay under the seal: the encoded bytes, then the plaintext.
+    pub fn take_frame(&self, number: u32, sealed: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+        let encoded = self.open_seal(number, sealed)?;
+        let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
+        let plain = self.decode(number, encoded.clone(), allowance)?;
+        Ok((encoded, plain))
+    }
+
     /// Opens the seal of a frame whose sealed bytes the caller has fetched; the result is still encoded.
     pub fn open_seal(&self, number: u32, sealed: &[u8]) -> Result<Vec<u8>> {
         let frame = self.index.frame(number);
@@ -154,8 +176,11 @@ impl<'r> Reader<'r> {
     }
 
     fn open_with(&self, number: u32, sealed: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>> {
+        self.decode(number, self.open_seal(number, sealed)?, allowance)
+    }
+
+    fn decode(&self, number: u32, encoded: Vec<u8>, allowance: &mut Allowance) -> Result<Vec<u8>> {
         let frame = self.index.frame(number);
-        let encoded = self.open_seal(number, sealed)?;
         let mut prefix = Vec::new();
         if frame.codec == Codec::Delta {
             for base in &frame.bases {

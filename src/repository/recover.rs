@@ -2,6 +2,7 @@
 //! config last, and nothing that is good is touched. Writers whose slots are gone can't be verified any more: what they
 //! left and opens with the keys of its domain is vouched for by hash, in an order that revokes them.
 
+use super::loose;
 use super::reindex::{self, Reindexed};
 use super::trust::Trust;
 use super::{Error, Options, Repository, Result, encoding, keys::Keys, new_config, of_object, opening, orders};
@@ -249,7 +250,7 @@ fn opens(backend: &Backend, owner: &OwnerKeys, name: &Name, size: u64) -> Result
         }
         Name::Pack(class, id) => {
             let book = |domain| Some(owner.book(domain));
-            let read = reindex::read_end(backend, (*id, *class, size), &[], (owner.repository(), &book));
+            let read = loose::read_end(backend, (*id, *class, size), &[], (owner.repository(), &book));
             Ok(readable(read)?.is_some())
         }
         _ => Ok(false),

@@ -2,14 +2,15 @@
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
 use super::keys::CONTENT_ROLES;
-use super::orders::{Orders, State};
+use super::orders::{self, Orders, State};
 use super::trust::Trust;
 use super::{Error, Judged, Repository, Result, STRANGE, of_object, strange};
 use crate::retention::Counted;
 use vault_format::envelope::Wraps;
-use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
+use vault_format::id::{DomainId, ObjectId, RunId, SourceLabel, WriterId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::{self, Name};
+use vault_format::order::Action;
 use vault_format::seal::Header;
 use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head, Snapshot};
@@ -65,6 +66,11 @@ impl SnapshotEntry {
     /// True if commands show it: not forgotten, or held.
     pub fn is_visible(&self) -> bool {
         !self.state.is_forgotten() || self.state.is_held()
+    }
+
+    /// True if members of its domain may read it: its writer was no mere writer.
+    pub fn is_shared(&self) -> bool {
+        self.wraps.reaches(self.place.domain)
     }
 
     /// The time that retention goes by.
@@ -124,6 +130,15 @@ fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<
     let wraps = snapshot.wraps;
     let state = State::default();
     Ok(Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state, by_owner, wraps }))
+}
+
+/// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
+pub fn drop_unfinished(repository: &Repository, run: RunId) -> Result<()> {
+    let catalog = Catalog::load(repository)?;
+    for snapshot in catalog.snapshots.visible().filter(|snapshot| snapshot.head.run == run) {
+        orders::put(repository, snapshot.place.domain, Action::Forget(vec![snapshot.id]))?;
+    }
+    Ok(())
 }
 
 impl Catalog {

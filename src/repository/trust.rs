@@ -26,6 +26,12 @@ pub struct Signer {
     pub label: String,
 }
 
+impl Signer {
+    fn is_at_home(&self, domain: DomainId) -> bool {
+        self.role == Role::Owner || self.domain == domain
+    }
+}
+
 /// All known signers.
 #[derive(Debug, Default)]
 pub struct Trust {
@@ -81,8 +87,13 @@ impl Trust {
             return Ok(if accepted.contains(&object) { Ok(()) } else { Err(REVOKED) });
         }
         let signer = self.signers.get(&header.writer).ok_or(vault_format::Error::WrongOrigin)?;
-        let at_home = header.domain == place && (signer.role == Role::Owner || signer.domain == place);
+        let at_home = header.domain == place && signer.is_at_home(place);
         Ok(if at_home && verify(&signer.verifying).is_ok() { Ok(()) } else { Err(STRANGE) })
+    }
+
+    /// True if the writer of a header is known, not revoked, and may write in the domain.
+    pub fn vouches(&self, header: &Header) -> bool {
+        !self.is_revoked(header.writer) && self.signer(header.writer).is_some_and(|one| one.is_at_home(header.domain))
     }
 
     /// True if the owner has revoked a writer.
@@ -120,21 +131,23 @@ pub struct Slots {
     pub ignored: Vec<String>,
 }
 
+/// Reads and verifies one slot.
+pub(crate) fn read_slot(repository: &Repository, name: &Name) -> Result<SlotInfo> {
+    let stored = repository.get_named(name)?;
+    let parsed = Slot::parse(&stored).and_then(|slot| {
+        slot.verify(repository.keys().owner_verifying())?;
+        Ok(slot.info.clone())
+    });
+    of_object(name, parsed)
+}
+
 /// Reads all slots.
 pub fn slots(repository: &Repository) -> Result<Slots> {
     let mut slots = Slots::default();
     let mut damaged = Vec::new();
     for (name, _) in repository.list(name::KEYS)?.0 {
         let Name::Slot(id) = name else { continue };
-        let read = || {
-            let stored = repository.get_named(&name)?;
-            let parsed = Slot::parse(&stored).and_then(|slot| {
-                slot.verify(repository.keys().owner_verifying())?;
-                Ok(slot.info.clone())
-            });
-            of_object(&name, parsed)
-        };
-        match strange(read()) {
+        match strange(read_slot(repository, &name)) {
             Ok(Ok(info)) => slots.good.push((id, info)),
             Ok(Err(why)) => slots.ignored.push(format!("{name}: {why}")),
             Err(error) => damaged.push((id, error)),

@@ -3,13 +3,16 @@
 //! thread; otherwise frames are compressed on a pool, packed on one thread and put by a few others, with a byte budget
 //! between them.
 
+mod cost;
+
 use super::commit::{self, Relied};
 use super::index::{BlobIndex, PackRecord, Purpose};
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding, orders};
+use cost::Cost;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use vault_format::frame::{self, Codec};
@@ -44,19 +47,22 @@ pub struct Writer<'r> {
     engine: Engine,
     open: Vec<(BlobKind, OpenFrame)>,
     written: HashSet<BlobId>,
+    /// What opening those blobs costs that this run wrote as deltas.
+    deltas: HashMap<BlobId, Cost>,
     relied: BTreeSet<u32>,
     run_mark: [u8; 16],
     pages: Vec<(BlobId, Vec<u8>)>,
+    carried: BTreeSet<ObjectId>,
     started: i64,
     /// What happened so far.
     pub counts: Counts,
 }
 
-/// The packs of a run that has ended.
+/// What a run has stored: outlives the writer, so that the next run finds it.
 pub struct Written(Arc<Run>);
 
 impl Written {
-    /// Adds them to a lookup.
+    /// Adds it to a lookup.
     pub fn add_to(&self, index: &mut BlobIndex) {
         self.0.add_to(index);
     }
@@ -96,9 +102,11 @@ impl<'r> Writer<'r> {
             engine,
             open,
             written: HashSet::new(),
+            deltas: HashMap::new(),
             relied: BTreeSet::new(),
             run_mark: repository.runtime().random(),
             pages: Vec::new(),
+            carried: BTreeSet::new(),
             counts: Counts::default(),
             started: repository.runtime().clock.elapsed(),
         })
@@ -149,6 +157,11 @@ impl<'r> Writer<'r> {
         true
     }
 
+    /// Relies on packs that an earlier run of the same process relied on: its trees are taken over without a walk.
+    pub(crate) fn carry(&mut self, packs: BTreeSet<ObjectId>) {
+        self.carried.extend(packs);
+    }
+
     /// Stores a blob again, wherever else it lies, but only once in this run.
     pub fn copy(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
         if self.written.contains(&id) { Ok(()) } else { self.store(kind, id, plaintext) }
@@ -156,8 +169,17 @@ impl<'r> Writer<'r> {
 
     /// Stores a frame as it was encoded before, wherever else its blobs lie.
     pub fn copy_frame(&mut self, frame: EncodedFrame) -> Result<()> {
+        for blob in frame.blobs.iter().filter(|blob| !self.written.contains(&blob.id)) {
+            self.counts.added_blobs += 1;
+            self.counts.added_bytes += u64::from(blob.length);
+        }
         self.written.extend(frame.blobs.iter().map(|blob| blob.id));
         self.engine.pass(&self.run, frame)
+    }
+
+    /// Threads in use.
+    pub(crate) fn workers(&self) -> usize {
+        self.run.runtime.workers
     }
 
     fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
@@ -210,11 +232,6 @@ impl<'r> Writer<'r> {
             .try_for_each(|(class, id)| Ok(self.repository.backend().delete(&Name::Pack(*class, *id).to_string())?))
     }
 
-    /// Ends a run that commits nothing.
-    pub fn end(self) -> Written {
-        Written(self.run.clone())
-    }
-
     /// Bytes of packs stored so far.
     pub fn stored_bytes(&self) -> u64 {
         self.run.stored().pack_bytes
@@ -225,15 +242,21 @@ impl<'r> Writer<'r> {
         self.run.stored().indexes.clone()
     }
 
-    /// Adds what this run stored to a lookup.
-    pub fn add_to(&self, index: &mut BlobIndex) {
-        self.run.add_to(index);
+    /// What this run has stored when it is over.
+    pub fn written(&self) -> Written {
+        Written(self.run.clone())
     }
 
     fn relied(&self, snapshot: Option<ObjectId>) -> Relied {
+        Relied { packs: self.relied_packs(), snapshot }
+    }
+
+    /// All packs that this run relies on, its own among them.
+    pub(crate) fn relied_packs(&self) -> BTreeSet<ObjectId> {
         let packs = self.index.packs();
         let known = self.relied.iter().filter_map(|number| packs.get(*number as usize)).map(|pack| pack.id);
-        Relied { packs: known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).collect(), snapshot }
+        let carried = self.carried.iter().copied();
+        known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).chain(carried).collect()
     }
 
     /// W3 to W5: commits a snapshot. It is there when this returns its name.

@@ -3,6 +3,7 @@
 //! runtime allows. A frame that fails costs only the files that have no other copy of the blob.
 
 use crate::progress::Progress;
+use crate::repository::fetch::{self, Fetch};
 use crate::repository::index::{Location, Purpose};
 use crate::repository::reader::Reader;
 use crate::repository::{self, Repository, walk};
@@ -14,10 +15,6 @@ use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::ChunkRef;
 use vault_format::tree::{Extent, Node, NodeKind};
 
-/// Most bytes of one fetch.
-const FETCH_BYTES_MAX: u64 = 4 << 20;
-/// Unwanted bytes between two frames that are cheaper read than asked for twice.
-const GAP_BYTES_MAX: u64 = 64 << 10;
 /// A plan is carried out when it holds this many chunks or files: bounds memory, not repositories.
 const CHUNKS_MAX: usize = 1 << 20;
 const FILES_MAX: usize = 1 << 17;
@@ -57,13 +54,6 @@ pub struct Outcome {
     pub failed: Vec<String>,
     /// What was written, for verification.
     pub written: Vec<(std::path::PathBuf, Node)>,
-}
-
-/// A run of frames of one pack that are fetched together: positions in the sorted frames.
-struct Fetch {
-    frames: std::ops::Range<usize>,
-    start: u64,
-    end: u64,
 }
 
 impl Plan {
@@ -106,7 +96,7 @@ impl Plan {
             repository,
             reader,
             progress,
-            fetches: fetches(reader, &frames),
+            fetches: fetch::ranges(reader.index(), frames.iter().map(|(frame, _)| *frame)),
             frames,
             plan: &self,
             next: AtomicUsize::new(0),
@@ -131,28 +121,6 @@ impl Plan {
         }
         work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn fetches(reader: &Reader<'_>, frames: &[(u32, Vec<usize>)]) -> Vec<Fetch> {
-    let mut out: Vec<Fetch> = Vec::new();
-    let mut last_pack = None;
-    for (position, (number, _)) in frames.iter().enumerate() {
-        let frame = reader.index().frame(*number);
-        let (start, end) = (u64::from(frame.offset), u64::from(frame.offset) + u64::from(frame.stored));
-        match out.last_mut() {
-            Some(fetch)
-                if last_pack == Some(frame.pack)
-                    && start <= fetch.end + GAP_BYTES_MAX
-                    && end - fetch.start <= FETCH_BYTES_MAX =>
-            {
-                fetch.frames.end = position + 1;
-                fetch.end = end;
-            }
-            _ => out.push(Fetch { frames: position..position + 1, start, end }),
-        }
-        last_pack = Some(frame.pack);
-    }
-    out
 }
 
 struct Work<'a, 'r> {

@@ -109,11 +109,12 @@ const RUNS: &[(&str, &[&str])] = &[
     ("stats", &["stats", "uploads"]),
     ("restore", &["restore", "uploads", "--target", "out"]),
     ("check", &["check"]),
-    ("prune", &["prune", "--quiet"]),
+    ("copy", &["copy", "--to", "another"]),
+    ("snapshot", &["snapshot", "changed", "--name", "uploads"]),
+    ("init --recover", &["init", "--recover", "--sheet", "sheet"]),
     ("key list", &["key", "list"]),
-    ("key add", &["key", "add", "--role", "writer", "--export-key-file", "writer.key"]),
     ("key passwd", &["key", "passwd", "--new-password-file", "password"]),
-    ("init --recover", &["init", "--recover", "--sheet", "sheet.txt"]),
+    ("tag", &["tag", "uploads", "--add", "kept"]),
 ];
 
 #[test]
@@ -125,6 +126,8 @@ fn fields_are_those_of_the_readme() {
     std::fs::write(world.path("changed").join(strange), "other").expect("a file");
     let table = table();
     let mut printed: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    std::fs::write(world.path("sheet"), world.ok(&["key", "sheet"])).expect("a file");
+    std::fs::write(world.path("password"), "correct horse").expect("a file");
     let mut run = |command: &'static str, words: &[&str], code: i32| {
         let documented = table.get(command).unwrap_or_else(|| panic!("the README does not tell of {command}"));
         let output = world.run(&[&words[..1], &["--json"], &words[1..]].concat());
@@ -132,21 +135,30 @@ fn fields_are_those_of_the_readme() {
         assert_eq!(output.status.code(), Some(code), "{context}");
         let text = String::from_utf8(output.stdout).expect("text");
         assert!(!text.is_empty(), "{context}");
-        for line in text.lines() {
-            let value: Value = serde_json::from_str(line).expect("JSON");
-            note(&value, "", documented, printed.entry(command).or_default(), &context);
+        let values: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        for value in &values {
+            note(value, "", documented, printed.entry(command).or_default(), &context);
         }
+        values.into_iter().next().unwrap_or_default()
     };
-    std::fs::write(world.path("password"), "correct horse\n").expect("a file");
-    std::fs::write(world.path("sheet.txt"), world.ok(&["key", "sheet"])).expect("a file");
-    RUNS.iter().for_each(|(command, words)| run(command, words, 0));
-    let keys: Value = serde_json::from_str(&world.ok(&["key", "list", "--json"])).expect("JSON");
-    let writer = keys["keys"].as_array().and_then(|keys| keys.iter().find(|key| key["role"] == "writer"));
-    let writer = writer.and_then(|key| key["id"].as_str()).expect("the writer's key");
-    run("key remove", &["key", "remove", writer], 0);
+    for (command, words) in RUNS {
+        run(command, words, 0);
+    }
+    let words = ["key", "add", "--role", "writer", "--label", "web", "--export-key-file", "web.key"];
+    let added = run("key add", &words, 0);
+    run("key remove", &["key", "remove", added["id"].as_str().expect("an id"), "--yes"], 0);
+    let dropped = run("forget", &["forget", "--keep-last", "1"], 0);
+    run("undelete", &["undelete", dropped["forgotten"][0]["id"].as_str().expect("an id")], 0);
+    run("forget", &["forget", "--keep-last", "1"], 0);
+    run("prune", &["prune", "--grace", "0s", "--yes"], 0);
     let packs = world.path("repository/packs/d");
     std::fs::remove_dir_all(packs).expect("packs to lose");
     run("check", &["check"], 20);
+    run("repair", &["repair"], 20);
+    let torn = format!("marks/{}", "a".repeat(64));
+    std::fs::create_dir_all(world.path("repository/marks")).expect("a folder");
+    std::fs::write(world.path("repository").join(&torn), "torn").expect("a mark");
+    run("repair --quarantine", &["repair", "--quarantine", &torn], 0);
     for (command, documented) in &table {
         let printed = printed.get(command.as_str()).unwrap_or_else(|| panic!("{command} is run nowhere here"));
         let documented: BTreeSet<String> = documented.keys().cloned().collect();

@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "a test ends at the first surprise")]
 
 mod complete;
+mod copied;
 mod database;
 mod durability;
 mod failures;

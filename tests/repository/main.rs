@@ -3,6 +3,7 @@
 
 #[path = "../files/compare.rs"]
 mod compare;
+mod copied;
 mod crash;
 mod damage;
 mod diff;
@@ -14,6 +15,7 @@ mod protocol;
 mod pruned;
 mod recovery;
 mod repacked;
+mod repaired;
 mod retention;
 mod roles;
 mod round_trip;

@@ -67,6 +67,13 @@ pub fn init(store: impl Store + 'static, runtime: &Runtime) -> Repository {
     Repository::init(backend(store, runtime), runtime.clone(), Options::default(), cheap()).unwrap()
 }
 
+/// A new repository that shares its root, and so its blob ids, with another one.
+pub fn init_like(store: impl Store + 'static, runtime: &Runtime, other: &Repository) -> Repository {
+    let like = Some(other.keys().owner("test").unwrap().root().clone());
+    let new = NewRepository { like, ..cheap() };
+    Repository::init(backend(store, runtime), runtime.clone(), Options::default(), new).unwrap()
+}
+
 pub fn open(store: impl Store + 'static, runtime: &Runtime) -> repository::Result<Repository> {
     open_with(store, runtime, Options::default())
 }

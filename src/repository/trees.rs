@@ -1,8 +1,11 @@
 //! Builds directories and content lists bottom-up as content-cut trees of pages. Where a page ends depends on names
-//! (directories) or chunk ids (lists) alone, so that one change touches one page a level.
+//! (directories) or chunk ids (lists) alone, so that one change touches one page a level. A stored tree can be written
+//! anew in the same way, with other files or for other ids.
 
-use crate::repository::writer::Writer;
-use crate::repository::{self, of_object};
+use super::reader::Reader;
+use super::walk::Nodes;
+use super::writer::Writer;
+use super::{Error, Result, encoding, of_object};
 use vault_format::id::BlobKind;
 use vault_format::list::{ChunkRef, Content, INLINE_CHUNKS_MAX, ListPage, ListRoot};
 use vault_format::secret::Key;
@@ -21,7 +24,7 @@ pub struct TreeBuilder {
 
 impl TreeBuilder {
     /// Adds the next node; names must ascend.
-    pub fn push(&mut self, writer: &mut Writer<'_>, key: &Key, node: Node) -> repository::Result<()> {
+    pub fn push(&mut self, writer: &mut Writer<'_>, key: &Key, node: Node) -> Result<()> {
         let bytes = node_bytes(&node);
         if self.leaf_bytes + bytes > PAGE_BYTES_TARGET && !self.leaf.is_empty() {
             self.close_leaf(writer)?;
@@ -35,7 +38,7 @@ impl TreeBuilder {
         Ok(())
     }
 
-    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> repository::Result<()> {
+    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> Result<()> {
         let nodes = std::mem::take(&mut self.leaf);
         self.leaf_bytes = 0;
         let last_name = nodes.last().map(|node| node.name.clone()).unwrap_or_default();
@@ -50,7 +53,7 @@ impl TreeBuilder {
     }
 
     /// Ends the directory.
-    pub fn finish(mut self, writer: &mut Writer<'_>, key: &Key) -> repository::Result<TreeRoot> {
+    pub fn finish(mut self, writer: &mut Writer<'_>, key: &Key) -> Result<TreeRoot> {
         if !self.leaf.is_empty() || self.children.is_empty() {
             self.close_leaf(writer)?;
         }
@@ -77,8 +80,8 @@ impl TreeBuilder {
     }
 }
 
-fn put_page(writer: &mut Writer<'_>, page: &TreePage) -> repository::Result<vault_format::id::BlobId> {
-    let bytes = repository::encoding("a tree page", page.encode())?;
+fn put_page(writer: &mut Writer<'_>, page: &TreePage) -> Result<vault_format::id::BlobId> {
+    let bytes = encoding("a tree page", page.encode())?;
     writer.put(BlobKind::Tree, &bytes)
 }
 
@@ -130,7 +133,7 @@ pub struct ListBuilder {
 
 impl ListBuilder {
     /// Adds the next chunk.
-    pub fn push(&mut self, writer: &mut Writer<'_>, chunk: ChunkRef) -> repository::Result<()> {
+    pub fn push(&mut self, writer: &mut Writer<'_>, chunk: ChunkRef) -> Result<()> {
         self.chunks.push(chunk);
         let long = self.chunks.len() > INLINE_CHUNKS_MAX || !self.children.is_empty();
         if (long && chunk.id.0[0] == 0) || self.chunks.len() == PAGE_ENTRIES_MAX {
@@ -139,7 +142,7 @@ impl ListBuilder {
         Ok(())
     }
 
-    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> repository::Result<()> {
+    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> Result<()> {
         let chunks = std::mem::take(&mut self.chunks);
         let count = chunks.len() as u64;
         let root = put_list(writer, &ListPage::Leaf(chunks), count)?;
@@ -148,7 +151,7 @@ impl ListBuilder {
     }
 
     /// Ends the list.
-    pub fn finish(mut self, writer: &mut Writer<'_>) -> repository::Result<Content> {
+    pub fn finish(mut self, writer: &mut Writer<'_>) -> Result<Content> {
         if self.children.is_empty() && self.chunks.len() <= INLINE_CHUNKS_MAX {
             return Ok(Content::Inline(self.chunks));
         }
@@ -174,8 +177,82 @@ impl ListBuilder {
     }
 }
 
-fn put_list(writer: &mut Writer<'_>, page: &ListPage, count: u64) -> repository::Result<ListRoot> {
+fn put_list(writer: &mut Writer<'_>, page: &ListPage, count: u64) -> Result<ListRoot> {
     let bytes = of_object("a list page", page.bytes())?;
-    let encoded = repository::encoding("a list page", page.encode())?;
+    let encoded = encoding("a list page", page.encode())?;
     Ok(ListRoot { id: writer.put(BlobKind::List, &encoded)?, bytes, count })
+}
+
+/// How a tree is written anew.
+pub trait Rewrite {
+    /// The node that takes a file's place; `None` leaves it out. `path` is the file's.
+    fn file(&mut self, writer: &mut Writer<'_>, path: &[u8], node: Node) -> Result<Option<Node>>;
+    /// A page of the directory at `path` can't be read: an error ends it all, else the rest goes on without the page.
+    fn unread(&mut self, path: &[u8], error: Error) -> Result<()>;
+    /// The root that took the place of another one before, if it may be taken over; the writer relies on what is below.
+    fn known(&self, root: &TreeRoot) -> Option<TreeRoot>;
+    /// A directory and all below it was written.
+    fn wrote(&mut self, from: &TreeRoot, to: &TreeRoot);
+}
+
+struct Level<'a, 'r> {
+    node: Option<Node>,
+    from: TreeRoot,
+    nodes: Nodes<'a, 'r>,
+    builder: TreeBuilder,
+    path: Vec<u8>,
+}
+
+/// Writes a tree anew, node by node, bottom-up.
+pub fn rewrite(
+    reader: &Reader<'_>,
+    root: &TreeRoot,
+    writer: &mut Writer<'_>,
+    key: &Key,
+    how: &mut dyn Rewrite,
+) -> Result<TreeRoot> {
+    let level = |node: Option<Node>, from: TreeRoot, path: Vec<u8>| {
+        let (nodes, builder) = (Nodes::new(reader, &from), TreeBuilder::default());
+        Level { node, from, nodes, builder, path }
+    };
+    let mut levels = vec![level(None, *root, Vec::new())];
+    loop {
+        let Some(top) = levels.last_mut() else { return Ok(*root) };
+        match top.nodes.next() {
+            Some(Ok(node)) => {
+                let mut path = top.path.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(&node.name);
+                match &node.kind {
+                    NodeKind::Directory(from) => match how.known(from) {
+                        Some(root) => {
+                            let node = Node { kind: NodeKind::Directory(root), ..node };
+                            top.builder.push(writer, key, node)?;
+                        }
+                        None => {
+                            let from = *from;
+                            levels.push(level(Some(node), from, path));
+                        }
+                    },
+                    NodeKind::File { .. } => {
+                        if let Some(node) = how.file(writer, &path, node)? {
+                            top.builder.push(writer, key, node)?;
+                        }
+                    }
+                    _ => top.builder.push(writer, key, node)?,
+                }
+            }
+            Some(Err(error)) => how.unread(&top.path, error)?,
+            None => {
+                let Some(done) = levels.pop() else { return Ok(*root) };
+                let to = done.builder.finish(writer, key)?;
+                how.wrote(&done.from, &to);
+                let (Some(node), Some(above)) = (done.node, levels.last_mut()) else { return Ok(to) };
+                let node = Node { kind: NodeKind::Directory(to), ..node };
+                above.builder.push(writer, key, node)?;
+            }
+        }
+    }
 }

@@ -1,0 +1,197 @@
+//! `vault repair`: brings back what can be brought back, and tells exactly what can't. Damage goes to standard error, so
+//! that it is heard in a crontab too; what stays damaged makes the exit code that of check.
+
+use super::exit::{Context, code};
+use super::{Outcome, Session, render, secret};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use vault::repair;
+use vault::repository::Repository;
+
+/// Bring back what is damaged or missing
+///
+/// Reads every pack, rebuilds the index of those that have none, and stores again what still decodes in damaged packs or
+/// lies in another repository with the same ids. Snapshots that lost something are kept; a copy without the lost files,
+/// tagged `repaired`, is put beside each. Nothing is written where nothing is wrong.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault repair --dry-run
+  vault repair --from 's3://offsite/app?region=eu-west-1'")]
+pub struct Arguments {
+    /// Fetch what is missing from this repository: a copy, made with `init --like`
+    #[arg(long, value_name = "LOCATION")]
+    from: Option<String>,
+    /// Pass over this torn or unreadable object from now on (its name, or its id or the beginning of it), and do no more
+    #[arg(long, value_name = "ID", conflicts_with = "from")]
+    quarantine: Option<String>,
+    /// Only tell what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Trust packs that are there with the right size, without reading them
+    #[arg(long, conflicts_with = "quarantine")]
+    structure_only: bool,
+    /// Password of the other repository: the first line of this file [or in VAULT_FROM_PASSWORD; default: the same]
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with_all = ["from_password_command", "from_key_file"])]
+    from_password_file: Option<PathBuf>,
+    /// Password of the other repository: the first line that this prints
+    #[arg(long, value_name = "COMMAND", requires = "from", conflicts_with = "from_key_file")]
+    from_password_command: Option<OsString>,
+    /// Open the other repository with an exported key
+    #[arg(long, value_name = "FILE", requires = "from")]
+    from_key_file: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Repaired<'a> {
+    healthy: bool,
+    whole: bool,
+    dry_run: bool,
+    config: &'a [String],
+    damaged_packs: &'a [String],
+    indexed_packs: u64,
+    replaced_indexes: u64,
+    salvaged_blobs: u64,
+    fetched_blobs: u64,
+    lost_blobs: u64,
+    lost: Vec<Lost<'a>>,
+    left: &'a [String],
+    notes: &'a [String],
+    packs: u64,
+    read_bytes: u64,
+    stored_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Lost<'a> {
+    snapshot: String,
+    name: &'a str,
+    time: String,
+    copy: Option<String>,
+    paths: &'a [String],
+}
+
+impl<'a> Lost<'a> {
+    fn of(lost: &'a repair::Lost) -> Self {
+        Self {
+            snapshot: lost.snapshot.to_string(),
+            name: &lost.name,
+            time: render::time_rfc3339(lost.time),
+            copy: lost.copy.map(|copy| copy.to_string()),
+            paths: &lost.paths,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Quarantined<'a> {
+    quarantined: &'a str,
+    dry_run: bool,
+    orders: Vec<String>,
+}
+
+/// Repairs.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    if let Some(object) = &arguments.quarantine {
+        return quarantine(session, &session.open()?, object, arguments.dry_run);
+    }
+    let (repository, from) = match &arguments.from {
+        Some(from) => {
+            let flags = secret::Flags {
+                file: arguments.from_password_file.as_ref(),
+                command: arguments.from_password_command.as_ref(),
+                key: arguments.from_key_file.as_ref(),
+                variable: "VAULT_FROM_PASSWORD",
+            };
+            let (repository, from) = session.open_two(from, &flags)?;
+            (repository, Some(from))
+        }
+        None => (session.open()?, None),
+    };
+    let (structure_only, dry_run) = (arguments.structure_only, arguments.dry_run);
+    let options = repair::Options { structure_only, dry_run, actor: session.actor("") };
+    let progress = session.progress("repairing");
+    let report = repair::repair(&repository, from.as_ref(), &options, &progress);
+    progress.done();
+    let report = report.context("cannot repair the repository")?;
+    if session.global.json {
+        json(arguments, &report);
+    }
+    tell(&report, arguments.dry_run);
+    session.say_notes(&report.notes);
+    summary(session, arguments, &report);
+    session.say_requests(&repository);
+    Ok(if report.is_whole() { code::DONE } else { code::DAMAGE })
+}
+
+fn quarantine(session: &Session, repository: &Repository, object: &str, dry_run: bool) -> Outcome {
+    let done = repair::quarantine(repository, object, dry_run, &session.actor("")).context("cannot quarantine")?;
+    if session.global.json {
+        let orders = done.orders.iter().map(ToString::to_string).collect();
+        render::json(&Quarantined { quarantined: &done.name, dry_run, orders });
+    }
+    let verb = if dry_run { "would pass" } else { "everybody passes" };
+    session.say(&format!("{verb} over {} from now on", done.name));
+    Ok(code::DONE)
+}
+
+/// What is wrong, one line each.
+fn tell(report: &repair::Report, dry_run: bool) {
+    let lines = report.damaged_packs.iter().chain(&report.left);
+    lines.for_each(|line| render::complain(&super::exit::plain(line)));
+    for lost in &report.lost {
+        let what = format!("snapshot {} of {} ({})", lost.snapshot.short(), lost.name, render::time(lost.time));
+        let rest = match lost.copy {
+            Some(copy) => format!("; without them it is snapshot {}", copy.short()),
+            None if dry_run => String::new(),
+            None => "; no new copy was made".into(),
+        };
+        let count = render::count(lost.paths.len() as u64, "path is", "paths are");
+        render::complain(&format!("{what}: {count} lost{rest}"));
+        lost.paths.iter().for_each(|path| render::complain(&format!("lost: {}:{path}", lost.snapshot.short())));
+    }
+}
+
+fn summary(session: &Session, arguments: &Arguments, report: &repair::Report) {
+    let looked =
+        format!("looked at {}, {} read", render::count(report.packs, "pack", "packs"), render::size(report.read_bytes));
+    if report.is_healthy() {
+        session.say(&format!("nothing to repair: {looked}"));
+        return;
+    }
+    report.config.iter().for_each(|name| session.say(&format!("{name} restored from its copy")));
+    session.say(&format!(
+        "{}: {} indexed, {} dropped from the index, {} stored again from here and {} from the other repository ({} written), {} lost; {looked}",
+        if arguments.dry_run { "would repair" } else { "repaired" },
+        render::count(report.indexed_packs, "pack", "packs"),
+        render::count(report.damaged_packs.len() as u64, "damaged pack", "damaged packs"),
+        render::count(report.salvaged_blobs, "blob", "blobs"),
+        render::count(report.fetched_blobs, "blob", "blobs"),
+        render::size(report.stored_bytes),
+        render::count(report.lost_blobs, "blob", "blobs"),
+    ));
+    if !report.left.is_empty() {
+        session.say("what is named above and stays unreadable stops prune, until `vault repair --quarantine ID`");
+    }
+}
+
+fn json(arguments: &Arguments, report: &repair::Report) {
+    render::json(&Repaired {
+        healthy: report.is_healthy(),
+        whole: report.is_whole(),
+        dry_run: arguments.dry_run,
+        config: &report.config,
+        damaged_packs: &report.damaged_packs,
+        indexed_packs: report.indexed_packs,
+        replaced_indexes: report.replaced_indexes,
+        salvaged_blobs: report.salvaged_blobs,
+        fetched_blobs: report.fetched_blobs,
+        lost_blobs: report.lost_blobs,
+        lost: report.lost.iter().map(Lost::of).collect(),
+        left: &report.left,
+        notes: &report.notes,
+        packs: report.packs,
+        read_bytes: report.read_bytes,
+        stored_bytes: report.stored_bytes,
+    });
+}

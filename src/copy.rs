@@ -1,0 +1,373 @@
+//! Copies snapshots into a second repository, from which they restore like the first. If the two share a root (`like`),
+//! blob ids are equal: the copy is a set difference, and whole frames move with nothing but their seals renewed. Else all
+//! content is decoded and stored under new ids. What is there already, be it of a run that was interrupted, is not stored
+//! again; a snapshot that was copied before is recognised.
+//!
+//! The copies are signed by the owner of the second repository, and keep their time. What lies in the owner's domain goes
+//! to the owner's domain there; every other domain keeps its id, so that `DOMAIN/NAME` means the same in both.
+
+mod target;
+mod translation;
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::index::{self, BlobIndex, IndexObjects};
+use crate::repository::journal::{self, Actor};
+use crate::repository::marks::Marks;
+use crate::repository::orders::Orders;
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::{self, SnapshotEntry, Snapshots};
+use crate::repository::trust::Trust;
+use crate::repository::writer::{Place, Writer};
+use crate::repository::{self, Repository, moved, reach};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use target::{Domain, Target};
+use translation::Translation;
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, RunId};
+use vault_format::journal::Outcome;
+use vault_format::secret::Role;
+use vault_format::snapshot::{Body, Head};
+use vault_format::tree::TreeRoot;
+
+/// How often a run starts over when prune condemns what it relies on.
+const TRIES: u32 = 3;
+/// How long one look at the second repository serves.
+const LOOK_NANOSECONDS: i64 = 24 * 3600 * 1_000_000_000;
+
+/// What is copied.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Only these snapshots; empty = all that commands show.
+    pub snapshots: Vec<ObjectId>,
+    /// Only those of this source.
+    pub name: Option<String>,
+    /// Look, but put nothing.
+    pub dry_run: bool,
+    /// Who runs it, for the journal.
+    pub actor: Actor,
+}
+
+/// One snapshot that was copied.
+#[derive(Clone, Debug)]
+pub struct Copied {
+    /// The snapshot.
+    pub source: ObjectId,
+    /// Its copy; `None` for a dry run.
+    pub copy: Option<ObjectId>,
+    /// Name of its source.
+    pub name: String,
+    /// Its time, nanoseconds since 1970.
+    pub time: i64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The two share a root: blob ids are equal.
+    pub like: bool,
+    /// Snapshots copied now, oldest first within a domain.
+    pub copied: Vec<Copied>,
+    /// Snapshots whose copies were there.
+    pub known: u64,
+    /// Snapshots that could not be copied, each with the reason.
+    pub failed: Vec<String>,
+    /// Blobs that were not there.
+    pub added_blobs: u64,
+    /// Their plaintext bytes.
+    pub added_bytes: u64,
+    /// Bytes of new packs.
+    pub stored_bytes: u64,
+}
+
+/// Copies snapshots from one repository to another. Needs the owner of the second, and a key that reads in the first.
+pub fn copy(from: &Repository, to: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
+    to.keys().owner("copy into a repository")?;
+    if from.keys().role() == Role::Writer {
+        return Err(repository::Error::Role { what: "copy content", needs: "owner", has: Role::Writer }.into());
+    }
+    if from.id() == to.id() {
+        return Err(Error::Request("the two locations hold the same repository".into()));
+    }
+    // frames that move leave no pages behind for the cache of the second repository
+    to.distrust_cache();
+    let mut record = journal::record(to, "copy");
+    let like = from.keys().id_key() == to.keys().id_key();
+    let mut report = Report { like, ..Report::default() };
+    let mut tries = 0;
+    let result = loop {
+        tries += 1;
+        match attempt(from, to, options, progress, &mut report) {
+            Ok(true) => break Ok(()),
+            // what was copied so far is recognised
+            Ok(false) => (tries, report.known) = (0, 0),
+            // the condemned data is absent for the next try
+            Err(Error::Repository(repository::Error::Condemned(_))) if tries < TRIES => report.known = 0,
+            Err(error) => break Err(error),
+        }
+    };
+    if !options.dry_run && (result.is_err() || !report.copied.is_empty() || !report.failed.is_empty()) {
+        record.heads = report.copied.iter().filter_map(|copied| copied.copy).collect();
+        record.figures = vec![
+            ("snapshots".into(), report.copied.len() as u64),
+            ("added_bytes".into(), report.added_bytes),
+            ("stored_bytes".into(), report.stored_bytes),
+        ];
+        let summary = match report.failed.len() {
+            0 => String::new(),
+            failed => {
+                record.outcome = Outcome::Partial;
+                format!("{failed} not copied")
+            }
+        };
+        let warning = journal::close(to, record, &options.actor, result.as_ref().map(|()| summary));
+        warning.into_iter().for_each(|warning| progress.note(&warning));
+    }
+    result.map(|()| report)
+}
+
+/// One pass over what is chosen; false if it should start again because what it knows of the target has grown old.
+fn attempt(
+    from: &Repository,
+    to: &Repository,
+    options: &Options,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<bool> {
+    let clock = &to.runtime().clock;
+    let (loaded, before) = (clock.elapsed(), report.copied.len());
+    let trust = Trust::load(from)?;
+    let orders = Orders::load(from)?;
+    let snapshots = Snapshots::load(from, &trust, &orders, None)?;
+    let mut domains: BTreeMap<DomainId, Vec<&SnapshotEntry>> = BTreeMap::new();
+    for snapshot in chosen(&snapshots, options, report) {
+        domains.entry(snapshot.place.domain).or_default().push(snapshot);
+    }
+    let (packs, _) = index::list_packs(from)?;
+    let target = Target::load(to)?;
+    for (domain, snapshots) in domains {
+        let objects = IndexObjects::load(from, &trust, Some(domain))?;
+        let lookup = BlobIndex::new(from, &objects, Some(&packs), &Marks::default());
+        let reader = Reader::new(from, &lookup);
+        let is_owners = from.keys().role() == Role::Owner && domain == from.keys().domain();
+        let there = if is_owners { to.keys().domain() } else { domain };
+        let mut copier = Copier {
+            from,
+            to,
+            options,
+            progress,
+            report,
+            reader: &reader,
+            domain: target.domain(there),
+            translation: Translation::default(),
+            seen: HashSet::new(),
+            would: HashSet::new(),
+            relied: BTreeSet::new(),
+        };
+        for snapshot in snapshots {
+            let is_old = clock.elapsed().saturating_sub(loaded) > LOOK_NANOSECONDS;
+            if is_old && copier.report.copied.len() > before {
+                return Ok(false);
+            }
+            copier.snapshot(snapshot)?;
+        }
+    }
+    Ok(true)
+}
+
+fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) -> Vec<&'s SnapshotEntry> {
+    let wanted = |snapshot: &&SnapshotEntry| {
+        let is_named = options.name.as_ref().is_none_or(|name| snapshot.head.source == *name);
+        let is_meant =
+            if options.snapshots.is_empty() { snapshot.is_visible() } else { options.snapshots.contains(&snapshot.id) };
+        is_named && is_meant
+    };
+    report.failed = snapshots.damaged.iter().map(|(_, problem)| problem.clone()).collect();
+    if !options.snapshots.is_empty() {
+        report.failed.clear();
+    }
+    snapshots.all.iter().filter(wanted).collect()
+}
+
+/// What a snapshot was first, before it was copied.
+fn origin(snapshot: &SnapshotEntry) -> ObjectId {
+    snapshot.head.original.unwrap_or(snapshot.id)
+}
+
+/// Copies the snapshots of one domain.
+struct Copier<'c, 'r> {
+    from: &'c Repository,
+    to: &'c Repository,
+    options: &'c Options,
+    progress: &'c dyn Progress,
+    report: &'c mut Report,
+    reader: &'c Reader<'r>,
+    domain: Domain,
+    translation: Translation,
+    /// Pages whose content is there.
+    seen: HashSet<BlobId>,
+    /// What a dry run would have stored.
+    would: HashSet<BlobId>,
+    /// Packs that the pages seen rely on.
+    relied: BTreeSet<ObjectId>,
+}
+
+impl Copier<'_, '_> {
+    fn snapshot(&mut self, snapshot: &SnapshotEntry) -> Result<()> {
+        if self.from.runtime().is_stopped() || self.to.runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        if let Some(copy) = self.domain.recognise(snapshot, self.report.like) {
+            self.domain.copies.insert(snapshot.id, copy);
+            self.report.known += u64::from(!self.report.copied.iter().any(|copied| copied.source == snapshot.id));
+            return Ok(());
+        }
+        let fail = |report: &mut Report, why: &str| {
+            report.failed.push(format!("snapshot {} of {}: {why}", snapshot.id.short(), snapshot.head.source));
+        };
+        let body = match snapshot.body(self.from) {
+            Ok(body) => body,
+            Err(error) => {
+                fail(self.report, &error.to_string());
+                return Ok(());
+            }
+        };
+        let index = std::mem::take(&mut self.domain.index);
+        let domain = self.domain.id;
+        let label = self.to.keys().owner("copy into a repository")?.book(domain).source_label(&snapshot.head.source);
+        let place = Place { domain, label, shared: snapshot.is_shared() };
+        let mut writer = Writer::at(self.to, &index, place)?;
+        writer.carry(std::mem::take(&mut self.relied));
+        let moved =
+            if self.report.like { self.move_blobs(snapshot, &mut writer) } else { self.rewrite(snapshot, &mut writer) };
+        let root = match moved {
+            Ok(root) => Ok(root),
+            // the first repository's damage costs this snapshot, not the others
+            Err(Error::Repository(
+                error @ (repository::Error::MissingBlob(_)
+                | repository::Error::DamagedBlob { .. }
+                | repository::Error::Object { .. }),
+            )) => Err(error),
+            Err(error) => {
+                // what was sent is not sent again, if the store still takes an index
+                let _ = writer.flush();
+                return Err(error);
+            }
+        };
+        if !self.options.dry_run {
+            writer.flush()?;
+        }
+        self.report.stored_bytes += writer.stored_bytes();
+        self.relied = writer.relied_packs();
+        let written = writer.written();
+        match root {
+            Ok(root) => {
+                let copy = self.commit(writer, snapshot, root, body)?;
+                let (source, name, time) = (snapshot.id, snapshot.head.source.clone(), snapshot.head.time);
+                self.report.copied.push(Copied { source, copy, name, time });
+                self.progress.advance(1, 0);
+            }
+            Err(error) => fail(self.report, &error.to_string()),
+        }
+        self.domain.index = index;
+        written.add_to(&mut self.domain.index);
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        writer: Writer<'_>,
+        snapshot: &SnapshotEntry,
+        root: TreeRoot,
+        body: Body,
+    ) -> Result<Option<ObjectId>> {
+        if self.options.dry_run {
+            return Ok(None);
+        }
+        let head = Head {
+            run: RunId(self.to.runtime().random()),
+            root,
+            parent: snapshot.head.parent.and_then(|parent| self.domain.copies.get(&parent).copied()),
+            seen: self.domain.seen(&snapshot.head.source),
+            expires: snapshot.expires(),
+            original: Some(origin(snapshot)),
+            ..snapshot.head.clone()
+        };
+        let body = Body { tags: snapshot.state.tags(&body.tags), ..body };
+        let name = match writer.commit(&head, &body) {
+            // else the next try would take it for a copy that is there
+            Err(error @ repository::Error::Condemned(_)) => {
+                snapshots::drop_unfinished(self.to, head.run)?;
+                return Err(error.into());
+            }
+            committed => committed?,
+        };
+        if let Some(copy) = name.id() {
+            self.domain.add(&snapshot.head.source, snapshot.id, copy);
+        }
+        Ok(name.id())
+    }
+
+    /// Moves what the other repository lacks; the ids stay.
+    fn move_blobs(&mut self, snapshot: &SnapshotEntry, writer: &mut Writer<'_>) -> Result<TreeRoot> {
+        let (mut wanted, mut pages) = (HashSet::new(), HashSet::new());
+        let mut each = |kind: BlobKind, id: BlobId| {
+            if kind != BlobKind::Chunk {
+                pages.insert(id);
+            }
+            if !writer.rely(&id) {
+                wanted.insert((kind, id));
+            }
+        };
+        let unread = reach::reach(self.reader, snapshot.head.root.id, &mut self.seen, &mut each);
+        let result = match unread.into_iter().next() {
+            Some(error) => Err(error.into()),
+            None if self.options.dry_run => {
+                self.would_move(&wanted);
+                Ok(())
+            }
+            None => self.move_wanted(&wanted, writer),
+        };
+        if result.is_err() {
+            // another snapshot that shares these pages must not take them for complete
+            self.seen.retain(|id| !pages.contains(id));
+        }
+        result.map(|()| snapshot.head.root)
+    }
+
+    fn move_wanted(&mut self, wanted: &HashSet<(BlobKind, BlobId)>, writer: &mut Writer<'_>) -> Result<()> {
+        let moved = |bytes: u64| {
+            self.progress.advance(0, bytes);
+            // an interruption ends the run like an error of the store would
+            if self.to.runtime().is_stopped() { Err(repository::Error::Interrupted) } else { Ok(()) }
+        };
+        let before = writer.counts;
+        let unread = moved::blobs(self.reader, wanted, writer, &moved)?;
+        self.report.added_blobs += writer.counts.added_blobs - before.added_blobs;
+        self.report.added_bytes += writer.counts.added_bytes - before.added_bytes;
+        unread.into_iter().next().map_or(Ok(()), |(.., error)| Err(error.into()))
+    }
+
+    fn would_move(&mut self, wanted: &HashSet<(BlobKind, BlobId)>) {
+        for (_, id) in wanted {
+            if self.would.insert(*id) {
+                let place = self.reader.index().locations(id).next();
+                self.report.added_blobs += 1;
+                self.report.added_bytes += place.map_or(0, |place| u64::from(place.length));
+            }
+        }
+    }
+
+    /// Stores everything under the ids that the other repository gives.
+    fn rewrite(&mut self, snapshot: &SnapshotEntry, writer: &mut Writer<'_>) -> Result<TreeRoot> {
+        if self.options.dry_run {
+            // what is there can't be told without reading all content
+            self.report.added_bytes += snapshot.head.root.bytes;
+            return Ok(snapshot.head.root);
+        }
+        let before = writer.counts;
+        let root = self.translation.rewrite(self.reader, &snapshot.head.root, writer, self.to, self.progress);
+        self.report.added_blobs += writer.counts.added_blobs - before.added_blobs;
+        self.report.added_bytes += writer.counts.added_bytes - before.added_bytes;
+        Ok(root?)
+    }
+}

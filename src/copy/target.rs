@@ -1,0 +1,89 @@
+//! The repository that is copied into, as it was found at the start: lookup, snapshots and packs. A pack that no index
+//! tells of is not there: nobody vouches for its content, and what it holds is sent again.
+
+use crate::error::Result;
+use crate::repository::Repository;
+use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing};
+use crate::repository::marks::Marks;
+use crate::repository::orders::Orders;
+use crate::repository::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::trust::Trust;
+use std::collections::BTreeMap;
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::name::Name;
+
+/// One look at the whole target.
+pub(super) struct Target<'r> {
+    repository: &'r Repository,
+    marks: Marks,
+    packs: PackListing,
+    objects: IndexObjects,
+    snapshots: Snapshots,
+}
+
+/// What there is in one domain of the target.
+pub(super) struct Domain {
+    pub id: DomainId,
+    pub index: BlobIndex,
+    /// Newest heads of the owner as writer, by source.
+    heads: BTreeMap<String, Vec<ObjectId>>,
+    /// Copies by what they are copies of.
+    pub copies: BTreeMap<ObjectId, ObjectId>,
+    snapshots: Vec<SnapshotEntry>,
+}
+
+impl<'r> Target<'r> {
+    /// Looks as a writer must (W1).
+    pub fn load(repository: &'r Repository) -> Result<Self> {
+        let trust = Trust::load(repository)?;
+        let orders = Orders::load(repository)?;
+        let marks = Marks::load(repository)?;
+        let (packs, _) = index::list_packs(repository)?;
+        let objects = IndexObjects::load(repository, &trust, None)?;
+        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+        Ok(Self { repository, marks, packs, objects, snapshots })
+    }
+
+    /// One domain of it.
+    pub fn domain(&self, id: DomainId) -> Domain {
+        let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == id);
+        let objects = self.objects.objects.iter().filter(own).cloned().collect();
+        let objects = IndexObjects { objects, ..IndexObjects::default() };
+        let index = BlobIndex::new(self.repository, &objects, Some(&self.packs), &self.marks);
+        let own = |snapshot: &&SnapshotEntry| snapshot.place.domain == id;
+        let mut heads: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
+        for snapshot in self.snapshots.all.iter().filter(own) {
+            if snapshot.header.writer == self.repository.keys().writer() {
+                heads.entry(snapshot.head.source.clone()).or_default().push(snapshot.id);
+            }
+        }
+        let snapshots = self.snapshots.visible().filter(own).cloned().collect();
+        Domain { id, index, heads, copies: BTreeMap::new(), snapshots }
+    }
+}
+
+impl Domain {
+    /// The newest heads of a source that the next one names, so that a missing one shows as a gap.
+    pub fn seen(&self, source: &str) -> Vec<ObjectId> {
+        self.heads.get(source).into_iter().flatten().rev().take(4).copied().collect()
+    }
+
+    /// A copy was committed.
+    pub fn add(&mut self, source: &str, original: ObjectId, copy: ObjectId) {
+        self.heads.entry(source.to_owned()).or_default().push(copy);
+        self.copies.insert(original, copy);
+    }
+
+    /// The copy of a snapshot that is there already. Without equal ids, what both come from has to tell.
+    pub fn recognise(&self, snapshot: &SnapshotEntry, like: bool) -> Option<ObjectId> {
+        let (head, origin) = (&snapshot.head, super::origin(snapshot));
+        let is_copy = |copy: &&SnapshotEntry| {
+            let other = &copy.head;
+            let same = other.source == head.source
+                && other.time == head.time
+                && (other.root.bytes, other.root.count) == (head.root.bytes, head.root.count);
+            same && if like { other.root.id == head.root.id } else { super::origin(copy) == origin }
+        };
+        self.snapshots.iter().find(is_copy).map(|copy| copy.id)
+    }
+}

@@ -1,0 +1,87 @@
+//! From the ids of one repository to those of another with other keys: every chunk is decoded and stored under its new
+//! id, and lists and trees are written anew around the new ids. What was translated once is remembered for the next
+//! snapshots of the run.
+
+use crate::progress::Progress;
+use crate::repository::reader::Reader;
+use crate::repository::trees::{self, ListBuilder, Rewrite};
+use crate::repository::writer::Writer;
+use crate::repository::{self, Error, Repository, walk};
+use std::collections::HashMap;
+use vault_format::id::{BlobId, BlobKind};
+use vault_format::list::{ChunkRef, Content};
+use vault_format::tree::{Node, NodeKind, TreeRoot};
+
+/// What was translated so far.
+#[derive(Default)]
+pub(super) struct Translation {
+    chunks: HashMap<BlobId, BlobId>,
+    directories: HashMap<BlobId, TreeRoot>,
+}
+
+impl Translation {
+    /// Stores a tree under the ids of the writer's repository.
+    pub fn rewrite(
+        &mut self,
+        reader: &Reader<'_>,
+        root: &TreeRoot,
+        writer: &mut Writer<'_>,
+        to: &Repository,
+        progress: &dyn Progress,
+    ) -> repository::Result<TreeRoot> {
+        if let Some(known) = self.directories.get(&root.id) {
+            return Ok(*known);
+        }
+        trees::rewrite(reader, root, writer, to.keys().gear_key(), &mut Pass { reader, to, progress, known: self })
+    }
+}
+
+struct Pass<'p, 'r> {
+    reader: &'p Reader<'r>,
+    to: &'p Repository,
+    progress: &'p dyn Progress,
+    known: &'p mut Translation,
+}
+
+impl Pass<'_, '_> {
+    fn chunk(&mut self, writer: &mut Writer<'_>, chunk: ChunkRef) -> repository::Result<ChunkRef> {
+        if self.to.runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        self.progress.advance(0, u64::from(chunk.length));
+        if let Some(id) = self.known.chunks.get(&chunk.id).copied().filter(|id| writer.rely(id)) {
+            return Ok(ChunkRef { id, ..chunk });
+        }
+        let bytes = self.reader.blob(BlobKind::Chunk, &chunk.id)?;
+        let id = writer.put(BlobKind::Chunk, &bytes)?;
+        self.known.chunks.insert(chunk.id, id);
+        Ok(ChunkRef { id, ..chunk })
+    }
+}
+
+impl Rewrite for Pass<'_, '_> {
+    fn file(&mut self, writer: &mut Writer<'_>, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
+        let NodeKind::File { size, content, holes } = node.kind else { return Ok(Some(node)) };
+        let mut list = ListBuilder::default();
+        let reader = self.reader;
+        let mut each = |chunk| {
+            let chunk = self.chunk(writer, chunk)?;
+            list.push(writer, chunk)
+        };
+        walk::chunks(reader, &content, &mut each, &mut |_| {})?;
+        let content: Content = list.finish(writer)?;
+        Ok(Some(Node { kind: NodeKind::File { size, content, holes }, ..node }))
+    }
+
+    fn unread(&mut self, _: &[u8], error: Error) -> repository::Result<()> {
+        Err(error)
+    }
+
+    fn known(&self, root: &TreeRoot) -> Option<TreeRoot> {
+        self.known.directories.get(&root.id).copied()
+    }
+
+    fn wrote(&mut self, from: &TreeRoot, to: &TreeRoot) {
+        self.known.directories.insert(from.id, *to);
+    }
+}

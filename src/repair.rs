@@ -1,0 +1,230 @@
+//! Brings back what can be brought back. Index objects are rebuilt from packs; blobs that still decode in damaged packs,
+//! or that another domain or a copy of the repository holds, are stored again; what stays lost is left out of marked
+//! copies of the snapshots that need it. Repair writes new objects only, drops nothing that still decodes, and writes
+//! nothing at all where nothing is wrong. The one exception is a rotten config, which its good copy replaces.
+
+mod blobs;
+mod look;
+mod packs;
+mod quarantine;
+mod snapshots;
+mod verdict;
+
+pub use quarantine::{Quarantined, quarantine};
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::index::BlobIndex;
+use crate::repository::journal::{self, Actor};
+use crate::repository::reader::Reader;
+use crate::repository::{self, Repository};
+use look::Look;
+use std::collections::BTreeMap;
+use vault_format::config::FEATURES_KNOWN;
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::journal::Outcome;
+use vault_format::name::Name;
+use vault_format::secret::Role;
+
+/// The tag of a snapshot that repair wrote.
+pub const TAG: &str = "repaired";
+/// The source under whose label recovered blobs are indexed.
+const SOURCE: &str = "repair";
+
+/// How to repair.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Trust packs that are there with the right size, without reading them.
+    pub structure_only: bool,
+    /// Look, but put nothing.
+    pub dry_run: bool,
+    /// Who runs it, for the journal.
+    pub actor: Actor,
+}
+
+/// A snapshot that lost something.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// The snapshot, which is kept.
+    pub snapshot: ObjectId,
+    /// Name of its source.
+    pub name: String,
+    /// Its time, nanoseconds since 1970.
+    pub time: i64,
+    /// Files and directories that can't be restored in full.
+    pub paths: Vec<String>,
+    /// The marked copy without them; `None` for a dry run, or if nothing is left.
+    pub copy: Option<ObjectId>,
+}
+
+/// What was found and done.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Objects of the config that were restored from each other.
+    pub config: Vec<String>,
+    /// Packs that are damaged or missing, with the reason.
+    pub damaged_packs: Vec<String>,
+    /// Packs that got an index.
+    pub indexed_packs: u64,
+    /// Index objects that were replaced, or are damaged and not needed any more.
+    pub replaced_indexes: u64,
+    /// Blobs that were stored again from places in this repository.
+    pub salvaged_blobs: u64,
+    /// Blobs that were stored again from the other repository.
+    pub fetched_blobs: u64,
+    /// Blobs that snapshots need and nobody has.
+    pub lost_blobs: u64,
+    /// Snapshots that need lost blobs.
+    pub lost: Vec<Lost>,
+    /// Objects that repair can't mend.
+    pub left: Vec<String>,
+    /// Things worth knowing that are no damage.
+    pub notes: Vec<String>,
+    /// Packs looked at.
+    pub packs: u64,
+    /// Stored bytes read.
+    pub read_bytes: u64,
+    /// Bytes of new packs.
+    pub stored_bytes: u64,
+}
+
+impl Report {
+    /// Nothing was wrong.
+    pub fn is_healthy(&self) -> bool {
+        let mended = self.indexed_packs + self.replaced_indexes + self.salvaged_blobs + self.fetched_blobs;
+        mended == 0 && self.config.is_empty() && self.damaged_packs.is_empty() && self.is_whole()
+    }
+
+    /// Nothing stays damaged or lost.
+    pub fn is_whole(&self) -> bool {
+        self.lost_blobs == 0 && self.lost.is_empty() && self.left.is_empty()
+    }
+}
+
+/// Repairs a repository; `from` = one with the same blob ids, to fetch what is missing. Needs the owner.
+pub fn repair(
+    repository: &Repository,
+    from: Option<&Repository>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    repository.keys().owner("repair")?;
+    repository.distrust_cache();
+    if let Some(from) = from {
+        usable(repository, from)?;
+    }
+    let mut record = journal::record(repository, "repair");
+    let mut report = Report::default();
+    let result = all(repository, from, options, &mut report, progress);
+    if !options.dry_run && (result.is_err() || !report.is_healthy()) {
+        record.heads = report.lost.iter().filter_map(|lost| lost.copy).collect();
+        record.figures = figures(&report);
+        let summary = if report.is_whole() { "" } else { "some damage stays" };
+        if !report.is_whole() {
+            record.outcome = Outcome::Partial;
+        }
+        let warning = journal::close(repository, record, &options.actor, result.as_ref().map(|()| summary.to_owned()));
+        warning.into_iter().for_each(|warning| progress.note(&warning));
+    }
+    result.map(|()| report)
+}
+
+fn usable(repository: &Repository, from: &Repository) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Request(format!("cannot repair from {}: {why}", from.location())));
+    if from.id() == repository.id() {
+        return refuse("it is the same repository");
+    }
+    if from.keys().id_key() != repository.keys().id_key() {
+        return refuse("its blobs have other ids, since it was not made with `init --like`");
+    }
+    if from.keys().role() == Role::Writer {
+        return refuse("a writer's key opens no content");
+    }
+    Ok(())
+}
+
+fn all(
+    repository: &Repository,
+    from: Option<&Repository>,
+    options: &Options,
+    report: &mut Report,
+    progress: &dyn Progress,
+) -> Result<()> {
+    if let Some(unknown) = repository.unknown_objects()?.first() {
+        return Err(unsafe_because(format!("{unknown} is not known to this program")));
+    }
+    let mut look = Look::take(repository, report)?;
+    if look.orders.required & !FEATURES_KNOWN != 0 {
+        return Err(unsafe_because("the owner requires features that this program does not know".into()));
+    }
+    config(repository, options, report)?;
+    packs::judge(repository, &mut look, options, report, progress)?;
+    let domains = look.domains();
+    let mut readable: BTreeMap<DomainId, BlobIndex> =
+        domains.iter().map(|domain| (*domain, look.readable(repository, *domain))).collect();
+    let foreign = from.map(|from| blobs::foreign(from).map(|index| (from, index))).transpose()?;
+    let context = Context { repository, look: &look, options, progress };
+    for domain in domains {
+        let own = readable.remove(&domain).unwrap_or_default();
+        let mut readers: Vec<Reader<'_>> = readable.values().map(|index| Reader::new(repository, index)).collect();
+        let others = readers.len();
+        readers.extend(foreign.iter().map(|(from, index)| Reader::new(from, index)));
+        // what was lost first, so that an interruption leaves the old index in force
+        let mut mended = blobs::recover(&context, (domain, own), readers.split_at(others), &readers, report)?;
+        snapshots::rewrite(&context, &mut mended, &readers, report)?;
+        readable.insert(domain, mended.readable);
+    }
+    packs::reindex(repository, &look, options, report)
+}
+
+/// What all parts of one repair look at.
+struct Context<'c> {
+    repository: &'c Repository,
+    look: &'c Look,
+    options: &'c Options,
+    progress: &'c dyn Progress,
+}
+
+/// Both copies of the config must be good. The open repository vouches for one of them.
+fn config(repository: &Repository, options: &Options, report: &mut Report) -> Result<()> {
+    let mut good = None;
+    let mut wanting = Vec::new();
+    for name in [Name::Config, Name::ConfigCopy] {
+        match repository.backend().get(&name.to_string(), None) {
+            Ok(bytes) if ObjectId::of(&bytes) == repository.keys().config() => good = Some(bytes),
+            Ok(_) => wanting.push((name, true)),
+            Err(error) if error.kind == crate::backend::ErrorKind::NotFound => wanting.push((name, false)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let Some(good) = good else { return Ok(()) };
+    for (name, is_there) in wanting {
+        if !options.dry_run {
+            if is_there {
+                // nothing is overwritten: the other one stands in until the next line
+                repository.backend().delete(&name.to_string())?;
+            }
+            repository.put(&name, &good)?;
+        }
+        report.config.push(name.to_string());
+    }
+    Ok(())
+}
+
+fn unsafe_because(why: String) -> Error {
+    repository::Error::CannotRepair(why).into()
+}
+
+fn stopped(repository: &Repository) -> Result<()> {
+    if repository.runtime().is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+fn figures(report: &Report) -> Vec<(String, u64)> {
+    vec![
+        ("damaged_packs".into(), report.damaged_packs.len() as u64),
+        ("indexed_packs".into(), report.indexed_packs),
+        ("recovered_blobs".into(), report.salvaged_blobs + report.fetched_blobs),
+        ("lost_blobs".into(), report.lost_blobs),
+        ("stored_bytes".into(), report.stored_bytes),
+    ]
+}

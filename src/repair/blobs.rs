@@ -1,0 +1,118 @@
+//! Blobs that snapshots need and no good pack holds: looked for in damaged packs, in other domains and in another
+//! repository, and stored again in new packs of the domain. What nobody has is lost.
+
+use super::{Context, Report, SOURCE};
+use crate::error::Result;
+use crate::repository::index::{BlobIndex, IndexObjects, Purpose};
+use crate::repository::marks::Marks;
+use crate::repository::reader::Reader;
+use crate::repository::trust::Trust;
+use crate::repository::writer::{Place, Writer};
+use crate::repository::{self, Repository, moved, reach};
+use std::collections::HashSet;
+use vault_format::id::{BlobId, BlobKind, DomainId};
+
+/// A set of blobs.
+pub(super) type Blobs = HashSet<(BlobKind, BlobId)>;
+
+/// A domain after its blobs were recovered.
+pub(super) struct Mended {
+    pub domain: DomainId,
+    /// Every place that anybody tells of, the new ones among them.
+    pub readable: BlobIndex,
+    /// Good packs, the new ones among them.
+    pub reliable: BlobIndex,
+    /// Blobs that nobody has.
+    pub lost: Blobs,
+}
+
+/// Stores again what can be had: from the domain itself, from other domains, from another repository.
+pub(super) fn recover(
+    context: &Context<'_>,
+    (domain, mut readable): (DomainId, BlobIndex),
+    (home, foreign): (&[Reader<'_>], &[Reader<'_>]),
+    around: &[Reader<'_>],
+    report: &mut Report,
+) -> Result<Mended> {
+    let repository = context.repository;
+    let mut reliable = context.look.reliable(repository, domain);
+    let (mut lost, mut seen) = (Blobs::new(), HashSet::new());
+    let label = repository.keys().owner("repair")?.book(domain).source_label(SOURCE);
+    // what members of the domain can't read stays closed to them
+    for shared in [true, false] {
+        let reader = Reader::new(repository, &readable).or(around);
+        let mut wanted = wanted(context, (domain, shared), &reader, &reliable, &mut seen)?;
+        if wanted.is_empty() {
+            continue;
+        }
+        let own = [Reader::new(repository, &readable)];
+        if context.options.dry_run {
+            report.salvaged_blobs += readable_in(own.iter().chain(home), &mut wanted);
+            report.fetched_blobs += readable_in(foreign.iter(), &mut wanted);
+        } else {
+            let mut writer = Writer::at(repository, &reliable, Place { domain, label, shared })?;
+            for reader in own.iter().chain(home) {
+                report.salvaged_blobs += take(context, reader, &mut wanted, &mut writer)?;
+            }
+            for reader in foreign {
+                report.fetched_blobs += take(context, reader, &mut wanted, &mut writer)?;
+            }
+            writer.flush()?;
+            report.stored_bytes += writer.stored_bytes();
+            let written = writer.written();
+            drop(writer);
+            written.add_to(&mut reliable);
+            written.add_to(&mut readable);
+        }
+        lost.extend(wanted);
+    }
+    report.lost_blobs += lost.len() as u64;
+    Ok(Mended { domain, readable, reliable, lost })
+}
+
+/// Moves what a reader has of what is wanted; returns how many blobs.
+fn take(context: &Context<'_>, reader: &Reader<'_>, wanted: &mut Blobs, writer: &mut Writer<'_>) -> Result<u64> {
+    let moved = |bytes| {
+        context.progress.advance(0, bytes);
+        if context.repository.runtime().is_stopped() { Err(repository::Error::Interrupted) } else { Ok(()) }
+    };
+    let all = wanted.len();
+    let unread = moved::blobs(reader, wanted, writer, &moved)?;
+    *wanted = unread.into_iter().map(|(kind, id, _)| (kind, id)).collect();
+    Ok((all - wanted.len()) as u64)
+}
+
+/// What live snapshots, those that members may read or the others, need and no good pack holds.
+fn wanted(
+    context: &Context<'_>,
+    (domain, shared): (DomainId, bool),
+    reader: &Reader<'_>,
+    reliable: &BlobIndex,
+    seen: &mut HashSet<BlobId>,
+) -> Result<Blobs> {
+    let mut wanted = Blobs::new();
+    for snapshot in context.look.live(domain).filter(|snapshot| snapshot.is_shared() == shared) {
+        super::stopped(context.repository)?;
+        // what can't be read is wanted; what lies below it comes with it, or is lost
+        let mut each = |kind, id| {
+            if reliable.usable(&id, Purpose::Read).is_none() {
+                wanted.insert((kind, id));
+            }
+        };
+        reach::reach(reader, snapshot.head.root.id, seen, &mut each);
+    }
+    Ok(wanted)
+}
+
+fn readable_in<'a, 'r: 'a>(readers: impl Iterator<Item = &'a Reader<'r>> + Clone, wanted: &mut Blobs) -> u64 {
+    let all = wanted.len();
+    wanted.retain(|(kind, id)| !readers.clone().any(|reader| reader.blob(*kind, id).is_ok()));
+    (all - wanted.len()) as u64
+}
+
+/// The lookup over all domains of another repository.
+pub(super) fn foreign(from: &Repository) -> Result<BlobIndex> {
+    let trust = Trust::load(from)?;
+    let objects = IndexObjects::load(from, &trust, None)?;
+    Ok(BlobIndex::new(from, &objects, None, &Marks::default()))
+}

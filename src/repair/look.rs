@@ -1,0 +1,152 @@
+//! One look at everything that repair judges: snapshots before index before packs, so that what is committed meanwhile
+//! is whole. Index objects that others replace are kept too: they may be the last to know what a damaged pack holds.
+
+use super::Report;
+use crate::backend::ErrorKind;
+use crate::error::Result;
+use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
+use crate::repository::loose::{self, Ends, LoosePack};
+use crate::repository::marks::Marks;
+use crate::repository::orders::Orders;
+use crate::repository::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::trust::Trust;
+use crate::repository::{self, Repository, journal};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::name::Name;
+
+/// Everything, as it was found.
+pub(super) struct Look {
+    pub trust: Trust,
+    pub orders: Orders,
+    pub marks: Marks,
+    pub snapshots: Snapshots,
+    pub objects: IndexObjects,
+    /// Names of the index objects that are in force.
+    pub current: BTreeSet<Name>,
+    /// Packs as listed.
+    pub packs: PackListing,
+    /// Packs in no index that is in force, and in no mark.
+    pub loose: Vec<LoosePack>,
+    /// Packs that are damaged or missing.
+    pub bad: BTreeSet<ObjectId>,
+    /// Packs of which nothing is there.
+    pub missing: BTreeSet<ObjectId>,
+}
+
+impl Look {
+    /// Looks; what can't be used is put into the report.
+    pub fn take(repository: &Repository, report: &mut Report) -> Result<Self> {
+        let trust = Trust::load(repository)?;
+        let orders = Orders::load(repository)?;
+        let marks = Marks::load(repository)?;
+        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+        let objects = IndexObjects::load(repository, &trust, None)?;
+        // what the store did not serve just now is no damage
+        for name in snapshots.damaged.iter().chain(&objects.damaged).map(|(name, _)| name) {
+            match repository.get_named(name) {
+                Err(repository::Error::Backend(error))
+                    if !matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) =>
+                {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+        let (packs, _) = index::list_packs(repository)?;
+        let left = trust.damaged.iter().chain(&orders.damaged);
+        report.left.extend(left.chain(snapshots.damaged.iter().map(|(_, problem)| problem)).cloned());
+        report.left.extend(journal::load(repository, &trust)?.1);
+        let in_force: Vec<&IndexObject> = index::current(&objects.objects, repository.keys().owner_writer()).collect();
+        let current = in_force.into_iter().map(|object| object.name.clone()).collect();
+        let mut loose = Vec::new();
+        for read in Ends::new(repository).read(&loose::unindexed(repository, &packs, &objects, &marks))? {
+            match read {
+                Ok(pack) => loose.push(pack),
+                Err((name, problem)) => {
+                    report.notes.push(format!("{name} is in no index and does not open: {problem}"));
+                }
+            }
+        }
+        let (bad, missing) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { trust, orders, marks, snapshots, objects, current, packs, loose, bad, missing })
+    }
+
+    /// Domains that have snapshots, index objects or loose packs.
+    pub fn domains(&self) -> BTreeSet<DomainId> {
+        let indexed = self.objects.objects.iter().filter_map(domain_of);
+        let loose = self.loose.iter().map(|pack| pack.header.domain);
+        indexed.chain(loose).chain(self.snapshots.all.iter().map(|snapshot| snapshot.place.domain)).collect()
+    }
+
+    /// Snapshots of a domain that may be wanted: all but those that a sweep is removing.
+    pub fn live(&self, domain: DomainId) -> impl Iterator<Item = &SnapshotEntry> {
+        let due: BTreeSet<ObjectId> =
+            self.marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect();
+        let is_live = move |one: &&SnapshotEntry| one.is_visible() || !due.contains(&one.id);
+        self.snapshots.all.iter().filter(move |one| one.place.domain == domain).filter(is_live)
+    }
+
+    /// The lookup of a domain for reading: every place that anybody tells of.
+    pub fn readable(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
+        let mut objects = self.of(domain, &|_| true);
+        // those that were replaced may know more than those that replaced them
+        for object in &mut objects.objects {
+            object.index.supersedes.clear();
+            object.index.packs.retain(|pack| !self.missing.contains(&pack.id));
+        }
+        self.lookup(repository, domain, &objects, None)
+    }
+
+    /// The lookup of a domain to rely on: only packs that are good.
+    pub fn reliable(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
+        let objects = self.of(domain, &|object| self.current.contains(&object.name));
+        let good: PackListing =
+            self.packs.iter().filter(|(id, _)| !self.bad.contains(id)).map(|(id, at)| (*id, at.clone())).collect();
+        self.lookup(repository, domain, &objects, Some(&good))
+    }
+
+    fn of(&self, domain: DomainId, is_wanted: &dyn Fn(&IndexObject) -> bool) -> IndexObjects {
+        let own = self.objects.objects.iter().filter(|object| domain_of(object) == Some(domain) && is_wanted(object));
+        IndexObjects { objects: own.cloned().collect(), ..IndexObjects::default() }
+    }
+
+    fn lookup(
+        &self,
+        repository: &Repository,
+        domain: DomainId,
+        objects: &IndexObjects,
+        packs: Option<&PackListing>,
+    ) -> BlobIndex {
+        let mut lookup = BlobIndex::new(repository, objects, packs, &self.marks);
+        for pack in self.loose.iter().filter(|pack| pack.header.domain == domain) {
+            let is_there = packs.is_none_or(|packs| packs.contains_key(&pack.entry.id));
+            let record = PackRecord::new(&pack.entry, pack.header, Arc::new(pack.wraps.clone()));
+            lookup.add_pack(PackRecord { present: is_there, ..record }, &pack.entry.directory);
+        }
+        lookup
+    }
+
+    /// Index objects in force by domain, and the loose packs of the same domain.
+    pub fn by_domain(&self) -> BTreeMap<DomainId, (Vec<&IndexObject>, Vec<&LoosePack>)> {
+        let mut all: BTreeMap<DomainId, (Vec<&IndexObject>, Vec<&LoosePack>)> = BTreeMap::new();
+        for object in self.objects.objects.iter().filter(|object| self.current.contains(&object.name)) {
+            if let Some(domain) = domain_of(object) {
+                all.entry(domain).or_default().0.push(object);
+            }
+        }
+        for pack in &self.loose {
+            all.entry(pack.header.domain).or_default().1.push(pack);
+        }
+        all
+    }
+}
+
+/// The domain under which an index object lies.
+pub(super) fn domain_of(object: &IndexObject) -> Option<DomainId> {
+    match object.name {
+        Name::Index(domain, ..) => Some(domain),
+        _ => None,
+    }
+}

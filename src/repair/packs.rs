@@ -1,0 +1,234 @@
+//! Which packs are good: read, hashed and opened frame by frame, or with `structure_only` believed by their size. Index
+//! objects that tell of bad packs are replaced, and good packs in no index get one, so that no writer relies on what is
+//! damaged and every reader finds what is not.
+
+use super::look::Look;
+use super::{Options, Report, stopped};
+use crate::backend::{self, ErrorKind};
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::repository::index::{self, Location};
+use crate::repository::loose::LoosePack;
+use crate::repository::reader::Reader;
+use crate::repository::reindex::Indexer;
+use crate::repository::{Repository, marks::Marks};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use vault_format::frame::Codec;
+use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
+use vault_format::index::{Index, PackEntry, Sketches};
+use vault_format::name::Name;
+
+/// What became of one pack.
+enum State {
+    Good,
+    Missing,
+    Bad(String),
+    /// Good, though it is not listed.
+    Unlisted(backend::Entry),
+}
+
+/// Judges every pack that an index in force tells of, and every loose one; those in marks are left to the sweep.
+pub(super) fn judge(
+    repository: &Repository,
+    look: &mut Look,
+    options: &Options,
+    report: &mut Report,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut bad: BTreeMap<Name, String> = BTreeMap::new();
+    let mut missing = BTreeSet::new();
+    let mut listed: Vec<(ObjectId, (Class, backend::Entry))> = Vec::new();
+    for (domain, (objects, loose)) in look.by_domain() {
+        let readable = look.readable(repository, domain);
+        let reader = Reader::new(repository, &readable);
+        let mut entries: BTreeMap<ObjectId, (&PackEntry, bool)> = BTreeMap::new();
+        for entry in objects.iter().flat_map(|object| &object.index.packs) {
+            if !look.marks.names(&entry.id) {
+                entries.insert(entry.id, (entry, !options.structure_only));
+            }
+        }
+        for pack in loose {
+            // what nobody vouches for has to prove itself
+            entries.insert(pack.entry.id, (&pack.entry, !options.structure_only || !look.trust.vouches(&pack.header)));
+        }
+        let entries: Vec<(&PackEntry, bool)> = entries.into_values().collect();
+        progress
+            .expect(entries.len() as u64, entries.iter().filter(|(_, read)| *read).map(|(pack, _)| pack.size).sum());
+        report.packs += entries.len() as u64;
+        for ((entry, _), state) in
+            entries.iter().zip(judge_all(repository, &reader, look, &entries, (report, progress))?)
+        {
+            match state {
+                State::Good => {}
+                State::Missing => {
+                    missing.insert(entry.id);
+                    bad.insert(Name::Pack(entry.class, entry.id), "missing, though an index tells of it".into());
+                }
+                State::Bad(problem) => {
+                    bad.insert(Name::Pack(entry.class, entry.id), problem);
+                }
+                State::Unlisted(found) => listed.push((entry.id, (entry.class, found))),
+            }
+        }
+    }
+    look.packs.extend(listed);
+    look.missing = missing;
+    let loose: BTreeSet<ObjectId> = look.loose.iter().map(|pack| pack.entry.id).collect();
+    for (name, problem) in bad {
+        let Some(id) = name.id() else { continue };
+        look.bad.insert(id);
+        if loose.contains(&id) {
+            report.notes.push(format!("{name} is in no index, and damaged: {problem}"));
+        } else {
+            report.damaged_packs.push(format!("{name}: {problem}"));
+        }
+    }
+    Ok(())
+}
+
+fn judge_all(
+    repository: &Repository,
+    reader: &Reader<'_>,
+    look: &Look,
+    entries: &[(&PackEntry, bool)],
+    (report, progress): (&mut Report, &dyn Progress),
+) -> Result<Vec<State>> {
+    let (next, read_bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let done: Mutex<BTreeMap<usize, Result<State>>> = Mutex::default();
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::SeqCst);
+            let Some((entry, is_read)) = entries.get(number) else { return };
+            let state = stopped(repository).and_then(|()| one(repository, reader, look, (entry, *is_read)));
+            if *is_read {
+                read_bytes.fetch_add(entry.size, Ordering::SeqCst);
+                progress.advance(1, entry.size);
+            }
+            let failed = state.is_err();
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, state);
+            if failed {
+                return;
+            }
+        }
+    };
+    match repository.runtime().workers {
+        0 => work(),
+        workers => std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work)))),
+    }
+    report.read_bytes += read_bytes.into_inner();
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let states = done.into_values().collect::<Result<Vec<_>>>()?;
+    // a thread that died has judged nothing, and what is not judged must not pass for good
+    if states.len() == entries.len() { Ok(states) } else { Err(crate::error::Error::Interrupted) }
+}
+
+fn one(
+    repository: &Repository,
+    reader: &Reader<'_>,
+    look: &Look,
+    (entry, is_read): (&PackEntry, bool),
+) -> Result<State> {
+    let name = Name::Pack(entry.class, entry.id).to_string();
+    let listed = look.packs.get(&entry.id).map(|(_, at)| at.size);
+    if !is_read && listed == Some(entry.size) {
+        return Ok(State::Good);
+    }
+    // a listing may show too little: only the store's answer to the name itself counts
+    let found = match repository.backend().stat(&name) {
+        Ok(found) => found,
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(State::Missing),
+        Err(error) => return Err(error.into()),
+    };
+    if found.size != entry.size {
+        return Ok(State::Bad(format!("has {} bytes, the index says {}", found.size, entry.size)));
+    }
+    let good = match listed {
+        Some(_) => State::Good,
+        None => State::Unlisted(backend::Entry { name: name.clone(), size: found.size, modified: found.modified }),
+    };
+    if !is_read {
+        return Ok(good);
+    }
+    match repository.backend().get(&name, None) {
+        Ok(bytes) => Ok(problem(reader, entry, &bytes).map_or(good, State::Bad)),
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) => {
+            Ok(State::Bad(error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is wrong with a pack whose bytes are here.
+fn problem(reader: &Reader<'_>, entry: &PackEntry, bytes: &[u8]) -> Option<String> {
+    if ObjectId::of(bytes) != entry.id {
+        return Some("its bytes do not match its name".into());
+    }
+    let mut plain: Option<(u32, Vec<u8>)> = None;
+    for place in entry.directory.places() {
+        let here = |at: &Location| reader.index().pack_of(at.frame).id == entry.id && at.at == place.at;
+        let Some(at) = reader.index().locations(&place.blob.id).find(here) else {
+            return Some("another index tells something else of it".into());
+        };
+        if plain.as_ref().is_none_or(|(frame, _)| *frame != at.frame) {
+            let frame = reader.index().frame(at.frame);
+            let start = frame.offset as usize;
+            let sealed = bytes.get(start..start.saturating_add(frame.stored as usize)).unwrap_or_default();
+            plain = match reader.open_frame(at.frame, sealed) {
+                Ok(bytes) => Some((at.frame, bytes)),
+                // a delta without its bases is not this pack's fault
+                Err(_) if frame.codec == Codec::Delta && lacks_bases(reader, at.frame) => continue,
+                Err(error) => return Some(error.to_string()),
+            };
+        }
+        if let Some((_, plain)) = &plain
+            && let Err(error) = reader.slice(at.kind, &place.blob.id, at, plain)
+        {
+            return Some(error.to_string());
+        }
+    }
+    None
+}
+
+fn lacks_bases(reader: &Reader<'_>, frame: u32) -> bool {
+    reader.index().frame(frame).bases.iter().any(|base| reader.blob(BlobKind::Chunk, base).is_err())
+}
+
+/// Puts an index for good packs that have none, and replaces those that tell of bad packs.
+pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, report: &mut Report) -> Result<()> {
+    let good: Vec<LoosePack> = look.loose.iter().filter(|pack| !look.bad.contains(&pack.entry.id)).cloned().collect();
+    let mut damaged: BTreeMap<DomainId, Vec<ObjectId>> = BTreeMap::new();
+    for (name, _) in &look.objects.damaged {
+        if let Name::Index(domain, _, id) = name {
+            damaged.entry(*domain).or_default().push(*id);
+        }
+    }
+    report.indexed_packs = good.len() as u64;
+    report.replaced_indexes = look.objects.damaged.len() as u64;
+    let outdated = look.objects.objects.iter().filter(|object| {
+        look.current.contains(&object.name) && object.index.packs.iter().any(|pack| look.bad.contains(&pack.id))
+    });
+    let is_due = !good.is_empty() || !damaged.is_empty();
+    if is_due && !options.dry_run {
+        // a pack that a mark names by now is left to the sweep
+        let marks = Marks::load(repository)?;
+        let mut indexer = Indexer::new(repository);
+        good.into_iter().filter(|pack| !marks.names(&pack.entry.id)).try_for_each(|pack| indexer.add(pack))?;
+        indexer.finish(&damaged)?;
+    }
+    for object in outdated {
+        let (Name::Index(domain, label, id), false) = (&object.name, options.dry_run) else {
+            report.replaced_indexes += 1;
+            continue;
+        };
+        let index = Index {
+            packs: object.index.packs.iter().filter(|pack| !look.bad.contains(&pack.id)).cloned().collect(),
+            wraps: object.index.wraps.clone(),
+            supersedes: object.index.supersedes.iter().copied().chain([*id]).collect(),
+        };
+        index::put(repository, (*domain, *label), &index, &Sketches::default())?;
+        report.replaced_indexes += 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The owner's word that an object is to be passed over: it is there, but torn or unreadable for ever, and deleters stop
+//! at it. Every loader honours it. What reads well is refused: quarantine is no way to forget.
+
+use super::unsafe_because;
+use crate::error::{Error, Result};
+use crate::repository::journal::{self, Actor};
+use crate::repository::orders::{self, Orders};
+use crate::repository::snapshots::Snapshots;
+use crate::repository::trust::{self, Trust};
+use crate::repository::{self, Repository, index, marks, strange};
+use std::collections::BTreeSet;
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::name::{self, Name};
+use vault_format::order::Action;
+
+/// Fewest digits of an id.
+const DIGITS_MIN: usize = 4;
+
+/// What is passed over from now on.
+#[derive(Clone, Debug)]
+pub struct Quarantined {
+    /// The object.
+    pub name: String,
+    /// The orders that say so, one for each domain that has to know.
+    pub orders: Vec<ObjectId>,
+}
+
+/// Orders an object to be passed over, given its name, its id or the beginning of its id. Needs the owner.
+pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &Actor) -> Result<Quarantined> {
+    repository.keys().owner("quarantine an object")?;
+    repository.distrust_cache();
+    if let Some(unknown) = repository.unknown_objects()?.first() {
+        return Err(unsafe_because(format!("{unknown} is not known to this program")));
+    }
+    let name = find(repository, object)?;
+    let Some(id) = name.id() else { return Err(Error::Request(format!("{name} can't be quarantined"))) };
+    // a store that does not answer is no reason
+    repository.backend().get(&name.to_string(), None)?;
+    if is_readable(repository, &name)? {
+        return Err(Error::Request(format!("{name} is not damaged, so it is not quarantined")));
+    }
+    let mut quarantined = Quarantined { name: name.to_string(), orders: Vec::new() };
+    if dry_run {
+        return Ok(quarantined);
+    }
+    for domain in concerned(repository, &name)? {
+        quarantined.orders.push(orders::put(repository, domain, Action::Quarantine(vec![id]))?);
+    }
+    let record = journal::record(repository, "quarantine");
+    // the orders are there: a record that can't be written changes nothing
+    let _ = journal::close::<Error>(repository, record, actor, Ok(quarantined.name.clone()));
+    Ok(quarantined)
+}
+
+fn find(repository: &Repository, object: &str) -> Result<Name> {
+    let wanted = object.to_ascii_lowercase();
+    let fits = |name: &Name| {
+        let is_begun = name.id().is_some_and(|id| wanted.len() >= DIGITS_MIN && id.to_string().starts_with(&wanted));
+        is_begun || name.to_string() == wanted
+    };
+    let mut found = Vec::new();
+    for prefix in [name::KEYS, name::PACKS, name::INDEX, name::SNAPSHOTS, name::ORDERS, name::MARKS, name::JOURNAL] {
+        found.extend(repository.list(prefix)?.0.into_iter().map(|(name, _)| name).filter(fits));
+    }
+    match found.as_slice() {
+        [Name::Pack(..)] => Err(Error::Request(format!("{object} is a pack: `vault repair` takes care of packs"))),
+        [only] => Ok(only.clone()),
+        [] => Err(Error::Request(format!("there is no object {object:?}"))),
+        [first, second, ..] => Err(repository::Error::Ambiguous {
+            address: object.into(),
+            candidates: format!("{first} and {second} begin with it"),
+        }
+        .into()),
+    }
+}
+
+fn is_readable(repository: &Repository, name: &Name) -> Result<bool> {
+    let trust = Trust::load(repository)?;
+    Ok(match name {
+        Name::Index(..) => strange(index::read(repository, &trust, name)).is_ok(),
+        Name::Order(_) => strange(orders::read(repository, name)).is_ok(),
+        Name::Mark(_) => marks::read(repository, name).is_ok(),
+        Name::Slot(_) => strange(trust::read_slot(repository, name)).is_ok(),
+        Name::Journal(..) => strange(journal::read(repository, &trust, name)).is_ok(),
+        Name::Snapshot(domain, label, _) => {
+            let all = Snapshots::load(repository, &trust, &Orders::default(), Some((*domain, *label)))?;
+            !all.damaged.iter().any(|(damaged, _)| damaged == name)
+        }
+        Name::Config | Name::ConfigCopy | Name::Pack(..) | Name::Wal(..) => true,
+    })
+}
+
+/// The domain of the object, or all domains if it has none: an order opens for one domain only.
+fn concerned(repository: &Repository, name: &Name) -> Result<BTreeSet<DomainId>> {
+    if let Name::Index(domain, ..) | Name::Snapshot(domain, ..) | Name::Journal(domain, ..) = name {
+        return Ok([*domain].into());
+    }
+    let trust = Trust::load(repository)?;
+    let mut domains: BTreeSet<DomainId> = trust.signers().map(|(_, signer)| signer.domain).collect();
+    domains.insert(repository.keys().domain());
+    for prefix in [name::INDEX, name::SNAPSHOTS] {
+        domains.extend(repository.list(prefix)?.0.into_iter().filter_map(|(name, _)| match name {
+            Name::Index(domain, ..) | Name::Snapshot(domain, ..) => Some(domain),
+            _ => None,
+        }));
+    }
+    Ok(domains)
+}

@@ -1,0 +1,214 @@
+//! Snapshots that need what is lost: each is kept as it is, and a marked copy without the lost files is committed beside
+//! it, so that what is left restores. A snapshot that has such a copy gets no second one.
+
+use super::blobs::{Blobs, Mended};
+use super::verdict::Verdict;
+use super::{Context, Lost, Report, TAG};
+use crate::error::Result;
+use crate::repository::index::BlobIndex;
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::{self, SnapshotEntry};
+use crate::repository::trees::{self, Rewrite};
+use crate::repository::walk::Nodes;
+use crate::repository::writer::{Place, Writer, Written};
+use crate::repository::{self, Error, reach};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use vault_format::id::{ObjectId, RunId};
+use vault_format::mark::SnapshotPlace;
+use vault_format::snapshot::{Body, Head, Statistics};
+use vault_format::tree::{Node, NodeKind, TreeRoot};
+
+/// Commits a marked copy of every snapshot of the domain that lost something.
+pub(super) fn rewrite(
+    context: &Context<'_>,
+    mended: &mut Mended,
+    around: &[Reader<'_>],
+    report: &mut Report,
+) -> Result<()> {
+    let Mended { domain, readable, reliable, lost } = mended;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let reader = Reader::new(context.repository, readable).or(around);
+    let mut verdict = Verdict::new(&reader, lost);
+    let mut heads: Vec<(SnapshotPlace, ObjectId)> = Vec::new();
+    let live = || context.look.live(*domain);
+    let originals: BTreeMap<ObjectId, ObjectId> =
+        live().filter_map(|one| one.head.original.map(|original| (one.id, original))).collect();
+    // copies before what they are copies of: a good copy speaks for all that it comes from
+    let mut snapshots: Vec<&SnapshotEntry> = live().collect();
+    snapshots.sort_by_key(|one| std::cmp::Reverse(ancestors(&originals, one.id).len()));
+    let mut covered: BTreeSet<ObjectId> = BTreeSet::new();
+    for snapshot in snapshots {
+        super::stopped(context.repository)?;
+        if verdict.is_whole(snapshot.head.root.id) {
+            if snapshot.is_visible() {
+                covered.extend(ancestors(&originals, snapshot.id));
+            }
+            continue;
+        }
+        let paths = lost_paths(&reader, &verdict, &snapshot.head.root);
+        let (name, time) = (snapshot.head.source.clone(), snapshot.head.time);
+        let mut found = Lost { snapshot: snapshot.id, name, time, paths, copy: None };
+        let is_due = snapshot.is_visible() && !covered.contains(&snapshot.id);
+        if is_due && !context.options.dry_run {
+            let copier = Copier { context, reader: &reader, verdict: &verdict, lost, heads: &heads };
+            match copier.copy(snapshot, reliable)? {
+                Some((copy, written, bytes)) => {
+                    found.copy = Some(copy);
+                    heads.push((snapshot.place, copy));
+                    covered.extend(ancestors(&originals, snapshot.id));
+                    report.stored_bytes += bytes;
+                    // the next copy shares its pages
+                    written.add_to(reliable);
+                }
+                None => report.notes.push(format!("nothing is left of snapshot {}", snapshot.id.short())),
+            }
+        }
+        report.lost.push(found);
+    }
+    report.lost.sort_by_key(|lost| (lost.time, lost.snapshot));
+    Ok(())
+}
+
+/// What a snapshot is a copy of, and what that is a copy of.
+fn ancestors(originals: &BTreeMap<ObjectId, ObjectId>, id: ObjectId) -> BTreeSet<ObjectId> {
+    let mut found = BTreeSet::new();
+    let mut at = id;
+    while let Some(original) = originals.get(&at).filter(|original| found.insert(**original)) {
+        at = *original;
+    }
+    found
+}
+
+/// Files and directories that are not whole, by path.
+fn lost_paths(reader: &Reader<'_>, verdict: &Verdict<'_, '_>, root: &TreeRoot) -> Vec<String> {
+    let mut paths = Vec::new();
+    let mut directories = vec![(*root, String::new())];
+    while let Some((root, path)) = directories.pop() {
+        for node in Nodes::new(reader, &root) {
+            let Ok(node) = node else {
+                paths.push(format!("{path}/ (entries of this directory)"));
+                continue;
+            };
+            let path = format!("{path}/{}", String::from_utf8_lossy(&node.name));
+            match &node.kind {
+                NodeKind::Directory(root) if !verdict.is_known_whole(&root.id) => directories.push((*root, path)),
+                NodeKind::File { content, .. } if !verdict.has(content) => paths.push(path),
+                _ => {}
+            }
+        }
+    }
+    paths.sort();
+    paths
+}
+
+struct Copier<'c, 'v, 'r> {
+    context: &'c Context<'c>,
+    reader: &'c Reader<'r>,
+    verdict: &'c Verdict<'v, 'r>,
+    lost: &'c Blobs,
+    /// Copies so far, and what they are copies of.
+    heads: &'c [(SnapshotPlace, ObjectId)],
+}
+
+impl Copier<'_, '_, '_> {
+    /// The marked copy; `None` if it would be empty.
+    fn copy(&self, snapshot: &SnapshotEntry, reliable: &BlobIndex) -> Result<Option<(ObjectId, Written, u64)>> {
+        let (repository, head) = (self.context.repository, &snapshot.head);
+        let (domain, label) = (snapshot.place.domain, snapshot.place.label);
+        let mut writer = Writer::at(repository, reliable, Place { domain, label, shared: snapshot.is_shared() })?;
+        self.rely(&mut writer, &head.root)?;
+        let key = repository.keys().gear_key();
+        let root = trees::rewrite(self.reader, &head.root, &mut writer, key, &mut Without { verdict: self.verdict })?;
+        if root.count == 0 {
+            return Ok(None);
+        }
+        writer.flush()?;
+        // nodes, among them the directories that went with their pages
+        let gone = head.root.count.saturating_sub(root.count);
+        let statistics = Statistics {
+            files: head.statistics.files.saturating_sub(gone),
+            bytes: root.bytes,
+            errors: head.statistics.errors.saturating_add(gone),
+            added_blobs: writer.counts.added_blobs,
+            added_bytes: writer.counts.added_bytes,
+            stored_bytes: writer.stored_bytes(),
+            ..head.statistics
+        };
+        let new = Head {
+            // just behind the original, so that the name of the source means the one that restores
+            time: head.time.saturating_add(1),
+            run: RunId(repository.runtime().random()),
+            root,
+            parent: Some(snapshot.id),
+            seen: self.seen(snapshot.place),
+            statistics,
+            original: Some(snapshot.id),
+            ..head.clone()
+        };
+        // a body that does not open is lost with the rest
+        let body = snapshot.body(repository).unwrap_or_default();
+        let mut tags = snapshot.state.tags(&body.tags);
+        tags.push(TAG.into());
+        tags.sort();
+        tags.dedup();
+        let (written, bytes) = (writer.written(), writer.stored_bytes());
+        let name = match writer.commit(&new, &Body { tags, ..body }) {
+            Err(error @ repository::Error::Condemned(_)) => {
+                snapshots::drop_unfinished(repository, new.run)?;
+                return Err(error.into());
+            }
+            committed => committed?,
+        };
+        Ok(name.id().map(|id| (id, written, bytes)))
+    }
+
+    /// The newest heads of the owner in a source.
+    fn seen(&self, place: SnapshotPlace) -> Vec<ObjectId> {
+        let is_near = |(of, _): &&(SnapshotPlace, ObjectId)| (of.domain, of.label) == (place.domain, place.label);
+        let new = self.heads.iter().rev().filter(is_near).map(|(_, copy)| *copy);
+        let writer = self.context.repository.keys().writer();
+        new.chain(self.context.look.snapshots.seen_by(writer, (place.domain, place.label))).take(4).collect()
+    }
+
+    /// Relies on everything that is not lost. What lies only in condemned packs is stored again.
+    fn rely(&self, writer: &mut Writer<'_>, root: &TreeRoot) -> Result<()> {
+        let mut absent = Vec::new();
+        let mut each = |kind, id| {
+            if !self.lost.contains(&(kind, id)) && !writer.rely(&id) {
+                absent.push((kind, id));
+            }
+        };
+        reach::reach(self.reader, root.id, &mut HashSet::new(), &mut each);
+        for (kind, id) in absent {
+            writer.put(kind, &self.reader.blob(kind, &id)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Leaves out what is lost.
+struct Without<'w, 'v, 'r> {
+    verdict: &'w Verdict<'v, 'r>,
+}
+
+impl Rewrite for Without<'_, '_, '_> {
+    fn file(&mut self, _: &mut Writer<'_>, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
+        let is_kept = match &node.kind {
+            NodeKind::File { content, .. } => self.verdict.has(content),
+            _ => true,
+        };
+        Ok(is_kept.then_some(node))
+    }
+
+    fn unread(&mut self, _: &[u8], _: Error) -> repository::Result<()> {
+        Ok(())
+    }
+
+    fn known(&self, root: &TreeRoot) -> Option<TreeRoot> {
+        self.verdict.is_known_whole(&root.id).then_some(*root)
+    }
+
+    fn wrote(&mut self, _: &TreeRoot, _: &TreeRoot) {}
+}
