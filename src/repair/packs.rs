@@ -7,7 +7,7 @@ use super::{Options, Report, stopped};
 use crate::backend::{self, ErrorKind};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::repository::index::{self, Location};
+use crate::repository::index::{self, IndexObject, Location};
 use crate::repository::loose::LoosePack;
 use crate::repository::reader::Reader;
 use crate::repository::reindex::Indexer;
@@ -29,7 +29,8 @@ enum State {
     Unlisted(backend::Entry),
 }
 
-/// Judges every pack that an index in force tells of, and every loose one; those in marks are left to the sweep.
+/// Judges every pack that an index in force tells of, and every loose one. Those in marks are left to the
+/// sweep, but a blob that only a damaged one of them holds is wanted.
 pub(super) fn judge(
     repository: &Repository,
     look: &mut Look,
@@ -45,9 +46,7 @@ pub(super) fn judge(
         let reader = Reader::new(repository, &readable);
         let mut entries: BTreeMap<ObjectId, (&PackEntry, bool)> = BTreeMap::new();
         for entry in objects.iter().flat_map(|object| &object.index.packs) {
-            if !look.marks.names(&entry.id) {
-                entries.insert(entry.id, (entry, !options.structure_only));
-            }
+            entries.insert(entry.id, (entry, !options.structure_only));
         }
         for pack in loose {
             // what nobody vouches for has to prove itself
@@ -79,7 +78,11 @@ pub(super) fn judge(
     for (name, problem) in bad {
         let Some(id) = name.id() else { continue };
         look.bad.insert(id);
-        if loose.contains(&id) {
+        let is_gone = look.missing.contains(&id);
+        if look.marks.names(&id) {
+            // a sweep that was interrupted has deleted it already
+            report.notes.extend((!is_gone).then(|| format!("{name} is condemned, and damaged: {problem}")));
+        } else if loose.contains(&id) {
             report.notes.push(format!("{name} is in no index, and damaged: {problem}"));
         } else {
             report.damaged_packs.push(format!("{name}: {problem}"));
@@ -206,9 +209,9 @@ pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, r
     }
     report.indexed_packs = good.len() as u64;
     report.replaced_indexes = look.objects.damaged.len() as u64;
-    let outdated = look.objects.objects.iter().filter(|object| {
-        look.current.contains(&object.name) && object.index.packs.iter().any(|pack| look.bad.contains(&pack.id))
-    });
+    let is_bad = |pack: &PackEntry| look.bad.contains(&pack.id) && !look.marks.names(&pack.id);
+    let is_outdated = |object: &&IndexObject| object.index.packs.iter().any(is_bad);
+    let current = look.objects.objects.iter().filter(|object| look.current.contains(&object.name));
     let is_due = !good.is_empty() || !damaged.is_empty();
     if is_due && !options.dry_run {
         // a pack that a mark names by now is left to the sweep
@@ -217,13 +220,13 @@ pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, r
         good.into_iter().filter(|pack| !marks.names(&pack.entry.id)).try_for_each(|pack| indexer.add(pack))?;
         indexer.finish(&damaged)?;
     }
-    for object in outdated {
+    for object in current.filter(is_outdated) {
         let (Name::Index(domain, label, id), false) = (&object.name, options.dry_run) else {
             report.replaced_indexes += 1;
             continue;
         };
         let index = Index {
-            packs: object.index.packs.iter().filter(|pack| !look.bad.contains(&pack.id)).cloned().collect(),
+            packs: object.index.packs.iter().filter(|pack| !is_bad(pack)).cloned().collect(),
             wraps: object.index.wraps.clone(),
             supersedes: object.index.supersedes.iter().copied().chain([*id]).collect(),
         };

@@ -295,6 +295,33 @@ fn all_packs_lost_come_back_from_a_copy() {
 }
 
 #[test]
+fn what_a_sweep_has_to_rescue_is_mended_first() {
+    let small = Small::new();
+    let second = small.copy();
+    let owner = small.open(&small.store, 2);
+    let condemned: Vec<_> = small
+        .packs()
+        .into_iter()
+        .filter_map(|name| match name {
+            Name::Pack(class, id) => Some((class, id)),
+            _ => None,
+        })
+        .collect();
+    let grace = Duration::from_hours(24).as_nanos().try_into().unwrap();
+    let mark = Mark::Condemn { packs: condemned, snapshots: Vec::new(), grace };
+    let mark = mark.seal(owner.id(), owner.keys().signer(), &[1; 32]).unwrap();
+    small.store.put(&Name::Mark(ObjectId::of(&mark)).to_string(), &mark).unwrap();
+    small.store.damage(&small.packs()[0].to_string(), |bytes| bytes[100] ^= 1);
+    small.hand.advance(Duration::from_hours(25));
+    assert!(prune::sweep(&owner).is_err(), "it deletes nothing that it can't copy");
+    let report = repair_all(&owner, Some(&second));
+    assert!(report.fetched_blobs > 0 && report.is_whole() && report.damaged_packs.is_empty(), "{report:?}");
+    assert!(prune::sweep(&owner).unwrap().packs > 3);
+    small.assert_whole(&owner, "swept");
+    assert_clean(&owner, true, "swept");
+}
+
+#[test]
 fn another_domain_has_it_too() {
     let small = Small::new();
     let owner = small.open(&small.store, 2);
