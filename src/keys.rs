@@ -80,7 +80,7 @@ pub fn list(repository: &Repository) -> Result<Listing> {
     };
     let mut keys: Vec<Entry> = slots.good.into_iter().map(entry).collect();
     keys.sort_by_key(|key| (key.info.created, key.id));
-    Ok(Listing { keys, damaged: slots.damaged.into_iter().chain(slots.ignored).collect() })
+    Ok(Listing { keys, damaged: slots.damaged.into_iter().map(|(_, problem)| problem).chain(slots.ignored).collect() })
 }
 
 /// What a new key is to be.

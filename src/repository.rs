@@ -192,6 +192,9 @@ pub(crate) fn strange<T>(read: Result<T>) -> Result<Judged<T>> {
     }
 }
 
+/// An object that can't be used, and why.
+pub type Damage = (Name, String);
+
 /// An object as a listing shows it.
 pub(crate) type Listed = (Name, backend::Entry);
 

@@ -3,21 +3,23 @@
 //! differs stays unless the caller says otherwise, so that a repeated restore resumes.
 
 mod plan;
+mod stream;
+
+pub use stream::restore_to;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::{BlobIndex, Purpose};
+use crate::repository::index::BlobIndex;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::walk::{self, Nodes};
-use crate::repository::{self, Repository, journal};
+use crate::repository::{Repository, journal};
 use crate::source::{self, Excludes};
-use crate::target::{self, Entered, NoteKind, Placement, TarWriter, Target};
+use crate::target::{self, Entered, NoteKind, Placement, Target};
 use plan::{Outcome, Plan};
-use std::collections::VecDeque;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use vault_format::id::{BlobId, BlobKind};
+use vault_format::id::BlobKind;
 use vault_format::journal::Outcome as Ended;
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
@@ -89,13 +91,14 @@ pub fn restore(
     };
     let report = run.finish(root.as_ref())?;
     if !options.target.dry_run {
-        record(repository, snapshot, started, &report, progress);
+        record(&reader, snapshot, started, &report, progress);
     }
     Ok(report)
 }
 
 /// The audit trail; whoever may only read the store restores without it.
-fn record(repository: &Repository, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
+fn record(reader: &Reader<'_>, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
+    let repository = reader.repository();
     let mut record = journal::record(repository, "restore");
     record.source.clone_from(&snapshot.head.source);
     record.started = started;
@@ -104,7 +107,8 @@ fn record(repository: &Repository, snapshot: &SnapshotEntry, started: i64, repor
     record.outcome = if report.failed.is_empty() { Ended::Done } else { Ended::Partial };
     record.heads = vec![snapshot.id];
     record.figures = vec![("restored_bytes".into(), report.bytes), ("restored_files".into(), report.files)];
-    if let Err(error) = journal::put(repository, &record) {
+    // what was read in full need not be read soon by a check
+    if let Err(error) = journal::put_verified(repository, &record, &reader.verified_packs()) {
         progress.note(&format!("the journal record could not be written: {error}"));
     }
 }
@@ -341,163 +345,4 @@ fn verify(repository: &Repository, reader: &Reader<'_>, path: &Path, node: &Node
     };
     walk::chunks(reader, content, &mut each, &mut |_| {}).map_err(|error| error.to_string())?;
     different.map_or(Ok(()), Err)
-}
-
-/// Writes one file to a stream, or with `tar` everything at `path` as a tar archive.
-pub fn restore_to(
-    repository: &Repository,
-    (catalog, snapshot): (&Catalog, &SnapshotEntry),
-    path: &[u8],
-    tar: bool,
-    out: &mut dyn Write,
-    progress: &dyn Progress,
-) -> Result<()> {
-    repository.keys().content("restore")?;
-    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
-    let reader = Reader::new(repository, &lookup);
-    let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
-    let root = match found {
-        None => snapshot.head.root,
-        Some(Node { kind: NodeKind::Directory(root), .. }) => root,
-        Some(node) if tar => {
-            let mut writer = TarWriter::new(out);
-            tar_entry(&mut writer, &reader, &node)?;
-            return writer.finish().map(drop).map_err(Error::Output);
-        }
-        Some(node) => return stream(repository, &reader, &node, out, progress),
-    };
-    if tar {
-        return tar_tree(repository, &reader, &root, out);
-    }
-    // a snapshot of a stream has one file: that is what is meant
-    let mut nodes = Nodes::new(&reader, &root);
-    match (nodes.next().transpose()?, nodes.next().transpose()?) {
-        (Some(node @ Node { kind: NodeKind::File { .. }, .. }), None) => {
-            stream(repository, &reader, &node, out, progress)
-        }
-        _ => Err(Error::Request(
-            "only one file can go to standard output: name one behind the address, or say --tar".into(),
-        )),
-    }
-}
-
-fn stream(
-    repository: &Repository,
-    reader: &Reader<'_>,
-    node: &Node,
-    out: &mut dyn Write,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let NodeKind::File { size, .. } = &node.kind else {
-        return Err(Error::Request("only a regular file can go to standard output".into()));
-    };
-    progress.expect(1, *size);
-    let mut content = FileContent::new(reader, node)?;
-    let mut buffer = vec![0u8; 256 << 10];
-    let mut at = 0u64;
-    let NodeKind::File { holes, .. } = &node.kind else { return Ok(()) };
-    loop {
-        if repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
-        let read = content.read(&mut buffer).map_err(|error| content.error.take().unwrap_or(Error::Output(error)))?;
-        if read == 0 {
-            break;
-        }
-        let start = content.offset - read as u64;
-        for (offset, part) in plan::spread(holes, start, &buffer[..read]) {
-            zeros(out, offset - at)?;
-            out.write_all(part).map_err(Error::Output)?;
-            at = offset + part.len() as u64;
-        }
-        progress.advance(0, read as u64);
-    }
-    zeros(out, size - at)?;
-    out.flush().map_err(Error::Output)
-}
-
-fn zeros(out: &mut dyn Write, count: u64) -> Result<()> {
-    io::copy(&mut io::repeat(0).take(count), out).map(drop).map_err(Error::Output)
-}
-
-/// A file's content without its holes, chunk by chunk.
-struct FileContent<'a, 'r> {
-    reader: &'a Reader<'r>,
-    chunks: VecDeque<BlobId>,
-    open: Vec<u8>,
-    used: usize,
-    offset: u64,
-    error: Option<Error>,
-}
-
-impl<'a, 'r> FileContent<'a, 'r> {
-    fn new(reader: &'a Reader<'r>, node: &Node) -> Result<Self> {
-        let mut chunks = VecDeque::new();
-        if let NodeKind::File { content, .. } = &node.kind {
-            let mut each = |chunk: vault_format::list::ChunkRef| {
-                chunks.push_back(chunk.id);
-                Ok(())
-            };
-            walk::chunks(reader, content, &mut each, &mut |_| {})?;
-            // known before the first byte goes out: half a dump is worse than none
-            if let Some(lost) = chunks.iter().find(|id| reader.index().usable(id, Purpose::Read).is_none()) {
-                return Err(repository::Error::MissingBlob(*lost).into());
-            }
-        }
-        Ok(Self { reader, chunks, open: Vec::new(), used: 0, offset: 0, error: None })
-    }
-}
-
-impl Read for FileContent<'_, '_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.open.len() {
-            let Some(id) = self.chunks.pop_front() else { return Ok(0) };
-            self.open = self.reader.blob(BlobKind::Chunk, &id).map_err(|error| {
-                let shown = io::Error::other(error.to_string());
-                self.error = Some(error.into());
-                shown
-            })?;
-            self.used = 0;
-        }
-        let count = out.len().min(self.open.len() - self.used);
-        out[..count].copy_from_slice(&self.open[self.used..self.used + count]);
-        self.used += count;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-fn tar_entry<W: Write>(writer: &mut TarWriter<W>, reader: &Reader<'_>, node: &Node) -> Result<()> {
-    if writer.wants_content(node) {
-        let mut content = FileContent::new(reader, node)?;
-        let placed = writer.place(node, &mut content);
-        return placed.map_err(|error| content.error.take().unwrap_or(Error::Output(error)));
-    }
-    writer.place(node, &mut io::empty()).map_err(Error::Output)
-}
-
-fn tar_tree(repository: &Repository, reader: &Reader<'_>, root: &TreeRoot, out: &mut dyn Write) -> Result<()> {
-    let mut writer = TarWriter::new(out);
-    let mut levels = vec![Nodes::new(reader, root)];
-    while let Some(nodes) = levels.last_mut() {
-        if repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
-        match nodes.next().transpose()? {
-            None => {
-                levels.pop();
-                if !levels.is_empty() {
-                    writer.leave();
-                }
-            }
-            Some(node) => match &node.kind {
-                NodeKind::Directory(root) => {
-                    writer.enter(&node).map_err(Error::Output)?;
-                    levels.push(Nodes::new(reader, root));
-                }
-                _ => tar_entry(&mut writer, reader, &node)?,
-            },
-        }
-    }
-    writer.finish().map(drop).map_err(Error::Output)
 }

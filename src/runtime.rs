@@ -3,7 +3,7 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Nanoseconds; as a point in time since 1970-01-01T00:00:00Z.
@@ -88,6 +88,34 @@ impl Runtime {
         let mut out = [0u8; N];
         self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut out);
         out
+    }
+
+    /// Calls `work` for each item and gives the results in their order: on at most `threads` threads, or, without
+    /// workers, one after the other on the caller's.
+    pub fn map<T: Sync, R: Send>(&self, threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let threads = if self.workers == 0 { 1 } else { threads.min(items.len()) };
+        let next = AtomicUsize::new(0);
+        let run = || {
+            let mut own = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::SeqCst);
+                let Some(item) = items.get(number) else { return own };
+                own.push((number, work(item)));
+            }
+        };
+        let mut all = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+            let mut all = run();
+            for other in others {
+                match other.join() {
+                    Ok(own) => all.extend(own),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all
+        });
+        all.sort_by_key(|(number, _)| *number);
+        all.into_iter().map(|(_, result)| result).collect()
     }
 
     /// A generator of its own, seeded from this one.

@@ -1,93 +1,219 @@
 //! `vault check`: looks for damage, and names what needs the damaged parts. Findings go to standard error, so that a
 //! quiet check in a crontab is still heard.
 
-use super::exit::{Context, code};
-use super::{Outcome, Session, render};
+use super::exit::{Context, Failure, code};
+use super::{Outcome, Session, render, time};
 use serde::Serialize;
-use vault::check;
+use std::time::Duration;
+use vault::check::{self, Finding, Read};
 
 /// Check that everything that snapshots need is there and reads back
+///
+/// Without flags structure and presence are looked at; content is read only where a flag says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  vault check
-  vault check --read-data --quiet")]
+  vault check --read-data-subset 10% --max-age 30d --quiet
+  vault check --scrub --repository /mnt/offsite/vault")]
 pub struct Arguments {
-    /// Read, open and hash every pack too, not only structure and presence
+    /// Read, open and hash every pack too
     #[arg(long)]
     read_data: bool,
+    /// Read a part of the packs: n/t (t runs cover all), or 10% or 5GB of those that were verified longest ago
+    #[arg(long, value_name = "PART", value_parser = parse_part, conflicts_with = "read_data")]
+    read_data_subset: Option<Read>,
+    /// Do not read packs that the journal says a check or restore verified within this time, like 7d
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    max_age: Option<Duration>,
+    /// Only compare the name of every object with its bytes: needs no password and no key
+    #[arg(long, conflicts_with_all = ["read_data", "read_data_subset", "max_age"])]
+    scrub: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Checked<'a> {
     ok: bool,
-    read_data: bool,
-    snapshots: u64,
-    packs: u64,
-    blobs: u64,
+    depth: &'a str,
+    objects: Option<u64>,
+    snapshots: Option<u64>,
+    packs: Option<u64>,
+    blobs: Option<u64>,
+    verified_packs: Option<u64>,
+    skipped_packs: Option<u64>,
     read_bytes: u64,
-    findings: Vec<Finding<'a>>,
+    findings: Vec<Found<'a>>,
     notes: &'a [String],
 }
 
 #[derive(Serialize)]
-struct Finding<'a> {
+struct Found<'a> {
     object: &'a str,
-    problem: &'a str,
+    problems: &'a [String],
     affected: &'a [String],
+    affected_count: u64,
 }
 
-impl<'a> Finding<'a> {
-    fn of(finding: &'a check::Finding) -> Self {
-        Self { object: &finding.object, problem: &finding.problem, affected: &finding.affected }
+impl<'a> Found<'a> {
+    fn of(finding: &'a Finding) -> Self {
+        let Finding { object, problems, affected, affected_count } = finding;
+        Self { object, problems, affected, affected_count: *affected_count }
+    }
+}
+
+fn parse_part(text: &str) -> Result<Read, String> {
+    let forms = || "write 1/7, 10% or 5GB".to_owned();
+    if let Some((number, of)) = text.split_once('/') {
+        let (number, of) = number.trim().parse().ok().zip(of.trim().parse().ok()).ok_or_else(forms)?;
+        return if (1..=of).contains(&number) { Ok(Read::Part { number, of }) } else { Err(forms()) };
+    }
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent: f64 = percent.trim().parse().map_err(|_| forms())?;
+        return if percent > 0.0 && percent <= 100.0 { Ok(Read::Percent(percent)) } else { Err(forms()) };
+    }
+    match render::parse_size(text) {
+        // a bare number says neither of what nor how much
+        Ok(bytes) if bytes > 0 && text.ends_with(['b', 'B']) => Ok(Read::Bytes(bytes)),
+        _ => Err(forms()),
     }
 }
 
 /// Checks.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    let repository = session.open()?;
-    let options = check::Options { read_data: arguments.read_data };
+    if arguments.scrub {
+        return scrub(session);
+    }
+    let read = match arguments.read_data_subset {
+        Some(part) => part,
+        // with an age the question is which packs to read, so some are
+        None if arguments.read_data || arguments.max_age.is_some() => Read::All,
+        None => Read::Nothing,
+    };
+    let repository = match session.open() {
+        Ok(repository) => repository,
+        Err(failure) => return unopened(session, failure),
+    };
+    let options = check::Options { read, max_age: arguments.max_age };
     let progress = session.progress("checking");
     let report = check::check(&repository, &options, &progress);
     progress.done();
     let report = report.context("cannot check the repository")?;
-    for finding in &report.findings {
-        let affected = match finding.affected.as_slice() {
-            [] => String::new(),
-            affected => format!("; needed by {}", affected.join(", ")),
-        };
-        render::complain(&format!("{}: {}{affected}", finding.object, super::exit::plain(&finding.problem)));
-    }
+    complain(&report.findings);
+    let depth = match read {
+        Read::Nothing => "structure",
+        Read::All => "data",
+        Read::Part { .. } | Read::Percent(_) | Read::Bytes(_) => "subset",
+    };
     if session.global.json {
-        let findings = report.findings.iter().map(Finding::of).collect();
         render::json(&Checked {
             ok: report.findings.is_empty(),
-            read_data: arguments.read_data,
-            snapshots: report.snapshots,
-            packs: report.packs,
-            blobs: report.blobs,
+            depth,
+            snapshots: Some(report.snapshots),
+            packs: Some(report.packs),
+            blobs: Some(report.blobs),
+            verified_packs: Some(report.verified_packs),
+            skipped_packs: Some(report.skipped_packs),
             read_bytes: report.read_bytes,
-            findings,
+            findings: report.findings.iter().map(Found::of).collect(),
             notes: &report.notes,
+            ..Checked::default()
         });
     }
     session.say_notes(&report.notes);
     session.say_requests(&repository);
+    let skipped = match report.skipped_packs {
+        0 => String::new(),
+        skipped => format!(", {} verified lately", render::count(skipped, "pack", "packs")),
+    };
     let looked = format!(
-        "{}, {}, {}, {} read",
+        "{}, {}, {}, {} read{skipped}",
         render::count(report.snapshots, "snapshot", "snapshots"),
         render::count(report.packs, "pack", "packs"),
         render::count(report.blobs, "blob", "blobs"),
         render::size(report.read_bytes)
     );
-    if report.findings.is_empty() {
-        let depth = if arguments.read_data { "no damage" } else { "no damage found (content was not read)" };
-        session.say(&format!("{depth}: {looked}"));
-        Ok(code::DONE)
-    } else {
-        render::complain(&format!(
-            "check found damage in {}; looked at {looked}",
-            render::count(report.findings.len() as u64, "place", "places")
-        ));
-        Ok(code::DAMAGE)
+    let well = match read {
+        Read::Nothing => "no damage found (content was not read)",
+        Read::All => "no damage",
+        _ => "no damage found (content was read in part)",
+    };
+    Ok(end(session, &report.findings, well, &looked))
+}
+
+/// Names against bytes, without a key.
+fn scrub(session: &Session) -> Outcome {
+    let backend = session.backend(false)?;
+    super::exit::probe(&backend)?;
+    session.listen_to_signals()?;
+    let progress = session.progress("scrubbing");
+    let scrub = check::scrub(&backend, &session.runtime, &progress);
+    progress.done();
+    let scrub = scrub.context("cannot scrub the repository")?;
+    complain(&scrub.findings);
+    if session.global.json {
+        render::json(&Checked {
+            ok: scrub.findings.is_empty(),
+            depth: "scrub",
+            objects: Some(scrub.objects),
+            read_bytes: scrub.read_bytes,
+            findings: scrub.findings.iter().map(Found::of).collect(),
+            notes: &scrub.notes,
+            ..Checked::default()
+        });
+    }
+    session.say_notes(&scrub.notes);
+    let objects = render::count(scrub.objects, "object", "objects");
+    let looked = format!("{objects}, {} read", render::size(scrub.read_bytes));
+    Ok(end(session, &scrub.findings, "every object is what its name says", &looked))
+}
+
+/// A repository that damage keeps from opening can still be scrubbed.
+fn unopened(session: &Session, failure: Failure) -> Outcome {
+    if !failure.is_damage() {
+        return Err(failure);
+    }
+    failure.report();
+    render::complain("without a key only names and bytes are compared");
+    // what keeps it from opening may have the right name
+    scrub(session).map(|found| if found == code::DONE { code::FAILED } else { found })
+}
+
+fn complain(findings: &[Finding]) {
+    for finding in findings {
+        let mut parts = Vec::new();
+        parts.extend(finding.problems.iter().map(|problem| super::exit::plain(problem)));
+        if !finding.affected.is_empty() {
+            let more = finding.affected_count.saturating_sub(finding.affected.len() as u64);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            parts.push(format!("needed by {}{more}", finding.affected.join(", ")));
+        }
+        render::complain(&format!("{}: {}", finding.object, parts.join("; ")));
+    }
+}
+
+fn end(session: &Session, findings: &[Finding], well: &str, looked: &str) -> u8 {
+    if findings.is_empty() {
+        session.say(&format!("{well}: {looked}"));
+        return code::DONE;
+    }
+    render::complain(&format!(
+        "check found damage in {}; looked at {looked}",
+        render::count(findings.len() as u64, "object", "objects")
+    ));
+    code::DAMAGE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Read, parse_part};
+
+    #[test]
+    fn parts_are_parsed() {
+        assert_eq!(parse_part("1/7"), Ok(Read::Part { number: 1, of: 7 }));
+        assert_eq!(parse_part("7/7"), Ok(Read::Part { number: 7, of: 7 }));
+        assert_eq!(parse_part("2.5%"), Ok(Read::Percent(2.5)));
+        assert_eq!(parse_part("5GB"), Ok(Read::Bytes(5_000_000_000)));
+        assert_eq!(parse_part("512 MiB"), Ok(Read::Bytes(512 << 20)));
+        for wrong in ["", "0/7", "8/7", "1/0", "-1/2", "0%", "101%", "NaN%", "5", "0B", "all"] {
+            assert!(parse_part(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -33,12 +33,18 @@ pub struct Failure {
     code: u8,
     text: String,
     hint: Option<String>,
+    damage: bool,
 }
 
 impl Failure {
     /// A failure in words.
     pub fn new(code: u8, text: String) -> Self {
-        Self { code, text, hint: None }
+        Self { code, text, hint: None, damage: false }
+    }
+
+    /// True if stored bytes are to blame.
+    pub fn is_damage(&self) -> bool {
+        self.damage
     }
 
     /// With the next step.
@@ -78,6 +84,23 @@ impl<T> Context<T> for error::Result<T> {
 }
 
 fn failure(error: &error::Error, what: &str) -> Failure {
+    let damage = match error {
+        error::Error::Repository(repository::Error::Object { source, .. }) => !matches!(
+            source,
+            FormatError::UnsupportedVersion(_)
+                | FormatError::UnsupportedSuite(_)
+                | FormatError::UnsupportedEpoch(_)
+                | FormatError::UnsupportedFeature(_)
+                | FormatError::NoAccess
+                | FormatError::WrongRepository
+        ),
+        error::Error::Repository(repository::Error::Rot(_) | repository::Error::DamagedBlob { .. }) => true,
+        _ => false,
+    };
+    Failure { damage, ..in_words(error, what) }
+}
+
+fn in_words(error: &error::Error, what: &str) -> Failure {
     use repository::Error as R;
     let cause = chain(error);
     let full = if what.is_empty() { cause.clone() } else { format!("{what}: {cause}") };

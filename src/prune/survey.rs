@@ -46,10 +46,9 @@ impl Survey {
         let due: BTreeSet<ObjectId> = snapshots_of(&marks).map(|place| place.id).collect();
         // a listing that lags shows a snapshot that a sweep has deleted
         let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
-        let lost = snapshots.damaged.iter().filter(|(name, _)| !is_gone(name)).map(|(_, problem)| problem);
-        let unreadable = objects.damaged.iter().map(|(_, problem)| problem);
-        let stopped = trust.damaged.iter().chain(&orders.damaged).chain(unreadable).chain(lost);
-        if let Some(problem) = stopped.into_iter().next() {
+        let lost = snapshots.damaged.iter().filter(|(name, _)| !is_gone(name));
+        let mut stopped = trust.damaged.iter().chain(&orders.damaged).chain(&objects.damaged).chain(lost);
+        if let Some((_, problem)) = stopped.next() {
             return Err(unsafe_because(problem));
         }
         if let Some(unknown) = repository.unknown_objects()?.first() {

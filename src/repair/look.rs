@@ -56,8 +56,8 @@ impl Look {
         }
         let (packs, _) = index::list_packs(repository)?;
         let left = trust.damaged.iter().chain(&orders.damaged);
-        report.left.extend(left.chain(snapshots.damaged.iter().map(|(_, problem)| problem)).cloned());
-        report.left.extend(journal::load(repository, &trust)?.1);
+        let (_, records) = journal::load(repository, &trust)?;
+        report.left.extend(left.chain(&snapshots.damaged).chain(&records).map(|(_, problem)| problem.clone()));
         let in_force: Vec<&IndexObject> = index::current(&objects.objects, repository.keys().owner_writer()).collect();
         let current = in_force.into_iter().map(|object| object.name.clone()).collect();
         let mut loose = Vec::new();

@@ -4,7 +4,7 @@
 
 use super::marks::Marks;
 use super::trust::Trust;
-use super::{Error, Judged, Repository, Result, STRANGE, encoding, of_object, orders, strange};
+use super::{Damage, Error, Judged, Repository, Result, STRANGE, encoding, of_object, orders, strange};
 use crate::backend;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -129,7 +129,7 @@ pub struct IndexObjects {
     /// Those that can be used, replaced ones included.
     pub objects: Vec<IndexObject>,
     /// Those that can't, with the reason.
-    pub damaged: Vec<(Name, String)>,
+    pub damaged: Vec<Damage>,
     /// Those that do not count, with the reason.
     pub ignored: Vec<String>,
 }

@@ -1,12 +1,17 @@
 //! Writes and reads journal records. A record that can't be written is a warning, never a failure of the run that it
 //! tells of; a `begun` record also serves as the object that shows the store's clock.
 
-use super::{Repository, Result, encoding, of_object, orders, trust::Trust};
+use super::{Damage, Repository, Result, encoding, of_object, orders, trust::Trust};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use vault_format::id::{ObjectId, RunId};
+use vault_format::id::{ObjectId, RunId, WriterId};
 use vault_format::journal::{Outcome, Record};
 use vault_format::name::{self, Name};
+
+/// Most packs that one record says were verified: 2 MiB of ids, where the format allows 32.
+const VERIFIED_MAX: usize = 1 << 16;
+/// Records that are in memory together.
+const RECORDS_AT_ONCE: usize = 16;
 
 /// A record with everything empty but run, operation and start.
 pub fn record(repository: &Repository, operation: &str) -> Record {
@@ -76,36 +81,63 @@ pub(super) fn put_begun(repository: &Repository) -> Result<Name> {
     put(repository, &Record { outcome: Outcome::Begun, ..record(repository, "run") })
 }
 
+/// Puts a record, and the packs that its run verified: as many more records of the same run as they need.
+pub fn put_verified(repository: &Repository, record: &Record, packs: &[ObjectId]) -> Result<Name> {
+    let (first, rest) = packs.split_at(packs.len().min(VERIFIED_MAX));
+    for more in rest.chunks(VERIFIED_MAX) {
+        put(repository, &Record { verified: more.to_vec(), heads: Vec::new(), figures: Vec::new(), ..record.clone() })?;
+    }
+    put(repository, &Record { verified: first.to_vec(), ..record.clone() })
+}
+
 /// A record and the name of its object.
 pub type Read = (Name, Record);
 
 /// All records that this key can open, oldest first, and what could not be used.
-pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<String>)> {
+pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<Damage>)> {
     let mut records = Vec::new();
+    let damaged = visit(repository, trust, &mut |name, _, record| records.push((name.clone(), record)))?;
+    records.sort_by_key(|(_, record): &Read| record.started);
+    Ok((records, damaged))
+}
+
+/// Gives every record that this key can open, with its name and its signer, and keeps none; returns what could not be
+/// used.
+pub fn visit(
+    repository: &Repository,
+    trust: &Trust,
+    each: &mut dyn FnMut(&Name, WriterId, Record),
+) -> Result<Vec<Damage>> {
     let mut damaged = Vec::new();
-    for (name, _) in repository.list(name::JOURNAL)?.0 {
-        match read(repository, trust, &name) {
-            Ok(record) => records.extend(record.map(|record| (name, record))),
-            Err(error) => damaged.push((name, error)),
+    let (names, _) = repository.list(name::JOURNAL)?;
+    let threads = repository.backend().connections();
+    for some in names.chunks(RECORDS_AT_ONCE) {
+        let found = repository.runtime().map(threads, some, |(name, _)| read(repository, trust, name));
+        for ((name, _), read) in some.iter().zip(found) {
+            match read {
+                Ok(Some((signer, record))) => each(name, signer, record),
+                Ok(None) => {}
+                Err(error) => damaged.push((name.clone(), error.to_string())),
+            }
         }
     }
     if !damaged.is_empty() {
         let passed_over = orders::quarantined(repository);
-        damaged.retain(|(name, _)| !name.id().is_some_and(|id| passed_over.contains(&id)));
+        damaged.retain(|(name, _): &Damage| !name.id().is_some_and(|id| passed_over.contains(&id)));
     }
-    records.sort_by_key(|(_, record)| record.started);
-    Ok((records, damaged.into_iter().map(|(_, error)| error.to_string()).collect()))
+    Ok(damaged)
 }
 
-/// Reads and judges one record; `None` if it does not count, or is sealed for a domain whose key is not here.
-pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<Record>> {
+/// Reads and judges one record, and names its signer. `None` for a record of a domain that this key can't open, and for one that does not count.
+pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<(WriterId, Record)>> {
     let Name::Journal(domain, _, _, id) = name else { return Ok(None) };
     let Some(book) = repository.keys().book(*domain) else { return Ok(None) };
     let stored = repository.get_named(name)?;
     let small = of_object(name, Record::parse(&stored, repository.id()))?;
+    let writer = small.header.writer;
     let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
     if of_object(name, trust.judge(&small.header, *domain, *id, verify))?.is_err() {
         return Ok(None);
     }
-    of_object(name, Record::open(&small, &book)).map(Some)
+    of_object(name, Record::open(&small, &book)).map(|record| Some((writer, record)))
 }

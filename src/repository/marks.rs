@@ -1,7 +1,7 @@
 //! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read stops
 //! everybody, until the owner quarantines it: nobody may rely on, or delete, what it might name.
 
-use super::{Error, Judged, Repository, Result, encoding, of_object, orders, strange};
+use super::{Damage, Error, Judged, Repository, Result, encoding, of_object, orders, strange};
 use crate::backend::{Entry, ErrorKind};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::ObjectId;
@@ -77,6 +77,20 @@ pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Judged<Mark>>
 impl Marks {
     /// Lists and reads all marks. What the owner did not sign is no mark; what the owner quarantined is passed over.
     pub fn load(repository: &Repository) -> Result<Self> {
+        Self::load_with(repository, &mut |_, error| Err(error))
+    }
+
+    /// The marks that can be read, and those that can't: for whoever neither relies on packs nor deletes them.
+    pub fn load_readable(repository: &Repository) -> Result<(Self, Vec<Damage>)> {
+        let mut damaged = Vec::new();
+        let marks = Self::load_with(repository, &mut |name, error| {
+            damaged.push((name, error.to_string()));
+            Ok(())
+        })?;
+        Ok((marks, damaged))
+    }
+
+    fn load_with(repository: &Repository, unreadable: &mut dyn FnMut(Name, Error) -> Result<()>) -> Result<Self> {
         let mut condemnations = BTreeMap::new();
         let mut swept = BTreeMap::new();
         let mut ignored = Vec::new();
@@ -98,7 +112,7 @@ impl Marks {
                 Err(error) => {
                     let known = passed_over.get_or_insert_with(|| orders::quarantined(repository));
                     if !known.contains(&id) {
-                        return Err(error);
+                        unreadable(name, error)?;
                     }
                 }
             }
@@ -115,6 +129,11 @@ impl Marks {
     /// Packs of marks that were carried out.
     pub fn gone(&self) -> BTreeSet<ObjectId> {
         self.condemnations.iter().filter(|mark| mark.swept).flat_map(|mark| mark.packs.iter().copied()).collect()
+    }
+
+    /// The snapshots whose removal some mark, carried out or not, announces.
+    pub fn due_snapshots(&self) -> BTreeSet<ObjectId> {
+        self.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect()
     }
 
     /// True if any mark, carried out or not, names the pack.

@@ -1,7 +1,7 @@
 //! Reads and puts the owner's orders. A snapshot's state is its object and all orders on it; numbers decide, a tie keeps
 //! the snapshot, so the outcome does not depend on the order of reading.
 
-use super::{Repository, Result, encoding, of_object, strange};
+use super::{Damage, Repository, Result, encoding, of_object, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
@@ -59,7 +59,7 @@ pub struct Orders {
     /// Highest number seen.
     pub highest: u64,
     /// Orders that could not be used, with the reason.
-    pub damaged: Vec<String>,
+    pub damaged: Vec<Damage>,
     /// Orders that are not the owner's, with the reason.
     pub ignored: Vec<String>,
 }
@@ -78,7 +78,7 @@ impl Orders {
             }
         }
         damaged.retain(|(name, _)| !name.id().is_some_and(|id| orders.quarantined.contains(&id)));
-        orders.damaged = damaged.into_iter().map(|(_, error)| error.to_string()).collect();
+        orders.damaged = damaged.into_iter().map(|(name, error)| (name, error.to_string())).collect();
         Ok(orders)
     }
 

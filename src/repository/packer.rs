@@ -14,7 +14,7 @@ use vault_format::frame::Codec;
 use vault_format::id::{BlobId, Class, DomainId, ObjectId, RepositoryId, SourceLabel};
 use vault_format::index::{self, INDEX_BLOBS_MAX, Index, PackEntry, Sketches};
 use vault_format::name::Name;
-use vault_format::pack::{BlobEntry, FinishedPack, PACK_BLOBS_MAX, PackBuilder};
+use vault_format::pack::{BlobEntry, FinishedPack, PACK_BLOBS_MAX, PackBuilder, PackEnd};
 use vault_format::seal::{Header, Kind};
 use vault_format::secret::Key;
 
@@ -218,22 +218,23 @@ impl Run {
 /// The open pack of each class.
 #[derive(Default)]
 pub(super) struct Packer {
-    open: HashMap<Class, PackBuilder>,
+    open: HashMap<Class, (PackBuilder, Key)>,
 }
 
 impl Packer {
     /// Seals a frame into the open pack; returns a pack that is full.
     pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Option<ReadyPack>> {
-        let full = self.open.get(&frame.class).is_some_and(|pack| {
+        let full = self.open.get(&frame.class).is_some_and(|(pack, _)| {
             pack.len() + frame.bytes.len() > run.pack_bytes || pack.blobs() + frame.blobs.len() > PACK_BLOBS_MAX
         });
         let ready = if full { self.close(run, frame.class)? } else { None };
-        let pack = match self.open.entry(frame.class) {
+        let (pack, _) = match self.open.entry(frame.class) {
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::hash_map::Entry::Vacant(vacant) => {
                 let salt = fresh_salt(&run.runtime, &frame.blobs);
                 let key = run.secret.pack_key(frame.class, &salt);
-                vacant.insert(encoding("a pack", PackBuilder::new(run.header(frame.class), salt, key))?)
+                let pack = encoding("a pack", PackBuilder::new(run.header(frame.class), salt, key.clone()))?;
+                vacant.insert((pack, key))
             }
         };
         let pushed = pack.push(frame.codec, &frame.bytes, &frame.blobs, frame.bases, frame.lineage);
@@ -243,18 +244,39 @@ impl Packer {
 
     /// Ends the open pack of a class.
     pub fn close(&mut self, run: &Run, class: Class) -> Result<Option<ReadyPack>> {
-        let Some(pack) = self.open.remove(&class).filter(|pack| !pack.is_empty()) else { return Ok(None) };
+        let Some((pack, key)) = self.open.remove(&class).filter(|(pack, _)| !pack.is_empty()) else { return Ok(None) };
         let finished = encoding("a pack", pack.finish(&run.book, &run.wraps))?;
         if run.options.verify_seals {
-            let header = run.header(class);
-            let opened = vault_format::pack::PackEnd::parse(&finished.bytes, finished.bytes.len() as u64)
-                .and_then(|end| end.directory(&header, &run.book));
-            if encoding("a pack", opened)? != finished.directory {
-                return Err(Error::Encode { what: "a pack", source: vault_format::Error::BadFrame });
-            }
+            encoding("a pack", verify_seals(&finished, &run.header(class), &run.book, (class, &key)))?;
         }
         Ok(Some(ReadyPack { class, id: ObjectId::of(&finished.bytes), finished }))
     }
+}
+
+/// Opens the directory and every frame of a finished pack, as a reader would. What the frames decode to was compared
+/// when they were compressed.
+fn verify_seals(
+    finished: &FinishedPack,
+    header: &Header,
+    book: &Key,
+    (class, key): (Class, &Key),
+) -> vault_format::Result<()> {
+    let end = PackEnd::parse(&finished.bytes, finished.bytes.len() as u64)?;
+    let directory = end.directory(header, book)?;
+    if directory != finished.directory {
+        return Err(vault_format::Error::Invalid("the directory of a pack reads back differently"));
+    }
+    let mut last = None;
+    for place in directory.places() {
+        let Some(frame) = directory.frames.get(place.frame as usize).filter(|_| last != Some(place.frame)) else {
+            continue;
+        };
+        last = Some(place.frame);
+        let range = place.offset as usize..place.offset as usize + frame.stored as usize;
+        let sealed = finished.bytes.get(range).unwrap_or_default();
+        frame.seal(header, class, place.plain).open(key, sealed)?;
+    }
+    Ok(())
 }
 
 /// Randomness hashed with the ids of the first frame: a cloned machine with other content still gets another key.
@@ -266,4 +288,42 @@ fn fresh_salt(runtime: &Runtime, blobs: &[BlobEntry]) -> [u8; 32] {
         hasher.update(&blob.id.0);
     }
     *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verify_seals;
+    use vault_format::envelope::{RunSecret, Wraps};
+    use vault_format::frame::Codec;
+    use vault_format::id::{BlobId, BlobKind, Class, DomainId, RepositoryId, WriterId};
+    use vault_format::pack::{BlobEntry, PackBuilder};
+    use vault_format::seal::{HEADER_BYTES, Header, Kind};
+    use vault_format::secret::Key;
+
+    #[test]
+    fn a_frame_that_does_not_open_is_not_stored() -> vault_format::Result<()> {
+        let (repository, domain) = (RepositoryId([1; 16]), DomainId([2; 16]));
+        let header = Header { kind: Kind::DataPack, repository, domain, writer: WriterId([3; 16]) };
+        let (secret, book, read) = (RunSecret::new([4; 32]), Key::new([5; 32]), Key::new([6; 32]));
+        let key = secret.pack_key(Class::Data, &[7; 32]);
+        let mut pack = PackBuilder::new(header, [7; 32], key.clone())?;
+        for number in 0..3u8 {
+            let blob = BlobEntry { id: BlobId([number; 32]), kind: BlobKind::Chunk, length: 100 };
+            pack.push(Codec::Raw, &[number; 100], &[blob], Vec::new(), (0, 0))?;
+        }
+        let wraps = Wraps(vec![secret.wrap_for_domain(domain, &read, &header.scope(), [8; 32])?]);
+        let mut finished = pack.finish(&book, &wraps)?;
+        let end = HEADER_BYTES + 3 * 116;
+        verify_seals(&finished, &header, &book, (Class::Data, &key))?;
+        for at in HEADER_BYTES..end {
+            if let Some(byte) = finished.bytes.get_mut(at) {
+                *byte ^= 1;
+                assert!(verify_seals(&finished, &header, &book, (Class::Data, &key)).is_err(), "byte {at}");
+            }
+            if let Some(byte) = finished.bytes.get_mut(at) {
+                *byte ^= 1;
+            }
+        }
+        verify_seals(&finished, &header, &book, (Class::Data, &key))
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vault_format::envelope::RunSecret;
 use vault_format::frame::{Codec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
-use vault_format::id::{BlobId, BlobKind};
+use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::name::Name;
 use vault_format::secret::Role;
 
@@ -26,6 +26,8 @@ pub struct Reader<'r> {
     kept: Mutex<Kept>,
     fetched: AtomicU64,
     evicted: AtomicU64,
+    // one bit for each frame that was opened and decoded
+    opened: Vec<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -51,12 +53,18 @@ impl<'r> Reader<'r> {
             kept: Mutex::default(),
             fetched: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            opened: (0..index.frames().len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
     /// Asks other readers, of other domains or of a repository with the same id key, for what this one can't give.
     pub fn or(self, others: &'r [Reader<'r>]) -> Self {
         Self { others, ..self }
+    }
+
+    /// The repository that it reads.
+    pub fn repository(&self) -> &'r Repository {
+        self.repository
     }
 
     /// The lookup.
@@ -67,6 +75,21 @@ impl<'r> Reader<'r> {
     /// Frames fetched and decoded frames evicted so far.
     pub fn counts(&self) -> (u64, u64) {
         (self.fetched.load(Ordering::Relaxed), self.evicted.load(Ordering::Relaxed))
+    }
+
+    /// Packs all of whose frames were read, opened and decoded.
+    pub fn verified_packs(&self) -> Vec<ObjectId> {
+        let is_opened = |number: usize| {
+            let word = self.opened.get(number / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+            word >> (number % 64) & 1 == 1
+        };
+        let mut whole = vec![true; self.index.packs().len()];
+        for (_, frame) in self.index.frames().iter().enumerate().filter(|(number, _)| !is_opened(*number)) {
+            if let Some(whole) = whole.get_mut(frame.pack as usize) {
+                *whole = false;
+            }
+        }
+        self.index.packs().iter().zip(whole).filter(|(_, whole)| *whole).map(|(pack, _)| pack.id).collect()
     }
 
     /// Reads one blob: a page from this machine's cache, anything from whichever of its places gives the right bytes.
@@ -187,7 +210,11 @@ impl<'r> Reader<'r> {
                 prefix.extend_from_slice(&self.blob_below(BlobKind::Chunk, base, frame.depth, allowance)?);
             }
         }
-        self.seal_of(number).decode(encoded, &prefix).or_else(|error| self.damaged(frame, error))
+        let plain = self.seal_of(number).decode(encoded, &prefix).or_else(|error| self.damaged(frame, error))?;
+        if let Some(word) = self.opened.get(number as usize / 64) {
+            word.fetch_or(1 << (number % 64), Ordering::Relaxed);
+        }
+        Ok(plain)
     }
 
     fn damaged<T>(&self, frame: &FrameRecord, source: vault_format::Error) -> Result<T> {

@@ -4,7 +4,7 @@
 use super::keys::CONTENT_ROLES;
 use super::orders::{self, Orders, State};
 use super::trust::Trust;
-use super::{Error, Judged, Repository, Result, STRANGE, of_object, strange};
+use super::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, strange};
 use crate::retention::Counted;
 use vault_format::envelope::Wraps;
 use vault_format::id::{DomainId, ObjectId, RunId, SourceLabel, WriterId};
@@ -41,9 +41,9 @@ pub struct Snapshots {
     /// Oldest first, forgotten ones included.
     pub all: Vec<SnapshotEntry>,
     /// Objects that could not be used, with the reason.
-    pub damaged: Vec<(Name, String)>,
+    pub damaged: Vec<Damage>,
     /// Objects that do not count, with the reason.
-    pub ignored: Vec<(Name, String)>,
+    pub ignored: Vec<Damage>,
 }
 
 /// Snapshots, and the signers and orders behind them.
@@ -154,7 +154,7 @@ impl Catalog {
     pub fn load_to_decide(repository: &Repository) -> Result<Self> {
         let catalog = Self::load(repository)?;
         match catalog.orders.damaged.first() {
-            Some(problem) => Err(Error::Undecided(problem.clone())),
+            Some((_, problem)) => Err(Error::Undecided(problem.clone())),
             None => Ok(catalog),
         }
     }

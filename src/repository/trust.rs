@@ -2,7 +2,7 @@
 //! the owner's order lists by hash, for which no key of the writer is needed. Read once per run from slots and clear
 //! orders.
 
-use super::{Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
+use super::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
@@ -37,8 +37,10 @@ impl Signer {
 pub struct Trust {
     signers: BTreeMap<WriterId, Signer>,
     revoked: BTreeMap<WriterId, BTreeSet<ObjectId>>,
+    /// Usable slots of the owner.
+    pub owner_slots: usize,
     /// Slots that could not be used, with the reason.
-    pub damaged: Vec<String>,
+    pub damaged: Vec<Damage>,
     /// Slots that are not the owner's, with the reason.
     pub ignored: Vec<String>,
 }
@@ -62,7 +64,9 @@ impl Trust {
         let slots = slots(repository)?;
         (trust.damaged, trust.ignored) = (slots.damaged, slots.ignored);
         for (_, info) in slots.good {
-            if info.role != Role::Owner {
+            if info.role == Role::Owner {
+                trust.owner_slots += 1;
+            } else {
                 let signer =
                     Signer { verifying: info.verifying, role: info.role, domain: info.domain, label: info.label };
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
@@ -126,7 +130,7 @@ pub struct Slots {
     /// Those that the owner signed.
     pub good: Vec<(ObjectId, SlotInfo)>,
     /// Those that could not be used, with the reason.
-    pub damaged: Vec<String>,
+    pub damaged: Vec<Damage>,
     /// Those of nobody known, with the reason.
     pub ignored: Vec<String>,
 }
@@ -157,6 +161,6 @@ pub fn slots(repository: &Repository) -> Result<Slots> {
         let passed_over = orders::quarantined(repository);
         damaged.retain(|(id, _)| !passed_over.contains(id));
     }
-    slots.damaged = damaged.into_iter().map(|(_, error)| error.to_string()).collect();
+    slots.damaged = damaged.into_iter().map(|(id, error)| (Name::Slot(id), error.to_string())).collect();
     Ok(slots)
 }

@@ -51,6 +51,41 @@ fn a_newer_format_asks_for_an_update() {
 }
 
 #[test]
+fn damage_is_20_even_where_it_keeps_the_repository_from_opening() {
+    let flip = |path: &std::path::Path| {
+        let mut bytes = std::fs::read(path).expect("an object");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::remove_file(path).and_then(|()| std::fs::write(path, bytes)).expect("a damaged object");
+    };
+    let first = |world: &World, folder: &str| {
+        let mut found = vec![world.path("repository").join(folder)];
+        while found.last().is_some_and(|path| path.is_dir()) {
+            let inner = std::fs::read_dir(found.pop().expect("a folder")).expect("entries");
+            found.extend(inner.map(|entry| entry.expect("an entry").path()));
+        }
+        found.pop().expect("an object")
+    };
+    for (folder, flags) in
+        [("packs", "--read-data"), ("snapshots", "--quiet"), ("index", "--quiet"), ("keys", "--quiet")]
+    {
+        let world = World::made();
+        world.ok(&["snapshot", "uploads"]);
+        assert!(world.ok(&["check", "--scrub"]).contains("every object is what its name says"));
+        let path = first(&world, folder);
+        flip(&path);
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        for words in [["check", flags], ["check", "--scrub"]] {
+            let output =
+                world.command(&words).env_remove(if words[1] == "--scrub" { "VAULT_PASSWORD" } else { "X" }).output();
+            let output = output.expect("it runs");
+            assert_eq!(output.status.code(), Some(20), "{folder} {words:?}: {}", errors(&output));
+            assert!(errors(&output).contains(&name), "{folder} {words:?}: {}", errors(&output));
+        }
+    }
+}
+
+#[test]
 fn what_is_not_there_is_1_and_nonsense_is_2() {
     let world = World::made();
     world.fails(&["restore", "nothing", "--target", "out"], 1, &["nothing", "vault snapshots"]);
@@ -64,6 +99,9 @@ fn what_is_not_there_is_1_and_nonsense_is_2() {
     world.fails(&["snapshot", "--command", "--", "true"], 2, &["--name"]);
     world.fails(&["restore", "uploads"], 2, &["--target"]);
     world.fails(&["snapshot", "uploads", "--reread", "3/2"], 2, &["1/20"]);
+    world.fails(&["check", "--read-data-subset", "3/2"], 2, &["1/7, 10% or 5GB"]);
+    world.fails(&["check", "--scrub", "--read-data"], 2, &["--read-data"]);
+    world.fails(&["check", "--max-age", "soon"], 2, &["7d"]);
     assert_eq!(world.count(), 1);
 }
 

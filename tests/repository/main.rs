@@ -1,6 +1,7 @@
 //! Whole operations over a store in memory, where time, randomness and faults come from the test, and over a real S3
 //! server: what was acknowledged comes back, whatever happens in between.
 
+mod checked;
 #[path = "../files/compare.rs"]
 mod compare;
 mod copied;
@@ -23,6 +24,7 @@ mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
 #[path = "../backends/servers.rs"]
 mod servers;
+mod small;
 mod stats;
 mod thief;
 mod workers;

@@ -101,7 +101,7 @@ fn named(name: &str) -> backup::Options {
 }
 
 /// Moves a manual clock, so that no two snapshots have the same time.
-fn tick(repository: &Repository) {
+pub fn tick(repository: &Repository) {
     if let Clock::Manual(_) = repository.runtime().clock {
         repository.runtime().clock.sleep(Duration::from_mins(1));
     }
@@ -150,7 +150,8 @@ pub fn assert_restores(repository: &Repository, id: ObjectId, folder: &Path, con
 }
 
 pub fn check(repository: &Repository, read_data: bool) -> check::Report {
-    check::check(repository, &check::Options { read_data }, &Silent).unwrap()
+    let read = if read_data { check::Read::All } else { check::Read::Nothing };
+    check::check(repository, &check::Options { read, ..check::Options::default() }, &Silent).unwrap()
 }
 
 pub fn assert_clean(repository: &Repository, read_data: bool, context: &str) {

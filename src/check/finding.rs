@@ -1,0 +1,103 @@
+//! What is damaged: each object once, with every way in which that was noticed and the files that need it. The lists are
+//! bounded, their counts are not, so that a lost disk does not become a lost memory.
+
+use std::collections::BTreeMap;
+
+/// Most files that one finding names.
+pub(super) const AFFECTED_MAX: usize = 20;
+/// Most problems that one finding tells.
+const PROBLEMS_MAX: usize = 20;
+
+/// One damaged object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finding {
+    /// Name of the object.
+    pub object: String,
+    /// How it was noticed; at most 20.
+    pub problems: Vec<String>,
+    /// Snapshots and files that need it, as `snapshot:/path`; at most 20.
+    pub affected: Vec<String>,
+    /// How many need it in all.
+    pub affected_count: u64,
+}
+
+/// All findings of one check, by object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    by_object: BTreeMap<String, (Finding, u64)>,
+}
+
+impl Findings {
+    fn entry(&mut self, object: String) -> &mut (Finding, u64) {
+        let new = Finding { object: object.clone(), ..Finding::default() };
+        self.by_object.entry(object).or_insert((new, 0))
+    }
+
+    /// Notes a problem of an object.
+    pub fn add(&mut self, object: impl ToString, problem: &str) {
+        let object = object.to_string();
+        // the object is named already
+        let lead = [format!("cannot use {object}: "), format!("{object} is damaged: ")];
+        let problem = lead.iter().find_map(|lead| problem.strip_prefix(lead)).unwrap_or(problem);
+        let (finding, more) = self.entry(object);
+        if finding.problems.iter().any(|known| known == problem) {
+            return;
+        }
+        if finding.problems.len() < PROBLEMS_MAX {
+            finding.problems.push(problem.to_owned());
+        } else {
+            *more += 1;
+        }
+    }
+
+    /// Notes objects that could not be used.
+    pub fn add_all<'a, N: ToString + 'a>(&mut self, damaged: impl IntoIterator<Item = &'a (N, String)>) {
+        for (name, problem) in damaged {
+            self.add(name.to_string(), problem);
+        }
+    }
+
+    /// Notes that `count` files need an object, some of them by name.
+    pub fn affect(&mut self, object: impl ToString, names: impl Iterator<Item = String>, count: u64) {
+        let (finding, _) = self.entry(object.to_string());
+        let free = AFFECTED_MAX.saturating_sub(finding.affected.len());
+        finding.affected.extend(names.take(free));
+        finding.affected_count += count;
+    }
+
+    /// Everything found, by name.
+    pub fn finish(self) -> Vec<Finding> {
+        let finish = |(mut finding, more): (Finding, u64)| {
+            if more > 0 {
+                finding.problems.push(format!("and {more} more"));
+            }
+            finding
+        };
+        self.by_object.into_values().map(finish).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AFFECTED_MAX, Findings, PROBLEMS_MAX};
+
+    #[test]
+    fn an_object_is_named_once_and_its_lists_are_bounded() {
+        let mut findings = Findings::default();
+        findings.add("marks/1", "cannot use marks/1: torn");
+        for number in 0..2 * PROBLEMS_MAX {
+            findings.add("packs/1", &format!("frame {number}"));
+            findings.add("packs/1", "the same");
+            let names = (0..3).map(|file| format!("{number}:/{file}"));
+            findings.affect("packs/1", names, 3);
+        }
+        let found = findings.finish();
+        assert_eq!(found.iter().map(|finding| finding.object.as_str()).collect::<Vec<_>>(), ["marks/1", "packs/1"]);
+        assert_eq!(found[0].problems, ["torn"]);
+        let pack = &found[1];
+        assert_eq!((pack.affected.len(), pack.affected_count), (AFFECTED_MAX, 6 * PROBLEMS_MAX as u64));
+        assert_eq!(pack.problems.len(), PROBLEMS_MAX + 1);
+        assert_eq!(pack.problems.iter().filter(|problem| *problem == "the same").count(), 1);
+        assert_eq!(pack.problems.last().map(String::as_str), Some("and 21 more"));
+    }
+}

@@ -1,0 +1,268 @@
+//! Packs: are they there, with the size that the index says, and if they are read: name against bytes, header and
+//! directory against the index, seal and id of everything in them. Each pack is read once, worked on and dropped; what
+//! stays is one entry for a damaged frame. Domains are kept apart, for nobody reads another's copies.
+
+use super::finding::Findings;
+use crate::backend::ErrorKind;
+use crate::progress::Progress;
+use crate::repository::index::{self, BlobIndex, IndexObjects, Location, PackListing, PackRecord};
+use crate::repository::marks::Marks;
+use crate::repository::reader::Reader;
+use crate::repository::{self, Repository};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use vault_format::id::{Class, DomainId, ObjectId};
+use vault_format::index::PackEntry;
+use vault_format::name::Name;
+use vault_format::pack::{PackEnd, Place};
+use vault_format::seal::Header;
+use vault_format::secret::Role;
+
+/// All packs that the store lists or an index tells of.
+pub(super) struct Packs<'a> {
+    pub repository: &'a Repository,
+    pub listing: &'a PackListing,
+    marks: &'a Marks,
+    indexed: HashSet<ObjectId>,
+}
+
+/// What the index of one domain tells.
+pub(super) struct Domain<'a> {
+    pub lookup: BlobIndex,
+    entries: HashMap<ObjectId, Vec<&'a PackEntry>>,
+}
+
+/// What came of reading packs.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Frames that do not give what the index says.
+    pub bad: HashSet<u32>,
+    /// Packs without fault.
+    pub verified: Vec<ObjectId>,
+    /// Bytes read.
+    pub read_bytes: u64,
+}
+
+/// What came of one pack.
+#[derive(Default)]
+struct Seen {
+    bad: Vec<u32>,
+    problems: Vec<String>,
+    read: bool,
+}
+
+/// Index objects by domain.
+pub(super) fn by_domain(objects: IndexObjects) -> BTreeMap<DomainId, IndexObjects> {
+    let mut domains: BTreeMap<DomainId, IndexObjects> = BTreeMap::new();
+    for object in objects.objects {
+        if let Name::Index(domain, ..) = object.name {
+            domains.entry(domain).or_default().objects.push(object);
+        }
+    }
+    domains
+}
+
+impl<'a> Domain<'a> {
+    pub fn new(repository: &Repository, objects: &'a IndexObjects, listing: &PackListing, marks: &Marks) -> Self {
+        let mut entries: HashMap<ObjectId, Vec<&PackEntry>> = HashMap::new();
+        for object in index::current(&objects.objects, repository.keys().owner_writer()) {
+            for entry in &object.index.packs {
+                entries.entry(entry.id).or_default().push(entry);
+            }
+        }
+        Self { lookup: BlobIndex::new(repository, objects, Some(listing), marks), entries }
+    }
+
+    /// Packs that can be read, with their numbers.
+    pub fn present(&self) -> impl Iterator<Item = (u32, &PackRecord)> {
+        let numbered = self.lookup.packs().iter().enumerate().filter(|(_, pack)| pack.present);
+        numbered.map(|(number, pack)| (u32::try_from(number).unwrap_or(u32::MAX), pack))
+    }
+
+    /// The frames of a pack: they were added one pack after the other.
+    fn frames(&self, pack: u32) -> std::ops::Range<u32> {
+        let frames = self.lookup.frames();
+        let position = |pack: u32| frames.partition_point(|frame| frame.pack < pack);
+        let numbers = [position(pack), position(pack.saturating_add(1))];
+        let [first, end] = numbers.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        first..end
+    }
+}
+
+impl<'a> Packs<'a> {
+    pub fn new<'d>(
+        repository: &'a Repository,
+        domains: impl Iterator<Item = &'d Domain<'d>>,
+        listing: &'a PackListing,
+        marks: &'a Marks,
+    ) -> Self {
+        let indexed = domains.flat_map(|domain| domain.entries.keys().copied()).collect();
+        Self { repository, listing, marks, indexed }
+    }
+
+    /// Packs that no index tells of.
+    pub fn loose(&self) -> impl Iterator<Item = (ObjectId, Class, u64)> {
+        let loose = self.listing.iter().filter(|(id, _)| !self.indexed.contains(id));
+        loose.map(|(id, (class, entry))| (*id, *class, entry.size))
+    }
+
+    /// Reports packs of a domain that are not there, or not of their size.
+    pub fn presence(&self, domain: &Domain<'_>, findings: &mut Findings) {
+        for pack in domain.lookup.packs().iter().filter(|pack| !pack.present && !self.marks.names(&pack.id)) {
+            let problem = match self.listing.get(&pack.id) {
+                Some((_, entry)) => format!("has {} bytes, the index says {}", entry.size, pack.size),
+                None => "missing, though an index tells of it".into(),
+            };
+            findings.add(Name::Pack(pack.class, pack.id), &problem);
+        }
+    }
+
+    /// A note on packs that nothing needs. To others than the owner those of foreign domains look the same.
+    pub fn note_loose(&self, notes: &mut Vec<String>) {
+        let loose = self.loose().filter(|(id, ..)| !self.marks.names(id)).count();
+        if loose > 0 && self.repository.keys().role() == Role::Owner {
+            notes.push(format!("{loose} packs are in no index: left by interrupted runs, or of a run that goes on"));
+        }
+    }
+
+    /// Reads, opens and hashes packs of a domain.
+    pub fn read(
+        &self,
+        domain: &Domain<'_>,
+        chosen: &[(u32, &PackRecord)],
+        findings: &mut Findings,
+        progress: &dyn Progress,
+    ) -> Outcome {
+        let reader = Reader::new(self.repository, &domain.lookup);
+        let all = self.repository.runtime().map(self.threads(), chosen, |(number, pack)| {
+            let seen = self.read_pack((domain, &reader), *number, pack);
+            progress.advance(1, pack.size);
+            seen
+        });
+        let mut outcome = Outcome::default();
+        for ((_, pack), seen) in chosen.iter().zip(all).filter(|(_, seen)| seen.read) {
+            outcome.read_bytes += pack.size;
+            if seen.problems.is_empty() && seen.bad.is_empty() {
+                outcome.verified.push(pack.id);
+            }
+            for problem in &seen.problems {
+                findings.add(Name::Pack(pack.class, pack.id), problem);
+            }
+            outcome.bad.extend(seen.bad);
+        }
+        outcome
+    }
+
+    /// Compares packs that no index tells of with their names; returns the bytes read.
+    pub fn read_loose(&self, findings: &mut Findings) -> u64 {
+        // to others than the owner they are packs of foreign domains
+        if self.repository.keys().role() != Role::Owner {
+            return 0;
+        }
+        let loose: Vec<(ObjectId, Class, u64)> = self.loose().collect();
+        let problems = self.repository.runtime().map(self.threads(), &loose, |(id, class, _)| {
+            let name = Name::Pack(*class, *id);
+            match self.repository.get_named(&name) {
+                Ok(_) => None,
+                // a run's leftover may be swept meanwhile
+                Err(repository::Error::Backend(error)) if error.kind == ErrorKind::NotFound => None,
+                Err(error) => Some((name, error.to_string())),
+            }
+        });
+        for (name, problem) in problems.into_iter().flatten() {
+            findings.add(&name, &problem);
+            findings.add(&name, "no index tells of it, so nothing that is known needs it");
+        }
+        loose.iter().map(|(_, _, size)| size).sum()
+    }
+
+    /// As many as keep the packs in flight within the memory that is given, and the processor or the network busy.
+    fn threads(&self) -> usize {
+        let packs = self.repository.options().memory_bytes / self.repository.config().pack_bytes.max(1) as usize;
+        let backend = self.repository.backend();
+        let workers = self.repository.runtime().workers;
+        let useful = if backend.is_local() { workers } else { workers.max(backend.connections()) };
+        useful.min(packs).max(1)
+    }
+
+    fn read_pack(&self, (domain, reader): (&Domain<'_>, &Reader<'_>), number: u32, pack: &PackRecord) -> Seen {
+        if self.repository.runtime().is_stopped() {
+            return Seen::default();
+        }
+        let frames = domain.frames(number);
+        let bytes = match self.repository.backend().get(&Name::Pack(pack.class, pack.id).to_string(), None) {
+            Ok(bytes) => bytes,
+            // a condemned pack may be swept meanwhile
+            Err(error) if error.kind == ErrorKind::NotFound && pack.condemned => return Seen::default(),
+            Err(error) => return Seen { bad: frames.collect(), problems: vec![error.to_string()], read: true },
+        };
+        let mut seen = Seen { read: true, ..Seen::default() };
+        if ObjectId::of(&bytes) != pack.id {
+            seen.problems.push("its bytes do not match its name".into());
+        }
+        if let Err(problem) = self.directory(domain, pack, &bytes) {
+            seen.problems.push(problem);
+        }
+        if self.repository.keys().role() == Role::Writer {
+            return seen;
+        }
+        let places =
+            domain.entries.get(&pack.id).and_then(|entries| entries.first()).map(|entry| entry.directory.places());
+        for places in places.unwrap_or_default().chunk_by(|left, right| left.frame == right.frame) {
+            let Some(number) = places.first().map(|place| frames.start + place.frame) else { continue };
+            match frame(reader, number, places, &bytes) {
+                Ok(()) => {}
+                // another key's run in this domain: what can be seen was looked at
+                Err(repository::Error::Role { .. }) => break,
+                // what is damaged or missing is a base, which lies elsewhere
+                Err(repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. }) => seen.bad.push(number),
+                Err(error) => {
+                    seen.bad.push(number);
+                    seen.problems.push(reason(&error));
+                }
+            }
+        }
+        seen
+    }
+
+    fn directory(&self, domain: &Domain<'_>, pack: &PackRecord, bytes: &[u8]) -> Result<(), String> {
+        let words = |error: vault_format::Error| error.to_string();
+        let (header, _) = Header::decode(bytes, pack.header.kind, self.repository.id()).map_err(words)?;
+        if header != pack.header {
+            return Err("its header is not what the index says".into());
+        }
+        let end = PackEnd::parse(bytes, bytes.len() as u64).map_err(words)?;
+        let book = self.repository.keys().book(header.domain).ok_or("no key for its directory")?;
+        let directory = end.directory(&header, &book).map_err(words)?;
+        let mut told = domain.entries.get(&pack.id).into_iter().flatten();
+        if end.wraps != *pack.wraps || !told.all(|entry| entry.salt == end.salt && entry.directory == directory) {
+            return Err("its directory is not what the index says".into());
+        }
+        Ok(())
+    }
+}
+
+/// Opens one frame and compares every blob in it with its id.
+fn frame(reader: &Reader<'_>, number: u32, places: &[Place], bytes: &[u8]) -> repository::Result<()> {
+    let frame = reader.index().frame(number);
+    let range = frame.offset as usize..(frame.offset as usize).saturating_add(frame.stored as usize);
+    let plain = reader.open_frame(number, bytes.get(range).unwrap_or_default())?;
+    for Place { blob, at, .. } in places {
+        let at = Location { frame: number, at: *at, length: blob.length, kind: blob.kind };
+        reader.slice(blob.kind, &blob.id, at, &plain).map_err(|_| repository::Error::Object {
+            object: format!("blob {}", blob.id.short()),
+            source: vault_format::Error::WrongBlob,
+        })?;
+    }
+    Ok(())
+}
+
+/// The reason without the object, which the finding names.
+pub(super) fn reason(error: &repository::Error) -> String {
+    match error {
+        repository::Error::Object { object, source } => {
+            let part = object.split(" of ").next().unwrap_or(object);
+            format!("{part}: {source}")
+        }
+        error => error.to_string(),
+    }
+}
