@@ -88,7 +88,7 @@ pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<S
         if hidden && packs.iter().any(|pack| survey.tells_of(domain, pack)) {
             return Err(Error::NoSnapshots(domain).into());
         }
-        report.rescued_blobs += rescue(repository, &survey, domain, (&packs, &due))?;
+        report.rescued_blobs += rescue(repository, &survey, domain, (&ripe, &due))?;
     }
     delete(repository, &survey, (&packs, &due), &mut report)?;
     for Condemnation { id, .. } in ripe {
@@ -106,23 +106,27 @@ fn rescue(
     repository: &Repository,
     survey: &Survey,
     domain: DomainId,
-    (going, due): (&BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
+    (ripe, due): (&[Condemnation], &BTreeSet<SnapshotPlace>),
 ) -> Result<u64> {
     let keeps = |rule| repository.options().keeps(rule);
     if !keeps(Rule::RescueFirst) {
         return Ok(0);
     }
-    let in_mark = |pack: &PackRecord| match keeps(Rule::SurvivorOutsideMarks) {
-        true => pack.condemned,
-        false => going.contains(&pack.id),
-    };
     let lookup = survey.lookup(repository, domain);
     let reader = Reader::new(repository, &lookup);
     let present = |pack: &PackRecord| pack.present;
-    let outside = |pack: &PackRecord| pack.present && !in_mark(pack);
+    let outside = |pack: &PackRecord| pack.present && !pack.condemned;
+    let outside_each = |id: &BlobId| {
+        let apart = |mark: &Condemnation, pack: &PackRecord| pack.present && !mark.packs.contains(&pack.id);
+        ripe.iter().all(|mark| lookup.usable_where(id, DEPTH_MAX + 1, &|pack| apart(mark, pack)).is_some())
+    };
+    let survives = |id: &BlobId| match keeps(Rule::SurvivorOutsideMarks) {
+        true => lookup.usable_where(id, DEPTH_MAX + 1, &outside).is_some(),
+        false => outside_each(id),
+    };
     let mut lost: BTreeMap<Place, Vec<(BlobKind, BlobId)>> = BTreeMap::new();
     for (kind, id) in survey.live(repository, &lookup, domain, due)? {
-        if lookup.usable_where(&id, DEPTH_MAX + 1, &outside).is_some() {
+        if survives(&id) {
             continue;
         }
         let found = lookup.usable_where(&id, DEPTH_MAX + 1, &present);

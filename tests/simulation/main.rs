@@ -61,7 +61,7 @@ fn nothing_is_lost_in_any_schedule() {
         println!("seed {seed}: {:?}", attempt(seed, None).unwrap());
         return;
     }
-    let default = if std::env::var_os("CI").is_some() { 10_000 } else { 1_000 };
+    let default = if std::env::var_os("CI").is_some() { 2_500 } else { 500 };
     let seeds = number("VAULT_TEST_SEEDS").unwrap_or(default);
     match sweep(0..seeds, None) {
         Ok(totals) => {
@@ -72,14 +72,13 @@ fn nothing_is_lost_in_any_schedule() {
     }
 }
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 14] = [
     Rule::IndexBeforeSnapshot,
     Rule::LookBeforeCommit,
     Rule::CommitWindow,
     Rule::LookAfterCommit,
     Rule::YoungMarksOnly,
     Rule::StoreClock,
-    Rule::TimeGoesOn,
     Rule::DoubtListings,
     Rule::SurveyAfterAge,
     Rule::OrdersAgain,
@@ -92,7 +91,7 @@ const RULES: [Rule; 15] = [
 
 #[test]
 fn every_broken_rule_is_noticed() {
-    let seeds = number("VAULT_TEST_SEEDS").unwrap_or(10_000);
+    let seeds = number("VAULT_TEST_SEEDS").unwrap_or(5_000);
     let mut missed = Vec::new();
     let only = std::env::var("VAULT_TEST_RULE").ok();
     for rule in RULES.into_iter().filter(|rule| only.as_ref().is_none_or(|only| *only == format!("{rule:?}"))) {

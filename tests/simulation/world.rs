@@ -425,7 +425,11 @@ fn duel(random: &mut ChaCha20Rng, grace: i64) -> Vec<(usize, Vec<Step>)> {
     }
     for _ in 0..3 {
         let wait = one_of(random, &[0, grace / 2, grace, grace + MINUTE]);
-        owner.extend([breath(random), Step::ForgetOld, Step::Mark, Step::Pause(wait), Step::Sweep]);
+        owner.extend([breath(random), Step::ForgetOld, Step::Mark]);
+        if chance(random, 4_000) {
+            owner.push(Step::Undelete);
+        }
+        owner.extend([Step::Pause(wait), Step::Sweep]);
     }
     let member = usize::try_from(below(random, 5)).unwrap();
     let mut programs = vec![(member, writer), (0, owner.clone())];
