@@ -10,10 +10,11 @@ use vault::forget::{self, Report, Verdict};
 use vault::repository::Repository;
 use vault::retention::{Amount, Length, Policy};
 
-/// Drop snapshots by id, or those that no rule keeps; `vault undelete` takes them back until prune deletes their data
+/// Drop snapshots by id, or those that no rule keeps
 ///
 /// A rule takes a number or a length of time: 24, or 7d, 12w, 12m (months), 7y. Lengths count back from the newest
-/// snapshot. Each source and writer is judged alone, and its newest snapshot always stays.
+/// snapshot. Each source and writer is judged alone, and its newest snapshot always stays. `vault undelete` takes a
+/// snapshot back until prune deletes its data.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault forget --keep-hourly 7d --keep-daily 30d --keep-weekly 12w --keep-monthly 12m --keep-yearly 7y

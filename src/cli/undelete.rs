@@ -8,7 +8,7 @@ use vault::undelete::{self, Report};
 /// Take a forgotten snapshot back, as long as prune has not deleted its data
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  vault snapshots --forgotten
+  vault undelete 3f9a02c1
   vault undelete 3f9a02c1 --reason 'still needed by the audit'")]
 pub struct Arguments {
     /// The snapshot; `vault snapshots --forgotten` lists them
