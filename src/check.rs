@@ -149,7 +149,7 @@ impl<'a> Look<'a> {
             chosen.values().flatten().map(|(_, pack)| pack.size).sum(),
         );
         if options.read == Read::All {
-            report.read_bytes += packs.read_loose(&mut findings);
+            report.read_bytes += packs.read_loose(&mut report.notes);
         }
         let mut verified = Vec::new();
         for (id, domain) in &domains {

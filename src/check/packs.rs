@@ -152,8 +152,9 @@ impl<'a> Packs<'a> {
         outcome
     }
 
-    /// Compares packs that no index tells of with their names; returns the bytes read.
-    pub fn read_loose(&self, findings: &mut Findings) -> u64 {
+    /// Compares packs that no index tells of with their names; returns the bytes read. They are garbage, whole or not: a
+    /// repair leaves damaged ones so, for prune to remove.
+    pub fn read_loose(&self, notes: &mut Vec<String>) -> u64 {
         // to others than the owner they are packs of foreign domains
         if self.repository.keys().role() != Role::Owner {
             return 0;
@@ -165,13 +166,10 @@ impl<'a> Packs<'a> {
                 Ok(_) => None,
                 // a run's leftover may be swept meanwhile
                 Err(repository::Error::Backend(error)) if error.kind == ErrorKind::NotFound => None,
-                Err(error) => Some((name, error.to_string())),
+                Err(error) => Some(format!("{error} (no index tells of it, so nothing that is known needs it)")),
             }
         });
-        for (name, problem) in problems.into_iter().flatten() {
-            findings.add(&name, &problem);
-            findings.add(&name, "no index tells of it, so nothing that is known needs it");
-        }
+        notes.extend(problems.into_iter().flatten());
         loose.iter().map(|(_, _, size)| size).sum()
     }
 
