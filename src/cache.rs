@@ -1,4 +1,4 @@
-//! The local cache: one SQLite file for each repository, with objects as the store has them and with tree and list pages
+//! The local cache: one SQLite file for each repository and key, with objects as the store has them and with tree and list pages
 //! sealed under a key of the holder's. Several processes use it at once, it can be deleted at any time, and it proves
 //! nothing: a listing says what exists, and whoever takes bytes from here checks them against their name or id. What
 //! can't be read is a miss; a file that SQLite takes for damaged is made anew.
@@ -64,7 +64,10 @@ impl Cache {
             .map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
         // backups of the home folder need not hold it; if this fails they will
         let _ = std::fs::write(folder.join("CACHEDIR.TAG"), TAG);
-        let file = folder.join(format!("{repository}.sqlite"));
+        // two keys on one machine can't read each other's pages
+        let holder = key.derive("vault v1 cache name", &[]);
+        let holder: String = holder.expose().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let file = folder.join(format!("{repository}-{holder}.sqlite"));
         let opened = connect(&file).or_else(|error| {
             if is_damage(&error) {
                 remove(&file);
@@ -244,6 +247,8 @@ mod tests {
         open(folder.path()).keep_pages(SourceLabel([3; 8]), &[1; 16], &[page(b'x')]);
         let other = Cache::open(folder.path(), RepositoryId([1; 16]), Key::new([9; 32])).unwrap();
         assert_eq!(other.page(&BlobId([b'x'; 32])), None);
+        other.keep_pages(SourceLabel([3; 8]), &[1; 16], &[page(b'x')]);
+        assert_eq!(other.page(&BlobId([b'x'; 32])), Some(vec![b'x'; 100]));
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(!bytes.windows(100).any(|window| window == [b'x'; 100]));
