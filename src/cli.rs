@@ -30,6 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use exit::{Context, Failure, code};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::repository::journal::Actor;
 use vault::repository::{self, Access, Repository};
@@ -213,7 +214,7 @@ impl Session {
     }
 
     fn repository_options(&self) -> repository::Options {
-        let default = repository::Options::default();
+        let default = if cfg!(debug_assertions) { test_times() } else { repository::Options::default() };
         let memory = self.global.memory.and_then(|bytes| usize::try_from(bytes).ok());
         repository::Options { memory_bytes: memory.unwrap_or(default.memory_bytes), ..default }
     }
@@ -306,6 +307,21 @@ impl Session {
             ));
         }
     }
+}
+
+/// The protocol's times (W, D, e, G) in seconds from VAULT_TEST_TIMES, so that a test with real processes need not wait
+/// for a day. Only builds with debug assertions ask.
+fn test_times() -> repository::Options {
+    let mut options = repository::Options::default();
+    let text = std::env::var("VAULT_TEST_TIMES").unwrap_or_default();
+    let seconds: Vec<_> = text.split(',').map_while(|text| text.parse().ok()).map(Duration::from_secs).collect();
+    if let [window, lag, error, grace] = seconds[..] {
+        options.commit_window = window;
+        options.listing_lag = Some(lag);
+        options.clock_error = error;
+        options.grace = grace;
+    }
+    options
 }
 
 fn parse_location(text: &str) -> Result<Location, Failure> {

@@ -5,10 +5,11 @@
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::index::IndexObjects;
-use crate::repository::orders::{self, Orders};
+use crate::repository::orders::{self, Orders, Revocation};
 use crate::repository::snapshots::Snapshots;
 use crate::repository::trust::{self, Trust};
 use crate::repository::{self, Repository, encoding, journal};
+use std::collections::BTreeSet;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
 use vault_format::order::Action;
@@ -235,20 +236,50 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
             return Err(Error::Request(format!("key {} stays: {why}", id.short())));
         }
     } else if !others().any(|other| other.info.verifying == key.info.verifying) {
-        let writer = key.writer();
-        let (snapshots, indexes) = accepted(repository, writer, key.info.domain)?;
-        removed = Removed { is_revoked: true, snapshots: snapshots.len() as u64 };
-        let accepted = snapshots.into_iter().chain(indexes).collect();
-        orders::put(repository, DomainId::default(), Action::Revoke { writer, accepted })?;
+        removed = Removed { is_revoked: true, snapshots: revoke(repository, key.writer(), key.info.domain)? };
     }
     repository.backend().delete(&Name::Slot(id).to_string())?;
     record(repository, "key remove", format!("{} {}, slot {}", key.info.role, key.info.label, id.short()), progress);
     Ok(removed)
 }
 
-/// Everything that a writer has stored so far and that counts: snapshots and index objects.
-fn accepted(repository: &Repository, writer: WriterId, domain: DomainId) -> Result<(Vec<ObjectId>, Vec<ObjectId>)> {
-    let trust = Trust::load(repository)?;
+/// Revokes a writer: from the first order on nothing new of it counts. What it put before everybody could see that order
+/// does, since others may rely on it by then; a second order says so. Returns how many snapshots still count.
+fn revoke(repository: &Repository, writer: WriterId, domain: DomainId) -> Result<u64> {
+    let order = |accepted: &BTreeSet<ObjectId>| {
+        let accepted = accepted.iter().copied().collect();
+        orders::put(repository, DomainId::default(), Action::Revoke { writer, accepted })
+    };
+    // one that was cut off goes on
+    let (known, since) = match Trust::load(repository)?.pardon(writer) {
+        Some(Revocation { accepted, since }) => (accepted, since),
+        None => {
+            let (snapshots, indexes) = stored(repository, writer, (domain, None))?;
+            let accepted = snapshots.union(&indexes).copied().collect();
+            let name = Name::Order(order(&accepted)?).to_string();
+            (accepted, repository.backend().stat(&name)?.modified)
+        }
+    };
+    let lag = repository.listing_lag();
+    repository.runtime().clock.sleep(2 * lag);
+    let later = i64::try_from((lag + repository.options().clock_error).as_nanos()).unwrap_or(i64::MAX);
+    let seen_by_all = since.map(|at| at.saturating_add(later));
+    let (snapshots, indexes) = stored(repository, writer, (domain, seen_by_all))?;
+    let accepted: BTreeSet<ObjectId> = snapshots.union(&indexes).chain(&known).copied().collect();
+    if accepted != known {
+        order(&accepted)?;
+    }
+    Ok(snapshots.len() as u64)
+}
+
+/// Snapshots and index objects of a writer that the store had received at a time on its clock, revoked or not.
+fn stored(
+    repository: &Repository,
+    writer: WriterId,
+    (domain, until): (DomainId, Option<i64>),
+) -> Result<(BTreeSet<ObjectId>, BTreeSet<ObjectId>)> {
+    let mut trust = Trust::load(repository)?;
+    trust.pardon(writer);
     let orders = Orders::load(repository)?;
     let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;
@@ -260,9 +291,10 @@ fn accepted(repository: &Repository, writer: WriterId, domain: DomainId) -> Resu
             return Err(error.into());
         }
     }
-    let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == writer).map(|snapshot| snapshot.id);
-    let indexes = objects.objects.iter().filter(|object| object.writer == writer).filter_map(|object| object.name.id());
-    Ok((own.collect(), indexes.collect()))
+    let in_time = |arrived: Option<i64>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
+    let own = snapshots.all.iter().filter(|one| one.header.writer == writer && in_time(one.arrived)).map(|one| one.id);
+    let indexes = objects.objects.iter().filter(|object| object.writer == writer && in_time(object.arrived));
+    Ok((own.collect(), indexes.filter_map(|object| object.name.id()).collect()))
 }
 
 /// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.

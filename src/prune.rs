@@ -17,7 +17,7 @@ use crate::backend::ErrorKind;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
 use crate::repository::writer::{Place, Written, pack_bytes};
-use crate::repository::{self, Repository, journal, marks};
+use crate::repository::{self, Repository, Rule, journal, marks};
 use need::Need;
 use plan::{Limits, Lineage, PackUse, Plan};
 use repack::{Task, Work};
@@ -258,7 +258,7 @@ impl Prepared {
 /// Packs in no index may belong to a run that has not put its index yet: they count only once older than the grace.
 fn young_packs(repository: &Repository, survey: &Survey, grace: Duration, dry: bool) -> Result<BTreeSet<ObjectId>> {
     let loose: Vec<_> = survey.packs.iter().filter(|(id, _)| !survey.is_indexed(id)).collect();
-    if loose.is_empty() {
+    if loose.is_empty() || !repository.options().keeps(Rule::SpareYoungPacks) {
         return Ok(BTreeSet::new());
     }
     let now = match repository.store_now() {

@@ -26,6 +26,8 @@ use vault_format::journal::Outcome;
 use vault_format::name::Name;
 use vault_format::secret::Role;
 
+/// How often it starts over because prune deleted packs meanwhile.
+const TRIES: u32 = 3;
 /// The tag of a snapshot that repair wrote.
 pub const TAG: &str = "repaired";
 /// The source under whose label recovered blobs are indexed.
@@ -89,6 +91,18 @@ pub struct Report {
 }
 
 impl Report {
+    /// Forgets what was seen, but not what was done.
+    fn start_over(&mut self) {
+        *self = Self {
+            config: std::mem::take(&mut self.config),
+            salvaged_blobs: self.salvaged_blobs,
+            fetched_blobs: self.fetched_blobs,
+            read_bytes: self.read_bytes,
+            stored_bytes: self.stored_bytes,
+            ..Self::default()
+        };
+    }
+
     /// Nothing was wrong.
     pub fn is_healthy(&self) -> bool {
         let mended = self.indexed_packs + self.replaced_indexes + self.salvaged_blobs + self.fetched_blobs;
@@ -115,7 +129,18 @@ pub fn repair(
     }
     let mut record = journal::record(repository, "repair");
     let mut report = Report::default();
-    let result = all(repository, from, options, &mut report, progress);
+    let mut tries = 0;
+    let result = loop {
+        tries += 1;
+        match all(repository, from, options, &mut report, progress) {
+            Ok(true) => break Ok(()),
+            Ok(false) if tries < TRIES => report.start_over(),
+            Ok(false) => {
+                break Err(unsafe_because("prune deletes packs at the same time: repair when it is done".into()));
+            }
+            Err(error) => break Err(error),
+        }
+    };
     if !options.dry_run && (result.is_err() || !report.is_healthy()) {
         record.heads = report.lost.iter().filter_map(|lost| lost.copy).collect();
         record.figures = figures(&report);
@@ -143,17 +168,18 @@ fn usable(repository: &Repository, from: &Repository) -> Result<()> {
     Ok(())
 }
 
+/// One pass; false if it should start over because a sweep was there meanwhile, so that what seems lost need not be.
 fn all(
     repository: &Repository,
     from: Option<&Repository>,
     options: &Options,
     report: &mut Report,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<bool> {
     if let Some(unknown) = repository.unknown_objects()?.first() {
         return Err(unsafe_because(format!("{unknown} is not known to this program")));
     }
-    let mut look = Look::take(repository, report)?;
+    let mut look = Look::take(repository, (options, report))?;
     if look.orders.required & !FEATURES_KNOWN != 0 {
         return Err(unsafe_because("the owner requires features that this program does not know".into()));
     }
@@ -171,10 +197,14 @@ fn all(
         readers.extend(foreign.iter().map(|(from, index)| Reader::new(from, index)));
         // what was lost first, so that an interruption leaves the old index in force
         let mut mended = blobs::recover(&context, (domain, own), readers.split_at(others), &readers, report)?;
+        if !mended.lost.is_empty() && look.has_lost_packs() {
+            return Ok(false);
+        }
         snapshots::rewrite(&context, &mut mended, &readers, report)?;
         readable.insert(domain, mended.readable);
     }
-    packs::reindex(repository, &look, options, report)
+    packs::reindex(repository, &look, options, report)?;
+    Ok(true)
 }
 
 /// What all parts of one repair look at.

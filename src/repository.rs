@@ -416,8 +416,12 @@ impl Repository {
 
     /// The shortest grace of a mark that no writer at work can suffer from: 2 (W + 2 D + e).
     pub fn shortest_grace(&self) -> Duration {
-        let lag = self.options.listing_lag.unwrap_or_else(|| self.backend.listing_lag());
-        (self.options.commit_window + 2 * lag + self.options.clock_error) * 2
+        (self.options.commit_window + 2 * self.listing_lag() + self.options.clock_error) * 2
+    }
+
+    /// How long a listing may show what was before (D).
+    pub fn listing_lag(&self) -> Duration {
+        self.options.listing_lag.unwrap_or_else(|| self.backend.listing_lag())
     }
 
     /// Settings of the repository.
@@ -434,7 +438,7 @@ impl Repository {
     /// Gets an object and compares its bytes with its name.
     pub(crate) fn get_named(&self, name: &Name) -> Result<Vec<u8>> {
         let Some(id) = name.id() else { return Ok(self.backend.get(&name.to_string(), None)?) };
-        let is_kept = matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..));
+        let is_kept = matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..) | Name::Order(_));
         // a local store is as near as the cache
         let cache = self.cache().filter(|_| is_kept && !self.backend.is_local());
         if let Some(bytes) = cache.and_then(|cache| cache.object(&name.to_string()))

@@ -5,17 +5,20 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Nanoseconds; as a point in time since 1970-01-01T00:00:00Z.
 pub type Nanoseconds = i64;
 
 /// Where the time comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Clock {
     /// The machine's clocks.
     System,
     /// A clock that only moves when it is told to: wall time and boot time at once.
     Manual(Arc<AtomicI64>),
+    /// The same, and whoever waits asks the one who moves it.
+    Steered(Arc<AtomicI64>, Arc<dyn Fn(Duration) + Send + Sync>),
 }
 
 impl Clock {
@@ -23,7 +26,7 @@ impl Clock {
     pub fn now(&self) -> Nanoseconds {
         match self {
             Self::System => jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX),
-            Self::Manual(time) => time.load(Ordering::SeqCst),
+            Self::Manual(time) | Self::Steered(time, _) => time.load(Ordering::SeqCst),
         }
     }
 
@@ -34,13 +37,14 @@ impl Clock {
                 let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
                 time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
             }
-            Self::Manual(time) => time.load(Ordering::SeqCst),
+            Self::Manual(time) | Self::Steered(time, _) => time.load(Ordering::SeqCst),
         }
     }
 
     /// Waits; a manual clock is moved instead.
-    pub fn sleep(&self, time: std::time::Duration) {
+    pub fn sleep(&self, time: Duration) {
         match self {
+            Self::Steered(_, wait) => wait(time),
             Self::System => std::thread::sleep(time),
             Self::Manual(clock) => {
                 clock.fetch_add(time.as_nanos().try_into().unwrap_or(i64::MAX), Ordering::SeqCst);

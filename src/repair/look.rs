@@ -1,7 +1,7 @@
 //! One look at everything that repair judges: snapshots before index before packs, so that what is committed meanwhile
 //! is whole. Index objects that others replace are kept too: they may be the last to know what a damaged pack holds.
 
-use super::Report;
+use super::{Options, Report};
 use crate::backend::ErrorKind;
 use crate::error::Result;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
@@ -33,11 +33,25 @@ pub(super) struct Look {
     pub bad: BTreeSet<ObjectId>,
     /// Packs of which nothing is there.
     pub missing: BTreeSet<ObjectId>,
+    /// What the store received before is listed with all that it needs, on the store's clock; `None` = everything is.
+    settled: Option<i64>,
+}
+
+/// The time before which nothing is younger than a listing may lag.
+fn settled(repository: &Repository, options: &Options) -> Result<Option<i64>> {
+    let lag = i64::try_from(repository.listing_lag().as_nanos()).unwrap_or(i64::MAX);
+    if lag == 0 {
+        return Ok(None);
+    }
+    // the store's clock is known only from something that was put
+    let now = if options.dry_run { repository.runtime().clock.now() } else { repository.store_now()? };
+    Ok(Some(now.saturating_sub(lag)))
 }
 
 impl Look {
     /// Looks; what can't be used is put into the report.
-    pub fn take(repository: &Repository, report: &mut Report) -> Result<Self> {
+    pub fn take(repository: &Repository, (options, report): (&Options, &mut Report)) -> Result<Self> {
+        let settled = settled(repository, options)?;
         let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
         let marks = Marks::load(repository)?;
@@ -70,7 +84,7 @@ impl Look {
             }
         }
         let (bad, missing) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { trust, orders, marks, snapshots, objects, current, packs, loose, bad, missing })
+        Ok(Self { trust, orders, marks, snapshots, objects, current, packs, loose, bad, missing, settled })
     }
 
     /// Domains that have snapshots, index objects or loose packs.
@@ -80,11 +94,18 @@ impl Look {
         indexed.chain(loose).chain(self.snapshots.all.iter().map(|snapshot| snapshot.place.domain)).collect()
     }
 
-    /// Snapshots of a domain that may be wanted: all but those that a sweep is removing.
+    /// True if packs that were listed are gone: a sweep has copied what lives in them first.
+    pub fn has_lost_packs(&self) -> bool {
+        self.missing.iter().any(|id| self.packs.contains_key(id))
+    }
+
+    /// Snapshots of a domain that may be wanted: all but those that a sweep is removing, and those so new that the store
+    /// may not list their index yet.
     pub fn live(&self, domain: DomainId) -> impl Iterator<Item = &SnapshotEntry> {
         let due: BTreeSet<ObjectId> =
             self.marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect();
-        let is_live = move |one: &&SnapshotEntry| one.is_visible() || !due.contains(&one.id);
+        let is_settled = |one: &SnapshotEntry| self.settled.is_none_or(|at| one.arrived.is_none_or(|put| put < at));
+        let is_live = move |one: &&SnapshotEntry| (one.is_visible() || !due.contains(&one.id)) && is_settled(one);
         self.snapshots.all.iter().filter(move |one| one.place.domain == domain).filter(is_live)
     }
 

@@ -110,6 +110,8 @@ pub struct IndexObject {
     pub writer: WriterId,
     /// What it holds.
     pub index: Index,
+    /// When the store received it, nanoseconds on its clock.
+    pub arrived: Option<i64>,
 }
 
 /// The lookup.
@@ -143,14 +145,19 @@ impl IndexObjects {
         for _ in 0..LISTINGS {
             let mut vanished = false;
             let mut listed = BTreeSet::new();
-            for (name, _) in repository.list(&prefix)?.0 {
+            let entries = repository.list(&prefix)?.0;
+            // not before this: somebody may rely on what was listed, and what came after a revocation never counts
+            let trust = trust.renewed(repository)?;
+            for (name, entry) in entries {
                 let Name::Index(domain, ..) = &name else { continue };
                 if repository.keys().book(*domain).is_none() {
                     continue;
                 }
                 listed.insert(name.clone());
                 if !known.get(&name).is_some_and(Result::is_ok) {
-                    let object = strange(read(repository, trust, &name)).map(std::result::Result::flatten);
+                    let arrived = entry.modified;
+                    let object = strange(read(repository, &trust, &name))
+                        .map(|judged| judged.flatten().map(|object| IndexObject { arrived, ..object }));
                     vanished |= object.as_ref().is_err_and(is_missing);
                     known.insert(name, object);
                 }
@@ -223,7 +230,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
         Err(_) => return Ok(Err(STRANGE)),
     }
     let index = of_object(name, index)?;
-    Ok(Ok(IndexObject { name: name.clone(), writer, index }))
+    Ok(Ok(IndexObject { name: name.clone(), writer, index, arrived: None }))
 }
 
 /// Puts an index object for a domain. Needs the owner.

@@ -138,24 +138,57 @@ pub(crate) fn quarantined(repository: &Repository) -> BTreeSet<ObjectId> {
     Orders::load(repository).map(|orders| orders.quarantined).unwrap_or_default()
 }
 
-/// Revoked writers, each with the only objects of it that still count. The highest number wins; a tie keeps the most.
-pub(super) fn revocations(repository: &Repository) -> Result<BTreeMap<WriterId, BTreeSet<ObjectId>>> {
-    let mut newest: BTreeMap<WriterId, (u64, BTreeSet<ObjectId>)> = BTreeMap::new();
-    for (name, _) in repository.list(name::ORDERS)?.0 {
-        // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
-        let Ok(Some(Order { number, action: Action::Revoke { writer, accepted }, .. })) = read(repository, &name)
-        else {
-            continue;
-        };
-        let known = newest.entry(writer).or_default();
-        if number > known.0 {
-            *known = (number, BTreeSet::new());
+/// What the owner said of one revoked writer.
+#[derive(Clone, Debug, Default)]
+pub struct Revocation {
+    /// Its only objects that still count.
+    pub accepted: BTreeSet<ObjectId>,
+    /// When the store received the first order about it, nanoseconds on the store's clock.
+    pub since: Option<i64>,
+}
+
+/// All revoked writers. Orders about one writer add up: what one of them accepts, somebody may rely on by now.
+#[derive(Clone, Debug, Default)]
+pub struct Revocations {
+    by_writer: BTreeMap<WriterId, Revocation>,
+    pardoned: BTreeSet<WriterId>,
+    seen: BTreeSet<Name>,
+}
+
+impl Revocations {
+    /// Reads the orders that came since the last time.
+    pub fn renew(&mut self, repository: &Repository) -> Result<()> {
+        for (name, entry) in repository.list(name::ORDERS)?.0 {
+            if self.seen.contains(&name) {
+                continue;
+            }
+            // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
+            let Ok(Some(order)) = read(repository, &name) else { continue };
+            self.seen.insert(name);
+            // the owner's key follows from the root, and can't be taken back
+            if let Action::Revoke { writer, accepted } = order.action
+                && writer != repository.keys().owner_writer()
+                && !self.pardoned.contains(&writer)
+            {
+                let known = self.by_writer.entry(writer).or_default();
+                known.accepted.extend(accepted);
+                let both = known.since.zip(entry.modified).map(|(one, other)| one.min(other));
+                known.since = both.or(known.since).or(entry.modified);
+            }
         }
-        if number == known.0 {
-            known.1.extend(accepted);
-        }
+        Ok(())
     }
-    Ok(newest.into_iter().map(|(writer, (_, accepted))| (writer, accepted)).collect())
+
+    /// What was said of a writer, if it is revoked.
+    pub fn of(&self, writer: WriterId) -> Option<&Revocation> {
+        self.by_writer.get(&writer)
+    }
+
+    /// Forgets what was said of a writer, and passes over what else will be.
+    pub(super) fn pardon(&mut self, writer: WriterId) -> Option<Revocation> {
+        self.pardoned.insert(writer);
+        self.by_writer.remove(&writer)
+    }
 }
 
 /// Puts one order for a domain. Needs the owner.

@@ -35,4 +35,10 @@ pub enum Rule {
     IndexBeforeDelete,
     /// A mark outlives its sweep.
     KeepMarks,
+    /// A run that began longer ago than marks are sure to be kept does not commit.
+    RunLifetime,
+    /// Packs in no index are garbage only once they are older than the grace.
+    SpareYoungPacks,
+    /// A snapshot that a mark of age condemns comes back as a copy.
+    UndeleteAsCopy,
 }

@@ -2,8 +2,9 @@
 //! the owner's order lists by hash, for which no key of the writer is needed. Read once per run from slots and clear
 //! orders.
 
+use super::orders::{Revocation, Revocations};
 use super::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
 use vault_format::seal::Header;
@@ -33,10 +34,10 @@ impl Signer {
 }
 
 /// All known signers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Trust {
     signers: BTreeMap<WriterId, Signer>,
-    revoked: BTreeMap<WriterId, BTreeSet<ObjectId>>,
+    revoked: Revocations,
     /// Usable slots of the owner.
     pub owner_slots: usize,
     /// Slots that could not be used, with the reason.
@@ -72,10 +73,21 @@ impl Trust {
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
             }
         }
-        trust.revoked = orders::revocations(repository)?;
-        // the owner's key follows from the root, and can't be taken back
-        trust.revoked.remove(&keys.owner_writer());
+        trust.revoked.renew(repository)?;
         Ok(trust)
+    }
+
+    /// The same with the revocations of now. What was listed before this counts for good: whoever revokes a key accepts
+    /// what its holder had put by then.
+    pub fn renewed(&self, repository: &Repository) -> Result<Self> {
+        let mut renewed = self.clone();
+        renewed.revoked.renew(repository)?;
+        Ok(renewed)
+    }
+
+    /// Takes a writer as if it had never been revoked; returns what was said of it.
+    pub fn pardon(&mut self, writer: WriterId) -> Option<Revocation> {
+        self.revoked.pardon(writer)
     }
 
     /// Whether an object with this header, at home in `place`, counts; an error is an unknown writer, whose slot may be
@@ -87,7 +99,7 @@ impl Trust {
         object: ObjectId,
         verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
     ) -> vault_format::Result<Judged<()>> {
-        if let Some(accepted) = self.revoked.get(&header.writer) {
+        if let Some(Revocation { accepted, .. }) = self.revoked.of(header.writer) {
             return Ok(if accepted.contains(&object) { Ok(()) } else { Err(REVOKED) });
         }
         let signer = self.signers.get(&header.writer).ok_or(vault_format::Error::WrongOrigin)?;
@@ -102,7 +114,7 @@ impl Trust {
 
     /// True if the owner has revoked a writer.
     pub fn is_revoked(&self, writer: WriterId) -> bool {
-        self.revoked.contains_key(&writer)
+        self.revoked.of(writer).is_some()
     }
 
     /// Refuses a run whose snapshot nobody would count.

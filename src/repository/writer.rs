@@ -264,7 +264,9 @@ impl<'r> Writer<'r> {
         self.flush()?;
         let (clock, lifetime) = (&self.repository.runtime().clock, self.repository.options().run_lifetime);
         // marks may be gone after twice this time, and what they named looks as if it were never condemned
-        if u128::try_from(clock.elapsed().saturating_sub(self.started)).is_ok_and(|age| age > lifetime.as_nanos()) {
+        let is_old =
+            u128::try_from(clock.elapsed().saturating_sub(self.started)).is_ok_and(|age| age > lifetime.as_nanos());
+        if is_old && self.repository.options().keeps(Rule::RunLifetime) {
             return Err(Error::TooOld(lifetime));
         }
         let author = Author {

@@ -12,7 +12,7 @@ use std::time::Duration;
 const KILLS: u32 = 200;
 
 /// Names and contents of a flat folder.
-fn contents(folder: &Path) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
+pub fn contents(folder: &Path) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).expect("a file"))).collect()
 }

@@ -14,6 +14,7 @@ mod json;
 mod keys;
 mod kill;
 mod look;
+mod processes;
 mod prune;
 
 use std::io::Write;

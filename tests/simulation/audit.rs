@@ -2,7 +2,7 @@
 //! bytes, every snapshot that is listed can be restored, check finds nothing, prune goes on, and no key ever sealed two
 //! things with the same nonce.
 
-use crate::world::{SECOND, World};
+use crate::world::{Place, SECOND, Truth, World};
 use std::collections::BTreeMap;
 use vault::progress::Silent;
 use vault::repository::Repository;
@@ -17,9 +17,13 @@ pub fn audit(world: &World) -> Result<(), Loss> {
     settle(world);
     // broken late snapshots stop prune until the owner forgets them
     if world.log.late.lock().unwrap().is_empty() {
-        let owner = world.open(0, 1);
+        let owner = world.open(Place::First(0), 1);
         let fails = |what: &'static str| move |error: vault::error::Error| format!("{what} fails: {error}");
-        prune::mark(&owner, &prune::Options::default()).map_err(fails("mark"))?;
+        // where no run has ever ended well, or its key was revoked before, data lies without any snapshot
+        let is_bare = |truth: &Truth| truth.acknowledged.is_empty() || !truth.revoked.is_empty();
+        let without_snapshots = is_bare(&world.truth.lock().unwrap());
+        let options = prune::Options { without_snapshots, ..prune::Options::default() };
+        prune::mark(&owner, &options).map_err(fails("mark"))?;
         world.time.advance(world.grace() + SECOND);
         settle(world);
         prune::sweep(&owner).map_err(fails("sweep"))?;
@@ -28,7 +32,8 @@ pub fn audit(world: &World) -> Result<(), Loss> {
         backup::backup(&owner, source, &options, &Silent).map_err(fails("a last snapshot"))?;
         settle(world);
     }
-    complete(world, &world.open(0, 2))
+    complete(world, &world.open(Place::First(0), 2))?;
+    copies(world, &world.open(Place::Second, 3))
 }
 
 fn settle(world: &World) {
@@ -43,7 +48,8 @@ fn complete(world: &World, owner: &Repository) -> Result<(), Loss> {
         return Err(format!("{name}: {problem}"));
     }
     for id in truth.acknowledged.keys() {
-        let wanted = !truth.forgotten.contains(id) || truth.held.contains(id);
+        let kept = !truth.forgotten.contains(id) || truth.held.contains(id);
+        let wanted = kept && !truth.may_be_disowned(id, world.lag());
         if wanted && !catalog.snapshots.visible().any(|snapshot| snapshot.id == *id) {
             return Err(format!("snapshot {id} was acknowledged and is gone"));
         }
@@ -67,6 +73,32 @@ fn complete(world: &World, owner: &Repository) -> Result<(), Loss> {
     let report = check::check(owner, &check::Options::default(), &Silent).map_err(|error| error.to_string())?;
     match report.findings.first() {
         Some(finding) if late.is_empty() => Err(format!("check finds {finding:?}")),
+        _ => Ok(()),
+    }
+}
+
+/// What was copied, and not forgotten since, is there with the bytes of its source.
+fn copies(world: &World, second: &Repository) -> Result<(), Loss> {
+    let truth = world.truth.lock().unwrap();
+    let late = world.log.late.lock().unwrap();
+    let catalog = list::snapshots(second).map_err(|error| format!("listing the copies fails: {error}"))?;
+    for (id, expected) in &truth.copied {
+        let Some(snapshot) = catalog.snapshots.visible().find(|snapshot| snapshot.id == *id) else {
+            if truth.forgotten.contains(id) {
+                continue;
+            }
+            return Err(format!("copy {id} was acknowledged and is gone"));
+        };
+        let mut out = Vec::new();
+        match restore::restore_to(second, (&catalog, snapshot), b"", false, &mut out, &Silent) {
+            Ok(()) if *expected == out => {}
+            Ok(()) => return Err(format!("copy {id} gives wrong bytes")),
+            Err(error) => return Err(format!("copy {id} can't be restored: {error}")),
+        }
+    }
+    let report = check::check(second, &check::Options::default(), &Silent).map_err(|error| error.to_string())?;
+    match report.findings.first() {
+        Some(finding) if late.is_empty() => Err(format!("check of the copies finds {finding:?}")),
         _ => Ok(()),
     }
 }

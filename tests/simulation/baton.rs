@@ -3,8 +3,10 @@
 //! broken, as long as its run does not call it a success.
 
 use crate::schedule::{Ask, Grant, Time, Turn};
+use crate::world::{Place, World, nanoseconds};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use vault::backend::simulated::Simulated;
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
@@ -18,9 +20,11 @@ pub struct Log {
     pub late: Mutex<BTreeSet<String>>,
 }
 
-/// What one process shares with its store.
+/// Whether a process, which may use two stores, has died.
+pub type Life = Arc<AtomicBool>;
+
+/// What a process has seen of its store.
 struct State {
-    dead: bool,
     /// When marks were last asked for.
     looked_at: i64,
     /// An order came too late, though it was sent in time.
@@ -34,6 +38,7 @@ pub struct Baton {
     time: Time,
     window: i64,
     log: Arc<Log>,
+    dead: Life,
     state: Mutex<State>,
 }
 
@@ -42,13 +47,22 @@ fn failed(operation: Operation, name: &str) -> Error {
 }
 
 impl Baton {
-    pub fn new(store: Simulated, turn: Arc<Mutex<Turn>>, time: Time, window: i64, log: Arc<Log>) -> Self {
-        let state = Mutex::new(State { dead: false, looked_at: time.now(), late_order: false });
-        Self { store, turn, time, window, log, state }
+    pub fn new(world: &World, place: Place, turn: Arc<Mutex<Turn>>, dead: Life) -> Self {
+        let store = match place {
+            Place::First(_) => world.store.clone(),
+            Place::Second => world.second.clone(),
+        };
+        let (time, log) = (world.time.clone(), world.log.clone());
+        let state = Mutex::new(State { looked_at: time.now(), late_order: false });
+        Self { store, turn, time, window: nanoseconds(world.options.commit_window), log, dead, state }
     }
 
     pub fn is_dead(&self) -> bool {
-        self.state.lock().unwrap().dead
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    pub fn life(&self) -> &Life {
+        &self.dead
     }
 
     /// True if the store received an order later than the protocol allows.
@@ -62,7 +76,7 @@ impl Baton {
         }
         let grant = self.turn.lock().unwrap().ask(what);
         if matches!(grant, Grant::DieBefore | Grant::DieWithin | Grant::DieAfter) {
-            self.state.lock().unwrap().dead = true;
+            self.dead.store(true, Ordering::SeqCst);
         }
         match grant {
             Grant::Refuse | Grant::DieBefore => Err(failed(operation, name)),

@@ -4,9 +4,10 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
-use std::sync::Arc;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vault::runtime::Clock;
 
@@ -31,8 +32,9 @@ impl Time {
         Clock::Manual(self.store.clone())
     }
 
-    pub fn actor(&self, number: usize) -> Clock {
-        Clock::Manual(self.actors[number].clone())
+    /// The clock of an actor, who waits by handing the baton on.
+    pub fn actor(&self, number: usize, turn: Arc<Mutex<Turn>>) -> Clock {
+        Clock::Steered(self.actors[number].clone(), Arc::new(move |time| turn.lock().unwrap().sleep(time)))
     }
 
     pub fn advance(&self, time: i64) {

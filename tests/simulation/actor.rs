@@ -1,0 +1,284 @@
+//! Who does what in a world: each actor runs a program of operations, each of them as a process that opens the
+//! repository, may go on to the next operation, and may die at any call. What it is told goes into the truth.
+
+use crate::baton::{Baton, Life};
+use crate::schedule::{Turn, chance, one_of};
+use crate::world::{Place, World, content};
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use vault::backend::{Backend, BackendOptions};
+use vault::error::Result;
+use vault::progress::Silent;
+use vault::repository::journal::Actor as Who;
+use vault::repository::{Repository, orders};
+use vault::runtime::{Clock, Runtime};
+use vault::{backup, check, copy, keys, list, prune, repair, restore, tag, undelete};
+use vault_format::id::ObjectId;
+use vault_format::order::Action;
+
+/// One operation of a program.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Pause(i64),
+    Snapshot(&'static str, Vec<usize>),
+    Mark,
+    Sweep,
+    Forget,
+    ForgetOld,
+    Undelete,
+    Hold,
+    Release,
+    Restore,
+    Check,
+    /// All of prune: sweep, repack, mark, merged indexes, old marks.
+    Prune,
+    Tag,
+    Revoke,
+    Repair,
+    Copy,
+    /// The same in the second repository.
+    ForgetOldCopies,
+    PruneCopies,
+}
+
+/// A process's place in the world: who it is, and its turn.
+pub struct Actor<'w> {
+    pub world: &'w World,
+    pub member: usize,
+    pub clock: Clock,
+    pub turn: Arc<Mutex<Turn>>,
+    pub random: ChaCha20Rng,
+    /// How often, in 10,000 operations, its process ends.
+    pub ends: u32,
+    /// The process that goes on from one operation to the next, while it lives.
+    pub process: Option<(Arc<Baton>, Repository)>,
+}
+
+impl Actor<'_> {
+    pub fn run(mut self, program: &[Step]) {
+        for step in program {
+            if let Step::Pause(time) = step {
+                self.turn.lock().unwrap().sleep(Duration::from_nanos(u64::try_from(*time).unwrap()));
+                continue;
+            }
+            if self.step(step).is_err() {
+                self.world.truth.lock().unwrap().totals.failures += 1;
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        let ended = chance(&mut self.random, self.ends);
+        let (baton, repository) = match self.process.take().filter(|(baton, _)| !ended && !baton.is_dead()) {
+            Some(process) => process,
+            None => self.start(Place::First(self.member), &Life::default())?,
+        };
+        let done = self.operation((&repository, &baton), step);
+        self.process = Some((baton, repository));
+        done
+    }
+
+    fn start(&mut self, place: Place, life: &Life) -> Result<(Arc<Baton>, Repository)> {
+        let runtime = Runtime::seeded(self.random.next_u64(), self.clock.clone(), 0);
+        let baton = Arc::new(Baton::new(self.world, place, self.turn.clone(), life.clone()));
+        let backend = Backend::from_store(baton.clone(), &BackendOptions::default(), &runtime);
+        let repository = Repository::open(backend, runtime, self.world.options.clone(), self.world.access(place))?;
+        Ok((baton, repository))
+    }
+
+    fn operation(&mut self, (repository, baton): (&Repository, &Baton), step: &Step) -> Result<()> {
+        let truth = || self.world.truth.lock().unwrap();
+        match step {
+            Step::Pause(_) => {}
+            Step::Snapshot(name, choice) => {
+                let bytes = content(choice);
+                let source = backup::Source::Stream(&mut bytes.as_slice(), b"dump".to_vec());
+                let options = backup::Options { name: (*name).into(), ..backup::Options::default() };
+                let report = backup::backup(repository, source, &options, &Silent)?;
+                let (id, now) = (report.snapshot.unwrap(), self.world.time.now());
+                let mut truth = truth();
+                truth.totals.commits += 1;
+                truth.authors.insert(id, (self.member, now));
+                truth.acknowledged.insert(id, bytes);
+            }
+            Step::Mark => drop(prune::mark(repository, &prune::Options::default())?),
+            Step::Sweep => {
+                let report = prune::sweep(repository)?;
+                truth().totals.packs_deleted += report.packs;
+                truth().totals.rescued += report.rescued_blobs;
+            }
+            Step::Prune => self.prune(repository)?,
+            Step::Tag => self.tag(repository)?,
+            Step::Revoke => self.revoke(repository)?,
+            Step::Repair => self.repair(repository)?,
+            Step::Copy => {
+                let (_, second) = self.start(Place::Second, baton.life())?;
+                self.copy(repository, &second)?;
+            }
+            Step::ForgetOldCopies => {
+                let (_, second) = self.start(Place::Second, baton.life())?;
+                self.forget_old(&second)?;
+            }
+            Step::PruneCopies => {
+                let (_, second) = self.start(Place::Second, baton.life())?;
+                self.prune(&second)?;
+            }
+            Step::ForgetOld => self.forget_old(repository)?,
+            Step::Forget => self.order(repository, |id| Action::Forget(vec![id]))?,
+            Step::Undelete => self.undelete(repository, baton)?,
+            Step::Hold => self.order(repository, |id| Action::Hold(vec![id]))?,
+            Step::Release => self.order(repository, |id| Action::Release(vec![id]))?,
+            Step::Restore => self.restore(repository)?,
+            Step::Check => drop(check::check(repository, &check::Options::default(), &Silent)?),
+        }
+        Ok(())
+    }
+
+    fn prune(&mut self, repository: &Repository) -> Result<()> {
+        let max_unused = prune::Unused::Thousandths(one_of(&mut self.random, &[0, 100]));
+        let report = prune::prune(repository, &prune::Options { max_unused, ..prune::Options::default() }, &Silent)?;
+        let mut truth = self.world.truth.lock().unwrap();
+        truth.totals.packs_deleted += report.swept.packs;
+        truth.totals.rescued += report.swept.rescued_blobs;
+        Ok(())
+    }
+
+    fn tag(&mut self, repository: &Repository) -> Result<()> {
+        let catalog = list::snapshots(repository)?;
+        let visible: Vec<ObjectId> = catalog.snapshots.visible().map(|one| one.id).collect();
+        if visible.is_empty() {
+            return Ok(());
+        }
+        let id = one_of(&mut self.random, &visible).to_string();
+        let change = tag::Change { add: vec!["kept".into()], remove: Vec::new(), hold: None, expire: Some(None) };
+        tag::tag(repository, &id, &|_| None, &change, &Who::default())?;
+        Ok(())
+    }
+
+    fn revoke(&mut self, repository: &Repository) -> Result<()> {
+        let member = one_of(&mut self.random, &[1, 2, 3, 4]);
+        let now = self.world.time.now();
+        self.world.truth.lock().unwrap().revoked.entry(member).or_insert((now, false));
+        keys::remove(repository, self.world.slot(member), &Silent)?;
+        let mut truth = self.world.truth.lock().unwrap();
+        truth.revoked.entry(member).or_default().1 = true;
+        truth.totals.revoked += 1;
+        Ok(())
+    }
+
+    /// Nothing is damaged here, so that repair has nothing to give up.
+    fn repair(&self, repository: &Repository) -> Result<()> {
+        let report = repair::repair(repository, None, &repair::Options::default(), &Silent)?;
+        let is_sound = report.lost_blobs == 0 && report.lost.is_empty();
+        assert!(is_sound || !self.world.log.late.lock().unwrap().is_empty(), "repair gives up {:?}", report.lost);
+        self.world.truth.lock().unwrap().totals.repaired += 1;
+        Ok(())
+    }
+
+    fn copy(&self, from: &Repository, to: &Repository) -> Result<()> {
+        let report = copy::copy(from, to, &copy::Options::default(), &Silent)?;
+        let mut truth = self.world.truth.lock().unwrap();
+        truth.totals.copied += report.copied.len() as u64;
+        for copied in report.copied {
+            if let (Some(bytes), Some(copy)) = (truth.acknowledged.get(&copied.source).cloned(), copied.copy) {
+                truth.copied.insert(copy, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an order about a random snapshot that commands show.
+    fn order(&mut self, repository: &Repository, action: impl Fn(ObjectId) -> Action) -> Result<()> {
+        let catalog = list::snapshots(repository)?;
+        let visible: Vec<_> = catalog.snapshots.visible().collect();
+        if visible.is_empty() {
+            return Ok(());
+        }
+        let (id, domain) =
+            one_of(&mut self.random, &visible.iter().map(|one| (one.id, one.place.domain)).collect::<Vec<_>>());
+        let action = action(id);
+        let truth = || self.world.truth.lock().unwrap();
+        match &action {
+            Action::Forget(ids) => truth().forget(ids),
+            Action::Release(_) => drop(truth().held.remove(&id)),
+            _ => {}
+        }
+        let is_hold = matches!(action, Action::Hold(_));
+        let was_forgotten = truth().forgotten.contains(&id);
+        orders::put(repository, domain, action.clone())?;
+        if let Action::Forget(ids) = &action {
+            truth().has_forgotten(ids, self.world.time.now());
+        }
+        if is_hold && !was_forgotten && !truth().forgotten.contains(&id) {
+            truth().held.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Forgets all but the newest of each source, as a policy would.
+    fn forget_old(&self, repository: &Repository) -> Result<()> {
+        let catalog = list::snapshots(repository)?;
+        let mut newest = BTreeSet::new();
+        let mut old: BTreeMap<_, Vec<ObjectId>> = BTreeMap::new();
+        for snapshot in catalog.snapshots.visible().rev() {
+            if !newest.insert((snapshot.place.domain, snapshot.place.label)) {
+                old.entry(snapshot.place.domain).or_default().push(snapshot.id);
+            }
+        }
+        for (domain, ids) in old {
+            self.world.truth.lock().unwrap().forget(&ids);
+            orders::put(repository, domain, Action::Forget(ids.clone()))?;
+            self.world.truth.lock().unwrap().has_forgotten(&ids, self.world.time.now());
+        }
+        Ok(())
+    }
+
+    /// Takes a random snapshot back. Only if nobody else forgets it meanwhile, and the order to forget it was listed for
+    /// sure, the outcome is certain.
+    fn undelete(&mut self, repository: &Repository, baton: &Baton) -> Result<()> {
+        let catalog = list::snapshots(repository)?;
+        let forgotten: Vec<_> = catalog.snapshots.all.iter().filter(|one| !one.is_visible()).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let snapshot = one_of(&mut self.random, &forgotten);
+        let id = snapshot.id;
+        let truth = || self.world.truth.lock().unwrap();
+        let before = truth().forgettings.get(&id).copied();
+        let started = self.world.time.now();
+        let result = undelete::undelete(repository, &id.to_string(), &Who::default());
+        if result.is_err() && baton.has_late_order() {
+            self.world.log.late.lock().unwrap().insert(snapshot.name().to_string());
+        }
+        let report = result?;
+        let is_certain = before.is_some_and(|(begun, put, at)| begun == put && started - at > self.world.lag());
+        let mut truth = truth();
+        truth.totals.undeleted += 1;
+        if report.snapshot == id && is_certain && truth.forgettings.get(&id).copied() == before {
+            truth.forgotten.remove(&id);
+        }
+        if let Some(bytes) = truth.acknowledged.get(&id).filter(|_| report.is_copy).cloned() {
+            truth.acknowledged.insert(report.snapshot, bytes);
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, repository: &Repository) -> Result<()> {
+        let known: Vec<ObjectId> = self.world.truth.lock().unwrap().acknowledged.keys().copied().collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let id = one_of(&mut self.random, &known);
+        let catalog = list::snapshots(repository)?;
+        let snapshot = catalog.snapshots.by_id(&id.to_string())?;
+        let mut out = Vec::new();
+        restore::restore_to(repository, (&catalog, snapshot), b"", false, &mut out, &Silent)?;
+        let mut truth = self.world.truth.lock().unwrap();
+        assert!(truth.acknowledged[&id] == out, "snapshot {id} gave wrong bytes");
+        truth.totals.restores += 1;
+        Ok(())
+    }
+}

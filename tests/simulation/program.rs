@@ -1,0 +1,151 @@
+//! What the actors of a world are to do: programs that come from the seed, made so that what one run relies on is often
+//! just what another condemns.
+
+use crate::actor::{Actor, Step};
+use crate::schedule::{Odds, Schedule, below, chance, one_of};
+use crate::world::{MEMBERS, MINUTE, SECOND, WINDOW, World};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use std::sync::{Arc, Mutex};
+use vault::repository::Rule;
+
+fn pause(random: &mut ChaCha20Rng, grace: i64) -> Step {
+    Step::Pause(one_of(random, &[SECOND, MINUTE, grace / 3, grace]))
+}
+
+fn writer_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
+    let mut program = Vec::new();
+    for _ in 0..2 + below(random, 4) {
+        let choice = one_of(random, &[vec![0, 1], vec![0, 1, 2], vec![3], vec![3, 1]]);
+        program.extend([pause(random, grace), Step::Snapshot(one_of(random, &["app", "web"]), choice)]);
+    }
+    program
+}
+
+fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
+    let mut program = Vec::new();
+    for _ in 0..1 + below(random, 3) {
+        let before = [
+            Step::Forget,
+            Step::ForgetOld,
+            Step::ForgetOld,
+            Step::Undelete,
+            Step::Hold,
+            Step::Release,
+            Step::Restore,
+            Step::Check,
+            Step::Prune,
+            Step::Prune,
+            Step::Tag,
+            Step::Repair,
+            Step::Copy,
+        ];
+        for _ in 0..below(random, 4) {
+            program.extend([pause(random, grace), one_of(random, &before)]);
+        }
+        if chance(random, 500) {
+            program.push(Step::Revoke);
+        }
+        if chance(random, 1_000) {
+            let copies = [Step::Copy, Step::ForgetOldCopies, Step::PruneCopies, pause(random, grace)];
+            program.extend((0..6).map(|_| one_of(random, &copies)));
+        }
+        let wait = one_of(random, &[SECOND, grace / 2, grace + MINUTE, grace + MINUTE]);
+        program.extend([Step::Mark, Step::Pause(wait)]);
+        if chance(random, 3_000) {
+            program.extend([Step::Undelete, pause(random, grace)]);
+        }
+        program.push(Step::Sweep);
+        if chance(random, 3_000) {
+            program.extend([pause(random, grace), Step::Sweep]);
+        }
+    }
+    program
+}
+
+/// A writer whose content comes and goes against an owner who prunes all the time: what one run relies on is often
+/// just what another condemns. In a long one the owner also waits until the marks are gone.
+fn duel(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Vec<(usize, Vec<Step>)> {
+    let breath = |random: &mut ChaCha20Rng| Step::Pause(one_of(random, &[0, SECOND, MINUTE, grace / 4]));
+    let (mut writer, mut owner) = (Vec::new(), Vec::new());
+    for round in 0..4 + below(random, 3) {
+        let choice = if round % 2 == 0 { vec![0, 1] } else { vec![3] };
+        writer.extend([breath(random), Step::Snapshot("app", choice)]);
+    }
+    for _ in 0..3 {
+        let wait = one_of(random, &[0, grace / 2, grace, grace + MINUTE]);
+        owner.extend([breath(random), Step::ForgetOld, Step::Mark]);
+        if chance(random, 4_000) {
+            owner.push(Step::Undelete);
+        }
+        owner.extend([Step::Pause(wait), Step::Sweep]);
+        if is_long {
+            owner.extend([Step::Pause(4 * grace + MINUTE), Step::Prune]);
+        }
+    }
+    let member = usize::try_from(below(random, MEMBERS as u64)).unwrap();
+    let mut programs = vec![(member, writer), (0, owner.clone())];
+    if chance(random, 3_000) {
+        programs.push((0, owner));
+    }
+    programs
+}
+
+fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
+    let mut naps = vec![WINDOW + MINUTE, grace / 2, grace + MINUTE, grace + grace / 4, 3 * grace];
+    if is_long {
+        naps.push(7 * grace);
+    }
+    Odds {
+        stay: one_of(random, &[0, 5_000, 9_000]),
+        suspend: one_of(random, &[50, 200, 500]),
+        crash: one_of(random, &[0, 0, 0, 50]),
+        fail: one_of(random, &[0, 0, 0, 50]),
+        mislist: one_of(random, &[0, 0, 500]),
+        step: one_of(random, &[SECOND, 10 * SECOND, MINUTE]),
+        naps,
+    }
+}
+
+/// Lives through one seed.
+pub fn live(seed: u64, broken: Option<Rule>) -> World {
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let is_duel = chance(&mut random, 5_000);
+    let ends = one_of(&mut random, &[0, 5_000]);
+    let (writers, owners) = (1 + below(&mut random, 3), 1 + below(&mut random, 2));
+    let world = World::new(&mut random, 6, broken);
+    // marks are kept for twice the life of a run
+    let is_long = world.options.run_lifetime == 2 * world.options.grace && chance(&mut random, 5_000);
+    let odds = odds(&mut random, world.grace(), is_long);
+    let mut programs = Vec::new();
+    for _ in 0..writers {
+        let member = usize::try_from(below(&mut random, MEMBERS as u64)).unwrap();
+        programs.push((member, writer_program(&mut random, world.grace())));
+    }
+    for _ in 0..owners {
+        programs.push((0, owner_program(&mut random, world.grace())));
+    }
+    if is_duel {
+        programs = duel(&mut random, world.grace(), is_long);
+    }
+    let (schedule, turns) = Schedule::new(programs.len(), world.time.clone(), odds, ChaCha20Rng::seed_from_u64(!seed));
+    std::thread::scope(|scope| {
+        for (number, ((member, program), turn)) in programs.iter().zip(turns).enumerate() {
+            let (turn, random) = (Arc::new(Mutex::new(turn)), ChaCha20Rng::seed_from_u64(random.next_u64()));
+            let actor = Actor {
+                world: &world,
+                member: *member,
+                clock: world.time.actor(number, turn.clone()),
+                turn,
+                random,
+                ends,
+                process: None,
+            };
+            scope.spawn(move || actor.run(program));
+        }
+        schedule.run();
+    });
+    let late = world.log.late.lock().unwrap().len() as u64;
+    world.truth.lock().unwrap().totals.late = late;
+    world
+}
