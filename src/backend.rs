@@ -9,11 +9,13 @@ pub mod faulty;
 mod local;
 pub mod location;
 mod opendal;
+mod recent;
 pub mod recording;
 pub mod simulated;
 
 use crate::runtime::Runtime;
 use bandwidth::Bandwidth;
+use recent::Recent;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,6 +122,7 @@ struct Inner {
     counters: Counters,
     upload: Option<Bandwidth>,
     download: Option<Bandwidth>,
+    recent: Recent,
 }
 
 /// An open backend. Cheap to clone; clones share counters and limits.
@@ -160,7 +163,9 @@ impl Backend {
         let (upload, download) = (limit(options.upload), limit(options.download));
         let location = store.describe();
         let counters = Counters::default();
-        Self { inner: Arc::new(Inner { store, location, connections: connections.max(1), counters, upload, download }) }
+        let recent = Recent::new(runtime.clock.clone(), store.listing_lag());
+        let connections = connections.max(1);
+        Self { inner: Arc::new(Inner { store, location, connections, counters, upload, download, recent }) }
     }
 
     /// Creates an object. An existing one with the same bytes is success, with other bytes [`ErrorKind::Exists`].
@@ -172,6 +177,7 @@ impl Backend {
         self.inner.counters.put.fetch_add(1, Ordering::Relaxed);
         self.inner.store.put(name, bytes).map_err(|e| e.at(&self.inner.location))?;
         self.inner.counters.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.inner.recent.note(name, Some(bytes.len() as u64));
         Ok(())
     }
 
@@ -202,8 +208,8 @@ impl Backend {
         self.inner.store.stat(name).map_err(|e| e.at(&self.inner.location))
     }
 
-    /// Every object below `prefix` (empty, or ending in `/`), sorted by name. No such folder is an empty list; no such
-    /// root is an error.
+    /// Every object below `prefix` (empty, or ending in `/`), sorted by name; own changes show at once, others after the
+    /// listing lag. No such folder is an empty list; no such root is an error.
     pub fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         match prefix.strip_suffix('/') {
             Some(folder) => self.valid_name(Operation::List, folder)?,
@@ -211,14 +217,17 @@ impl Backend {
             None => return Err(self.refused(Operation::List, prefix, "a prefix ends in '/'")),
         }
         self.inner.counters.list.fetch_add(1, Ordering::Relaxed);
-        self.inner.store.list(prefix).map_err(|e| e.at(&self.inner.location))
+        let listed = self.inner.store.list(prefix).map_err(|e| e.at(&self.inner.location))?;
+        Ok(self.inner.recent.apply(prefix, listed))
     }
 
     /// Removes an object; a missing one is success.
     pub fn delete(&self, name: &str) -> Result<()> {
         self.valid_name(Operation::Delete, name)?;
         self.inner.counters.delete.fetch_add(1, Ordering::Relaxed);
-        self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))
+        self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))?;
+        self.inner.recent.note(name, None);
+        Ok(())
     }
 
     /// Requests made and bytes moved since this backend was opened.

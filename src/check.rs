@@ -163,6 +163,11 @@ impl<'a> Look<'a> {
             report.blobs += domain.lookup.blobs().count() as u64;
             verified.extend(outcome.verified);
         }
+        if repository.keys().role() == Role::Owner {
+            // a run that slept until its packs were swept tells of them when it wakes
+            let gone = findings.take_unneeded(packs::MISSING).into_iter();
+            report.notes.extend(gone.map(|pack| format!("{pack} is {}; no snapshot needs it", packs::MISSING)));
+        }
         if repository.keys().role() == Role::Writer {
             report.notes.push("a writer's key opens no content: only structure and names were checked".into());
         }

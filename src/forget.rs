@@ -132,7 +132,10 @@ fn run(
         let mut report = decide(&catalog)?;
         let damaged = catalog.snapshots.damaged.iter().map(|(name, why)| format!("{name} is left out: {why}"));
         report.notes.extend(damaged);
-        if !options.dry_run {
+        if !options.dry_run && report.forgotten() > 0 {
+            // before anything is forgotten somebody has to know what is left
+            let forgotten = report.verdicts.iter().filter(|verdict| !verdict.keep).map(|verdict| verdict.place.id);
+            journal::put_begun(repository, "forget", catalog.snapshots.newest(&forgotten.collect()))?;
             put_orders(repository, &mut report)?;
         }
         Ok(report)

@@ -17,7 +17,7 @@ use crate::backend::ErrorKind;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
 use crate::repository::writer::{Place, Written, pack_bytes};
-use crate::repository::{self, Repository, Rule, journal, marks};
+use crate::repository::{self, Repository, journal, marks};
 use need::Need;
 use plan::{Limits, Lineage, PackUse, Plan};
 use repack::{Task, Work};
@@ -200,6 +200,9 @@ impl Prepared {
         let packs: BTreeSet<(Class, ObjectId)> =
             fresh.iter().map(|number| &self.packs[*number]).map(|pack| (pack.class, pack.id)).collect();
         let grace = u64::try_from(self.grace.as_nanos()).unwrap_or(u64::MAX);
+        // a listing that shows nothing when this is carried out can't be true
+        let heads = self.survey.snapshots.newest(&BTreeSet::new());
+        journal::put_begun(repository, "prune", heads)?;
         self.last =
             Some(marks::put(repository, &Mark::Condemn { packs: packs.into_iter().collect(), snapshots, grace })?);
         self.marked.extend(fresh);
@@ -258,7 +261,7 @@ impl Prepared {
 /// Packs in no index may belong to a run that has not put its index yet: they count only once older than the grace.
 fn young_packs(repository: &Repository, survey: &Survey, grace: Duration, dry: bool) -> Result<BTreeSet<ObjectId>> {
     let loose: Vec<_> = survey.packs.iter().filter(|(id, _)| !survey.is_indexed(id)).collect();
-    if loose.is_empty() || !repository.options().keeps(Rule::SpareYoungPacks) {
+    if loose.is_empty() {
         return Ok(BTreeSet::new());
     }
     let now = match repository.store_now() {

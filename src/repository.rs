@@ -33,17 +33,19 @@ use keys::Keys;
 pub use opening::probe;
 pub use recover::{Recovered, Recovery};
 pub use rules::Rule;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
 use vault_format::id::{BlobId, DomainId, ObjectId, RepositoryId};
 use vault_format::name::{self, Name};
+use vault_format::order::Order;
 use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys, Role};
-use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot};
+use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot, SlotInfo};
 
 /// Why a repository could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +272,15 @@ pub struct Repository {
     cache: Option<Cache>,
     cache_counts: AtomicBool,
     store_clock: Mutex<Option<StoreClock>>,
+    known: Mutex<Known>,
+}
+
+/// What this process has read and verified, by the hash of its bytes: asked for several times by most operations.
+#[derive(Default)]
+struct Known {
+    slots: BTreeMap<ObjectId, SlotInfo>,
+    /// `None` = for a domain whose key is not here.
+    orders: BTreeMap<ObjectId, Option<Order>>,
 }
 
 #[derive(Clone, Copy)]
@@ -364,7 +375,8 @@ impl Repository {
             keys,
             cache: None,
             cache_counts: AtomicBool::new(true),
-            store_clock: Mutex::new(None),
+            store_clock: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -456,6 +468,10 @@ impl Repository {
         Ok(bytes)
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lists a prefix; what is not vault's comes back as paths in the second part.
     pub(crate) fn list(&self, prefix: &str) -> Result<(Vec<Listed>, Vec<String>)> {
         let mut known = Vec::new();
@@ -478,11 +494,11 @@ impl Repository {
         if !self.options.keeps(Rule::StoreClock) {
             return Ok(self.runtime.clock.now());
         }
-        let mut clock = self.store_clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut clock = self.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match *clock {
             Some(known) => known,
             None => {
-                let name = journal::put_begun(self)?;
+                let name = journal::put_begun(self, "run", Vec::new())?;
                 let stat = self.backend.stat(&name.to_string())?;
                 // a store without times: this machine's clock has to serve
                 let modified = stat.modified.unwrap_or_else(|| self.runtime.clock.now());

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::id::{Class, RepositoryId};
 use crate::seal::{self, SUITE};
 use crate::secret::Key;
-use zstd_safe::{CCtx, CParameter, DCtx, DParameter};
+use std::cell::RefCell;
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective};
 
 /// zstd level of everything that is compressed by default.
 pub const LEVEL_DEFAULT: i32 = 3;
@@ -43,11 +44,20 @@ impl Codec {
     }
 }
 
+thread_local! {
+    // their tables cost more to make than a small frame to code
+    static COMPRESS: RefCell<Option<CCtx<'static>>> = RefCell::new(CCtx::try_create());
+    static DECOMPRESS: RefCell<Option<DCtx<'static>>> = RefCell::new(DCtx::try_create());
+}
+
 /// Compresses, and decompresses again to compare; `None` if that does not make it smaller.
 pub fn compress(plaintext: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
-    let mut context = CCtx::try_create().ok_or(Error::BadFrame)?;
-    set(&mut context, CParameter::CompressionLevel(level))?;
-    let out = finish(&mut context, plaintext)?;
+    let out = COMPRESS.with_borrow_mut(|context| {
+        let context = context.as_mut().ok_or(Error::BadFrame)?;
+        context.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
+        set(context, CParameter::CompressionLevel(level))?;
+        finish(context, plaintext)
+    })?;
     let Some(out) = out else { return Ok(None) };
     // compressor bugs have lost data elsewhere: nothing is sealed that was not seen to come back
     if decompress(&out, plaintext.len())? != plaintext {
@@ -58,8 +68,11 @@ pub fn compress(plaintext: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
 
 /// Decompresses to exactly `length` bytes.
 pub fn decompress(bytes: &[u8], length: usize) -> Result<Vec<u8>> {
-    let mut context = DCtx::try_create().ok_or(Error::BadFrame)?;
-    decode(&mut context, bytes, length)
+    DECOMPRESS.with_borrow_mut(|context| {
+        let context = context.as_mut().ok_or(Error::BadFrame)?;
+        context.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
+        decode(context, bytes, length)
+    })
 }
 
 /// Compresses `plaintext` against `prefix`, and decompresses again to compare; `None` if it does not get smaller.

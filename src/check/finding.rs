@@ -65,6 +65,16 @@ impl Findings {
         finding.affected_count += count;
     }
 
+    /// If all that was found is a problem of objects that nothing needs, takes it back and names them.
+    pub fn take_unneeded(&mut self, problem: &str) -> Vec<String> {
+        let is_unneeded = |finding: &Finding| finding.affected_count == 0 && finding.problems == [problem];
+        // below what can't be read anything may be needed
+        if !self.by_object.values().all(|(finding, _)| is_unneeded(finding)) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.by_object).into_keys().collect()
+    }
+
     /// Everything found, by name.
     pub fn finish(self) -> Vec<Finding> {
         let finish = |(mut finding, more): (Finding, u64)| {

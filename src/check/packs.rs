@@ -88,6 +88,9 @@ impl<'a> Domain<'a> {
     }
 }
 
+/// What is wrong with a pack that is not there.
+pub(super) const MISSING: &str = "missing, though an index tells of it";
+
 impl<'a> Packs<'a> {
     pub fn new<'d>(
         repository: &'a Repository,
@@ -110,7 +113,7 @@ impl<'a> Packs<'a> {
         for pack in domain.lookup.packs().iter().filter(|pack| !pack.present && !self.marks.names(&pack.id)) {
             let problem = match self.listing.get(&pack.id) {
                 Some((_, entry)) => format!("has {} bytes, the index says {}", entry.size, pack.size),
-                None => "missing, though an index tells of it".into(),
+                None => MISSING.into(),
             };
             findings.add(Name::Pack(pack.class, pack.id), &problem);
         }

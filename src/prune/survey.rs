@@ -25,7 +25,7 @@ pub(super) struct Survey {
     pub objects: IndexObjects,
     /// Domains that have data, but no snapshot and no record of one: nobody can tell what lives there.
     pub unclear: BTreeSet<DomainId>,
-    snapshots: Snapshots,
+    pub snapshots: Snapshots,
     /// Where an index tells of a pack: index object, entry.
     entries: HashMap<ObjectId, (usize, usize)>,
 }

@@ -76,9 +76,9 @@ pub fn close<E: std::fmt::Display>(
     put(repository, &record).err().map(|error| format!("the journal record could not be written: {error}"))
 }
 
-/// Puts a record that says that a run has begun.
-pub(super) fn put_begun(repository: &Repository) -> Result<Name> {
-    put(repository, &Record { outcome: Outcome::Begun, ..record(repository, "run") })
+/// Puts a record that says that a run has begun, and names snapshots that it saw: whoever deletes later must see them too.
+pub(crate) fn put_begun(repository: &Repository, operation: &str, heads: Vec<ObjectId>) -> Result<Name> {
+    put(repository, &Record { outcome: Outcome::Begun, heads, ..record(repository, operation) })
 }
 
 /// Puts a record, and the packs that its run verified: as many more records of the same run as they need.

@@ -123,14 +123,20 @@ impl Orders {
 
 /// Reads and verifies one order; `None` if it is sealed for a domain whose key is not here.
 pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
+    let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
+    if let Some(known) = repository.known().orders.get(&id) {
+        return Ok(known.clone());
+    }
     let stored = repository.get_named(name)?;
     let keys = repository.keys();
     let small = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;
     let book = keys.book(small.header.domain);
-    match Order::open(&small, book.as_ref()) {
-        Err(vault_format::Error::NoAccess) => Ok(None),
-        opened => of_object(name, opened).map(Some),
-    }
+    let order = match Order::open(&small, book.as_ref()) {
+        Err(vault_format::Error::NoAccess) => None,
+        opened => Some(of_object(name, opened)?),
+    };
+    repository.known().orders.insert(id, order.clone());
+    Ok(order)
 }
 
 /// Objects that the owner wants passed over, as far as orders can be read: asked only once something can't be used.

@@ -37,8 +37,6 @@ pub enum Rule {
     KeepMarks,
     /// A run that began longer ago than marks are sure to be kept does not commit.
     RunLifetime,
-    /// Packs in no index are garbage only once they are older than the grace.
-    SpareYoungPacks,
     /// A snapshot that a mark of age condemns comes back as a copy.
     UndeleteAsCopy,
 }

@@ -6,6 +6,7 @@ use super::orders::{self, Orders, State};
 use super::trust::Trust;
 use super::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, strange};
 use crate::retention::Counted;
+use std::collections::{BTreeMap, BTreeSet};
 use vault_format::envelope::Wraps;
 use vault_format::id::{DomainId, ObjectId, RunId, SourceLabel, WriterId};
 use vault_format::mark::SnapshotPlace;
@@ -194,6 +195,14 @@ impl Snapshots {
     /// Those that commands show, oldest first.
     pub fn visible(&self) -> impl DoubleEndedIterator<Item = &SnapshotEntry> {
         self.all.iter().filter(|snapshot| snapshot.is_visible())
+    }
+
+    /// The newest snapshot of each source that commands show, `without` some.
+    pub fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let stays = |snapshot: &&SnapshotEntry| !without.contains(&snapshot.id);
+        let place = |snapshot: &SnapshotEntry| (snapshot.place.domain, snapshot.place.label);
+        let newest: BTreeMap<_, _> = self.visible().filter(stays).map(|one| (place(one), one.id)).collect();
+        newest.into_values().collect()
     }
 
     /// The newest heads of a writer in the source of `place`, to be named in its next one, so that a missing one shows

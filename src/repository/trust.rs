@@ -149,12 +149,18 @@ pub struct Slots {
 
 /// Reads and verifies one slot.
 pub(crate) fn read_slot(repository: &Repository, name: &Name) -> Result<SlotInfo> {
+    let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
+    if let Some(known) = repository.known().slots.get(&id) {
+        return Ok(known.clone());
+    }
     let stored = repository.get_named(name)?;
     let parsed = Slot::parse(&stored).and_then(|slot| {
         slot.verify(repository.keys().owner_verifying())?;
         Ok(slot.info.clone())
     });
-    of_object(name, parsed)
+    let info = of_object(name, parsed)?;
+    repository.known().slots.insert(id, info.clone());
+    Ok(info)
 }
 
 /// Reads all slots.

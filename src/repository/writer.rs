@@ -259,16 +259,21 @@ impl<'r> Writer<'r> {
         known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).chain(carried).collect()
     }
 
-    /// W3 to W5: commits a snapshot. It is there when this returns its name.
-    pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
-        self.flush()?;
+    /// Marks may be gone after twice the life of a run, and what they named looks as if it were never condemned.
+    fn refuse_age(&self) -> Result<()> {
         let (clock, lifetime) = (&self.repository.runtime().clock, self.repository.options().run_lifetime);
-        // marks may be gone after twice this time, and what they named looks as if it were never condemned
-        let is_old =
-            u128::try_from(clock.elapsed().saturating_sub(self.started)).is_ok_and(|age| age > lifetime.as_nanos());
-        if is_old && self.repository.options().keeps(Rule::RunLifetime) {
+        let age = u128::try_from(clock.elapsed().saturating_sub(self.started)).unwrap_or_default();
+        if age > lifetime.as_nanos() && self.repository.options().keeps(Rule::RunLifetime) {
             return Err(Error::TooOld(lifetime));
         }
+        Ok(())
+    }
+
+    /// W3 to W5: commits a snapshot. It is there when this returns its name.
+    pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
+        self.refuse_age()?;
+        self.flush()?;
+        self.refuse_age()?;
         let author = Author {
             repository: self.repository.id(),
             domain: self.run.domain,

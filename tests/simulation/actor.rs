@@ -4,9 +4,9 @@
 use crate::baton::{Baton, Life};
 use crate::schedule::{Turn, chance, one_of};
 use crate::world::{Place, World, content};
+use jiff::tz::TimeZone;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vault::backend::{Backend, BackendOptions};
@@ -14,9 +14,10 @@ use vault::error::Result;
 use vault::progress::Silent;
 use vault::repository::journal::Actor as Who;
 use vault::repository::{Repository, orders};
+use vault::retention::Policy;
 use vault::runtime::{Clock, Runtime};
-use vault::{backup, check, copy, keys, list, prune, repair, restore, tag, undelete};
-use vault_format::id::ObjectId;
+use vault::{backup, check, copy, forget, keys, list, prune, repair, restore, tag, undelete};
+use vault_format::id::{DomainId, ObjectId};
 use vault_format::order::Action;
 
 /// One operation of a program.
@@ -127,10 +128,10 @@ impl Actor<'_> {
                 self.prune(&second)?;
             }
             Step::ForgetOld => self.forget_old(repository)?,
-            Step::Forget => self.order(repository, |id| Action::Forget(vec![id]))?,
+            Step::Forget => self.forget_one(repository)?,
             Step::Undelete => self.undelete(repository, baton)?,
-            Step::Hold => self.order(repository, |id| Action::Hold(vec![id]))?,
-            Step::Release => self.order(repository, |id| Action::Release(vec![id]))?,
+            Step::Hold => self.hold(repository, true)?,
+            Step::Release => self.hold(repository, false)?,
             Step::Restore => self.restore(repository)?,
             Step::Check => drop(check::check(repository, &check::Options::default(), &Silent)?),
         }
@@ -147,12 +148,8 @@ impl Actor<'_> {
     }
 
     fn tag(&mut self, repository: &Repository) -> Result<()> {
-        let catalog = list::snapshots(repository)?;
-        let visible: Vec<ObjectId> = catalog.snapshots.visible().map(|one| one.id).collect();
-        if visible.is_empty() {
-            return Ok(());
-        }
-        let id = one_of(&mut self.random, &visible).to_string();
+        let Some((id, _)) = self.any_visible(repository)? else { return Ok(()) };
+        let id = id.to_string();
         let change = tag::Change { add: vec!["kept".into()], remove: Vec::new(), hold: None, expire: Some(None) };
         tag::tag(repository, &id, &|_| None, &change, &Who::default())?;
         Ok(())
@@ -190,50 +187,59 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Gives an order about a random snapshot that commands show.
-    fn order(&mut self, repository: &Repository, action: impl Fn(ObjectId) -> Action) -> Result<()> {
-        let catalog = list::snapshots(repository)?;
-        let visible: Vec<_> = catalog.snapshots.visible().collect();
-        if visible.is_empty() {
-            return Ok(());
-        }
-        let (id, domain) =
-            one_of(&mut self.random, &visible.iter().map(|one| (one.id, one.place.domain)).collect::<Vec<_>>());
-        let action = action(id);
+    /// Holds a random snapshot, or releases it.
+    fn hold(&mut self, repository: &Repository, is_hold: bool) -> Result<()> {
+        let Some((id, domain)) = self.any_visible(repository)? else { return Ok(()) };
         let truth = || self.world.truth.lock().unwrap();
-        match &action {
-            Action::Forget(ids) => truth().forget(ids),
-            Action::Release(_) => drop(truth().held.remove(&id)),
-            _ => {}
+        if !is_hold {
+            truth().held.remove(&id);
         }
-        let is_hold = matches!(action, Action::Hold(_));
         let was_forgotten = truth().forgotten.contains(&id);
-        orders::put(repository, domain, action.clone())?;
-        if let Action::Forget(ids) = &action {
-            truth().has_forgotten(ids, self.world.time.now());
-        }
-        if is_hold && !was_forgotten && !truth().forgotten.contains(&id) {
-            truth().held.insert(id);
+        let action = if is_hold { Action::Hold(vec![id]) } else { Action::Release(vec![id]) };
+        orders::put(repository, domain, action)?;
+        let mut truth = truth();
+        if is_hold && !was_forgotten && !truth.forgotten.contains(&id) {
+            truth.held.insert(id);
         }
         Ok(())
     }
 
-    /// Forgets all but the newest of each source, as a policy would.
+    /// Forgets all but the newest of each source.
     fn forget_old(&self, repository: &Repository) -> Result<()> {
-        let catalog = list::snapshots(repository)?;
-        let mut newest = BTreeSet::new();
-        let mut old: BTreeMap<_, Vec<ObjectId>> = BTreeMap::new();
-        for snapshot in catalog.snapshots.visible().rev() {
-            if !newest.insert((snapshot.place.domain, snapshot.place.label)) {
-                old.entry(snapshot.place.domain).or_default().push(snapshot.id);
+        let policy = Policy { last: Some(1), ..Policy::default() };
+        let options = forget::Options::default();
+        self.forget(|| forget::by_policy(repository, None, (&policy, &TimeZone::UTC), &options))
+    }
+
+    /// Forgets a random snapshot that commands show.
+    fn forget_one(&mut self, repository: &Repository) -> Result<()> {
+        let Some((id, _)) = self.any_visible(repository)? else { return Ok(()) };
+        let options = forget::Options { may_empty: true, ..forget::Options::default() };
+        self.forget(|| forget::by_id(repository, &[id.to_string()], &options))
+    }
+
+    /// Whatever is known may be forgotten until this tells what was.
+    fn forget(&self, run: impl FnOnce() -> Result<forget::Report>) -> Result<()> {
+        let doubted = self.world.truth.lock().unwrap().doubt();
+        let result = run();
+        let mut truth = self.world.truth.lock().unwrap();
+        match result {
+            Ok(report) => {
+                let done = report.verdicts.iter().filter(|one| !one.keep).map(|one| one.place.id);
+                truth.settle(&doubted, &done.collect(), self.world.time.now());
+                Ok(())
+            }
+            Err(error) => {
+                truth.doubt();
+                Err(error)
             }
         }
-        for (domain, ids) in old {
-            self.world.truth.lock().unwrap().forget(&ids);
-            orders::put(repository, domain, Action::Forget(ids.clone()))?;
-            self.world.truth.lock().unwrap().has_forgotten(&ids, self.world.time.now());
-        }
-        Ok(())
+    }
+
+    fn any_visible(&mut self, repository: &Repository) -> Result<Option<(ObjectId, DomainId)>> {
+        let catalog = list::snapshots(repository)?;
+        let visible: Vec<_> = catalog.snapshots.visible().map(|one| (one.id, one.place.domain)).collect();
+        Ok((!visible.is_empty()).then(|| one_of(&mut self.random, &visible)))
     }
 
     /// Takes a random snapshot back. Only if nobody else forgets it meanwhile, and the order to forget it was listed for

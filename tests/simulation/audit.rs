@@ -2,7 +2,7 @@
 //! bytes, every snapshot that is listed can be restored, check finds nothing, prune goes on, and no key ever sealed two
 //! things with the same nonce.
 
-use crate::world::{Place, SECOND, Truth, World};
+use crate::world::{Place, SECOND, World};
 use std::collections::BTreeMap;
 use vault::progress::Silent;
 use vault::repository::Repository;
@@ -19,14 +19,12 @@ pub fn audit(world: &World) -> Result<(), Loss> {
     if world.log.late.lock().unwrap().is_empty() {
         let owner = world.open(Place::First(0), 1);
         let fails = |what: &'static str| move |error: vault::error::Error| format!("{what} fails: {error}");
-        // where no run has ever ended well, or its key was revoked before, data lies without any snapshot
-        let is_bare = |truth: &Truth| truth.acknowledged.is_empty() || !truth.revoked.is_empty();
-        let without_snapshots = is_bare(&world.truth.lock().unwrap());
-        let options = prune::Options { without_snapshots, ..prune::Options::default() };
-        prune::mark(&owner, &options).map_err(fails("mark"))?;
+        // where no run has ended well before its key was revoked, a domain has data and no snapshot
+        let options = prune::Options { without_snapshots: true, ..prune::Options::default() };
+        prune::prune(&owner, &options, &Silent).map_err(fails("prune"))?;
         world.time.advance(world.grace() + SECOND);
         settle(world);
-        prune::sweep(&owner).map_err(fails("sweep"))?;
+        prune::prune(&owner, &options, &Silent).map_err(fails("prune after the grace"))?;
         let source = backup::Source::Stream(&mut b"at last".as_slice(), b"dump".to_vec());
         let options = backup::Options { name: "app".into(), ..backup::Options::default() };
         backup::backup(&owner, source, &options, &Silent).map_err(fails("a last snapshot"))?;

@@ -38,6 +38,7 @@ pub struct Baton {
     time: Time,
     window: i64,
     log: Arc<Log>,
+    trace: bool,
     dead: Life,
     state: Mutex<State>,
 }
@@ -54,7 +55,16 @@ impl Baton {
         };
         let (time, log) = (world.time.clone(), world.log.clone());
         let state = Mutex::new(State { looked_at: time.now(), late_order: false });
-        Self { store, turn, time, window: nanoseconds(world.options.commit_window), log, dead, state }
+        Self {
+            store,
+            turn,
+            time,
+            window: nanoseconds(world.options.commit_window),
+            log,
+            trace: world.trace,
+            dead,
+            state,
+        }
     }
 
     pub fn is_dead(&self) -> bool {
@@ -74,7 +84,12 @@ impl Baton {
         if self.is_dead() {
             return Err(failed(operation, name));
         }
-        let grant = self.turn.lock().unwrap().ask(what);
+        let turn = self.turn.lock().unwrap();
+        let grant = turn.ask(what);
+        if self.trace {
+            println!("{:>7} s, actor {}: {operation:?} {name}: {grant:?}", self.time.passed(), turn.number);
+        }
+        drop(turn);
         if matches!(grant, Grant::DieBefore | Grant::DieWithin | Grant::DieAfter) {
             self.dead.store(true, Ordering::SeqCst);
         }

@@ -94,7 +94,7 @@ fn duel(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Vec<(usize, Vec<
 fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
     let mut naps = vec![WINDOW + MINUTE, grace / 2, grace + MINUTE, grace + grace / 4, 3 * grace];
     if is_long {
-        naps.push(7 * grace);
+        naps = vec![grace + MINUTE, 7 * grace, 8 * grace, 9 * grace];
     }
     Odds {
         stay: one_of(random, &[0, 5_000, 9_000]),
@@ -108,12 +108,12 @@ fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
 }
 
 /// Lives through one seed.
-pub fn live(seed: u64, broken: Option<Rule>) -> World {
+pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     let is_duel = chance(&mut random, 5_000);
     let ends = one_of(&mut random, &[0, 5_000]);
     let (writers, owners) = (1 + below(&mut random, 3), 1 + below(&mut random, 2));
-    let world = World::new(&mut random, 6, broken);
+    let world = World { trace, ..World::new(&mut random, 6, broken) };
     // marks are kept for twice the life of a run
     let is_long = world.options.run_lifetime == 2 * world.options.grace && chance(&mut random, 5_000);
     let odds = odds(&mut random, world.grace(), is_long);
@@ -127,6 +127,10 @@ pub fn live(seed: u64, broken: Option<Rule>) -> World {
     }
     if is_duel {
         programs = duel(&mut random, world.grace(), is_long);
+    }
+    if trace {
+        println!("{:?}, {:?}", world.options, odds);
+        programs.iter().enumerate().for_each(|(number, program)| println!("actor {number}: {program:?}"));
     }
     let (schedule, turns) = Schedule::new(programs.len(), world.time.clone(), odds, ChaCha20Rng::seed_from_u64(!seed));
     std::thread::scope(|scope| {

@@ -14,6 +14,7 @@ use vault::runtime::Clock;
 /// The store's time and that of each actor, whose clocks are wrong by a constant.
 #[derive(Clone)]
 pub struct Time {
+    start: i64,
     store: Arc<AtomicI64>,
     actors: Vec<Arc<AtomicI64>>,
 }
@@ -21,7 +22,12 @@ pub struct Time {
 impl Time {
     pub fn new(start: i64, skews: &[i64]) -> Self {
         let actors = skews.iter().map(|skew| Arc::new(AtomicI64::new(start + skew))).collect();
-        Self { store: Arc::new(AtomicI64::new(start)), actors }
+        Self { start, store: Arc::new(AtomicI64::new(start)), actors }
+    }
+
+    /// Seconds since the start.
+    pub fn passed(&self) -> i64 {
+        (self.now() - self.start) / 1_000_000_000
     }
 
     pub fn now(&self) -> i64 {
@@ -82,7 +88,7 @@ pub enum Ask {
 
 /// An actor's side of the baton.
 pub struct Turn {
-    number: usize,
+    pub number: usize,
     asks: Sender<(usize, Ask)>,
     grants: Receiver<Grant>,
 }
@@ -127,8 +133,10 @@ enum State {
 
 pub struct Schedule {
     states: Vec<State>,
-    /// Who has listed marks and changed nothing since.
+    /// Who has listed marks right after a change, as before a commit, and changed nothing since.
     tense: Vec<bool>,
+    /// Whose last call was a change.
+    changed: Vec<bool>,
     asks: Receiver<(usize, Ask)>,
     grants: Vec<Sender<Grant>>,
     time: Time,
@@ -158,8 +166,8 @@ impl Schedule {
             grants.push(grant);
         }
         let states = (0..actors).map(|_| State::Ended).collect();
-        let tense = vec![false; actors];
-        (Self { states, tense, asks, grants, time, odds, random }, turns)
+        let (tense, changed) = (vec![false; actors], vec![false; actors]);
+        (Self { states, tense, changed, asks, grants, time, odds, random }, turns)
     }
 
     /// Runs all actors to their ends.
@@ -170,27 +178,33 @@ impl Schedule {
         let mut last = 0;
         while let Some(next) = self.choose(last) {
             last = next;
-            let suspended = self.is_suspended(next);
-            let ask = match self.states[next] {
-                State::Waiting(ask) if suspended => {
-                    let nap = one_of(&mut self.random, &self.odds.naps);
-                    self.states[next] = State::Asleep(self.time.now() + nap, ask);
-                    continue;
-                }
-                State::Waiting(ask) | State::Asleep(_, ask) => ask,
+            let (ask, slept) = match self.states[next] {
+                State::Waiting(ask) => (ask, false),
+                State::Asleep(_, ask) => (ask, true),
                 State::Ended => continue,
             };
+            if !slept && self.is_suspended(next, ask) {
+                let nap = one_of(&mut self.random, &self.odds.naps);
+                self.states[next] = State::Asleep(self.time.now() + nap, ask);
+                continue;
+            }
             let step = below(&mut self.random, u64::try_from(self.odds.step).unwrap());
             self.time.advance(i64::try_from(step).unwrap());
             let grant = self.grant(ask);
-            self.tense[next] = ask == Ask::ListMarks || self.tense[next] && ask != Ask::Change;
+            let begins = ask == Ask::ListMarks && self.changed[next];
+            self.tense[next] = begins || self.tense[next] && ask != Ask::Change;
+            self.changed[next] = ask == Ask::Change;
             self.grants[next].send(grant).unwrap();
             self.hear();
         }
     }
 
-    fn is_suspended(&mut self, number: usize) -> bool {
-        let often = if self.tense[number] { 5 } else { 1 };
+    fn is_suspended(&mut self, number: usize, ask: Ask) -> bool {
+        let often = match (self.tense[number], ask) {
+            (true, Ask::Look) => 15,
+            (true, _) => 5,
+            (false, _) => 1,
+        };
         chance(&mut self.random, often * self.odds.suspend)
     }
 

@@ -93,6 +93,13 @@ pub fn content(choice: &[usize]) -> Vec<u8> {
     choice.iter().map(|part| parts[*part].as_slice()).collect::<Vec<_>>().concat()
 }
 
+/// What was known of a snapshot before somebody may have forgotten it.
+pub struct Doubt {
+    /// Orders to forget it that were begun, and that were put.
+    orders: (u32, u32),
+    was_forgotten: bool,
+}
+
 /// What has to hold, whatever happens.
 #[derive(Default)]
 pub struct Truth {
@@ -115,16 +122,34 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// From here on an order to forget them may be there, acknowledged or not.
-    pub fn forget(&mut self, ids: &[ObjectId]) {
-        self.forgotten.extend(ids);
-        ids.iter().for_each(|id| self.forgettings.entry(*id).or_default().0 += 1);
+    /// From here on an order to forget any of them may be there, acknowledged or not. Tells what was known before.
+    pub fn doubt(&mut self) -> BTreeMap<ObjectId, Doubt> {
+        let all: BTreeSet<ObjectId> = self.acknowledged.keys().chain(self.copied.keys()).copied().collect();
+        let mut doubted = BTreeMap::new();
+        for id in all {
+            let orders = self.forgettings.entry(id).or_default();
+            doubted.insert(id, Doubt { orders: (orders.0, orders.1), was_forgotten: !self.forgotten.insert(id) });
+            orders.0 += 1;
+        }
+        doubted
     }
 
-    pub fn has_forgotten(&mut self, ids: &[ObjectId], now: i64) {
-        for id in ids {
-            let (_, put, at) = self.forgettings.entry(*id).or_default();
-            (*put, *at) = (*put + 1, now);
+    /// What was doubted, and not forgotten, is as it was, unless somebody else has forgotten it or is about to.
+    pub fn settle(&mut self, doubted: &BTreeMap<ObjectId, Doubt>, forgotten: &BTreeSet<ObjectId>, now: i64) {
+        for (id, doubt) in doubted {
+            let (begun, put, at) = self.forgettings.entry(*id).or_default();
+            if forgotten.contains(id) {
+                (*put, *at) = (*put + 1, now);
+                continue;
+            }
+            *begun -= 1;
+            if !doubt.was_forgotten && (*begun, *put) == doubt.orders {
+                self.forgotten.remove(id);
+            }
+        }
+        for id in forgotten.iter().filter(|id| !doubted.contains_key(id)) {
+            self.forgotten.insert(*id);
+            self.forgettings.insert(*id, (1, 1, now));
         }
     }
 
@@ -170,10 +195,12 @@ pub struct World {
     pub store: Simulated,
     /// Where snapshots are copied to, and whether it has the same blob ids.
     pub second: Simulated,
-    like: bool,
+    pub like: bool,
     pub time: Time,
     pub options: Options,
     pub log: Arc<Log>,
+    /// Every call is printed.
+    pub trace: bool,
     pub truth: Mutex<Truth>,
 }
 
@@ -224,7 +251,7 @@ impl World {
             broken,
             ..Options::default()
         };
-        Self { store, second, like, time, options, log: Arc::default(), truth: Mutex::default() }
+        Self { store, second, like, time, options, log: Arc::default(), trace: false, truth: Mutex::default() }
     }
 
     /// What opens one of the two repositories.
