@@ -13,12 +13,14 @@ use vault_format::name::Name;
 const TRIES: u32 = 3;
 
 /// What must outlive the commit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Relied {
     /// Packs.
     pub packs: BTreeSet<ObjectId>,
     /// A snapshot that is there already.
     pub snapshot: Option<ObjectId>,
+    /// When the run first looked at the repository, nanoseconds since boot.
+    pub since: i64,
 }
 
 impl Relied {
@@ -37,6 +39,16 @@ impl Relied {
             if is_hindrance && repository.options().keeps(Rule::YoungMarksOnly) {
                 return Err(Error::Condemned(mark.id));
             }
+        }
+        self.refuse_age(repository)
+    }
+
+    /// Marks may be gone after twice the life of a run, and what they named looks as if it were never condemned.
+    pub fn refuse_age(&self, repository: &Repository) -> Result<()> {
+        let lifetime = repository.options().run_lifetime;
+        let age = u128::try_from(repository.runtime().clock.elapsed().saturating_sub(self.since)).unwrap_or_default();
+        if age > lifetime.as_nanos() && repository.options().keeps(Rule::RunLifetime) {
+            return Err(Error::TooOld(lifetime));
         }
         Ok(())
     }

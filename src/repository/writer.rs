@@ -248,7 +248,7 @@ impl<'r> Writer<'r> {
     }
 
     fn relied(&self, snapshot: Option<ObjectId>) -> Relied {
-        Relied { packs: self.relied_packs(), snapshot }
+        Relied { packs: self.relied_packs(), snapshot, since: self.started }
     }
 
     /// All packs that this run relies on, its own among them.
@@ -259,21 +259,11 @@ impl<'r> Writer<'r> {
         known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).chain(carried).collect()
     }
 
-    /// Marks may be gone after twice the life of a run, and what they named looks as if it were never condemned.
-    fn refuse_age(&self) -> Result<()> {
-        let (clock, lifetime) = (&self.repository.runtime().clock, self.repository.options().run_lifetime);
-        let age = u128::try_from(clock.elapsed().saturating_sub(self.started)).unwrap_or_default();
-        if age > lifetime.as_nanos() && self.repository.options().keeps(Rule::RunLifetime) {
-            return Err(Error::TooOld(lifetime));
-        }
-        Ok(())
-    }
-
     /// W3 to W5: commits a snapshot. It is there when this returns its name.
     pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
-        self.refuse_age()?;
+        // an index that comes so late would tell of packs that prune took for nobody's
+        self.relied(None).refuse_age(self.repository)?;
         self.flush()?;
-        self.refuse_age()?;
         let author = Author {
             repository: self.repository.id(),
             domain: self.run.domain,
