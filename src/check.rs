@@ -16,7 +16,7 @@ pub use selection::Read;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::index::{self, IndexObjects, PackListing, PackRecord};
-use crate::repository::marks::Marks;
+use crate::repository::marks::{self, Marks};
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::Snapshots;
@@ -26,12 +26,11 @@ use finding::Findings;
 use objects::Told;
 use packs::{Domain, Outcome, Packs};
 use selection::Selection;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use trees::Trees;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::Outcome as Ended;
-use vault_format::name;
 use vault_format::secret::Role;
 
 /// How often a check starts over because prune deleted meanwhile what it was looking at.
@@ -225,15 +224,10 @@ impl<'a> Look<'a> {
 
     /// True if something that was listed at first is gone now.
     fn was_swept(&self, repository: &Repository) -> Result<bool> {
-        let mut listed = BTreeSet::new();
-        for prefix in [name::INDEX, name::SNAPSHOTS, name::PACKS] {
-            listed.extend(repository.list(prefix)?.0.into_iter().filter_map(|(name, _)| name.id()));
-        }
         let indexes = self.domains.values().flat_map(|objects| &objects.objects).filter_map(|object| object.name.id());
         let snapshots = self.snapshots.all.iter().map(|snapshot| snapshot.id);
-        let mut before =
-            indexes.chain(snapshots).chain(self.packs.keys().copied()).chain(self.unreadable.iter().copied());
-        Ok(before.any(|id| !listed.contains(&id)))
+        let before = indexes.chain(snapshots).chain(self.packs.keys().copied()).chain(self.unreadable.iter().copied());
+        Ok(marks::was_swept(repository, before)?)
     }
 }
 

@@ -197,7 +197,7 @@ fn all(
         readers.extend(foreign.iter().map(|(from, index)| Reader::new(from, index)));
         // what was lost first, so that an interruption leaves the old index in force
         let mut mended = blobs::recover(&context, (domain, own), readers.split_at(others), &readers, report)?;
-        if !mended.lost.is_empty() && look.has_lost_packs() {
+        if !mended.lost.is_empty() && look.was_swept(repository)? {
             return Ok(false);
         }
         snapshots::rewrite(&context, &mut mended, &readers, report)?;

@@ -6,7 +6,7 @@ use crate::backend::ErrorKind;
 use crate::error::Result;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
 use crate::repository::loose::{self, Ends, LoosePack};
-use crate::repository::marks::Marks;
+use crate::repository::marks::{self, Marks};
 use crate::repository::orders::Orders;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
@@ -94,9 +94,16 @@ impl Look {
         indexed.chain(loose).chain(self.snapshots.all.iter().map(|snapshot| snapshot.place.domain)).collect()
     }
 
-    /// True if packs that were listed are gone: a sweep has copied what lives in them first.
-    pub fn has_lost_packs(&self) -> bool {
-        self.missing.iter().any(|id| self.packs.contains_key(id))
+    /// True if something that was listed is gone: a sweep was there, and has copied first what lives.
+    pub fn was_swept(&self, repository: &Repository) -> Result<bool> {
+        // listings may lag, what was read does not
+        if self.missing.iter().any(|id| self.packs.contains_key(id)) {
+            return Ok(true);
+        }
+        let damaged = self.snapshots.damaged.iter().chain(&self.objects.damaged).map(|(name, _)| name);
+        let names = damaged.chain(self.objects.objects.iter().map(|object| &object.name)).filter_map(Name::id);
+        let snapshots = self.snapshots.all.iter().map(|snapshot| snapshot.id);
+        Ok(marks::was_swept(repository, names.chain(snapshots).chain(self.packs.keys().copied()))?)
     }
 
     /// Snapshots of a domain that may be wanted: all but those that a sweep is removing, and those so new that the store

@@ -142,6 +142,15 @@ impl Marks {
     }
 }
 
+/// True if any of these packs, snapshots and index objects, which were listed before, is gone now.
+pub(crate) fn was_swept(repository: &Repository, mut before: impl Iterator<Item = ObjectId>) -> Result<bool> {
+    let mut listed = BTreeSet::new();
+    for prefix in [name::INDEX, name::SNAPSHOTS, name::PACKS] {
+        listed.extend(repository.list(prefix)?.0.into_iter().filter_map(|(name, _)| name.id()));
+    }
+    Ok(before.any(|id| !listed.contains(&id)))
+}
+
 /// Puts a mark. Needs the owner.
 pub(crate) fn put(repository: &Repository, mark: &Mark) -> Result<ObjectId> {
     repository.keys().owner("prune")?;
