@@ -10,6 +10,7 @@ use crate::repository::snapshots::Snapshots;
 use crate::repository::trust::{self, Trust};
 use crate::repository::{self, Repository, encoding, journal};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
 use vault_format::order::Action;
@@ -20,6 +21,8 @@ use zeroize::Zeroizing;
 
 /// Longest label in bytes.
 const LABEL_BYTES_MAX: usize = 128;
+/// How often a wait looks whether it was interrupted.
+const WAIT_PARTS: u32 = 20;
 
 /// One key slot.
 #[derive(Clone, Debug)]
@@ -236,7 +239,8 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
             return Err(Error::Request(format!("key {} stays: {why}", id.short())));
         }
     } else if !others().any(|other| other.info.verifying == key.info.verifying) {
-        removed = Removed { is_revoked: true, snapshots: revoke(repository, key.writer(), key.info.domain)? };
+        removed =
+            Removed { is_revoked: true, snapshots: revoke(repository, (key.writer(), key.info.domain), progress)? };
     }
     repository.backend().delete(&Name::Slot(id).to_string())?;
     record(repository, "key remove", format!("{} {}, slot {}", key.info.role, key.info.label, id.short()), progress);
@@ -245,7 +249,7 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
 
 /// Revokes a writer: from the first order on nothing new of it counts. What it put before everybody could see that order
 /// does, since others may rely on it by then; a second order says so. Returns how many snapshots still count.
-fn revoke(repository: &Repository, writer: WriterId, domain: DomainId) -> Result<u64> {
+fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progress: &dyn Progress) -> Result<u64> {
     let order = |accepted: &BTreeSet<ObjectId>| {
         let accepted = accepted.iter().copied().collect();
         orders::put(repository, DomainId::default(), Action::Revoke { writer, accepted })
@@ -261,7 +265,7 @@ fn revoke(repository: &Repository, writer: WriterId, domain: DomainId) -> Result
         }
     };
     let lag = repository.listing_lag();
-    repository.runtime().clock.sleep(2 * lag);
+    wait(repository, 2 * lag, progress)?;
     let later = i64::try_from((lag + repository.options().clock_error).as_nanos()).unwrap_or(i64::MAX);
     let seen_by_all = since.map(|at| at.saturating_add(later));
     let (snapshots, indexes) = stored(repository, writer, (domain, seen_by_all))?;
@@ -270,6 +274,22 @@ fn revoke(repository: &Repository, writer: WriterId, domain: DomainId) -> Result
         order(&accepted)?;
     }
     Ok(snapshots.len() as u64)
+}
+
+/// Until a store whose listings lag shows what it has received. Can be interrupted.
+fn wait(repository: &Repository, time: Duration, progress: &dyn Progress) -> Result<()> {
+    let runtime = repository.runtime();
+    if !time.is_zero() {
+        let minutes = time.as_secs().div_ceil(60);
+        progress.note(&format!("the key is cut off; waiting {minutes} minutes until the store shows all it wrote"));
+    }
+    for _ in 0..WAIT_PARTS {
+        if runtime.is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        runtime.clock.sleep(time / WAIT_PARTS);
+    }
+    Ok(())
 }
 
 /// Snapshots and index objects of a writer that the store had received at a time on its clock, revoked or not.
