@@ -9,7 +9,7 @@ use crate::repository::marks::{Condemnation, Marks};
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{self, Catalog, SnapshotEntry};
 use crate::repository::writer::Writer;
-use crate::repository::{self, Repository, Rule, orders, walk};
+use crate::repository::{self, Repository, orders, walk};
 use std::collections::HashSet;
 use vault_format::id::{BlobId, ObjectId, RunId};
 use vault_format::order::Action;
@@ -116,7 +116,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
         repository.backend().stat(&snapshot.name().to_string())?;
         return Ok(report);
     }
-    if dooms.is_empty() || !repository.options().keeps(Rule::UndeleteAsCopy) {
+    if dooms.is_empty() {
         writer.commit_undelete(snapshot.id)?;
     } else {
         report.snapshot = copy(repository, (&catalog, snapshot), run, writer)?;

@@ -146,7 +146,10 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
             FormatError::WrongRepository => "the key belongs to another repository: check --repository and --key-file",
             _ => "`vault check` tells what else is affected",
         }),
-        error::Error::Repository(R::Role { .. }) => failed("use such a password or key file"),
+        // it says itself what could not be done
+        error::Error::Repository(R::Role { .. }) => {
+            Failure::new(code::FAILED, cause).hint("use such a password or key file")
+        }
         error::Error::Repository(R::Undecided(_)) => failed("`vault check` tells what else is affected"),
         error::Error::Repository(R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. }) => {
             failed("`vault check --read-data` tells what else is affected")

@@ -259,7 +259,7 @@ fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
     }
     let kept = match (key.info.role, removed.is_revoked) {
         (Role::Owner, _) => "; whoever opened the repository with it may still have the root key".to_owned(),
-        (_, true) => format!("; {} of it stay", render::count(removed.snapshots, "snapshot", "snapshots")),
+        (_, true) => format!("; what it took stays: {}", render::count(removed.snapshots, "snapshot", "snapshots")),
         (_, false) => "; another slot holds the same key, so it still counts".to_owned(),
     };
     session.say(&format!("removed key {}: {role} {}{kept}", key.id.short(), render::safe(label)));

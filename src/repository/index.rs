@@ -4,7 +4,7 @@
 
 use super::marks::Marks;
 use super::trust::Trust;
-use super::{Damage, Error, Judged, Repository, Result, STRANGE, encoding, of_object, orders, strange};
+use super::{Damage, Error, Judged, Repository, Result, Rule, STRANGE, encoding, of_object, orders, strange};
 use crate::backend;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -147,7 +147,8 @@ impl IndexObjects {
             let mut listed = BTreeSet::new();
             let entries = repository.list(&prefix)?.0;
             // not before this: somebody may rely on what was listed, and what came after a revocation never counts
-            let trust = trust.renewed(repository)?;
+            let trust =
+                if repository.options().keeps(Rule::OrdersAfterIndex) { &trust.renewed(repository)? } else { trust };
             for (name, entry) in entries {
                 let Name::Index(domain, ..) = &name else { continue };
                 if repository.keys().book(*domain).is_none() {
@@ -156,7 +157,7 @@ impl IndexObjects {
                 listed.insert(name.clone());
                 if !known.get(&name).is_some_and(Result::is_ok) {
                     let arrived = entry.modified;
-                    let object = strange(read(repository, &trust, &name))
+                    let object = strange(read(repository, trust, &name))
                         .map(|judged| judged.flatten().map(|object| IndexObject { arrived, ..object }));
                     vanished |= object.as_ref().is_err_and(is_missing);
                     known.insert(name, object);

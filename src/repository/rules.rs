@@ -37,6 +37,6 @@ pub enum Rule {
     KeepMarks,
     /// A run that began longer ago than marks are sure to be kept does not commit.
     RunLifetime,
-    /// A snapshot that a mark of age condemns comes back as a copy.
-    UndeleteAsCopy,
+    /// Orders are listed after the index objects that a run believes.
+    OrdersAfterIndex,
 }

@@ -104,6 +104,7 @@ fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
         mislist: one_of(random, &[0, 0, 500]),
         step: one_of(random, &[SECOND, 10 * SECOND, MINUTE]),
         naps,
+        sleeper: is_long.then_some(0),
     }
 }
 

@@ -123,6 +123,8 @@ pub struct Odds {
     pub step: i64,
     /// Lengths of suspensions.
     pub naps: Vec<i64>,
+    /// The only actor who is suspended; `None` = all may be.
+    pub sleeper: Option<usize>,
 }
 
 enum State {
@@ -200,6 +202,9 @@ impl Schedule {
     }
 
     fn is_suspended(&mut self, number: usize, ask: Ask) -> bool {
+        if self.odds.sleeper.is_some_and(|sleeper| sleeper != number) {
+            return false;
+        }
         let often = match (self.tense[number], ask) {
             (true, Ask::Look) => 15,
             (true, _) => 5,
