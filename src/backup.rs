@@ -11,7 +11,7 @@ use crate::repository::index::{self, BlobIndex, IndexObjects};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::snapshots::{self, SnapshotEntry, Snapshots};
 use crate::repository::trees::TreeBuilder;
 use crate::repository::trust::Trust;
 use crate::repository::walk::Nodes;
@@ -25,6 +25,7 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::Outcome;
+use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, Time, TreeRoot};
 
@@ -97,14 +98,23 @@ pub fn backup(
     progress: &dyn Progress,
 ) -> Result<Report> {
     let started = repository.runtime().clock.now();
+    let run = RunId(repository.runtime().random());
     let mut tries = 0;
     let result = loop {
         tries += 1;
-        match attempt(repository, &mut source, options, progress) {
-            // the condemned data is absent for the next try, and is read and stored again
-            Err(Error::Repository(repository::Error::Condemned(_) | repository::Error::TooOld(_)))
-                if tries < TRIES && !matches!(source, Source::Stream(..)) => {}
-            other => break other,
+        let result = attempt(repository, &mut source, (options, run), progress);
+        if !matches!(&result, Err(Error::Repository(repository::Error::Condemned(_) | repository::Error::TooOld(_)))) {
+            break result;
+        }
+        // a snapshot that was put too late may lack what it needs, and would stop prune
+        if repository.keys().role() == Role::Owner
+            && let Err(error) = snapshots::drop_unfinished(repository, run)
+        {
+            progress.note(&format!("what was put too late could not be forgotten: {error}"));
+        }
+        // the condemned data is absent for the next try, and is read and stored again
+        if tries == TRIES || matches!(source, Source::Stream(..)) {
+            break result;
         }
     };
     if !options.dry_run {
@@ -148,7 +158,7 @@ fn record(repository: &Repository, options: &Options, started: i64, result: &Res
 fn attempt(
     repository: &Repository,
     source: &mut Source<'_>,
-    options: &Options,
+    (options, run): (&Options, RunId),
     progress: &dyn Progress,
 ) -> Result<Report> {
     let clock = &repository.runtime().clock;
@@ -177,6 +187,7 @@ fn attempt(
         files: FileWriter::new(Gear::new(repository.keys().gear_key())),
         found: Found::new(),
         started,
+        parent_started: parent.map_or(i64::MIN, |parent| parent.head.time),
     };
     let found = match source {
         Source::Paths(paths, walk) => scan.paths(paths, walk, parent)?,
@@ -188,7 +199,7 @@ fn attempt(
     let mut head = Head {
         source: options.name.clone(),
         time: options.time.unwrap_or(started),
-        run: RunId(repository.runtime().random()),
+        run,
         root: found.root,
         parent: parent.map(|parent| parent.id),
         seen: snapshots.seen_by(repository.keys().writer(), (domain, label)),
@@ -262,6 +273,8 @@ struct Scan<'s, 'r> {
     files: FileWriter,
     found: Found,
     started: i64,
+    /// When the parent's scan began.
+    parent_started: i64,
 }
 
 /// A directory that is being read.
@@ -374,7 +387,7 @@ impl<'s, 'r> Scan<'s, 'r> {
         self.progress.at(&path);
         if let Some(before) = before.filter(|_| !self.is_reread()) {
             let file = (size, &entry.metadata);
-            if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, self.started)? {
+            if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, self.parent_started)? {
                 self.found.statistics.unchanged_files += 1;
                 self.found.statistics.bytes += size;
                 self.progress.advance(1, size);

@@ -123,8 +123,8 @@ impl Cache {
         seal::open(&self.page_key(id), 0, &[], &sealed, "a cached page").ok()
     }
 
-    /// Keeps pages of a source, each with its plaintext, as part of one run's snapshot.
-    pub fn keep_pages(&self, source: SourceLabel, run: &[u8; 16], pages: &[(BlobId, Vec<u8>)]) {
+    /// Keeps pages of a source, each with its plaintext unless it should be known, as part of one run's snapshot.
+    pub fn keep_pages(&self, source: SourceLabel, run: &[u8; 16], pages: &[(BlobId, Option<Vec<u8>>)]) {
         self.ask(|connection| {
             let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for (page, plaintext) in pages {
@@ -134,6 +134,7 @@ impl Cache {
                     .execute(params![id, source.0.as_slice(), run.as_slice()])?;
                 // one key seals one plaintext, for the id is its hash
                 if known == 0
+                    && let Some(plaintext) = plaintext
                     && let Ok(sealed) = seal::seal(&self.page_key(page), 0, &[], plaintext)
                 {
                     change.prepare_cached("insert into pages values (?1, ?2, ?3, ?4)")?.execute(params![
@@ -221,8 +222,8 @@ mod tests {
         Cache::open(folder, RepositoryId([1; 16]), Key::new([2; 32])).unwrap()
     }
 
-    fn page(byte: u8) -> (BlobId, Vec<u8>) {
-        (BlobId([byte; 32]), vec![byte; 100])
+    fn page(byte: u8) -> (BlobId, Option<Vec<u8>>) {
+        (BlobId([byte; 32]), Some(vec![byte; 100]))
     }
 
     #[test]

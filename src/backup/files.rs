@@ -14,7 +14,8 @@ use vault_format::id::BlobKind;
 use vault_format::list::{ChunkRef, Content};
 use vault_format::tree::{Metadata, Node, NodeKind, Time};
 
-/// A time younger than this before the scan is not trusted: the file may change again within one tick of its clock.
+/// A time that was younger than this when the parent's scan began is not trusted: after it was read, the file may have
+/// changed again within one tick of its clock.
 const YOUNG_NANOSECONDS: i64 = 2_000_000_000;
 
 /// Cuts streams and puts their chunks.
@@ -63,13 +64,14 @@ impl FileWriter {
     }
 }
 
-/// The kind to take over from the parent's node, if the file may be left unread.
+/// The kind to take over from the parent's node, if the file may be left unread. The parent's scan began at
+/// `parent_started`, in nanoseconds since 1970.
 pub fn unchanged(
     writer: &mut Writer<'_>,
     reader: &Reader<'_>,
     (size, metadata): (u64, &Metadata),
     parent: &Node,
-    scan_started: i64,
+    parent_started: i64,
 ) -> Result<Option<NodeKind>> {
     let NodeKind::File { size: parent_size, content, .. } = &parent.kind else { return Ok(None) };
     let before = &parent.metadata;
@@ -77,7 +79,8 @@ pub fn unchanged(
         && metadata.mtime == before.mtime
         && metadata.ctime == before.ctime
         && metadata.inode == before.inode;
-    if !same || is_young(metadata.mtime, scan_started) || is_young(metadata.ctime, scan_started) {
+    // a change always moves the ctime, which nobody can set
+    if !same || was_young(metadata.ctime, parent_started) {
         return Ok(None);
     }
     let mut present = true;
@@ -93,11 +96,13 @@ pub fn unchanged(
     );
     // a list page that can't be read is stored again with the file
     let all = walked.is_ok() && present && pages.iter().all(|page| writer.rely(page));
+    if all {
+        pages.into_iter().for_each(|page| writer.keep_known_page(page));
+    }
     Ok(all.then(|| parent.kind.clone()))
 }
 
-fn is_young(time: Time, scan_started: i64) -> bool {
-    let nanoseconds = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
-    let age = i128::from(scan_started) - nanoseconds;
-    (0..i128::from(YOUNG_NANOSECONDS)).contains(&age)
+fn was_young(changed: Time, parent_started: i64) -> bool {
+    let nanoseconds = i128::from(changed.seconds) * 1_000_000_000 + i128::from(changed.nanoseconds);
+    i128::from(parent_started) - nanoseconds < i128::from(YOUNG_NANOSECONDS)
 }

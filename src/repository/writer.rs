@@ -51,7 +51,7 @@ pub struct Writer<'r> {
     deltas: HashMap<BlobId, Cost>,
     relied: BTreeSet<u32>,
     run_mark: [u8; 16],
-    pages: Vec<(BlobId, Vec<u8>)>,
+    pages: Vec<(BlobId, Option<Vec<u8>>)>,
     carried: BTreeSet<ObjectId>,
     started: i64,
     /// What happened so far.
@@ -122,7 +122,7 @@ impl<'r> Writer<'r> {
         let id = self.id_of(kind, plaintext);
         let is_new = !self.rely(&id);
         if kind != BlobKind::Chunk {
-            self.keep_page(id, plaintext);
+            self.keep(id, Some(plaintext));
         }
         if is_new {
             self.store(kind, id, plaintext)?;
@@ -130,10 +130,15 @@ impl<'r> Writer<'r> {
         Ok(id)
     }
 
+    /// Keeps a page, which the cache has already, for the next run: it belongs to something that was taken over unread.
+    pub fn keep_known_page(&mut self, id: BlobId) {
+        self.keep(id, None);
+    }
+
     /// Keeps a page for the next run of this source on this machine.
-    fn keep_page(&mut self, id: BlobId, plaintext: &[u8]) {
+    fn keep(&mut self, id: BlobId, plaintext: Option<&[u8]>) {
         if self.repository.cache().is_some() {
-            self.pages.push((id, plaintext.to_vec()));
+            self.pages.push((id, plaintext.map(<[u8]>::to_vec)));
             if self.pages.len() == PAGES_AT_ONCE {
                 self.flush_pages();
             }

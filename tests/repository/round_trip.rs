@@ -5,9 +5,15 @@ use crate::world::{member, open_as, snapshot_stream};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 use vault::backend::Operation;
 use vault::backend::recording::Recording;
+use vault::progress::Silent;
 use vault::repository::Repository;
+use vault::runtime::Clock;
+use vault::{backup, source};
 use vault_format::secret::Role;
 
 /// Regular files of [`fill`], by name.
@@ -86,7 +92,12 @@ fn the_same_stream_twice_is_stored_once() {
 #[test]
 fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
     let (hand, place) = (Hand::new(), tempfile::tempdir().unwrap());
-    let (store, folder) = (hand.store(), folder(|root| std::fs::write(root.join("file"), noise(1, 50_000)).unwrap()));
+    // the second has so many chunks that they fill a list of their own
+    let folder = folder(|root| {
+        std::fs::write(root.join("file"), noise(1, 50_000)).unwrap();
+        std::fs::write(root.join("long"), noise(2, 12_000_000)).unwrap();
+    });
+    let store = hand.store();
     let owner = init(store.clone(), &hand.runtime(1, 0));
     let (_, bundle) = member(&owner, Role::Writer, "member", None);
     let open = |seed, cached: bool| {
@@ -102,7 +113,9 @@ fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
         (report.head.statistics.unchanged_files, report.head.statistics.added_bytes)
     };
     assert_eq!(unchanged(&open(2, true)).0, 0);
-    assert_eq!(unchanged(&open(3, true)).0, 1);
+    for seed in 20..24 {
+        assert_eq!(unchanged(&open(seed, true)).0, 2, "{seed}");
+    }
     let (without, added) = unchanged(&open(4, false));
     assert!(without == 0 && added < 2_000, "read again, and known all the same: {added}");
     let file = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
@@ -110,5 +123,22 @@ fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
         std::fs::write(path, [1; 4096]).unwrap();
     }
     assert_eq!(unchanged(&open(5, true)).0, 0);
-    assert_eq!(unchanged(&open(6, true)).0, 1);
+    assert_eq!(unchanged(&open(6, true)).0, 2);
+}
+
+/// What was changed within a tick of being read has the times that the parent knows, whatever time has passed since.
+#[test]
+fn a_file_that_was_young_when_the_parent_was_taken_is_read_again() {
+    let hand = Hand(Arc::new(AtomicI64::new(Clock::System.now())));
+    let folder = folder(|root| std::fs::write(root.join("file"), noise(1, 50_000)).unwrap());
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let snapshot = || {
+        let source = backup::Source::Paths(vec![folder.path().to_owned()], source::Options::default());
+        let options = backup::Options { name: "folder".into(), ..backup::Options::default() };
+        backup::backup(&repository, source, &options, &Silent).unwrap().head.statistics.unchanged_files
+    };
+    assert_eq!(snapshot(), 0);
+    hand.advance(Duration::from_hours(1));
+    assert_eq!(snapshot(), 0, "it was young in the first");
+    assert_eq!(snapshot(), 1, "it was not in the second");
 }

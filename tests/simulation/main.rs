@@ -48,7 +48,8 @@ fn sweep(seeds: std::ops::Range<u64>, broken: Option<Rule>) -> Result<Totals, (u
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    // handing the baton on leaves cores idle
+    let threads = 3 * std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     failure.into_inner().unwrap().map_or(Ok(totals.into_inner().unwrap()), Err)
 }

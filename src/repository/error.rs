@@ -1,0 +1,137 @@
+//! What can go wrong with a repository, each in one line that names the thing. The command line adds what to try next.
+
+use crate::backend;
+use std::time::Duration;
+use vault_format::id::{BlobId, DomainId, ObjectId};
+use vault_format::secret::Role;
+
+/// Why a repository could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store refused.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    /// An object's bytes are wrong.
+    #[error("cannot use {object}: {source}")]
+    Object {
+        /// Name of the object.
+        object: String,
+        /// What is wrong with it.
+        #[source]
+        source: vault_format::Error,
+    },
+    /// Bytes and name do not fit: rot or tampering.
+    #[error("{0} is damaged: its bytes do not match its name")]
+    Rot(String),
+    /// Nothing is there.
+    #[error("there is no repository at {0}")]
+    NoRepository(String),
+    /// Something else is there.
+    #[error("{0} is not a vault repository")]
+    NotARepository(String),
+    /// Initialisation did not finish.
+    #[error("the repository at {0} is half-made: it has keys but no config")]
+    HalfMade(String),
+    /// Packs or snapshots are there, and neither config nor its copy can be used.
+    #[error("the repository at {0} has lost its config and the copy of it")]
+    LostConfig(String),
+    /// The key was made for another config of the same repository.
+    #[error("the config at {0} is not the one that this key vouches for")]
+    ForeignConfig(String),
+    /// The words of the recovery sheet are those of another repository.
+    #[error("the recovery words do not belong to the repository at {0}")]
+    WrongWords(String),
+    /// The owner has revoked the key in use.
+    #[error("the owner of the repository at {0} has revoked the key in use: what it writes would not count")]
+    Revoked(String),
+    /// Init refuses any place that is not empty.
+    #[error("cannot make a repository at {0}: the place is not empty")]
+    NotEmpty(String),
+    /// Another init was there at the same time.
+    #[error("cannot make a repository at {0}: another initialisation put key slot {1} at the same time")]
+    RacingInit(String, String),
+    /// No slot opens.
+    #[error("wrong password for the repository at {0}, or a damaged key slot")]
+    WrongPassword(String),
+    /// The key lacks a right.
+    #[error("cannot {what}: this needs the {needs} role, and the key in use is a {has}'s")]
+    Role {
+        /// What was tried.
+        what: &'static str,
+        /// Needed.
+        needs: &'static str,
+        /// In use.
+        has: Role,
+    },
+    /// A blob has no usable location.
+    #[error("blob {} is missing: no pack that is present holds it", .0.short())]
+    MissingBlob(BlobId),
+    /// A blob lies in several places and none gives the right bytes.
+    #[error("blob {} cannot be read from pack {}: {why}", .blob.short(), .pack.short())]
+    DamagedBlob {
+        /// The blob.
+        blob: BlobId,
+        /// The last pack tried.
+        pack: ObjectId,
+        /// What was wrong.
+        why: String,
+    },
+    /// No such snapshot.
+    #[error("there is no snapshot {0:?}")]
+    NoSnapshot(String),
+    /// Several fit.
+    #[error("{address:?} is ambiguous: {candidates}")]
+    Ambiguous {
+        /// What was asked.
+        address: String,
+        /// What fits.
+        candidates: String,
+    },
+    /// No such path.
+    #[error("snapshot {snapshot} has no {path:?}")]
+    NoPath {
+        /// Snapshot, short.
+        snapshot: String,
+        /// Path.
+        path: String,
+    },
+    /// Prune condemned data that this run relies on.
+    #[error("data that this run relies on was condemned by prune meanwhile (mark {})", .0.short())]
+    Condemned(ObjectId),
+    /// The commit took longer than the protocol allows.
+    #[error("the snapshot could not be committed in time: the store needed more than {} seconds", .0.as_secs())]
+    TooSlow(Duration),
+    /// The run is too old to commit.
+    #[error("the run took more than {} days, and what it knows of the repository is too old", .0.as_secs() / 86400)]
+    TooOld(Duration),
+    /// A value could not be encoded.
+    #[error("cannot write {what}: {source}")]
+    Encode {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: vault_format::Error,
+    },
+    /// A worker thread could not be started.
+    #[error("cannot start worker threads: {0}")]
+    Threads(String),
+    /// An order can't be read.
+    #[error("an order of the owner cannot be read, and it may be one that keeps a snapshot: {0}")]
+    Undecided(String),
+    /// Data without any snapshot: never taken, or not shown.
+    #[error("cannot prune safely: domain {} has data, but the store shows no snapshot of it and no record of one", .0.short())]
+    NoSnapshots(DomainId),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+    /// A deleter met something that it must not guess about.
+    #[error("cannot prune safely: {0}")]
+    Unsafe(String),
+    /// Repair met something that it must not guess about.
+    #[error("cannot repair safely: {0}")]
+    CannotRepair(String),
+}
+
+/// The result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
