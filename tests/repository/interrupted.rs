@@ -97,7 +97,7 @@ fn take(repository: &Repository, start: &Start, step: Step) -> Result<()> {
             keys::add(repository, &draft, None, &Silent)?;
         }
         Step::ChangePassword => drop(keys::change_password(repository, (NEW_PASSWORD, KDF_FLOOR), &Silent)?),
-        Step::RemoveKey => drop(keys::remove(repository, start.client.0, &Silent)?),
+        Step::RemoveKey => _ = keys::remove(repository, start.client.0, &Silent)?,
     }
     Ok(())
 }

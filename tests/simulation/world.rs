@@ -229,7 +229,7 @@ impl World {
             (0..actors).map(|_| one_of(random, &[0, 0, 0, grace, -grace, 5 * grace, -5 * grace])).collect();
         let time = Time::new(START, &skews);
         let duration = |time: i64| Duration::from_nanos(u64::try_from(time).unwrap());
-        let like = random.next_u64() % 2 == 0;
+        let like = random.next_u64().is_multiple_of(2);
         let mut made = |template: &Template| {
             let store = Simulated::new(time.store(), duration(lag), random.next_u64());
             for (name, bytes) in &template.objects {
