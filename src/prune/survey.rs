@@ -40,6 +40,9 @@ impl Survey {
         let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
         let marks = Marks::load(repository)?;
+        // before snapshots, or a record of what is committed meanwhile would name one that is not listed yet; a record
+        // that can't be read names nothing
+        let records = journal::load(repository, &trust)?.0;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let (packs, _) = index::list_packs(repository)?;
@@ -57,8 +60,6 @@ impl Survey {
         let entries = entries(repository, &objects);
         let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
         if repository.options().keeps(Rule::DoubtListings) {
-            // a record that can't be read names nothing
-            let records = journal::load(repository, &trust)?.0;
             nothing_missing(&records, &survey.snapshots, &orders, &survey.marks)?;
             survey.unclear = survey.unclear(&records);
         }
