@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
-use crate::repository::marks::Marks;
+use crate::repository::marks::{Condemnation, Marks};
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
@@ -60,7 +60,8 @@ impl Survey {
         let entries = entries(repository, &objects);
         let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
         if repository.options().keeps(Rule::DoubtListings) {
-            nothing_missing(&records, &survey.snapshots, &orders, &survey.marks)?;
+            let now = repository.runtime().clock.now();
+            nothing_missing(&records, &survey.snapshots, &orders, (&survey.marks, now))?;
             survey.unclear = survey.unclear(&records);
         }
         let config = repository.backend().get(&Name::Config.to_string(), None)?;
@@ -177,11 +178,23 @@ pub(super) fn stop(error: repository::Error) -> crate::error::Error {
 
 /// A head that another or the journal names, and that nobody had removed, is missing: the listing is short, or somebody
 /// deleted it. The newest heads, and all of them if the listing is empty, are named by the journal alone.
-fn nothing_missing(records: &[journal::Read], snapshots: &Snapshots, orders: &Orders, marks: &Marks) -> Result<()> {
+fn nothing_missing(
+    records: &[journal::Read],
+    snapshots: &Snapshots,
+    orders: &Orders,
+    (marks, now): (&Marks, i64),
+) -> Result<()> {
     let known: BTreeSet<ObjectId> = snapshots.all.iter().map(|snapshot| snapshot.id).collect();
-    let due: BTreeSet<ObjectId> = snapshots_of(marks).map(|place| place.id).collect();
+    // only a mark of age may have been carried out, at least in part
+    let is_open = |mark: &&Condemnation| {
+        !mark.swept
+            && mark.put_at.is_some_and(|at| u64::try_from(now.saturating_sub(at)).is_ok_and(|age| age < mark.grace))
+    };
+    let places = |mark: &Condemnation| mark.snapshots.iter().map(|place| place.id).collect::<Vec<_>>();
+    let open: BTreeSet<ObjectId> = marks.condemnations.iter().filter(is_open).flat_map(places).collect();
     let is_missing = |id: &ObjectId| {
-        let removed = due.contains(id) || orders.state(*id).is_forgotten() || orders.quarantined.contains(id);
+        let forgotten = orders.state(*id).is_forgotten() || snapshots_of(marks).any(|place| place.id == *id);
+        let removed = forgotten && !open.contains(id) || orders.quarantined.contains(id);
         !known.contains(id) && !removed
     };
     for snapshot in &snapshots.all {

@@ -37,10 +37,10 @@ fn whole_job(location: &str) {
     let (source, stream) = (folder(fill), noise(1, 3_000_000));
     drop(init(location));
     let repository = open(location, 2);
-    let first = snapshot_folder(&repository, source.path()).unwrap();
-    let dump = snapshot_stream(&repository, &stream).unwrap();
     // files that are older than two seconds are believed
     std::thread::sleep(Duration::from_millis(2_100));
+    let first = snapshot_folder(&repository, source.path()).unwrap();
+    let dump = snapshot_stream(&repository, &stream).unwrap();
     let repository = open(location, 3);
     let second = snapshot_folder(&repository, source.path()).unwrap();
     assert_eq!(second.head.statistics.unchanged_files, first.head.statistics.files);
