@@ -123,6 +123,7 @@ pub struct BlobIndex {
     first: HashMap<BlobId, Location>,
     // few blobs lie in more than one place
     more: HashMap<BlobId, Vec<Location>>,
+    since: Option<i64>,
 }
 
 /// Index objects as they were loaded.
@@ -254,7 +255,7 @@ pub(crate) fn put(
 impl BlobIndex {
     /// The lookup over loaded index objects, judged against a listing of packs, if one is given, and marks.
     pub fn new(repository: &Repository, objects: &IndexObjects, packs: Option<&PackListing>, marks: &Marks) -> Self {
-        let mut index = Self::default();
+        let mut index = Self { since: marks.since, ..Self::default() };
         for object in current(&objects.objects, repository.keys().owner_writer()) {
             index.add(repository, object, packs, marks);
         }
@@ -320,6 +321,11 @@ impl BlobIndex {
                 }
             }
         }
+    }
+
+    /// When the marks were looked at by which it says what to rely on, nanoseconds since boot.
+    pub fn since(&self) -> Option<i64> {
+        self.since
     }
 
     /// All locations of a blob, usable or not.

@@ -49,6 +49,8 @@ pub struct Marks {
     pub swept: Vec<Swept>,
     /// Marks that are not the owner's, with the reason.
     pub ignored: Vec<String>,
+    /// When they were looked at, nanoseconds since boot: what is relied on by them is as old as this.
+    pub since: Option<i64>,
 }
 
 /// One mark that tells the end of another.
@@ -91,6 +93,7 @@ impl Marks {
     }
 
     fn load_with(repository: &Repository, unreadable: &mut dyn FnMut(Name, Error) -> Result<()>) -> Result<Self> {
+        let since = Some(repository.runtime().clock.elapsed());
         let mut condemnations = BTreeMap::new();
         let mut swept = BTreeMap::new();
         let mut ignored = Vec::new();
@@ -123,7 +126,7 @@ impl Marks {
             }
         }
         let condemnations = condemnations.into_values().collect();
-        Ok(Self { condemnations, swept: swept.into_values().collect(), ignored })
+        Ok(Self { condemnations, swept: swept.into_values().collect(), ignored, since })
     }
 
     /// Packs of marks that were carried out.

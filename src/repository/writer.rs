@@ -108,7 +108,8 @@ impl<'r> Writer<'r> {
             pages: Vec::new(),
             carried: BTreeSet::new(),
             counts: Counts::default(),
-            started: repository.runtime().clock.elapsed(),
+            // the run began when it looked at marks, which may be long ago if the machine slept since
+            started: index.since().unwrap_or_else(|| repository.runtime().clock.elapsed()),
         })
     }
 
