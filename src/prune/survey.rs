@@ -46,7 +46,7 @@ impl Survey {
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let (packs, _) = index::list_packs(repository)?;
-        let due: BTreeSet<ObjectId> = snapshots_of(&marks).map(|place| place.id).collect();
+        let due = marks.due_snapshots();
         // a listing that lags shows a snapshot that a sweep has deleted
         let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
         let lost = snapshots.damaged.iter().filter(|(name, _)| !is_gone(name));
@@ -190,12 +190,12 @@ fn nothing_missing(
         !mark.swept
             && mark.put_at.is_some_and(|at| u64::try_from(now.saturating_sub(at)).is_ok_and(|age| age < mark.grace))
     };
-    let places = |mark: &Condemnation| mark.snapshots.iter().map(|place| place.id).collect::<Vec<_>>();
-    let open: BTreeSet<ObjectId> = marks.condemnations.iter().filter(is_open).flat_map(places).collect();
+    let (open, of_age): (Vec<_>, Vec<_>) = marks.condemnations.iter().partition(is_open);
+    let (open, of_age) = (snapshots_of(&open), snapshots_of(&of_age));
     let is_missing = |id: &ObjectId| {
-        let forgotten = orders.state(*id).is_forgotten() || snapshots_of(marks).any(|place| place.id == *id);
-        let removed = forgotten && !open.contains(id) || orders.quarantined.contains(id);
-        !known.contains(id) && !removed
+        // two prunes may have condemned it, one after the other
+        let removed = of_age.contains(id) || orders.state(*id).is_forgotten() && !open.contains(id);
+        !known.contains(id) && !removed && !orders.quarantined.contains(id)
     };
     for snapshot in &snapshots.all {
         if let Some(id) = snapshot.head.seen.iter().chain(&snapshot.head.parent).find(|id| is_missing(id)) {
@@ -211,8 +211,8 @@ fn nothing_missing(
     Ok(())
 }
 
-fn snapshots_of(marks: &Marks) -> impl Iterator<Item = &SnapshotPlace> {
-    marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter())
+fn snapshots_of(marks: &[&Condemnation]) -> BTreeSet<ObjectId> {
+    marks.iter().flat_map(|mark| mark.snapshots.iter()).map(|place| place.id).collect()
 }
 
 /// Where each pack is told of; replaced index objects tell of nothing.
