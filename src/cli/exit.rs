@@ -213,20 +213,31 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         super::render::text(&error.to_string());
         return ExitCode::from(code::DONE);
     }
-    let text = error.to_string();
-    let (message, rest) = text.split_once("Usage:").unwrap_or((&text, ""));
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         super::render::complain("no command given; see `vault --help`");
         return ExitCode::from(code::USAGE);
     }
+    let text = error.to_string();
+    let ends = ["Usage:", "For more information"].map(|end| text.find(end).unwrap_or(text.len()));
+    let message = text.get(..ends[0].min(ends[1])).unwrap_or(&text);
     let message = message.trim_start_matches("error:").replace("\n\n", "; ");
     let words: Vec<&str> = message.split_whitespace().collect();
     let message = words.join(" ");
-    let called: Vec<&str> = rest.split_whitespace().take_while(|word| !word.starts_with(['[', '-', '<'])).collect();
-    // the first word is the name of the file that was run
-    let called = [&["vault"], called.get(1..).unwrap_or_default()].concat().join(" ");
-    super::render::complain(&format!("{}; see `{called} --help`", message.trim_end_matches([';', ' '])));
+    super::render::complain(&format!("{}; see `{} --help`", message.trim_end_matches([';', ' ']), called()));
     ExitCode::from(code::USAGE)
+}
+
+/// The command that was called, as far as the command line names one.
+fn called() -> String {
+    let mut command = super::definition();
+    let mut called = "vault".to_owned();
+    for word in std::env::args_os().skip(1) {
+        if let Some(inner) = command.find_subcommand(word).cloned() {
+            called = format!("{called} {}", inner.get_name());
+            command = inner;
+        }
+    }
+    called
 }
 
 fn chain(error: &error::Error) -> String {

@@ -54,7 +54,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
     exclude_larger_than: Option<u64>,
     /// Record this time instead of now
-    #[arg(long, value_name = "TIME", value_parser = time::parse_flag)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse_past)]
     time: Option<i64>,
     /// Record this host name
     #[arg(long, value_name = "HOST")]

@@ -30,9 +30,15 @@ pub fn parse(text: &str, now: &Zoned, day: Day) -> Option<i64> {
     timestamp.as_nanosecond().try_into().ok()
 }
 
-/// The time of `--time`.
+/// A time that a flag takes.
 pub fn parse_flag(text: &str) -> Result<i64, String> {
     parse(text, &now(), Day::Start).ok_or_else(|| FORMS.into())
+}
+
+/// The same, not later than now: files that change until the time of a snapshot would count as older than it.
+pub fn parse_past(text: &str) -> Result<i64, String> {
+    let time = parse_flag(text)?;
+    if time > Clock::System.now() { Err("this is still to come".into()) } else { Ok(time) }
 }
 
 /// A length of time like `24h`, `90m` or `7d`.

@@ -109,8 +109,7 @@ impl Look {
     /// Snapshots of a domain that may be wanted: all but those that a sweep is removing, and those so new that the store
     /// may not list their index yet.
     pub fn live(&self, domain: DomainId) -> impl Iterator<Item = &SnapshotEntry> {
-        let due: BTreeSet<ObjectId> =
-            self.marks.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect();
+        let due = self.marks.due_snapshots();
         let is_settled = |one: &SnapshotEntry| self.settled.is_none_or(|at| one.arrived.is_none_or(|put| put < at));
         let is_live = move |one: &&SnapshotEntry| (one.is_visible() || !due.contains(&one.id)) && is_settled(one);
         self.snapshots.all.iter().filter(move |one| one.place.domain == domain).filter(is_live)

@@ -99,6 +99,7 @@ fn what_is_not_there_is_1_and_nonsense_is_2() {
     world.fails(&["snapshot", "--command", "--", "true"], 2, &["--name"]);
     world.fails(&["restore", "uploads"], 2, &["--target"]);
     world.fails(&["snapshot", "uploads", "--reread", "3/2"], 2, &["1/20"]);
+    world.fails(&["snapshot", "uploads", "--time", "2100-01-01"], 2, &["still to come; see `vault snapshot --help`"]);
     world.fails(&["check", "--read-data-subset", "3/2"], 2, &["1/7, 10% or 5GB"]);
     world.fails(&["check", "--scrub", "--read-data"], 2, &["--read-data"]);
     world.fails(&["check", "--max-age", "soon"], 2, &["7d"]);
