@@ -12,7 +12,7 @@ use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::chunk::{Chunker, Gear};
 use vault::progress::Silent;
-use vault::repository::index::{BlobIndex, IndexObjects, Purpose};
+use vault::repository::index::{BlobIndex, IndexObjects};
 use vault::repository::marks::Marks;
 use vault::repository::trust::Trust;
 use vault::repository::{NewRepository, Options, Repository};
@@ -105,7 +105,7 @@ fn lookup(criterion: &mut Criterion) {
     let known: Vec<BlobId> = index.blobs().copied().collect();
     group.throughput(Throughput::Elements(known.len() as u64));
     group.bench_function("load", |bencher| bencher.iter(load));
-    let present = |index: &BlobIndex| known.iter().filter(|id| index.usable(id, Purpose::Read).is_some()).count();
+    let present = |index: &BlobIndex| known.iter().filter(|id| index.usable(id).is_some()).count();
     group.bench_function("find", |bencher| bencher.iter(|| present(black_box(&index))));
     group.finish();
 }

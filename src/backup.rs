@@ -177,7 +177,8 @@ fn attempt(
     snapshots.damaged.iter().for_each(|(_, damage)| progress.note(damage));
     let parent = snapshots.visible().next_back();
     let reader = Reader::new(repository, &lookup);
-    let mut writer = Writer::new(repository, &lookup, domain, &options.name)?;
+    let writer = Writer::new(repository, &lookup, domain, &options.name)?;
+    let mut writer = if options.dry_run { writer.dry() } else { writer };
     let scan = Scan {
         repository,
         options,
@@ -194,8 +195,9 @@ fn attempt(
         Source::Stream(input, name) => scan.stream(input, name)?,
         Source::Command(words, name) => scan.command(words, name)?,
     };
-    let unchanged = parent.is_some_and(|parent| parent.head.root == found.root);
     let counts = writer.counts;
+    // what was stored again heals what the parent has lost
+    let unchanged = counts.added_blobs == 0 && parent.is_some_and(|parent| parent.head.root == found.root);
     let mut head = Head {
         source: options.name.clone(),
         time: options.time.unwrap_or(started),

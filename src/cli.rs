@@ -31,6 +31,7 @@ use exit::{Context, Failure, code};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use vault::backend::location::Scheme;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::repository::journal::Actor;
 use vault::repository::{self, Access, Repository};
@@ -64,7 +65,14 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Where this machine keeps its cache [default: vault in the user's cache folder]
-    #[arg(long, global = true, value_name = "DIR", env = "VAULT_CACHE_DIR", conflicts_with = "no_cache")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VAULT_CACHE_DIR",
+        hide_env_values = true,
+        conflicts_with = "no_cache"
+    )]
     cache_dir: Option<PathBuf>,
     /// Keep no cache, and use none
     #[arg(long, global = true)]
@@ -325,8 +333,14 @@ fn test_times() -> repository::Options {
 }
 
 fn parse_location(text: &str) -> Result<Location, Failure> {
-    Location::parse(text)
-        .map_err(|error| Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`"))
+    let location = Location::parse(text)
+        .map_err(|error| Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`"))?;
+    if let Location::Remote(remote) = &location
+        && remote.scheme == Scheme::Memory
+    {
+        return Err(Failure::new(code::USAGE, "memory:// is for tests: nothing would stay".into()));
+    }
+    Ok(location)
 }
 
 fn definition() -> clap::Command {

@@ -235,7 +235,8 @@ impl Copier<'_, '_> {
         let domain = self.domain.id;
         let label = self.to.keys().owner("copy into a repository")?.book(domain).source_label(&snapshot.head.source);
         let place = Place { domain, label, shared: snapshot.is_shared() };
-        let mut writer = Writer::at(self.to, &index, place)?;
+        let writer = Writer::at(self.to, &index, place)?;
+        let mut writer = if self.options.dry_run { writer.dry() } else { writer };
         writer.carry(std::mem::take(&mut self.relied));
         let moved =
             if self.report.like { self.move_blobs(snapshot, &mut writer) } else { self.rewrite(snapshot, &mut writer) };
@@ -288,6 +289,7 @@ impl Copier<'_, '_> {
             root,
             parent: snapshot.head.parent.and_then(|parent| self.domain.copies.get(&parent).copied()),
             seen: self.domain.seen(&snapshot.head.source),
+            time: snapshot.counted().time,
             expires: snapshot.expires(),
             original: Some(origin(snapshot)),
             ..snapshot.head.clone()

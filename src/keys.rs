@@ -5,6 +5,8 @@
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::index::IndexObjects;
+use crate::repository::marks::Marks;
+use crate::repository::missing::Heads;
 use crate::repository::orders::{self, Orders, Revocation};
 use crate::repository::snapshots::Snapshots;
 use crate::repository::trust::{self, Trust};
@@ -258,7 +260,8 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     let (known, since) = match Trust::load(repository)?.pardon(writer) {
         Some(Revocation { accepted, since }) => (accepted, since),
         None => {
-            let (snapshots, indexes) = stored(repository, writer, (domain, None))?;
+            // cut off at once, whatever may be missing
+            let (snapshots, indexes) = stored(repository, writer, (domain, None))?.ids;
             let accepted = snapshots.union(&indexes).copied().collect();
             let name = Name::Order(order(&accepted)?).to_string();
             (accepted, repository.backend().stat(&name)?.modified)
@@ -268,7 +271,11 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     wait(repository, 2 * lag, progress)?;
     let later = i64::try_from((lag + repository.options().clock_error).as_nanos()).unwrap_or(i64::MAX);
     let seen_by_all = since.map(|at| at.saturating_add(later));
-    let (snapshots, indexes) = stored(repository, writer, (domain, seen_by_all))?;
+    let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, (domain, seen_by_all))?;
+    if let Some(missing) = missing {
+        let next = "remove it again when `vault check` finds nothing";
+        return Err(Error::Request(format!("the key is cut off, but {missing}: {next}")));
+    }
     let accepted: BTreeSet<ObjectId> = snapshots.union(&indexes).chain(&known).copied().collect();
     if accepted != known {
         order(&accepted)?;
@@ -292,16 +299,23 @@ fn wait(repository: &Repository, time: Duration, progress: &dyn Progress) -> Res
     Ok(())
 }
 
+/// What a writer has stored.
+struct Stored {
+    /// Snapshots, and index objects.
+    ids: (BTreeSet<ObjectId>, BTreeSet<ObjectId>),
+    /// A snapshot, of whomever, that should be listed and is not.
+    missing: Option<String>,
+}
+
 /// Snapshots and index objects of a writer that the store had received at a time on its clock, revoked or not.
-fn stored(
-    repository: &Repository,
-    writer: WriterId,
-    (domain, until): (DomainId, Option<i64>),
-) -> Result<(BTreeSet<ObjectId>, BTreeSet<ObjectId>)> {
+fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId, Option<i64>)) -> Result<Stored> {
     let mut trust = Trust::load(repository)?;
     trust.pardon(writer);
     let orders = Orders::load(repository)?;
+    let (marks, _) = Marks::load_readable(repository)?;
+    let heads = Heads::load(repository, &trust)?;
     let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+    let missing = heads.missing(&snapshots, &orders, (&marks, repository.runtime().clock.now()));
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;
     // what is rotten can't be vouched for; what the store did not serve just now must not be forgotten
     let mut unsure: Vec<Name> = snapshots.damaged.into_iter().map(|(name, _)| name).collect();
@@ -314,7 +328,8 @@ fn stored(
     let in_time = |arrived: Option<i64>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
     let own = snapshots.all.iter().filter(|one| one.header.writer == writer && in_time(one.arrived)).map(|one| one.id);
     let indexes = objects.objects.iter().filter(|object| object.writer == writer && in_time(object.arrived));
-    Ok((own.collect(), indexes.filter_map(|object| object.name.id()).collect()))
+    let ids = (own.collect(), indexes.filter_map(|object| object.name.id()).collect());
+    Ok(Stored { ids, missing })
 }
 
 /// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.

@@ -6,6 +6,7 @@
 mod need;
 mod plan;
 mod repack;
+mod rescue;
 mod survey;
 mod sweep;
 mod tidy;

@@ -16,11 +16,11 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::index::BlobIndex;
 use crate::repository::journal::{self, Actor};
+use crate::repository::orders::UNKNOWN_FEATURES;
 use crate::repository::reader::Reader;
 use crate::repository::{self, Repository};
 use look::Look;
 use std::collections::BTreeMap;
-use vault_format::config::FEATURES_KNOWN;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::Outcome;
 use vault_format::name::Name;
@@ -180,8 +180,8 @@ fn all(
         return Err(unsafe_because(format!("{unknown} is not known to this program")));
     }
     let mut look = Look::take(repository, (options, report))?;
-    if look.orders.required & !FEATURES_KNOWN != 0 {
-        return Err(unsafe_because("the owner requires features that this program does not know".into()));
+    if !look.orders.are_understood() {
+        return Err(unsafe_because(UNKNOWN_FEATURES.into()));
     }
     config(repository, options, report)?;
     packs::judge(repository, &mut look, options, report, progress)?;

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod keys;
 pub(crate) mod loose;
 pub mod marks;
+pub(crate) mod missing;
 pub(crate) mod moved;
 mod opening;
 pub mod orders;
@@ -157,7 +158,9 @@ struct Known {
 #[derive(Clone, Copy)]
 struct StoreClock {
     modified: i64,
-    elapsed: i64,
+    /// Just before the object was put, and just after its time was told.
+    before: i64,
+    after: i64,
 }
 
 /// What a new repository is made of.
@@ -360,26 +363,47 @@ impl Repository {
         Ok((known, unknown))
     }
 
-    /// The store's clock now: from an object that this process has just put, plus the time since, suspend included.
+    /// The store's clock now: from an object that this process has just put, plus the time since, suspend included. It
+    /// may be later than this by as long as that put took; see [`Repository::store_now_at_most`].
     pub(crate) fn store_now(&self) -> Result<i64> {
+        Ok(self.store_time()?.0)
+    }
+
+    /// What the store's clock shows now at most: whoever must not take for young what is old asks for this.
+    pub(crate) fn store_now_at_most(&self) -> Result<i64> {
+        Ok(self.store_time()?.1)
+    }
+
+    fn store_time(&self) -> Result<(i64, i64)> {
+        let elapsed = || self.runtime.clock.elapsed();
         if !self.options.keeps(Rule::StoreClock) {
-            return Ok(self.runtime.clock.now());
+            let now = self.runtime.clock.now();
+            return Ok((now, now));
         }
         let mut clock = self.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match *clock {
             Some(known) => known,
             None => {
+                let before = elapsed();
                 let name = journal::put_begun(self, "run", Vec::new())?;
                 let stat = self.backend.stat(&name.to_string())?;
                 // a store without times: this machine's clock has to serve
                 let modified = stat.modified.unwrap_or_else(|| self.runtime.clock.now());
-                *clock.insert(StoreClock { modified, elapsed: self.runtime.clock.elapsed() })
+                let known = StoreClock { modified, before, after: elapsed() };
+                // one that a suspend has blurred serves once
+                if u128::try_from(known.after.saturating_sub(before))
+                    .is_ok_and(|took| took <= self.options.commit_window.as_nanos())
+                {
+                    *clock = Some(known);
+                }
+                known
             }
         };
         if !self.options.keeps(Rule::TimeGoesOn) {
-            return Ok(known.modified);
+            return Ok((known.modified, known.modified));
         }
-        Ok(known.modified.saturating_add(self.runtime.clock.elapsed().saturating_sub(known.elapsed)))
+        let since = |at: i64| known.modified.saturating_add(elapsed().saturating_sub(at));
+        Ok((since(known.after), since(known.before)))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::repository::journal::{self, Actor};
 use crate::repository::marks::{Condemnation, Marks};
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{self, Catalog, SnapshotEntry};
-use crate::repository::writer::Writer;
+use crate::repository::writer::{Place, Writer};
 use crate::repository::{self, Repository, orders, walk};
 use std::collections::HashSet;
 use vault_format::id::{BlobId, ObjectId, RunId};
@@ -91,7 +91,9 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     let domain = snapshot.place.domain;
     let objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
     let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
-    let mut writer = Writer::new(repository, &lookup, domain, &snapshot.head.source)?;
+    // whoever could not read it can't read its copy either
+    let place = Place { domain, label: snapshot.place.label, shared: snapshot.is_shared() };
+    let mut writer = Writer::at(repository, &lookup, place)?;
     rely_or_copy(&Reader::new(repository, &lookup), snapshot, &mut writer)?;
     if repository.runtime().is_stopped() {
         return Err(Error::Interrupted);

@@ -451,7 +451,7 @@ fn translate(e: &opendal::Error, operation: Operation, name: &str) -> Error {
         opendal::ErrorKind::RateLimited => ErrorKind::Unreachable,
         opendal::ErrorKind::ConfigInvalid => ErrorKind::Other,
         _ if says(&["no space", "insufficient storage", "quota", "storagefull", "storage full"]) => ErrorKind::NoSpace,
-        _ if says(&["permission denied"]) => ErrorKind::Denied,
+        _ if says(&["permission denied", "failed to load signing credential"]) => ErrorKind::Denied,
         _ if says(&["notimplemented", "not implemented"]) && operation == Operation::Put => ErrorKind::Unsupported,
         _ if e.is_temporary() || e.is_persistent() || says(&["ssh error"]) => ErrorKind::Unreachable,
         _ => ErrorKind::Other,

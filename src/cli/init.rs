@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 /// are made again, and what is good stays as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  vault init --repository /srv/backup --password-file /etc/vault/password --sheet /root/vault-sheet.txt
-  vault init --recover --repository /srv/backup --sheet /root/vault-sheet.txt")]
+  vault init --repository /srv/backup --password-file /etc/vault/password --sheet /etc/vault/sheet.txt
+  vault init --recover --repository /srv/backup --sheet /etc/vault/sheet.txt")]
 pub struct Arguments {
     /// Write the recovery sheet to this new file: print it, lock it away, and delete the file; with --recover, read the
     /// sheet, or its 24 words, from this file [default with --recover: standard input, or a question at the terminal]

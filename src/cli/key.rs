@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault key list --repository /srv/backup
-  vault key add --role writer --label web-1 --export-key-file /root/web-1.key")]
+  vault key add --role writer --label web-1 --export-key-file /etc/vault/web-1.key")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -35,8 +35,8 @@ enum Command {
     List,
     /// Add a key for a machine or a person, with a password or as a key file
     #[command(after_help = "Examples:
-  vault key add --role writer --label web-1 --export-key-file /root/web-1.key
-  vault key add --role owner --label deputy --new-password-file /root/deputy-password")]
+  vault key add --role writer --label web-1 --export-key-file /etc/vault/web-1.key
+  vault key add --role owner --label deputy --new-password-file /etc/vault/deputy-password")]
     Add(AddArguments),
     /// Take a key away: what it wrote so far stays, what it writes from now on does not count
     #[command(after_help = "Examples:
@@ -59,7 +59,7 @@ enum Command {
     /// Print the recovery sheet: 24 words that open the repository when every password is lost
     #[command(after_help = "Examples:
   vault key sheet --repository /srv/backup
-  vault key sheet > /root/vault-sheet.txt")]
+  vault key sheet > /etc/vault/sheet.txt")]
     Sheet,
 }
 

@@ -80,7 +80,7 @@ impl Domain {
         let is_copy = |copy: &&SnapshotEntry| {
             let other = &copy.head;
             let same = other.source == head.source
-                && other.time == head.time
+                && other.time == snapshot.counted().time
                 && (other.root.bytes, other.root.count) == (head.root.bytes, head.root.count);
             same && if like { other.root.id == head.root.id } else { super::origin(copy) == origin }
         };

@@ -1,10 +1,11 @@
 //! From which frames of which packs the live blobs of a domain are read, and what of their neighbours is a base of them.
 //! Of several places of a blob one is chosen: least depth first, then the pack that is fullest of life, so that what an
-//! interrupted repack has copied replaces what it was copied from. A base is always read from the place chosen for it,
-//! for no usable place is less deep.
+//! interrupted repack has copied replaces what it was copied from. Of what members wrote only the oldest place is
+//! eligible: nobody makes a pack garbage by a claim to have its blobs too. A base is always read from the place chosen
+//! for it, for no usable place is less deep.
 
 use super::plan::{FrameUse, Held, Lineage, PackUse};
-use super::survey::{Survey, stop};
+use super::survey::{Live, Survey, stop};
 use crate::error::Result;
 use crate::repository::index::{BlobIndex, Location, PackRecord};
 use crate::repository::writer::Place;
@@ -12,7 +13,7 @@ use crate::repository::{Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::frame::DEPTH_MAX;
-use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};
 use vault_format::mark::SnapshotPlace;
 
 const ANY_DEPTH: u8 = DEPTH_MAX + 1;
@@ -20,8 +21,11 @@ const ANY_DEPTH: u8 = DEPTH_MAX + 1;
 /// What one domain needs.
 pub(super) struct Need {
     pub domain: DomainId,
+    owner: WriterId,
     pub lookup: BlobIndex,
     pub live: HashSet<(BlobKind, BlobId)>,
+    /// What members must be able to read of it.
+    shared: HashSet<BlobId>,
     /// Plaintext needed of each frame: live, and only as a base.
     frames: Vec<(u32, u32)>,
     /// How full of life each pack is, in 1/1024.
@@ -45,21 +49,30 @@ impl Need {
         due: &BTreeSet<SnapshotPlace>,
     ) -> Result<Self> {
         let lookup = survey.lookup(repository, domain);
-        let live = survey.live(repository, &lookup, domain, due)?;
+        let Live { needed: live, shared, .. } = survey.live(repository, &lookup, domain, due)?;
         let frames = vec![(0, 0); lookup.frames().len()];
         let fullness = fullness(&lookup, &live);
         let (dead, deltas) = (BTreeMap::new(), BTreeMap::new());
-        let mut need = Self { domain, lookup, live, frames, fullness, dead, deltas };
+        let owner = repository.keys().owner_writer();
+        let mut need = Self { domain, owner, lookup, live, shared, frames, fullness, dead, deltas };
         need.count()?;
         Ok(need)
     }
 
     /// The place from which a blob is to be read, outside of all marks.
     pub fn place(&self, id: &BlobId) -> Option<Location> {
-        self.lookup.all_usable(id, ANY_DEPTH, &outside).min_by_key(|place| {
+        let mut places: Vec<Location> = self.lookup.all_usable(id, ANY_DEPTH, &outside).collect();
+        let pack = |place: &Location| self.lookup.pack_of(place.frame);
+        let is_open = |place: &Location| pack(place).wraps.reaches(self.domain);
+        if self.shared.contains(id) && places.iter().any(is_open) {
+            places.retain(is_open);
+        }
+        let standing = |place: &Location| pack(place).standing(self.owner);
+        let best = places.iter().map(standing).min()?;
+        places.into_iter().filter(|place| standing(place) == best).min_by_key(|place| {
             let frame = self.lookup.frame(place.frame);
             let fullness = self.fullness.get(frame.pack as usize).copied().unwrap_or_default();
-            (frame.depth, Reverse(fullness), self.lookup.pack_of(place.frame).id)
+            (frame.depth, Reverse(fullness), pack(place).id)
         })
     }
 
@@ -74,7 +87,8 @@ impl Need {
                 }
                 continue;
             };
-            self.frames[place.frame as usize].0 += place.length;
+            let live = &mut self.frames[place.frame as usize].0;
+            *live = live.saturating_add(place.length);
             let mut bases = self.lookup.frame(place.frame).bases.to_vec();
             bases.retain(is_dead);
             if !bases.is_empty() {
@@ -82,7 +96,8 @@ impl Need {
             }
             while let Some(base) = bases.pop() {
                 let Some(place) = self.place(&base).filter(|_| !self.dead.contains_key(&base)) else { continue };
-                self.frames[place.frame as usize].1 += place.length;
+                let used = &mut self.frames[place.frame as usize].1;
+                *used = used.saturating_add(place.length);
                 self.dead.insert(base, place);
                 bases.extend(self.lookup.frame(place.frame).bases.iter().filter(|base| is_dead(base)));
             }
@@ -103,7 +118,9 @@ impl Need {
         let own = frames.take_while(|(_, frame)| frame.pack == number);
         own.map(|(position, frame)| {
             let (live, base) = self.frames.get(position).copied().unwrap_or_default();
-            FrameUse { stored: frame.stored, plain: frame.plain, live, base, blobs: 0 }
+            // a directory that names a blob twice can't make a frame more than full
+            let live = live.min(frame.plain);
+            FrameUse { stored: frame.stored, plain: frame.plain, live, base: base.min(frame.plain - live), blobs: 0 }
         })
         .collect()
     }

@@ -4,19 +4,31 @@
 
 use crate::error::Result;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
-use crate::repository::marks::{Condemnation, Marks};
-use crate::repository::orders::Orders;
+use crate::repository::marks::Marks;
+use crate::repository::missing::Heads;
+use crate::repository::orders::{Orders, UNKNOWN_FEATURES};
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use crate::repository::walk;
 use crate::repository::writer::Place;
-use crate::repository::{self, Error, Options, Repository, Rule, journal};
+use crate::repository::{self, Error, Options, Repository, Rule};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::Name;
+
+/// What snapshots need.
+#[derive(Default)]
+pub(super) struct Live {
+    /// What those need that are not forgotten.
+    pub needed: HashSet<(BlobKind, BlobId)>,
+    /// What members must be able to read of it; nothing if they can read all packs.
+    pub shared: HashSet<BlobId>,
+    /// What forgotten ones need besides, as far as it can be told.
+    pub wished: HashSet<(BlobKind, BlobId)>,
+}
 
 /// One complete look at a repository.
 pub(super) struct Survey {
@@ -40,9 +52,8 @@ impl Survey {
         let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
         let marks = Marks::load(repository)?;
-        // before snapshots, or a record of what is committed meanwhile would name one that is not listed yet; a record
-        // that can't be read names nothing
-        let records = journal::load(repository, &trust)?.0;
+        // before snapshots, or a record of what is committed meanwhile would name one that is not listed yet
+        let heads = Heads::load(repository, &trust)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let (packs, _) = index::list_packs(repository)?;
@@ -54,6 +65,9 @@ impl Survey {
         if let Some((_, problem)) = stopped.next() {
             return Err(unsafe_because(problem));
         }
+        if !orders.are_understood() {
+            return Err(unsafe_because(UNKNOWN_FEATURES));
+        }
         if let Some(unknown) = repository.unknown_objects()?.first() {
             return Err(unsafe_because(format!("{unknown} is not known to this program")));
         }
@@ -61,8 +75,10 @@ impl Survey {
         let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
         if repository.options().keeps(Rule::DoubtListings) {
             let now = repository.runtime().clock.now();
-            nothing_missing(&records, &survey.snapshots, &orders, (&survey.marks, now))?;
-            survey.unclear = survey.unclear(&records);
+            if let Some(missing) = heads.missing(&survey.snapshots, &orders, (&survey.marks, now)) {
+                return Err(unsafe_because(missing));
+            }
+            survey.unclear = survey.unclear(&heads);
         }
         let config = repository.backend().get(&Name::Config.to_string(), None)?;
         if ObjectId::of(&config) != repository.keys().config() {
@@ -72,7 +88,7 @@ impl Survey {
     }
 
     /// Domains with data that no mark names, of which neither a snapshot is listed nor a record tells of one.
-    fn unclear(&self, records: &[journal::Read]) -> BTreeSet<DomainId> {
+    fn unclear(&self, heads: &Heads) -> BTreeSet<DomainId> {
         let mut unclear = BTreeSet::new();
         for (pack, (object, _)) in &self.entries {
             if let Name::Index(domain, ..) = self.objects.objects[*object].name
@@ -85,12 +101,8 @@ impl Survey {
         for snapshot in &self.snapshots.all {
             unclear.remove(&snapshot.place.domain);
         }
-        for (name, record) in records {
-            if let Name::Journal(domain, ..) = name
-                && !record.heads.is_empty()
-            {
-                unclear.remove(domain);
-            }
+        for domain in &heads.domains {
+            unclear.remove(domain);
         }
         unclear
     }
@@ -147,10 +159,20 @@ impl Survey {
 
     /// The lookup of one domain: nobody else's copies count for it.
     pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
+        self.lookup_in(repository, domain, &self.packs)
+    }
+
+    fn lookup_in(&self, repository: &Repository, domain: DomainId, packs: &PackListing) -> BlobIndex {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
+        BlobIndex::new(repository, &objects, Some(packs), &self.marks)
+    }
+
+    /// The same without the packs that any mark names.
+    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
+        let outside = self.packs.iter().filter(|(id, _)| !self.marks.names(id));
+        self.lookup_in(repository, domain, &outside.map(|(id, at)| (*id, at.clone())).collect())
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.
@@ -160,14 +182,32 @@ impl Survey {
         lookup: &BlobIndex,
         domain: DomainId,
         due: &BTreeSet<SnapshotPlace>,
-    ) -> Result<HashSet<(BlobKind, BlobId)>> {
+    ) -> Result<Live> {
         let reader = Reader::new(repository, lookup);
-        let mut live = HashSet::new();
-        for snapshot in self.snapshots.all.iter().filter(|snapshot| snapshot.place.domain == domain) {
-            if !due.contains(&snapshot.place) {
-                walk::blobs(&reader, &snapshot.head.root, &mut live).map_err(stop)?;
+        let forgotten: BTreeSet<SnapshotPlace> =
+            self.forgotten(repository.options()).map(|snapshot| snapshot.place).collect();
+        let here = |snapshot: &&SnapshotEntry| snapshot.place.domain == domain && !due.contains(&snapshot.place);
+        let (wished, needed): (Vec<_>, Vec<_>) =
+            self.snapshots.all.iter().filter(here).partition(|snapshot| forgotten.contains(&snapshot.place));
+        let (shared, own): (Vec<_>, Vec<_>) = needed.into_iter().partition(|snapshot| snapshot.is_shared());
+        let mut live = Live::default();
+        for snapshot in shared {
+            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(stop)?;
+        }
+        if lookup.packs().iter().any(|pack| !pack.wraps.reaches(domain)) {
+            live.shared = live.needed.iter().map(|(_, id)| *id).collect();
+        }
+        for snapshot in own {
+            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(stop)?;
+        }
+        for snapshot in wished {
+            match walk::blobs(&reader, &snapshot.head.root, &mut live.wished) {
+                // what is broken and forgotten must not stop anybody
+                Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => {}
+                walked => walked.map_err(stop)?,
             }
         }
+        live.wished.retain(|blob| !live.needed.contains(blob));
         Ok(live)
     }
 }
@@ -176,53 +216,13 @@ pub(super) fn stop(error: repository::Error) -> crate::error::Error {
     unsafe_because(error.to_string())
 }
 
-/// A head that another or the journal names, and that nobody had removed, is missing: the listing is short, or somebody
-/// deleted it. The newest heads, and all of them if the listing is empty, are named by the journal alone.
-fn nothing_missing(
-    records: &[journal::Read],
-    snapshots: &Snapshots,
-    orders: &Orders,
-    (marks, now): (&Marks, i64),
-) -> Result<()> {
-    let known: BTreeSet<ObjectId> = snapshots.all.iter().map(|snapshot| snapshot.id).collect();
-    // only a mark of age may have been carried out, at least in part
-    let is_open = |mark: &&Condemnation| {
-        !mark.swept
-            && mark.put_at.is_some_and(|at| u64::try_from(now.saturating_sub(at)).is_ok_and(|age| age < mark.grace))
-    };
-    let (open, of_age): (Vec<_>, Vec<_>) = marks.condemnations.iter().partition(is_open);
-    let (open, of_age) = (snapshots_of(&open), snapshots_of(&of_age));
-    let is_missing = |id: &ObjectId| {
-        // two prunes may have condemned it, one after the other
-        let removed = of_age.contains(id) || orders.state(*id).is_forgotten() && !open.contains(id);
-        !known.contains(id) && !removed && !orders.quarantined.contains(id)
-    };
-    for snapshot in &snapshots.all {
-        if let Some(id) = snapshot.head.seen.iter().chain(&snapshot.head.parent).find(|id| is_missing(id)) {
-            let what = format!("snapshot {} is missing, though {} names it", id.short(), snapshot.id.short());
-            return Err(unsafe_because(what));
-        }
-    }
-    for (name, record) in records {
-        if let Some(id) = record.heads.iter().find(|id| is_missing(id)) {
-            return Err(unsafe_because(format!("snapshot {} is missing, though {name} names it", id.short())));
-        }
-    }
-    Ok(())
-}
-
-fn snapshots_of(marks: &[&Condemnation]) -> BTreeSet<ObjectId> {
-    marks.iter().flat_map(|mark| mark.snapshots.iter()).map(|place| place.id).collect()
-}
-
 /// Where each pack is told of; replaced index objects tell of nothing.
 fn entries(repository: &Repository, objects: &IndexObjects) -> HashMap<ObjectId, (usize, usize)> {
-    let current: BTreeSet<&Name> =
-        index::current(&objects.objects, repository.keys().owner_writer()).map(|object| &object.name).collect();
+    let numbers: HashMap<&Name, usize> = objects.objects.iter().map(|object| &object.name).zip(0..).collect();
     let mut entries = HashMap::new();
-    for (number, object) in objects.objects.iter().enumerate().filter(|(_, object)| current.contains(&object.name)) {
+    for object in index::current(&objects.objects, repository.keys().owner_writer()) {
         for (entry, pack) in object.index.packs.iter().enumerate() {
-            entries.entry(pack.id).or_insert((number, entry));
+            entries.entry(pack.id).or_insert((numbers[&object.name], entry));
         }
     }
     entries

@@ -3,18 +3,15 @@
 //! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
 
 use super::Options;
-use super::survey::{self, Survey};
+use super::rescue::rescue;
+use super::survey::Survey;
 use crate::backend::ErrorKind;
 use crate::error::Result;
 use crate::repository::compact::{self, Merge};
-use crate::repository::index::PackRecord;
 use crate::repository::marks::{self, Condemnation};
-use crate::repository::reader::Reader;
-use crate::repository::writer::{Place, Writer};
 use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet};
-use vault_format::frame::DEPTH_MAX;
-use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
+use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
 
@@ -88,7 +85,7 @@ pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<S
         if hidden && packs.iter().any(|pack| survey.tells_of(domain, pack)) {
             return Err(Error::NoSnapshots(domain).into());
         }
-        report.rescued_blobs += rescue(repository, &survey, domain, (&ripe, &due))?;
+        report.rescued_blobs += rescue(repository, &survey, domain, (&ripe, &packs, &due))?;
     }
     delete(repository, &survey, (&packs, &due), &mut report)?;
     for Condemnation { id, .. } in ripe {
@@ -99,51 +96,6 @@ pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<S
         report.marks += 1;
     }
     Ok(report)
-}
-
-/// S3: copies what lives and has no place wholly outside all marks.
-fn rescue(
-    repository: &Repository,
-    survey: &Survey,
-    domain: DomainId,
-    (ripe, due): (&[Condemnation], &BTreeSet<SnapshotPlace>),
-) -> Result<u64> {
-    let keeps = |rule| repository.options().keeps(rule);
-    if !keeps(Rule::RescueFirst) {
-        return Ok(0);
-    }
-    let lookup = survey.lookup(repository, domain);
-    let reader = Reader::new(repository, &lookup);
-    let present = |pack: &PackRecord| pack.present;
-    let outside = |pack: &PackRecord| pack.present && !pack.condemned;
-    let outside_each = |id: &BlobId| {
-        let apart = |mark: &Condemnation, pack: &PackRecord| pack.present && !mark.packs.contains(&pack.id);
-        ripe.iter().all(|mark| lookup.usable_where(id, DEPTH_MAX + 1, &|pack| apart(mark, pack)).is_some())
-    };
-    let survives = |id: &BlobId| match keeps(Rule::SurvivorOutsideMarks) {
-        true => lookup.usable_where(id, DEPTH_MAX + 1, &outside).is_some(),
-        false => outside_each(id),
-    };
-    let mut lost: BTreeMap<Place, Vec<(BlobKind, BlobId)>> = BTreeMap::new();
-    for (kind, id) in survey.live(repository, &lookup, domain, due)? {
-        if survives(&id) {
-            continue;
-        }
-        let found = lookup.usable_where(&id, DEPTH_MAX + 1, &present);
-        let place = found.and_then(|found| survey.place_of(domain, lookup.pack_of(found.frame)));
-        lost.entry(place.ok_or_else(|| survey::stop(Error::MissingBlob(id)))?).or_default().push((kind, id));
-    }
-    let mut rescued = 0;
-    for (place, blobs) in lost {
-        let mut writer = Writer::at(repository, &lookup, place)?;
-        for (kind, id) in blobs {
-            let plaintext = reader.blob(kind, &id)?;
-            writer.put(kind, &plaintext)?;
-            rescued += 1;
-        }
-        writer.flush()?;
-    }
-    Ok(rescued)
 }
 
 /// S4: index, then index objects, snapshots, packs.

@@ -3,7 +3,7 @@
 
 use super::{Context, Report, SOURCE};
 use crate::error::Result;
-use crate::repository::index::{BlobIndex, IndexObjects, Purpose};
+use crate::repository::index::{BlobIndex, IndexObjects};
 use crate::repository::marks::Marks;
 use crate::repository::reader::Reader;
 use crate::repository::trust::Trust;
@@ -95,7 +95,7 @@ fn wanted(
         super::stopped(context.repository)?;
         // what can't be read is wanted; what lies below it comes with it, or is lost
         let mut each = |kind, id| {
-            if reliable.usable(&id, Purpose::Read).is_none() {
+            if reliable.usable(&id).is_none() {
                 wanted.insert((kind, id));
             }
         };

@@ -70,7 +70,7 @@ impl Look {
         }
         let (packs, _) = index::list_packs(repository)?;
         let left = trust.damaged.iter().chain(&orders.damaged);
-        let (_, records) = journal::load(repository, &trust)?;
+        let records = journal::visit(repository, &trust, &mut |_, _, _| {})?;
         report.left.extend(left.chain(&snapshots.damaged).chain(&records).map(|(_, problem)| problem.clone()));
         let in_force: Vec<&IndexObject> = index::current(&objects.objects, repository.keys().owner_writer()).collect();
         let current = in_force.into_iter().map(|object| object.name.clone()).collect();

@@ -11,10 +11,11 @@ use crate::repository::snapshots::{self, SnapshotEntry};
 use crate::repository::trees::{self, Rewrite};
 use crate::repository::walk::Nodes;
 use crate::repository::writer::{Place, Writer, Written};
-use crate::repository::{self, Error, reach};
+use crate::repository::{self, Error, orders, reach};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::id::{ObjectId, RunId};
 use vault_format::mark::SnapshotPlace;
+use vault_format::order::Action;
 use vault_format::snapshot::{Body, Head, Statistics};
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
@@ -137,13 +138,15 @@ impl Copier<'_, '_, '_> {
             ..head.statistics
         };
         let new = Head {
-            // just behind the original, so that the name of the source means the one that restores
-            time: head.time.saturating_add(1),
+            // just behind the original, so that the name of the source means the one that restores; as the owner's it is
+            // believed, so a time that was not can't be taken over
+            time: snapshot.counted().time.saturating_add(1),
             run: RunId(repository.runtime().random()),
             root,
             parent: Some(snapshot.id),
             seen: self.seen(snapshot.place),
             statistics,
+            expires: snapshot.expires(),
             original: Some(snapshot.id),
             ..head.clone()
         };
@@ -161,6 +164,9 @@ impl Copier<'_, '_, '_> {
             }
             committed => committed?,
         };
+        if let Some(id) = name.id().filter(|_| snapshot.state.is_held()) {
+            orders::put(repository, domain, Action::Hold(vec![id]))?;
+        }
         Ok(name.id().map(|id| (id, written, bytes)))
     }
 

@@ -4,7 +4,8 @@
 //! grace, then sees the object and saves what it needs.
 
 use super::marks::{Condemnation, Marks};
-use super::{Error, Repository, Result, Rule};
+use super::{Error, Options, Repository, Result, Rule};
+use crate::runtime::Runtime;
 use std::collections::BTreeSet;
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
@@ -40,18 +41,18 @@ impl Relied {
                 return Err(Error::Condemned(mark.id));
             }
         }
-        self.refuse_age(repository)
+        refuse_age((repository.options(), repository.runtime()), self.since)
     }
+}
 
-    /// Marks may be gone after twice the life of a run, and what they named looks as if it were never condemned.
-    pub fn refuse_age(&self, repository: &Repository) -> Result<()> {
-        let lifetime = repository.options().run_lifetime;
-        let age = u128::try_from(repository.runtime().clock.elapsed().saturating_sub(self.since)).unwrap_or_default();
-        if age > lifetime.as_nanos() && repository.options().keeps(Rule::RunLifetime) {
-            return Err(Error::TooOld(lifetime));
-        }
-        Ok(())
+/// Marks may be gone after twice the life of a run, and what they named looks as if it were never condemned. `since` is
+/// in nanoseconds since boot.
+pub(super) fn refuse_age((options, runtime): (&Options, &Runtime), since: i64) -> Result<()> {
+    let age = u128::try_from(runtime.clock.elapsed().saturating_sub(since)).unwrap_or_default();
+    if age > options.run_lifetime.as_nanos() && options.keeps(Rule::RunLifetime) {
+        return Err(Error::TooOld(options.run_lifetime));
     }
+    Ok(())
 }
 
 /// W3 to W5: validates, puts the object, validates again. It is committed when this returns.

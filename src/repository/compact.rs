@@ -32,6 +32,12 @@ type Held<'a> = (&'a PackEntry, &'a Wraps);
 pub fn plan<'a>(repository: &Repository, objects: &'a [IndexObject], gone: &BTreeSet<ObjectId>) -> Vec<Merge<'a>> {
     let owner = repository.keys().owner_writer();
     let live: BTreeSet<&Name> = current(objects, owner).map(|object| &object.name).collect();
+    let mut believed: HashMap<(DomainId, ObjectId), &Name> = HashMap::new();
+    for object in current(objects, owner) {
+        for pack in &object.index.packs {
+            believed.entry((domain_of(object), pack.id)).or_insert(&object.name);
+        }
+    }
     let by_owner: BTreeSet<ObjectId> = objects
         .iter()
         .filter(|object| object.writer == owner)
@@ -56,7 +62,7 @@ pub fn plan<'a>(repository: &Repository, objects: &'a [IndexObject], gone: &BTre
         let replaced = inputs.iter().copied().chain(over).map(|object| &object.name).collect();
         let stays = |pack: &&PackEntry| !gone.contains(&pack.id);
         let blobs = live.iter().flat_map(|object| object.index.packs.iter()).filter(stays).collect();
-        Merge { place, kept: kept(&inputs, gone), inputs, replaced, blobs }
+        Merge { place, kept: kept(&inputs, gone, &believed), inputs, replaced, blobs }
     };
     sources.into_iter().map(merge).filter(|merge| !merge.replaced.is_empty()).collect()
 }
@@ -77,11 +83,26 @@ fn is_small(object: &IndexObject) -> bool {
     blobs < INDEX_BLOBS_MAX / 2 && object.index.packs.len() < MERGED_PACKS_MAX / 2
 }
 
-/// The packs that stay, each once.
-fn kept<'a>(inputs: &[&'a IndexObject], gone: &BTreeSet<ObjectId>) -> Vec<Held<'a>> {
+fn domain_of(object: &IndexObject) -> DomainId {
+    match object.name {
+        Name::Index(domain, ..) => domain,
+        _ => DomainId::default(),
+    }
+}
+
+/// The packs that stay, each once, in the words of the object that is to be believed: the owner signs them.
+fn kept<'a>(
+    inputs: &[&'a IndexObject],
+    gone: &BTreeSet<ObjectId>,
+    believed: &HashMap<(DomainId, ObjectId), &Name>,
+) -> Vec<Held<'a>> {
     let mut seen = BTreeSet::new();
     let entries = inputs.iter().flat_map(|object| object.index.packs.iter().map(move |pack| (*object, pack)));
-    let entries = entries.filter(|(_, pack)| !gone.contains(&pack.id) && seen.insert(pack.id));
+    let is_believed =
+        |object: &IndexObject, pack: &ObjectId| believed.get(&(domain_of(object), *pack)) == Some(&&object.name);
+    let stays = |pack: &ObjectId| !gone.contains(pack);
+    let entries =
+        entries.filter(|(object, pack)| stays(&pack.id) && is_believed(object, &pack.id) && seen.insert(pack.id));
     entries.filter_map(|(object, pack)| Some((pack, object.index.wraps.get(usize::from(pack.wraps))?))).collect()
 }
 

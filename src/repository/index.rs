@@ -41,13 +41,22 @@ pub struct PackRecord {
     pub condemned: bool,
     /// The key in use opens it, or opens no content anyway.
     pub within_reach: bool,
+    /// When the store received it, nanoseconds on its clock; `None` if nobody tells.
+    pub arrived: Option<i64>,
 }
 
 impl PackRecord {
     /// A pack that is there, in no mark and within reach.
     pub fn new(entry: &PackEntry, header: Header, wraps: Arc<Wraps>) -> Self {
         let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
-        Self { id, class, size, header, salt, wraps, present: true, condemned: false, within_reach: true }
+        let (present, condemned, within_reach, arrived) = (true, false, true, None);
+        Self { id, class, size, header, salt, wraps, present, condemned, within_reach, arrived }
+    }
+
+    /// Of several packs with the same blob, those with the least of this may take the place of the others. The owner has
+    /// read what he copied. Others may claim to have what they only know the id of, but not before somebody really had it.
+    pub fn standing(&self, owner: WriterId) -> Option<(i64, ObjectId)> {
+        (self.header.writer != owner).then_some((self.arrived.unwrap_or(i64::MAX), self.id))
     }
 
     /// True if new snapshots may rely on it: present, in no mark, and open to whoever must restore what relies on it.
@@ -90,15 +99,6 @@ pub struct Location {
     pub length: u32,
     /// Kind.
     pub kind: BlobKind,
-}
-
-/// Which locations count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To rely on when writing: present, in no mark, and within reach of the key.
-    Rely,
-    /// To read: present, condemned or not.
-    Read,
 }
 
 /// One index object that was loaded.
@@ -231,7 +231,11 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
         Err(unknown) if index.is_ok() => return of_object(name, Err(unknown)),
         Err(_) => return Ok(Err(STRANGE)),
     }
-    let index = of_object(name, index)?;
+    let mut index = of_object(name, index)?;
+    // nobody but the owner has a say about the packs of others
+    if writer != repository.keys().owner_writer() {
+        index.packs.retain(|pack| pack.writer == writer);
+    }
     Ok(Ok(IndexObject { name: name.clone(), writer, index, arrived: None }))
 }
 
@@ -276,9 +280,10 @@ impl BlobIndex {
             let Some(wraps) = wraps.get(usize::from(entry.wraps)) else { continue };
             let kind = if entry.class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
             let header = Header { kind, repository: repository.id(), domain, writer: entry.writer };
-            let present = packs.is_none_or(|packs| packs.get(&entry.id).is_some_and(|(_, at)| at.size == entry.size));
-            let condemned = marks.names(&entry.id);
-            let record = PackRecord { present, condemned, ..PackRecord::new(entry, header, wraps.clone()) };
+            let listed = packs.and_then(|packs| packs.get(&entry.id)).map(|(_, listed)| listed);
+            let present = packs.is_none() || listed.is_some_and(|listed| listed.size == entry.size);
+            let (condemned, arrived) = (marks.names(&entry.id), listed.and_then(|listed| listed.modified));
+            let record = PackRecord { present, condemned, arrived, ..PackRecord::new(entry, header, wraps.clone()) };
             // members of one domain may be writers, who wrap for the owner alone
             let within_reach = keys.role() != Role::Client || wraps.reaches(keys.domain());
             self.add_pack(PackRecord { within_reach, ..record }, &entry.directory);
@@ -360,12 +365,9 @@ impl BlobIndex {
         self.first.keys()
     }
 
-    /// The best usable location: the one of least depth.
-    pub fn usable(&self, id: &BlobId, purpose: Purpose) -> Option<Location> {
-        self.usable_where(id, DEPTH_MAX + 1, &|pack| match purpose {
-            Purpose::Read => pack.present,
-            Purpose::Rely => pack.is_reliable(),
-        })
+    /// The best usable location to read from, condemned or not: the one of least depth.
+    pub fn usable(&self, id: &BlobId) -> Option<Location> {
+        self.usable_where(id, DEPTH_MAX + 1, &|pack| pack.present)
     }
 
     /// The same with a rule of the caller's for packs; only locations of a depth below `below` count.
@@ -407,7 +409,8 @@ impl BlobIndex {
     }
 }
 
-/// Drops index objects that another one of the same writer, or of the owner, replaces.
+/// Drops index objects that another one of the same writer, or of the owner, replaces. The owner's come first, then
+/// older before younger: where two tell of one pack, the first is to be believed.
 pub fn current(objects: &[IndexObject], owner: WriterId) -> impl Iterator<Item = &IndexObject> {
     let mut replaced: BTreeMap<ObjectId, Vec<WriterId>> = BTreeMap::new();
     for object in objects {
@@ -415,8 +418,11 @@ pub fn current(objects: &[IndexObject], owner: WriterId) -> impl Iterator<Item =
             replaced.entry(*id).or_default().push(object.writer);
         }
     }
-    objects.iter().filter(move |object| {
+    let is_replaced = |object: &IndexObject| {
         let by = object.name.id().and_then(|id| replaced.get(&id));
-        !by.is_some_and(|writers| writers.iter().any(|writer| *writer == owner || *writer == object.writer))
-    })
+        by.is_some_and(|writers| writers.iter().any(|writer| *writer == owner || *writer == object.writer))
+    };
+    let mut current: Vec<&IndexObject> = objects.iter().filter(|object| !is_replaced(object)).collect();
+    current.sort_by_key(|object| (object.writer != owner, object.arrived.unwrap_or(i64::MAX)));
+    current.into_iter()
 }

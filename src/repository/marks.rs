@@ -26,17 +26,20 @@ pub struct Condemnation {
 }
 
 impl Condemnation {
-    /// Age in nanoseconds on the store's clock.
+    /// Age in nanoseconds on the store's clock, at least.
     pub fn age(&self, repository: &Repository) -> Result<i64> {
-        let now = repository.store_now()?;
+        Ok(self.age_at(repository.store_now()?))
+    }
+
+    fn age_at(&self, now: i64) -> i64 {
         // without a store time nothing is known of its age: a writer takes it for old, a sweeper for young
-        Ok(self.put_at.map_or(-1, |at| now.saturating_sub(at).max(0)))
+        self.put_at.map_or(-1, |at| now.saturating_sub(at).max(0))
     }
 
     /// True if its sweep is far enough away to see what is committed now.
     pub fn is_young(&self, repository: &Repository) -> Result<bool> {
         let half = i64::try_from(self.grace / 2).unwrap_or(i64::MAX);
-        Ok(!self.swept && (0..=half).contains(&self.age(repository)?))
+        Ok(!self.swept && (0..=half).contains(&self.age_at(repository.store_now_at_most()?)))
     }
 }
 

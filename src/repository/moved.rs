@@ -3,7 +3,7 @@
 //! compressed again. Every blob is compared with its id on the way, so that damage does not spread.
 
 use super::fetch::{self, Fetch};
-use super::index::{Location, Purpose};
+use super::index::Location;
 use super::packer::EncodedFrame;
 use super::reader::Reader;
 use super::writer::Writer;
@@ -38,7 +38,7 @@ pub fn blobs(
     let mut by_frame: BTreeMap<(u8, u32, u32), Vec<Placed>> = BTreeMap::new();
     let mut single: Vec<(BlobKind, BlobId)> = Vec::new();
     for (kind, id) in wanted {
-        match reader.index().usable(id, Purpose::Read) {
+        match reader.index().usable(id) {
             // bases before what needs them, then in the order of packs
             Some(place) => {
                 let frame = reader.index().frame(place.frame);

@@ -3,6 +3,7 @@
 
 use super::{Damage, Repository, Result, encoding, of_object, strange};
 use std::collections::{BTreeMap, BTreeSet};
+use vault_format::config::FEATURES_KNOWN;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
 use vault_format::order::{Action, Order};
@@ -64,7 +65,15 @@ pub struct Orders {
     pub ignored: Vec<String>,
 }
 
+/// What stops whoever deletes or repairs.
+pub const UNKNOWN_FEATURES: &str = "the owner requires features that this program does not know: update it";
+
 impl Orders {
+    /// False if the owner requires features that this program does not know.
+    pub fn are_understood(&self) -> bool {
+        self.required & !FEATURES_KNOWN == 0
+    }
+
     /// Reads all orders; those of foreign domains are passed over.
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut orders = Self::default();

@@ -2,6 +2,7 @@
 //! at their size, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
 //! caller's thread or on threads of its own; what is not acknowledged is in no index.
 
+use super::commit::refuse_age;
 use super::index::{BlobIndex, FrameRecord, PackRecord};
 use super::{Error, Options, Result, encoding};
 use crate::backend::Backend;
@@ -79,6 +80,8 @@ pub(super) struct Run {
     pub secret: RunSecret,
     pub wraps: Wraps,
     pub pack_bytes: usize,
+    /// When it first looked at marks, nanoseconds since boot.
+    pub since: i64,
     pub stored: Mutex<Stored>,
     failed: Mutex<Option<Error>>,
 }
@@ -112,6 +115,7 @@ pub(super) struct RunParts {
     pub book: Key,
     pub secret: RunSecret,
     pub wraps: Wraps,
+    pub since: i64,
 }
 
 impl Run {
@@ -128,6 +132,7 @@ impl Run {
             secret: parts.secret,
             wraps: parts.wraps,
             pack_bytes: pack_bytes(repository),
+            since: parts.since,
             stored: Mutex::new(Stored { index_at: repository.runtime.clock.elapsed(), ..Stored::default() }),
             failed: Mutex::new(None),
         }
@@ -191,6 +196,8 @@ impl Run {
         if stored.pending.is_empty() && stored.supersedes.is_empty() {
             return Ok(());
         }
+        // one that comes so late would tell of packs that prune took for nobody's
+        refuse_age((&self.options, &self.runtime), self.since)?;
         let index = Index {
             packs: std::mem::take(&mut stored.pending),
             wraps: vec![self.wraps.clone()],

@@ -2,7 +2,7 @@
 //! each before it counts as lost. Opening one blob decodes a bounded number of frames and bytes, bases included.
 //! Decoded frames are kept up to a byte limit, since neighbours are wanted next.
 
-use super::index::{BlobIndex, FrameRecord, Location, PackRecord, Purpose};
+use super::index::{BlobIndex, FrameRecord, Location, PackRecord};
 use super::keys::CONTENT_ROLES;
 use super::{Error, Repository, Result};
 use std::collections::HashMap;
@@ -272,5 +272,5 @@ impl Kept {
 
 /// True if a blob has a place from which it may be read.
 pub fn is_present(index: &BlobIndex, id: &BlobId) -> bool {
-    index.usable(id, Purpose::Read).is_some()
+    index.usable(id).is_some()
 }

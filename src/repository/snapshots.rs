@@ -45,6 +45,8 @@ pub struct Snapshots {
     pub damaged: Vec<Damage>,
     /// Objects that do not count, with the reason.
     pub ignored: Vec<Damage>,
+    /// All that the store lists, whether they count or not.
+    pub listed: BTreeSet<ObjectId>,
 }
 
 /// Snapshots, and the signers and orders behind them.
@@ -122,10 +124,8 @@ fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<
     }
     let head = of_object(&name, head)?;
     if book.source_label(&head.source) != place.label {
-        return of_object(
-            &name,
-            Err(vault_format::Error::Invalid("a snapshot lies under another source than its own")),
-        );
+        // anybody who can put can put it a second time: only where it belongs it counts
+        return Ok(Err(STRANGE));
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
@@ -174,6 +174,7 @@ impl Snapshots {
             only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| format!("{}{domain}/{label}/", name::SNAPSHOTS));
         for (name, entry) in repository.list(&prefix)?.0 {
             let Name::Snapshot(domain, label, id) = name else { continue };
+            snapshots.listed.insert(id);
             if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
                 continue;
             }

@@ -100,7 +100,14 @@ impl Trust {
         verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
     ) -> vault_format::Result<Judged<()>> {
         if let Some(Revocation { accepted, .. }) = self.revoked.of(header.writer) {
-            return Ok(if accepted.contains(&object) { Ok(()) } else { Err(REVOKED) });
+            let is_elsewhere = header.domain != place;
+            return Ok(if is_elsewhere {
+                Err(STRANGE)
+            } else if accepted.contains(&object) {
+                Ok(())
+            } else {
+                Err(REVOKED)
+            });
         }
         let signer = self.signers.get(&header.writer).ok_or(vault_format::Error::WrongOrigin)?;
         let at_home = header.domain == place && signer.is_at_home(place);

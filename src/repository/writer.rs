@@ -6,7 +6,7 @@
 mod cost;
 
 use super::commit::{self, Relied};
-use super::index::{BlobIndex, PackRecord, Purpose};
+use super::index::{BlobIndex, PackRecord};
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Packer, ReadyPack, Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding, orders};
@@ -15,13 +15,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use vault_format::frame::{self, Codec};
+use vault_format::frame::{self, Codec, DEPTH_MAX};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
 use vault_format::pack::BlobEntry;
 use vault_format::seal::{Header, Kind};
-use vault_format::secret::Key;
+use vault_format::secret::{Key, Role};
 use vault_format::snapshot::{self, Author, Body, Head};
 
 /// A shared frame is closed at this many plaintext bytes.
@@ -53,7 +53,9 @@ pub struct Writer<'r> {
     run_mark: [u8; 16],
     pages: Vec<(BlobId, Option<Vec<u8>>)>,
     carried: BTreeSet<ObjectId>,
-    started: i64,
+    /// The domain whose members must be able to read what the owner relies on.
+    for_members: Option<DomainId>,
+    is_dry: bool,
     /// What happened so far.
     pub counts: Counts,
 }
@@ -92,7 +94,9 @@ impl<'r> Writer<'r> {
         let (keys, book) = (repository.keys(), book(repository, domain)?);
         let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
         let (secret, wraps) = keys.new_run(domain, shared, &header, repository.runtime())?;
-        let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps }));
+        // the run began when it looked at marks, which may be long ago if the machine slept since
+        let since = index.since().unwrap_or_else(|| repository.runtime().clock.elapsed());
+        let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps, since }));
         let engine = Engine::start(&run)?;
         let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
         Ok(Self {
@@ -107,10 +111,15 @@ impl<'r> Writer<'r> {
             run_mark: repository.runtime().random(),
             pages: Vec::new(),
             carried: BTreeSet::new(),
+            is_dry: false,
+            for_members: (shared && keys.role() == Role::Owner && domain != keys.domain()).then_some(domain),
             counts: Counts::default(),
-            // the run began when it looked at marks, which may be long ago if the machine slept since
-            started: index.since().unwrap_or_else(|| repository.runtime().clock.elapsed()),
         })
+    }
+
+    /// Counts what would be stored, and stores nothing.
+    pub fn dry(self) -> Self {
+        Self { is_dry: true, ..self }
     }
 
     /// The id that a plaintext has here.
@@ -158,8 +167,11 @@ impl<'r> Writer<'r> {
         if self.written.contains(id) {
             return true;
         }
-        let Some(location) = self.index.usable(id, Purpose::Rely) else { return false };
-        self.index.collect_packs(location, &PackRecord::is_reliable, &mut self.relied);
+        let for_members = self.for_members;
+        let counts =
+            |pack: &PackRecord| pack.is_reliable() && for_members.is_none_or(|domain| pack.wraps.reaches(domain));
+        let Some(location) = self.index.usable_where(id, DEPTH_MAX + 1, &counts) else { return false };
+        self.index.collect_packs(location, &counts, &mut self.relied);
         true
     }
 
@@ -180,7 +192,7 @@ impl<'r> Writer<'r> {
             self.counts.added_bytes += u64::from(blob.length);
         }
         self.written.extend(frame.blobs.iter().map(|blob| blob.id));
-        self.engine.pass(&self.run, frame)
+        if self.is_dry { Ok(()) } else { self.engine.pass(&self.run, frame) }
     }
 
     /// Threads in use.
@@ -192,6 +204,9 @@ impl<'r> Writer<'r> {
         self.written.insert(id);
         self.counts.added_blobs += 1;
         self.counts.added_bytes += plaintext.len() as u64;
+        if self.is_dry {
+            return Ok(());
+        }
         let length = u32::try_from(plaintext.len()).unwrap_or(u32::MAX);
         let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == kind) else { return Ok(()) };
         let mut full = None;
@@ -254,7 +269,7 @@ impl<'r> Writer<'r> {
     }
 
     fn relied(&self, snapshot: Option<ObjectId>) -> Relied {
-        Relied { packs: self.relied_packs(), snapshot, since: self.started }
+        Relied { packs: self.relied_packs(), snapshot, since: self.run.since }
     }
 
     /// All packs that this run relies on, its own among them.
@@ -267,8 +282,6 @@ impl<'r> Writer<'r> {
 
     /// W3 to W5: commits a snapshot. It is there when this returns its name.
     pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
-        // an index that comes so late would tell of packs that prune took for nobody's
-        self.relied(None).refuse_age(self.repository)?;
         self.flush()?;
         let author = Author {
             repository: self.repository.id(),

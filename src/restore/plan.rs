@@ -4,7 +4,7 @@
 
 use crate::progress::Progress;
 use crate::repository::fetch::{self, Fetch};
-use crate::repository::index::{Location, Purpose};
+use crate::repository::index::Location;
 use crate::repository::reader::Reader;
 use crate::repository::{self, Repository, walk};
 use crate::target::FileSlot;
@@ -66,7 +66,7 @@ impl Plan {
             let pieces = &mut self.pieces;
             let mut each = |ChunkRef { id, length }| {
                 let missing = repository::Error::MissingBlob(id);
-                let place = reader.index().usable(&id, Purpose::Read).ok_or(missing)?;
+                let place = reader.index().usable(&id).ok_or(missing)?;
                 pieces.push(Piece { file: number, offset, place, id });
                 offset += u64::from(length);
                 Ok(())

@@ -4,7 +4,7 @@
 use super::{Report, plan, record};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::{BlobIndex, Purpose};
+use crate::repository::index::BlobIndex;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::walk::{self, Nodes};
@@ -142,7 +142,7 @@ impl<'a, 'r> FileContent<'a, 'r> {
             };
             walk::chunks(reader, content, &mut each, &mut |_| {})?;
             // known before the first byte goes out: half a dump is worse than none
-            if let Some(lost) = chunks.iter().find(|id| reader.index().usable(id, Purpose::Read).is_none()) {
+            if let Some(lost) = chunks.iter().find(|id| reader.index().usable(id).is_none()) {
                 return Err(repository::Error::MissingBlob(*lost).into());
             }
         }

@@ -2,6 +2,7 @@
 //! server: what was acknowledged comes back, whatever happens in between.
 
 mod checked;
+mod claims;
 #[path = "../files/compare.rs"]
 mod compare;
 mod copied;

@@ -1,7 +1,7 @@
 //! A folder and a stream go in and come back; what did not change costs next to nothing.
 
 use crate::world::{Hand, assert_clean, assert_restores, folder, init, noise, open, restore_stream, snapshot_folder};
-use crate::world::{member, open_as, snapshot_stream};
+use crate::world::{member, open_as, open_with, snapshot_stream};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use vault::backend::Operation;
 use vault::backend::recording::Recording;
 use vault::progress::Silent;
-use vault::repository::Repository;
+use vault::repository::{Options, Repository};
 use vault::runtime::Clock;
 use vault::{backup, source};
 use vault_format::secret::Role;
@@ -38,6 +38,46 @@ pub fn fill(root: &Path) {
     let sparse = File::create(path("sparse")).unwrap();
     sparse.set_len(8 << 20).unwrap();
     sparse.write_all_at(&noise(2, 100_000), 3 << 20).unwrap();
+}
+
+#[test]
+fn a_dry_run_puts_nothing() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let runtime = hand.runtime(1, 0);
+    drop(init(store.clone(), &runtime));
+    let options = Options { memory_bytes: 1 << 20, ..Options::default() };
+    let repository = open_with(store.clone(), &runtime, options).unwrap();
+    let before = store.objects();
+    let bytes = noise(9, 4 << 20);
+    let mut input = bytes.as_slice();
+    let source = backup::Source::Stream(&mut input, b"dump".to_vec());
+    let options = backup::Options { name: "stream".into(), dry_run: true, ..backup::Options::default() };
+    let report = backup::backup(&repository, source, &options, &Silent).unwrap();
+    assert!(report.snapshot.is_none() && report.head.statistics.added_bytes >= 4 << 20, "{report:?}");
+    drop(repository);
+    assert!(store.objects().keys().eq(before.keys()));
+}
+
+/// Nothing has changed in the folder, but the last snapshot has lost a pack.
+#[test]
+fn what_heals_the_last_snapshot_is_not_skipped() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let source = folder(|root| fs::write(root.join("noise"), noise(10, 300_000)).unwrap());
+    let first = snapshot_folder(&repository, source.path()).unwrap().snapshot.unwrap();
+    let skip = || {
+        let paths = backup::Source::Paths(vec![source.path().to_owned()], source::Options::default());
+        let options = backup::Options { name: "folder".into(), skip_if_unchanged: true, ..backup::Options::default() };
+        backup::backup(&repository, paths, &options, &Silent).unwrap().snapshot
+    };
+    assert_eq!(skip(), None);
+    let data = store.objects().into_keys().find(|name| name.starts_with("packs/d/")).unwrap();
+    assert!(store.remove(&data));
+    assert!(skip().is_some());
+    assert_restores(&repository, first, source.path(), "healed");
+    assert_eq!(skip(), None);
 }
 
 #[test]

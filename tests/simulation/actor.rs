@@ -231,6 +231,8 @@ impl Actor<'_> {
             }
             Err(error) => {
                 truth.doubt();
+                // what nobody has acknowledged yet may be forgotten too
+                truth.forgotten.extend(self.world.snapshots());
                 Err(error)
             }
         }

@@ -254,6 +254,16 @@ impl World {
         Self { store, second, like, time, options, log: Arc::default(), trace: false, truth: Mutex::default() }
     }
 
+    /// All snapshots that are there, listed or not.
+    pub fn snapshots(&self) -> BTreeSet<ObjectId> {
+        let names = [&self.store, &self.second].map(|store| store.objects().into_keys());
+        let ids = names.into_iter().flatten().filter_map(|name| match Name::parse(&name) {
+            Some(Name::Snapshot(.., id)) => Some(id),
+            _ => None,
+        });
+        ids.collect()
+    }
+
     /// What opens one of the two repositories.
     pub fn access(&self, place: Place) -> Access<'static> {
         let bundle = match place {

@@ -1,0 +1,237 @@
+//! Members who say that they have what they only know the id of, and copies that not everybody can open: what prune takes
+//! for another place of a blob has to be one.
+
+use crate::world::{Hand, assert_clean, init, member, noise, open_as, restore_stream, snapshot_stream};
+use std::time::Duration;
+use vault::backend::Store;
+use vault::backend::simulated::Simulated;
+use vault::progress::Silent;
+use vault::repository::index::IndexObjects;
+use vault::repository::journal::Actor;
+use vault::repository::trust::Trust;
+use vault::repository::{Repository, orders};
+use vault::{forget, prune, undelete};
+use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::frame::Codec;
+use vault_format::id::{Class, ObjectId, WriterId};
+use vault_format::index::{self, Index, PackEntry, Sketches};
+use vault_format::name::Name;
+use vault_format::order::Action;
+use vault_format::pack::PackBuilder;
+use vault_format::seal::{Header, Kind};
+use vault_format::secret::{Bundle, BundleKeys, Role};
+
+/// For every pack of the thief's domain another one with the same directory and noise in it, and an index of them.
+fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, seed: u8) {
+    let BundleKeys::Member { domain, book, signing, .. } = &thief.keys else { panic!("a member's bundle") };
+    let signer = signing.signing_key();
+    let writer = WriterId::of(&signer.verifying_key().to_bytes());
+    let secret = RunSecret::new([seed; 32]);
+    let header = |kind| Header { kind, repository: owner.id(), domain: *domain, writer };
+    let wraps = secret.wrap_for_owner(
+        &owner.keys().owner("forge").unwrap().public().sealing,
+        &header(Kind::DataPack).scope(),
+        &mut owner.runtime().generator(),
+    );
+    let wraps = Wraps(vec![wraps.unwrap()]);
+    let mut forged = Index { wraps: vec![wraps.clone()], ..Index::default() };
+    let trust = Trust::load(owner).unwrap();
+    let objects = IndexObjects::load(owner, &trust, Some(*domain)).unwrap().objects;
+    for entry in objects.iter().filter(|object| object.writer != writer).flat_map(|object| &object.index.packs) {
+        let header = header(if entry.class == Class::Data { Kind::DataPack } else { Kind::MetadataPack });
+        let salt = [seed; 32];
+        let mut pack = PackBuilder::new(header, salt, secret.pack_key(entry.class, &salt)).unwrap();
+        let mut blobs = entry.directory.blobs.as_slice();
+        for frame in &entry.directory.frames {
+            let (own, rest) = blobs.split_at(frame.blobs as usize);
+            blobs = rest;
+            let plain: u32 = own.iter().map(|blob| blob.length).sum();
+            pack.push(Codec::Raw, &noise(u64::from(seed), plain as usize), own, Vec::new(), (0, 0)).unwrap();
+        }
+        let finished = pack.finish(book, &wraps).unwrap();
+        let id = ObjectId::of(&finished.bytes);
+        store.put(&Name::Pack(entry.class, id).to_string(), &finished.bytes).unwrap();
+        let (class, size) = (entry.class, finished.bytes.len() as u64);
+        let directory = finished.directory;
+        forged.packs.push(PackEntry { id, class, size, writer, salt: finished.salt, wraps: 0, directory });
+    }
+    assert!(!forged.packs.is_empty());
+    let parts = (&forged, &Sketches::default());
+    let sealed = index::seal((owner.id(), *domain), &signer, book, &[seed; 32], parts).unwrap();
+    let name = Name::Index(*domain, book.source_label("stream"), ObjectId::of(&sealed));
+    store.put(&name.to_string(), &sealed).unwrap();
+}
+
+struct World {
+    hand: Hand,
+    store: Simulated,
+    owner: Repository,
+    honest: Repository,
+    thief: Bundle,
+}
+
+impl World {
+    fn new(role: Role) -> Self {
+        let hand = Hand::new();
+        let store = hand.store();
+        let owner = init(store.clone(), &hand.runtime(1, 0));
+        let (_, honest) = member(&owner, role, "honest", Some("shared"));
+        let (_, thief) = member(&owner, Role::Writer, "stolen", Some("shared"));
+        let honest = open_as(store.clone(), &hand.runtime(2, 0), &honest).unwrap();
+        Self { hand, store, owner, honest, thief }
+    }
+
+    fn prune_twice(&self) {
+        let thorough = prune::Options { max_unused: prune::Unused::Bytes(0), ..prune::Options::default() };
+        for _ in 0..2 {
+            prune::prune(&self.owner, &thorough, &Silent).unwrap();
+            self.hand.advance(Duration::from_hours(25));
+        }
+        prune::prune(&self.owner, &thorough, &Silent).unwrap();
+    }
+}
+
+/// A thief of a writer's key claims all that another member of the domain has stored, many times over, so that some of
+/// its packs have smaller names.
+#[test]
+fn a_claim_makes_no_pack_garbage() {
+    let world = World::new(Role::Client);
+    let stream = noise(1, 300_000);
+    let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+    world.hand.advance(Duration::from_hours(1));
+    for seed in 1..9 {
+        claim_all(&world.store, &world.owner, &world.thief, seed);
+    }
+    world.prune_twice();
+    assert!(restore_stream(&world.owner, id).unwrap() == stream);
+    assert!(restore_stream(&world.honest, id).unwrap() == stream);
+    assert_clean(&world.owner, true, "pruned");
+}
+
+/// The claim comes when the data is condemned already, and the snapshot is taken back: what can't be read is no copy.
+#[test]
+fn a_claim_keeps_nothing_from_being_copied() {
+    let world = World::new(Role::Client);
+    let stream = noise(2, 300_000);
+    let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+    snapshot_stream(&world.honest, &noise(3, 1000)).unwrap();
+    forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
+    prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
+    world.hand.advance(Duration::from_hours(1));
+    claim_all(&world.store, &world.owner, &world.thief, 1);
+    let back = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap().snapshot;
+    world.hand.advance(Duration::from_hours(25));
+    let swept = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap().swept;
+    assert!(swept.packs > 0 && swept.rescued_blobs > 0, "{swept:?}");
+    assert!(restore_stream(&world.owner, back).unwrap() == stream);
+}
+
+/// A member tells of a pack of another one, with another directory.
+#[test]
+fn nobody_speaks_for_the_packs_of_others() {
+    let world = World::new(Role::Client);
+    let stream = noise(4, 300_000);
+    let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+    let BundleKeys::Member { domain, book, signing, .. } = &world.thief.keys else { panic!("a member's bundle") };
+    let trust = Trust::load(&world.owner).unwrap();
+    let objects = IndexObjects::load(&world.owner, &trust, Some(*domain)).unwrap().objects;
+    let writer = WriterId::of(&signing.signing_key().verifying_key().to_bytes());
+    // as it is, and as if it were the thief's own; with any name, be it before or behind that of the true one
+    for (seed, by) in (0..16).flat_map(|seed| [(seed, writer), (seed, world.honest.keys().writer())]) {
+        let mut index = objects[0].index.clone();
+        for pack in &mut index.packs {
+            pack.writer = by;
+            pack.directory.blobs.iter_mut().for_each(|blob| blob.id.0[0] ^= 1);
+        }
+        let parts = (&index, &Sketches::default());
+        let sealed =
+            index::seal((world.owner.id(), *domain), &signing.signing_key(), book, &[seed; 32], parts).unwrap();
+        let name = Name::Index(*domain, book.source_label("stream"), ObjectId::of(&sealed));
+        world.hand.advance(Duration::from_mins(1));
+        world.store.put(&name.to_string(), &sealed).unwrap();
+    }
+    assert!(restore_stream(&world.honest, id).unwrap() == stream);
+    world.prune_twice();
+    assert!(restore_stream(&world.honest, id).unwrap() == stream);
+}
+
+/// The same stream lies in a pack that only the owner opens and in one that the client opens: the client's stays.
+#[test]
+fn a_client_can_restore_what_prune_has_thinned_out() {
+    let world = World::new(Role::Client);
+    let writer = open_as(world.store.clone(), &world.hand.runtime(3, 0), &world.thief).unwrap();
+    let stream = noise(5, 300_000);
+    let by_writer = snapshot_stream(&writer, &stream).unwrap().snapshot.unwrap();
+    let by_client = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+    world.prune_twice();
+    assert!(restore_stream(&world.honest, by_client).unwrap() == stream);
+    assert!(restore_stream(&world.owner, by_writer).unwrap() == stream);
+    assert_clean(&world.honest, true, "the client");
+}
+
+/// What a writer stored for the owner alone stays so when the owner takes it back.
+#[test]
+fn a_snapshot_taken_back_is_read_by_whom_it_was() {
+    let world = World::new(Role::Client);
+    let writer = open_as(world.store.clone(), &world.hand.runtime(3, 0), &world.thief).unwrap();
+    let stream = noise(6, 300_000);
+    let id = snapshot_stream(&writer, &stream).unwrap().snapshot.unwrap();
+    snapshot_stream(&writer, &noise(7, 1000)).unwrap();
+    forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
+    prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
+    world.hand.advance(Duration::from_hours(23));
+    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    assert!(report.is_copy);
+    assert!(restore_stream(&world.owner, report.snapshot).unwrap() == stream);
+    let error = restore_stream(&world.honest, report.snapshot).unwrap_err();
+    assert!(error.to_string().contains("client role"), "{error}");
+}
+
+/// Somebody who can put lays a snapshot under another source, which takes no key.
+#[test]
+fn a_snapshot_counts_only_where_it_belongs() {
+    let world = World::new(Role::Client);
+    let id = snapshot_stream(&world.honest, &noise(8, 1000)).unwrap().snapshot.unwrap();
+    let (name, stored) = world.store.objects().into_iter().find(|(name, _)| name.contains(&id.to_string())).unwrap();
+    let Some(Name::Snapshot(domain, ..)) = Name::parse(&name) else { panic!("{name}") };
+    let elsewhere = Name::Snapshot(domain, world.owner.keys().own_book().source_label("elsewhere"), id);
+    world.store.put(&elsewhere.to_string(), &stored).unwrap();
+    world.prune_twice();
+    assert!(restore_stream(&world.honest, id).is_ok());
+    assert_clean(&world.owner, true, "with a second name");
+}
+
+#[test]
+fn prune_heeds_features_that_it_does_not_know() {
+    let world = World::new(Role::Client);
+    snapshot_stream(&world.owner, &noise(9, 1000)).unwrap();
+    orders::put(&world.owner, world.owner.keys().domain(), Action::Require(1 << 40)).unwrap();
+    let error = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("requires features"), "{error}");
+}
+
+/// A forgotten snapshot whose data is lost stops no sweep.
+#[test]
+fn what_is_forgotten_and_broken_stops_nobody() {
+    let world = World::new(Role::Client);
+    let [first, second, last] = [10, 11, 12].map(|seed| {
+        let before: Vec<String> = world.store.objects().into_keys().collect();
+        let id = snapshot_stream(&world.owner, &noise(seed, 300_000)).unwrap().snapshot.unwrap();
+        let objects = world.store.objects().into_keys();
+        (id, objects.filter(|name| name.starts_with("packs/") && !before.contains(name)).collect::<Vec<String>>())
+    });
+    let forget = |id: ObjectId| {
+        forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
+    };
+    forget(first.0);
+    prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
+    second.1.iter().for_each(|name| assert!(world.store.remove(name)));
+    world.hand.advance(Duration::from_hours(25));
+    let error = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+    forget(second.0);
+    world.prune_twice();
+    assert_eq!(restore_stream(&world.owner, last.0).unwrap(), noise(12, 300_000));
+    assert!(restore_stream(&world.owner, second.0).is_err());
+    assert_clean(&world.owner, true, "pruned");
+}
