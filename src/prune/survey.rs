@@ -159,20 +159,21 @@ impl Survey {
 
     /// The lookup of one domain: nobody else's copies count for it.
     pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
-        self.lookup_in(repository, domain, &self.packs)
+        let objects = IndexObjects { objects: self.objects_of(domain), ..IndexObjects::default() };
+        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 
-    fn lookup_in(&self, repository: &Repository, domain: DomainId, packs: &PackListing) -> BlobIndex {
+    fn objects_of(&self, domain: DomainId) -> Vec<IndexObject> {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
-        let objects = self.objects.objects.iter().filter(own).cloned().collect();
-        let objects = IndexObjects { objects, ..IndexObjects::default() };
-        BlobIndex::new(repository, &objects, Some(packs), &self.marks)
+        self.objects.objects.iter().filter(own).cloned().collect()
     }
 
-    /// The same without the packs that any mark names.
+    /// The same as if nothing had ever told of the packs that marks name: a reader tries all that it knows.
     pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
-        let outside = self.packs.iter().filter(|(id, _)| !self.marks.names(id));
-        self.lookup_in(repository, domain, &outside.map(|(id, at)| (*id, at.clone())).collect())
+        let mut objects = self.objects_of(domain);
+        objects.iter_mut().for_each(|object| object.index.packs.retain(|pack| !self.marks.names(&pack.id)));
+        let objects = IndexObjects { objects, ..IndexObjects::default() };
+        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.
