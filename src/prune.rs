@@ -7,6 +7,7 @@ mod need;
 mod plan;
 mod repack;
 mod rescue;
+mod running;
 mod survey;
 mod sweep;
 mod tidy;
@@ -158,6 +159,9 @@ impl Prepared {
         let grace = options.grace.unwrap_or(repository.options().grace);
         let mut fixed = young_packs(repository, &survey, grace, options.dry_run)?;
         fixed.extend(unclear_packs(&survey, options, notes)?);
+        if !grace.is_zero() {
+            fixed.extend(running::packs(repository, &survey, &needs)?);
+        }
         let (packs, places) = need::packs(&survey, &needs, &fixed);
         let numbers: HashMap<ObjectId, usize> = packs.iter().map(|pack| pack.id).zip(0..).collect();
         let lineages: Vec<Lineage> = needs.iter().flat_map(|need| need.lineages(&numbers)).collect();

@@ -31,7 +31,7 @@ pub struct Arguments {
     /// Only say what would be dropped
     #[arg(long)]
     dry_run: bool,
-    /// Prune when it is done, as `vault prune` does
+    /// Prune when it is done, as `vault prune` does; with --dry-run what would be forgotten still counts as kept
     #[arg(long)]
     prune: bool,
     /// With --prune: time between condemning and deleting; 0s frees at once, while nobody else writes [default: 24h]
@@ -142,7 +142,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     session.say_requests(&repository);
     if arguments.prune {
-        prune::run(session, &prune::Arguments::after_forget(arguments.grace, arguments.dry_run))
+        prune::run_in(session, &repository, &prune::Arguments::after_forget(arguments.grace, arguments.dry_run))
     } else {
         Ok(code::DONE)
     }

@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 use vault::backend::ErrorKind;
 use vault::prune::{self, Unused};
-use vault::repository;
+use vault::repository::{self, Repository};
 
 /// Free the space of forgotten snapshots
 #[derive(Debug, clap::Args)]
@@ -121,7 +121,11 @@ impl<'a> Pruned<'a> {
 
 /// Prunes.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    let repository = session.open()?;
+    run_in(session, &session.open()?, arguments)
+}
+
+/// The same in a repository that is open.
+pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments) -> Outcome {
     let grace = arguments.grace.unwrap_or(repository.options().grace);
     if !arguments.dry_run && grace < repository.shortest_grace() {
         warn(session, grace)?;
@@ -135,7 +139,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         actor: format!("{}@{}", snapshot::user(), snapshot::host()),
     };
     let progress = session.progress("repacking");
-    let report = prune::prune(&repository, &options, &progress);
+    let report = prune::prune(repository, &options, &progress);
     progress.done();
     let report = match report {
         Err(vault::error::Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
@@ -153,7 +157,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         report.notes.iter().for_each(|note| render::complain(note));
     }
     show(session, arguments, &report, grace);
-    session.say_requests(&repository);
+    session.say_requests(repository);
     Ok(code::DONE)
 }
 

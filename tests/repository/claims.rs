@@ -1,7 +1,9 @@
 //! Members who say that they have what they only know the id of, and copies that not everybody can open: what prune takes
 //! for another place of a blob has to be one.
 
-use crate::world::{Hand, assert_clean, init, member, noise, open_as, restore_stream, snapshot_stream};
+use crate::world::{Hand, assert_clean, backend, check, init, member, noise, open_as, restore_stream};
+use crate::world::{snapshot_reader, snapshot_stream, stored_bytes};
+use std::io::Read;
 use std::time::Duration;
 use vault::backend::Store;
 use vault::backend::simulated::Simulated;
@@ -9,7 +11,7 @@ use vault::progress::Silent;
 use vault::repository::index::IndexObjects;
 use vault::repository::journal::Actor;
 use vault::repository::trust::Trust;
-use vault::repository::{Repository, orders};
+use vault::repository::{Access, Options, Repository, orders};
 use vault::{forget, prune, undelete};
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::frame::Codec;
@@ -108,6 +110,11 @@ fn a_claim_makes_no_pack_garbage() {
         let owner = world.owner.keys().owner_writer();
         claim_all(&world.store, &world.owner, &world.thief, (seed + 9, Some(owner)));
     }
+    assert_eq!(world.prune_often(), 0);
+    assert!(restore_stream(&world.owner, id).unwrap() == stream);
+    assert!(!check(&world.owner, true).findings.is_empty(), "they could belong to a run that goes on");
+    // as long as no run lives
+    world.hand.advance(Duration::from_hours(15 * 24));
     assert_eq!(world.prune_often(), 0);
     assert!(restore_stream(&world.owner, id).unwrap() == stream);
     assert_clean(&world.owner, true, "pruned");
@@ -239,4 +246,66 @@ fn what_is_forgotten_and_broken_stops_nobody() {
     assert_eq!(restore_stream(&world.owner, last.0).unwrap(), noise(12, 300_000));
     assert!(restore_stream(&world.owner, second.0).is_err());
     assert_clean(&world.owner, true, "pruned");
+}
+
+/// A stream that takes days: while it is read the owner prunes every day.
+struct Slow<'w> {
+    world: &'w World,
+    left: &'w [u8],
+    read: usize,
+}
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let hour = 40 << 10;
+        let most = buffer.len().min(hour);
+        let length = self.left.read(&mut buffer[..most])?;
+        self.world.hand.advance(Duration::from_hours(1));
+        self.read += length;
+        if self.read > 25 * hour {
+            self.read = 0;
+            prune::prune(&self.world.owner, &prune::Options::default(), &Silent).unwrap();
+        }
+        Ok(length)
+    }
+}
+
+#[test]
+fn a_run_that_takes_days_ends_though_the_owner_prunes_every_day() {
+    let world = World::new(Role::Client);
+    // of another member, so that the domain has a snapshot
+    snapshot_stream(&world.honest, &noise(13, 1000)).unwrap();
+    let runtime = world.hand.runtime(3, 0);
+    let access = Access::Bundle(Box::new(world.thief.clone()));
+    let options = Options { memory_bytes: 1 << 20, ..Options::default() };
+    let slow = Repository::open(backend(world.store.clone(), &runtime), runtime, options, access).unwrap();
+    let stream = noise(14, 8 << 20);
+    let report = snapshot_reader(&slow, &mut Slow { world: &world, left: &stream, read: 0 }).unwrap();
+    world.prune_often();
+    assert!(restore_stream(&world.owner, report.snapshot.unwrap()).unwrap() == stream);
+    assert_clean(&world.owner, true, "after days");
+    // what a run has left that died is garbage once its writer has another snapshot of the source
+    let dying = Slow { world: &world, left: &stream[..1], read: 0 };
+    let mut torn = dying.chain(Torn(noise(15, 2 << 20)));
+    assert!(snapshot_reader(&slow, &mut torn).is_err());
+    let before = stored_bytes(&world.store);
+    world.prune_often();
+    assert!(stored_bytes(&world.store) >= before);
+    snapshot_stream(&slow, &noise(16, 1000)).unwrap();
+    world.prune_often();
+    assert!(stored_bytes(&world.store) < before - (1 << 20), "{before}");
+}
+
+/// Gives its bytes, and then an error.
+struct Torn(Vec<u8>);
+
+impl Read for Torn {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.0.is_empty() {
+            return Err(std::io::Error::other("torn"));
+        }
+        let length = self.0.as_slice().read(buffer)?;
+        self.0.drain(..length);
+        Ok(length)
+    }
 }

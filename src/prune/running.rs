@@ -1,0 +1,54 @@
+//! Packs of runs that may still go on. A run that takes days would never end if every prune condemned what it has stored
+//! so far: what no snapshot has ever needed stays until its writer takes another snapshot of the same source, or until no
+//! run can be that old. Copies that prune itself has made are needed by something, if only by what is forgotten.
+
+use super::need::Need;
+use super::survey::Survey;
+use crate::error::Result;
+use crate::repository::Repository;
+use std::collections::{BTreeSet, HashMap};
+use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
+use vault_format::name::Name;
+
+/// Whose packs they are.
+type Author = (DomainId, SourceLabel, WriterId);
+
+fn author(survey: &Survey, pack: &ObjectId) -> Option<Author> {
+    let (object, entry) = survey.entry(pack)?;
+    match object.name {
+        Name::Index(domain, label, _) => Some((domain, label, entry.writer)),
+        _ => None,
+    }
+}
+
+/// Packs that are to stay though nothing needs them.
+pub(super) fn packs(repository: &Repository, survey: &Survey, needs: &[Need]) -> Result<BTreeSet<ObjectId>> {
+    let mut newest: HashMap<Author, i64> = HashMap::new();
+    for snapshot in &survey.snapshots.all {
+        let at =
+            newest.entry((snapshot.place.domain, snapshot.place.label, snapshot.header.writer)).or_insert(i64::MIN);
+        *at = snapshot.arrived.unwrap_or(i64::MAX).max(*at);
+    }
+    // a wrong clock here can only keep garbage for longer, or not at all
+    let now = repository.runtime().clock.now();
+    let lifetime = i64::try_from(repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
+    let is_running = |id: &ObjectId, arrived: i64| {
+        let Some(author) = author(survey, id) else { return false };
+        newest.get(&author).is_none_or(|at| *at < arrived) && now.saturating_sub(arrived) <= lifetime
+    };
+    let is_needed =
+        |id: &ObjectId| needs.iter().any(|need| need.uses(id).iter().any(|frame| frame.live + frame.base > 0));
+    let listed = survey.packs.iter().filter(|(id, _)| !survey.marks.names(id));
+    let mut running: BTreeSet<ObjectId> = listed
+        .filter(|(id, (_, entry))| entry.modified.is_some_and(|at| is_running(id, at)) && !is_needed(id))
+        .map(|(id, _)| *id)
+        .collect();
+    let domains: BTreeSet<DomainId> = running.iter().filter_map(|id| Some(author(survey, id)?.0)).collect();
+    for need in needs.iter().filter(|need| domains.contains(&need.domain)) {
+        let wished = survey.live(repository, &need.lookup, need.domain, &BTreeSet::new())?.wished;
+        for place in wished.iter().flat_map(|(_, id)| need.lookup.locations(id)) {
+            running.remove(&need.lookup.pack_of(place.frame).id);
+        }
+    }
+    Ok(running)
+}
