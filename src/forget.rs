@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::repository::journal::{self, Actor};
+use crate::repository::missing::Heads;
 use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::{self, Repository, orders};
 use crate::retention::{self, Candidate, Policy};
@@ -48,6 +49,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Sources, as `DOMAIN/NAME`, that have no snapshot after this.
     pub emptied: Vec<String>,
+    /// Snapshots that are forgotten though they are missing, and the domain of whoever names them.
+    pub missing: Vec<(DomainId, ObjectId)>,
     /// Orders that were put, one for each domain.
     pub orders: Vec<ObjectId>,
     /// Other notes.
@@ -85,14 +88,24 @@ pub fn by_policy(
     })
 }
 
-/// Forgets the snapshots whose ids begin with these prefixes. Needs the owner.
+/// Forgets the snapshots whose ids begin with these prefixes. One that is missing, but named by others, so that prune
+/// stops, is forgotten by its whole id. Needs the owner.
 pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Result<Report> {
     repository.keys().owner("forget snapshots")?;
     run(repository, "", options, |catalog| {
         let mut chosen = BTreeMap::new();
-        let mut notes = Vec::new();
+        let (mut notes, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
-            let snapshot = catalog.snapshots.by_id(id)?;
+            let snapshot = match catalog.snapshots.by_id(id) {
+                Err(error @ repository::Error::NoSnapshot(_)) => {
+                    let named = ObjectId::parse(id).ok().filter(|id| !catalog.snapshots.listed.contains(id));
+                    let found = named.map(|id| namer(repository, catalog, id).map(|of| of.map(|domain| (domain, id))));
+                    missing.push(found.transpose()?.flatten().ok_or(error)?);
+                    notes.push(format!("snapshot {id} is missing: prune waits for it no longer"));
+                    continue;
+                }
+                found => found?,
+            };
             let short = snapshot.id.short();
             if snapshot.state.is_held() {
                 let next = format!("`vault tag {short} --release` first");
@@ -115,8 +128,17 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
         }
         let mut verdicts: Vec<_> = chosen.values().map(|one| verdict(one, (false, vec!["named".into()]))).collect();
         verdicts.sort_by(|left, right| order_of(left).cmp(&order_of(right)));
-        Ok(Report { verdicts, emptied, notes, ..Report::default() })
+        Ok(Report { verdicts, emptied, missing, notes, ..Report::default() })
     })
+}
+
+/// The domain of a record or a snapshot that names a snapshot.
+fn namer(repository: &Repository, catalog: &Catalog, id: ObjectId) -> Result<Option<DomainId>> {
+    let names_it = |one: &&SnapshotEntry| one.head.seen.contains(&id) || one.head.parent == Some(id);
+    if let Some(snapshot) = catalog.snapshots.all.iter().find(names_it) {
+        return Ok(Some(snapshot.place.domain));
+    }
+    Ok(Heads::load(repository, &catalog.trust)?.domain_of(&id))
 }
 
 /// What both ways share: a look at all snapshots, one order for each domain, a record in the journal.
@@ -132,7 +154,7 @@ fn run(
         let mut report = decide(&catalog)?;
         let damaged = catalog.snapshots.damaged.iter().map(|(name, why)| format!("{name} is left out: {why}"));
         report.notes.extend(damaged);
-        if !options.dry_run && report.forgotten() > 0 {
+        if !options.dry_run && (report.forgotten() > 0 || !report.missing.is_empty()) {
             // before anything is forgotten somebody has to know what is left
             let forgotten = report.verdicts.iter().filter(|verdict| !verdict.keep).map(|verdict| verdict.place.id);
             journal::put_begun(repository, "forget", catalog.snapshots.newest(&forgotten.collect()))?;
@@ -161,6 +183,9 @@ fn put_orders(repository: &Repository, report: &mut Report) -> Result<()> {
     let mut targets: BTreeMap<DomainId, Vec<ObjectId>> = BTreeMap::new();
     for verdict in report.verdicts.iter().filter(|verdict| !verdict.keep) {
         targets.entry(verdict.place.domain).or_default().push(verdict.place.id);
+    }
+    for (domain, id) in &report.missing {
+        targets.entry(*domain).or_default().push(*id);
     }
     for (domain, ids) in targets {
         if repository.runtime().is_stopped() {

@@ -45,8 +45,10 @@ use std::time::Duration;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
 use vault_format::id::{ObjectId, RepositoryId};
+use vault_format::mark::Mark;
 use vault_format::name::{self, Name};
 use vault_format::order::Order;
+use vault_format::seal::Header;
 use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys};
 use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot, SlotInfo};
 
@@ -153,6 +155,9 @@ struct Known {
     slots: BTreeMap<ObjectId, SlotInfo>,
     /// `None` = for a domain whose key is not here.
     orders: BTreeMap<ObjectId, Option<Order>>,
+    marks: BTreeMap<ObjectId, Mark>,
+    /// Of journal records only who wrote them and the snapshots that they name.
+    heads: BTreeMap<ObjectId, (Header, Vec<ObjectId>)>,
 }
 
 #[derive(Clone, Copy)]
@@ -315,7 +320,7 @@ impl Repository {
         &self.config
     }
 
-    /// Puts an object under the name that its bytes give, and notes the store's clock.
+    /// Puts an object under the name that its bytes give.
     pub(crate) fn put(&self, name: &Name, bytes: &[u8]) -> Result<()> {
         self.backend.put(&name.to_string(), bytes)?;
         Ok(())
@@ -324,7 +329,8 @@ impl Repository {
     /// Gets an object and compares its bytes with its name.
     pub(crate) fn get_named(&self, name: &Name) -> Result<Vec<u8>> {
         let Some(id) = name.id() else { return Ok(self.backend.get(&name.to_string(), None)?) };
-        let is_kept = matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..) | Name::Order(_));
+        let is_kept =
+            matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..) | Name::Order(_) | Name::Mark(_));
         // a local store is as near as the cache
         let cache = self.cache().filter(|_| is_kept && !self.backend.is_local());
         if let Some(bytes) = cache.and_then(|cache| cache.object(&name.to_string()))

@@ -29,11 +29,11 @@ impl Told {
         let (mut heads, mut verified) = (BTreeMap::new(), Verified::default());
         let believed = [repository.keys().owner_writer(), repository.keys().writer()];
         let now = repository.runtime().clock.now();
-        let damaged = journal::visit(repository, trust, &mut |name, signer, record| {
+        let damaged = journal::visit(repository, trust, &mut |name, header, record| {
             for head in record.heads {
                 heads.entry(head).or_insert_with(|| name.clone());
             }
-            if believed.contains(&signer) {
+            if believed.contains(&header.writer) {
                 verified.note(&record.verified, record.started, now);
             }
         })?;

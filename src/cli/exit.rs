@@ -161,8 +161,8 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
             failed("if none was ever completed there, `vault prune --without-snapshots` frees it")
         }
         error::Error::Repository(R::Unsafe(_)) => failed(
-            "nothing more was deleted; `vault check` tells what is wrong, and `vault repair --quarantine ID` has an \
-             object passed over",
+            "nothing more was deleted; `vault check` tells what is wrong; `vault repair --quarantine ID` has an object \
+             passed over, `vault forget ID` a snapshot that is missing",
         ),
         error::Error::Repository(R::CannotRepair(_)) => failed("nothing was changed; a newer vault may know more"),
         _ => failed(""),

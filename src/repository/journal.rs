@@ -4,9 +4,10 @@
 use super::{Damage, Repository, Result, encoding, of_object, orders, trust::Trust};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use vault_format::id::{ObjectId, RunId, WriterId};
+use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::{Outcome, Record};
 use vault_format::name::{self, Name};
+use vault_format::seal::Header;
 
 /// Most packs that one record says were verified: 2 MiB of ids, where the format allows 32.
 const VERIFIED_MAX: usize = 1 << 16;
@@ -101,21 +102,31 @@ pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<Da
     Ok((records, damaged))
 }
 
-/// Gives every record that this key can open, with its name and its signer, and keeps none; returns what could not be
+/// Gives every record that this key can open, with its name and its header, and keeps none; returns what could not be
 /// used.
 pub fn visit(
     repository: &Repository,
     trust: &Trust,
-    each: &mut dyn FnMut(&Name, WriterId, Record),
+    each: &mut dyn FnMut(&Name, &Header, Record),
+) -> Result<Vec<Damage>> {
+    let names = repository.list(name::JOURNAL)?.0.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    visit_some(repository, trust, &names, each)
+}
+
+/// The same for some of them.
+pub(crate) fn visit_some(
+    repository: &Repository,
+    trust: &Trust,
+    names: &[Name],
+    each: &mut dyn FnMut(&Name, &Header, Record),
 ) -> Result<Vec<Damage>> {
     let mut damaged = Vec::new();
-    let (names, _) = repository.list(name::JOURNAL)?;
     let threads = repository.backend().connections();
     for some in names.chunks(RECORDS_AT_ONCE) {
-        let found = repository.runtime().map(threads, some, |(name, _)| read(repository, trust, name));
-        for ((name, _), read) in some.iter().zip(found) {
+        let found = repository.runtime().map(threads, some, |name| read(repository, trust, name));
+        for (name, read) in some.iter().zip(found) {
             match read {
-                Ok(Some((signer, record))) => each(name, signer, record),
+                Ok(Some((header, record))) => each(name, &header, record),
                 Ok(None) => {}
                 Err(error) => damaged.push((name.clone(), error.to_string())),
             }
@@ -128,16 +139,17 @@ pub fn visit(
     Ok(damaged)
 }
 
-/// Reads and judges one record, and names its signer. `None` for a record of a domain that this key can't open, and for one that does not count.
-pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<(WriterId, Record)>> {
+/// Reads and judges one record. `None` for a record of a domain that this key can't open, and for one that does not
+/// count.
+pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<(Header, Record)>> {
     let Name::Journal(domain, _, _, id) = name else { return Ok(None) };
     let Some(book) = repository.keys().book(*domain) else { return Ok(None) };
     let stored = repository.get_named(name)?;
     let small = of_object(name, Record::parse(&stored, repository.id()))?;
-    let writer = small.header.writer;
+    let header = small.header;
     let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
     if of_object(name, trust.judge(&small.header, *domain, *id, verify))?.is_err() {
         return Ok(None);
     }
-    of_object(name, Record::open(&small, &book)).map(|record| Some((writer, record)))
+    of_object(name, Record::open(&small, &book)).map(|record| Some((header, record)))
 }

@@ -75,8 +75,16 @@ fn is_past(repository: &Repository, entry: &Entry) -> bool {
 
 /// Reads and judges one mark.
 pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Judged<Mark>> {
+    let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
+    if let Some(known) = repository.known().marks.get(&id) {
+        return Ok(Ok(known.clone()));
+    }
     let stored = repository.get_named(name)?;
-    strange(of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying())))
+    let mark = strange(of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying())))?;
+    if let Ok(mark) = &mark {
+        repository.known().marks.insert(id, mark.clone());
+    }
+    Ok(mark)
 }
 
 impl Marks {

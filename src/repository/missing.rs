@@ -10,7 +10,7 @@ use super::trust::Trust;
 use super::{Repository, Result, journal};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId};
-use vault_format::name::Name;
+use vault_format::name::{self, Name};
 
 /// Snapshots that journal records name.
 #[derive(Debug, Default)]
@@ -25,15 +25,44 @@ impl Heads {
     /// Reads the journal. A record that can't be read names nothing.
     pub fn load(repository: &Repository, trust: &Trust) -> Result<Self> {
         let mut heads = Self::default();
-        journal::visit(repository, trust, &mut |name, _, record| {
-            if let (Name::Journal(domain, ..), false) = (name, record.heads.is_empty()) {
-                heads.domains.insert(*domain);
+        let mut new = Vec::new();
+        for (name, _) in repository.list(name::JOURNAL)?.0 {
+            let Name::Journal(domain, _, _, id) = name else { continue };
+            let known = repository.known().heads.get(&id).cloned();
+            match known {
+                // its signature was verified, but its writer may have been revoked since
+                Some((header, named)) => {
+                    if matches!(trust.judge(&header, domain, id, |_| Ok(())), Ok(Ok(()))) {
+                        heads.add(&name, named);
+                    }
+                }
+                None => new.push(name),
             }
-            for head in record.heads {
-                heads.named.entry(head).or_insert_with(|| name.clone());
+        }
+        journal::visit_some(repository, trust, &new, &mut |name, header, record| {
+            if let Some(id) = name.id() {
+                repository.known().heads.insert(id, (*header, record.heads.clone()));
             }
+            heads.add(name, record.heads);
         })?;
         Ok(heads)
+    }
+
+    fn add(&mut self, name: &Name, named: Vec<ObjectId>) {
+        if let (Name::Journal(domain, ..), false) = (name, named.is_empty()) {
+            self.domains.insert(*domain);
+        }
+        for head in named {
+            self.named.entry(head).or_insert_with(|| name.clone());
+        }
+    }
+
+    /// The domain of a record that names a snapshot.
+    pub fn domain_of(&self, id: &ObjectId) -> Option<DomainId> {
+        match self.named.get(id)? {
+            Name::Journal(domain, ..) => Some(*domain),
+            _ => None,
+        }
     }
 
     /// A snapshot that is missing and who names it, in words. `now` is this machine's time.

@@ -134,6 +134,25 @@ fn a_policy_forgets_by_source_and_the_journal_tells() {
     assert!(by_policy(&world.owner, None, &last(2)).unwrap().orders.is_empty());
 }
 
+/// Somebody deletes a snapshot that the next one names: prune waits until the owner says that it may be missing.
+#[test]
+fn a_missing_snapshot_is_forgotten_by_its_whole_id() {
+    let world = World::new();
+    let ids = world.hourly(3);
+    let name = world.store.objects().into_keys().find(|name| name.ends_with(&ids[1].to_string())).unwrap();
+    assert!(world.store.remove(&name));
+    let prune = || prune::prune(&world.owner, &prune::Options::default(), &Silent);
+    let error = prune().unwrap_err().to_string();
+    assert!(error.contains(&format!("snapshot {} is missing", ids[1])), "{error}");
+    let forget = |id: String| forget::by_id(&world.owner, &[id], &forget::Options::default());
+    assert!(forget(ids[1].short()).is_err());
+    assert!(forget("0".repeat(64)).is_err(), "nobody names it");
+    let report = forget(ids[1].to_string()).unwrap();
+    assert_eq!((report.orders.len(), report.verdicts.len(), report.missing.len()), (1, 0, 1));
+    prune().unwrap();
+    assert_eq!(visible(&world.owner), BTreeSet::from([ids[0], ids[2]]));
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_put() {
     let world = World::new();
