@@ -91,17 +91,6 @@ pub fn put_verified(repository: &Repository, record: &Record, packs: &[ObjectId]
     put(repository, &Record { verified: first.to_vec(), ..record.clone() })
 }
 
-/// A record and the name of its object.
-pub type Read = (Name, Record);
-
-/// All records that this key can open, oldest first, and what could not be used.
-pub fn load(repository: &Repository, trust: &Trust) -> Result<(Vec<Read>, Vec<Damage>)> {
-    let mut records = Vec::new();
-    let damaged = visit(repository, trust, &mut |name, _, record| records.push((name.clone(), record)))?;
-    records.sort_by_key(|(_, record): &Read| record.started);
-    Ok((records, damaged))
-}
-
 /// Gives every record that this key can open, with its name and its header, and keeps none; returns what could not be
 /// used.
 pub fn visit(

@@ -1,15 +1,13 @@
 //! What a check reads, what it leaves out because it was verified lately, and how far each role sees.
 
 use crate::small::{Small, add_member, open_as};
-use crate::world::{Hand, check, init, noise, open, restore_stream, snapshot_stream};
+use crate::world::{Hand, check, init, noise, open, records, restore_stream, snapshot_stream};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use vault::backend::simulated::Simulated;
 use vault::check::{Options, Read, Report};
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::journal;
-use vault::repository::trust::Trust;
 use vault_format::id::{Class, ObjectId};
 use vault_format::name::Name;
 use vault_format::secret::Role;
@@ -24,9 +22,7 @@ fn read(repository: &Repository, read: Read, max_age: Option<Duration>) -> Repor
 
 /// The packs of the newest record that says that some were verified.
 fn last_verified(repository: &Repository) -> BTreeSet<ObjectId> {
-    let trust = Trust::load(repository).unwrap();
-    let (records, _) = journal::load(repository, &trust).unwrap();
-    records.into_iter().rfind(|(_, record)| !record.verified.is_empty()).unwrap().1.verified.into_iter().collect()
+    records(repository).into_iter().rfind(|record| !record.verified.is_empty()).unwrap().verified.into_iter().collect()
 }
 
 fn packs(store: &Simulated) -> BTreeSet<ObjectId> {

@@ -2,7 +2,7 @@
 //! comes back while prune marks and sweeps, with the one interrupted by the other before each of its calls.
 
 use crate::protocol::Hooked;
-use crate::world::{Hand, assert_clean, backend, init, noise, open, restore_stream, snapshot_stream};
+use crate::world::{Hand, assert_clean, backend, init, noise, open, records, restore_stream, snapshot_stream};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use vault::backend::Store;
 use vault::backend::simulated::Simulated;
 use vault::error::{Error as OperationError, Result};
 use vault::progress::Silent;
-use vault::repository::journal::{self, Actor};
+use vault::repository::journal::Actor;
 use vault::repository::snapshots::Catalog;
 use vault::repository::{Access, Error, Options, Repository};
 use vault::retention::{Amount, Policy};
@@ -123,10 +123,8 @@ fn a_policy_forgets_by_source_and_the_journal_tells() {
     let report = forget::by_policy(&world.owner, Some("stream"), (&last(2), &TimeZone::UTC), &options).unwrap();
     assert_eq!((report.forgotten(), report.verdicts.len(), report.orders.len()), (3, 5, 1));
     assert_eq!(visible(&world.owner), BTreeSet::from([ids[3], ids[4], other]));
-    let trust = Catalog::load(&world.owner).unwrap().trust;
-    let records = journal::load(&world.owner, &trust).unwrap().0;
-    let (_, record) =
-        records.iter().find(|(_, record)| record.operation == "forget" && record.outcome == Outcome::Done).unwrap();
+    let records = records(&world.owner);
+    let record = records.iter().find(|one| one.operation == "forget" && one.outcome == Outcome::Done).unwrap();
     let said = (record.source.as_str(), record.reason.as_str(), record.actor.as_str());
     assert_eq!(said, ("stream", "disk is full", "ann@host"));
     assert_eq!(record.figures, [("forgotten_snapshots".into(), 3), ("kept_snapshots".into(), 2)]);

@@ -18,10 +18,11 @@ use vault::progress::Silent;
 use vault::repository::index::{BlobIndex, IndexObjects};
 use vault::repository::marks::Marks;
 use vault::repository::trust::Trust;
-use vault::repository::{self, Access, NewRepository, Options, Repository};
+use vault::repository::{self, Access, NewRepository, Options, Repository, journal};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, keys, list, restore, source};
 use vault_format::id::{BlobId, ObjectId};
+use vault_format::journal::Record;
 use vault_format::secret::{Bundle, Role};
 use vault_format::slot::KDF_FLOOR;
 
@@ -171,6 +172,15 @@ pub fn folder(fill: impl FnOnce(&Path)) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     folder
+}
+
+/// All journal records, oldest first.
+pub fn records(repository: &Repository) -> Vec<Record> {
+    let trust = Trust::load(repository).unwrap();
+    let mut records = Vec::new();
+    journal::visit(repository, &trust, &mut |_, _, record| records.push(record)).unwrap();
+    records.sort_by_key(|record: &Record| record.started);
+    records
 }
 
 /// The ids of all blobs that index objects tell of.
