@@ -107,7 +107,8 @@ impl SnapshotEntry {
     }
 }
 
-fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<Judged<SnapshotEntry>> {
+/// Reads and judges one head.
+pub(crate) fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<Judged<SnapshotEntry>> {
     let name = Name::Snapshot(place.domain, place.label, place.id);
     let stored = repository.get_named(&name)?;
     let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;

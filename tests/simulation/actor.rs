@@ -226,7 +226,9 @@ impl Actor<'_> {
         match result {
             Ok(report) => {
                 let done = report.verdicts.iter().filter(|one| !one.keep).map(|one| one.place.id);
-                truth.settle(&doubted, &done.collect(), self.world.time.now());
+                // what a listing hides can be forgotten too
+                let done = done.chain(report.missing.iter().map(|(_, id)| *id)).collect();
+                truth.settle(&doubted, &done, self.world.time.now());
                 Ok(())
             }
             Err(error) => {
