@@ -22,7 +22,8 @@ fn writer_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
     program
 }
 
-fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
+/// `revokes` is how likely a key is removed in each round, in 10,000.
+fn owner_program(random: &mut ChaCha20Rng, grace: i64, revokes: u32) -> Vec<Step> {
     let mut program = Vec::new();
     for _ in 0..1 + below(random, 3) {
         let before = [
@@ -43,7 +44,7 @@ fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
         for _ in 0..below(random, 4) {
             program.extend([pause(random, grace), one_of(random, &before)]);
         }
-        if chance(random, 500) {
+        if chance(random, revokes) {
             program.push(Step::Revoke);
         }
         if chance(random, 1_000) {
@@ -123,8 +124,10 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
         let member = usize::try_from(below(&mut random, MEMBERS as u64)).unwrap();
         programs.push((member, writer_program(&mut random, world.grace())));
     }
+    // what only the removal of a key shows is looked for where keys are removed
+    let revokes = if broken == Some(Rule::OrdersAfterIndex) { 5_000 } else { 500 };
     for _ in 0..owners {
-        programs.push((0, owner_program(&mut random, world.grace())));
+        programs.push((0, owner_program(&mut random, world.grace(), revokes)));
     }
     if is_duel {
         programs = duel(&mut random, world.grace(), is_long);
