@@ -140,6 +140,8 @@ impl Truth {
             let (begun, put, at) = self.forgettings.entry(*id).or_default();
             if forgotten.contains(id) {
                 (*put, *at) = (*put + 1, now);
+                // somebody may have taken it back in between
+                self.forgotten.insert(*id);
                 continue;
             }
             *begun -= 1;
