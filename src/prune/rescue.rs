@@ -29,6 +29,8 @@ struct Rescue<'a> {
     shared: HashSet<BlobId>,
     /// The lookup without the packs that any mark names.
     staying: OnceCell<BlobIndex>,
+    /// The same without the packs that members can't read.
+    staying_open: OnceCell<BlobIndex>,
 }
 
 /// Copies what lives and has no place wholly outside all marks; returns how many blobs.
@@ -43,8 +45,8 @@ pub(super) fn rescue(
     }
     let lookup = survey.lookup(repository, domain);
     let live = survey.live(repository, &lookup, domain, due)?;
-    let staying = OnceCell::new();
-    let rescue = Rescue { repository, survey, domain, lookup, ripe, going, shared: live.shared, staying };
+    let (shared, staying, staying_open) = (live.shared, OnceCell::new(), OnceCell::new());
+    let rescue = Rescue { repository, survey, domain, lookup, ripe, going, shared, staying, staying_open };
     let reader = Reader::new(repository, &rescue.lookup);
     let mut lost: BTreeMap<Place, Vec<(BlobKind, BlobId, bool)>> = BTreeMap::new();
     let needed = live.needed.iter().map(|blob| (*blob, true)).chain(live.wished.iter().map(|blob| (*blob, false)));
@@ -89,7 +91,8 @@ impl Rescue<'_> {
         if places.is_empty() || places.iter().any(|place| self.is_proven(id, *place, &stays)) {
             return Ok(!places.is_empty());
         }
-        let staying = self.staying.get_or_init(|| self.survey.lookup_outside_marks(self.repository, self.domain));
+        let staying = if is_open { &self.staying_open } else { &self.staying };
+        let staying = staying.get_or_init(|| self.survey.lookup_outside_marks(self.repository, self.domain, is_open));
         match Reader::new(self.repository, staying).blob(kind, id) {
             Ok(_) => Ok(true),
             Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => Ok(false),

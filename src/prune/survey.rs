@@ -168,10 +168,16 @@ impl Survey {
         self.objects.objects.iter().filter(own).cloned().collect()
     }
 
-    /// The same as if nothing had ever told of the packs that marks name: a reader tries all that it knows.
-    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
+    /// The same as if nothing had ever told of the packs that marks name, or of those that members can't read if it is
+    /// `for_members`: a reader tries all that it knows.
+    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId, for_members: bool) -> BlobIndex {
         let mut objects = self.objects_of(domain);
-        objects.iter_mut().for_each(|object| object.index.packs.retain(|pack| !self.marks.names(&pack.id)));
+        for IndexObject { index, .. } in &mut objects {
+            let serves = |pack: &PackEntry| {
+                !for_members || index.wraps.get(pack.wraps as usize).is_some_and(|wraps| wraps.reaches(domain))
+            };
+            index.packs.retain(|pack| !self.marks.names(&pack.id) && serves(pack));
+        }
         let objects = IndexObjects { objects, ..IndexObjects::default() };
         BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
     }

@@ -26,17 +26,18 @@ use vault_format::secret::{Bundle, BundleKeys, Role};
 /// For every pack of the thief's domain another one with the same directory and noise in it, and an index of them that
 /// says who wrote them.
 fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said): (u8, Option<WriterId>)) {
-    let BundleKeys::Member { domain, book, signing, .. } = &thief.keys else { panic!("a member's bundle") };
+    let BundleKeys::Member { domain, book, signing, read, .. } = &thief.keys else { panic!("a member's bundle") };
     let signer = signing.signing_key();
     let writer = WriterId::of(&signer.verifying_key().to_bytes());
     let secret = RunSecret::new([seed; 32]);
     let header = |kind| Header { kind, repository: owner.id(), domain: *domain, writer };
-    let wraps = secret.wrap_for_owner(
-        &owner.keys().owner("forge").unwrap().public().sealing,
-        &header(Kind::DataPack).scope(),
-        &mut owner.runtime().generator(),
-    );
-    let wraps = Wraps(vec![wraps.unwrap()]);
+    let scope = header(Kind::DataPack).scope();
+    let sealing = &owner.keys().owner("forge").unwrap().public().sealing;
+    let mut wraps = vec![secret.wrap_for_owner(sealing, &scope, &mut owner.runtime().generator()).unwrap()];
+    if let Some(read) = read {
+        wraps.push(secret.wrap_for_domain(*domain, read, &scope, [seed; 32]).unwrap());
+    }
+    let wraps = Wraps(wraps);
     let mut forged = Index { wraps: vec![wraps.clone()], ..Index::default() };
     let trust = Trust::load(owner).unwrap();
     let objects = IndexObjects::load(owner, &trust, Some(*domain)).unwrap().objects;
@@ -53,6 +54,9 @@ fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said)
         }
         let finished = pack.finish(book, &wraps).unwrap();
         let id = ObjectId::of(&finished.bytes);
+        if forged.packs.iter().any(|pack| pack.id == id) {
+            continue;
+        }
         store.put(&Name::Pack(entry.class, id).to_string(), &finished.bytes).unwrap();
         let (class, size) = (entry.class, finished.bytes.len() as u64);
         let directory = finished.directory;
@@ -136,6 +140,28 @@ fn a_claim_keeps_nothing_from_being_copied() {
     let swept = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap().swept;
     assert!(swept.packs > 0 && swept.rescued_blobs > 0, "{swept:?}");
     assert!(restore_stream(&world.owner, back).unwrap() == stream);
+}
+
+/// The same, by a client, while a copy that clients can't open is sound: for them it is no copy.
+#[test]
+fn a_claim_for_members_is_judged_by_what_members_can_read() {
+    let world = World::new(Role::Client);
+    let writer = open_as(world.store.clone(), &world.hand.runtime(3, 0), &world.thief).unwrap();
+    let (_, thief) = member(&world.owner, Role::Client, "other", Some("shared"));
+    let stream = noise(17, 300_000);
+    let by_writer = snapshot_stream(&writer, &stream).unwrap().snapshot.unwrap();
+    let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+    snapshot_stream(&world.honest, &noise(18, 1000)).unwrap();
+    forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
+    prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
+    world.hand.advance(Duration::from_hours(1));
+    claim_all(&world.store, &world.owner, &thief, (1, None));
+    let back = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap().snapshot;
+    world.hand.advance(Duration::from_hours(25));
+    let swept = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap().swept;
+    assert!(swept.packs > 0 && swept.rescued_blobs > 0, "{swept:?}");
+    assert!(restore_stream(&world.honest, back).unwrap() == stream);
+    assert!(restore_stream(&world.owner, by_writer).unwrap() == stream);
 }
 
 /// A member tells of a pack of another one, with another directory.
