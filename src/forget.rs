@@ -98,9 +98,7 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
         for id in ids {
             let snapshot = match catalog.snapshots.by_id(id) {
                 Err(error @ repository::Error::NoSnapshot(_)) => {
-                    let named = ObjectId::parse(id).ok().filter(|id| !catalog.snapshots.listed.contains(id));
-                    let found = named.map(|id| namer(repository, catalog, id).map(|of| of.map(|domain| (domain, id))));
-                    missing.push(found.transpose()?.flatten().ok_or(error)?);
+                    missing.push(named_by_others(repository, catalog, id)?.ok_or(error)?);
                     notes.push(format!("snapshot {id} is missing: prune waits for it no longer"));
                     continue;
                 }
@@ -132,13 +130,18 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
     })
 }
 
-/// The domain of a record or a snapshot that names a snapshot.
-fn namer(repository: &Repository, catalog: &Catalog, id: ObjectId) -> Result<Option<DomainId>> {
-    let names_it = |one: &&SnapshotEntry| one.head.seen.contains(&id) || one.head.parent == Some(id);
-    if let Some(snapshot) = catalog.snapshots.all.iter().find(names_it) {
-        return Ok(Some(snapshot.place.domain));
+/// A snapshot that is not listed, given its whole id, and the domain of a record or a snapshot that names it.
+fn named_by_others(repository: &Repository, catalog: &Catalog, id: &str) -> Result<Option<(DomainId, ObjectId)>> {
+    let Ok(id) = ObjectId::parse(id) else { return Ok(None) };
+    if catalog.snapshots.listed.contains(&id) {
+        return Ok(None);
     }
-    Ok(Heads::load(repository, &catalog.trust)?.domain_of(&id))
+    let names_it = |one: &&SnapshotEntry| one.head.seen.contains(&id) || one.head.parent == Some(id);
+    let domain = match catalog.snapshots.all.iter().find(names_it) {
+        Some(snapshot) => Some(snapshot.place.domain),
+        None => Heads::load(repository, &catalog.trust)?.domain_of(&id),
+    };
+    Ok(domain.map(|domain| (domain, id)))
 }
 
 /// What both ways share: a look at all snapshots, one order for each domain, a record in the journal.

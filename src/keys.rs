@@ -4,17 +4,16 @@
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::{self, IndexObjects};
+use crate::repository::index::IndexObjects;
 use crate::repository::marks::Marks;
 use crate::repository::missing::Heads;
 use crate::repository::orders::{self, Orders, Revocation};
-use crate::repository::snapshots::{self, Snapshots};
+use crate::repository::snapshots::Snapshots;
 use crate::repository::trust::{self, Trust};
-use crate::repository::{self, Repository, encoding, journal};
+use crate::repository::{self, Repository, encoding, journal, readable};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use vault_format::id::{DomainId, ObjectId, WriterId};
-use vault_format::mark::SnapshotPlace;
 use vault_format::name::{self, Name};
 use vault_format::order::Action;
 use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, Role};
@@ -274,7 +273,7 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     let seen_by_all = since.map(|at| at.saturating_add(later));
     let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, (domain, seen_by_all))?;
     if let Some(missing) = missing {
-        let next = "remove it again when `vault check` finds nothing";
+        let next = "remove it again when `vault check` finds nothing, or when `vault forget` was given its whole id";
         return Err(Error::Request(format!("the key is cut off, but {missing}: {next}")));
     }
     let accepted: BTreeSet<ObjectId> = snapshots.union(&indexes).chain(&known).copied().collect();
@@ -322,10 +321,10 @@ fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId,
     let mut unsure: Vec<Name> = snapshots.damaged.into_iter().map(|(name, _)| name).collect();
     unsure.extend(objects.damaged.into_iter().map(|(name, _)| name));
     for name in unsure {
-        match is_readable(repository, &trust, &name) {
+        match readable::read(repository, &trust, &name) {
             Err(error @ repository::Error::Backend(_)) => return Err(error.into()),
-            Ok(true) => return Err(Error::Request(format!("{name} could not be read at first: remove the key again"))),
-            _ => {}
+            Ok(()) => return Err(Error::Request(format!("{name} could not be read at first: remove the key again"))),
+            Err(_) => {}
         }
     }
     let in_time = |arrived: Option<i64>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
@@ -333,16 +332,6 @@ fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId,
     let indexes = objects.objects.iter().filter(|object| object.writer == writer && in_time(object.arrived));
     let ids = (own.collect(), indexes.filter_map(|object| object.name.id()).collect());
     Ok(Stored { ids, missing })
-}
-
-fn is_readable(repository: &Repository, trust: &Trust, name: &Name) -> repository::Result<bool> {
-    Ok(match name {
-        Name::Snapshot(domain, label, id) => {
-            let place = SnapshotPlace { domain: *domain, label: *label, id: *id };
-            snapshots::read(repository, trust, place)?.is_ok()
-        }
-        _ => index::read(repository, trust, name)?.is_ok(),
-    })
 }
 
 /// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.

@@ -18,6 +18,7 @@ mod opening;
 pub mod orders;
 mod packer;
 pub(crate) mod reach;
+pub(crate) mod readable;
 pub mod reader;
 mod recover;
 pub mod reindex;

@@ -4,10 +4,8 @@
 use super::unsafe_because;
 use crate::error::{Error, Result};
 use crate::repository::journal::{self, Actor};
-use crate::repository::orders::{self, Orders};
-use crate::repository::snapshots::Snapshots;
-use crate::repository::trust::{self, Trust};
-use crate::repository::{self, Repository, index, marks, strange};
+use crate::repository::trust::Trust;
+use crate::repository::{self, Repository, orders, readable};
 use std::collections::BTreeSet;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::{self, Name};
@@ -36,8 +34,10 @@ pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &
     let Some(id) = name.id() else { return Err(Error::Request(format!("{name} can't be quarantined"))) };
     // a store that does not answer is no reason
     repository.backend().get(&name.to_string(), None)?;
-    if is_readable(repository, &name)? {
-        return Err(Error::Request(format!("{name} is not damaged, so it is not quarantined")));
+    match readable::read(repository, &Trust::load(repository)?, &name) {
+        Ok(()) => return Err(Error::Request(format!("{name} is not damaged, so it is not quarantined"))),
+        Err(error @ repository::Error::Backend(_)) => return Err(error.into()),
+        Err(_) => {}
     }
     let mut quarantined = Quarantined { name: name.to_string(), orders: Vec::new() };
     if dry_run {
@@ -72,22 +72,6 @@ fn find(repository: &Repository, object: &str) -> Result<Name> {
         }
         .into()),
     }
-}
-
-fn is_readable(repository: &Repository, name: &Name) -> Result<bool> {
-    let trust = Trust::load(repository)?;
-    Ok(match name {
-        Name::Index(..) => strange(index::read(repository, &trust, name)).is_ok(),
-        Name::Order(_) => strange(orders::read(repository, name)).is_ok(),
-        Name::Mark(_) => marks::read(repository, name).is_ok(),
-        Name::Slot(_) => strange(trust::read_slot(repository, name)).is_ok(),
-        Name::Journal(..) => strange(journal::read(repository, &trust, name)).is_ok(),
-        Name::Snapshot(domain, label, _) => {
-            let all = Snapshots::load(repository, &trust, &Orders::default(), Some((*domain, *label)))?;
-            !all.damaged.iter().any(|(damaged, _)| damaged == name)
-        }
-        Name::Config | Name::ConfigCopy | Name::Pack(..) | Name::Wal(..) => true,
-    })
 }
 
 /// The domain of the object, or all domains if it has none: an order opens for one domain only.

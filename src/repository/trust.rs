@@ -100,13 +100,11 @@ impl Trust {
         verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
     ) -> vault_format::Result<Judged<()>> {
         if let Some(Revocation { accepted, .. }) = self.revoked.of(header.writer) {
-            let is_elsewhere = header.domain != place;
-            return Ok(if is_elsewhere {
-                Err(STRANGE)
-            } else if accepted.contains(&object) {
-                Ok(())
-            } else {
-                Err(REVOKED)
+            let counts = accepted.contains(&object);
+            return Ok(match header.domain == place {
+                true if counts => Ok(()),
+                true => Err(REVOKED),
+                false => Err(STRANGE),
             });
         }
         let signer = self.signers.get(&header.writer).ok_or(vault_format::Error::WrongOrigin)?;

@@ -4,19 +4,19 @@
 //! between them.
 
 mod cost;
+mod engine;
 
 use super::commit::{self, Relied};
 use super::index::{BlobIndex, PackRecord};
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
-use super::packer::{Packer, ReadyPack, Run, RunParts};
+use super::packer::{Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding, orders};
 use cost::Cost;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use engine::Engine;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use vault_format::frame::{self, Codec, DEPTH_MAX};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId};
+use std::sync::Arc;
+use vault_format::frame::DEPTH_MAX;
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
 use vault_format::pack::BlobEntry;
@@ -310,195 +310,5 @@ impl<'r> Writer<'r> {
         let (name, bytes) = orders::seal(self.repository, self.run.domain, Action::Undelete(vec![snapshot]))?;
         commit::commit(self.repository, &self.relied(Some(snapshot)), (&name, &bytes))?;
         Ok(ObjectId::of(&bytes))
-    }
-}
-
-/// Who compresses, packs and puts.
-enum Engine {
-    Inline(Packer),
-    Threads(Threads),
-    Finished,
-}
-
-struct Threads {
-    pool: rayon::ThreadPool,
-    frames: Sender<(EncodedFrame, Permit)>,
-    budget: Arc<Budget>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Engine {
-    fn start(run: &Arc<Run>) -> Result<Self> {
-        let workers = run.runtime.workers;
-        if workers == 0 {
-            return Ok(Self::Inline(Packer::default()));
-        }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(workers)
-            .build()
-            .map_err(|error| Error::Threads(error.to_string()))?;
-        let (frames, encoded) = unbounded::<(EncodedFrame, Permit)>();
-        let (packs, ready) = bounded::<ReadyPack>(1);
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.into()).spawn(work).map_err(|error| Error::Threads(error.to_string()))
-        };
-        let mut threads = Vec::new();
-        let own = run.clone();
-        threads.push(spawn("packer", Box::new(move || pack_all(&own, &encoded, &packs)))?);
-        for _ in 0..workers.min(2) {
-            let (own, ready) = (run.clone(), ready.clone());
-            threads.push(spawn("uploader", Box::new(move || put_all(&own, &ready)))?);
-        }
-        let budget = Arc::new(Budget::new((run.options.memory_bytes / 3).max(1)));
-        Ok(Self::Threads(Threads { pool, frames, budget, threads }))
-    }
-
-    fn encode(&mut self, run: &Arc<Run>, class: Class, frame: OpenFrame) -> Result<()> {
-        match self {
-            Self::Inline(packer) => {
-                if let Some(ready) = packer.push(run, compress(class, frame)?)? {
-                    run.put_pack(ready)?;
-                }
-                Ok(())
-            }
-            Self::Threads(threads) => {
-                run.check()?;
-                let permit = Budget::take(&threads.budget, frame.bytes.len());
-                let (run, frames) = (run.clone(), threads.frames.clone());
-                threads.pool.spawn_fifo(move || match compress(class, frame) {
-                    // the receiver is gone only after an error that is kept already
-                    Ok(encoded) => drop(frames.send((encoded, permit))),
-                    Err(error) => run.fail(error),
-                });
-                Ok(())
-            }
-            Self::Finished => Ok(()),
-        }
-    }
-
-    /// Packs a frame that is encoded already.
-    fn pass(&mut self, run: &Arc<Run>, frame: EncodedFrame) -> Result<()> {
-        match self {
-            Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |ready| run.put_pack(ready)),
-            Self::Threads(threads) => {
-                run.check()?;
-                let permit = Budget::take(&threads.budget, frame.bytes.len());
-                // the receiver is gone only after an error that is kept already
-                drop(threads.frames.send((frame, permit)));
-                Ok(())
-            }
-            Self::Finished => Ok(()),
-        }
-    }
-
-    /// Waits until all is put; nothing can be encoded after that.
-    fn finish(&mut self, run: &Arc<Run>) -> Result<()> {
-        match std::mem::replace(self, Self::Finished) {
-            Self::Inline(mut packer) => {
-                for class in [Class::Data, Class::Metadata] {
-                    if let Some(ready) = packer.close(run, class)? {
-                        run.put_pack(ready)?;
-                    }
-                }
-                Ok(())
-            }
-            Self::Threads(mut threads) => {
-                if !threads.join() {
-                    run.fail(Error::Threads("a worker thread panicked".into()));
-                }
-                run.check()
-            }
-            Self::Finished => Ok(()),
-        }
-    }
-}
-
-fn compress(class: Class, frame: OpenFrame) -> Result<EncodedFrame> {
-    let smaller = encoding("a frame", frame::compress(&frame.bytes, frame::LEVEL_DEFAULT))?;
-    let (codec, bytes) = smaller.map_or((Codec::Raw, frame.bytes), |bytes| (Codec::Zstd, bytes));
-    Ok(EncodedFrame { class, codec, bytes, blobs: frame.blobs, bases: Vec::new(), lineage: (0, 0) })
-}
-
-fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sender<ReadyPack>) {
-    let mut packer = Packer::default();
-    let send = |ready: Result<Option<ReadyPack>>| match ready {
-        Ok(Some(ready)) => drop(packs.send(ready)),
-        Ok(None) => {}
-        Err(error) => run.fail(error),
-    };
-    // after an error the rest is drained, so that nobody waits for a budget that never comes
-    for (frame, permit) in encoded {
-        if !run.has_failed() {
-            send(packer.push(run, frame));
-        }
-        drop(permit);
-    }
-    for class in [Class::Data, Class::Metadata] {
-        if !run.has_failed() {
-            send(packer.close(run, class));
-        }
-    }
-}
-
-fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
-    for pack in ready {
-        if !run.has_failed()
-            && let Err(error) = run.put_pack(pack)
-        {
-            run.fail(error);
-        }
-    }
-}
-
-/// Bounds the bytes that wait to be compressed and packed.
-struct Budget {
-    free: Mutex<isize>,
-    changed: Condvar,
-}
-
-struct Permit {
-    budget: Arc<Budget>,
-    bytes: isize,
-}
-
-impl Budget {
-    fn new(bytes: usize) -> Self {
-        Self { free: Mutex::new(isize::try_from(bytes).unwrap_or(isize::MAX)), changed: Condvar::new() }
-    }
-
-    /// Waits until something is free, then takes all that is asked: a frame larger than the budget passes alone.
-    fn take(budget: &Arc<Self>, bytes: usize) -> Permit {
-        let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
-        let mut free = budget.free.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free <= 0 {
-            free = budget.changed.wait(free).unwrap_or_else(PoisonError::into_inner);
-        }
-        *free -= bytes;
-        Permit { budget: budget.clone(), bytes }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        *self.budget.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
-        self.budget.changed.notify_one();
-    }
-}
-
-impl Threads {
-    /// Ends the input and waits for all threads; false if one of them panicked.
-    fn join(&mut self) -> bool {
-        // the jobs that still run hold senders of their own: the packer ends after the last of them
-        let (closed, _) = unbounded();
-        self.frames = closed;
-        // every one is waited for, also after one that panicked
-        self.threads.drain(..).filter_map(|thread| thread.join().err()).count() == 0
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // an abandoned run must not leave threads behind that still put packs
-        self.join();
     }
 }

@@ -1,0 +1,138 @@
+//! Deltas, which only a hand-made pack holds as long as no run writes them: a copy takes them with their bases.
+
+use crate::copied::{by_original, lookup};
+use crate::world::{Hand, assert_clean, init, init_like, noise, restore_stream};
+use vault::copy;
+use vault::progress::Silent;
+use vault::repository::Repository;
+use vault_format::envelope::Wraps;
+use vault_format::frame::{self, Codec};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId, RunId};
+use vault_format::index::{self, Index, PackEntry, Sketches};
+use vault_format::list::{ChunkRef, Content};
+use vault_format::name::Name;
+use vault_format::pack::{BlobEntry, PackBuilder};
+use vault_format::seal::{Header, Kind};
+use vault_format::snapshot::{self, Author, Body, Head, Statistics};
+use vault_format::tree::{Metadata, Node, NodeKind, TreePage, TreeRoot};
+
+const SEED: u64 = 64;
+
+/// A frame of one blob: codec, encoded bytes, blob, bases, depth.
+type Frame = (Codec, Vec<u8>, BlobEntry, Vec<BlobId>, u8);
+
+/// A pack, put and indexed by hand.
+struct HandMade<'r> {
+    repository: &'r Repository,
+    class: Class,
+    frames: Vec<Frame>,
+}
+
+impl HandMade<'_> {
+    fn put(self) -> (PackEntry, Wraps) {
+        let keys = self.repository.keys();
+        let kind = if self.class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
+        let header = Header { kind, repository: self.repository.id(), domain: keys.domain(), writer: keys.writer() };
+        let (secret, wraps) = keys.new_run(keys.domain(), true, &header, self.repository.runtime()).unwrap();
+        let salt = self.repository.runtime().random();
+        let mut pack = PackBuilder::new(header, salt, secret.pack_key(self.class, &salt)).unwrap();
+        for (codec, bytes, blob, bases, depth) in self.frames {
+            pack.push(codec, &bytes, &[blob], bases, (depth, 0)).unwrap();
+        }
+        let finished = pack.finish(&keys.own_book(), &wraps).unwrap();
+        let id = ObjectId::of(&finished.bytes);
+        self.repository.backend().put(&Name::Pack(self.class, id).to_string(), &finished.bytes).unwrap();
+        let size = finished.bytes.len() as u64;
+        let (salt, directory) = (finished.salt, finished.directory);
+        let class = self.class;
+        (PackEntry { id, class, size, writer: keys.writer(), salt, wraps: 0, directory }, wraps)
+    }
+}
+
+/// A stream in two versions, the second stored as a delta of the first; gives both snapshots.
+fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2] {
+    let keys = repository.keys();
+    let entry = |kind: BlobKind, bytes: &[u8]| BlobEntry {
+        id: keys.id_key().blob_id(kind, bytes),
+        kind,
+        length: u32::try_from(bytes.len()).unwrap(),
+    };
+    let chunks = [base, next].map(|bytes| entry(BlobKind::Chunk, bytes));
+    let delta = frame::compress_delta(next, base, 3).unwrap().unwrap();
+    let data = HandMade {
+        repository,
+        class: Class::Data,
+        frames: vec![
+            (Codec::Raw, base.to_vec(), chunks[0], Vec::new(), 0),
+            (Codec::Delta, delta, chunks[1], vec![chunks[0].id], 1),
+        ],
+    };
+    let pages = chunks.map(|chunk| {
+        let content = Content::Inline(vec![ChunkRef { id: chunk.id, length: chunk.length }]);
+        let kind = NodeKind::File { size: u64::from(chunk.length), content, holes: Vec::new() };
+        TreePage::Leaf(vec![Node { name: b"dump".to_vec(), kind, metadata: Metadata::default() }]).encode().unwrap()
+    });
+    let trees = pages.each_ref().map(|page| entry(BlobKind::Tree, page));
+    let frames = trees.into_iter().zip(&pages).map(|(tree, page)| (Codec::Raw, page.clone(), tree, Vec::new(), 0));
+    let metadata = HandMade { repository, class: Class::Metadata, frames: frames.collect() };
+    let label = keys.own_book().source_label("stream");
+    let place = (repository.id(), keys.domain());
+    for (entry, wraps) in [data.put(), metadata.put()] {
+        let index = Index { packs: vec![entry], wraps: vec![wraps], supersedes: Vec::new() };
+        let salt = repository.runtime().random();
+        let parts = (&index, &Sketches::default());
+        let stored = index::seal(place, keys.signer(), &keys.own_book(), &salt, parts).unwrap();
+        let name = Name::Index(keys.domain(), label, ObjectId::of(&stored));
+        repository.backend().put(&name.to_string(), &stored).unwrap();
+    }
+    [0, 1].map(|number| {
+        let (tree, bytes) = (trees[number].id, u64::from(chunks[number].length));
+        let head = Head {
+            source: "stream".into(),
+            time: number as i64,
+            run: RunId::default(),
+            root: TreeRoot { id: tree, bytes, count: 1 },
+            parent: None,
+            seen: Vec::new(),
+            statistics: Statistics::default(),
+            profile: 1,
+            expires: None,
+            original: None,
+        };
+        let header =
+            Header { kind: Kind::Snapshot, repository: repository.id(), domain: keys.domain(), writer: keys.writer() };
+        let (secret, wraps) = keys.new_run(keys.domain(), true, &header, repository.runtime()).unwrap();
+        let book = keys.own_book();
+        let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book: &book };
+        let salt = repository.runtime().random();
+        let stored = snapshot::seal(&author, &salt, (&secret, &wraps), (&head, &Body::default())).unwrap();
+        let id = ObjectId::of(&stored);
+        repository.backend().put(&Name::Snapshot(keys.domain(), label, id).to_string(), &stored).unwrap();
+        id
+    })
+}
+
+#[test]
+fn a_delta_moves_with_its_base_and_is_stored_whole_without() {
+    let base = noise(1, 200_000);
+    let mut next = base.clone();
+    next[1_000] ^= 1;
+    let hand = Hand::new();
+    let first = init(hand.store(), &hand.runtime(SEED, 0));
+    let [old, new] = with_delta(&first, &base, &next);
+    assert!(restore_stream(&first, new).unwrap() == next);
+    for (chosen, depths) in [(vec![old, new], vec![0, 1]), (vec![new], vec![0])] {
+        let second = init_like(hand.store(), &hand.runtime(SEED + 1, 0), &first);
+        let options = copy::Options { snapshots: chosen, ..copy::Options::default() };
+        let report = copy::copy(&first, &second, &options, &Silent).unwrap();
+        assert!(report.failed.is_empty(), "{report:?}");
+        let copies = by_original(&second);
+        assert!(restore_stream(&second, copies[&new].id).unwrap() == next);
+        assert_clean(&second, true, "with a delta");
+        let index = lookup(&second);
+        let is_data = |frame: &&vault::repository::index::FrameRecord| frame.plain == 200_000;
+        let mut found: Vec<u8> = index.frames().iter().filter(is_data).map(|frame| frame.depth).collect();
+        found.sort_unstable();
+        assert_eq!(found, depths);
+    }
+}
