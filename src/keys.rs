@@ -268,7 +268,10 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
         }
     };
     let lag = repository.listing_lag();
-    wait(repository, 2 * lag, progress)?;
+    wait(repository, (2 * lag, "until the store shows all it wrote"), progress)?;
+    // somebody else may have revoked it before
+    let before = Trust::load(repository)?.pardon(writer).and_then(|known| known.since);
+    let since = since.into_iter().chain(before).min();
     let later = i64::try_from((lag + repository.options().clock_error).as_nanos()).unwrap_or(i64::MAX);
     let seen_by_all = since.map(|at| at.saturating_add(later));
     let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, (domain, seen_by_all))?;
@@ -279,16 +282,18 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     let accepted: BTreeSet<ObjectId> = snapshots.union(&indexes).chain(&known).copied().collect();
     if accepted != known {
         order(&accepted)?;
+        // as long as its slot is there, prune spares what this order lists
+        wait(repository, (lag, "until everybody sees what of it counts"), progress)?;
     }
     Ok(snapshots.len() as u64)
 }
 
-/// Until a store whose listings lag shows what it has received. Can be interrupted.
-fn wait(repository: &Repository, time: Duration, progress: &dyn Progress) -> Result<()> {
+/// Waits for a store whose listings lag. Can be interrupted.
+fn wait(repository: &Repository, (time, why): (Duration, &str), progress: &dyn Progress) -> Result<()> {
     let runtime = repository.runtime();
     if !time.is_zero() {
         let minutes = time.as_secs().div_ceil(60);
-        progress.note(&format!("the key is cut off; waiting {minutes} minutes until the store shows all it wrote"));
+        progress.note(&format!("the key is cut off; waiting {minutes} minutes {why}"));
     }
     for _ in 0..WAIT_PARTS {
         if runtime.is_stopped() {

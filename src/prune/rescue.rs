@@ -2,20 +2,22 @@
 //! another place if it is the owner's or older than those that go; else it is read, since a member may claim to have what
 //! it only knows the id of. What only forgotten snapshots need is copied as far as it is there.
 
-use super::survey::{self, Survey};
+use super::survey::{self, Live, Survey};
 use crate::error::Result;
 use crate::repository::index::{BlobIndex, Location, PackRecord};
 use crate::repository::marks::Condemnation;
 use crate::repository::reader::Reader;
 use crate::repository::writer::{Place, Writer};
 use crate::repository::{Error, Repository, Rule};
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 
 const ANY_DEPTH: u8 = DEPTH_MAX + 1;
+
+/// A blob, and whether it must be had.
+type Wanted = (BlobKind, BlobId, bool);
 
 /// One domain before its condemned packs go.
 struct Rescue<'a> {
@@ -27,10 +29,6 @@ struct Rescue<'a> {
     going: &'a BTreeSet<ObjectId>,
     /// What members must be able to read.
     shared: HashSet<BlobId>,
-    /// The lookup without the packs that any mark names.
-    staying: OnceCell<BlobIndex>,
-    /// The same without the packs that members can't read.
-    staying_open: OnceCell<BlobIndex>,
 }
 
 /// Copies what lives and has no place wholly outside all marks; returns how many blobs.
@@ -44,60 +42,97 @@ pub(super) fn rescue(
         return Ok(0);
     }
     let lookup = survey.lookup(repository, domain);
-    let live = survey.live(repository, &lookup, domain, due)?;
-    let (shared, staying, staying_open) = (live.shared, OnceCell::new(), OnceCell::new());
-    let rescue = Rescue { repository, survey, domain, lookup, ripe, going, shared, staying, staying_open };
-    let reader = Reader::new(repository, &rescue.lookup);
-    let mut lost: BTreeMap<Place, Vec<(BlobKind, BlobId, bool)>> = BTreeMap::new();
-    let needed = live.needed.iter().map(|blob| (*blob, true)).chain(live.wished.iter().map(|blob| (*blob, false)));
-    for ((kind, id), is_needed) in needed {
-        if rescue.survives(kind, &id)? {
-            continue;
-        }
-        match rescue.place(&id) {
-            Some(place) => lost.entry(place).or_default().push((kind, id, is_needed)),
-            None if is_needed => return Err(survey::stop(Error::MissingBlob(id))),
-            None => {}
+    let Live { needed, shared, wished } = survey.live(repository, &lookup, domain, due)?;
+    let rescue = Rescue { repository, survey, domain, lookup, ripe, going, shared };
+    let mut lost = Vec::new();
+    let mut claimed: BTreeMap<bool, Vec<Wanted>> = BTreeMap::new();
+    let wanted = needed.into_iter().map(|(kind, id)| (kind, id, true));
+    for blob in wanted.chain(wished.into_iter().map(|(kind, id)| (kind, id, false))) {
+        let is_open = rescue.is_open(&blob.1);
+        match rescue.survives(&blob.1, is_open) {
+            Survival::Sure => {}
+            Survival::Claimed => claimed.entry(is_open).or_default().push(blob),
+            Survival::No => lost.push(blob),
         }
     }
-    let mut rescued = 0;
-    for (place, blobs) in lost {
-        let mut writer = Writer::at(repository, &rescue.lookup, place)?;
-        for (kind, id, is_needed) in blobs {
-            let plaintext = match reader.blob(kind, &id) {
-                Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) if !is_needed => continue,
-                read => read?,
-            };
-            // not `put`, which would rely on the claim of a copy that could not be read
-            writer.copy(kind, id, &plaintext)?;
-            rescued += 1;
-        }
-        writer.flush()?;
+    for (is_open, blobs) in claimed {
+        lost.extend(rescue.unread(is_open, blobs)?);
     }
-    Ok(rescued)
+    rescue.copy(lost)
+}
+
+/// Whether a blob stays readable once the packs are gone.
+enum Survival {
+    Sure,
+    /// Somebody says so.
+    Claimed,
+    No,
 }
 
 impl Rescue<'_> {
-    /// True if a blob stays readable once the packs are gone.
-    fn survives(&self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+    fn survives(&self, id: &BlobId, is_open: bool) -> Survival {
+        let sure_if = |is_sure: bool| if is_sure { Survival::Sure } else { Survival::No };
         if !self.repository.options().keeps(Rule::SurvivorOutsideMarks) {
             let apart = |mark: &Condemnation, pack: &PackRecord| pack.present && !mark.packs.contains(&pack.id);
             let has = |mark| self.lookup.usable_where(id, ANY_DEPTH, &|pack| apart(mark, pack)).is_some();
-            return Ok(self.ripe.iter().all(has));
+            return sure_if(self.ripe.iter().all(has));
         }
-        let is_open = self.is_open(id);
         let stays = |pack: &PackRecord| self.serves(pack, is_open) && !pack.condemned;
         let places: Vec<Location> = self.lookup.all_usable(id, ANY_DEPTH, &stays).collect();
-        if places.is_empty() || places.iter().any(|place| self.is_proven(id, *place, &stays)) {
-            return Ok(!places.is_empty());
+        match places.iter().any(|place| self.is_proven(id, *place, &stays)) {
+            false if !places.is_empty() => Survival::Claimed,
+            is_proven => sure_if(is_proven),
         }
-        let staying = if is_open { &self.staying_open } else { &self.staying };
-        let staying = staying.get_or_init(|| self.survey.lookup_outside_marks(self.repository, self.domain, is_open));
-        match Reader::new(self.repository, staying).blob(kind, id) {
-            Ok(_) => Ok(true),
-            Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+    }
+
+    /// Those that can't be read from what no mark names; what members need, from what they can read.
+    fn unread(&self, is_open: bool, mut claimed: Vec<Wanted>) -> Result<Vec<Wanted>> {
+        self.sort(&mut claimed);
+        let staying = self.survey.lookup_outside_marks(self.repository, self.domain, is_open);
+        let reader = Reader::new(self.repository, &staying);
+        let mut unread = Vec::new();
+        for (kind, id, is_needed) in claimed {
+            match reader.blob(kind, &id) {
+                Ok(_) => {}
+                Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => unread.push((kind, id, is_needed)),
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(unread)
+    }
+
+    /// As they lie, so that each frame is fetched once and neighbours stay together.
+    fn sort(&self, blobs: &mut [Wanted]) {
+        let place = |id: &BlobId| self.lookup.locations(id).map(|place| (place.frame, place.at)).min();
+        blobs.sort_by_cached_key(|(_, id, _)| (place(id), *id));
+    }
+
+    fn copy(&self, mut lost: Vec<Wanted>) -> Result<u64> {
+        self.sort(&mut lost);
+        let mut places: BTreeMap<Place, Vec<Wanted>> = BTreeMap::new();
+        for blob in lost {
+            match self.place(&blob.1) {
+                Some(place) => places.entry(place).or_default().push(blob),
+                None if blob.2 => return Err(survey::stop(Error::MissingBlob(blob.1))),
+                None => {}
+            }
+        }
+        let reader = Reader::new(self.repository, &self.lookup);
+        let mut rescued = 0;
+        for (place, blobs) in places {
+            let mut writer = Writer::at(self.repository, &self.lookup, place)?;
+            for (kind, id, is_needed) in blobs {
+                let plaintext = match reader.blob(kind, &id) {
+                    Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) if !is_needed => continue,
+                    read => read?,
+                };
+                // not `put`, which would rely on the claim of a copy that could not be read
+                writer.copy(kind, id, &plaintext)?;
+                rescued += 1;
+            }
+            writer.flush()?;
+        }
+        Ok(rescued)
     }
 
     /// True if members must be able to read a blob, and can.

@@ -54,6 +54,7 @@ impl Survey {
         let marks = Marks::load(repository)?;
         // before snapshots, or a record of what is committed meanwhile would name one that is not listed yet
         let heads = Heads::load(repository, &trust)?;
+        let trust = trust.patient(repository);
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let (packs, _) = index::list_packs(repository)?;

@@ -157,9 +157,8 @@ impl IndexObjects {
                 }
                 listed.insert(name.clone());
                 if !known.get(&name).is_some_and(Result::is_ok) {
-                    let arrived = entry.modified;
-                    let object = strange(read(repository, trust, &name))
-                        .map(|judged| judged.flatten().map(|object| IndexObject { arrived, ..object }));
+                    let object =
+                        strange(read(repository, trust, (&name, entry.modified))).map(std::result::Result::flatten);
                     vanished |= object.as_ref().is_err_and(is_missing);
                     known.insert(name, object);
                 }
@@ -215,7 +214,11 @@ pub fn list_packs(repository: &Repository) -> Result<(PackListing, Vec<String>)>
 }
 
 /// Reads and judges one index object.
-pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Judged<IndexObject>> {
+pub(crate) fn read(
+    repository: &Repository,
+    trust: &Trust,
+    (name, arrived): (&Name, Option<i64>),
+) -> Result<Judged<IndexObject>> {
     let Name::Index(domain, _, id) = name else {
         return of_object(name, Err(vault_format::Error::WrongKind));
     };
@@ -224,7 +227,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
     let writer = small.header.writer;
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
     let index = index::open(&small, &of_object(name, book)?);
-    match trust.judge(&small.header, *domain, *id, |key| small.verify(key, "an index")) {
+    match trust.judge(&small.header, *domain, (*id, arrived), |key| small.verify(key, "an index")) {
         Ok(Ok(())) => {}
         Ok(Err(why)) => return Ok(Err(why)),
         // only a member can have sealed it: its slot is lost
@@ -236,7 +239,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
     if writer != repository.keys().owner_writer() {
         index.packs.retain(|pack| pack.writer == writer);
     }
-    Ok(Ok(IndexObject { name: name.clone(), writer, index, arrived: None }))
+    Ok(Ok(IndexObject { name: name.clone(), writer, index, arrived }))
 }
 
 /// Puts an index object for a domain. Needs the owner.

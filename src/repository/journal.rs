@@ -137,7 +137,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
     let small = of_object(name, Record::parse(&stored, repository.id()))?;
     let header = small.header;
     let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
-    if of_object(name, trust.judge(&small.header, *domain, *id, verify))?.is_err() {
+    if of_object(name, trust.judge(&small.header, *domain, (*id, None), verify))?.is_err() {
         return Ok(None);
     }
     of_object(name, Record::open(&small, &book)).map(|record| Some((header, record)))

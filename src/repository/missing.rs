@@ -32,7 +32,7 @@ impl Heads {
             match known {
                 // its signature was verified, but its writer may have been revoked since
                 Some((header, named)) => {
-                    if matches!(trust.judge(&header, domain, id, |_| Ok(())), Ok(Ok(()))) {
+                    if matches!(trust.judge(&header, domain, (id, None), |_| Ok(())), Ok(Ok(()))) {
                         heads.add(&name, named);
                     }
                 }

@@ -47,6 +47,9 @@ pub fn blobs(
             None => single.push((*kind, *id)),
         }
     }
+    // as they lie: what is read together stays together, and a seed can be replayed
+    by_frame.values_mut().for_each(|placed| placed.sort_by_key(|(_, place)| place.at));
+    single.sort_unstable();
     let frames: Vec<(u32, Vec<Placed>)> = by_frame.into_iter().map(|((.., frame), placed)| (frame, placed)).collect();
     let work = Work { reader, neighbours: neighbours(reader, &frames), frames };
     let fetches = fetch::ranges(reader.index(), work.frames.iter().map(|(frame, _)| *frame));

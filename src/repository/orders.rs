@@ -187,8 +187,7 @@ impl Revocations {
             {
                 let known = self.by_writer.entry(writer).or_default();
                 known.accepted.extend(accepted);
-                let both = known.since.zip(entry.modified).map(|(one, other)| one.min(other));
-                known.since = both.or(known.since).or(entry.modified);
+                known.since = known.since.into_iter().chain(entry.modified).min();
             }
         }
         Ok(())

@@ -10,14 +10,14 @@ use vault_format::name::Name;
 /// files are not looked at.
 pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<()> {
     match name {
-        Name::Index(..) => strange(index::read(repository, trust, name)).map(drop),
+        Name::Index(..) => strange(index::read(repository, trust, (name, None))).map(drop),
         Name::Order(_) => strange(orders::read(repository, name)).map(drop),
         Name::Mark(_) => marks::read(repository, name).map(drop),
         Name::Slot(_) => strange(trust::read_slot(repository, name)).map(drop),
         Name::Journal(..) => strange(journal::read(repository, trust, name)).map(drop),
         Name::Snapshot(domain, label, id) => {
             let place = SnapshotPlace { domain: *domain, label: *label, id: *id };
-            strange(snapshots::read(repository, trust, place)).map(drop)
+            strange(snapshots::read(repository, trust, (place, None))).map(drop)
         }
         Name::Config | Name::ConfigCopy | Name::Pack(..) | Name::Wal(..) => Ok(()),
     }

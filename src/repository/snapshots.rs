@@ -108,7 +108,11 @@ impl SnapshotEntry {
 }
 
 /// Reads and judges one head.
-pub(crate) fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace) -> Result<Judged<SnapshotEntry>> {
+pub(crate) fn read(
+    repository: &Repository,
+    trust: &Trust,
+    (place, arrived): (SnapshotPlace, Option<i64>),
+) -> Result<Judged<SnapshotEntry>> {
     let name = Name::Snapshot(place.domain, place.label, place.id);
     let stored = repository.get_named(&name)?;
     let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;
@@ -116,7 +120,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace)
     let book = repository.keys().book(place.domain).ok_or(vault_format::Error::NoAccess);
     let book = of_object(&name, book)?;
     let head = snapshot.head(&book);
-    match trust.judge(&header, place.domain, place.id, |key| snapshot.verify(key)) {
+    match trust.judge(&header, place.domain, (place.id, arrived), |key| snapshot.verify(key)) {
         Ok(Ok(())) => {}
         Ok(Err(why)) => return Ok(Err(why)),
         // only a member can have sealed the head: its slot is lost
@@ -131,7 +135,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, place: SnapshotPlace)
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
     let state = State::default();
-    Ok(Ok(SnapshotEntry { id: place.id, place, header, head, arrived: None, state, by_owner, wraps }))
+    Ok(Ok(SnapshotEntry { id: place.id, place, header, head, arrived, state, by_owner, wraps }))
 }
 
 /// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
@@ -179,13 +183,11 @@ impl Snapshots {
             if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
                 continue;
             }
-            match strange(read(repository, trust, SnapshotPlace { domain, label, id }))
-                .map(std::result::Result::flatten)
-            {
+            let place = (SnapshotPlace { domain, label, id }, entry.modified);
+            match strange(read(repository, trust, place)).map(std::result::Result::flatten) {
                 Ok(Err(why)) => snapshots.ignored.push((name, why.to_owned())),
                 Ok(Ok(snapshot)) => {
-                    let state = orders.state(id);
-                    snapshots.all.push(SnapshotEntry { arrived: entry.modified, state, ..snapshot });
+                    snapshots.all.push(SnapshotEntry { state: orders.state(id), ..snapshot });
                 }
                 Err(error) => snapshots.damaged.push((name, error.to_string())),
             }

@@ -38,6 +38,8 @@ impl Signer {
 pub struct Trust {
     signers: BTreeMap<WriterId, Signer>,
     revoked: Revocations,
+    /// Nanoseconds until everybody sees an order, if what may still be accepted counts.
+    patience: Option<i64>,
     /// Usable slots of the owner.
     pub owner_slots: usize,
     /// Slots that could not be used, with the reason.
@@ -77,6 +79,14 @@ impl Trust {
         Ok(trust)
     }
 
+    /// The same for somebody who deletes. The removal of a key may not be finished: of a writer whose slot is there what
+    /// came before everybody could see the first order about it counts too, since an order may still list it.
+    pub fn patient(mut self, repository: &Repository) -> Self {
+        let later = repository.listing_lag() + repository.options().clock_error;
+        self.patience = Some(i64::try_from(later.as_nanos()).unwrap_or(i64::MAX));
+        self
+    }
+
     /// The same with the revocations of now. What was listed before this counts for good: whoever revokes a key accepts
     /// what its holder had put by then.
     pub fn renewed(&self, repository: &Repository) -> Result<Self> {
@@ -91,25 +101,34 @@ impl Trust {
     }
 
     /// Whether an object with this header, at home in `place`, counts; an error is an unknown writer, whose slot may be
-    /// lost.
+    /// lost. With the object goes the time at which the store received it, where that is known.
     pub fn judge(
         &self,
         header: &Header,
         place: DomainId,
-        object: ObjectId,
+        (object, arrived): (ObjectId, Option<i64>),
         verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
     ) -> vault_format::Result<Judged<()>> {
-        if let Some(Revocation { accepted, .. }) = self.revoked.of(header.writer) {
-            let counts = accepted.contains(&object);
-            return Ok(match header.domain == place {
-                true if counts => Ok(()),
-                true => Err(REVOKED),
-                false => Err(STRANGE),
-            });
+        let signer = self.signers.get(&header.writer);
+        if let Some(revocation) = self.revoked.of(header.writer) {
+            if header.domain != place {
+                return Ok(Err(STRANGE));
+            }
+            if revocation.accepted.contains(&object) {
+                return Ok(Ok(()));
+            }
+            if signer.is_none() || !self.may_be_accepted(revocation, arrived) {
+                return Ok(Err(REVOKED));
+            }
         }
-        let signer = self.signers.get(&header.writer).ok_or(vault_format::Error::WrongOrigin)?;
+        let signer = signer.ok_or(vault_format::Error::WrongOrigin)?;
         let at_home = header.domain == place && signer.is_at_home(place);
         Ok(if at_home && verify(&signer.verifying).is_ok() { Ok(()) } else { Err(STRANGE) })
+    }
+
+    fn may_be_accepted(&self, revocation: &Revocation, arrived: Option<i64>) -> bool {
+        let Some(patience) = self.patience else { return false };
+        arrived.zip(revocation.since).is_none_or(|(arrived, since)| arrived <= since.saturating_add(patience))
     }
 
     /// True if the writer of a header is known, not revoked, and may write in the domain.

@@ -215,6 +215,28 @@ fn removing_a_key_can_be_interrupted() {
     }
 }
 
+/// The first order was put before the store showed what the key had written, and days pass until the second: prune must
+/// not take for garbage what that one lists.
+#[test]
+fn what_a_removal_that_was_cut_off_will_accept_is_not_pruned() {
+    let taken = Taken::new();
+    let owner = &taken.owner;
+    snapshot_stream(owner, &noise(8, 1000)).unwrap();
+    let revoke = Action::Revoke { writer: taken.writer.keys().writer(), accepted: Vec::new() };
+    orders::put(owner, DomainId::default(), revoke).unwrap();
+    assert_eq!(visible(owner).len(), 1);
+    // so late that no run can still go on
+    let options = prune::Options { max_unused: prune::Unused::Bytes(0), ..prune::Options::default() };
+    for _ in 0..3 {
+        prune::prune(owner, &options, &Silent).unwrap();
+        taken.hand.advance(std::time::Duration::from_hours(25 * 24));
+    }
+    let removed = keys::remove(owner, taken.slot, &Silent).unwrap();
+    assert_eq!(removed.snapshots, 1);
+    assert!(restore_stream(owner, taken.id).unwrap() == taken.stream);
+    assert_clean(owner, true, "removed at last");
+}
+
 #[test]
 fn a_new_password_replaces_the_old_one_and_one_always_opens() {
     let hand = Hand::new();
