@@ -111,6 +111,7 @@ fn every_broken_rule_is_noticed() {
             Rule::HeldIsLive => 2_000,
             Rule::CommitWindow => 2_500,
             Rule::TimeGoesOn => 4_000,
+            Rule::OrdersAfterIndex => 5_500,
             _ => 0,
         };
         match sweep(first..first + seeds, Some(rule)) {
