@@ -23,6 +23,8 @@ use zeroize::Zeroizing;
 
 /// Longest label in bytes.
 const LABEL_BYTES_MAX: usize = 128;
+/// Times of stores may be as coarse as this.
+const TICK: Duration = Duration::from_secs(2);
 /// How often a wait looks whether it was interrupted.
 const WAIT_PARTS: u32 = 20;
 
@@ -256,24 +258,26 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
         let accepted = accepted.iter().copied().collect();
         orders::put(repository, DomainId::default(), Action::Revoke { writer, accepted })
     };
-    // one that was cut off goes on
+    if let Some((_, problem)) = Orders::load(repository)?.damaged.first() {
+        return Err(repository::Error::Undecided(problem.clone()).into());
+    }
+    // cut off at once, whatever may be missing
+    let (snapshots, indexes) = stored(repository, writer, (domain, None))?.ids;
     let (known, since) = match Trust::load(repository)?.pardon(writer) {
+        // one that was cut off goes on, be it by somebody else, and what was listed just now may have come too late
         Some(Revocation { accepted, since }) => (accepted, since),
         None => {
-            // cut off at once, whatever may be missing
-            let (snapshots, indexes) = stored(repository, writer, (domain, None))?.ids;
             let accepted = snapshots.union(&indexes).copied().collect();
             let name = Name::Order(order(&accepted)?).to_string();
             (accepted, repository.backend().stat(&name)?.modified)
         }
     };
     let lag = repository.listing_lag();
-    wait(repository, (2 * lag, "until the store shows all it wrote"), progress)?;
+    wait(repository, (2 * lag + TICK, "until the store shows all it wrote"), progress)?;
     // somebody else may have revoked it before
     let before = Trust::load(repository)?.pardon(writer).and_then(|known| known.since);
     let since = since.into_iter().chain(before).min();
-    let later = i64::try_from((lag + repository.options().clock_error).as_nanos()).unwrap_or(i64::MAX);
-    let seen_by_all = since.map(|at| at.saturating_add(later));
+    let seen_by_all = since.map(|at| at.saturating_add(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX)));
     let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, (domain, seen_by_all))?;
     if let Some(missing) = missing {
         let next = "remove it again when `vault check` finds nothing, or when `vault forget` was given its whole id";
@@ -291,7 +295,7 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
 /// Waits for a store whose listings lag. Can be interrupted.
 fn wait(repository: &Repository, (time, why): (Duration, &str), progress: &dyn Progress) -> Result<()> {
     let runtime = repository.runtime();
-    if !time.is_zero() {
+    if time >= Duration::from_mins(1) {
         let minutes = time.as_secs().div_ceil(60);
         progress.note(&format!("the key is cut off; waiting {minutes} minutes {why}"));
     }

@@ -49,8 +49,9 @@ fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
 impl Survey {
     pub fn take(repository: &Repository) -> Result<Self> {
         repository.distrust_cache();
-        let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
+        // after orders: one that could not be read just now stops this run, and must not be a revocation that is missed
+        let trust = Trust::load(repository)?;
         let marks = Marks::load(repository)?;
         // before snapshots, or a record of what is committed meanwhile would name one that is not listed yet
         let heads = Heads::load(repository, &trust)?;

@@ -34,7 +34,7 @@ pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &
     let Some(id) = name.id() else { return Err(Error::Request(format!("{name} can't be quarantined"))) };
     // a store that does not answer is no reason
     repository.backend().get(&name.to_string(), None)?;
-    match readable::read(repository, &Trust::load(repository)?, &name) {
+    match readable::read(repository, &Trust::load(repository)?.patient(repository), &name) {
         Ok(()) => return Err(Error::Request(format!("{name} is not damaged, so it is not quarantined"))),
         Err(error @ repository::Error::Backend(_)) => return Err(error.into()),
         Err(_) => {}

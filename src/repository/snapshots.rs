@@ -150,19 +150,22 @@ pub fn drop_unfinished(repository: &Repository, run: RunId) -> Result<()> {
 impl Catalog {
     /// Reads the heads of all snapshots.
     pub fn load(repository: &Repository) -> Result<Self> {
-        let trust = Trust::load(repository)?;
-        let orders = Orders::load(repository)?;
-        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        Ok(Self { trust, orders, snapshots })
+        Self::of(repository, Trust::load(repository)?)
     }
 
     /// The same for somebody who decides what may go: an order that can't be read could be one that keeps a snapshot.
     pub fn load_to_decide(repository: &Repository) -> Result<Self> {
-        let catalog = Self::load(repository)?;
+        let catalog = Self::of(repository, Trust::load(repository)?.patient(repository))?;
         match catalog.orders.damaged.first() {
             Some((_, problem)) => Err(Error::Undecided(problem.clone())),
             None => Ok(catalog),
         }
+    }
+
+    fn of(repository: &Repository, trust: Trust) -> Result<Self> {
+        let orders = Orders::load(repository)?;
+        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+        Ok(Self { trust, orders, snapshots })
     }
 }
 

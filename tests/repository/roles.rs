@@ -11,7 +11,7 @@ use vault::backend::simulated::Simulated;
 use vault::error::Error;
 use vault::progress::Silent;
 use vault::repository::{self, Access, Options, Repository, orders, reindex};
-use vault::{keys, list, prune};
+use vault::{forget, keys, list, prune};
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::order::Action;
 use vault_format::secret::{Bundle, Role};
@@ -225,6 +225,9 @@ fn what_a_removal_that_was_cut_off_will_accept_is_not_pruned() {
     let revoke = Action::Revoke { writer: taken.writer.keys().writer(), accepted: Vec::new() };
     orders::put(owner, DomainId::default(), revoke).unwrap();
     assert_eq!(visible(owner).len(), 1);
+    // what prune can stop at the owner can forget
+    let look = forget::Options { dry_run: true, may_empty: true, ..forget::Options::default() };
+    assert_eq!(forget::by_id(owner, &[taken.id.to_string()], &look).unwrap().forgotten(), 1);
     // so late that no run can still go on
     let options = prune::Options { max_unused: prune::Unused::Bytes(0), ..prune::Options::default() };
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use crate::world::{Place, SECOND, World};
 use std::collections::BTreeMap;
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::{backup, check, list, prune, restore};
+use vault::{backup, check, keys, list, prune, restore};
 
 /// Why a world is not as it must be.
 pub type Loss = String;
@@ -14,6 +14,8 @@ pub type Loss = String;
 /// Prunes a quiet world while somebody writes, and looks whether all is there.
 pub fn audit(world: &World) -> Result<(), Loss> {
     nonces(world)?;
+    settle(world);
+    finish_removals(world)?;
     settle(world);
     // broken late snapshots stop prune until the owner forgets them
     if world.log.late.lock().unwrap().is_empty() {
@@ -32,6 +34,23 @@ pub fn audit(world: &World) -> Result<(), Loss> {
     }
     complete(world, &world.open(Place::First(0), 2))?;
     copies(world, &world.open(Place::Second, 3))
+}
+
+/// Removes those keys again whose removal was cut off or refused: only then all that their holders wrote in time counts.
+fn finish_removals(world: &World) -> Result<(), Loss> {
+    let mut truth = world.truth.lock().unwrap();
+    for (member, (_, done)) in truth.revoked.iter_mut().filter(|(_, (_, done))| !done) {
+        let owner = world.open(Place::First(0), 4);
+        let slot = world.slot(*member);
+        let listed = keys::list(&owner).map_err(|error| format!("listing keys fails: {error}"))?;
+        *done = match listed.keys.iter().any(|key| key.id == slot).then(|| keys::remove(&owner, slot, &Silent)) {
+            // a snapshot that came too late may name others that are gone
+            Some(Err(_)) if !world.log.late.lock().unwrap().is_empty() => false,
+            Some(Err(error)) => return Err(format!("removing a key again fails: {error}")),
+            _ => true,
+        };
+    }
+    Ok(())
 }
 
 fn settle(world: &World) {
