@@ -22,8 +22,7 @@ fn writer_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
     program
 }
 
-/// `revokes` is how likely a key is removed in each round, in 10,000.
-fn owner_program(random: &mut ChaCha20Rng, grace: i64, revokes: u32) -> Vec<Step> {
+fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
     let mut program = Vec::new();
     for _ in 0..1 + below(random, 3) {
         let before = [
@@ -44,7 +43,7 @@ fn owner_program(random: &mut ChaCha20Rng, grace: i64, revokes: u32) -> Vec<Step
         for _ in 0..below(random, 4) {
             program.extend([pause(random, grace), one_of(random, &before)]);
         }
-        if chance(random, revokes) {
+        if chance(random, 500) {
             program.push(Step::Revoke);
         }
         if chance(random, 1_000) {
@@ -92,6 +91,22 @@ fn duel(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Vec<(usize, Vec<
     programs
 }
 
+/// Two members of one domain store the same, one after the other, while keys are removed: what the one has stored too late
+/// the other must not rely on.
+fn theft(random: &mut ChaCha20Rng, grace: i64) -> Vec<(usize, Vec<Step>)> {
+    let breath = |random: &mut ChaCha20Rng| Step::Pause(one_of(random, &[0, SECOND, MINUTE]));
+    let mut programs = Vec::new();
+    for member in [1, 2] {
+        let steps = (0..4).flat_map(|part| [breath(random), Step::Snapshot("app", vec![part])]);
+        programs.push((member, steps.collect()));
+    }
+    let removals = (0..2).flat_map(|_| [breath(random), Step::Revoke]);
+    let mut owner: Vec<Step> = removals.collect();
+    owner.extend([Step::Prune, Step::Pause(grace + MINUTE), Step::Prune]);
+    programs.push((0, owner));
+    programs
+}
+
 fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
     let mut naps = vec![WINDOW + MINUTE, grace / 2, grace + MINUTE, grace + grace / 4, 3 * grace];
     if is_long {
@@ -124,13 +139,15 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
         let member = usize::try_from(below(&mut random, MEMBERS as u64)).unwrap();
         programs.push((member, writer_program(&mut random, world.grace())));
     }
-    // what only the removal of a key shows is looked for where keys are removed
-    let revokes = if broken == Some(Rule::OrdersAfterIndex) { 5_000 } else { 500 };
     for _ in 0..owners {
-        programs.push((0, owner_program(&mut random, world.grace(), revokes)));
+        programs.push((0, owner_program(&mut random, world.grace())));
     }
     if is_duel {
         programs = duel(&mut random, world.grace(), is_long);
+    }
+    // what only the removal of a key shows is looked for where keys are removed
+    if seed % 16 == 7 || broken == Some(Rule::OrdersAfterIndex) {
+        programs = theft(&mut random, world.grace());
     }
     if trace {
         println!("{:?}, {:?}", world.options, odds);
