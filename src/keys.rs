@@ -258,20 +258,24 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
         let accepted = accepted.iter().copied().collect();
         orders::put(repository, DomainId::default(), Action::Revoke { writer, accepted })
     };
-    if let Some((_, problem)) = Orders::load(repository)?.damaged.first() {
-        return Err(repository::Error::Undecided(problem.clone()).into());
-    }
-    // cut off at once, whatever may be missing
+    // one that can't be read could be an earlier word on this writer: then only the owner's next try may accept anything
+    let undecided = Orders::load(repository)?.damaged.into_iter().next();
     let (snapshots, indexes) = stored(repository, writer, (domain, None))?.ids;
     let (known, since) = match Trust::load(repository)?.pardon(writer) {
         // one that was cut off goes on, be it by somebody else, and what was listed just now may have come too late
         Some(Revocation { accepted, since }) => (accepted, since),
+        // cut off at once, whatever may be missing
         None => {
-            let accepted = snapshots.union(&indexes).copied().collect();
+            let listed = snapshots.union(&indexes).copied();
+            let accepted = listed.filter(|_| undecided.is_none()).collect();
             let name = Name::Order(order(&accepted)?).to_string();
             (accepted, repository.backend().stat(&name)?.modified)
         }
     };
+    if let Some((_, problem)) = undecided {
+        let next = "remove it again once that order can be read, or after `vault repair --quarantine` of it";
+        return Err(Error::Request(format!("the key is cut off, but {problem}: {next}")));
+    }
     let lag = repository.listing_lag();
     wait(repository, (2 * lag + TICK, "until the store shows all it wrote"), progress)?;
     // somebody else may have revoked it before

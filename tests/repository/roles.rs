@@ -10,9 +10,11 @@ use vault::backend::faulty::{Fault, Faulty, Mode};
 use vault::backend::simulated::Simulated;
 use vault::error::Error;
 use vault::progress::Silent;
+use vault::repository::journal::Actor;
 use vault::repository::{self, Access, Options, Repository, orders, reindex};
-use vault::{forget, keys, list, prune};
+use vault::{forget, keys, list, prune, repair};
 use vault_format::id::{DomainId, ObjectId};
+use vault_format::name::Name;
 use vault_format::order::Action;
 use vault_format::secret::{Bundle, Role};
 use vault_format::slot::KDF_FLOOR;
@@ -238,6 +240,23 @@ fn what_a_removal_that_was_cut_off_will_accept_is_not_pruned() {
     assert_eq!(removed.snapshots, 1);
     assert!(restore_stream(owner, taken.id).unwrap() == taken.stream);
     assert_clean(owner, true, "removed at last");
+}
+
+/// An order that can't be read may be the first word on the key: it is cut off, and accepts nothing until that is clear.
+#[test]
+fn a_key_is_cut_off_though_an_order_is_torn() {
+    let taken = Taken::new();
+    let torn = Name::Order(ObjectId([7; 32])).to_string();
+    taken.store.put(&torn, b"torn").unwrap();
+    let error = keys::remove(&taken.owner, taken.slot, &Silent).unwrap_err().to_string();
+    assert!(error.contains("cut off") && error.contains("--quarantine"), "{error}");
+    let refused = snapshot_stream(&taken.writer, &noise(6, 1000)).unwrap_err();
+    assert!(matches!(refused, Error::Repository(repository::Error::Revoked(_))), "{refused}");
+    repair::quarantine(&taken.owner, &torn, false, &Actor::default()).unwrap();
+    taken.hand.advance(std::time::Duration::from_hours(25));
+    assert_eq!(keys::remove(&taken.owner, taken.slot, &Silent).unwrap().snapshots, 1);
+    assert!(restore_stream(&taken.owner, taken.id).unwrap() == taken.stream);
+    assert_clean(&taken.owner, true, "removed at last");
 }
 
 #[test]
