@@ -6,13 +6,12 @@ use super::finding::{AFFECTED_MAX, Findings};
 use super::packs::{Packs, reason};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::BlobIndex;
+use crate::repository::index::{ANY_DEPTH, BlobIndex};
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::SnapshotEntry;
 use crate::repository::{self, Repository, walk};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, ObjectId};
 use vault_format::name::Name;
 use vault_format::pack::PackEnd;
@@ -195,7 +194,7 @@ impl<'a, 'r> Trees<'a, 'r> {
             }
             return None;
         }
-        let read = if self.is_good(&page.id, DEPTH_MAX + 1) {
+        let read = if self.is_good(&page.id, ANY_DEPTH) {
             walk::page(self.reader, &page.id).map_err(|error| reason(&error))
         } else {
             Err(String::new())
@@ -248,14 +247,14 @@ impl<'a, 'r> Trees<'a, 'r> {
         let NodeKind::File { content, .. } = &node.kind else { return };
         let (mut lost, mut last_page) = (Vec::new(), None);
         let mut each = |chunk: vault_format::list::ChunkRef| {
-            if !self.is_good(&chunk.id, DEPTH_MAX + 1) {
+            if !self.is_good(&chunk.id, ANY_DEPTH) {
                 lost.push(chunk.id);
             }
             Ok(())
         };
         let walked = walk::chunks(self.reader, content, &mut each, &mut |page| last_page = Some(page));
         let mut culprits = BTreeSet::new();
-        lost.iter().for_each(|id| self.culprits(id, DEPTH_MAX + 1, &mut culprits));
+        lost.iter().for_each(|id| self.culprits(id, ANY_DEPTH, &mut culprits));
         if let (Err(error), Some(page)) = (walked, last_page) {
             culprits.extend(self.blame(&page, &reason(&error)));
         }
@@ -277,7 +276,7 @@ impl<'a, 'r> Trees<'a, 'r> {
     /// The objects at fault for a page that can't be used, after noting with them how that showed.
     fn blame(&mut self, id: &BlobId, why: &str) -> BTreeSet<Culprit> {
         let mut culprits = BTreeSet::new();
-        self.culprits(id, DEPTH_MAX + 1, &mut culprits);
+        self.culprits(id, ANY_DEPTH, &mut culprits);
         let lookup = self.lookup();
         // every place looked good and was tried: none of them gives it
         if culprits.is_empty() {

@@ -7,16 +7,13 @@
 use super::plan::{FrameUse, Held, Lineage, PackUse};
 use super::survey::{Live, Survey, stop};
 use crate::error::Result;
-use crate::repository::index::{BlobIndex, Location, PackRecord};
+use crate::repository::index::{ANY_DEPTH, BlobIndex, Location, PackRecord};
 use crate::repository::writer::Place;
 use crate::repository::{Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};
 use vault_format::mark::SnapshotPlace;
-
-const ANY_DEPTH: u8 = DEPTH_MAX + 1;
 
 /// What one domain needs.
 pub(super) struct Need {

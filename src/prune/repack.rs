@@ -7,7 +7,7 @@ use super::plan::{Fate, Lineage, PackUse, Plan};
 use super::survey::Survey;
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::repository::index::PackRecord;
+use crate::repository::index::{ANY_DEPTH, PackRecord};
 use crate::repository::reader::Reader;
 use crate::repository::writer::{EncodedFrame, Place, Writer, Written};
 use crate::repository::{Repository, encoding};
@@ -235,7 +235,7 @@ pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSe
     needs.iter_mut().find_map(|need| {
         written.next().into_iter().flatten().for_each(|packs| packs.add_to(&mut need.lookup));
         let has = |id: &BlobId, counts: &dyn Fn(&PackRecord) -> bool| {
-            need.lookup.usable_where(id, frame::DEPTH_MAX + 1, counts).is_some()
+            need.lookup.usable_where(id, ANY_DEPTH, counts).is_some()
         };
         need.live.iter().map(|(_, id)| *id).find(|id| !has(id, &stays) && has(id, &outside))
     })

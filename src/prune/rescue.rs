@@ -4,20 +4,22 @@
 
 use super::survey::{self, Live, Survey};
 use crate::error::Result;
-use crate::repository::index::{BlobIndex, Location, PackRecord};
+use crate::repository::index::{ANY_DEPTH, BlobIndex, Location, PackRecord};
 use crate::repository::marks::Condemnation;
 use crate::repository::reader::Reader;
 use crate::repository::writer::{Place, Writer};
 use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 
-const ANY_DEPTH: u8 = DEPTH_MAX + 1;
-
-/// A blob, and whether it must be had.
-type Wanted = (BlobKind, BlobId, bool);
+/// A blob that something lives by.
+struct Wanted {
+    kind: BlobKind,
+    id: BlobId,
+    /// It must be had: what needs it is not forgotten.
+    is_needed: bool,
+}
 
 /// One domain before its condemned packs go.
 struct Rescue<'a> {
@@ -46,10 +48,11 @@ pub(super) fn rescue(
     let rescue = Rescue { repository, survey, domain, lookup, ripe, going, shared };
     let mut lost = Vec::new();
     let mut claimed: BTreeMap<bool, Vec<Wanted>> = BTreeMap::new();
-    let wanted = needed.into_iter().map(|(kind, id)| (kind, id, true));
-    for blob in wanted.chain(wished.into_iter().map(|(kind, id)| (kind, id, false))) {
-        let is_open = rescue.is_open(&blob.1);
-        match rescue.survives(&blob.1, is_open) {
+    let needed = needed.into_iter().map(|(kind, id)| Wanted { kind, id, is_needed: true });
+    let wished = wished.into_iter().map(|(kind, id)| Wanted { kind, id, is_needed: false });
+    for blob in needed.chain(wished) {
+        let is_open = rescue.is_open(&blob.id);
+        match rescue.survives(&blob.id, is_open) {
             Survival::Sure => {}
             Survival::Claimed => claimed.entry(is_open).or_default().push(blob),
             Survival::No => lost.push(blob),
@@ -91,10 +94,10 @@ impl Rescue<'_> {
         let staying = self.survey.lookup_outside_marks(self.repository, self.domain, is_open);
         let reader = Reader::new(self.repository, &staying);
         let mut unread = Vec::new();
-        for (kind, id, is_needed) in claimed {
-            match reader.blob(kind, &id) {
+        for blob in claimed {
+            match reader.blob(blob.kind, &blob.id) {
                 Ok(_) => {}
-                Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => unread.push((kind, id, is_needed)),
+                Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => unread.push(blob),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -104,16 +107,16 @@ impl Rescue<'_> {
     /// As they lie, so that each frame is fetched once and neighbours stay together.
     fn sort(&self, blobs: &mut [Wanted]) {
         let place = |id: &BlobId| self.lookup.locations(id).map(|place| (place.frame, place.at)).min();
-        blobs.sort_by_cached_key(|(_, id, _)| (place(id), *id));
+        blobs.sort_by_cached_key(|blob| (place(&blob.id), blob.id));
     }
 
     fn copy(&self, mut lost: Vec<Wanted>) -> Result<u64> {
         self.sort(&mut lost);
         let mut places: BTreeMap<Place, Vec<Wanted>> = BTreeMap::new();
         for blob in lost {
-            match self.place(&blob.1) {
+            match self.place(&blob.id) {
                 Some(place) => places.entry(place).or_default().push(blob),
-                None if blob.2 => return Err(survey::stop(Error::MissingBlob(blob.1))),
+                None if blob.is_needed => return Err(survey::stop(Error::MissingBlob(blob.id))),
                 None => {}
             }
         }
@@ -121,7 +124,7 @@ impl Rescue<'_> {
         let mut rescued = 0;
         for (place, blobs) in places {
             let mut writer = Writer::at(self.repository, &self.lookup, place)?;
-            for (kind, id, is_needed) in blobs {
+            for Wanted { kind, id, is_needed } in blobs {
                 let plaintext = match reader.blob(kind, &id) {
                     Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) if !is_needed => continue,
                     read => read?,

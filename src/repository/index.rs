@@ -17,6 +17,9 @@ use vault_format::pack::Directory;
 use vault_format::seal::{Header, Kind};
 use vault_format::secret::Role;
 
+/// Where a depth is asked for below which a frame must lie: any will do.
+pub const ANY_DEPTH: u8 = DEPTH_MAX + 1;
+
 /// How often index objects are listed again when some vanished in between.
 const LISTINGS: usize = 3;
 
@@ -370,7 +373,7 @@ impl BlobIndex {
 
     /// The best usable location to read from, condemned or not: the one of least depth.
     pub fn usable(&self, id: &BlobId) -> Option<Location> {
-        self.usable_where(id, DEPTH_MAX + 1, &|pack| pack.present)
+        self.usable_where(id, ANY_DEPTH, &|pack| pack.present)
     }
 
     /// The same with a rule of the caller's for packs; only locations of a depth below `below` count.

@@ -2,7 +2,7 @@
 //! each before it counts as lost. Opening one blob decodes a bounded number of frames and bytes, bases included.
 //! Decoded frames are kept up to a byte limit, since neighbours are wanted next.
 
-use super::index::{BlobIndex, FrameRecord, Location, PackRecord};
+use super::index::{ANY_DEPTH, BlobIndex, FrameRecord, Location, PackRecord};
 use super::keys::CONTENT_ROLES;
 use super::{Error, Repository, Result};
 use std::collections::HashMap;
@@ -103,7 +103,7 @@ impl<'r> Reader<'r> {
             return Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: Role::Writer });
         }
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
-        let own = self.blob_below(kind, id, vault_format::frame::DEPTH_MAX + 1, allowance);
+        let own = self.blob_below(kind, id, ANY_DEPTH, allowance);
         own.or_else(|error| self.others.iter().find_map(|other| other.blob(kind, id).ok()).ok_or(error))
     }
 

@@ -7,7 +7,7 @@ mod cost;
 mod engine;
 
 use super::commit::{self, Relied};
-use super::index::{BlobIndex, PackRecord};
+use super::index::{ANY_DEPTH, BlobIndex, PackRecord};
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding, orders};
@@ -15,7 +15,6 @@ use cost::Cost;
 use engine::Engine;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use vault_format::frame::DEPTH_MAX;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
@@ -170,7 +169,7 @@ impl<'r> Writer<'r> {
         let for_members = self.for_members;
         let counts =
             |pack: &PackRecord| pack.is_reliable() && for_members.is_none_or(|domain| pack.wraps.reaches(domain));
-        let Some(location) = self.index.usable_where(id, DEPTH_MAX + 1, &counts) else { return false };
+        let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return false };
         self.index.collect_packs(location, &counts, &mut self.relied);
         true
     }
