@@ -28,7 +28,7 @@ pub struct Options {
     pub exclude_files: Vec<PathBuf>,
     /// A directory that holds an entry of such a name is left out.
     pub exclude_if_present: Vec<OsString>,
-    /// Mount points are stored as empty directories.
+    /// Mount points are stored as empty directories, but for file systems that a named path is on.
     pub one_file_system: bool,
     /// Larger files are left out, in bytes.
     pub exclude_larger_than: Option<u64>,

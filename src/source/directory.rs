@@ -6,7 +6,7 @@ use super::{Entry, EntryKind, Event, Excludes, FileReader, OpenError, Options, S
 use crate::metadata::{self, At, Names};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +23,8 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 pub struct Directory {
     base: PathBuf,
     root: Metadata,
-    device: u64,
+    /// Where the walk may go.
+    devices: HashSet<u64>,
     stack: Vec<Frame>,
     relative: Vec<u8>,
     pending: VecDeque<Event>,
@@ -74,7 +75,8 @@ impl Directory {
     /// file is a root with that one entry. The paths themselves may lead through links.
     pub fn open(paths: &[PathBuf], options: &Options) -> Result<Self, OpenError> {
         let excludes = Excludes::new(options)?;
-        let (base, selection) = select(paths)?;
+        let mut devices = HashSet::new();
+        let (base, selection) = select(paths, &mut devices)?;
         let names = Names::load();
         let failed = |error: io::Error| OpenError::Path { path: base.clone(), error };
         let handle = open_path(&base).map_err(failed)?;
@@ -99,7 +101,7 @@ impl Directory {
         Ok(Self {
             base,
             root,
-            device: stat.st_dev,
+            devices,
             stack: vec![frame],
             relative: Vec::new(),
             pending: VecDeque::new(),
@@ -173,10 +175,14 @@ impl Directory {
         if is_directory {
             return self.descend(name, selected);
         }
-        if self.options.one_file_system && stat.st_dev != self.device && selected.is_none() {
+        if self.is_foreign(&stat) && selected.is_none() {
             return Err(self.skipped(&name, Skip::OtherFileSystem));
         }
         self.entry(name, &stat, selected.is_some()).map(Event::Entry)
+    }
+
+    fn is_foreign(&self, stat: &Stat) -> bool {
+        self.options.one_file_system && !self.devices.contains(&stat.st_dev)
     }
 
     fn is_excluded(&mut self, name: &[u8], is_directory: bool) -> bool {
@@ -234,7 +240,7 @@ impl Directory {
         }
         let metadata = metadata::read(At::Open(child.as_fd()), &stat, &self.names);
         let metadata = metadata.map_err(|error| self.failed(&name, error))?;
-        let is_foreign = self.options.one_file_system && stat.st_dev != self.device && !followed;
+        let is_foreign = self.is_foreign(&stat) && !followed;
         let mut names = Vec::new();
         if is_foreign {
             self.pending.push_back(self.skipped(&name, Skip::OtherFileSystem).into());
@@ -359,10 +365,10 @@ fn open_path(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Type of what the user named, links followed.
-fn type_of(path: &Path) -> io::Result<FileType> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(FileType::Directory) };
+fn stat_of(path: &Path) -> io::Result<Stat> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(rustix::fs::stat(path)?) };
     let parent = open_path(parent)?;
-    Ok(metadata::file_type(&rustix::fs::statat(&parent, name, AtFlags::empty())?))
+    Ok(rustix::fs::statat(&parent, name, AtFlags::empty())?)
 }
 
 /// Names in a directory, sorted; if there is an error, those that came before it.
@@ -389,8 +395,8 @@ fn list(directory: BorrowedFd<'_>) -> (Vec<Vec<u8>>, Option<io::Error>) {
     (names, fault)
 }
 
-/// The root of the snapshot, and what of it was asked for if not all.
-fn select(paths: &[PathBuf]) -> Result<(PathBuf, Option<Selection>), OpenError> {
+/// The root of the snapshot, and what of it was asked for if not all. Notes the file systems of what was.
+fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf, Option<Selection>), OpenError> {
     let mut top = Selection::default();
     for path in paths {
         let failed = |error: io::Error| OpenError::Path { path: path.clone(), error };
@@ -399,7 +405,7 @@ fn select(paths: &[PathBuf]) -> Result<(PathBuf, Option<Selection>), OpenError> 
         if absolute.components().any(|part| part == Component::ParentDir) {
             absolute = std::fs::canonicalize(&absolute).map_err(failed)?;
         }
-        type_of(&absolute).map_err(failed)?;
+        devices.insert(stat_of(&absolute).map_err(failed)?.st_dev);
         let mut place = &mut top;
         for part in absolute.components() {
             if let Component::Normal(name) = part {
@@ -413,8 +419,8 @@ fn select(paths: &[PathBuf]) -> Result<(PathBuf, Option<Selection>), OpenError> 
     while !place.whole && place.children.len() == 1 {
         let Some((name, child)) = place.children.pop_first() else { break };
         let path = base.join(OsStr::from_bytes(&name));
-        let is_directory = type_of(&path).map_err(|error| OpenError::Path { path: path.clone(), error })?;
-        if child.whole && is_directory != FileType::Directory {
+        let stat = stat_of(&path).map_err(|error| OpenError::Path { path: path.clone(), error })?;
+        if child.whole && metadata::file_type(&stat) != FileType::Directory {
             place.children.insert(name, child);
             return Ok((base, Some(place)));
         }

@@ -267,6 +267,35 @@ fn what_is_excluded_is_not_walked() {
     assert!(skipped.contains(&(root.join("keep/big"), Skip::TooLarge)));
 }
 
+/// The mounts are those that every Linux has.
+#[test]
+fn other_file_systems_are_entered_only_if_something_on_them_is_named() {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    let root = device(Path::new("/dev")).unwrap();
+    let mounts = ["/dev/shm", "/dev/pts", "/dev/mqueue"].map(PathBuf::from);
+    let Some(mount) = mounts.into_iter().find(|mount| device(mount).is_ok_and(|device| device != root)) else {
+        assert!(std::env::var_os("CI").is_none(), "nothing is mounted below /dev");
+        return println!("SKIPPED: nothing is mounted below /dev");
+    };
+    let inside = format!("{}/", mount.file_name().unwrap().display());
+    let options = SourceOptions { one_file_system: true, ..SourceOptions::default() };
+    let (seen, skipped) = walked(&["/dev".into()], &options);
+    assert!(skipped.contains(&(mount.clone(), Skip::OtherFileSystem)), "{skipped:?}");
+    assert!(
+        seen.contains(&inside) && !seen.iter().any(|path| path.starts_with(&inside) && *path != inside),
+        "{seen:?}"
+    );
+    let mut both = Directory::open(&["/dev".into(), mount.clone()], &options).unwrap();
+    assert!(!both.any(|event| matches!(event, Event::Skipped { path, .. } if path == mount)));
+    // two named folders, none of them on the file system of what is above both
+    let shared = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(shared.path().join("file"), "here").unwrap();
+    let (_place, other, _) = pair();
+    fs::write(other.join("file"), "there").unwrap();
+    let (seen, skipped) = walked(&[shared.path().into(), other], &options);
+    assert_eq!(seen.iter().filter(|path| path.ends_with("/file")).count(), 2, "{seen:?} {skipped:?}");
+}
+
 #[test]
 fn paths_become_the_root_they_should() {
     let (place, left, right) = pair();
