@@ -247,7 +247,7 @@ impl Copier<'_, '_> {
                 error @ (repository::Error::MissingBlob(_)
                 | repository::Error::DamagedBlob { .. }
                 | repository::Error::Object { .. }),
-            )) => Err(error),
+            )) if !error.is_unanswered() => Err(error),
             Err(error) => {
                 // what was sent is not sent again, if the store still takes an index
                 let _ = writer.flush();

@@ -249,6 +249,12 @@ fn stopped(repository: &Repository) -> Result<()> {
     if repository.runtime().is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
+/// Stops at what a store did not give just now: it must not pass for lost.
+fn answered(unread: impl IntoIterator<Item = repository::Error>) -> Result<()> {
+    let unanswered = unread.into_iter().find(repository::Error::is_unanswered);
+    unanswered.map_or(Ok(()), |error| Err(error.into()))
+}
+
 fn figures(report: &Report) -> Vec<(String, u64)> {
     vec![
         ("damaged_packs".into(), report.damaged_packs.len() as u64),

@@ -144,11 +144,11 @@ fn rely_or_copy(reader: &Reader<'_>, snapshot: &SnapshotEntry, writer: &mut Writ
     let mut needed = HashSet::new();
     // a run that was cut off may have taken it back too late, and prune stops at what is not there
     let next = if snapshot.state.is_forgotten() { "" } else { "; `vault forget` it, so that prune can go on" };
-    let gone = |error: repository::Error| match error {
-        repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. } => Error::Request(format!(
+    let gone = |error: repository::Error| match error.is_lost() {
+        true => Error::Request(format!(
             "data of it is not there any more, and prune has most likely deleted it: {error}{next}"
         )),
-        error => error.into(),
+        false => error.into(),
     };
     walk::blobs(reader, &snapshot.head.root, &mut needed).map_err(gone)?;
     let mut missing: Vec<_> = needed.into_iter().filter(|(_, id)| !writer.rely(id)).collect();

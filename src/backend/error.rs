@@ -16,7 +16,7 @@ pub enum ErrorKind {
     NoSpace,
     /// The store did not answer, after every retry.
     Unreachable,
-    /// The store answered with fewer bytes than the object must have.
+    /// The object has fewer bytes than it must have, or the disk can't read them.
     Damaged,
     /// The store, or this build, cannot do it.
     Unsupported,
@@ -87,6 +87,11 @@ impl Error {
     /// The answer to a put over other bytes.
     pub(crate) fn exists(name: &str) -> Self {
         Self::new(ErrorKind::Exists, Operation::Put, name, "the name is taken by other bytes")
+    }
+
+    /// True if nothing is known of the object: the store may well give it another time.
+    pub fn is_unanswered(&self) -> bool {
+        !matches!(self.kind, ErrorKind::NotFound | ErrorKind::Damaged)
     }
 
     /// Fills in the place.

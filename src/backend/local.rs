@@ -6,6 +6,7 @@ use super::error::{Error, ErrorKind, Operation, Result};
 use super::{Entry, Stat, Store};
 use crate::runtime::Runtime;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -294,6 +295,8 @@ fn error(operation: Operation, name: &str, e: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
         io::ErrorKind::UnexpectedEof => ErrorKind::Damaged,
+        // a bad sector
+        _ if operation == Operation::Get && Errno::from_io_error(e) == Some(Errno::IO) => ErrorKind::Damaged,
         io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::TimedOut => ErrorKind::Unreachable,
         _ => ErrorKind::Other,
     };
@@ -302,8 +305,9 @@ fn error(operation: Operation, name: &str, e: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Local, Store};
+    use super::{ErrorKind, Local, Operation, Store, error};
     use crate::runtime::{Clock, Runtime};
+    use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
     use std::sync::atomic::AtomicI64;
@@ -334,5 +338,14 @@ mod tests {
         assert_eq!(folder.path().join("tmp").read_dir().unwrap().count(), 0);
         std::fs::remove_dir_all(folder.path().join("packs")).unwrap();
         local.put("packs/d/aa/x", b"bytes").unwrap();
+    }
+
+    /// The memory of a process can't be read where nothing is mapped: the kernel says what it says of a bad sector.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_disk_can_not_read_is_damaged() {
+        let unread = std::fs::File::open("/proc/self/mem").unwrap().read(&mut [0]).unwrap_err();
+        let kind = |operation| error(operation, "packs/d/aa/x", &unread).kind;
+        assert_eq!((kind(Operation::Get), kind(Operation::Put)), (ErrorKind::Damaged, ErrorKind::Other), "{unread}");
     }
 }

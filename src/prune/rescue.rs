@@ -97,7 +97,7 @@ impl Rescue<'_> {
         for blob in claimed {
             match reader.blob(blob.kind, &blob.id) {
                 Ok(_) => {}
-                Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => unread.push(blob),
+                Err(error) if error.is_lost() => unread.push(blob),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -126,7 +126,7 @@ impl Rescue<'_> {
             let mut writer = Writer::at(self.repository, &self.lookup, place)?;
             for Wanted { kind, id, is_needed } in blobs {
                 let plaintext = match reader.blob(kind, &id) {
-                    Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) if !is_needed => continue,
+                    Err(error) if error.is_lost() && !is_needed => continue,
                     read => read?,
                 };
                 // not `put`, which would rely on the claim of a copy that could not be read

@@ -212,7 +212,7 @@ impl Survey {
         for snapshot in wished {
             match walk::blobs(&reader, &snapshot.head.root, &mut live.wished) {
                 // what is broken and forgotten must not stop anybody
-                Err(Error::MissingBlob(_) | Error::DamagedBlob { .. }) => {}
+                Err(error) if error.is_lost() => {}
                 walked => walked.map_err(stop)?,
             }
         }

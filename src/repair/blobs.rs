@@ -9,7 +9,7 @@ use crate::repository::reader::Reader;
 use crate::repository::trust::Trust;
 use crate::repository::writer::{Place, Writer};
 use crate::repository::{self, Repository, moved, reach};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId};
 
 /// A set of blobs.
@@ -51,13 +51,15 @@ pub(super) fn recover(
             report.fetched_blobs += readable_in(foreign.iter(), &mut wanted);
         } else {
             let mut writer = Writer::at(repository, &reliable, Place { domain, label, shared })?;
+            let mut doubts = HashMap::new();
             for reader in own.iter().chain(home) {
-                report.salvaged_blobs += take(context, reader, &mut wanted, &mut writer)?;
+                report.salvaged_blobs += take(context, reader, (&mut wanted, &mut doubts), &mut writer)?;
             }
             for reader in foreign {
-                report.fetched_blobs += take(context, reader, &mut wanted, &mut writer)?;
+                report.fetched_blobs += take(context, reader, (&mut wanted, &mut doubts), &mut writer)?;
             }
             writer.flush()?;
+            super::answered(wanted.iter().filter_map(|(_, id)| doubts.remove(id)))?;
             report.stored_bytes += writer.stored_bytes();
             let written = writer.written();
             drop(writer);
@@ -70,15 +72,21 @@ pub(super) fn recover(
     Ok(Mended { domain, readable, reliable, lost })
 }
 
-/// Moves what a reader has of what is wanted; returns how many blobs.
-fn take(context: &Context<'_>, reader: &Reader<'_>, wanted: &mut Blobs, writer: &mut Writer<'_>) -> Result<u64> {
+/// Moves what a reader has of what is wanted; returns how many blobs. Where the store did not answer goes to `doubts`.
+fn take(
+    context: &Context<'_>,
+    reader: &Reader<'_>,
+    (wanted, doubts): (&mut Blobs, &mut HashMap<BlobId, repository::Error>),
+    writer: &mut Writer<'_>,
+) -> Result<u64> {
     let moved = |bytes| {
         context.progress.advance(0, bytes);
         if context.repository.runtime().is_stopped() { Err(repository::Error::Interrupted) } else { Ok(()) }
     };
     let all = wanted.len();
     let unread = moved::blobs(reader, wanted, writer, &moved)?;
-    *wanted = unread.into_iter().map(|(kind, id, _)| (kind, id)).collect();
+    *wanted = unread.iter().map(|(kind, id, _)| (*kind, *id)).collect();
+    doubts.extend(unread.into_iter().filter(|(.., error)| error.is_unanswered()).map(|(_, id, error)| (id, error)));
     Ok((all - wanted.len()) as u64)
 }
 
@@ -99,7 +107,7 @@ fn wanted(
                 wanted.insert((kind, id));
             }
         };
-        reach::reach(reader, snapshot.head.root.id, seen, &mut each);
+        super::answered(reach::reach(reader, snapshot.head.root.id, seen, &mut each))?;
     }
     Ok(wanted)
 }

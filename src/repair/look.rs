@@ -2,7 +2,6 @@
 //! is whole. Index objects that others replace are kept too: they may be the last to know what a damaged pack holds.
 
 use super::{Options, Report};
-use crate::backend::ErrorKind;
 use crate::error::Result;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
 use crate::repository::loose::{self, Ends, LoosePack};
@@ -10,7 +9,7 @@ use crate::repository::marks::{self, Marks};
 use crate::repository::orders::Orders;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
-use crate::repository::{self, Repository, journal};
+use crate::repository::{Repository, journal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
@@ -60,11 +59,7 @@ impl Look {
         // what the store did not serve just now is no damage
         for name in snapshots.damaged.iter().chain(&objects.damaged).map(|(name, _)| name) {
             match repository.get_named(name) {
-                Err(repository::Error::Backend(error))
-                    if !matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) =>
-                {
-                    return Err(error.into());
-                }
+                Err(error) if error.is_unanswered() => return Err(error.into()),
                 _ => {}
             }
         }

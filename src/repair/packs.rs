@@ -15,7 +15,6 @@ use crate::repository::{Repository, marks::Marks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use vault_format::frame::Codec;
 use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
 use vault_format::index::{Index, PackEntry, Sketches};
 use vault_format::name::Name;
@@ -156,10 +155,8 @@ fn one(
     }
     match repository.backend().get(&name, None) {
         Ok(bytes) => Ok(problem(reader, entry, &bytes).map_or(good, State::Bad)),
-        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) => {
-            Ok(State::Bad(error.to_string()))
-        }
-        Err(error) => Err(error.into()),
+        Err(error) if error.is_unanswered() => Err(error.into()),
+        Err(error) => Ok(State::Bad(error.to_string())),
     }
 }
 
@@ -181,7 +178,7 @@ fn problem(reader: &Reader<'_>, entry: &PackEntry, bytes: &[u8]) -> Option<Strin
             plain = match reader.open_frame(at.frame, sealed) {
                 Ok(bytes) => Some((at.frame, bytes)),
                 // a delta without its bases is not this pack's fault
-                Err(_) if frame.codec == Codec::Delta && lacks_bases(reader, at.frame) => continue,
+                Err(error) if error.is_unanswered() || lacks_bases(reader, at.frame) => continue,
                 Err(error) => return Some(error.to_string()),
             };
         }

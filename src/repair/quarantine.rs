@@ -2,6 +2,7 @@
 //! at it. Every loader honours it. What reads well is refused: quarantine is no way to forget.
 
 use super::unsafe_because;
+use crate::backend::ErrorKind;
 use crate::error::{Error, Result};
 use crate::repository::journal::{self, Actor};
 use crate::repository::trust::Trust;
@@ -32,11 +33,14 @@ pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &
     }
     let name = find(repository, object)?;
     let Some(id) = name.id() else { return Err(Error::Request(format!("{name} can't be quarantined"))) };
-    // a store that does not answer is no reason
-    repository.backend().get(&name.to_string(), None)?;
+    // neither a store that does not answer is a reason, nor what is not there
+    match repository.backend().get(&name.to_string(), None) {
+        Err(error) if error.kind != ErrorKind::Damaged => return Err(error.into()),
+        _ => {}
+    }
     match readable::read(repository, &Trust::load(repository)?.patient(repository), &name) {
         Ok(()) => return Err(Error::Request(format!("{name} is not damaged, so it is not quarantined"))),
-        Err(error @ repository::Error::Backend(_)) => return Err(error.into()),
+        Err(error) if error.is_unanswered() => return Err(error.into()),
         Err(_) => {}
     }
     let mut quarantined = Quarantined { name: name.to_string(), orders: Vec::new() };

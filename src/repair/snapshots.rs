@@ -42,13 +42,13 @@ pub(super) fn rewrite(
     let mut covered: BTreeSet<ObjectId> = BTreeSet::new();
     for snapshot in snapshots {
         super::stopped(context.repository)?;
-        if verdict.is_whole(snapshot.head.root.id) {
+        if verdict.is_whole(snapshot.head.root.id)? {
             if snapshot.is_visible() {
                 covered.extend(ancestors(&originals, snapshot.id));
             }
             continue;
         }
-        let paths = lost_paths(&reader, &verdict, &snapshot.head.root);
+        let paths = lost_paths(&reader, &verdict, &snapshot.head.root)?;
         let (name, time) = (snapshot.head.source.clone(), snapshot.head.time);
         let mut found = Lost { snapshot: snapshot.id, name, time, paths, copy: None };
         let is_due = snapshot.is_visible() && !covered.contains(&snapshot.id);
@@ -83,25 +83,29 @@ fn ancestors(originals: &BTreeMap<ObjectId, ObjectId>, id: ObjectId) -> BTreeSet
 }
 
 /// Files and directories that are not whole, by path.
-fn lost_paths(reader: &Reader<'_>, verdict: &Verdict<'_, '_>, root: &TreeRoot) -> Vec<String> {
+fn lost_paths(reader: &Reader<'_>, verdict: &Verdict<'_, '_>, root: &TreeRoot) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     let mut directories = vec![(*root, String::new())];
     while let Some((root, path)) = directories.pop() {
         for node in Nodes::new(reader, &root) {
-            let Ok(node) = node else {
-                paths.push(format!("{path}/ (entries of this directory)"));
-                continue;
+            let node = match node {
+                Ok(node) => node,
+                Err(error) if error.is_unanswered() => return Err(error.into()),
+                Err(_) => {
+                    paths.push(format!("{path}/ (entries of this directory)"));
+                    continue;
+                }
             };
             let path = format!("{path}/{}", String::from_utf8_lossy(&node.name));
             match &node.kind {
                 NodeKind::Directory(root) if !verdict.is_known_whole(&root.id) => directories.push((*root, path)),
-                NodeKind::File { content, .. } if !verdict.has(content) => paths.push(path),
+                NodeKind::File { content, .. } if !verdict.has(content)? => paths.push(path),
                 _ => {}
             }
         }
     }
     paths.sort();
-    paths
+    Ok(paths)
 }
 
 struct Copier<'c, 'v, 'r> {
@@ -151,7 +155,10 @@ impl Copier<'_, '_, '_> {
             ..head.clone()
         };
         // a body that does not open is lost with the rest
-        let body = snapshot.body(repository).unwrap_or_default();
+        let body = match snapshot.body(repository) {
+            Err(error) if error.is_unanswered() => return Err(error.into()),
+            body => body.unwrap_or_default(),
+        };
         let mut tags = snapshot.state.tags(&body.tags);
         tags.push(TAG.into());
         tags.sort();
@@ -186,7 +193,8 @@ impl Copier<'_, '_, '_> {
                 absent.push((kind, id));
             }
         };
-        reach::reach(self.reader, root.id, &mut HashSet::new(), &mut each);
+        let unread = reach::reach(self.reader, root.id, &mut HashSet::new(), &mut each);
+        super::answered(unread)?;
         for (kind, id) in absent {
             writer.put(kind, &self.reader.blob(kind, &id)?)?;
         }
@@ -202,14 +210,14 @@ struct Without<'w, 'v, 'r> {
 impl Rewrite for Without<'_, '_, '_> {
     fn file(&mut self, _: &mut Writer<'_>, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
         let is_kept = match &node.kind {
-            NodeKind::File { content, .. } => self.verdict.has(content),
+            NodeKind::File { content, .. } => self.verdict.has(content)?,
             _ => true,
         };
         Ok(is_kept.then_some(node))
     }
 
-    fn unread(&mut self, _: &[u8], _: Error) -> repository::Result<()> {
-        Ok(())
+    fn unread(&mut self, _: &[u8], error: Error) -> repository::Result<()> {
+        if error.is_unanswered() { Err(error) } else { Ok(()) }
     }
 
     fn known(&self, root: &TreeRoot) -> Option<TreeRoot> {

@@ -1,7 +1,8 @@
 //! Whether a tree is whole: no page, list or chunk below it is lost. Each page is judged once for all snapshots, bottom
-//! up; a page that can't be read is not whole.
+//! up; a page that can't be read is not whole, unless the store just did not answer: then nothing is judged.
 
 use super::blobs::Blobs;
+use crate::repository::Result;
 use crate::repository::reader::Reader;
 use crate::repository::walk;
 use std::collections::HashMap;
@@ -29,17 +30,17 @@ impl<'v, 'r> Verdict<'v, 'r> {
     }
 
     /// True if nothing below the page is lost.
-    pub fn is_whole(&mut self, root: BlobId) -> bool {
+    pub fn is_whole(&mut self, root: BlobId) -> Result<bool> {
         if let Some(known) = self.known.get(&root) {
-            return *known;
+            return Ok(*known);
         }
-        let mut stack = vec![self.page(root)];
+        let mut stack = vec![self.page(root)?];
         while let Some(top) = stack.last_mut() {
             match top.below.pop() {
                 Some(id) => match self.known.get(&id) {
                     Some(is_whole) => top.is_whole &= is_whole,
                     None => {
-                        let page = self.page(id);
+                        let page = self.page(id)?;
                         stack.push(page);
                     }
                 },
@@ -53,7 +54,7 @@ impl<'v, 'r> Verdict<'v, 'r> {
                 }
             }
         }
-        self.known.get(&root).copied().unwrap_or_default()
+        Ok(self.is_known_whole(&root))
     }
 
     /// The same, if it was judged before.
@@ -61,7 +62,7 @@ impl<'v, 'r> Verdict<'v, 'r> {
         self.known.get(page).copied().unwrap_or_default()
     }
 
-    fn page(&self, id: BlobId) -> Page {
+    fn page(&self, id: BlobId) -> Result<Page> {
         let mut page = Page { id, below: Vec::new(), is_whole: true };
         match walk::page(self.reader, &id) {
             Ok(TreePage::Branch { children, .. }) => page.below.extend(children.iter().map(|child| child.root.id)),
@@ -69,24 +70,29 @@ impl<'v, 'r> Verdict<'v, 'r> {
                 for node in nodes {
                     match node.kind {
                         NodeKind::Directory(root) => page.below.push(root.id),
-                        NodeKind::File { content, .. } => page.is_whole &= self.has(&content),
+                        NodeKind::File { content, .. } => page.is_whole &= self.has(&content)?,
                         _ => {}
                     }
                 }
             }
+            Err(error) if error.is_unanswered() => return Err(error),
             Err(_) => page.is_whole = false,
         }
-        page
+        Ok(page)
     }
 
     /// True if nothing of a file's content is lost.
-    pub fn has(&self, content: &Content) -> bool {
+    pub fn has(&self, content: &Content) -> Result<bool> {
         let (mut all, mut pages) = (true, Vec::new());
         let mut each = |chunk: vault_format::list::ChunkRef| {
             all = all && !self.lost.contains(&(BlobKind::Chunk, chunk.id));
             Ok(())
         };
         let walked = walk::chunks(self.reader, content, &mut each, &mut |page| pages.push(page));
-        all && walked.is_ok() && !pages.iter().any(|page| self.lost.contains(&(BlobKind::List, *page)))
+        match walked {
+            Err(error) if error.is_unanswered() => Err(error),
+            Err(_) => Ok(false),
+            Ok(()) => Ok(all && !pages.iter().any(|page| self.lost.contains(&(BlobKind::List, *page)))),
+        }
     }
 }

@@ -74,7 +74,7 @@ pub enum Error {
         /// The last pack tried.
         pack: ObjectId,
         /// What was wrong.
-        why: String,
+        why: Box<Error>,
     },
     /// No such snapshot.
     #[error("there is no snapshot {0:?}")]
@@ -131,6 +131,22 @@ pub enum Error {
     /// Repair met something that it must not guess about.
     #[error("cannot repair safely: {0}")]
     CannotRepair(String),
+}
+
+impl Error {
+    /// True if the store did not answer, so that this says nothing about any object: never a reason to give one up.
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Backend(error) => error.is_unanswered(),
+            Self::DamagedBlob { why, .. } => why.is_unanswered(),
+            _ => false,
+        }
+    }
+
+    /// True if no place in the repository gives a blob.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::MissingBlob(_) | Self::DamagedBlob { .. }) && !self.is_unanswered()
+    }
 }
 
 /// The result of everything here.

@@ -5,8 +5,8 @@
 
 use super::index::{IndexObjects, PackListing, current};
 use super::marks::Marks;
-use super::{Error, Repository, Result, of_object};
-use crate::backend::{Backend, ErrorKind};
+use super::{Repository, Result, of_object};
+use crate::backend::Backend;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -129,9 +129,7 @@ impl<'r> Ends<'r> {
                 }
                 Ok(Ok(opened))
             }
-            Err(Error::Backend(error)) if !matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) => {
-                Err(error.into())
-            }
+            Err(error) if error.is_unanswered() => Err(error),
             Err(error) => Ok(Err((Name::Pack(pack.1, pack.0), error.to_string()))),
         }
     }

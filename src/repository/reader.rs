@@ -103,8 +103,15 @@ impl<'r> Reader<'r> {
             return Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: Role::Writer });
         }
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
-        let own = self.blob_below(kind, id, ANY_DEPTH, allowance);
-        own.or_else(|error| self.others.iter().find_map(|other| other.blob(kind, id).ok()).ok_or(error))
+        let mut found = self.blob_below(kind, id, ANY_DEPTH, allowance);
+        for other in self.others {
+            let Err(error) = found else { return found };
+            found = match other.blob(kind, id) {
+                Err(other) if !other.is_unanswered() => Err(error),
+                answer => answer,
+            };
+        }
+        found
     }
 
     fn blob_below(&self, kind: BlobKind, id: &BlobId, below: u8, allowance: &mut Allowance) -> Result<Vec<u8>> {
@@ -121,9 +128,11 @@ impl<'r> Reader<'r> {
             let read = self.frame(place.frame, allowance).and_then(|plain| self.slice(kind, id, place, &plain));
             match read {
                 Ok(bytes) => return Ok(bytes),
+                // what is not known for sure weighs more than what the other places lack
+                Err(_) if last.is_unanswered() => {}
                 // another place may be open to this key; if none is, the reason is the key and not damage
                 Err(error @ Error::Role { .. }) => last = error,
-                Err(error) => last = Error::DamagedBlob { blob: *id, pack: pack.id, why: error.to_string() },
+                Err(error) => last = Error::DamagedBlob { blob: *id, pack: pack.id, why: Box::new(error) },
             }
         }
         Err(last)
@@ -133,11 +142,10 @@ impl<'r> Reader<'r> {
     pub fn slice(&self, kind: BlobKind, id: &BlobId, place: Location, plain: &[u8]) -> Result<Vec<u8>> {
         let range = place.at as usize..place.at as usize + place.length as usize;
         let bytes = plain.get(range).filter(|bytes| self.repository.keys().id_key().blob_id(kind, bytes) == *id);
-        bytes.map(<[u8]>::to_vec).ok_or_else(|| Error::DamagedBlob {
-            blob: *id,
-            pack: self.index.pack_of(place.frame).id,
-            why: vault_format::Error::WrongBlob.to_string(),
-        })
+        match bytes {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => self.damaged(self.index.frame(place.frame), vault_format::Error::WrongBlob),
+        }
     }
 
     fn frame(&self, number: u32, allowance: &mut Allowance) -> Result<Arc<Vec<u8>>> {

@@ -6,7 +6,7 @@ use super::loose;
 use super::reindex::{self, Reindexed};
 use super::trust::Trust;
 use super::{Error, Options, Repository, Result, encoding, keys::Keys, new_config, of_object, opening, orders};
-use crate::backend::{Backend, ErrorKind};
+use crate::backend::Backend;
 use crate::progress::Progress;
 use crate::runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -231,9 +231,7 @@ fn repository_in(backend: &Backend, name: &Name) -> Result<Option<RepositoryId>>
 fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(Error::Backend(error)) if !matches!(error.kind, ErrorKind::NotFound | ErrorKind::Damaged) => {
-            Err(error.into())
-        }
+        Err(error) if error.is_unanswered() => Err(error),
         Err(_) => Ok(None),
     }
 }

@@ -79,8 +79,8 @@ impl Trust {
         Ok(trust)
     }
 
-    /// The same for somebody who decides what may go. The removal of a key may not be finished: of a writer whose slot is there what
-    /// came before everybody could see the first order about it counts too, since an order may still list it.
+    /// The same for somebody who decides what may go. The removal of a key may not be finished: of a writer whose slot is
+    /// there what came before everybody could see the first order about it counts too, since an order may still list it.
     pub fn patient(mut self, repository: &Repository) -> Self {
         self.patience = Some(i64::try_from(repository.listing_lag().as_nanos()).unwrap_or(i64::MAX));
         self

@@ -17,6 +17,7 @@ mod full;
 mod interrupted;
 mod protocol;
 mod pruned;
+mod quarantined;
 mod recovery;
 mod repacked;
 mod repaired;

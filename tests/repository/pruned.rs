@@ -5,10 +5,12 @@ use crate::world::{Hand, assert_clean, init, noise, open, restore_stream, snapsh
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use vault::backend::faulty::{Faulty, ListFault};
+use vault::backend::error::{ErrorKind, Operation};
+use vault::backend::faulty::{Failure, Faulty, ListFault};
 use vault::backend::simulated::Simulated;
-use vault::prune;
+use vault::repository::journal::Actor;
 use vault::repository::{Repository, orders};
+use vault::{prune, undelete};
 use vault_format::id::ObjectId;
 use vault_format::order::Action;
 
@@ -114,4 +116,34 @@ fn nothing_needed_is_swept_over_short_listings() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The data of a forgotten snapshot that may still be taken back: a store that does not answer is no reason to give it up.
+#[test]
+fn a_read_that_fails_costs_no_forgotten_snapshot() {
+    let world = Rescue::new();
+    world.hand.advance(DAY);
+    forget(&open(world.store.clone(), &world.hand.runtime(3, 0)).unwrap(), world.new);
+    for nth in 1.. {
+        let store = world.store.snapshot(1);
+        let faulty = Faulty::new(Arc::new(store.clone()));
+        let owner = open(faulty.clone(), &world.hand.runtime(2, 0)).unwrap();
+        let before = owner.backend().counts().get;
+        faulty.revive();
+        let kind = ErrorKind::Unreachable;
+        faulty.fail(Failure { operation: Operation::Get, nth, from_then_on: false, kind });
+        let first = prune::sweep(&owner);
+        let reads = owner.backend().counts().get - before;
+        faulty.revive();
+        let again = prune::sweep(&owner).unwrap();
+        assert!(first.is_err() || again.packs == 0, "{first:?} {again:?}");
+        let reopened = open(store, &world.hand.runtime(4, 0)).unwrap();
+        let back = undelete::undelete(&reopened, &world.new.to_string(), &Actor::default());
+        let back = back.unwrap_or_else(|error| panic!("read {nth}: {first:?}: {error}")).snapshot;
+        assert!(restore_stream(&reopened, back).unwrap() == world.stream, "read {nth}: {first:?}");
+        if nth > reads {
+            assert!(nth > 5 && first.is_ok_and(|swept| swept.rescued_blobs > 0), "{nth} reads");
+            break;
+        }
+    }
 }

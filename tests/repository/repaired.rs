@@ -11,12 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use vault::backend::faulty::{Fault, Faulty, ListFault, Mode};
+use vault::backend::faulty::{Failure, Fault, Faulty, ListFault, Mode};
 use vault::backend::recording::Recording;
 use vault::backend::simulated::Simulated;
-use vault::backend::{Operation, Store};
+use vault::backend::{ErrorKind, Operation, Store};
 use vault::progress::Silent;
-use vault::repository::journal::Actor;
 use vault::repository::{Options, Repository};
 use vault::{copy, list, prune, repair};
 use vault_format::id::ObjectId;
@@ -26,14 +25,14 @@ use vault_format::name::Name;
 const SEED: u64 = 80;
 
 /// A folder in two states and a stream, in many small packs.
-struct Small {
-    hand: Hand,
-    store: Simulated,
+pub struct Small {
+    pub hand: Hand,
+    pub store: Simulated,
     /// The last state, and the first.
-    folders: [TempDir; 2],
+    pub folders: [TempDir; 2],
     stream: Vec<u8>,
     /// The last state, the first, and the stream.
-    ids: [ObjectId; 3],
+    pub ids: [ObjectId; 3],
 }
 
 fn small_packs() -> Options {
@@ -55,7 +54,7 @@ fn fill(root: &Path) {
 }
 
 impl Small {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (hand, stream) = (Hand::new(), noise(1, 300_000));
         let store = hand.store();
         init(store.clone(), &hand.runtime(SEED, 0));
@@ -69,15 +68,15 @@ impl Small {
         Self { hand, store, folders, stream, ids }
     }
 
-    fn names(&self) -> Vec<Name> {
+    pub fn names(&self) -> Vec<Name> {
         self.store.objects().keys().map(|name| Name::parse(name).unwrap()).collect()
     }
 
-    fn packs(&self) -> Vec<Name> {
+    pub fn packs(&self) -> Vec<Name> {
         self.names().into_iter().filter(|name| matches!(name, Name::Pack(..))).collect()
     }
 
-    fn open(&self, store: &Simulated, seed: u64) -> Repository {
+    pub fn open(&self, store: &Simulated, seed: u64) -> Repository {
         open_with(store.clone(), &self.hand.runtime(SEED + seed, 0), small_packs()).unwrap()
     }
 
@@ -98,7 +97,7 @@ impl Small {
     }
 }
 
-fn repair_all(repository: &Repository, from: Option<&Repository>) -> repair::Report {
+pub fn repair_all(repository: &Repository, from: Option<&Repository>) -> repair::Report {
     repair::repair(repository, from, &repair::Options::default(), &Silent).unwrap()
 }
 
@@ -392,65 +391,7 @@ fn a_short_listing_loses_nothing() {
     }
 }
 
-#[test]
-fn the_owner_quarantines_what_is_torn() {
-    let small = Small::new();
-    let owner = small.open(&small.store, 2);
-    let member = client(&owner, &small.store, &small.hand);
-    let pack = small.packs().into_iter().next().unwrap();
-    let Name::Pack(class, id) = pack else { panic!("a pack") };
-    let mark = Mark::Condemn { packs: vec![(class, id)], snapshots: Vec::new(), grace: 1 };
-    let mark = mark.seal(owner.id(), owner.keys().signer(), &[1; 32]).unwrap();
-    let order = vault_format::order::Order {
-        number: 3,
-        time: 0,
-        action: vault_format::order::Action::Forget(vec![ObjectId::default()]),
-    };
-    let domain = owner.keys().domain();
-    let order = order.seal(owner.id(), owner.keys().signer(), (domain, &owner.keys().own_book()), &[1; 32]).unwrap();
-    let names = [Name::Mark(ObjectId::of(&mark)), Name::Order(ObjectId::of(&order))];
-    let torn = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
-    let mut cases: Vec<(Name, Vec<u8>)> = names.into_iter().zip([torn(&mark), torn(&order)]).collect();
-    for name in small.names() {
-        let bytes = torn(&small.store.objects()[&name.to_string()]);
-        match name {
-            Name::Index(..) | Name::Journal(..) => cases.push((name, bytes)),
-            Name::Snapshot(_, _, id) if id == small.ids[2] => cases.push((name, bytes)),
-            _ => {}
-        }
-    }
-    assert!(cases.len() >= 6, "{cases:?}");
-    for (name, bytes) in cases {
-        let store = small.store.snapshot(1);
-        store.remove(&name.to_string());
-        store.put(&name.to_string(), &bytes).unwrap();
-        let repository = small.open(&store, 3);
-        let is_stopped = prune::mark(&repository, &prune::Options::default()).is_err();
-        assert!(is_stopped || matches!(name, Name::Journal(..)), "{name} stops nobody");
-        let dry = repair::quarantine(&repository, &name.to_string(), true, &Actor::default()).unwrap();
-        assert!(dry.orders.is_empty());
-        let id = name.id().unwrap().to_string();
-        let done = repair::quarantine(&repository, &id[..12], false, &Actor::default()).unwrap();
-        assert_eq!(done.name, name.to_string());
-        let context = format!("{name} is quarantined");
-        if let Name::Index(..) = name {
-            assert!(repair_all(&repository, None).indexed_packs > 0, "{context}");
-        }
-        assert_clean(&repository, true, &context);
-        prune::mark(&repository, &prune::Options::default()).unwrap_or_else(|error| panic!("{context}: {error}"));
-        assert_restores(&repository, small.ids[0], small.folders[0].path(), &context);
-        // whoever has no key of the owner is not stopped either
-        let member = client(&small.open(&store, 4), &store, &small.hand);
-        snapshot_folder(&member, small.folders[0].path()).unwrap_or_else(|error| panic!("{context}: {error}"));
-    }
-    for name in small.names().iter().filter(|name| !matches!(name, Name::Config | Name::ConfigCopy)) {
-        let refused = repair::quarantine(&owner, &name.to_string(), false, &Actor::default());
-        assert!(refused.is_err(), "{name} is healthy");
-    }
-    assert!(repair::quarantine(&member, "abcd", false, &Actor::default()).unwrap_err().to_string().contains("owner"));
-}
-
-/// The world in which repair crashes: a lost index, a rotten pack, a missing one.
+/// A lost index, a rotten pack, a missing one.
 fn broken(small: &Small) -> Simulated {
     let store = small.store.snapshot(1);
     let packs = small.packs();
@@ -460,6 +401,43 @@ fn broken(small: &Small) -> Simulated {
     store.damage(&first, |bytes| bytes[100] ^= 1);
     store.remove(&second);
     store
+}
+
+/// The same is lost as was expected, and each snapshot that lost something was copied once.
+fn assert_lost(repository: &Repository, (report, expected): (&repair::Report, &repair::Report), context: &str) {
+    let lost = |report: &repair::Report| -> BTreeSet<_> {
+        report.lost.iter().map(|lost| (lost.snapshot, lost.paths.clone())).collect()
+    };
+    assert_eq!(lost(report), lost(expected), "{context}");
+    let marked = list::snapshots(repository).unwrap().snapshots;
+    let copies = marked.visible().filter(|one| one.head.original.is_some()).count();
+    let due = expected.lost.iter().filter(|lost| lost.copy.is_some()).count();
+    assert_eq!(copies, due, "{context}");
+}
+
+#[test]
+fn what_the_store_does_not_give_just_now_is_not_lost() {
+    let small = Small::new();
+    let begin = broken(&small);
+    let expected = repair_all(&small.open(&begin.snapshot(1), 3), None);
+    assert!(!expected.is_whole());
+    for nth in 1.. {
+        let store = begin.snapshot(nth);
+        let faulty = Faulty::new(Arc::new(store.clone()));
+        let repository = open_with(faulty.clone(), &small.hand.runtime(SEED + 3, 0), small_packs()).unwrap();
+        let before = repository.backend().counts().get;
+        faulty.revive();
+        faulty.fail(Failure { operation: Operation::Get, nth, from_then_on: false, kind: ErrorKind::Unreachable });
+        let first = repair::repair(&repository, None, &repair::Options::default(), &Silent);
+        let reads = repository.backend().counts().get - before;
+        let repository = small.open(&store, 4);
+        let context = format!("read {nth} of {reads}: {first:?}");
+        assert_lost(&repository, (&repair_all(&repository, None), &expected), &context);
+        if nth > reads {
+            assert!(nth > 20 && first.is_ok(), "{context}");
+            break;
+        }
+    }
 }
 
 #[test]
@@ -491,15 +469,7 @@ fn a_repair_that_crashes_at_any_write_goes_on() {
                 if from.is_some() {
                     small.assert_whole(&repository, &context);
                 } else {
-                    let lost: BTreeSet<_> =
-                        report.lost.iter().map(|lost| (lost.snapshot, lost.paths.clone())).collect();
-                    let wanted: BTreeSet<_> =
-                        expected.lost.iter().map(|lost| (lost.snapshot, lost.paths.clone())).collect();
-                    assert_eq!(lost, wanted, "{context}");
-                    let marked = list::snapshots(&repository).unwrap().snapshots;
-                    let copies = marked.visible().filter(|one| one.head.original.is_some()).count();
-                    let due = expected.lost.iter().filter(|lost| lost.copy.is_some()).count();
-                    assert_eq!(copies, due, "{context}");
+                    assert_lost(&repository, (&report, &expected), &context);
                 }
                 if !matches!(mode, Mode::TornFraction(_)) {
                     assert_settled(&small, &store, &report, &context);
