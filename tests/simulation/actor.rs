@@ -192,13 +192,18 @@ impl Actor<'_> {
         let Some((id, domain)) = self.any_visible(repository)? else { return Ok(()) };
         let truth = || self.world.truth.lock().unwrap();
         if !is_hold {
-            truth().held.remove(&id);
+            truth().release(id, self.world.time.now());
+            let done = orders::put(repository, domain, Action::Release(vec![id]));
+            truth().release(id, self.world.time.now());
+            return Ok(done.map(drop)?);
         }
         let was_forgotten = truth().forgotten.contains(&id);
-        let action = if is_hold { Action::Hold(vec![id]) } else { Action::Release(vec![id]) };
-        orders::put(repository, domain, action)?;
+        let started = self.world.time.now();
+        orders::put(repository, domain, Action::Hold(vec![id]))?;
         let mut truth = truth();
-        if is_hold && !was_forgotten && !truth.forgotten.contains(&id) {
+        // of two at the same time either may be the last word
+        let is_alone = truth.released.get(&id).is_none_or(|at| started - at > self.world.lag());
+        if is_alone && !was_forgotten && !truth.forgotten.contains(&id) {
             truth.held.insert(id);
         }
         Ok(())

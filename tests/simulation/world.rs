@@ -117,11 +117,19 @@ pub struct Truth {
     pub forgettings: BTreeMap<ObjectId, (u32, u32, i64)>,
     /// Snapshots that were held before anybody forgot them.
     pub held: BTreeSet<ObjectId>,
+    /// When an order to release a snapshot was last begun or put.
+    pub released: BTreeMap<ObjectId, i64>,
     /// What happened, for the totals.
     pub totals: Totals,
 }
 
 impl Truth {
+    /// An order to release a snapshot begins, or is there: no hold is certain that goes on at the same time.
+    pub fn release(&mut self, id: ObjectId, now: i64) {
+        self.held.remove(&id);
+        self.released.insert(id, now);
+    }
+
     /// From here on an order to forget any of them may be there, acknowledged or not. Tells what was known before.
     pub fn doubt(&mut self) -> BTreeMap<ObjectId, Doubt> {
         let all: BTreeSet<ObjectId> = self.acknowledged.keys().chain(self.copied.keys()).copied().collect();
