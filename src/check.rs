@@ -157,6 +157,7 @@ impl<'a> Look<'a> {
             if repository.runtime().is_stopped() {
                 return Err(Error::Interrupted);
             }
+            packs.answered()?;
             report.read_bytes += outcome.read_bytes;
             self.walk(*id, (&packs, domain, &outcome), (&mut findings, &mut report.notes), progress)?;
             report.blobs += domain.lookup.blobs().count() as u64;

@@ -29,7 +29,7 @@ pub mod trust;
 pub mod walk;
 pub mod writer;
 
-use crate::backend::{self, Backend};
+use crate::backend::{self, Backend, ErrorKind};
 use crate::cache::{self, Cache};
 use crate::runtime::Runtime;
 pub use error::{Error, Result};
@@ -294,6 +294,13 @@ impl Repository {
     /// The store.
     pub fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// True if this came of a store that answers nothing any more: whatever is asked next would wait as long, and fail.
+    pub fn is_silent(&self, error: &Error) -> bool {
+        let is_silent = |error: &backend::Error| error.kind == ErrorKind::Unreachable;
+        let asked_again = || self.backend.stat(&Name::Config.to_string()).is_err_and(|error| is_silent(&error));
+        error.backend().is_some_and(is_silent) && asked_again()
     }
 
     /// Clock and randomness.

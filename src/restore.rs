@@ -13,7 +13,7 @@ use crate::repository::index::BlobIndex;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::walk::{self, Nodes};
-use crate::repository::{Repository, journal};
+use crate::repository::{self, Repository, journal};
 use crate::source::{self, Excludes};
 use crate::target::{self, Entered, NoteKind, Placement, Target};
 use plan::{Outcome, Plan};
@@ -180,6 +180,7 @@ impl<'a, 'r> Run<'a, 'r> {
             };
             let node = match node {
                 Ok(node) => node,
+                Err(error) if self.repository.is_silent(&error) => return Err(error.into()),
                 Err(error) => {
                     self.target.keep_extra();
                     let place = String::from_utf8_lossy(&level.path).into_owned();
@@ -257,7 +258,7 @@ impl<'a, 'r> Run<'a, 'r> {
         self.progress.at(&path);
         match self.target.place(node) {
             Ok(Placement::Write(slot)) => {
-                self.plan.add(self.reader, node, slot);
+                self.plan.add(self.reader, node, slot)?;
                 if self.plan.is_full() {
                     self.execute()?;
                 }
@@ -280,9 +281,13 @@ impl<'a, 'r> Run<'a, 'r> {
 
     fn execute(&mut self) -> Result<()> {
         let plan = std::mem::take(&mut self.plan);
-        let Outcome { files, bytes, failed, written } = plan.execute(self.repository, self.reader, self.progress);
+        let Outcome { files, bytes, failed, written, silent } =
+            plan.execute(self.repository, self.reader, self.progress);
         if self.repository.runtime().is_stopped() {
             return Err(Error::Interrupted);
+        }
+        if let Some(error) = silent {
+            return Err(repository::Error::from(error).into());
         }
         self.report.files += files;
         self.report.bytes += bytes;

@@ -3,13 +3,14 @@
 //! stays is one entry for a damaged frame. Domains are kept apart, for nobody reads another's copies.
 
 use super::finding::Findings;
-use crate::backend::ErrorKind;
+use crate::backend::{self, ErrorKind};
 use crate::progress::Progress;
 use crate::repository::index::{self, BlobIndex, IndexObjects, Location, PackListing, PackRecord};
 use crate::repository::marks::Marks;
 use crate::repository::reader::Reader;
 use crate::repository::{self, Repository};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::name::Name;
@@ -23,6 +24,8 @@ pub(super) struct Packs<'a> {
     pub listing: &'a PackListing,
     marks: &'a Marks,
     indexed: HashSet<ObjectId>,
+    /// What the store said when it answered nothing any more.
+    silent: OnceLock<backend::Error>,
 }
 
 /// What the index of one domain tells.
@@ -47,7 +50,6 @@ pub(super) struct Outcome {
 struct Seen {
     bad: Vec<u32>,
     problems: Vec<String>,
-    read: bool,
 }
 
 /// Index objects by domain.
@@ -99,7 +101,7 @@ impl<'a> Packs<'a> {
         marks: &'a Marks,
     ) -> Self {
         let indexed = domains.flat_map(|domain| domain.entries.keys().copied()).collect();
-        Self { repository, listing, marks, indexed }
+        Self { repository, listing, marks, indexed, silent: OnceLock::new() }
     }
 
     /// Packs that no index tells of.
@@ -142,7 +144,7 @@ impl<'a> Packs<'a> {
             seen
         });
         let mut outcome = Outcome::default();
-        for ((_, pack), seen) in chosen.iter().zip(all).filter(|(_, seen)| seen.read) {
+        for ((_, pack), seen) in chosen.iter().zip(all).filter_map(|(chosen, seen)| Some((chosen, seen?))) {
             outcome.read_bytes += pack.size;
             if seen.problems.is_empty() && seen.bad.is_empty() {
                 outcome.verified.push(pack.id);
@@ -169,6 +171,7 @@ impl<'a> Packs<'a> {
                 Ok(_) => None,
                 // a run's leftover may be swept meanwhile
                 Err(repository::Error::Backend(error)) if error.kind == ErrorKind::NotFound => None,
+                Err(error) if self.is_silent(&error) => None,
                 Err(error) => Some(format!("{error} (no index tells of it, so nothing that is known needs it)")),
             }
         });
@@ -185,18 +188,23 @@ impl<'a> Packs<'a> {
         useful.min(packs).max(1)
     }
 
-    fn read_pack(&self, (domain, reader): (&Domain<'_>, &Reader<'_>), number: u32, pack: &PackRecord) -> Seen {
-        if self.repository.runtime().is_stopped() {
-            return Seen::default();
+    /// `None` if it was not read.
+    fn read_pack(&self, (domain, reader): (&Domain<'_>, &Reader<'_>), number: u32, pack: &PackRecord) -> Option<Seen> {
+        if self.repository.runtime().is_stopped() || self.silent.get().is_some() {
+            return None;
         }
         let frames = domain.frames(number);
         let bytes = match self.repository.backend().get(&Name::Pack(pack.class, pack.id).to_string(), None) {
             Ok(bytes) => bytes,
             // a condemned pack may be swept meanwhile
-            Err(error) if error.kind == ErrorKind::NotFound && pack.condemned => return Seen::default(),
-            Err(error) => return Seen { bad: frames.collect(), problems: vec![error.to_string()], read: true },
+            Err(error) if error.kind == ErrorKind::NotFound && pack.condemned => return None,
+            Err(error) => {
+                let error = repository::Error::from(error);
+                let seen = || Seen { bad: frames.collect(), problems: vec![error.to_string()] };
+                return (!self.is_silent(&error)).then(seen);
+            }
         };
-        let mut seen = Seen { read: true, ..Seen::default() };
+        let mut seen = Seen::default();
         if ObjectId::of(&bytes) != pack.id {
             seen.problems.push("its bytes do not match its name".into());
         }
@@ -204,7 +212,7 @@ impl<'a> Packs<'a> {
             seen.problems.push(problem);
         }
         if self.repository.keys().role() == Role::Writer {
-            return seen;
+            return Some(seen);
         }
         let places =
             domain.entries.get(&pack.id).and_then(|entries| entries.first()).map(|entry| entry.directory.places());
@@ -214,6 +222,7 @@ impl<'a> Packs<'a> {
                 Ok(()) => {}
                 // another key's run in this domain: what can be seen was looked at
                 Err(repository::Error::Role { .. }) => break,
+                Err(error) if self.is_silent(&error) => return None,
                 // what is damaged or missing is a base, which lies elsewhere
                 Err(repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. }) => seen.bad.push(number),
                 Err(error) => {
@@ -222,7 +231,21 @@ impl<'a> Packs<'a> {
                 }
             }
         }
-        seen
+        Some(seen)
+    }
+
+    /// True if the store answers nothing any more: then there is no more to be seen, and what was seen last is no damage.
+    pub fn is_silent(&self, error: &repository::Error) -> bool {
+        let is_silent = self.repository.is_silent(error);
+        if let Some(error) = error.backend().filter(|_| is_silent) {
+            let _ = self.silent.set(error.clone());
+        }
+        is_silent
+    }
+
+    /// An error if the store was found silent.
+    pub fn answered(&self) -> repository::Result<()> {
+        self.silent.get().map_or(Ok(()), |error| Err(error.clone().into()))
     }
 
     fn directory(&self, domain: &Domain<'_>, pack: &PackRecord, bytes: &[u8]) -> Result<(), String> {

@@ -130,6 +130,7 @@ impl<'a, 'r> Trees<'a, 'r> {
                 self.closed += 1;
                 return Ok(());
             }
+            Err(error) if self.packs.is_silent(&error) => return Err(error.into()),
             Err(error) => self.findings.add(snapshot.name(), &error.to_string()),
         }
         let root = snapshot.head.root.id;
@@ -167,7 +168,7 @@ impl<'a, 'r> Trees<'a, 'r> {
                 return Err(Error::Interrupted);
             }
             if let Some(page) = level.below.pop_front() {
-                if let Some(below) = self.enter(page, &mut level) {
+                if let Some(below) = self.enter(page, &mut level)? {
                     levels.push(std::mem::replace(&mut level, below));
                     progress.at(Path::new(&*String::from_utf8_lossy(&path(&levels, &level))));
                 }
@@ -184,7 +185,7 @@ impl<'a, 'r> Trees<'a, 'r> {
     }
 
     /// Reads a page, unless that was done before; what is wrong with the page itself goes to its parent.
-    fn enter(&mut self, page: Expected, parent: &mut Level) -> Option<Level> {
+    fn enter(&mut self, page: Expected, parent: &mut Level) -> Result<Option<Level>> {
         if let Some(known) = self.pages.get(&page.id) {
             parent.take_over(&page.step, known);
             if let Err(why) = page.keeps_promises((known.height, &known.first_name, &known.last_name)) {
@@ -192,16 +193,19 @@ impl<'a, 'r> Trees<'a, 'r> {
                     .into_iter()
                     .for_each(|culprit| parent.harm.add(culprit, page.step.clone(), 1));
             }
-            return None;
+            return Ok(None);
         }
         let read = if self.is_good(&page.id, ANY_DEPTH) {
-            walk::page(self.reader, &page.id).map_err(|error| reason(&error))
+            match walk::page(self.reader, &page.id) {
+                Err(error) if self.packs.is_silent(&error) => return Err(error.into()),
+                read => read.map_err(|error| reason(&error)),
+            }
         } else {
             Err(String::new())
         };
         let mut level = Level { page, ..Level::default() };
         match read {
-            Ok(TreePage::Leaf(nodes)) => self.leaf(nodes, &mut level),
+            Ok(TreePage::Leaf(nodes)) => self.leaf(nodes, &mut level)?,
             Ok(TreePage::Branch { height, children }) => level.branch(height, children),
             Err(why) => {
                 self.blame(&level.page.id, &why).into_iter().for_each(|culprit| level.harm.add(culprit, Vec::new(), 1));
@@ -209,14 +213,14 @@ impl<'a, 'r> Trees<'a, 'r> {
                 if let Some((height, last_name)) = &level.page.promised {
                     (level.height, level.last_name) = (*height, Some(last_name.clone()));
                 }
-                return Some(level);
+                return Ok(Some(level));
             }
         }
         if let Err(why) = level.page.keeps_promises((level.height, &level.first_name, &level.last_name)) {
             let step = &level.page.step;
             self.blame(&level.page.id, why).into_iter().for_each(|culprit| parent.harm.add(culprit, step.clone(), 1));
         }
-        Some(level)
+        Ok(Some(level))
     }
 
     /// Remembers a page with all that is wrong below it.
@@ -229,7 +233,7 @@ impl<'a, 'r> Trees<'a, 'r> {
         self.pages.insert(page.id, Page { height, first_name, last_name, harm });
     }
 
-    fn leaf(&mut self, nodes: Vec<Node>, level: &mut Level) {
+    fn leaf(&mut self, nodes: Vec<Node>, level: &mut Level) -> Result<()> {
         level.first_name = nodes.first().map(|node| node.name.clone());
         level.last_name = nodes.last().map(|node| node.name.clone());
         for node in nodes {
@@ -237,14 +241,15 @@ impl<'a, 'r> Trees<'a, 'r> {
                 NodeKind::Directory(root) => {
                     level.below.push_back(Expected { id: root.id, step: node.name, ..Expected::default() });
                 }
-                NodeKind::File { .. } => self.file(&node, &mut level.harm),
+                NodeKind::File { .. } => self.file(&node, &mut level.harm)?,
                 _ => {}
             }
         }
+        Ok(())
     }
 
-    fn file(&mut self, node: &Node, harm: &mut Harm) {
-        let NodeKind::File { content, .. } = &node.kind else { return };
+    fn file(&mut self, node: &Node, harm: &mut Harm) -> Result<()> {
+        let NodeKind::File { content, .. } = &node.kind else { return Ok(()) };
         let (mut lost, mut last_page) = (Vec::new(), None);
         let mut each = |chunk: vault_format::list::ChunkRef| {
             if !self.is_good(&chunk.id, ANY_DEPTH) {
@@ -256,9 +261,13 @@ impl<'a, 'r> Trees<'a, 'r> {
         let mut culprits = BTreeSet::new();
         lost.iter().for_each(|id| self.culprits(id, ANY_DEPTH, &mut culprits));
         if let (Err(error), Some(page)) = (walked, last_page) {
+            if self.packs.is_silent(&error) {
+                return Err(error.into());
+            }
             culprits.extend(self.blame(&page, &reason(&error)));
         }
         culprits.into_iter().for_each(|culprit| harm.add(culprit, node.name.clone(), 1));
+        Ok(())
     }
 
     /// A usable place none of whose frames is bad.

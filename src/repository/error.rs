@@ -136,10 +136,15 @@ pub enum Error {
 impl Error {
     /// True if the store did not answer, so that this says nothing about any object: never a reason to give one up.
     pub fn is_unanswered(&self) -> bool {
+        self.backend().is_some_and(backend::Error::is_unanswered)
+    }
+
+    /// What the store said, if this came of it.
+    pub fn backend(&self) -> Option<&backend::Error> {
         match self {
-            Self::Backend(error) => error.is_unanswered(),
-            Self::DamagedBlob { why, .. } => why.is_unanswered(),
-            _ => false,
+            Self::Backend(error) => Some(error),
+            Self::DamagedBlob { why, .. } => why.backend(),
+            _ => None,
         }
     }
 

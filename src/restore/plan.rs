@@ -2,6 +2,7 @@
 //! fetched once per plan, opened once, and its pieces are written wherever they belong, by as many threads as the
 //! runtime allows. A frame that fails costs only the files that have no other copy of the blob.
 
+use crate::backend;
 use crate::progress::Progress;
 use crate::repository::fetch::{self, Fetch};
 use crate::repository::index::Location;
@@ -54,11 +55,13 @@ pub struct Outcome {
     pub failed: Vec<String>,
     /// What was written, for verification.
     pub written: Vec<(std::path::PathBuf, Node)>,
+    /// What the store said when it answered nothing any more: the rest was given up.
+    pub silent: Option<backend::Error>,
 }
 
 impl Plan {
-    /// Adds a file; its chunks are looked up now.
-    pub fn add(&mut self, reader: &Reader<'_>, node: &Node, slot: FileSlot) {
+    /// Adds a file; its chunks are looked up now. An error means that the store answers nothing any more.
+    pub fn add(&mut self, reader: &Reader<'_>, node: &Node, slot: FileSlot) -> repository::Result<()> {
         let number = self.files.len();
         let before = self.pieces.len();
         if let NodeKind::File { content, .. } = &node.kind {
@@ -71,12 +74,15 @@ impl Plan {
                 offset += u64::from(length);
                 Ok(())
             };
-            if let Err(error) = walk::chunks(reader, content, &mut each, &mut |_| {}) {
-                self.lost.push((number, error.to_string()));
+            match walk::chunks(reader, content, &mut each, &mut |_| {}) {
+                Err(error) if reader.repository().is_silent(&error) => return Err(error),
+                Err(error) => self.lost.push((number, error.to_string())),
+                Ok(()) => {}
             }
         }
         let left = AtomicUsize::new(self.pieces.len() - before);
         self.files.push(Pending { node: node.clone(), slot: Mutex::new(Some(slot)), left });
+        Ok(())
     }
 
     /// True if it should be carried out before more is added.
@@ -137,23 +143,42 @@ struct Work<'a, 'r> {
 impl Work<'_, '_> {
     fn run(&self) {
         while let Some(fetch) = self.fetches.get(self.next.fetch_add(1, Ordering::SeqCst)) {
-            if self.repository.runtime().is_stopped() {
+            if self.is_stopped() {
                 return;
             }
             self.fetch(fetch);
         }
     }
 
+    fn is_stopped(&self) -> bool {
+        self.repository.runtime().is_stopped() || self.outcome().silent.is_some()
+    }
+
+    /// True if the store answers nothing any more: then all threads stop.
+    fn is_silent(&self, error: &repository::Error) -> bool {
+        let is_silent = self.repository.is_silent(error);
+        if is_silent {
+            self.outcome().silent = error.backend().cloned();
+        }
+        is_silent
+    }
+
     fn fetch(&self, fetch: &Fetch) {
         let Some(frames) = self.frames.get(fetch.frames.clone()) else { return };
         let Some((first, _)) = frames.first() else { return };
         let bytes = self.reader.fetch(self.reader.index().pack_of(*first), fetch.start..fetch.end);
+        if bytes.as_ref().is_err_and(|error| self.is_silent(error)) {
+            return;
+        }
         for (number, pieces) in frames {
             let frame = self.reader.index().frame(*number);
             let start = (u64::from(frame.offset) - fetch.start) as usize;
             let plain = bytes.as_ref().ok().and_then(|bytes| bytes.get(start..start + frame.stored as usize));
             let plain = plain.and_then(|sealed| self.reader.open_frame(*number, sealed).ok());
             for piece in pieces.iter().filter_map(|number| self.plan.pieces.get(*number)) {
+                if self.is_stopped() {
+                    return;
+                }
                 self.piece(piece, plain.as_deref());
             }
         }
@@ -166,6 +191,9 @@ impl Work<'_, '_> {
             // this copy is damaged or out of reach: another one may not be
             _ => self.reader.blob(BlobKind::Chunk, &piece.id),
         };
+        if bytes.as_ref().is_err_and(|error| self.is_silent(error)) {
+            return;
+        }
         let Some(file) = self.plan.files.get(piece.file) else { return };
         let NodeKind::File { holes, .. } = &file.node.kind else { return };
         let written = bytes.map_err(|error| error.to_string()).and_then(|bytes| {

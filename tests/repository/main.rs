@@ -28,6 +28,7 @@ mod s3;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
 #[path = "../backends/servers.rs"]
 mod servers;
+mod silent;
 mod small;
 mod stats;
 mod thief;
