@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::Outcome;
 use vault_format::secret::Role;
-use vault_format::snapshot::{Body, Head, Statistics};
+use vault_format::snapshot::{Body, Gaps, Head, LeftOut, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, Time, TreeRoot};
 
 /// How often a run starts over when prune condemns what it relies on.
@@ -83,6 +83,8 @@ pub struct Report {
 struct Found {
     root: TreeRoot,
     metadata: Option<Metadata>,
+    /// Absolute path of the root; empty for streams.
+    base: Vec<u8>,
     paths: Vec<Vec<u8>>,
     statistics: Statistics,
     profile: u8,
@@ -196,6 +198,8 @@ fn attempt(
         Source::Command(words, name) => scan.command(words, name)?,
     };
     let counts = writer.counts;
+    let body = body(source, options, &found);
+    let book = repository.keys().own_book();
     // what was stored again heals what the parent has lost
     let unchanged = counts.added_blobs == 0 && parent.is_some_and(|parent| parent.head.root == found.root);
     let mut head = Head {
@@ -209,6 +213,8 @@ fn attempt(
         profile: found.profile,
         expires: None,
         original: None,
+        place: body.place(&book),
+        host: body.host_mark(&book),
     };
     head.statistics.errors = found.failed.len() as u64;
     let report = |snapshot, head| Report { snapshot, head, failed: found.failed.clone(), notes: found.notes.clone() };
@@ -218,31 +224,33 @@ fn attempt(
     writer.flush()?;
     head.statistics.stored_bytes = writer.stored_bytes();
     head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
-    let body = body(source, options, found.metadata.clone(), found.paths.clone());
     stopped(repository)?;
     let name = writer.commit(&head, &body)?;
     Ok(report(name.id(), head))
 }
 
-fn body(source: &Source<'_>, options: &Options, root: Option<Metadata>, paths: Vec<Vec<u8>>) -> Body {
+fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
     let mut tags = options.tags.clone();
     tags.sort();
     tags.dedup();
     let bytes = |word: &OsString| std::os::unix::ffi::OsStrExt::as_bytes(word.as_os_str()).to_vec();
-    let (command, excludes) = match source {
-        Source::Paths(_, walk) => (Vec::new(), walk.exclude.clone()),
-        Source::Stream(..) => (Vec::new(), Vec::new()),
-        Source::Command(words, _) => (words.iter().map(bytes).collect(), Vec::new()),
+    let (command, left_out) = match source {
+        Source::Paths(_, walk) => (Vec::new(), walk.left_out()),
+        Source::Stream(..) => (Vec::new(), LeftOut::default()),
+        Source::Command(words, _) => (words.iter().map(bytes).collect(), LeftOut::default()),
     };
     Body {
-        root,
-        paths,
+        root: found.metadata.clone(),
+        base: found.base.clone(),
+        paths: found.paths.clone(),
         host: options.host.clone(),
         user: options.user.clone(),
         tags,
         description: options.description.clone(),
         command,
-        excludes,
+        left_out,
+        gaps: Gaps::default(),
+        messages: Vec::new(),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),
     }
 }
@@ -256,6 +264,7 @@ impl Found {
         Self {
             root: TreeRoot { id: Default::default(), bytes: 0, count: 0 },
             metadata: None,
+            base: Vec::new(),
             paths: Vec::new(),
             statistics: Statistics::default(),
             profile: 0,
@@ -308,6 +317,7 @@ impl<'s, 'r> Scan<'s, 'r> {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let bytes = |path: PathBuf| std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
         self.found.paths = paths.iter().map(absolute).map(bytes).collect();
+        self.found.base = bytes(directory.base().to_owned());
         self.found.metadata = Some(directory.root().clone());
         let mut levels = vec![self.level(Vec::new(), Metadata::default(), parent.map(|parent| &parent.head.root))];
         while let Some(event) = directory.next() {

@@ -284,7 +284,10 @@ impl Copier<'_, '_> {
         if self.options.dry_run {
             return Ok(None);
         }
+        let book = self.to.keys().owner("copy into a repository")?.book(self.domain.id);
         let head = Head {
+            place: body.place(&book),
+            host: body.host_mark(&book),
             run: RunId(self.to.runtime().random()),
             root,
             parent: snapshot.head.parent.and_then(|parent| self.domain.copies.get(&parent).copied()),

@@ -16,7 +16,9 @@ pub use stream::Stream;
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use vault_format::snapshot::LeftOut;
 use vault_format::tree::Metadata;
 
 /// What a walk leaves out.
@@ -32,6 +34,19 @@ pub struct Options {
     pub one_file_system: bool,
     /// Larger files are left out, in bytes.
     pub exclude_larger_than: Option<u64>,
+}
+
+impl Options {
+    /// What of this a snapshot keeps.
+    pub fn left_out(&self) -> LeftOut {
+        LeftOut {
+            patterns: self.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
+            markers: self.exclude_if_present.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            larger_than: self.exclude_larger_than,
+            other_file_systems: self.one_file_system,
+            ..LeftOut::default()
+        }
+    }
 }
 
 /// One step of a walk. The root has no `Enter` and `Leave` of its own.

@@ -67,6 +67,10 @@ identity!(
     SourceLabel, 8
 );
 identity!(
+    /// Keyed hash of where a snapshot comes from, its paths or its host: tells only whether two are the same.
+    OriginMark, 16
+);
+identity!(
     /// Random identity of one run.
     RunId, 16
 );

@@ -5,7 +5,7 @@
 use crate::codec::{self, Limited, Stored, limited};
 use crate::envelope::{self, SealingKey};
 use crate::error::{Error, Result};
-use crate::id::{BlobId, BlobKind, DomainId, ObjectId, RepositoryId, SourceLabel, WriterId};
+use crate::id::{BlobId, BlobKind, DomainId, ObjectId, OriginMark, RepositoryId, SourceLabel, WriterId};
 use crate::seal::SUITE;
 use bincode::{Decode, Encode};
 use ed25519_dalek::SigningKey;
@@ -63,6 +63,19 @@ impl Key {
         let mut out = [0u8; 8];
         out.iter_mut().zip(hash.0).for_each(|(to, from)| *to = from);
         SourceLabel(out)
+    }
+
+    /// A mark of some texts: equal for equal texts under one key, and of no use without it.
+    pub fn origin_mark<'a>(&self, what: &str, texts: impl IntoIterator<Item = &'a [u8]>) -> OriginMark {
+        let mut joined = Vec::new();
+        for text in texts {
+            joined.extend((text.len() as u64).to_le_bytes());
+            joined.extend(text);
+        }
+        let hash = self.derive("vault v1 origin", &[what.as_bytes(), &joined]);
+        let mut out = [0u8; 16];
+        out.iter_mut().zip(hash.0).for_each(|(to, from)| *to = from);
+        OriginMark(out)
     }
 
     /// The Ed25519 key whose seed this is.

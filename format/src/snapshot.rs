@@ -5,7 +5,7 @@
 use crate::codec::{self, Limited, Stored, limited};
 use crate::envelope::{RunSecret, Wraps};
 use crate::error::{Error, Result};
-use crate::id::{DomainId, ObjectId, RepositoryId, RunId, WriterId};
+use crate::id::{DomainId, ObjectId, OriginMark, RepositoryId, RunId, WriterId};
 use crate::seal::{self, Header, Kind, Small};
 use crate::secret::Key;
 use crate::tree::{Metadata, TreeRoot};
@@ -63,6 +63,10 @@ pub struct Head {
     pub expires: Option<i64>,
     /// The snapshot that this one is a copy of, if any.
     pub original: Option<ObjectId>,
+    /// What was read, as a mark that tells only whether two snapshots of a domain read the same; see [`Body::place`].
+    pub place: OriginMark,
+    /// The host, as such a mark.
+    pub host: OriginMark,
 }
 
 /// The content part.
@@ -70,7 +74,9 @@ pub struct Head {
 pub struct Body {
     /// Metadata of the root directory itself; `None` for streams and single files.
     pub root: Option<Metadata>,
-    /// Absolute paths that were read, as bytes.
+    /// Absolute path of the folder that is the root of the snapshot; empty for streams.
+    pub base: Vec<u8>,
+    /// Absolute paths that were read, as bytes: the base itself, or entries at any depth below it.
     pub paths: Vec<Vec<u8>>,
     /// Host name.
     pub host: String,
@@ -82,10 +88,45 @@ pub struct Body {
     pub description: String,
     /// The command whose output it is.
     pub command: Vec<Vec<u8>>,
-    /// Patterns that were left out.
-    pub excludes: Vec<String>,
+    /// What was left out on purpose.
+    pub left_out: LeftOut,
+    /// What is not in the snapshot, or not whole, against the user's wish.
+    pub gaps: Gaps,
+    /// The last that the command said on its standard error, as bytes.
+    pub messages: Vec<u8>,
     /// Program and version.
     pub program: String,
+}
+
+/// Rules by which a walk left entries out. A restore that deletes goes by them too: what they cover was never a part of
+/// the snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct LeftOut {
+    /// Patterns as in `.gitignore`, relative to the base.
+    pub patterns: Vec<Vec<u8>>,
+    /// The same, in upper or lower case.
+    pub any_case: Vec<Vec<u8>>,
+    /// A folder that holds an entry of such a name was left out.
+    pub markers: Vec<Vec<u8>>,
+    /// Larger files were left out, in bytes.
+    pub larger_than: Option<u64>,
+    /// Folders with a valid `CACHEDIR.TAG` were left out.
+    pub caches: bool,
+    /// Entries with the attribute `nodump` were left out.
+    pub nodump: bool,
+    /// File systems on which no named path lies were not entered.
+    pub other_file_systems: bool,
+}
+
+/// What is missing, as paths relative to the base.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Gaps {
+    /// Entries that could not be read, or not whole.
+    pub unread: Vec<Vec<u8>>,
+    /// Folders that are there and empty, since another file system lies on them.
+    pub not_entered: Vec<Vec<u8>>,
+    /// True if there are more than these.
+    pub more: bool,
 }
 
 /// True for a source name: letters, digits and `._-`, not `latest`, at most 128 bytes.
@@ -110,7 +151,7 @@ impl Stored for Head {
 
 impl Stored for Body {
     const WHAT: &'static str = "the body of a snapshot";
-    type Codec = Limited<{ 4 << 20 }>;
+    type Codec = Limited<{ 64 << 20 }>;
     const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
@@ -118,6 +159,21 @@ impl Stored for Body {
             return Err(Error::Invalid("the tags of a snapshot are not in strict order"));
         }
         self.root.as_ref().map_or(Ok(()), Metadata::validate)
+    }
+}
+
+impl Body {
+    /// The mark of what was read: the set of paths; streams and commands have none and are all alike.
+    pub fn place(&self, book: &Key) -> OriginMark {
+        let mut paths: Vec<&[u8]> = self.paths.iter().map(Vec::as_slice).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        book.origin_mark("place", paths)
+    }
+
+    /// The mark of the host.
+    pub fn host_mark(&self, book: &Key) -> OriginMark {
+        book.origin_mark("host", [self.host.as_bytes()])
     }
 }
 

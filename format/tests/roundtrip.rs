@@ -10,7 +10,7 @@ use vault_format::codec::{self, Stored};
 use vault_format::config::Config;
 use vault_format::envelope::{Wrap, Wraps};
 use vault_format::frame::Codec;
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, RunId, SourceLabel, WriterId};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, OriginMark, RunId, SourceLabel, WriterId};
 use vault_format::index::{Index, PackEntry, Sketch, Sketches};
 use vault_format::journal::{Outcome, Record};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
@@ -20,7 +20,7 @@ use vault_format::order::{Action, Order};
 use vault_format::pack::{BlobEntry, Directory, FrameEntry, PackEnd};
 use vault_format::secret::Bundle;
 use vault_format::slot::{Slot, SlotInfo, open_key_file};
-use vault_format::snapshot::{Body, Head, Statistics};
+use vault_format::snapshot::{Body, Gaps, Head, LeftOut, Statistics};
 use vault_format::tree::{Extent, Metadata, Node, NodeKind, Time, TreeChild, TreePage, TreeRoot, Xattr};
 
 type Mutations = Vec<(prop::sample::Index, u8, u8)>;
@@ -215,19 +215,45 @@ fn head() -> impl Strategy<Value = Head> {
             profile,
             expires,
             original: original.map(ObjectId),
+            place: OriginMark(run),
+            host: OriginMark(run),
         },
     )
 }
 
 fn body() -> impl Strategy<Value = Body> {
     let text = || ".{0,8}";
-    let lists = (vec(bytes(), 0..3), btree_set(text(), 0..3), vec(bytes(), 0..3), vec(text(), 0..3));
-    (prop::option::of(metadata()), lists, (text(), text(), text(), text())).prop_map(
-        |(root, (paths, tags, command, excludes), (host, user, description, program))| {
+    let lists = (vec(bytes(), 0..3), btree_set(text(), 0..3), vec(bytes(), 0..3));
+    let parts = (left_out(), gaps(), bytes(), bytes());
+    (prop::option::of(metadata()), lists, (text(), text(), text(), text()), parts).prop_map(
+        |(root, (paths, tags, command), (host, user, description, program), (left_out, gaps, base, messages))| {
             let tags = tags.into_iter().collect();
-            Body { root, paths, host, user, tags, description, command, excludes, program }
+            Body { root, base, paths, host, user, tags, description, command, left_out, gaps, messages, program }
         },
     )
+}
+
+fn left_out() -> impl Strategy<Value = LeftOut> {
+    let lists = (vec(bytes(), 0..3), vec(bytes(), 0..3), vec(bytes(), 0..3));
+    (lists, any::<(Option<u64>, bool, bool, bool)>()).prop_map(
+        |((patterns, any_case, markers), (larger_than, caches, nodump, other_file_systems))| LeftOut {
+            patterns,
+            any_case,
+            markers,
+            larger_than,
+            caches,
+            nodump,
+            other_file_systems,
+        },
+    )
+}
+
+fn gaps() -> impl Strategy<Value = Gaps> {
+    (vec(bytes(), 0..3), vec(bytes(), 0..3), any::<bool>()).prop_map(|(unread, not_entered, more)| Gaps {
+        unread,
+        not_entered,
+        more,
+    })
 }
 
 fn record() -> impl Strategy<Value = Record> {

@@ -43,7 +43,8 @@ pub fn compare(
             return Err(Error::Request(format!("{} is a folder, and the address names none", path.display())));
         }
         Place::Root(root) => {
-            exclude.extend(snapshot.body(repository)?.excludes);
+            let left_out = snapshot.body(repository)?.left_out.patterns;
+            exclude.extend(left_out.iter().map(|pattern| String::from_utf8_lossy(pattern).into_owned()));
             Nodes::new(reader, &root)
         }
         Place::Node(node) => {

@@ -111,6 +111,11 @@ impl Directory {
         })
     }
 
+    /// Absolute path of the root directory.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
     /// Metadata of the root directory itself.
     pub fn root(&self) -> &Metadata {
         &self.root

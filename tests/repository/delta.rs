@@ -7,7 +7,7 @@ use vault::progress::Silent;
 use vault::repository::Repository;
 use vault_format::envelope::Wraps;
 use vault_format::frame::{self, Codec};
-use vault_format::id::{BlobId, BlobKind, Class, ObjectId, RunId};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, RunId};
 use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::list::{ChunkRef, Content};
 use vault_format::name::Name;
@@ -98,6 +98,8 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
             profile: 1,
             expires: None,
             original: None,
+            place: OriginMark::default(),
+            host: OriginMark::default(),
         };
         let header =
             Header { kind: Kind::Snapshot, repository: repository.id(), domain: keys.domain(), writer: keys.writer() };

@@ -2,7 +2,7 @@
 
 use super::tree::{inline, metadata, with_xattr};
 use super::{EPOCH, Member, REPOSITORY, Repo, Run, header, noise, text};
-use vault_format::id::{BlobId, BlobKind, Class, ObjectId, WriterId};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, WriterId};
 use vault_format::journal::{Outcome, Record};
 use vault_format::list::ChunkRef;
 use vault_format::mark::{Mark, SnapshotPlace};
@@ -10,7 +10,7 @@ use vault_format::name::Name;
 use vault_format::order::{Action, Order};
 use vault_format::pack::{BlobEntry, PackBuilder};
 use vault_format::seal::Kind;
-use vault_format::snapshot::{Body, Head, Statistics};
+use vault_format::snapshot::{Body, Gaps, Head, LeftOut, Statistics};
 use vault_format::tree::{Extent, Node, NodeKind, TreeRoot};
 
 /// Builds the repository.
@@ -38,6 +38,8 @@ fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -
         profile: 1,
         expires: parent.map(|_| EPOCH * 2),
         original: None,
+        place: OriginMark([5; 16]),
+        host: OriginMark([6; 16]),
     }
 }
 
@@ -45,13 +47,24 @@ fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -
 pub fn body() -> Body {
     Body {
         root: Some(metadata(0)),
+        base: b"/".to_vec(),
         paths: vec![b"/home/anna".to_vec(), b"/srv/\xFF".to_vec()],
         host: "host".to_owned(),
         user: "anna".to_owned(),
         tags: vec!["daily".to_owned(), "zürich".to_owned()],
         description: "a golden snapshot".to_owned(),
         command: vec![b"vault".to_vec(), b"snapshot".to_vec()],
-        excludes: vec!["*.tmp".to_owned()],
+        left_out: LeftOut {
+            patterns: vec![b"*.tmp".to_vec(), b"caf\xE9".to_vec()],
+            any_case: vec![b"*.bak".to_vec()],
+            markers: vec![b".nobackup".to_vec()],
+            larger_than: Some(1 << 30),
+            caches: true,
+            nodump: false,
+            other_file_systems: true,
+        },
+        gaps: Gaps { unread: vec![b"secret".to_vec()], not_entered: vec![b"mnt".to_vec()], more: false },
+        messages: b"warning: none".to_vec(),
         program: "vault 0.1.0".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use super::owner::body;
 use super::tree::metadata;
 use super::{EPOCH, Member, Repo, Run, text};
-use vault_format::id::ObjectId;
+use vault_format::id::{ObjectId, OriginMark};
 use vault_format::name::Name;
 use vault_format::secret::{BundleKeys, Key, Role};
 use vault_format::slot::{self, NewSlot};
@@ -56,6 +56,8 @@ fn snapshot(repo: &mut Repo, member: &Member, source: &str, seed: u64) -> Object
         profile: 2,
         expires: None,
         original: None,
+        place: OriginMark([7; 16]),
+        host: OriginMark([8; 16]),
     };
     run.commit(&head, &body())
 }

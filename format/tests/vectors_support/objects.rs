@@ -7,7 +7,7 @@ use vault_format::codec::Stored;
 use vault_format::config::Config;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::gear::{ChunkProfile, PROFILE_DEFAULT};
-use vault_format::id::{BlobId, Class, DomainId, ObjectId, RunId, WriterId};
+use vault_format::id::{BlobId, Class, DomainId, ObjectId, OriginMark, RunId, WriterId};
 use vault_format::index::{Index, Sketch, Sketches};
 use vault_format::mark::Mark;
 use vault_format::order::{Action, Order};
@@ -155,6 +155,8 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
         profile: 0,
         expires: Some(1),
         original: None,
+        place: OriginMark([5; 16]),
+        host: OriginMark([6; 16]),
     };
     let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
     let mut unsorted = body();
