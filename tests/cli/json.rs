@@ -1,4 +1,4 @@
-//! What the README's table says of `--json` is what the commands print: the table is read, every command of it is run
+//! What the table of docs/json.md says of `--json` is what commands print: the table is read, each command of it is run
 //! on a real repository, and the fields must be the same both ways.
 
 use crate::World;
@@ -57,11 +57,10 @@ fn describe(text: &str, field: &str, fields: &mut Fields) {
     parse(own, &format!("{field}."), fields);
 }
 
-/// The table of the README by command.
+/// The table of docs/json.md by command.
 fn table() -> BTreeMap<String, Fields> {
-    let readme = include_str!("../../README.md");
-    let (_, section) = readme.split_once("## JSON").expect("the section");
-    let rows = section.split("\n## ").next().expect("its text").lines().filter_map(|line| line.strip_prefix("| `"));
+    let page = include_str!("../../docs/json.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.map(|row| {
         let (command, text) = row.split_once("` | ").expect("two columns");
         let mut fields = Fields::new();
@@ -129,7 +128,7 @@ fn fields_are_those_of_the_readme() {
     std::fs::write(world.path("sheet"), world.ok(&["key", "sheet"])).expect("a file");
     std::fs::write(world.path("password"), "correct horse").expect("a file");
     let mut run = |command: &'static str, words: &[&str], code: i32| {
-        let documented = table.get(command).unwrap_or_else(|| panic!("the README does not tell of {command}"));
+        let documented = table.get(command).unwrap_or_else(|| panic!("docs/json.md does not tell of {command}"));
         let output = world.run(&[&words[..1], &["--json"], &words[1..]].concat());
         let context = format!("{words:?}: {}", crate::errors(&output));
         assert_eq!(output.status.code(), Some(code), "{context}");
