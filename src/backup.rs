@@ -1,8 +1,9 @@
 //! The forward flow: source -> walk -> chunk -> dedup -> frame -> seal -> pack -> store, and the commit of a snapshot.
-//! A directory is merge-joined with the parent snapshot, so that unchanged files are never opened. What can't be read is
-//! named and left out; what the protocol refuses at commit is read and stored again.
+//! What the protocol refuses at commit is read and stored again.
 
 mod files;
+mod scan;
+mod stream;
 
 use crate::chunk::Gear;
 use crate::error::{Error, Result};
@@ -11,23 +12,20 @@ use crate::repository::index::{self, BlobIndex, IndexObjects};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::{self, SnapshotEntry, Snapshots};
-use crate::repository::trees::TreeBuilder;
+use crate::repository::snapshots::{self, Snapshots};
 use crate::repository::trust::Trust;
-use crate::repository::walk::Nodes;
 use crate::repository::writer::Writer;
 use crate::repository::{self, Repository, journal};
-use crate::source::{self, Command, Directory, EntryKind, Event};
-use files::{FileWriter, ReadError};
+use crate::source;
+use files::FileWriter;
+use scan::{Found, Scan};
 use std::ffi::OsString;
 use std::io::Read;
-use std::iter::Peekable;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::Outcome;
 use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Gaps, Head, LeftOut, Statistics};
-use vault_format::tree::{Metadata, Node, NodeKind, Time, TreeRoot};
 
 /// How often a run starts over when prune condemns what it relies on.
 const TRIES: u32 = 3;
@@ -78,18 +76,6 @@ pub struct Report {
     pub failed: Vec<String>,
     /// Other notes.
     pub notes: Vec<String>,
-}
-
-struct Found {
-    root: TreeRoot,
-    metadata: Option<Metadata>,
-    /// Absolute path of the root; empty for streams.
-    base: Vec<u8>,
-    paths: Vec<Vec<u8>>,
-    statistics: Statistics,
-    profile: u8,
-    failed: Vec<String>,
-    notes: Vec<String>,
 }
 
 /// Takes one snapshot.
@@ -257,252 +243,4 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
 
 fn stopped(repository: &Repository) -> Result<()> {
     if repository.runtime().is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
-}
-
-impl Found {
-    fn new() -> Self {
-        Self {
-            root: TreeRoot { id: Default::default(), bytes: 0, count: 0 },
-            metadata: None,
-            base: Vec::new(),
-            paths: Vec::new(),
-            statistics: Statistics::default(),
-            profile: 0,
-            failed: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
-}
-
-/// One pass over a source.
-struct Scan<'s, 'r> {
-    repository: &'r Repository,
-    options: &'s Options,
-    progress: &'s dyn Progress,
-    reader: &'s Reader<'r>,
-    writer: &'s mut Writer<'r>,
-    files: FileWriter,
-    found: Found,
-    started: i64,
-    /// When the parent's scan began.
-    parent_started: i64,
-}
-
-/// A directory that is being read.
-struct Level<'a, 'r> {
-    name: Vec<u8>,
-    metadata: Metadata,
-    builder: TreeBuilder,
-    parent: Option<Peekable<Nodes<'a, 'r>>>,
-}
-
-impl Level<'_, '_> {
-    /// The parent's node with this name; names must ascend. A page that can't be read counts as not there.
-    fn parent_node(&mut self, name: &[u8]) -> Option<Node> {
-        let nodes = self.parent.as_mut()?;
-        while nodes.next_if(|node| node.as_ref().map_or(true, |node| node.name.as_slice() < name)).is_some() {}
-        nodes.next_if(|node| node.as_ref().is_ok_and(|node| node.name == name)).and_then(repository::Result::ok)
-    }
-}
-
-impl<'s, 'r> Scan<'s, 'r> {
-    fn level(&self, name: Vec<u8>, metadata: Metadata, parent: Option<&TreeRoot>) -> Level<'s, 'r> {
-        let parent = parent.map(|root| Nodes::new(self.reader, root).peekable());
-        Level { name, metadata, builder: TreeBuilder::default(), parent }
-    }
-
-    fn paths(mut self, paths: &[PathBuf], walk: &source::Options, parent: Option<&SnapshotEntry>) -> Result<Found> {
-        let key = self.repository.keys().gear_key().clone();
-        let mut directory = Directory::open(paths, walk).map_err(|error| Error::Source(error.to_string()))?;
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let bytes = |path: PathBuf| std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
-        self.found.paths = paths.iter().map(absolute).map(bytes).collect();
-        self.found.base = bytes(directory.base().to_owned());
-        self.found.metadata = Some(directory.root().clone());
-        let mut levels = vec![self.level(Vec::new(), Metadata::default(), parent.map(|parent| &parent.head.root))];
-        while let Some(event) = directory.next() {
-            stopped(self.repository)?;
-            let Some(level) = levels.last_mut() else { break };
-            match event {
-                Event::Enter { name, metadata } => {
-                    let root = level.parent_node(&name).and_then(|node| match node.kind {
-                        NodeKind::Directory(root) => Some(root),
-                        _ => None,
-                    });
-                    self.found.statistics.directories += 1;
-                    levels.push(self.level(name, metadata, root.as_ref()));
-                }
-                Event::Leave => {
-                    let Some(done) = levels.pop() else { break };
-                    let root = done.builder.finish(self.writer, &key)?;
-                    let node = Node { name: done.name, kind: NodeKind::Directory(root), metadata: done.metadata };
-                    let Some(level) = levels.last_mut() else { break };
-                    level.builder.push(self.writer, &key, node)?;
-                }
-                Event::Entry(entry) => {
-                    let before = level.parent_node(&entry.name);
-                    if let Some(node) = self.entry(&directory, entry, before.as_ref())? {
-                        level.builder.push(self.writer, &key, node)?;
-                    }
-                }
-                Event::Skipped { path, why } if why.is_loss() => {
-                    self.fail(format!("{}: {why}", path.display()));
-                }
-                Event::Skipped { path, why } => {
-                    self.found.notes.push(format!("{}: {why}", path.display()));
-                }
-                Event::Failed { path, error } => self.fail(format!("{}: {error}", path.display())),
-            }
-        }
-        let root = levels.pop().map_or_else(TreeBuilder::default, |level| level.builder);
-        self.found.root = root.finish(self.writer, &key)?;
-        Ok(self.found)
-    }
-
-    fn fail(&mut self, what: String) {
-        self.progress.note(&what);
-        self.found.failed.push(what);
-    }
-
-    fn entry(&mut self, directory: &Directory, entry: source::Entry, before: Option<&Node>) -> Result<Option<Node>> {
-        let statistics = &mut self.found.statistics;
-        let kind = match &entry.kind {
-            EntryKind::File { size } => {
-                statistics.files += 1;
-                let size = *size;
-                match self.file(directory, &entry, size, before)? {
-                    Some(kind) => kind,
-                    None => return Ok(None),
-                }
-            }
-            other => {
-                statistics.others += 1;
-                match other {
-                    EntryKind::Symlink(target) => NodeKind::Symlink(target.clone()),
-                    EntryKind::CharDevice(major, minor) => NodeKind::CharDevice(*major, *minor),
-                    EntryKind::BlockDevice(major, minor) => NodeKind::BlockDevice(*major, *minor),
-                    EntryKind::Fifo | EntryKind::File { .. } => NodeKind::Fifo,
-                }
-            }
-        };
-        Ok(Some(Node { name: entry.name, kind, metadata: entry.metadata }))
-    }
-
-    fn file(
-        &mut self,
-        directory: &Directory,
-        entry: &source::Entry,
-        size: u64,
-        before: Option<&Node>,
-    ) -> Result<Option<NodeKind>> {
-        let path = directory.path_of(&entry.name);
-        self.progress.at(&path);
-        if let Some(before) = before.filter(|_| !self.is_reread()) {
-            let file = (size, &entry.metadata);
-            if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, self.parent_started)? {
-                self.found.statistics.unchanged_files += 1;
-                self.found.statistics.bytes += size;
-                self.progress.advance(1, size);
-                return Ok(Some(kind));
-            }
-        }
-        let mut reader = match directory.open_file(entry) {
-            Ok(reader) => reader,
-            Err(error) => {
-                self.fail(format!("{}: {error}", path.display()));
-                return Ok(None);
-            }
-        };
-        let content = match self.files.write(self.writer, &mut reader, self.progress) {
-            Ok((content, _)) => content,
-            Err(ReadError::Repository(error)) => return Err(error),
-            Err(ReadError::Input(error)) => {
-                self.fail(format!("{}: {error}", path.display()));
-                return Ok(None);
-            }
-        };
-        match reader.finish() {
-            Ok(end) => {
-                if end.changed {
-                    self.fail(format!("{}: changed while it was read", path.display()));
-                }
-                self.found.statistics.bytes += end.size;
-                self.found.profile = self.files.profile;
-                self.progress.advance(1, 0);
-                Ok(Some(NodeKind::File { size: end.size, content, holes: end.holes }))
-            }
-            Err(error) => {
-                self.fail(format!("{}: {error}", path.display()));
-                Ok(None)
-            }
-        }
-    }
-
-    /// Draws whether an unchanged file is read all the same.
-    fn is_reread(&self) -> bool {
-        self.options
-            .reread
-            .is_some_and(|(some, all)| u32::from_le_bytes(self.repository.runtime().random()) % all.max(1) < some)
-    }
-
-    fn stream(self, input: &mut dyn Read, name: &[u8]) -> Result<Found> {
-        let (scan, bytes) = self.one_file(input, name)?;
-        if bytes == 0 && !scan.options.allow_empty {
-            return Err(Error::EmptySource("standard input".into()));
-        }
-        Ok(scan.found)
-    }
-
-    fn command(self, words: &[OsString], name: &[u8]) -> Result<Found> {
-        let mut command = Command::spawn(words).map_err(|failure| Error::Source(failure.to_string()))?;
-        let (scan, bytes) = self.one_file(&mut command, name)?;
-        // the exit status comes first: a command that failed often gave no output either
-        command.finish().map_err(|failure| Error::Source(failure.to_string()))?;
-        if bytes == 0 && !scan.options.allow_empty {
-            let program = words.first().map(|word| Path::new(word).display().to_string()).unwrap_or_default();
-            return Err(Error::EmptySource(program));
-        }
-        Ok(scan.found)
-    }
-
-    fn one_file(mut self, input: &mut dyn Read, name: &[u8]) -> Result<(Self, u64)> {
-        let mut input = Stoppable { input, repository: self.repository };
-        let (content, bytes) = match self.files.write(self.writer, &mut input, self.progress) {
-            Ok(done) => done,
-            Err(ReadError::Repository(error)) => return Err(error),
-            Err(ReadError::Input(_)) if self.repository.runtime().is_stopped() => return Err(Error::Interrupted),
-            Err(ReadError::Input(error)) => return Err(Error::Source(format!("cannot read the stream: {error}"))),
-        };
-        let time = self.options.time.unwrap_or(self.started);
-        let mtime = Time {
-            seconds: time.div_euclid(1_000_000_000),
-            nanoseconds: u32::try_from(time.rem_euclid(1_000_000_000)).unwrap_or_default(),
-        };
-        let metadata = Metadata { mode: 0o600, mtime, ctime: mtime, ..Metadata::default() };
-        let kind = NodeKind::File { size: bytes, content, holes: Vec::new() };
-        let mut builder = TreeBuilder::default();
-        let key = self.repository.keys().gear_key().clone();
-        builder.push(self.writer, &key, Node { name: name.to_vec(), kind, metadata })?;
-        self.found.root = builder.finish(self.writer, &key)?;
-        self.found.profile = self.files.profile;
-        self.found.statistics.files = 1;
-        self.found.statistics.bytes = bytes;
-        self.progress.advance(1, 0);
-        Ok((self, bytes))
-    }
-}
-
-/// A stream that ends with an error once the run should stop.
-struct Stoppable<'a> {
-    input: &'a mut dyn Read,
-    repository: &'a Repository,
-}
-
-impl Read for Stoppable<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if self.repository.runtime().is_stopped() {
-            return Err(std::io::Error::other("interrupted"));
-        }
-        self.input.read(out)
-    }
 }

@@ -1,0 +1,220 @@
+//! One pass over named files and folders. The walk is merge-joined with the parent snapshot, so that unchanged files are
+//! never opened, and what it yields becomes a tree, bottom-up. What can't be read is named and left out.
+
+use super::files::{self, FileWriter, ReadError};
+use super::{Options, stopped};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::SnapshotEntry;
+use crate::repository::trees::TreeBuilder;
+use crate::repository::walk::Nodes;
+use crate::repository::writer::Writer;
+use crate::repository::{self, Repository};
+use crate::source::{self, Directory, EntryKind, Event};
+use std::iter::Peekable;
+use std::path::PathBuf;
+use vault_format::snapshot::Statistics;
+use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
+
+/// What a pass over a source found.
+pub struct Found {
+    pub root: TreeRoot,
+    pub metadata: Option<Metadata>,
+    /// Absolute path of the root; empty for streams.
+    pub base: Vec<u8>,
+    pub paths: Vec<Vec<u8>>,
+    pub statistics: Statistics,
+    pub profile: u8,
+    pub failed: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            root: TreeRoot { id: Default::default(), bytes: 0, count: 0 },
+            metadata: None,
+            base: Vec::new(),
+            paths: Vec::new(),
+            statistics: Statistics::default(),
+            profile: 0,
+            failed: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// One pass over a source.
+pub struct Scan<'s, 'r> {
+    pub repository: &'r Repository,
+    pub options: &'s Options,
+    pub progress: &'s dyn Progress,
+    pub reader: &'s Reader<'r>,
+    pub writer: &'s mut Writer<'r>,
+    pub files: FileWriter,
+    pub found: Found,
+    pub started: i64,
+    /// When the parent's scan began.
+    pub parent_started: i64,
+}
+
+/// A directory that is being read.
+struct Level<'a, 'r> {
+    name: Vec<u8>,
+    metadata: Metadata,
+    builder: TreeBuilder,
+    parent: Option<Peekable<Nodes<'a, 'r>>>,
+}
+
+impl Level<'_, '_> {
+    /// The parent's node with this name; names must ascend. A page that can't be read counts as not there.
+    fn parent_node(&mut self, name: &[u8]) -> Option<Node> {
+        let nodes = self.parent.as_mut()?;
+        while nodes.next_if(|node| node.as_ref().map_or(true, |node| node.name.as_slice() < name)).is_some() {}
+        nodes.next_if(|node| node.as_ref().is_ok_and(|node| node.name == name)).and_then(repository::Result::ok)
+    }
+}
+
+impl<'s, 'r> Scan<'s, 'r> {
+    fn level(&self, name: Vec<u8>, metadata: Metadata, parent: Option<&TreeRoot>) -> Level<'s, 'r> {
+        let parent = parent.map(|root| Nodes::new(self.reader, root).peekable());
+        Level { name, metadata, builder: TreeBuilder::default(), parent }
+    }
+
+    /// Reads files and folders.
+    pub fn paths(mut self, paths: &[PathBuf], walk: &source::Options, parent: Option<&SnapshotEntry>) -> Result<Found> {
+        let key = self.repository.keys().gear_key().clone();
+        let mut directory = Directory::open(paths, walk).map_err(|error| Error::Source(error.to_string()))?;
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let bytes = |path: PathBuf| std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
+        self.found.paths = paths.iter().map(absolute).map(bytes).collect();
+        self.found.base = bytes(directory.base().to_owned());
+        self.found.metadata = Some(directory.root().clone());
+        let mut levels = vec![self.level(Vec::new(), Metadata::default(), parent.map(|parent| &parent.head.root))];
+        while let Some(event) = directory.next() {
+            stopped(self.repository)?;
+            let Some(level) = levels.last_mut() else { break };
+            match event {
+                Event::Enter { name, metadata } => {
+                    let root = level.parent_node(&name).and_then(|node| match node.kind {
+                        NodeKind::Directory(root) => Some(root),
+                        _ => None,
+                    });
+                    self.found.statistics.directories += 1;
+                    levels.push(self.level(name, metadata, root.as_ref()));
+                }
+                Event::Leave => {
+                    let Some(done) = levels.pop() else { break };
+                    let root = done.builder.finish(self.writer, &key)?;
+                    let node = Node { name: done.name, kind: NodeKind::Directory(root), metadata: done.metadata };
+                    let Some(level) = levels.last_mut() else { break };
+                    level.builder.push(self.writer, &key, node)?;
+                }
+                Event::Entry(entry) => {
+                    let before = level.parent_node(&entry.name);
+                    if let Some(node) = self.entry(&directory, entry, before.as_ref())? {
+                        level.builder.push(self.writer, &key, node)?;
+                    }
+                }
+                Event::Skipped { path, why } if why.is_loss() => {
+                    self.fail(format!("{}: {why}", path.display()));
+                }
+                Event::Skipped { path, why } => {
+                    self.found.notes.push(format!("{}: {why}", path.display()));
+                }
+                Event::Failed { path, error } => self.fail(format!("{}: {error}", path.display())),
+            }
+        }
+        let root = levels.pop().map_or_else(TreeBuilder::default, |level| level.builder);
+        self.found.root = root.finish(self.writer, &key)?;
+        Ok(self.found)
+    }
+
+    fn fail(&mut self, what: String) {
+        self.progress.note(&what);
+        self.found.failed.push(what);
+    }
+
+    fn entry(&mut self, directory: &Directory, entry: source::Entry, before: Option<&Node>) -> Result<Option<Node>> {
+        let statistics = &mut self.found.statistics;
+        let kind = match &entry.kind {
+            EntryKind::File { size } => {
+                statistics.files += 1;
+                let size = *size;
+                match self.file(directory, &entry, size, before)? {
+                    Some(kind) => kind,
+                    None => return Ok(None),
+                }
+            }
+            other => {
+                statistics.others += 1;
+                match other {
+                    EntryKind::Symlink(target) => NodeKind::Symlink(target.clone()),
+                    EntryKind::CharDevice(major, minor) => NodeKind::CharDevice(*major, *minor),
+                    EntryKind::BlockDevice(major, minor) => NodeKind::BlockDevice(*major, *minor),
+                    EntryKind::Fifo | EntryKind::File { .. } => NodeKind::Fifo,
+                }
+            }
+        };
+        Ok(Some(Node { name: entry.name, kind, metadata: entry.metadata }))
+    }
+
+    fn file(
+        &mut self,
+        directory: &Directory,
+        entry: &source::Entry,
+        size: u64,
+        before: Option<&Node>,
+    ) -> Result<Option<NodeKind>> {
+        let path = directory.path_of(&entry.name);
+        self.progress.at(&path);
+        if let Some(before) = before.filter(|_| !self.is_reread()) {
+            let file = (size, &entry.metadata);
+            if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, self.parent_started)? {
+                self.found.statistics.unchanged_files += 1;
+                self.found.statistics.bytes += size;
+                self.progress.advance(1, size);
+                return Ok(Some(kind));
+            }
+        }
+        let mut reader = match directory.open_file(entry) {
+            Ok(reader) => reader,
+            Err(error) => {
+                self.fail(format!("{}: {error}", path.display()));
+                return Ok(None);
+            }
+        };
+        let content = match self.files.write(self.writer, &mut reader, self.progress) {
+            Ok((content, _)) => content,
+            Err(ReadError::Repository(error)) => return Err(error),
+            Err(ReadError::Input(error)) => {
+                self.fail(format!("{}: {error}", path.display()));
+                return Ok(None);
+            }
+        };
+        match reader.finish() {
+            Ok(end) => {
+                if end.changed {
+                    self.fail(format!("{}: changed while it was read", path.display()));
+                }
+                self.found.statistics.bytes += end.size;
+                self.found.profile = self.files.profile;
+                self.progress.advance(1, 0);
+                Ok(Some(NodeKind::File { size: end.size, content, holes: end.holes }))
+            }
+            Err(error) => {
+                self.fail(format!("{}: {error}", path.display()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Draws whether an unchanged file is read all the same.
+    fn is_reread(&self) -> bool {
+        self.options
+            .reread
+            .is_some_and(|(some, all)| u32::from_le_bytes(self.repository.runtime().random()) % all.max(1) < some)
+    }
+}
