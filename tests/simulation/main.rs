@@ -65,7 +65,7 @@ fn nothing_is_lost_in_any_schedule() {
         println!("seed {seed}: {:?}", attempt(seed, None, true).unwrap());
         return;
     }
-    let default = if std::env::var_os("CI").is_some() { 10_000 } else { 500 };
+    let default = if std::env::var_os("CI").is_some() { 4_000 } else { 500 };
     let seeds = number("VAULT_TEST_SEEDS").unwrap_or(default);
     let first = number("VAULT_TEST_FIRST").unwrap_or(0);
     match sweep(first..first + seeds, None) {
