@@ -1,7 +1,7 @@
 //! Copies snapshots into a second repository, from which they restore like the first. If the two share a root (`like`),
 //! blob ids are equal: the copy is a set difference, and whole frames move with nothing but their seals renewed. Else all
 //! content is decoded and stored under new ids. What is there already, be it of a run that was interrupted, is not stored
-//! again; a snapshot that was copied before is recognised.
+//! again; a snapshot that was copied before is recognised, and one that the second owner has dropped stays dropped.
 //!
 //! The copies are signed by the owner of the second repository, and keep their time. What lies in the owner's domain goes
 //! to the owner's domain there; every other domain keeps its id, so that `DOMAIN/NAME` means the same in both.
@@ -41,6 +41,8 @@ pub struct Options {
     pub snapshots: Vec<ObjectId>,
     /// Only those of this source.
     pub name: Option<String>,
+    /// Copy also what the owner of the second repository has dropped there.
+    pub again: bool,
     /// Look, but put nothing.
     pub dry_run: bool,
     /// Who runs it, for the journal.
@@ -69,6 +71,8 @@ pub struct Report {
     pub copied: Vec<Copied>,
     /// Snapshots whose copies were there.
     pub known: u64,
+    /// Snapshots that were dropped there, and stay so.
+    pub dropped: u64,
     /// Snapshots that could not be copied, each with the reason.
     pub failed: Vec<String>,
     /// Blobs that were not there.
@@ -99,9 +103,11 @@ pub fn copy(from: &Repository, to: &Repository, options: &Options, progress: &dy
         match attempt(from, to, options, progress, &mut report) {
             Ok(true) => break Ok(()),
             // what was copied so far is recognised
-            Ok(false) => (tries, report.known) = (0, 0),
+            Ok(false) => (tries, report.known, report.dropped) = (0, 0, 0),
             // the condemned data is absent for the next try
-            Err(Error::Repository(repository::Error::Condemned(_))) if tries < TRIES => report.known = 0,
+            Err(Error::Repository(repository::Error::Condemned(_))) if tries < TRIES => {
+                (report.known, report.dropped) = (0, 0);
+            }
             Err(error) => break Err(error),
         }
     };
@@ -157,6 +163,7 @@ fn attempt(
             progress,
             report,
             reader: &reader,
+            target: &target,
             domain: target.domain(there),
             translation: Translation::default(),
             seen: HashSet::new(),
@@ -188,11 +195,6 @@ fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) 
     snapshots.all.iter().filter(wanted).collect()
 }
 
-/// What a snapshot was first, before it was copied.
-fn origin(snapshot: &SnapshotEntry) -> ObjectId {
-    snapshot.head.original.unwrap_or(snapshot.id)
-}
-
 /// Copies the snapshots of one domain.
 struct Copier<'c, 'r> {
     from: &'c Repository,
@@ -201,6 +203,7 @@ struct Copier<'c, 'r> {
     progress: &'c dyn Progress,
     report: &'c mut Report,
     reader: &'c Reader<'r>,
+    target: &'c Target<'c>,
     domain: Domain,
     translation: Translation,
     /// Pages whose content is there.
@@ -219,6 +222,10 @@ impl Copier<'_, '_> {
         if let Some(copy) = self.domain.recognise(snapshot, self.report.like) {
             self.domain.copies.insert(snapshot.id, copy);
             self.report.known += u64::from(!self.report.copied.iter().any(|copied| copied.source == snapshot.id));
+            return Ok(());
+        }
+        if !self.options.again && self.target.declines(snapshot) {
+            self.report.dropped += 1;
             return Ok(());
         }
         let fail = |report: &mut Report, why: &str| {
@@ -294,7 +301,7 @@ impl Copier<'_, '_> {
             seen: self.domain.seen(&snapshot.head.source),
             time: snapshot.counted().time,
             expires: snapshot.expires(),
-            original: Some(origin(snapshot)),
+            original: Some(snapshot.first_id()),
             ..snapshot.head.clone()
         };
         let body = Body { tags: snapshot.state.tags(&body.tags), ..body };

@@ -32,6 +32,8 @@ pub struct Verdict {
     pub place: SnapshotPlace,
     /// Its source.
     pub source: String,
+    /// The snapshot that it is a copy of.
+    pub original: Option<ObjectId>,
     /// The time that counts, nanoseconds since 1970.
     pub time: i64,
     /// Its writer claims another time, which is not believed.
@@ -51,7 +53,7 @@ pub struct Report {
     pub emptied: Vec<String>,
     /// Snapshots that are forgotten though they are missing, and the domain of whoever names them.
     pub missing: Vec<(DomainId, ObjectId)>,
-    /// Orders that were put, one for each domain.
+    /// Orders that were put: for each domain one, and one that keeps `copy` from bringing back what came by it.
     pub orders: Vec<ObjectId>,
     /// Other notes.
     pub notes: Vec<String>,
@@ -184,8 +186,10 @@ fn run(
 
 fn put_orders(repository: &Repository, report: &mut Report) -> Result<()> {
     let mut targets: BTreeMap<DomainId, Vec<ObjectId>> = BTreeMap::new();
+    let mut firsts: BTreeMap<DomainId, Vec<ObjectId>> = BTreeMap::new();
     for verdict in report.verdicts.iter().filter(|verdict| !verdict.keep) {
         targets.entry(verdict.place.domain).or_default().push(verdict.place.id);
+        firsts.entry(verdict.place.domain).or_default().extend(verdict.original);
     }
     for (domain, id) in &report.missing {
         targets.entry(*domain).or_default().push(*id);
@@ -193,6 +197,10 @@ fn put_orders(repository: &Repository, report: &mut Report) -> Result<()> {
     for (domain, ids) in targets {
         if repository.runtime().is_stopped() {
             return Err(Error::Interrupted);
+        }
+        // first this one: a snapshot that is there still counts as known
+        if let Some(firsts) = firsts.remove(&domain).filter(|firsts| !firsts.is_empty()) {
+            report.orders.push(orders::put(repository, domain, Action::Decline(firsts))?);
         }
         report.orders.push(orders::put(repository, domain, Action::Forget(ids))?);
     }
@@ -246,8 +254,8 @@ fn tags(repository: &Repository, snapshot: &SnapshotEntry, policy: &Policy) -> r
 
 fn verdict(snapshot: &SnapshotEntry, (keep, reasons): (bool, Vec<String>)) -> Verdict {
     let counted = snapshot.counted();
-    let (place, source) = (snapshot.place, snapshot.head.source.clone());
-    Verdict { place, source, time: counted.time, late: counted.late, keep, reasons }
+    let (place, source, original) = (snapshot.place, snapshot.head.source.clone(), snapshot.head.original);
+    Verdict { place, source, original, time: counted.time, late: counted.late, keep, reasons }
 }
 
 fn order_of(verdict: &Verdict) -> (DomainId, &str, i64, ObjectId) {

@@ -83,7 +83,8 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     marks.condemnations = old;
     let catalog = Catalog::load_to_decide(repository)?;
     let snapshot = find(&catalog, &marks, prefix)?;
-    if let Some(copy) = catalog.snapshots.visible().find(|other| other.head.original == Some(snapshot.id)) {
+    let is_back = |other: &&SnapshotEntry| other.id != snapshot.id && other.head.original == Some(snapshot.first_id());
+    if let Some(copy) = catalog.snapshots.visible().find(is_back) {
         let (old, new) = (snapshot.id.short(), copy.id.short());
         return Err(Error::Request(format!("snapshot {old} is back already, as {new}")));
     }
@@ -177,7 +178,7 @@ fn copy(
         parent: None,
         seen: catalog.snapshots.seen_by(repository.keys().writer(), (snapshot.place.domain, snapshot.place.label)),
         expires: snapshot.expires(),
-        original: Some(snapshot.id),
+        original: Some(snapshot.first_id()),
         ..snapshot.head.clone()
     };
     let name = writer.commit(&head, &body)?;

@@ -42,6 +42,8 @@ pub enum Action {
     Require(u64),
     /// The objects are valid but unreadable, and to be passed over.
     Quarantine(Vec<ObjectId>),
+    /// Snapshots, by the ids under which they were first taken, that no copy is to bring back.
+    Decline(Vec<ObjectId>),
 }
 
 impl Action {

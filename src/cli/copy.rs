@@ -12,7 +12,8 @@ use vault_format::id::ObjectId;
 
 /// Copy snapshots into a second repository
 ///
-/// All snapshots, unless some are named. What is there already is not stored again. A second repository that was made
+/// All snapshots, unless some are named. What is there already is not stored again, and what the owner of the second
+/// repository dropped there stays dropped, unless --again says otherwise. A second repository that was made
 /// with `init --like` shares its ids with the first: only what it lacks moves, as it is. Else everything is read, decoded
 /// and stored anew. The second repository needs its owner's password; if nothing says otherwise, it is the first one's.
 #[derive(Debug, clap::Args)]
@@ -29,8 +30,11 @@ pub struct Arguments {
     /// Only snapshots of this source
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Only tell what would be copied
+    /// Copy also what was dropped there, by `vault forget` in the second repository
     #[arg(long)]
+    again: bool,
+    /// Only tell what would be copied
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Password of the second repository: the first line of this file [or in VAULT_TO_PASSWORD]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["to_password_command", "to_key_file"])]
@@ -50,6 +54,7 @@ struct Copied<'a> {
     dry_run: bool,
     copied: Vec<Line<'a>>,
     known: u64,
+    dropped: u64,
     failed: &'a [String],
     added_blobs: u64,
     added_bytes: u64,
@@ -86,8 +91,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (from, to) = session.open_two(&arguments.to, &flags)?;
     let what = format!("cannot copy to {}", to.location());
     let snapshots = chosen(&from, &arguments.addresses).context(&what)?;
-    let (name, dry_run) = (arguments.name.clone(), arguments.dry_run);
-    let options = copy::Options { snapshots, name, dry_run, actor: session.actor("") };
+    let (name, again, dry_run) = (arguments.name.clone(), arguments.again, arguments.dry_run);
+    let options = copy::Options { snapshots, name, again, dry_run, actor: session.actor("") };
     let progress = session.progress("copying");
     let report = copy::copy(&from, &to, &options, &progress);
     progress.done();
@@ -120,6 +125,7 @@ fn show(session: &Session, arguments: &Arguments, to: &Repository, report: &copy
             dry_run: arguments.dry_run,
             copied: report.copied.iter().map(Line::of).collect(),
             known: report.known,
+            dropped: report.dropped,
             failed: &report.failed,
             added_blobs: report.added_blobs,
             added_bytes: report.added_bytes,
@@ -129,13 +135,22 @@ fn show(session: &Session, arguments: &Arguments, to: &Repository, report: &copy
     if !report.like {
         session.say("the two repositories share no root: all content is decoded and stored under new ids (slow; `vault init --like` avoids it)");
     }
-    let known = render::count(report.known, "was there already", "were there already");
+    let mut rest = String::new();
+    if report.known > 0 {
+        rest.push_str(&format!("; {}", render::count(report.known, "was there already", "were there already")));
+    }
     let count = render::count(report.copied.len() as u64, "snapshot", "snapshots");
     let new = render::size(report.added_bytes);
     session.say(&if arguments.dry_run {
         let most = if report.like { "" } else { "at most " };
-        format!("would copy {count} to {}: {most}{new} new; {known}", to.location())
+        format!("would copy {count} to {}: {most}{new} new{rest}", to.location())
     } else {
-        format!("copied {count} to {}: {new} new, {} stored; {known}", to.location(), render::size(report.stored_bytes))
+        format!("copied {count} to {}: {new} new, {} stored{rest}", to.location(), render::size(report.stored_bytes))
     });
+    if report.dropped > 0 {
+        session.say(&match report.dropped {
+            1 => "1 was dropped there and stays so; --again copies it".to_owned(),
+            dropped => format!("{dropped} were dropped there and stay so; --again copies them"),
+        });
+    }
 }

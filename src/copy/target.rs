@@ -19,6 +19,7 @@ pub(super) struct Target<'r> {
     packs: PackListing,
     objects: IndexObjects,
     snapshots: Snapshots,
+    orders: Orders,
 }
 
 /// What there is in one domain of the target.
@@ -41,7 +42,12 @@ impl<'r> Target<'r> {
         let (packs, _) = index::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        Ok(Self { repository, marks, packs, objects, snapshots })
+        Ok(Self { repository, marks, packs, objects, snapshots, orders })
+    }
+
+    /// True if its owner has dropped a copy of this snapshot, or the snapshot itself if it was taken here.
+    pub fn declines(&self, snapshot: &SnapshotEntry) -> bool {
+        self.orders.is_declined(snapshot.first_id())
     }
 
     /// One domain of it.
@@ -76,13 +82,13 @@ impl Domain {
 
     /// The copy of a snapshot that is there already. Without equal ids, what both come from has to tell.
     pub fn recognise(&self, snapshot: &SnapshotEntry, like: bool) -> Option<ObjectId> {
-        let (head, origin) = (&snapshot.head, super::origin(snapshot));
+        let (head, origin) = (&snapshot.head, snapshot.first_id());
         let is_copy = |copy: &&SnapshotEntry| {
             let other = &copy.head;
             let same = other.source == head.source
                 && other.time == snapshot.counted().time
                 && (other.root.bytes, other.root.count) == (head.root.bytes, head.root.count);
-            same && if like { other.root.id == head.root.id } else { super::origin(copy) == origin }
+            same && if like { other.root.id == head.root.id } else { copy.first_id() == origin }
         };
         self.snapshots.iter().find(is_copy).map(|copy| copy.id)
     }

@@ -53,6 +53,8 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Orders {
     states: BTreeMap<ObjectId, State>,
+    /// First ids of snapshots that no copy is to bring back.
+    pub declined: BTreeSet<ObjectId>,
     /// Objects to pass over.
     pub quarantined: BTreeSet<ObjectId>,
     /// Features that a program must know to change anything, as bits.
@@ -96,6 +98,11 @@ impl Orders {
         self.states.get(&snapshot).cloned().unwrap_or_default()
     }
 
+    /// True if the owner has dropped what was first taken under this id, be it long ago.
+    pub fn is_declined(&self, first: ObjectId) -> bool {
+        self.declined.contains(&first) || self.state(first).is_forgotten()
+    }
+
     fn apply(&mut self, order: Order) {
         self.highest = self.highest.max(order.number);
         let number = order.number;
@@ -124,6 +131,7 @@ impl Orders {
                 }
             }),
             Action::Quarantine(ids) => self.quarantined.extend(ids),
+            Action::Decline(ids) => self.declined.extend(ids),
             Action::Require(features) => self.required |= features,
             Action::Revoke { .. } => {}
         }

@@ -66,6 +66,11 @@ impl SnapshotEntry {
         Name::Snapshot(self.place.domain, self.place.label, self.id)
     }
 
+    /// The id under which it was first taken, before any copy.
+    pub fn first_id(&self) -> ObjectId {
+        self.head.original.unwrap_or(self.id)
+    }
+
     /// True if commands show it: not forgotten, or held.
     pub fn is_visible(&self) -> bool {
         !self.state.is_forgotten() || self.state.is_held()

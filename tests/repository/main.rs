@@ -8,6 +8,7 @@ mod compare;
 mod copied;
 mod crash;
 mod damage;
+mod declined;
 mod delta;
 mod diff;
 mod find;

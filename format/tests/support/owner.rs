@@ -222,6 +222,7 @@ pub fn actions(snapshots: &[ObjectId]) -> Vec<Action> {
         Action::Revoke { writer: WriterId([9; 16]), accepted: one.clone() },
         Action::Require(0),
         Action::Quarantine(vec![ObjectId([3; 32])]),
+        Action::Decline(vec![ObjectId([4; 32])]),
     ]
 }
 
