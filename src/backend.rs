@@ -6,6 +6,7 @@
 mod bandwidth;
 pub mod error;
 pub mod faulty;
+mod leftovers;
 mod local;
 pub mod location;
 mod opendal;
@@ -44,6 +45,15 @@ pub struct Entry {
     pub modified: Option<i64>,
 }
 
+/// Unfinished files that were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// How many.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What every kind of place can do. Blocking, and callable from many threads at once.
 pub trait Store: Send + Sync {
     /// Creates an object. An existing one with the same bytes is success, with other bytes [`ErrorKind::Exists`].
@@ -56,6 +66,10 @@ pub trait Store: Send + Sync {
     fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
     /// Removes an object; a missing one is success.
     fn delete(&self, name: &str) -> Result<()>;
+    /// Removes what writers have left unfinished and nobody lists, but for what this process is writing.
+    fn remove_unfinished(&self) -> Result<Leftovers> {
+        Ok(Leftovers::default())
+    }
     /// The place, for messages; without secrets.
     fn describe(&self) -> String;
     /// Whether reading costs no network.
@@ -228,6 +242,11 @@ impl Backend {
         self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))?;
         self.inner.recent.note(name, None);
         Ok(())
+    }
+
+    /// Removes what other processes have left unfinished: right only while nobody else writes.
+    pub fn remove_unfinished(&self) -> Result<Leftovers> {
+        self.inner.store.remove_unfinished().map_err(|e| e.at(&self.inner.location))
     }
 
     /// Requests made and bytes moved since this backend was opened.

@@ -3,7 +3,7 @@
 //! nothing, and after a crash nothing reaches the store until `revive`.
 
 use super::error::{Error, ErrorKind, Operation, Result};
-use super::{Entry, Stat, Store};
+use super::{Entry, Leftovers, Stat, Store};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -199,6 +199,10 @@ impl Store for Faulty {
             self.inner.delete(name)?;
         }
         Err(lost(Operation::Delete, name))
+    }
+
+    fn remove_unfinished(&self) -> Result<Leftovers> {
+        self.inner.remove_unfinished()
     }
 
     fn describe(&self) -> String {

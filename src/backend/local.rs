@@ -3,7 +3,8 @@
 //! Order of a put: data fsynced, new folders fsynced up the chain, name given without replacing, its folder fsynced.
 
 use super::error::{Error, ErrorKind, Operation, Result};
-use super::{Entry, Stat, Store};
+use super::leftovers::Maker;
+use super::{Entry, Leftovers, Stat, Store};
 use crate::runtime::Runtime;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -18,10 +19,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const TMP: &str = "tmp";
-const TMP_AGE: i64 = 24 * 3600 * 1_000_000_000;
 
 pub(super) struct Local {
     root: PathBuf,
+    maker: Maker,
     /// Makes names in `tmp/` differ between processes and machines that share the folder.
     run: String,
     next: AtomicU64,
@@ -40,23 +41,29 @@ impl Local {
             return Err(Error::new(ErrorKind::Other, Operation::Open, "", "it is not a folder"));
         }
         let random = u64::from_le_bytes(runtime.random());
-        let run = format!("{}-{random:016x}", std::process::id());
-        let local = Self { root, run, next: AtomicU64::new(0), durable: Mutex::new(HashSet::new()) };
+        let maker = Maker::this();
+        let run = format!("{}{random:016x}", maker.prefix());
+        let local = Self { root, maker, run, next: AtomicU64::new(0), durable: Mutex::new(HashSet::new()) };
+        let now = runtime.clock.now();
         // Nothing depends on the sweep, so its failures do not matter.
-        drop(local.sweep_tmp(runtime.clock.now()));
+        drop(local.sweep_tmp(&|name, modified| local.maker.knows_left(name, (modified, now))));
         Ok(local)
     }
 
-    /// Removes what crashed writers left behind.
-    fn sweep_tmp(&self, now: i64) -> io::Result<()> {
+    /// Removes unfinished files by name and time.
+    fn sweep_tmp(&self, is_left: &dyn Fn(&str, i64) -> bool) -> io::Result<Leftovers> {
+        let mut removed = Leftovers::default();
         for entry in self.root.join(TMP).read_dir()? {
             let entry = entry?;
-            let meta = entry.metadata()?;
-            if meta.is_file() && now.saturating_sub(modified(&meta)) > TMP_AGE {
-                std::fs::remove_file(entry.path())?;
+            // another process may be faster, or own it: the next file may be easier
+            let Ok(meta) = entry.metadata() else { continue };
+            let goes = meta.is_file() && is_left(&entry.file_name().to_string_lossy(), modified(&meta));
+            if goes && std::fs::remove_file(entry.path()).is_ok() {
+                removed.files += 1;
+                removed.bytes += meta.len();
             }
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// Writes `bytes` durably under a name of its own in `tmp/`.
@@ -226,6 +233,14 @@ impl Store for Local {
         }
     }
 
+    fn remove_unfinished(&self) -> Result<Leftovers> {
+        let own = self.maker.prefix();
+        match self.sweep_tmp(&|name, _| !name.starts_with(&own)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Leftovers::default()),
+            swept => swept.map_err(|e| error(Operation::Delete, TMP, &e)),
+        }
+    }
+
     fn describe(&self) -> String {
         self.root.display().to_string()
     }
@@ -325,6 +340,29 @@ mod tests {
         clock.fetch_add(25 * 3600 * 1_000_000_000, std::sync::atomic::Ordering::SeqCst);
         Local::open(folder.path(), false, &runtime).unwrap();
         assert!(!folder.path().join("tmp/left").exists());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_goes_with_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::seeded(1, Clock::System, 0);
+        let local = Local::open(folder.path(), false, &runtime).unwrap();
+        let tmp = folder.path().join("tmp");
+        std::fs::create_dir(&tmp).unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let of = |process: u32| local.run.replacen(&format!("-{}-", std::process::id()), &format!("-{process}-"), 1);
+        let (dead, own) = (format!("{}-0", of(child.id())), format!("{}-7", local.run));
+        for name in [&dead, &own, "elsewhere"] {
+            std::fs::write(tmp.join(name), b"half").unwrap();
+        }
+        Local::open(folder.path(), false, &runtime).unwrap();
+        let there = |name: &str| tmp.join(name).exists();
+        assert_eq!((there(&dead), there(&own), there("elsewhere")), (false, true, true));
+        // once nobody writes but this process
+        let removed = local.remove_unfinished().unwrap();
+        assert_eq!((removed.files, removed.bytes), (1, 4));
+        assert_eq!((there(&own), there("elsewhere")), (true, false));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! they returned, and the wrapped store's answers pass through unchanged.
 
 use super::error::{ErrorKind, Operation, Result};
-use super::{Entry, Stat, Store};
+use super::{Entry, Leftovers, Stat, Store};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -90,6 +90,10 @@ impl Store for Recording {
 
     fn delete(&self, name: &str) -> Result<()> {
         self.note(Operation::Delete, name, None, self.inner.delete(name), |()| 0)
+    }
+
+    fn remove_unfinished(&self) -> Result<Leftovers> {
+        self.inner.remove_unfinished()
     }
 
     fn describe(&self) -> String {
