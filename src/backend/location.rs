@@ -2,6 +2,8 @@
 //! `Backend::open` takes it. Invariant: neither `Display` nor `Debug` shows a secret, and an option that the service
 //! does not know is an error instead of being ignored.
 
+mod foreign;
+
 use super::error::{Error, ErrorKind, Operation, Result};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,8 +120,14 @@ fn fields<T: serde::Serialize>(config: &T) -> Vec<String> {
 }
 
 impl Location {
-    /// Takes `text` apart: a path, `file:///path`, or `scheme://place/folder?option=value`.
+    /// Takes `text` apart: a path, `file:///path`, or `scheme://place/folder?option=value`. A path of which the first
+    /// part has a colon must be there already, or begin with `./`: other tools write their locations so.
     pub fn parse(text: &str) -> Result<Self> {
+        if let Some(foreign) = foreign::of(text) {
+            // not cut like causes, of which the queries of URLs go: this one is for reading
+            let cause = format!("that is another tool's form; {}", foreign.advice);
+            return Err(Error { cause, ..unsupported(&foreign.shown, "") });
+        }
         let Some((scheme, _)) = text.split_once("://") else {
             if text.is_empty() {
                 return Err(refused("", "the location is empty"));
@@ -129,7 +137,10 @@ impl Location {
         let name = scheme.to_ascii_lowercase();
         // Errors name only the scheme: what follows may hold a password.
         let shown = format!("{scheme}://…");
-        let url = Url::parse(text).map_err(|e| refused(&shown, format!("not a URL: {e}")))?;
+        let url = Url::parse(text).map_err(|e| match e {
+            url::ParseError::InvalidPort => refused(&shown, foreign::no_port(text)),
+            e => refused(&shown, format!("not a URL: {e}")),
+        })?;
         if name == "file" {
             let path =
                 url.to_file_path().map_err(|()| refused(&shown, "use file:///absolute/path, or the plain path"))?;

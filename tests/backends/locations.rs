@@ -71,3 +71,19 @@ fn what_cannot_be_meant_is_refused() {
     let typo = Location::parse("s3://bucket?regoin=x").unwrap_err().to_string();
     assert!(typo.contains("unknown option regoin") && typo.contains("region"), "{typo}");
 }
+
+/// A folder of such a name here would be a backup that nobody finds.
+#[test]
+fn forms_of_other_tools_make_no_folder() {
+    for text in
+        ["sftp:u@h:/p", "u@h:/p", "h:p", "s3:s3.example/bucket", "b2:bucket:dir", "rclone:remote:dir", "local:/p"]
+    {
+        let error = Location::parse(text).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unsupported, "{text}: {error}");
+    }
+    let said = Location::parse("s3:s3.example/bucket").unwrap_err().to_string();
+    assert!(said.contains("s3://bucket?region=us-east-1&endpoint=https://s3.example"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("a:b");
+    assert_eq!(Location::parse(&deep.display().to_string()).unwrap(), Location::Local(deep));
+}
