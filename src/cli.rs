@@ -9,10 +9,12 @@ mod exit;
 mod find;
 mod forget;
 mod init;
+mod invisible;
 mod key;
 mod ls;
 mod man;
 mod node;
+mod output;
 mod progress;
 mod prune;
 mod render;
@@ -131,19 +133,21 @@ type Outcome = Result<u8, Failure>;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    match completions::answer() {
-        Ok(false) => {}
-        Ok(true) => return ExitCode::from(code::DONE),
-        Err(error) => return exit::usage(&error),
-    }
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return exit::usage(&error),
-    };
-    let outcome = Session::new(arguments.global).and_then(|session| dispatch(&session, &arguments.command));
-    match outcome {
+    match output::finish(outcome()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(),
+    }
+}
+
+fn outcome() -> Outcome {
+    match completions::answer() {
+        Ok(false) => {}
+        Ok(true) => return Ok(code::DONE),
+        Err(error) => return exit::usage(&error),
+    }
+    match Arguments::try_parse() {
+        Ok(arguments) => Session::new(arguments.global).and_then(|session| dispatch(&session, &arguments.command)),
+        Err(error) => exit::usage(&error),
     }
 }
 

@@ -2,7 +2,7 @@
 //! printed as differences are found; figures come last.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, node, render, time};
+use super::{Outcome, Session, node, output, render, time};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         } else if !session.global.quiet {
             progress.above(|| render::line(&line(change)));
         }
-        Ok(())
+        output::go_on()
     };
     let options = diff::Options {
         exclude: arguments.exclude.clone(),

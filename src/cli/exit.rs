@@ -34,17 +34,23 @@ pub struct Failure {
     text: String,
     hint: Option<String>,
     damage: bool,
+    output: bool,
 }
 
 impl Failure {
     /// A failure in words.
     pub fn new(code: u8, text: String) -> Self {
-        Self { code, text, hint: None, damage: false }
+        Self { code, text, hint: None, damage: false, output: false }
     }
 
     /// True if stored bytes are to blame.
     pub fn is_damage(&self) -> bool {
         self.damage
+    }
+
+    /// True if standard output is to blame.
+    pub fn is_output(&self) -> bool {
+        self.output
     }
 
     /// With the next step.
@@ -97,7 +103,14 @@ fn failure(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(repository::Error::Rot(_) | repository::Error::DamagedBlob { .. }) => true,
         _ => false,
     };
-    Failure { damage, ..in_words(error, what) }
+    let output = match error {
+        error::Error::Output(cause) => {
+            super::output::failed(cause);
+            true
+        }
+        _ => false,
+    };
+    Failure { damage, output, ..in_words(error, what) }
 }
 
 fn in_words(error: &error::Error, what: &str) -> Failure {
@@ -208,14 +221,13 @@ pub fn probe(backend: &Backend) -> Result<(), Failure> {
 }
 
 /// A command line that makes no sense, or a question about it.
-pub fn usage(error: &clap::Error) -> ExitCode {
+pub fn usage(error: &clap::Error) -> super::Outcome {
     if !error.use_stderr() {
         super::render::text(&error.to_string());
-        return ExitCode::from(code::DONE);
+        return Ok(code::DONE);
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        super::render::complain("no command given; see `vault --help`");
-        return ExitCode::from(code::USAGE);
+        return Err(Failure::new(code::USAGE, "no command given; see `vault --help`".into()));
     }
     let text = error.to_string();
     let ends = ["Usage:", "For more information"].map(|end| text.find(end).unwrap_or(text.len()));
@@ -223,8 +235,8 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let message = message.trim_start_matches("error:").replace("\n\n", "; ");
     let words: Vec<&str> = message.split_whitespace().collect();
     let message = words.join(" ");
-    super::render::complain(&format!("{}; see `{} --help`", message.trim_end_matches([';', ' ']), called()));
-    ExitCode::from(code::USAGE)
+    let text = format!("{}; see `{} --help`", message.trim_end_matches([';', ' ']), called());
+    Err(Failure::new(code::USAGE, text))
 }
 
 /// The command that was called, as far as the command line names one.

@@ -5,12 +5,16 @@
 use super::exit::{Context, Failure, code};
 use super::{Outcome, Session, exit, key, parse_location, render, secret};
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{IsTerminal, Seek, Write};
+use std::path::{Path, PathBuf};
 use vault::repository::{NewRepository, Recovered, Recovery, Repository};
 use vault_format::recovery;
 use vault_format::secret::Key;
 use zeroize::Zeroizing;
+
+/// No sheet is longer.
+const SHEET_BYTES: usize = 8192;
 
 /// Make a new repository, or recover one from its sheet
 ///
@@ -64,7 +68,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (password, like) = secrets(session, arguments)?;
     session.listen_to_signals()?;
     let backend = session.backend(true)?;
-    let sheet = arguments.sheet.as_ref().map(|path| key::create_private(path, "the recovery sheet")).transpose()?;
+    let sheet = arguments.sheet.as_deref().map(reserve).transpose()?;
     let new = NewRepository { like, ..NewRepository::new(&password) };
     let made = Repository::init(backend, session.runtime.clone(), session.repository_options(), new)
         .context("cannot make a repository");
@@ -85,9 +89,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     session.say(&format!("made repository {} at {location}", repository.id().short()));
     if let (Some(mut file), Some(path)) = (sheet, &arguments.sheet) {
         let text = key::sheet(&repository)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-            Failure::new(code::FAILED, format!("the repository is made, but its sheet could not be written: {error}"))
-                .hint("`vault key sheet` prints it")
+        write_sheet(&mut file, &text).map_err(|error| {
+            let text = format!("the repository is made, but its sheet could not be written: {error}");
+            Failure::new(code::FAILED, exit::plain(&text)).hint("`vault key sheet` prints it")
         })?;
         session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
     } else if std::io::stdout().is_terminal() && !session.global.json && !session.global.quiet {
@@ -99,6 +103,27 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         );
     }
     Ok(code::DONE)
+}
+
+/// The file of the sheet, with as much in it as any sheet is long: a place that has no room for it says so before there
+/// is a repository.
+fn reserve(path: &Path) -> Result<File, Failure> {
+    let mut file = key::create_private(path, "the recovery sheet")?;
+    let filled = file.write_all(&[b'\n'; SHEET_BYTES]).and_then(|()| file.sync_all());
+    filled.map_err(|error| {
+        // it is of no use, and the failure is what matters
+        let _ = std::fs::remove_file(path);
+        let text = format!("cannot write the recovery sheet to {}: {error}; no repository was made", path.display());
+        Failure::new(code::FAILED, exit::plain(&text))
+    })?;
+    Ok(file)
+}
+
+fn write_sheet(file: &mut File, text: &str) -> std::io::Result<()> {
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
 }
 
 /// The password of the new repository, and the root of the one that it is to be like.

@@ -2,7 +2,7 @@
 //! are to be sorted first.
 
 use super::exit::{Context, code};
-use super::{Outcome, Session, node, render, time};
+use super::{Outcome, Session, node, output, render, time};
 use std::cmp::Reverse;
 use vault::list;
 use vault::repository::index::BlobIndex;
@@ -59,6 +59,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         if repository.runtime().is_stopped() {
             return Err(vault::error::Error::Interrupted);
         }
+        output::go_on()?;
         if arguments.sort == Sort::Name && !arguments.reverse {
             show(session, arguments, path, node);
         } else {

@@ -1,6 +1,7 @@
-//! Values as people read them: sizes, times, names; and the only functions that print. A closed pipe is not an error:
-//! whoever reads has seen enough. Control characters of names never reach a terminal.
+//! Values as people read them: sizes, times, names; and the functions that print them. Control characters of names, and
+//! others that nobody sees, never reach a terminal. What can't be printed is kept by `output`, and told at the end.
 
+use super::{invisible, output};
 use bytesize::ByteSize;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -9,22 +10,19 @@ use vault_format::tree::Time;
 
 /// Prints one line to standard output.
 pub fn line(line: &str) {
-    text(&format!("{line}\n"));
+    text(&format!("{}\n", safe(line)));
 }
 
 /// Prints text to standard output.
 pub fn text(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        closed(&error);
-    }
+    output::put(text.as_bytes());
 }
 
 /// Prints one JSON object to standard output.
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        Ok(line) => text(&format!("{line}\n")),
-        Err(error) => complain(&format!("cannot write JSON: {error}")),
+        Ok(line) => text(&format!("{}\n", invisible::in_json(&line))),
+        Err(error) => output::failed(&error.into()),
     }
 }
 
@@ -34,18 +32,11 @@ pub fn complain(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "vault: {}", safe(line));
 }
 
-fn closed(error: &std::io::Error) {
-    if error.kind() != std::io::ErrorKind::BrokenPipe {
-        complain(&format!("cannot write to standard output: {error}"));
-    }
-}
-
-/// Text without control characters.
+/// Text without characters that can't be seen.
 pub fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        // the second range turns the direction of text around
-        if character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if invisible::is(character) {
             out.extend(character.escape_default());
         } else {
             out.push(character);

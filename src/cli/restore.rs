@@ -2,10 +2,11 @@
 //! replaced after a yes; what stays or fails is named, and the exit code tells.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, render, secret, time};
+use super::{Outcome, Session, output, render, secret, time};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use vault::progress::Progress;
 use vault::repository::snapshots::SnapshotEntry;
 use vault::{list, restore, target};
 
@@ -91,10 +92,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (snapshot, path) = list::find(&catalog, &arguments.address, &time::parse_address).context(&what)?;
     let progress = session.progress("restoring");
     let Some(directory) = &arguments.target else {
-        let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+        let mut out = std::io::BufWriter::with_capacity(1 << 16, output::Output);
         let done = restore::restore_to(&repository, (&catalog, snapshot), &path, arguments.tar, &mut out, &progress)
             .and_then(|()| out.flush().map_err(vault::error::Error::Output));
         progress.done();
+        if matches!(&done, Err(vault::error::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe) {
+            progress.note("whoever reads standard output closed it before the end");
+        }
         done.context(&what)?;
         session.say_requests(&repository);
         return Ok(code::DONE);

@@ -14,6 +14,7 @@ mod json;
 mod keys;
 mod kill;
 mod look;
+mod output;
 mod processes;
 mod prune;
 

@@ -1,0 +1,111 @@
+//! Standard output. The first write that fails is kept and ends all further ones; the exit code tells it, once, at the
+//! end. A closed pipe is not a failure: whoever reads has seen enough.
+
+use super::exit::{Failure, code, plain};
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+/// What became of standard output.
+static STATE: Mutex<State> = Mutex::new(State { written: false, end: None });
+
+struct State {
+    written: bool,
+    end: Option<End>,
+}
+
+enum End {
+    /// Whoever read it is gone.
+    Closed,
+    /// It can't be written, for this reason.
+    Failed(String),
+}
+
+/// Writes to standard output, past the buffers and the kindness of the standard library, which takes an output that
+/// can't be written for a closed one.
+pub struct Output;
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        with(|state| state.written = true);
+        loop {
+            match rustix::io::write(rustix::stdio::stdout(), bytes) {
+                // whoever made the pipe may have set it so
+                Err(rustix::io::Errno::AGAIN) => std::thread::sleep(std::time::Duration::from_millis(5)),
+                Err(rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes all of this, unless a write failed before.
+pub fn put(bytes: &[u8]) {
+    if with(|state| state.end.is_none())
+        && let Err(error) = Output.write_all(bytes)
+    {
+        failed(&error);
+    }
+}
+
+/// An error once nothing more can be written, for what would go on printing for long.
+pub fn go_on() -> vault::error::Result<()> {
+    let end = with(|state| match &state.end {
+        None => None,
+        Some(End::Closed) => Some(io::ErrorKind::BrokenPipe.into()),
+        Some(End::Failed(cause)) => Some(io::Error::other(cause.clone())),
+    });
+    end.map_or(Ok(()), |error| Err(vault::error::Error::Output(error)))
+}
+
+/// Keeps the first failure.
+pub fn failed(error: &io::Error) {
+    let end = match error.kind() {
+        io::ErrorKind::BrokenPipe => End::Closed,
+        _ => End::Failed(plain(&error.to_string())),
+    };
+    with(|state| {
+        state.end.get_or_insert(end);
+    });
+}
+
+/// The end of the program: what was written has to be with the file system, since some say only now that it has no
+/// room. A result that nobody got is a failure, though its work is done.
+pub fn finish(outcome: Result<u8, Failure>) -> Result<u8, Failure> {
+    let is_waiting = with(|state| state.written && state.end.is_none());
+    if is_waiting && let Err(error) = settle() {
+        failed(&error);
+    }
+    let text = |cause| format!("cannot write to standard output: {cause}");
+    match (with(|state| state.end.take()), outcome) {
+        (Some(End::Closed), Err(failure)) if failure.is_output() => Ok(code::DONE),
+        (Some(End::Failed(_)), Err(failure)) if failure.is_output() => Err(failure),
+        (Some(End::Failed(cause)), Ok(code::DONE | code::PARTIAL)) => Err(Failure::new(code::FAILED, text(cause))),
+        (Some(End::Failed(cause)), outcome) => {
+            super::render::complain(&text(cause));
+            outcome
+        }
+        (_, outcome) => outcome,
+    }
+}
+
+fn settle() -> io::Result<()> {
+    use rustix::fs::{FileType, fstat, fsync};
+    use rustix::io::Errno;
+    let stdout = rustix::stdio::stdout();
+    if !fstat(stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
+        return Ok(());
+    }
+    match fsync(stdout) {
+        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::FBIG)) => Err(error.into()),
+        // not every file system knows it
+        _ => Ok(()),
+    }
+}
+
+fn with<T>(look: impl FnOnce(&mut State) -> T) -> T {
+    look(&mut STATE.lock().unwrap_or_else(PoisonError::into_inner))
+}
