@@ -31,12 +31,37 @@ pub enum Error {
     /// Standard output or another sink.
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),
+    /// The target of a restore has too little room.
+    #[error("{0}")]
+    NoRoom(Box<Lack>),
     /// The request makes no sense.
     #[error("{0}")]
     Request(String),
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Room that is missing on a disk.
+#[derive(Clone, Debug)]
+pub struct Lack {
+    /// A folder on it.
+    pub place: PathBuf,
+    /// Bytes, or entries, that are still to be made. 0: nobody can tell.
+    pub needed: u64,
+    /// How many there is room for.
+    pub free: u64,
+    /// Entries are meant, not bytes.
+    pub is_entries: bool,
+    /// Some of it is there already.
+    pub has_begun: bool,
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = if self.is_entries { "entries" } else { "bytes" };
+        write!(out, "no room in {}: {} {unit} are needed, {} are free", self.place.display(), self.needed, self.free)
+    }
 }
 
 /// The result of every operation.

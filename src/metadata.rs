@@ -105,15 +105,9 @@ fn link_group(stat: &Stat) -> u64 {
 /// Sets owner, mode, attributes and times. `names` maps owner names to local ids; without it the numbers count.
 pub fn apply(at: At<'_>, is_link: bool, metadata: &Metadata, names: Option<&Names>) -> Vec<Fault> {
     let mut faults = Vec::new();
-    // The owner goes first: changing it clears setuid. A program must not run as somebody it never belonged to.
+    // The owner goes first: changing it clears setuid.
     let (owned, grouped) = apply_owner(at, metadata, names, &mut faults);
-    let mut mode = metadata.mode & 0o7777;
-    if !owned {
-        mode &= !0o4000;
-    }
-    if !grouped {
-        mode &= !0o2000;
-    }
+    let mode = permitted(metadata.mode, owned, grouped);
     if !is_link && let Err(error) = apply_mode(at, mode) {
         faults.push(Fault::new("set the permissions", error));
     }
@@ -130,10 +124,75 @@ pub fn apply(at: At<'_>, is_link: bool, metadata: &Metadata, names: Option<&Name
     faults
 }
 
-/// True for owner and group if they are as wished. An ordinary user can't give files away: that is no fault.
-fn apply_owner(at: At<'_>, metadata: &Metadata, names: Option<&Names>, faults: &mut Vec<Fault>) -> (bool, bool) {
+/// Sets what `apply` sets on something that exists already. What is not as wished afterwards is a fault, also where an
+/// ordinary user may not change it.
+pub fn mend(at: At<'_>, is_link: bool, metadata: &Metadata, names: Option<&Names>) -> Vec<Fault> {
+    let mut faults = apply(at, is_link, metadata, names);
+    if faults.is_empty() {
+        let stat = match at {
+            At::Open(handle) => rustix::fs::fstat(handle),
+            At::Below(directory, name) => rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        match stat {
+            Ok(stat) => faults.extend(
+                difference(at, &stat, metadata, names)
+                    .map(|what| Fault::new(format!("mend the metadata ({what})"), Errno::PERM)),
+            ),
+            Err(error) => faults.push(Fault::new("look at it again", error)),
+        }
+    }
+    faults
+}
+
+/// How an existing entry differs from what `apply` would make of it, times aside; in words, `None` if it does not.
+pub fn difference(at: At<'_>, stat: &Stat, metadata: &Metadata, names: Option<&Names>) -> Option<String> {
+    let (uid, gid) = owner(metadata, names);
+    let own = rustix::process::geteuid();
+    let is_possible = uid != u32::MAX && gid != u32::MAX;
+    let user_is_right = is_possible && stat.st_uid == uid;
+    let group_is_right = is_possible && stat.st_gid == gid;
+    // What an ordinary user restores is his own, whatever the snapshot says.
+    let user_may_stay = user_is_right || !is_possible || !own.is_root() && stat.st_uid == own.as_raw();
+    let group_may_stay = group_is_right || !is_possible || !own.is_root() && !is_own_group(gid);
+    if !user_may_stay || !group_may_stay {
+        return Some(format!("owner {}:{} instead of {uid}:{gid}", stat.st_uid, stat.st_gid));
+    }
+    let kind = file_type(stat);
+    if kind == FileType::Symlink {
+        return None;
+    }
+    let wanted = permitted(metadata.mode, user_is_right, group_is_right);
+    let mode = stat.st_mode & 0o7777;
+    // A directory that an interrupted run left is still open to its owner.
+    if mode != wanted && !(kind == FileType::Directory && mode == wanted | 0o700) {
+        return Some(format!("mode {mode:o} instead of {wanted:o}"));
+    }
+    let attribute = attributes::difference(at, &metadata.xattrs)?;
+    Some(format!("attribute {} differs", String::from_utf8_lossy(&attribute)))
+}
+
+fn is_own_group(gid: u32) -> bool {
+    rustix::process::getegid().as_raw() == gid
+        || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+}
+
+/// The mode that an entry gets: a program must not run as somebody it does not belong to.
+fn permitted(mode: u32, owned: bool, grouped: bool) -> u32 {
+    let user = if owned { 0 } else { 0o4000 };
+    let group = if grouped { 0 } else { 0o2000 };
+    mode & 0o7777 & !user & !group
+}
+
+/// User and group as they are called here; without names the numbers count.
+pub fn owner(metadata: &Metadata, names: Option<&Names>) -> (u32, u32) {
     let uid = names.and_then(|names| names.uid(&metadata.user)).unwrap_or(metadata.uid);
     let gid = names.and_then(|names| names.gid(&metadata.group)).unwrap_or(metadata.gid);
+    (uid, gid)
+}
+
+/// True for owner and group if they are as wished. An ordinary user can't give files away: that is no fault.
+fn apply_owner(at: At<'_>, metadata: &Metadata, names: Option<&Names>, faults: &mut Vec<Fault>) -> (bool, bool) {
+    let (uid, gid) = owner(metadata, names);
     if uid == u32::MAX || gid == u32::MAX {
         faults.push(Fault::new("set the owner", Errno::INVAL));
         return (false, false);

@@ -2,27 +2,34 @@
 //! directory it is in, no link is followed, and nothing that exists is written into: entries are made under another
 //! name and renamed. The metadata of directories comes last, deepest first, when nothing below changes any more.
 
+mod changes;
+mod extra;
 mod file;
+mod folder;
 mod handles;
 mod links;
 mod place;
 mod remove;
 mod tar;
 
+pub use changes::{Changes, Named, Need, Room, is_full, room};
+pub use extra::{Extra, Keep};
 pub use file::{FileSlot, open_restored};
 pub use tar::TarWriter;
 
-use crate::metadata::{self, At, Fault, Names};
-use handles::{Branch, Handles, Recent};
+use crate::metadata::{self, Fault, Names};
+use changes::Needs;
+use folder::{Care, Folder};
+use handles::{Branch, Handles, Recent, Temporary};
 use links::Links;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use vault_format::tree::{Metadata, Node};
+use vault_format::tree::Metadata;
 
 /// How a restore treats what exists.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,18 +42,20 @@ pub struct Options {
     pub dry_run: bool,
     /// Owners by number, not by name.
     pub numeric_owner: bool,
+    /// Random, so that the names of unfinished entries are like nobody else's.
+    pub nonce: u64,
 }
 
-/// What happens to an existing entry. A directory on both sides is gone into and takes the metadata of the snapshot,
-/// whatever the policy.
+/// What happens to an existing entry. A directory on both sides is gone into; its mode, owner and attributes are an
+/// existing thing like the content of a file, and its time follows from what is in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Overwrite {
     /// It stays, and is named if it differs.
     #[default]
     Never,
-    /// It is replaced if type, size, time, target or device differ.
+    /// It is replaced if type, size, time, target or device differ; if only mode, owner or attributes do, they are mended.
     IfChanged,
-    /// It is replaced.
+    /// It is replaced; a directory is mended.
     Always,
 }
 
@@ -68,6 +77,8 @@ pub enum Placement {
     Same,
     /// A different one is there and stays.
     Left,
+    /// Mode, owner or attributes of an equal one were set.
+    Mended,
     /// A further name of an inode; it is made at the end.
     Linked,
     /// A device, which an ordinary user can't make.
@@ -92,12 +103,20 @@ pub struct Note {
 pub enum NoteKind {
     /// A different entry was there and stayed.
     Left,
+    /// The same was there, but with other metadata, and stayed: how it differs.
+    Differs(String),
     /// A device was left out: only root can make one.
     Device,
     /// An entry that the snapshot lacks was removed.
-    Deleted,
+    Deleted {
+        /// Entries that went with it.
+        below: u64,
+    },
     /// It would be removed.
-    WouldDelete,
+    WouldDelete {
+        /// Entries that would go with it.
+        below: u64,
+    },
     /// A step failed; the entry is there all the same, unless the fault says otherwise.
     Fault(Fault),
 }
@@ -105,7 +124,7 @@ pub enum NoteKind {
 impl Note {
     /// True if the target is not what was asked for.
     pub fn is_failure(&self) -> bool {
-        matches!(self.kind, NoteKind::Left | NoteKind::Fault(_))
+        matches!(self.kind, NoteKind::Left | NoteKind::Differs(_) | NoteKind::Device | NoteKind::Fault(_))
     }
 }
 
@@ -119,6 +138,9 @@ struct Shared {
     names: Option<Names>,
     links: Mutex<Links>,
     notes: Mutex<Vec<Note>>,
+    temporary: Temporary,
+    /// Entries that belong to whoever restores, though they should not.
+    owned: Mutex<Named>,
 }
 
 impl Shared {
@@ -138,6 +160,10 @@ impl Shared {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(Note { path, kind });
     }
 
+    fn is_temporary(&self, name: &[u8]) -> bool {
+        self.temporary.is_ours(name)
+    }
+
     fn path(&self, branch: &Branch, name: &[u8]) -> PathBuf {
         use std::os::unix::ffi::OsStrExt;
         let mut path = self.path.join(branch.path());
@@ -153,11 +179,18 @@ impl Shared {
 pub struct Target {
     shared: Arc<Shared>,
     options: Options,
+    was_made: bool,
     was_empty: bool,
     stack: Vec<Frame>,
     /// In the order they were entered.
-    directories: Vec<(Arc<Branch>, Metadata)>,
+    directories: Vec<Folder>,
+    root: Care,
     numbers: u64,
+    keep: Option<Arc<dyn Keep>>,
+    /// What the snapshot lacks.
+    pending: Vec<extra::Pending>,
+    changes: Changes,
+    needs: Needs,
 }
 
 #[derive(Debug)]
@@ -168,12 +201,17 @@ struct Frame {
     is_real: bool,
     seen: HashSet<Vec<u8>>,
     keep_extra: bool,
+    /// The file system that it is on, or will be.
+    device: u64,
+    /// That is another one than where the user's folder begins.
+    is_foreign: bool,
 }
 
 impl Target {
     /// Opens the directory, and makes it first unless this is a dry run. The path itself may lead through links.
     pub fn open(directory: &Path, options: Options) -> io::Result<Self> {
         let path = std::path::absolute(directory)?;
+        let was_made = path.symlink_metadata().is_err();
         if !options.dry_run {
             std::fs::create_dir_all(&path)?;
         }
@@ -199,10 +237,37 @@ impl Target {
             names: (!options.numeric_owner).then(Names::load),
             links: Mutex::default(),
             notes: Mutex::default(),
+            temporary: Temporary::new(options.nonce),
+            owned: Mutex::default(),
         };
-        let frame = Frame { branch, is_real: handle.is_some(), handle, seen: HashSet::new(), keep_extra: false };
-        let shared = Arc::new(shared);
-        Ok(Self { shared, options, was_empty, stack: vec![frame], directories: Vec::new(), numbers: 1 })
+        let frame = Frame {
+            branch,
+            is_real: handle.is_some(),
+            handle,
+            seen: HashSet::new(),
+            keep_extra: false,
+            device: identity.0,
+            is_foreign: false,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            options,
+            was_made,
+            was_empty,
+            stack: vec![frame],
+            directories: Vec::new(),
+            root: Care::Whole,
+            numbers: 1,
+            keep: None,
+            pending: Vec::new(),
+            changes: Changes::default(),
+            needs: Needs::default(),
+        })
+    }
+
+    /// True if the directory was made now.
+    pub fn was_made(&self) -> bool {
+        self.was_made
     }
 
     /// True if the directory was made now, or held nothing.
@@ -215,80 +280,15 @@ impl Target {
         std::mem::take(&mut *self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What is still to be made, by file system.
+    pub fn needs(&self) -> Vec<Need> {
+        self.needs.list()
+    }
+
     /// Full path of an entry of the directory entered last, for messages.
     pub fn path_of(&self, name: &[u8]) -> PathBuf {
         let branch = self.stack.last().map(|frame| &frame.branch);
         branch.map_or_else(|| self.shared.path.clone(), |branch| self.shared.path(branch, name))
-    }
-
-    /// Goes into a directory, made if need be. Its metadata is set at the very end.
-    pub fn enter(&mut self, node: &Node) -> io::Result<Entered> {
-        node.validate().map_err(io::Error::other)?;
-        self.see(&node.name);
-        let number = self.number();
-        let frame = self.stack.last().ok_or(Errno::BADF)?;
-        let (parent, above) = (Arc::clone(&frame.branch), frame.handle.clone());
-        let (handle, identity) = match above {
-            None => (None, (0, 0)),
-            Some(above) => match self.directory(above.as_fd(), &node.name)? {
-                None => {
-                    self.shared.note(self.path_of(&node.name), NoteKind::Left);
-                    return Ok(Entered::Left);
-                }
-                Some(None) => (None, (0, 0)),
-                Some(Some((handle, identity))) => (Some(handle), identity),
-            },
-        };
-        let branch = Branch::new(Some(parent), &node.name, identity, number);
-        let handle = handle.map(Arc::new);
-        if handle.is_some() && !self.options.dry_run {
-            self.directories.push((Arc::clone(&branch), node.metadata.clone()));
-        }
-        let frame = Frame { branch, is_real: handle.is_some(), handle, seen: HashSet::new(), keep_extra: false };
-        self.stack.push(frame);
-        self.release();
-        Ok(Entered::Inside)
-    }
-
-    /// Opens or makes a directory. `None`: something else stays; `Some(None)`: a dry run would make it.
-    #[expect(clippy::type_complexity, reason = "three answers that only `enter` tells apart")]
-    fn directory(
-        &self,
-        above: std::os::fd::BorrowedFd<'_>,
-        name: &[u8],
-    ) -> io::Result<Option<Option<(OwnedFd, (u64, u64))>>> {
-        let existing = match rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(stat),
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let is_directory = existing.is_some_and(|stat| metadata::file_type(&stat) == FileType::Directory);
-        if existing.is_some() && !is_directory && self.options.overwrite == Overwrite::Never {
-            return Ok(None);
-        }
-        if self.options.dry_run {
-            return Ok(Some(if is_directory { handles::open_directory(above, name).ok() } else { None }));
-        }
-        if !is_directory {
-            if existing.is_some() {
-                rustix::fs::unlinkat(above, name, AtFlags::empty())?;
-            }
-            rustix::fs::mkdirat(above, name, Mode::RWXU)?;
-        }
-        let opened = handles::open_directory(above, name).or_else(|error| {
-            // Ours, but closed to us: opened up until the end, when its metadata is set.
-            if error.kind() != io::ErrorKind::PermissionDenied {
-                return Err(error);
-            }
-            metadata::apply_mode(At::Below(above, name), 0o700)?;
-            handles::open_directory(above, name)
-        })?;
-        let mode = rustix::fs::fstat(&opened.0)?.st_mode & 0o7777;
-        if mode & 0o700 != 0o700 {
-            // If it is not ours to change, the first entry made in it says so.
-            let _ = metadata::apply_mode(At::Open(opened.0.as_fd()), mode | 0o700);
-        }
-        Ok(Some(Some(opened)))
     }
 
     /// Leaves the directory entered last.
@@ -296,7 +296,7 @@ impl Target {
         if self.stack.len() < 2 {
             return Err(Errno::INVAL.into());
         }
-        self.delete_extra()?;
+        self.find_extra()?;
         self.stack.pop();
         let frame = self.stack.last_mut().ok_or(Errno::BADF)?;
         if frame.handle.is_none() && frame.is_real {
@@ -312,39 +312,42 @@ impl Target {
         }
     }
 
-    /// Makes the links and sets the metadata of all directories, that of the root if given. All files are finished.
-    pub fn finish(mut self, root: Option<&Metadata>) -> io::Result<Vec<Note>> {
+    /// Leaves all directories: then it is known what is extra.
+    pub fn leave_all(&mut self) -> io::Result<()> {
         while self.stack.len() > 1 {
             self.keep_extra();
             self.leave()?;
         }
-        self.delete_extra()?;
+        self.find_extra()?;
+        self.keep_extra();
+        Ok(())
+    }
+
+    /// Makes the links, removes what is extra, and sets the metadata of all directories, that of the root if given. All
+    /// files are finished.
+    pub fn finish(mut self, root: Option<&Metadata>) -> io::Result<(Vec<Note>, Changes)> {
+        self.leave_all()?;
         if !self.options.dry_run {
             self.link();
-            let handles = self.shared.handles()?;
-            for (branch, metadata) in self.directories.drain(..).rev() {
-                let faults = match handles.open(&branch) {
-                    Ok(handle) => metadata::apply(At::Open(handle.as_fd()), false, &metadata, self.shared.names()),
-                    Err(error) => vec![Fault::new("open the directory", error)],
-                };
-                faults.into_iter().for_each(|fault| {
-                    self.shared.note(self.shared.path(&branch, b""), NoteKind::Fault(fault));
-                });
-            }
-            if let (Some(metadata), Some(frame)) = (root, self.stack.last()) {
-                let handle = handles.open(&frame.branch)?;
-                for fault in metadata::apply(At::Open(handle.as_fd()), false, metadata, self.shared.names()) {
-                    self.shared.note(self.shared.path.clone(), NoteKind::Fault(fault));
-                }
-            }
         }
-        Ok(self.notes())
+        let deleted = self.delete_extra();
+        if !self.options.dry_run {
+            self.settle_folders(root)?;
+        }
+        let mut notes = self.notes();
+        notes.extend(deleted);
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.owned = std::mem::take(&mut *self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok((notes, changes))
     }
 
     fn link(&self) {
         let later = self.shared.links().take();
         for link in later {
-            let linked = self.shared.handles().and_then(|handles| self.shared.links().link(&link, handles));
+            let linked = self.shared.handles().and_then(|handles| {
+                let links = self.shared.links();
+                links.link(&link, handles, &self.shared.temporary)
+            });
             let kind = match linked {
                 Ok(true) => continue,
                 Ok(false) => NoteKind::Left,
@@ -354,34 +357,9 @@ impl Target {
         }
     }
 
-    fn delete_extra(&mut self) -> io::Result<()> {
-        let Some(frame) = self.stack.last() else { return Ok(()) };
-        let Some(handle) = frame.handle.clone() else { return Ok(()) };
-        if !self.options.delete_extra || frame.keep_extra {
-            return Ok(());
-        }
-        let mut extra = handles::list(handle.as_fd())?;
-        extra.retain(|name| !frame.seen.contains(name));
-        extra.sort_unstable();
-        for name in extra {
-            let kind = if self.options.dry_run {
-                NoteKind::WouldDelete
-            } else {
-                match remove::remove(handle.as_fd(), &name) {
-                    Ok(()) => NoteKind::Deleted,
-                    Err(error) => NoteKind::Fault(Fault::new("remove it", error)),
-                }
-            };
-            self.shared.note(self.path_of(&name), kind);
-        }
-        Ok(())
-    }
-
     fn see(&mut self, name: &[u8]) {
         if let Some(frame) = self.stack.last_mut().filter(|_| self.options.delete_extra) {
             frame.seen.insert(name.to_vec());
-            // Its unfinished form is not extra either.
-            frame.seen.insert(handles::temporary(name));
         }
     }
 

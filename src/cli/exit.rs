@@ -125,6 +125,7 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
         error::Error::Interrupted | error::Error::Repository(R::Interrupted) => {
             Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on")
         }
+        error::Error::NoRoom(lack) => no_room(lack, what),
         error::Error::Repository(R::NoRepository(place)) => no_repository(place),
         error::Error::Repository(R::NotARepository(place)) => not_a_repository(place),
         error::Error::Repository(R::HalfMade(place)) => half_made(place),
@@ -180,6 +181,31 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::CannotRepair(_)) => failed("nothing was changed; a newer vault may know more"),
         _ => failed(""),
     }
+}
+
+fn no_room(lack: &error::Lack, what: &str) -> Failure {
+    use super::render;
+    let place = lack.place.display();
+    let show = |number: u64| match lack.is_entries {
+        true => render::count(number, "new entry", "new entries"),
+        false => render::size(number),
+    };
+    let (needed, free) = (show(lack.needed), show(lack.free));
+    let missing = show(lack.needed.saturating_sub(lack.free));
+    let failed = |text: String| Failure::new(code::FAILED, format!("{what}: {text}"));
+    if !lack.has_begun {
+        return failed(format!("{place} needs {needed}, and only {free} are free there: {missing} are missing")).hint(
+            "make room, restore elsewhere or only a part (--include), or say --ignore-room if it fits all the same",
+        );
+    }
+    // nothing of it is lost: what is there counts as there already
+    let again = "then run it again: it goes on where it stopped";
+    if lack.needed > lack.free {
+        return failed(format!("the disk of {place} is full: {needed} are still needed and {free} are free"))
+            .hint(format!("make room for {missing}, {again}"));
+    }
+    failed(format!("no more may be written to {place}: the disk is full, or a quota is used up"))
+        .hint(format!("make room, {again}"))
 }
 
 fn backend_hint(error: &backend::Error) -> &'static str {

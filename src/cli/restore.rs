@@ -6,8 +6,9 @@ use super::{Outcome, Session, output, render, secret, time};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use vault::progress::Progress;
-use vault::repository::snapshots::SnapshotEntry;
+use vault::progress::{Progress, Silent};
+use vault::repository::Repository;
+use vault::repository::snapshots::{Catalog, SnapshotEntry};
 use vault::{list, restore, target};
 
 /// Bring files back
@@ -34,7 +35,8 @@ pub struct Arguments {
     /// What happens to an existing entry that differs
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     overwrite: Overwrite,
-    /// Remove entries of the target that the snapshot lacks
+    /// Remove what the snapshot was taken of and lacks. What it left out, could not read, or did not enter stays, and so
+    /// do other file systems
     #[arg(long)]
     delete_extra: bool,
     /// Restore owners by number instead of by name
@@ -43,11 +45,14 @@ pub struct Arguments {
     /// Read every restored file back and compare
     #[arg(long)]
     verify: bool,
+    /// Begin even if the disk seems to have too little room
+    #[arg(long)]
+    ignore_room: bool,
     /// Only tell what would be done
     #[arg(long)]
     dry_run: bool,
     /// Write one file to standard output instead of a folder
-    #[arg(long, conflicts_with_all = ["include", "exclude", "overwrite", "delete_extra", "numeric_owner", "verify", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["include", "exclude", "overwrite", "delete_extra", "numeric_owner", "verify", "ignore_room", "dry_run"])]
     stdout: bool,
     /// With --stdout: write everything as a tar archive
     #[arg(long, requires = "stdout")]
@@ -59,7 +64,7 @@ enum Overwrite {
     /// It stays, and is named
     #[default]
     Never,
-    /// It is replaced if type, size, time or target differ
+    /// It is replaced if type, size, time or target differ; if only mode, owner or attributes do, they are set
     IfChanged,
     /// It is replaced
     Always,
@@ -75,8 +80,13 @@ struct Restored<'a> {
     files: u64,
     bytes: u64,
     same: u64,
+    mended: u64,
+    replaced: u64,
+    deleted: u64,
+    kept: u64,
     left: &'a [String],
     failed: &'a [String],
+    warnings: &'a [String],
     notes: &'a [String],
 }
 
@@ -90,8 +100,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let (snapshot, path) = list::find(&catalog, &arguments.address, &time::parse_address).context(&what)?;
-    let progress = session.progress("restoring");
     let Some(directory) = &arguments.target else {
+        tell_lacks(session, &repository, snapshot);
+        let progress = session.progress("restoring");
         let mut out = std::io::BufWriter::with_capacity(1 << 16, output::Output);
         let done = restore::restore_to(&repository, (&catalog, snapshot), &path, arguments.tar, &mut out, &progress)
             .and_then(|()| out.flush().map_err(vault::error::Error::Output));
@@ -103,15 +114,23 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         session.say_requests(&repository);
         return Ok(code::DONE);
     };
-    permit(session, arguments, directory)?;
     let options = options(arguments);
-    let report = restore::restore(&repository, (&catalog, snapshot), &path, directory, &options, &progress);
+    let job = Job { repository: &repository, catalog: &catalog, snapshot, path: &path, directory };
+    permit(session, arguments, &options, &job)?;
+    tell_lacks(session, &repository, snapshot);
+    let progress = session.progress("restoring");
+    let report = job.restore(&options, &progress);
     progress.done();
     let report = report.context(&what)?;
     progress.tell(&report.left.iter().map(|left| left_line(left)).collect::<Vec<_>>());
     progress.tell(&report.failed);
+    tell(session, &report);
     show(session, arguments, directory, snapshot, &report);
     session.say_requests(&repository);
+    end(&report)
+}
+
+fn end(report: &restore::Report) -> Outcome {
     if report.left.is_empty() && report.failed.is_empty() {
         return Ok(code::DONE);
     }
@@ -130,6 +149,76 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }))
 }
 
+/// One restore, looked at before the question and then done.
+struct Job<'a> {
+    repository: &'a Repository,
+    catalog: &'a Catalog,
+    snapshot: &'a SnapshotEntry,
+    path: &'a [u8],
+    directory: &'a Path,
+}
+
+impl Job<'_> {
+    fn restore(&self, options: &restore::Options, progress: &dyn Progress) -> vault::error::Result<restore::Report> {
+        let place = (self.catalog, self.snapshot);
+        restore::restore(self.repository, place, self.path, self.directory, options, progress)
+    }
+}
+
+/// What the snapshot was meant to hold and does not; whoever restores it must know.
+fn tell_lacks(session: &Session, repository: &Repository, snapshot: &SnapshotEntry) {
+    if session.global.quiet {
+        return;
+    }
+    let Ok(lacks) = restore::lacks(repository, snapshot) else { return };
+    let id = snapshot.id.short();
+    if lacks.is_repaired {
+        render::complain(&format!(
+            "note: snapshot {id} is what repair saved of a damaged one; what was lost is not in it"
+        ));
+    }
+    if lacks.count > 0 {
+        let entries = render::count(lacks.count, "entry", "entries");
+        let names: Vec<String> = lacks.names.iter().map(|name| render::name(name)).collect();
+        let names = names_line(&names, lacks.count);
+        render::complain(&format!(
+            "note: snapshot {id} has gaps: {entries} could not be read when it was taken{names}"
+        ));
+    }
+}
+
+/// The first few names behind a colon.
+fn names_line(names: &[String], count: u64) -> String {
+    const SHOWN_MAX: usize = 3;
+    let shown: Vec<&str> = names.iter().take(SHOWN_MAX).map(String::as_str).collect();
+    let more = count.saturating_sub(shown.len() as u64);
+    match (shown.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", shown.join(", ")),
+        (false, more) => format!(": {} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Warnings, and what was deleted or kept beyond the wish.
+fn tell(session: &Session, report: &restore::Report) {
+    if session.global.quiet {
+        return;
+    }
+    report.warnings.iter().for_each(|warning| render::complain(warning));
+    let (kept, owned) = (&report.changes.kept, &report.changes.owned);
+    if kept.count > 0 {
+        let entries = render::count(kept.count, "entry that was", "entries that were");
+        render::complain(&format!("note: {entries} never a part of the snapshot stay"));
+        kept.first.iter().for_each(|name| render::complain(&format!("  {name}")));
+    }
+    if owned.count > 0 {
+        let entries = render::count(owned.count, "entry belongs", "entries belong");
+        render::complain(&format!(
+            "note: {entries} to others in the snapshot, and to you here: only root can give them back"
+        ));
+    }
+}
+
 fn show(
     session: &Session,
     arguments: &Arguments,
@@ -137,6 +226,7 @@ fn show(
     snapshot: &SnapshotEntry,
     report: &restore::Report,
 ) {
+    let changes = &report.changes;
     if session.global.json {
         render::json(&Restored {
             snapshot: snapshot.id.to_string(),
@@ -147,16 +237,28 @@ fn show(
             files: report.files,
             bytes: report.bytes,
             same: report.same,
+            mended: changes.mended.count,
+            replaced: changes.replaced.count,
+            deleted: changes.deleted.count,
+            kept: changes.kept.count,
             left: &report.left,
             failed: &report.failed,
+            warnings: &report.warnings,
             notes: &report.notes,
         });
     }
-    if arguments.dry_run {
-        report.notes.iter().for_each(|note| session.say(&render::safe(note)));
-    } else {
-        session.say_notes(&report.notes);
+    let would = arguments.dry_run;
+    for (verb, named) in [
+        (if would { "would replace" } else { "replaced" }, &changes.replaced),
+        (if would { "would mend" } else { "mended" }, &changes.mended),
+        (if would { "would delete" } else { "deleted" }, &changes.deleted),
+    ] {
+        if named.count > 0 {
+            session.say(&format!("{verb} {}", render::count(named.count, "entry:", "entries:")));
+            named.first.iter().for_each(|name| session.say(&format!("  {}", render::safe(name))));
+        }
     }
+    session.say_notes(&report.notes);
     session.say(&format!(
         "{} snapshot {} of {} ({}) {} {}: {}, {}; {} there already",
         if arguments.dry_run { "would restore" } else { "restored" },
@@ -188,22 +290,33 @@ fn options(arguments: &Arguments) -> restore::Options {
             delete_extra: arguments.delete_extra,
             dry_run: arguments.dry_run,
             numeric_owner: arguments.numeric_owner,
+            nonce: 0,
         },
         verify: arguments.verify,
+        ignore_room: arguments.ignore_room,
     }
 }
 
-/// Asks before anything that exists can be replaced or removed.
-fn permit(session: &Session, arguments: &Arguments, directory: &Path) -> Result<(), Failure> {
+/// Asks before anything that exists is replaced or removed: first all is looked at, so that the question can count.
+fn permit(session: &Session, arguments: &Arguments, options: &restore::Options, job: &Job<'_>) -> Result<(), Failure> {
     let harmless = arguments.overwrite == Overwrite::Never && !arguments.delete_extra;
-    let is_empty = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
-    if harmless || arguments.dry_run || is_empty {
+    let is_empty = std::fs::read_dir(job.directory).map_or(true, |mut entries| entries.next().is_none());
+    if harmless || arguments.dry_run || session.global.yes || is_empty {
         return Ok(());
     }
-    let verb = match (arguments.overwrite, arguments.delete_extra) {
-        (Overwrite::Never, _) => "removed",
-        (_, false) => "replaced",
-        (_, true) => "replaced and removed",
-    };
-    secret::confirm(&session.global, &format!("Entries of {} can be {verb}.", directory.display()))
+    let target = target::Options { dry_run: true, ..options.target };
+    let look = job.restore(&restore::Options { target, ..options.clone() }, &Silent);
+    let report = look.context(&format!("cannot restore {}", arguments.address))?;
+    let changes = &report.changes;
+    let kinds = [("replaced", &changes.replaced), ("mended", &changes.mended), ("deleted", &changes.deleted)];
+    let counts = kinds.iter().filter(|(_, named)| named.count > 0).map(|(verb, named)| {
+        let entries = render::count(named.count, "entry", "entries");
+        format!("{entries} will be {verb}{}.", names_line(&named.first, named.count))
+    });
+    let counts: Vec<String> = counts.collect();
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let place = job.directory.display();
+    secret::confirm(&session.global, &format!("In {place}: {}", counts.join(" ")))
 }

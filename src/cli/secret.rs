@@ -4,7 +4,7 @@
 use super::Global;
 use super::exit::{Failure, code};
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -238,10 +238,33 @@ pub fn confirm(global: &Global, question: &str) -> Result<(), Failure> {
             Failure::new(code::USAGE, format!("{question} Nobody is here to answer")).hint("say --yes if it is right")
         );
     }
-    super::render::complain(&format!("{question} Type yes to go on:"));
+    // the answer is typed behind the question
+    let asked = super::render::safe(&format!("vault: {question} Go on? [y/N] "));
+    let mut out = std::io::stderr().lock();
+    let shown = out.write_all(asked.as_bytes()).and_then(|()| out.flush());
+    drop(out);
     let mut answer = String::new();
-    match std::io::stdin().read_line(&mut answer) {
-        Ok(_) if answer.trim() == "yes" => Ok(()),
+    match shown.and_then(|()| std::io::stdin().read_line(&mut answer)) {
+        Ok(_) if is_yes(&answer) => Ok(()),
         _ => Err(Failure::new(code::FAILED, "nothing was done".into())),
+    }
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_yes;
+
+    #[test]
+    fn only_yes_is_yes() {
+        for answer in ["y", "Y", "yes", "Yes", "YES\n", " y \r\n"] {
+            assert!(is_yes(answer), "{answer:?}");
+        }
+        for answer in ["", "\n", "n", "no", "N", "ye", "yess", "yes no", "oui"] {
+            assert!(!is_yes(answer), "{answer:?}");
+        }
     }
 }

@@ -113,6 +113,14 @@ pub fn apply(at: At<'_>, xattrs: &[Xattr], faults: &mut Vec<Fault>) {
     }
 }
 
+/// The first attribute that `apply` would set or remove.
+pub fn difference(at: At<'_>, xattrs: &[Xattr]) -> Option<Vec<u8>> {
+    let there = read(at).unwrap_or_default();
+    let missing = xattrs.iter().find(|xattr| !there.contains(xattr));
+    let extra = || there.iter().find(|xattr| is_owned(&xattr.name) && !xattrs.iter().any(|one| one.name == xattr.name));
+    missing.or_else(extra).map(|xattr| xattr.name.clone())
+}
+
 /// Attributes that belong to the user of the file; labels of security modules are the machine's.
 fn is_owned(name: &[u8]) -> bool {
     name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")

@@ -8,8 +8,10 @@ use crate::repository::fetch::{self, Fetch};
 use crate::repository::index::Location;
 use crate::repository::reader::Reader;
 use crate::repository::{self, Repository, walk};
-use crate::target::FileSlot;
+use crate::target::{self, FileSlot};
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use vault_format::id::{BlobId, BlobKind};
@@ -54,9 +56,11 @@ pub struct Outcome {
     /// Files that could not be restored, with the reason.
     pub failed: Vec<String>,
     /// What was written, for verification.
-    pub written: Vec<(std::path::PathBuf, Node)>,
+    pub written: Vec<(PathBuf, Node)>,
     /// What the store said when it answered nothing any more: the rest was given up.
     pub silent: Option<backend::Error>,
+    /// Where the target had no room left: the rest was given up.
+    pub full: Option<(PathBuf, io::Error)>,
 }
 
 impl Plan {
@@ -112,7 +116,7 @@ impl Plan {
             work.fail(*number, why);
         }
         for (number, file) in self.files.iter().enumerate() {
-            if file.left.load(Ordering::SeqCst) == 0 {
+            if file.left.load(Ordering::SeqCst) == 0 && !work.is_stopped() {
                 work.finish(number);
             }
         }
@@ -151,7 +155,8 @@ impl Work<'_, '_> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.repository.runtime().is_stopped() || self.outcome().silent.is_some()
+        let outcome = self.outcome();
+        self.repository.runtime().is_stopped() || outcome.silent.is_some() || outcome.full.is_some()
     }
 
     /// True if the store answers nothing any more: then all threads stop.
@@ -196,23 +201,34 @@ impl Work<'_, '_> {
         }
         let Some(file) = self.plan.files.get(piece.file) else { return };
         let NodeKind::File { holes, .. } = &file.node.kind else { return };
-        let written = bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => return self.fail(piece.file, &error.to_string()),
+        };
+        let written = {
             let slot = file.slot.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(slot) = slot.as_ref() else { return Ok(0) };
-            spread(holes, piece.offset, &bytes)
-                .try_for_each(|(offset, part)| slot.write_at(offset, part))
-                .map_err(|error| error.to_string())?;
-            Ok(bytes.len() as u64)
-        });
+            let Some(slot) = slot.as_ref() else { return };
+            spread(holes, piece.offset, &bytes).try_for_each(|(offset, part)| slot.write_at(offset, part))
+        };
         match written {
-            Ok(bytes) => {
-                self.outcome().bytes += bytes;
-                self.progress.advance(0, bytes);
+            Ok(()) => {
+                self.outcome().bytes += bytes.len() as u64;
+                self.progress.advance(0, bytes.len() as u64);
                 if file.left.fetch_sub(1, Ordering::SeqCst) == 1 {
                     self.finish(piece.file);
                 }
             }
-            Err(why) => self.fail(piece.file, &why),
+            Err(error) => self.fail_to_write(piece.file, error),
+        }
+    }
+
+    /// A full disk is one reason for all files, and stops all threads.
+    fn fail_to_write(&self, number: usize, error: io::Error) {
+        if !target::is_full(&error) {
+            return self.fail(number, &error.to_string());
+        }
+        if let Some((slot, _)) = self.take(number) {
+            self.outcome().full.get_or_insert((slot.path(), error));
         }
     }
 
@@ -247,6 +263,9 @@ impl Work<'_, '_> {
             }
             // the target has noted what took the name
             Ok(false) => {}
+            Err(error) if target::is_full(&error) => {
+                self.outcome().full.get_or_insert((path, error));
+            }
             Err(error) => self.outcome().failed.push(format!("{}: {error}", path.display())),
         }
     }

@@ -1,7 +1,7 @@
 //! A file being restored. It lies under a temporary name in its directory until it is complete, and is written in any
 //! order by any thread. It holds no descriptor of its own: thousands may be pending while few are open.
 
-use super::handles::{Branch, make, settle, temporary};
+use super::handles::{Branch, put, settle};
 use super::{NoteKind, Shared};
 use crate::metadata::{self, At};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -22,8 +22,15 @@ pub struct FileSlot {
     pub(super) size: u64,
     pub(super) replace: bool,
     pub(super) number: u64,
-    /// Identity of the temporary file once it is made.
-    pub(super) made: Mutex<Option<(u64, u64)>>,
+    /// Name and identity of the unfinished file once it is made.
+    pub(super) made: Mutex<Option<Made>>,
+}
+
+/// An unfinished file.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    temp: Vec<u8>,
+    identity: (u64, u64),
 }
 
 impl FileSlot {
@@ -56,12 +63,17 @@ impl FileSlot {
         for fault in metadata::apply(At::Open(file.as_fd()), false, &node.metadata, self.shared.names()) {
             self.shared.note(self.path(), NoteKind::Fault(fault));
         }
+        self.shared.note_owner(&node.metadata);
         let directory = self.shared.handles()?.open(&self.branch)?;
-        let settled = settle(directory.as_fd(), &temporary(&self.name), &self.name, self.replace)?;
-        let identity = self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match identity {
-            Some(identity) if settled => self.shared.links().complete(node.metadata.link_group, identity),
-            _ => self.shared.note(self.path(), NoteKind::Left),
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let made = made.ok_or(Errno::BADF)?;
+        let settled = settle(directory.as_fd(), &made.temp, &self.name, self.replace)?;
+        // Only now nothing is left to be removed.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if settled {
+            self.shared.links().complete(node.metadata.link_group, made.identity);
+        } else {
+            self.shared.note(self.path(), NoteKind::Left);
         }
         Ok(settled)
     }
@@ -75,12 +87,11 @@ impl FileSlot {
             return Ok(file);
         }
         let directory = self.shared.handles()?.open(&self.branch)?;
-        let temp = temporary(&self.name);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = match *made {
-            Some(identity) => {
+        let file = match &*made {
+            Some(Made { temp, identity }) => {
                 let file = rustix::fs::openat(&directory, temp.as_slice(), flags, Mode::empty())?;
-                if metadata::identity(&rustix::fs::fstat(&file)?) != identity {
+                if metadata::identity(&rustix::fs::fstat(&file)?) != *identity {
                     return Err(io::Error::other("the unfinished file was replaced meanwhile"));
                 }
                 file
@@ -88,9 +99,10 @@ impl FileSlot {
             None => {
                 let create = flags | OFlags::CREATE | OFlags::EXCL;
                 let mode = Mode::RUSR | Mode::WUSR;
-                let file =
-                    make(directory.as_fd(), &temp, || rustix::fs::openat(&directory, temp.as_slice(), create, mode))?;
-                *made = Some(metadata::identity(&rustix::fs::fstat(&file)?));
+                let (temp, file) =
+                    put(&self.shared.temporary, |temp| rustix::fs::openat(&directory, temp, create, mode))?;
+                let identity = metadata::identity(&rustix::fs::fstat(&file)?);
+                *made = Some(Made { temp, identity });
                 // What is never written stays a hole.
                 rustix::fs::ftruncate(&file, self.size)?;
                 file
@@ -105,14 +117,14 @@ impl FileSlot {
 impl Drop for FileSlot {
     fn drop(&mut self) {
         self.shared.files.remove(self.number);
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if made.is_none() {
+        let Some(Made { temp, identity }) = self.made.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
-        }
-        let Ok(handles) = self.shared.handles() else { return };
-        if let Ok(directory) = handles.open(&self.branch) {
-            // If even that fails, the next run to this target takes it away.
-            let _ = rustix::fs::unlinkat(&directory, temporary(&self.name).as_slice(), AtFlags::empty());
+        };
+        let Ok(directory) = self.shared.handles().and_then(|handles| handles.open(&self.branch)) else { return };
+        let stat = rustix::fs::statat(&directory, temp.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
+        if stat.is_ok_and(|stat| metadata::identity(&stat) == identity) {
+            // If even that fails, it stays beside what it should have become.
+            let _ = rustix::fs::unlinkat(&directory, temp.as_slice(), AtFlags::empty());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! whoever moves or replaces a directory meanwhile leads nobody outside. Few are kept open at a time.
 
 use crate::metadata;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -11,10 +11,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most handles that one cache keeps.
 pub(super) const HANDLES_MAX: usize = 64;
+
+/// Names tried for one unfinished entry.
+const TRIES_MAX: u32 = 1000;
 
 /// Flags for a directory that must be one, not a link to one.
 pub(super) const DIRECTORY: OFlags =
@@ -143,28 +147,45 @@ pub(super) fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-/// A name for what is not finished: the same in a repeated run, which so takes away what an interrupted one left.
-pub(super) fn temporary(name: &[u8]) -> Vec<u8> {
-    let hash = blake3::hash(name).to_hex();
-    format!(".vault-{}", hash.get(..16).unwrap_or_default()).into_bytes()
+/// Names for what is not finished: of this run alone, since the nonce is random, and each used once.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    prefix: String,
+    next: AtomicU64,
 }
 
-/// Makes something under a temporary name; what an earlier run left under it goes.
-pub(super) fn make<T>(
-    directory: BorrowedFd<'_>,
-    temp: &[u8],
-    mut call: impl FnMut() -> rustix::io::Result<T>,
-) -> io::Result<T> {
-    match call() {
-        Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(directory, temp, rustix::fs::AtFlags::empty())?;
-            Ok(call()?)
-        }
-        other => Ok(other?),
+impl Temporary {
+    pub(super) fn new(nonce: u64) -> Self {
+        Self { prefix: format!(".vault-{nonce:016x}-"), next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> Vec<u8> {
+        format!("{}{:x}", self.prefix, self.next.fetch_add(1, Ordering::SeqCst)).into_bytes()
+    }
+
+    /// True for a name of this run.
+    pub(super) fn is_ours(&self, name: &[u8]) -> bool {
+        name.starts_with(self.prefix.as_bytes())
     }
 }
 
-/// Gives the finished entry its name. False if something has taken it meanwhile that is not to be replaced.
+/// Makes something under a name that nothing has: what is in the way is never touched. Gives the name with the result.
+pub(super) fn put<T>(
+    temporary: &Temporary,
+    mut call: impl FnMut(&[u8]) -> rustix::io::Result<T>,
+) -> io::Result<(Vec<u8>, T)> {
+    for _ in 0..TRIES_MAX {
+        let temp = temporary.next();
+        match call(&temp) {
+            Err(Errno::EXIST) => {}
+            made => return Ok((temp, made?)),
+        }
+    }
+    Err(io::Error::other("every name for an unfinished entry is taken"))
+}
+
+/// Gives the finished entry its name. False if something has taken it meanwhile that is not to be replaced: then the
+/// unfinished one goes.
 pub(super) fn settle(directory: BorrowedFd<'_>, temp: &[u8], name: &[u8], replace: bool) -> io::Result<bool> {
     if replace {
         rustix::fs::renameat(directory, temp, directory, name)?;
@@ -172,15 +193,37 @@ pub(super) fn settle(directory: BorrowedFd<'_>, temp: &[u8], name: &[u8], replac
     }
     match rustix::fs::renameat_with(directory, temp, directory, name, rustix::fs::RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
-        Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(directory, temp, rustix::fs::AtFlags::empty())?;
-            Ok(false)
-        }
-        // Some file systems know no such rename; the name was free a moment ago.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            rustix::fs::renameat(directory, temp, directory, name)?;
-            Ok(true)
-        }
+        Err(Errno::EXIST) => discard(directory, temp),
+        // Some file systems know no such rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => settle_by_link(directory, temp, name),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A second name is never given over an existing one either. Where there are no links, and for directories, a look has
+/// to do.
+fn settle_by_link(directory: BorrowedFd<'_>, temp: &[u8], name: &[u8]) -> io::Result<bool> {
+    match rustix::fs::linkat(directory, temp, directory, name, AtFlags::empty()) {
+        Ok(()) => {
+            rustix::fs::unlinkat(directory, temp, AtFlags::empty())?;
+            Ok(true)
+        }
+        Err(Errno::EXIST) => discard(directory, temp),
+        Err(_) => match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {
+                rustix::fs::renameat(directory, temp, directory, name)?;
+                Ok(true)
+            }
+            Ok(_) => discard(directory, temp),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+fn discard(directory: BorrowedFd<'_>, temp: &[u8]) -> io::Result<bool> {
+    match rustix::fs::unlinkat(directory, temp, AtFlags::empty()) {
+        Err(Errno::ISDIR | Errno::PERM) => rustix::fs::unlinkat(directory, temp, AtFlags::REMOVEDIR)?,
+        done => done?,
+    }
+    Ok(false)
 }

@@ -1,7 +1,7 @@
 //! Hard links of one restore. The first name of a link group is made like any entry; the others are linked to it when
 //! everything is written, and only if it still is the inode that this run made or found complete.
 
-use super::handles::{Branch, Handles, make, settle, temporary};
+use super::handles::{Branch, Handles, Temporary, put, settle};
 use crate::metadata;
 use rustix::fs::AtFlags;
 use std::collections::HashMap;
@@ -69,7 +69,7 @@ impl Links {
     }
 
     /// Links one of them; false if something has taken the name meanwhile.
-    pub(super) fn link(&self, later: &Later, handles: &Handles) -> io::Result<bool> {
+    pub(super) fn link(&self, later: &Later, handles: &Handles, temporary: &Temporary) -> io::Result<bool> {
         let missing = || io::Error::other("the file that it is a link to was not restored");
         let first = self.first.get(&later.group).ok_or_else(missing)?;
         let identity = first.identity.ok_or_else(missing)?;
@@ -79,11 +79,9 @@ impl Links {
             return Err(io::Error::other("the file that it is a link to was replaced meanwhile"));
         }
         let to = handles.open(&later.branch)?;
-        let temp = temporary(&later.name);
         let directory = std::os::fd::AsFd::as_fd(&to);
-        make(directory, &temp, || {
-            rustix::fs::linkat(&from, first.name.as_slice(), &to, temp.as_slice(), AtFlags::empty())
-        })?;
+        let (temp, ()) =
+            put(temporary, |temp| rustix::fs::linkat(&from, first.name.as_slice(), &to, temp, AtFlags::empty()))?;
         let settled = settle(directory, &temp, &later.name, later.replace);
         // Renaming one name of an inode over another does nothing at all: then the temporary name is still there.
         let _ = rustix::fs::unlinkat(directory, temp.as_slice(), AtFlags::empty());

@@ -1,21 +1,39 @@
 //! Entries that are not directories: compared with what has their name, and made anew beside it if the policy wants
 //! so. Links, pipes and devices are complete at once; of files only a slot is given out.
 
-use super::handles::{make, settle, temporary};
-use super::{FileSlot, NoteKind, Overwrite, Placement, Target, remove};
+use super::handles::{put, settle};
+use super::{FileSlot, NoteKind, Overwrite, Placement, Shared, Target};
 use crate::metadata::{self, At};
-use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex};
-use vault_format::tree::{Node, NodeKind};
+use std::sync::{Arc, Mutex, PoisonError};
+use vault_format::tree::{Metadata, Node, NodeKind};
 
 /// What the policy says about a name.
 enum Verdict {
     Same,
+    /// Something else stays.
     Left,
-    Make { replace: bool },
+    /// The same stays, though its metadata is not that of the snapshot.
+    Differs(String),
+    /// The same is there, and its metadata is to be set.
+    Mend(String),
+    Make {
+        replace: bool,
+    },
+}
+
+impl Shared {
+    /// Counts an entry that belongs to somebody else in the snapshot, but to whoever restores here.
+    pub(super) fn note_owner(&self, metadata: &Metadata) {
+        let own = rustix::process::geteuid();
+        if !own.is_root() && metadata::owner(metadata, self.names()).0 != own.as_raw() {
+            let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+            owned.add(|| String::from_utf8_lossy(&metadata.user).into_owned());
+        }
+    }
 }
 
 impl Target {
@@ -25,33 +43,53 @@ impl Target {
         self.see(&node.name);
         let frame = self.stack.last().ok_or(Errno::BADF)?;
         let branch = Arc::clone(&frame.branch);
-        let Some(handle) = frame.handle.clone() else { return Ok(Placement::Planned) };
-        let directory = handle.as_fd();
+        let handle = frame.handle.clone();
         let group = node.metadata.link_group;
-        let existing = match rustix::fs::statat(directory, node.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(stat),
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(error.into()),
-        };
         let is_further = self.shared.links().has(group);
-        let replace = match self.judge(directory, node, existing.as_ref(), is_further)? {
-            Verdict::Left => {
-                self.shared.note(self.path_of(&node.name), NoteKind::Left);
-                return Ok(Placement::Left);
+        let existing = match &handle {
+            None => None,
+            Some(handle) => existing(handle.as_fd(), &node.name)?,
+        };
+        let Some(handle) = handle else {
+            self.plan(node, None, is_further);
+            return Ok(Placement::Planned);
+        };
+        let directory = handle.as_fd();
+        let mut verdict = self.judge(directory, node, existing.as_ref(), is_further)?;
+        if let (Verdict::Mend(how), Some(stat)) = (&verdict, &existing) {
+            let path = self.path_of(&node.name);
+            if self.options.dry_run || self.mend(directory, node, stat) {
+                self.changes.mended.add(|| format!("{}: {how}", path.display()));
+                self.shared.links().begin(group, &branch, &node.name, Some(metadata::identity(stat)));
+                return Ok(Placement::Mended);
             }
-            Verdict::Same => {
+            verdict = Verdict::Make { replace: true };
+        }
+        let replace = match verdict {
+            Verdict::Same | Verdict::Mend(_) => {
                 if !is_further {
                     self.shared.links().begin(group, &branch, &node.name, existing.as_ref().map(metadata::identity));
                 }
                 return Ok(Placement::Same);
             }
+            Verdict::Left => return Ok(self.left(node, NoteKind::Left)),
+            Verdict::Differs(how) => {
+                if !is_further {
+                    self.shared.links().begin(group, &branch, &node.name, existing.as_ref().map(metadata::identity));
+                }
+                return Ok(self.left(node, NoteKind::Differs(how)));
+            }
             Verdict::Make { replace } => replace,
         };
+        if existing.is_some_and(|stat| metadata::file_type(&stat) == FileType::Directory) {
+            let is_empty = self.is_empty(directory, &node.name)?;
+            if !self.clear(directory, &node.name, is_empty)? {
+                return Ok(self.left(node, NoteKind::Left));
+            }
+        }
+        self.plan(node, existing.as_ref(), is_further);
         if self.options.dry_run {
             return Ok(Placement::Planned);
-        }
-        if existing.is_some_and(|stat| metadata::file_type(&stat) == FileType::Directory) {
-            remove::remove(directory, &node.name)?;
         }
         if is_further {
             self.shared.links().defer(group, &branch, &node.name, replace);
@@ -74,6 +112,35 @@ impl Target {
         Ok(Placement::Created)
     }
 
+    fn left(&self, node: &Node, kind: NoteKind) -> Placement {
+        self.shared.note(self.path_of(&node.name), kind);
+        Placement::Left
+    }
+
+    /// Counts what is about to be made: the room for it, and what makes room for it.
+    fn plan(&mut self, node: &Node, existing: Option<&Stat>, is_further: bool) {
+        let Some(frame) = self.stack.last() else { return };
+        let group = node.metadata.link_group;
+        let bytes = match &node.kind {
+            NodeKind::File { size, holes, .. } if !is_further => {
+                let holes = holes.iter().fold(0u64, |sum, hole| sum.saturating_add(hole.length));
+                size.saturating_sub(holes)
+            }
+            _ => 0,
+        };
+        let branch = Arc::clone(&frame.branch);
+        if self.options.dry_run {
+            self.needs.add(frame.device, bytes, existing, || self.shared.path(&branch, b""));
+            if !is_further {
+                self.shared.links().begin(group, &branch, &node.name, None);
+            }
+        }
+        if existing.is_some() {
+            let path = self.shared.path(&branch, &node.name);
+            self.changes.replaced.add(|| path.display().to_string());
+        }
+    }
+
     fn judge(
         &self,
         directory: BorrowedFd<'_>,
@@ -82,13 +149,13 @@ impl Target {
         is_further: bool,
     ) -> io::Result<Verdict> {
         let Some(stat) = existing else { return Ok(Verdict::Make { replace: false }) };
-        let same = if is_further {
-            self.shared.links().identity(node.metadata.link_group) == Some(metadata::identity(stat))
-        } else {
-            self.options.overwrite != Overwrite::Always && is_same(directory, node, stat)?
-        };
-        if same {
-            return Ok(Verdict::Same);
+        if is_further {
+            let first = self.shared.links().identity(node.metadata.link_group);
+            if first == Some(metadata::identity(stat)) {
+                return Ok(Verdict::Same);
+            }
+        } else if self.options.overwrite != Overwrite::Always && is_same(directory, node, stat)? {
+            return Ok(self.judge_metadata(directory, node, stat));
         }
         if self.options.overwrite == Overwrite::Never {
             return Ok(Verdict::Left);
@@ -101,6 +168,34 @@ impl Target {
         Ok(if goes { Verdict::Make { replace: false } } else { Verdict::Left })
     }
 
+    /// An entry with the right content.
+    fn judge_metadata(&self, directory: BorrowedFd<'_>, node: &Node, stat: &Stat) -> Verdict {
+        let at = At::Below(directory, &node.name);
+        let Some(how) = metadata::difference(at, stat, &node.metadata, self.shared.names()) else {
+            return Verdict::Same;
+        };
+        match (self.options.overwrite, &node.kind) {
+            (Overwrite::Never, _) => Verdict::Differs(how),
+            // The inode may have names elsewhere, which are not ours to change.
+            (_, NodeKind::File { .. }) if stat.st_nlink == 1 => Verdict::Mend(how),
+            _ => Verdict::Make { replace: true },
+        }
+    }
+
+    /// Sets the metadata of an existing file; false if it has to be made anew for that.
+    fn mend(&self, directory: BorrowedFd<'_>, node: &Node, stat: &Stat) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let Ok(file) = rustix::fs::openat(directory, node.name.as_slice(), flags, Mode::empty()) else { return false };
+        let is_it = |now: Stat| metadata::identity(&now) == metadata::identity(stat) && now.st_nlink == 1;
+        if !rustix::fs::fstat(&file).is_ok_and(is_it) {
+            return false;
+        }
+        for fault in metadata::mend(At::Open(file.as_fd()), false, &node.metadata, self.shared.names()) {
+            self.shared.note(self.path_of(&node.name), NoteKind::Fault(fault));
+        }
+        true
+    }
+
     fn is_empty(&self, directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
         let (child, _) = super::handles::open_directory(directory, name)?;
         Ok(super::handles::list(child.as_fd())?.is_empty())
@@ -108,15 +203,14 @@ impl Target {
 
     /// Makes a link, a pipe or a device; `None` for a device that may not be made.
     fn create(&self, directory: BorrowedFd<'_>, node: &Node, replace: bool) -> io::Result<Option<(u64, u64)>> {
-        let temp = temporary(&node.name);
         let node_of = |file_type, device| {
-            make(directory, &temp, || {
-                rustix::fs::mknodat(directory, temp.as_slice(), file_type, Mode::RUSR | Mode::WUSR, device)
+            put(&self.shared.temporary, |temp| {
+                rustix::fs::mknodat(directory, temp, file_type, Mode::RUSR | Mode::WUSR, device)
             })
         };
         let made = match &node.kind {
             NodeKind::Symlink(target) => {
-                make(directory, &temp, || rustix::fs::symlinkat(target.as_slice(), directory, temp.as_slice()))
+                put(&self.shared.temporary, |temp| rustix::fs::symlinkat(target.as_slice(), directory, temp))
             }
             NodeKind::Fifo => node_of(FileType::Fifo, 0),
             NodeKind::CharDevice(major, minor) => {
@@ -130,16 +224,31 @@ impl Target {
             self.shared.note(self.path_of(&node.name), NoteKind::Device);
             return Ok(None);
         }
-        made?;
+        let (temp, ()) = made?;
         let is_link = matches!(node.kind, NodeKind::Symlink(_));
-        for fault in metadata::apply(At::Below(directory, &temp), is_link, &node.metadata, self.shared.names()) {
+        let at = At::Below(directory, &temp);
+        for fault in metadata::apply(at, is_link, &node.metadata, self.shared.names()) {
             self.shared.note(self.path_of(&node.name), NoteKind::Fault(fault));
         }
+        self.shared.note_owner(&node.metadata);
         let stat = rustix::fs::statat(directory, temp.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if !settle(directory, &temp, &node.name, replace)? {
-            self.shared.note(self.path_of(&node.name), NoteKind::Left);
+        match settle(directory, &temp, &node.name, replace) {
+            Ok(true) => {}
+            Ok(false) => self.shared.note(self.path_of(&node.name), NoteKind::Left),
+            Err(error) => {
+                let _ = rustix::fs::unlinkat(directory, temp.as_slice(), AtFlags::empty());
+                return Err(error);
+            }
         }
         Ok(Some(metadata::identity(&stat)))
+    }
+}
+
+fn existing(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Stat>> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -151,7 +260,8 @@ fn is_same(directory: BorrowedFd<'_>, node: &Node, stat: &Stat) -> io::Result<bo
             *size == metadata::size(stat) && metadata::mtime(stat) == node.metadata.mtime
         }
         (NodeKind::Symlink(target), FileType::Symlink) => {
-            rustix::fs::readlinkat(directory, node.name.as_slice(), Vec::new())?.as_bytes() == target.as_slice()
+            metadata::mtime(stat) == node.metadata.mtime
+                && rustix::fs::readlinkat(directory, node.name.as_slice(), Vec::new())?.as_bytes() == target.as_slice()
         }
         (NodeKind::Fifo, FileType::Fifo) => true,
         (NodeKind::CharDevice(major, minor), FileType::CharacterDevice)

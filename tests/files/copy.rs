@@ -84,6 +84,7 @@ pub fn copy(from: &[PathBuf], to: &Path, source: &SourceOptions, options: Option
                     }
                     Placement::Created => "created",
                     Placement::Same => "same",
+                    Placement::Mended => "mended",
                     Placement::Left => "left",
                     Placement::Linked => "linked",
                     Placement::Omitted => "omitted",
@@ -98,7 +99,7 @@ pub fn copy(from: &[PathBuf], to: &Path, source: &SourceOptions, options: Option
     for (slot, node) in pending.into_iter().rev() {
         assert!(slot.finish(&node).unwrap());
     }
-    told.notes = target.finish(Some(walk.root())).unwrap();
+    told.notes = target.finish(Some(walk.root())).unwrap().0;
     told
 }
 

@@ -1,0 +1,323 @@
+//! One pass over what is restored: the tree is walked, directories are made on the way, and files are collected and
+//! filled in pack order. What fails is named and the pass goes on, but for a store that answers nothing any more and a
+//! disk without room. A dry run is the same pass over a target that touches nothing.
+
+use super::plan::{self, Outcome, Plan};
+use super::{Options, Report};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::reader::Reader;
+use crate::repository::walk::{self, Nodes};
+use crate::repository::{self, Repository};
+use crate::source::{self, Excludes};
+use crate::target::{self, Entered, Note, NoteKind, Placement, Target};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use vault_format::id::BlobKind;
+use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
+
+/// A directory on the way from the root.
+struct Level<'a, 'r> {
+    nodes: Nodes<'a, 'r>,
+    path: Vec<u8>,
+    /// `Some` until something below it is wanted.
+    waiting: Option<Node>,
+    /// A pattern names it: all below is wanted.
+    wanted: bool,
+    entered: bool,
+}
+
+/// One pass.
+pub(super) struct Run<'a, 'r> {
+    repository: &'r Repository,
+    reader: &'a Reader<'r>,
+    options: &'a Options,
+    progress: &'a dyn Progress,
+    include: Excludes,
+    exclude: Excludes,
+    /// Patterns that have named nothing yet.
+    unmatched: Vec<(String, Excludes)>,
+    target: Target,
+    plan: Plan,
+    report: Report,
+}
+
+fn patterns(patterns: &[String]) -> Result<Excludes> {
+    let options = source::Options { exclude: patterns.to_vec(), ..source::Options::default() };
+    Excludes::new(&options).map_err(|error| Error::Request(error.to_string()))
+}
+
+impl<'a, 'r> Run<'a, 'r> {
+    pub(super) fn new(
+        repository: &'r Repository,
+        reader: &'a Reader<'r>,
+        options: &'a Options,
+        progress: &'a dyn Progress,
+        target: Target,
+    ) -> Result<Self> {
+        let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
+        let each = options.include.iter().filter(|pattern| !pattern.starts_with('!'));
+        let each = each.map(|pattern| Ok((pattern.clone(), patterns(std::slice::from_ref(pattern))?)));
+        let unmatched = each.collect::<Result<_>>()?;
+        let (plan, report) = (Plan::default(), Report::default());
+        Ok(Self { repository, reader, options, progress, include, exclude, unmatched, target, plan, report })
+    }
+
+    /// Restores a tree into the target, whose own metadata is `root`.
+    pub(super) fn whole(mut self, tree: &TreeRoot, root: Option<&Metadata>) -> Result<Report> {
+        // with a filter an existing folder is only where something goes
+        let root = root.filter(|_| self.options.include.is_empty() || self.target.was_made());
+        let begun = self.target.begin(root);
+        begun.map_err(|source| self.trouble("restore into", source))?;
+        self.tree(tree)?;
+        self.finish(root)
+    }
+
+    /// Restores one entry into the target, which is no part of the snapshot.
+    pub(super) fn single(mut self, node: &Node) -> Result<Report> {
+        let begun = self.target.begin(None);
+        begun.map_err(|source| self.trouble("restore into", source))?;
+        self.target.keep_extra();
+        self.unmatched.clear();
+        self.progress.expect(1, file_size(node));
+        self.entry(node)?;
+        self.finish(None)
+    }
+
+    fn trouble(&self, what: &'static str, source: std::io::Error) -> Error {
+        Error::File { what, path: self.target.path_of(b""), source }
+    }
+
+    fn tree(&mut self, root: &TreeRoot) -> Result<()> {
+        self.progress.expect(root.count, root.bytes);
+        let wanted = self.options.include.is_empty();
+        let nodes = Nodes::new(self.reader, root);
+        let mut levels = vec![Level { nodes, path: Vec::new(), waiting: None, wanted, entered: true }];
+        self.keep_extra_if_filtered();
+        while let Some(level) = levels.last_mut() {
+            if self.repository.runtime().is_stopped() {
+                return Err(Error::Interrupted);
+            }
+            let Some(node) = level.nodes.next() else {
+                let done = levels.pop();
+                if done.is_some_and(|done| done.entered) && !levels.is_empty() {
+                    self.leave()?;
+                }
+                continue;
+            };
+            let node = match node {
+                Ok(node) => node,
+                Err(error) if self.repository.is_silent(&error) => return Err(error.into()),
+                Err(error) => {
+                    self.target.keep_extra();
+                    let place = String::from_utf8_lossy(&level.path).into_owned();
+                    self.fail(format!("part of the directory /{place}: {error}"));
+                    continue;
+                }
+            };
+            let mut path = level.path.clone();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&node.name);
+            let is_directory = matches!(node.kind, NodeKind::Directory(_));
+            if self.exclude.excludes(&path, is_directory) {
+                continue;
+            }
+            self.unmatched.retain(|(_, pattern)| !pattern.excludes(&path, is_directory));
+            let wanted = level.wanted || self.include.excludes(&path, is_directory);
+            if let NodeKind::Directory(root) = node.kind {
+                let nodes = Nodes::new(self.reader, &root);
+                levels.push(Level { nodes, path, waiting: Some(node), wanted, entered: false });
+                if wanted {
+                    self.enter(&mut levels)?;
+                }
+            } else if wanted && self.enter(&mut levels)? {
+                self.entry(&node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters every directory down to the last that is not entered yet; false if one of them can't be.
+    fn enter(&mut self, levels: &mut Vec<Level<'_, '_>>) -> Result<bool> {
+        for number in 0..levels.len() {
+            let Some(node) = levels.get_mut(number).and_then(|level| level.waiting.take()) else { continue };
+            let is_wanted = levels.get(number).is_some_and(|level| level.wanted);
+            let entered = if is_wanted { self.target.enter(&node) } else { self.target.pass(&node) };
+            match entered {
+                Ok(Entered::Inside) => {
+                    self.keep_extra_if_filtered();
+                    if let Some(level) = levels.get_mut(number) {
+                        level.entered = true;
+                    }
+                }
+                Ok(Entered::Left) => {
+                    levels.truncate(number);
+                    return Ok(false);
+                }
+                Err(source) if target::is_full(&source) => {
+                    return Err(Error::File { what: "make", path: self.target.path_of(&node.name), source });
+                }
+                Err(error) => {
+                    self.fail(format!("{}: {error}", self.target.path_of(&node.name).display()));
+                    levels.truncate(number);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a filter leaves out is not extra.
+    fn keep_extra_if_filtered(&mut self) {
+        if !self.include.is_empty() || !self.exclude.is_empty() {
+            self.target.keep_extra();
+        }
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        self.target.leave().map_err(|source| Error::File { what: "finish", path: self.target.path_of(b""), source })
+    }
+
+    fn fail(&mut self, what: String) {
+        self.progress.note(&what);
+        self.report.failed.push(what);
+    }
+
+    /// Places anything but a directory.
+    fn entry(&mut self, node: &Node) -> Result<()> {
+        let path = self.target.path_of(&node.name);
+        self.progress.at(&path);
+        match self.target.place(node) {
+            Ok(Placement::Write(slot)) => {
+                self.plan.add(self.reader, node, slot)?;
+                if self.plan.is_full() {
+                    self.execute()?;
+                }
+            }
+            Ok(Placement::Same) => {
+                self.report.same += 1;
+                self.progress.advance(1, file_size(node));
+            }
+            Ok(Placement::Mended) => {
+                self.report.mended += 1;
+                self.progress.advance(1, file_size(node));
+            }
+            Ok(Placement::Planned) => {
+                self.report.files += u64::from(matches!(node.kind, NodeKind::File { .. }));
+                self.report.bytes += file_size(node);
+            }
+            Ok(Placement::Created | Placement::Linked | Placement::Omitted | Placement::Left) => {
+                self.progress.advance(1, 0);
+            }
+            Err(source) if target::is_full(&source) => return Err(Error::File { what: "make", path, source }),
+            Err(error) => self.fail(format!("{}: {error}", path.display())),
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self) -> Result<()> {
+        let plan = std::mem::take(&mut self.plan);
+        let Outcome { files, bytes, failed, written, silent, full } =
+            plan.execute(self.repository, self.reader, self.progress);
+        if self.repository.runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        if let Some(error) = silent {
+            return Err(repository::Error::from(error).into());
+        }
+        if let Some((path, source)) = full {
+            return Err(Error::File { what: "write", path, source });
+        }
+        self.report.files += files;
+        self.report.bytes += bytes;
+        self.report.failed.extend(failed);
+        if self.options.verify {
+            for (path, node) in written {
+                if let Err(why) = verify(self.repository, self.reader, &path, &node) {
+                    self.fail(format!("{}: {why}", path.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, root: Option<&Metadata>) -> Result<Report> {
+        self.execute()?;
+        for (pattern, _) in std::mem::take(&mut self.unmatched) {
+            self.fail(format!("--include {pattern}: nothing in the snapshot is named so"));
+        }
+        let left = self.target.leave_all();
+        left.map_err(|source| self.trouble("finish", source))?;
+        if !self.report.failed.is_empty() {
+            let extra = self.target.keep_all_extra();
+            if extra > 0 {
+                let what = "what the snapshot lacks was not deleted, since the restore is not complete";
+                self.report.warnings.push(what.to_owned());
+            }
+        }
+        let (place, needs) = (self.target.path_of(b""), self.target.needs());
+        let early = self.target.notes();
+        let mut report = self.report;
+        let (notes, changes) = match self.target.finish(root) {
+            Ok(finished) => finished,
+            Err(source) => return Err(Error::File { what: "finish the restore in", path: place, source }),
+        };
+        early.into_iter().chain(notes).for_each(|note| report.add(note));
+        (report.changes, report.needs) = (changes, needs);
+        (report.fetched, report.evicted_frames) = self.reader.counts();
+        Ok(report)
+    }
+}
+
+impl Report {
+    fn add(&mut self, note: Note) {
+        let path = note.path.display().to_string();
+        let with = |below: u64| if below == 0 { String::new() } else { format!(" with {below} below it") };
+        match note.kind {
+            NoteKind::Left => self.left.push(path),
+            NoteKind::Differs(how) => self.left.push(format!("{path}: it has {how}, and was left")),
+            NoteKind::Device => self.failed.push(format!("{path}: a device, left out: only root can make one")),
+            NoteKind::Deleted { below } => {
+                self.notes.push(format!("{path}: deleted{}, the snapshot does not have it", with(below)));
+            }
+            NoteKind::WouldDelete { below } => self.notes.push(format!("{path}: would be deleted{}", with(below))),
+            NoteKind::Fault(fault) => self.failed.push(format!("{path}: {fault}")),
+        }
+    }
+}
+
+fn file_size(node: &Node) -> u64 {
+    match &node.kind {
+        NodeKind::File { size, .. } => *size,
+        _ => 0,
+    }
+}
+
+/// Reads a restored file back and compares every chunk's id.
+fn verify(repository: &Repository, reader: &Reader<'_>, path: &Path, node: &Node) -> std::result::Result<(), String> {
+    let NodeKind::File { content, holes, .. } = &node.kind else { return Ok(()) };
+    let mut file = target::open_restored(path).map_err(|error| error.to_string())?;
+    let mut offset = 0u64;
+    let mut different = None;
+    let mut each = |chunk: vault_format::list::ChunkRef| {
+        let filler = vec![0u8; chunk.length as usize];
+        let mut bytes = Vec::with_capacity(filler.len());
+        for (at, part) in plan::spread(holes, offset, &filler) {
+            let read = file
+                .seek(SeekFrom::Start(at))
+                .and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes));
+            if let Err(error) = read {
+                different.get_or_insert(error.to_string());
+            }
+        }
+        if repository.keys().id_key().blob_id(BlobKind::Chunk, &bytes) != chunk.id {
+            different.get_or_insert(format!("reads back differently behind byte {offset}"));
+        }
+        offset += u64::from(chunk.length);
+        Ok(())
+    };
+    walk::chunks(reader, content, &mut each, &mut |_| {}).map_err(|error| error.to_string())?;
+    different.map_or(Ok(()), Err)
+}

@@ -1,0 +1,198 @@
+//! Entries of a target that the snapshot lacks. They are found while the directories are left and removed at the very
+//! end, when all content is there: a restore that fails has deleted nothing. What was never a part of the snapshot
+//! stays: whoever restores knows that, as a [`Keep`]; mounts and sockets stay by themselves.
+
+use super::handles::{self, Branch};
+use super::remove::Removal;
+use super::{Note, NoteKind, Target};
+use crate::metadata;
+use rustix::fs::{AtFlags, FileType, Stat, StatxAttributes, StatxFlags};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// An entry that the snapshot lacks.
+#[derive(Debug)]
+pub struct Extra<'a> {
+    /// Path below the root of the target.
+    pub path: &'a [u8],
+    /// True for a directory.
+    pub is_directory: bool,
+    /// Apparent size in bytes.
+    pub size: u64,
+    /// True if it bears the attribute `nodump`.
+    pub no_dump: bool,
+}
+
+/// Says what must stay though the snapshot lacks it.
+pub trait Keep: Send + Sync + std::fmt::Debug {
+    /// True if the user named this directory when the snapshot was taken: everything below it was looked at.
+    fn is_named(&self, path: &[u8]) -> bool;
+    /// Why an entry stays, with all that is below it.
+    fn entry(&self, extra: &Extra<'_>) -> Option<&'static str>;
+    /// Why everything in a directory stays, which is open here.
+    fn below(&self, path: &[u8], directory: BorrowedFd<'_>) -> Option<&'static str>;
+    /// True if nothing in the directory was ever a part of the snapshot but what that holds: then nobody wonders why it
+    /// stays.
+    fn is_outside(&self, path: &[u8]) -> bool;
+}
+
+/// What there is to know of an entry before it is removed.
+pub(super) struct Found {
+    pub(super) stat: Stat,
+    pub(super) is_mounted: bool,
+    pub(super) no_dump: bool,
+}
+
+/// Looks at an entry without following it.
+pub(super) fn look(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Found> {
+    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let attributes = attributes(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    let is_mounted = attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok(Found { stat, is_mounted, no_dump: attributes.contains(StatxAttributes::NODUMP) })
+}
+
+/// Attributes that only newer kernels tell, and that a mount of the same file system can only be told by.
+fn attributes(directory: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> StatxAttributes {
+    let found = rustix::fs::statx(directory, name, flags, StatxFlags::BASIC_STATS);
+    found.map_or(StatxAttributes::empty(), |found| found.stx_attributes)
+}
+
+/// True if something is mounted on a directory.
+pub(super) fn is_mounted(directory: BorrowedFd<'_>) -> bool {
+    attributes(directory, b"", AtFlags::EMPTY_PATH).contains(StatxAttributes::MOUNT_ROOT)
+}
+
+/// No walk takes these along.
+pub(super) fn kind_that_stays(kind: FileType) -> Option<&'static str> {
+    match kind {
+        FileType::Socket => Some("no snapshot holds sockets"),
+        FileType::Unknown => Some("no snapshot holds entries of its type"),
+        _ => None,
+    }
+}
+
+/// Extra entries of one directory.
+#[derive(Debug)]
+pub(super) struct Pending {
+    branch: Arc<Branch>,
+    device: u64,
+    names: Vec<Vec<u8>>,
+}
+
+impl Target {
+    /// Sets the rules for what the snapshot lacks; without them everything goes but mounts and sockets.
+    pub fn spare(&mut self, keep: Arc<dyn Keep>) {
+        self.keep = Some(keep);
+    }
+
+    /// Nothing that was found to be extra is removed: not everything was restored. Gives the number of such entries.
+    pub fn keep_all_extra(&mut self) -> u64 {
+        self.pending.drain(..).map(|pending| pending.names.len() as u64).sum()
+    }
+
+    /// Notes what is extra in the directory entered last.
+    pub(super) fn find_extra(&mut self) -> io::Result<()> {
+        let Some(frame) = self.stack.last() else { return Ok(()) };
+        let Some(handle) = frame.handle.clone() else { return Ok(()) };
+        let path = frame.branch.path();
+        let path = path.as_os_str().as_bytes();
+        let is_outside = self.keep.as_ref().is_some_and(|keep| keep.is_outside(path));
+        if !self.options.delete_extra || frame.keep_extra || is_outside {
+            return Ok(());
+        }
+        let mut names = handles::list(handle.as_fd())?;
+        names.retain(|name| !frame.seen.contains(name) && !self.shared.is_temporary(name));
+        if names.is_empty() {
+            return Ok(());
+        }
+        let below = self.keep.as_ref().and_then(|keep| keep.below(path, handle.as_fd()));
+        let why = if frame.is_foreign { Some("it lies on another file system") } else { below };
+        let (branch, device) = (Arc::clone(&frame.branch), frame.device);
+        if let Some(why) = why {
+            let count = names.len() as u64;
+            let place = self.path_of(b"");
+            self.changes
+                .kept
+                .add_many(count, || format!("{}: what is in it and not in the snapshot: {why}", place.display()));
+            return Ok(());
+        }
+        names.sort_unstable();
+        self.pending.push(Pending { branch, device, names });
+        Ok(())
+    }
+
+    /// Removes what was found, deepest first.
+    pub(super) fn delete_extra(&mut self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for Pending { branch, device, names } in std::mem::take(&mut self.pending) {
+            let handle = match self.shared.handles().and_then(|handles| handles.open(&branch)) {
+                Ok(handle) => handle,
+                Err(error) => {
+                    let kind = NoteKind::Fault(metadata::Fault::new("remove what the snapshot lacks", error));
+                    notes.push(Note { path: self.shared.path(&branch, b""), kind });
+                    continue;
+                }
+            };
+            for name in names {
+                let path = self.shared.path(&branch, &name);
+                notes.extend(self.remove(handle.as_fd(), (&branch, &name), device).map(|kind| Note { path, kind }));
+            }
+        }
+        notes
+    }
+
+    fn remove(&mut self, handle: BorrowedFd<'_>, (branch, name): (&Branch, &[u8]), device: u64) -> Option<NoteKind> {
+        let keep = self.keep.clone();
+        let mut removal = Removal::new(keep.as_deref(), device, self.options.dry_run);
+        let done = removal.remove(handle, name, branch.path().as_os_str().as_bytes());
+        let (gone, kept) = (removal.gone, removal.kept);
+        self.note_kept(&kept);
+        let path = self.shared.path(branch, name);
+        if gone > 0 {
+            self.changes.deleted.add_many(gone, || path.display().to_string());
+        }
+        match done {
+            Err(error) => Some(NoteKind::Fault(metadata::Fault::new("remove it", error))),
+            Ok(_) if gone == 0 => None,
+            Ok(_) if self.options.dry_run => Some(NoteKind::WouldDelete { below: gone - 1 }),
+            Ok(_) => Some(NoteKind::Deleted { below: gone - 1 }),
+        }
+    }
+
+    fn note_kept(&mut self, kept: &[(Vec<u8>, &'static str)]) {
+        for (path, why) in kept {
+            let place = || self.shared.path.join(std::ffi::OsStr::from_bytes(path)).display().to_string();
+            self.changes.kept.add(|| format!("{}: {why}", place()));
+        }
+    }
+
+    /// Removes a directory that is in the way of something else; false if something in it must stay: then all does.
+    pub(super) fn clear(&mut self, directory: BorrowedFd<'_>, name: &[u8], is_empty: bool) -> io::Result<bool> {
+        if is_empty {
+            if !self.options.dry_run {
+                rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+            }
+            return Ok(true);
+        }
+        let Some(frame) = self.stack.last() else { return Ok(false) };
+        let (branch, device) = (Arc::clone(&frame.branch), frame.device);
+        let path: PathBuf = branch.path();
+        let path = path.as_os_str().as_bytes();
+        let keep = self.keep.clone();
+        let mut first = Removal::new(keep.as_deref(), device, true);
+        if !first.remove(directory, name, path)? {
+            let kept = first.kept;
+            self.note_kept(&kept);
+            return Ok(false);
+        }
+        if !self.options.dry_run {
+            Removal::new(keep.as_deref(), device, false).remove(directory, name, path)?;
+        }
+        let whole = self.path_of(name);
+        self.changes.deleted.add_many(first.gone, || whole.display().to_string());
+        Ok(true)
+    }
+}
