@@ -176,7 +176,7 @@ fn attempt(
         files: FileWriter::new(Gear::new(repository.keys().gear_key())),
         found: Found::new(),
         started,
-        parent_started: parent.map_or(i64::MIN, |parent| parent.head.time),
+        parent_started: parent.map_or(i64::MIN, |parent| parent.head.time.min(parent.counted.time)),
     };
     let found = match source {
         Source::Paths(paths, walk) => scan.paths(paths, walk, parent)?,

@@ -1,6 +1,7 @@
 //! The command line: flags to options, results to words and exit codes. The only place that prints, asks, and reads
 //! the environment. Each command is one file below; this one holds what they share and sends each to its file.
 
+mod address;
 mod check;
 mod completions;
 mod copy;

@@ -270,7 +270,7 @@ impl Copier<'_, '_> {
         match root {
             Ok(root) => {
                 let copy = self.commit(writer, snapshot, root, body)?;
-                let (source, name, time) = (snapshot.id, snapshot.head.source.clone(), snapshot.head.time);
+                let (source, name, time) = (snapshot.id, snapshot.head.source.clone(), snapshot.counted.time);
                 self.report.copied.push(Copied { source, copy, name, time });
                 self.progress.advance(1, 0);
             }
@@ -299,7 +299,7 @@ impl Copier<'_, '_> {
             root,
             parent: snapshot.head.parent.and_then(|parent| self.domain.copies.get(&parent).copied()),
             seen: self.domain.seen(&snapshot.head.source),
-            time: snapshot.counted().time,
+            time: snapshot.counted.time,
             expires: snapshot.expires(),
             original: Some(snapshot.first_id()),
             ..snapshot.head.clone()

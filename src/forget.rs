@@ -228,7 +228,7 @@ fn judge(repository: &Repository, source: &[&SnapshotEntry], policy: &Policy, zo
         candidates.push(Candidate {
             id: snapshot.id,
             writer: snapshot.header.writer,
-            time: snapshot.counted().time,
+            time: snapshot.counted.time,
             tags,
             held: snapshot.state.is_held(),
             expires: snapshot.expires(),
@@ -253,7 +253,7 @@ fn tags(repository: &Repository, snapshot: &SnapshotEntry, policy: &Policy) -> r
 }
 
 fn verdict(snapshot: &SnapshotEntry, (keep, reasons): (bool, Vec<String>)) -> Verdict {
-    let counted = snapshot.counted();
+    let counted = snapshot.counted;
     let (place, source, original) = (snapshot.place, snapshot.head.source.clone(), snapshot.head.original);
     Verdict { place, source, original, time: counted.time, late: counted.late, keep, reasons }
 }

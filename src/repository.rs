@@ -2,6 +2,7 @@
 //! free functions over `&Repository`; nothing here knows them. What the store says is believed only if the owner or a
 //! writer that the owner announced signed it.
 
+mod arrivals;
 pub mod changes;
 mod commit;
 pub mod compact;

@@ -37,6 +37,11 @@ impl Counted {
         }
     }
 
+    /// True if the claimed time is older than the arrival can explain.
+    pub fn is_behind(self, claimed: i64) -> bool {
+        self.late && claimed < self.time
+    }
+
     /// The owner's word counts: imported history and copies keep their times.
     pub fn of_owner(claimed: i64) -> Self {
         Self { time: claimed, late: false }

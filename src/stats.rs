@@ -156,7 +156,7 @@ pub fn growth(
     let index = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &index);
     let visible = |id: ObjectId| catalog.snapshots.visible().find(|other| other.id == id);
-    let before = source.snapshots.iter().rev().copied().find(|other| other.head.time < snapshot.head.time);
+    let before = source.snapshots.iter().rev().copied().find(|other| other.counted.time < snapshot.counted.time);
     let parent = snapshot.head.parent.and_then(visible).or(before);
     let mut growth = Growth { parent: parent.map(|parent| parent.id), ..Growth::default() };
     let old = parent.map(|parent| &parent.head.root);

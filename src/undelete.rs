@@ -171,7 +171,7 @@ fn copy(
 ) -> Result<ObjectId> {
     let mut body = snapshot.body(repository)?;
     body.tags = snapshot.state.tags(&body.tags);
-    let counted = snapshot.counted();
+    let counted = snapshot.counted;
     let head = Head {
         time: counted.time,
         run,

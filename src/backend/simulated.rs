@@ -95,6 +95,17 @@ impl Simulated {
         copy
     }
 
+    /// An independent copy as a tool makes it that copies objects one by one: all of them arrive now, by their names.
+    pub fn moved(&self, seed: u64, each: Duration) -> Self {
+        let copy = Self::new(self.clock.clone(), self.lag_max, seed);
+        for (name, bytes) in self.objects() {
+            self.clock.sleep(each);
+            let now = self.clock.now();
+            copy.state().objects.insert(name, Object { bytes, modified: now, listed_from: now });
+        }
+        copy
+    }
+
     /// Changes an object's bytes in place, as rot or an attacker would; false if there is no such object.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut state = self.state();

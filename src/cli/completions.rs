@@ -131,7 +131,7 @@ fn known() -> Result<Option<Vec<Known>>, Failure> {
     for snapshot in catalog.snapshots.visible().rev() {
         let name = &snapshot.head.source;
         if !known.iter().any(|(text, ..)| text == name) {
-            known.push((name.clone(), true, format!("newest: {}", render::time(snapshot.head.time))));
+            known.push((name.clone(), true, format!("newest: {}", render::time(snapshot.counted.time))));
         }
     }
     if !known.is_empty() {
@@ -139,7 +139,7 @@ fn known() -> Result<Option<Vec<Known>>, Failure> {
     }
     let ids = catalog.snapshots.visible().rev();
     known.extend(ids.map(|snapshot| {
-        (snapshot.id.short(), false, format!("{} {}", snapshot.head.source, render::time(snapshot.head.time)))
+        (snapshot.id.short(), false, format!("{} {}", snapshot.head.source, render::time(snapshot.counted.time)))
     }));
     Ok(Some(known))
 }

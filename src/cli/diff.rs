@@ -2,7 +2,7 @@
 //! printed as differences are found; figures come last.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, node, output, render, time};
+use super::{Outcome, Session, address, node, output, render, time};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let what = format!("cannot compare {} with {after_text}", arguments.before);
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (before, before_path) = list::find(&catalog, &arguments.before, &time::parse_address).context(&what)?;
+    let (before, before_path) = address::find(session, &catalog, &arguments.before, &what)?;
     let after = after(&catalog, &arguments.after, &what)?;
     let progress = session.progress("comparing");
     let mut lines = Vec::new();

@@ -110,7 +110,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             |snapshot: &&SnapshotEntry| arguments.name.as_ref().is_none_or(|name| snapshot.head.source == *name);
         chosen.extend(catalog.snapshots.visible().filter(wanted));
     }
-    chosen.sort_by_key(|snapshot| (snapshot.head.time, snapshot.id));
+    chosen.sort_by_key(|snapshot| (snapshot.counted.time, snapshot.id));
     chosen.dedup_by_key(|snapshot| snapshot.id);
     let options = find::Options {
         patterns: arguments.patterns.clone(),
@@ -149,9 +149,9 @@ fn show(session: &Session, arguments: &Arguments, snapshots: &[&SnapshotEntry], 
                 fields: node::Fields::new(&version.path, &version.node),
                 snapshots: version.snapshots,
                 first: first.id.to_string(),
-                first_time: render::time_rfc3339(first.head.time),
+                first_time: render::time_rfc3339(first.counted.time),
                 last: last.id.to_string(),
-                last_time: render::time_rfc3339(last.head.time),
+                last_time: render::time_rfc3339(last.counted.time),
             });
             continue;
         }
@@ -160,9 +160,9 @@ fn show(session: &Session, arguments: &Arguments, snapshots: &[&SnapshotEntry], 
             last.head.source.clone(),
             version.snapshots.to_string(),
             first.id.short(),
-            render::time(first.head.time),
+            render::time(first.counted.time),
             last.id.short(),
-            render::time(last.head.time),
+            render::time(last.counted.time),
             entry(&version.path, &version.node),
         ]);
     }

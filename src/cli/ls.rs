@@ -2,7 +2,7 @@
 //! are to be sorted first.
 
 use super::exit::{Context, code};
-use super::{Outcome, Session, node, output, render, time};
+use super::{Outcome, Session, address, node, output, render};
 use std::cmp::Reverse;
 use vault::list;
 use vault::repository::index::BlobIndex;
@@ -51,7 +51,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     repository.keys().content("list files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (snapshot, path) = list::find(&catalog, &arguments.address, &time::parse_address).context(&what)?;
+    let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
     let index = BlobIndex::for_reading(&repository, &catalog.trust, snapshot.place.domain).context(&what)?;
     let reader = Reader::new(&repository, &index);
     let mut sorted = Vec::new();

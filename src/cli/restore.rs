@@ -2,7 +2,7 @@
 //! replaced after a yes; what stays or fails is named, and the exit code tells.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, output, render, secret, time};
+use super::{Outcome, Session, address, output, render, secret};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (snapshot, path) = list::find(&catalog, &arguments.address, &time::parse_address).context(&what)?;
+    let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
     let Some(directory) = &arguments.target else {
         tell_lacks(session, &repository, snapshot);
         let progress = session.progress("restoring");
@@ -231,7 +231,7 @@ fn show(
         render::json(&Restored {
             snapshot: snapshot.id.to_string(),
             name: &snapshot.head.source,
-            time: render::time_rfc3339(snapshot.head.time),
+            time: render::time_rfc3339(snapshot.counted.time),
             target: directory.display().to_string(),
             dry_run: arguments.dry_run,
             files: report.files,
@@ -264,7 +264,7 @@ fn show(
         if arguments.dry_run { "would restore" } else { "restored" },
         snapshot.id.short(),
         snapshot.head.source,
-        render::time(snapshot.head.time),
+        render::time(snapshot.counted.time),
         if arguments.dry_run { "into" } else { "to" },
         render::safe(&directory.display().to_string()),
         render::count(report.files, "file", "files"),

@@ -1,8 +1,9 @@
 //! `vault snapshots`: lists what can be restored, oldest first. A content part that this key may not open shows as `-`.
 
 use super::exit::{Context, code};
-use super::{Outcome, Session, render};
+use super::{Outcome, Session, address, render};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use vault::list;
 use vault::repository::Repository;
 use vault::repository::snapshots::SnapshotEntry;
@@ -67,8 +68,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         let line = line(&repository, snapshot);
         let tagged = |tag| line.tags.as_ref().is_some_and(|tags| tags.contains(tag));
         if arguments.tag.as_ref().is_none_or(tagged) {
-            lines.push((snapshot.head.time, line));
+            lines.push((snapshot.counted.time, line));
         }
+    }
+    let newest = catalog.snapshots.newest(&BTreeSet::new());
+    for snapshot in catalog.snapshots.visible().filter(wanted).filter(|one| newest.contains(&one.id)) {
+        address::say_oddities(session, snapshot);
     }
     let damaged: Vec<String> = catalog
         .snapshots
@@ -124,11 +129,11 @@ fn line(repository: &Repository, snapshot: &SnapshotEntry) -> Line {
     let head = &snapshot.head;
     Line {
         id: snapshot.id.to_string(),
-        time: render::time_rfc3339(head.time),
+        time: render::time_rfc3339(snapshot.counted.time),
         name: head.source.clone(),
         domain: snapshot.place.domain.to_string(),
         parent: head.parent.map(|parent| parent.to_string()),
-        late: snapshot.counted().late,
+        late: snapshot.counted.late,
         held: snapshot.state.is_held(),
         expires: snapshot.expires().map(render::time_rfc3339),
         files: head.statistics.files,

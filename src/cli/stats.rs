@@ -158,7 +158,7 @@ fn sum(source: &stats::Source<'_>, figure: impl Fn(&SnapshotEntry) -> u64) -> u6
 }
 
 fn time_of(snapshot: Option<&&SnapshotEntry>, show: fn(i64) -> String) -> String {
-    snapshot.map_or_else(String::new, |snapshot| show(snapshot.head.time))
+    snapshot.map_or_else(String::new, |snapshot| show(snapshot.counted.time))
 }
 
 fn fields(source: &stats::Source<'_>, runs: bool, growth: Option<Growth>) -> Source {
@@ -185,7 +185,7 @@ fn run_fields(snapshot: &SnapshotEntry) -> Run {
     let figures = &snapshot.head.statistics;
     Run {
         id: snapshot.id.to_string(),
-        time: render::time_rfc3339(snapshot.head.time),
+        time: render::time_rfc3339(snapshot.counted.time),
         files: figures.files,
         read_files: figures.files.saturating_sub(figures.unchanged_files),
         bytes: figures.bytes,
@@ -278,7 +278,7 @@ fn show_runs(source: &stats::Source<'_>) {
         let figures = &snapshot.head.statistics;
         rows.push(vec![
             snapshot.id.short(),
-            render::time(snapshot.head.time),
+            render::time(snapshot.counted.time),
             figures.files.to_string(),
             figures.files.saturating_sub(figures.unchanged_files).to_string(),
             render::size(figures.bytes),

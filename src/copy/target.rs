@@ -86,9 +86,10 @@ impl Domain {
         let is_copy = |copy: &&SnapshotEntry| {
             let other = &copy.head;
             let same = other.source == head.source
-                && other.time == snapshot.counted().time
                 && (other.root.bytes, other.root.count) == (head.root.bytes, head.root.count);
-            same && if like { other.root.id == head.root.id } else { copy.first_id() == origin }
+            // the time that counts may have been another when it was copied
+            let alike = like && other.root.id == head.root.id && other.time == snapshot.counted.time;
+            same && (alike || copy.first_id() == origin)
         };
         self.snapshots.iter().find(is_copy).map(|copy| copy.id)
     }

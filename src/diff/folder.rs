@@ -58,7 +58,7 @@ pub fn compare(
     let side = Side { repository, reader, progress, options, gear: Gear::new(repository.keys().gear_key()) };
     let mut join = Join {
         side,
-        trusted: snapshot.head.time.saturating_sub(YOUNG_NANOSECONDS),
+        trusted: snapshot.head.time.min(snapshot.counted.time).saturating_sub(YOUNG_NANOSECONDS),
         levels: vec![Level { path: Vec::new(), nodes: nodes.peekable() }],
         report: Report::default(),
         each,

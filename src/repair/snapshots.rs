@@ -49,7 +49,7 @@ pub(super) fn rewrite(
             continue;
         }
         let paths = lost_paths(&reader, &verdict, &snapshot.head.root)?;
-        let (name, time) = (snapshot.head.source.clone(), snapshot.head.time);
+        let (name, time) = (snapshot.head.source.clone(), snapshot.counted.time);
         let mut found = Lost { snapshot: snapshot.id, name, time, paths, copy: None };
         let is_due = snapshot.is_visible() && !covered.contains(&snapshot.id);
         if is_due && !context.options.dry_run {
@@ -144,7 +144,7 @@ impl Copier<'_, '_, '_> {
         let new = Head {
             // just behind the original, so that the name of the source means the one that restores; as the owner's it is
             // believed, so a time that was not can't be taken over
-            time: snapshot.counted().time.saturating_add(1),
+            time: snapshot.counted.time.saturating_add(1),
             run: RunId(repository.runtime().random()),
             root,
             parent: Some(snapshot.id),

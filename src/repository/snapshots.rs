@@ -1,6 +1,7 @@
 //! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
+use super::arrivals::{self, Claim};
 use super::keys::CONTENT_ROLES;
 use super::orders::{self, Orders, State};
 use super::trust::Trust;
@@ -33,13 +34,17 @@ pub struct SnapshotEntry {
     pub state: State,
     /// True if the owner signed it.
     pub by_owner: bool,
+    /// The time that counts, for order, addresses and retention.
+    pub counted: Counted,
+    /// It is late, and the store seems to have been moved: the claimed time counts, but nothing is dropped by it.
+    pub doubtful: bool,
     wraps: Wraps,
 }
 
 /// All snapshots that this key can see.
 #[derive(Debug, Default)]
 pub struct Snapshots {
-    /// Oldest first, forgotten ones included.
+    /// Oldest first by the time that counts, forgotten ones included.
     pub all: Vec<SnapshotEntry>,
     /// Objects that could not be used, with the reason.
     pub damaged: Vec<Damage>,
@@ -81,9 +86,10 @@ impl SnapshotEntry {
         self.wraps.reaches(self.place.domain)
     }
 
-    /// The time that retention goes by.
-    pub fn counted(&self) -> Counted {
-        if self.by_owner { Counted::of_owner(self.head.time) } else { Counted::of_writer(self.head.time, self.arrived) }
+    fn claim(&self) -> Claim<'_> {
+        let (place, writer, by_owner) = (self.place, self.header.writer, self.by_owner);
+        let (time, duration, seen) = (self.head.time, self.head.statistics.duration, self.head.seen.as_slice());
+        Claim { place, writer, by_owner, time, duration, seen, arrived: self.arrived }
     }
 
     /// When it expires: the owner's last word, else its writer's.
@@ -139,8 +145,9 @@ pub(crate) fn read(
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
-    let state = State::default();
-    Ok(Ok(SnapshotEntry { id: place.id, place, header, head, arrived, state, by_owner, wraps }))
+    let (state, counted) = (State::default(), Counted::of_owner(head.time));
+    let (id, doubtful) = (place.id, false);
+    Ok(Ok(SnapshotEntry { id, place, header, head, arrived, state, by_owner, counted, doubtful, wraps }))
 }
 
 /// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
@@ -200,8 +207,17 @@ impl Snapshots {
                 Err(error) => snapshots.damaged.push((name, error.to_string())),
             }
         }
-        snapshots.all.sort_by_key(|snapshot| (snapshot.head.time, snapshot.id));
+        snapshots.count(trust);
         Ok(snapshots)
+    }
+
+    fn count(&mut self, trust: &Trust) {
+        let claims: Vec<Claim<'_>> = self.all.iter().map(SnapshotEntry::claim).collect();
+        let verdicts = arrivals::judge(&claims, trust.saw_move);
+        for (one, verdict) in self.all.iter_mut().zip(verdicts) {
+            (one.counted, one.doubtful) = (verdict.counted, verdict.doubtful);
+        }
+        self.all.sort_by_key(|one| (one.counted.time, one.id));
     }
 
     /// Those that commands show, oldest first.
@@ -243,7 +259,7 @@ impl Snapshots {
         let fits = |snapshot: &&SnapshotEntry| {
             let here = domain.is_none_or(|domain| snapshot.place.domain.to_string().starts_with(domain));
             let named = snapshot.head.source == source || source == "latest";
-            here && named && time.is_none_or(|time| snapshot.head.time <= time)
+            here && named && time.is_none_or(|time| snapshot.counted.time <= time)
         };
         if let Some(newest) = self.visible().rfind(fits) {
             let other = self.visible().find(|other| fits(other) && other.place.domain != newest.place.domain);

@@ -4,6 +4,7 @@
 
 use super::orders::{Revocation, Revocations};
 use super::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, orders, strange};
+use crate::retention::Counted;
 use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
@@ -40,6 +41,8 @@ pub struct Trust {
     revoked: Revocations,
     /// Nanoseconds until everybody sees an order, if what may still be accepted counts.
     patience: Option<i64>,
+    /// A slot reached this store long after the owner had signed it: the store is a copy, or was moved.
+    pub saw_move: bool,
     /// Usable slots of the owner.
     pub owner_slots: usize,
     /// Slots that could not be used, with the reason.
@@ -65,7 +68,7 @@ impl Trust {
             label: String::new(),
         });
         let slots = slots(repository)?;
-        (trust.damaged, trust.ignored) = (slots.damaged, slots.ignored);
+        (trust.damaged, trust.ignored, trust.saw_move) = (slots.damaged, slots.ignored, slots.moved);
         for (_, info) in slots.good {
             if info.role == Role::Owner {
                 trust.owner_slots += 1;
@@ -168,6 +171,8 @@ pub struct Slots {
     pub damaged: Vec<Damage>,
     /// Those of nobody known, with the reason.
     pub ignored: Vec<String>,
+    /// One reached this store long after it was signed.
+    pub moved: bool,
 }
 
 /// Reads and verifies one slot.
@@ -190,10 +195,13 @@ pub(crate) fn read_slot(repository: &Repository, name: &Name) -> Result<SlotInfo
 pub fn slots(repository: &Repository) -> Result<Slots> {
     let mut slots = Slots::default();
     let mut damaged = Vec::new();
-    for (name, _) in repository.list(name::KEYS)?.0 {
+    for (name, entry) in repository.list(name::KEYS)?.0 {
         let Name::Slot(id) = name else { continue };
         match strange(read_slot(repository, &name)) {
-            Ok(Ok(info)) => slots.good.push((id, info)),
+            Ok(Ok(info)) => {
+                slots.moved |= Counted::of_writer(info.created, entry.modified).is_behind(info.created);
+                slots.good.push((id, info));
+            }
             Ok(Err(why)) => slots.ignored.push(format!("{name}: {why}")),
             Err(error) => damaged.push((id, error)),
         }

@@ -33,5 +33,6 @@ mod silent;
 mod small;
 mod stats;
 mod thief;
+mod times;
 mod workers;
 mod world;
