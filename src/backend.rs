@@ -66,6 +66,10 @@ pub trait Store: Send + Sync {
     fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
     /// Removes an object; a missing one is success.
     fn delete(&self, name: &str) -> Result<()>;
+    /// What the place can't promise, in words.
+    fn caveat(&self) -> Option<String> {
+        None
+    }
     /// Removes what writers have left unfinished and nobody lists, but for what this process is writing.
     fn remove_unfinished(&self) -> Result<Leftovers> {
         Ok(Leftovers::default())
@@ -277,6 +281,11 @@ impl Backend {
     /// The longest time that a listing may lag behind puts and deletes (D of the protocol).
     pub fn listing_lag(&self) -> Duration {
         self.inner.store.listing_lag()
+    }
+
+    /// What the place can't promise, in words; nothing for most.
+    pub fn caveat(&self) -> Option<String> {
+        self.inner.store.caveat()
     }
 
     /// How many threads can use this backend at once before they queue.

@@ -245,6 +245,7 @@ impl Session {
     fn open_with(&self, backend: Backend, secret: secret::Secret) -> Result<Repository, Failure> {
         // two repositories may be at hand
         let what = format!("cannot open the repository at {}", backend.describe());
+        self.say_notes(&backend.caveat().into_iter().collect::<Vec<_>>());
         let options = self.repository_options();
         let runtime = self.runtime.clone();
         let opened = match secret {

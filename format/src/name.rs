@@ -50,6 +50,19 @@ pub const WAL: &str = "wal/";
 /// Reserved prefix: readers ignore it, deleters stop.
 pub const PARITY: &str = "parity/";
 
+/// False for a folder below which nothing of any version lies: the first part of an object's path has lower-case letters
+/// only, the others begin with a letter or a digit. What systems and other tools leave is told from objects by this.
+pub fn may_hold_objects(folder: &str) -> bool {
+    let mut parts = folder.split('/');
+    let first = parts.next().unwrap_or_default();
+    let is_word = |part: &str| {
+        let begins = part.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+        // names of clusters may begin with a sign
+        part != "lost+found" && (begins || first == "wal" && !part.is_empty())
+    };
+    !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_lowercase()) && parts.all(is_word)
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,8 +6,10 @@ use std::fmt;
 /// What a caller can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// No such object, or no such root.
+    /// No such object.
     NotFound,
+    /// No such folder, bucket or container, or another one by now: nothing can be told of any object.
+    NoPlace,
     /// The name is taken by other bytes.
     Exists,
     /// The store refuses these credentials or this user.

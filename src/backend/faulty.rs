@@ -205,6 +205,10 @@ impl Store for Faulty {
         self.inner.remove_unfinished()
     }
 
+    fn caveat(&self) -> Option<String> {
+        self.inner.caveat()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

@@ -2,48 +2,46 @@
 //! a name never shows half an object, and power loss after `put` returns loses nothing.
 //! Order of a put: data fsynced, new folders fsynced up the chain, name given without replacing, its folder fsynced.
 
+mod filesystem;
+mod root;
+
 use super::error::{Error, ErrorKind, Operation, Result};
 use super::leftovers::Maker;
 use super::{Entry, Leftovers, Stat, Store};
+use crate::metadata;
 use crate::runtime::Runtime;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use root::Root;
+use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
-use std::collections::HashSet;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use vault_format::name;
 
 const TMP: &str = "tmp";
 
 pub(super) struct Local {
-    root: PathBuf,
+    root: Root,
     maker: Maker,
     /// Makes names in `tmp/` differ between processes and machines that share the folder.
     run: String,
     next: AtomicU64,
-    /// Folders that exist durably: they need neither mkdir nor fsync of their parent again.
-    durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Local {
     pub(super) fn open(path: &Path, create: bool, runtime: &Runtime) -> Result<Self> {
-        let open_error = |e: io::Error| error(Operation::Open, "", &e);
-        let root = std::path::absolute(path).map_err(open_error)?;
-        if create {
-            create_root(&root).map_err(open_error)?;
-        }
-        if !root.metadata().map_err(open_error)?.is_dir() {
-            return Err(Error::new(ErrorKind::Other, Operation::Open, "", "it is not a folder"));
-        }
+        let open_error = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotADirectory => Error::new(ErrorKind::Other, Operation::Open, "", "it is not a folder"),
+            _ => error(Operation::Open, "", &e),
+        };
+        let path = std::path::absolute(path).map_err(open_error)?;
+        let root = Root::open(path, create).map_err(open_error)?;
         let random = u64::from_le_bytes(runtime.random());
         let maker = Maker::this();
         let run = format!("{}{random:016x}", maker.prefix());
-        let local = Self { root, maker, run, next: AtomicU64::new(0), durable: Mutex::new(HashSet::new()) };
+        let local = Self { root, maker, run, next: AtomicU64::new(0) };
         let now = runtime.clock.now();
         // Nothing depends on the sweep, so its failures do not matter.
         drop(local.sweep_tmp(&|name, modified| local.maker.knows_left(name, (modified, now))));
@@ -53,80 +51,46 @@ impl Local {
     /// Removes unfinished files by name and time.
     fn sweep_tmp(&self, is_left: &dyn Fn(&str, i64) -> bool) -> io::Result<Leftovers> {
         let mut removed = Leftovers::default();
-        for entry in self.root.join(TMP).read_dir()? {
+        for entry in Dir::new(self.root.folder(TMP)?)? {
             let entry = entry?;
+            let file = entry.file_name().to_string_lossy();
+            let name = format!("{TMP}/{file}");
             // another process may be faster, or own it: the next file may be easier
-            let Ok(meta) = entry.metadata() else { continue };
-            let goes = meta.is_file() && is_left(&entry.file_name().to_string_lossy(), modified(&meta));
-            if goes && std::fs::remove_file(entry.path()).is_ok() {
+            let Ok(stat) = self.root.stat(&name) else { continue };
+            if is_file(&stat) && is_left(&file, modified(&stat)) && self.root.remove(&name).is_ok() {
                 removed.files += 1;
-                removed.bytes += meta.len();
+                removed.bytes += metadata::size(&stat);
             }
         }
         Ok(removed)
     }
 
     /// Writes `bytes` durably under a name of its own in `tmp/`.
-    fn write_tmp(&self, bytes: &[u8]) -> io::Result<PathBuf> {
+    fn write_tmp(&self, bytes: &[u8]) -> io::Result<String> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let path = self.root.join(TMP).join(format!("{}-{number}", self.run));
-            let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            let name = format!("{TMP}/{}-{number}", self.run);
+            let mut file = match self.root.create(&name) {
                 Ok(file) => file,
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    // Not `create_dir_all`: a root that vanished must stay an error.
-                    make_folder(&self.root.join(TMP))?;
+                    self.root.make_folder(TMP)?;
                     continue;
                 }
                 Err(e) => return Err(e),
             };
             return match file.write_all(bytes).and_then(|()| file.sync_all()) {
-                Ok(()) => Ok(path),
+                Ok(()) => Ok(name),
                 Err(e) => {
-                    drop(std::fs::remove_file(&path));
+                    drop(self.root.remove(&name));
                     Err(e)
                 }
             };
         }
     }
 
-    /// Makes the folders above `name` and makes each of them durable in its parent.
-    fn make_folders(&self, name: &str) -> io::Result<PathBuf> {
-        let mut folder = self.root.clone();
-        let parts: Vec<&str> = name.split('/').collect();
-        for part in parts.iter().take(parts.len().saturating_sub(1)) {
-            let parent = folder.clone();
-            folder.push(part);
-            if self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(&folder) {
-                continue;
-            }
-            make_folder(&folder)?;
-            // Also if it was there: whoever made it may not have reached this line.
-            sync_folder(&parent)?;
-            self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.clone());
-        }
-        Ok(folder)
-    }
-
-    /// Gives the file `tmp` its name; false if the name is taken.
-    fn publish(&self, tmp: &Path, name: &str) -> io::Result<bool> {
-        let target = self.root.join(name);
-        let mut folder = self.make_folders(name)?;
-        let mut taken = rename_new(tmp, &target);
-        if taken.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-            // Somebody removed a folder that this process made.
-            self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            folder = self.make_folders(name)?;
-            taken = rename_new(tmp, &target);
-        }
-        let created = taken?;
-        sync_folder(&folder)?;
-        Ok(created)
-    }
-
     fn read(&self, name: &str, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
-        let mut file = File::open(self.root.join(name))?;
+        let mut file = self.root.open_at(name)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::other("it is not a file"));
@@ -144,31 +108,33 @@ impl Local {
     }
 
     fn walk(&self, prefix: &str) -> io::Result<Vec<Entry>> {
-        // A vanished mount must not read as an empty repository.
-        drop(self.root.read_dir()?);
         let mut found = Vec::new();
         let mut folders = vec![prefix.to_owned()];
         while let Some(prefix) = folders.pop() {
-            let listing = match self.root.join(&prefix).read_dir() {
-                Ok(listing) => listing,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            let listing = match self.root.folder(&prefix) {
+                Ok(folder) => Dir::new(folder)?,
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
                 Err(e) => return Err(e),
             };
             for entry in listing {
                 let entry = entry?;
-                let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-                if name == TMP {
+                let file = entry.file_name().to_string_lossy();
+                let name = format!("{prefix}{file}");
+                if name == TMP || matches!(&*file, "." | "..") {
                     continue;
                 }
-                let meta = match std::fs::metadata(entry.path()) {
-                    Ok(meta) => meta,
+                let stat = match self.stat_foreign(&name) {
+                    Ok(stat) => stat,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                     Err(e) => return Err(e),
                 };
-                if meta.is_dir() {
+                if !is_folder(&stat) {
+                    found.push(Entry { name, size: metadata::size(&stat), modified: Some(modified(&stat)) });
+                } else if name::may_hold_objects(&name) {
                     folders.push(format!("{name}/"));
                 } else {
-                    found.push(Entry { name, size: meta.len(), modified: Some(modified(&meta)) });
+                    // somebody else's, and perhaps closed or large: named, and not entered
+                    found.push(Entry { name, size: 0, modified: Some(modified(&stat)) });
                 }
             }
         }
@@ -176,27 +142,47 @@ impl Local {
         Ok(found)
     }
 
-    /// Turns "no such file" into words that say which of the two is missing.
-    fn missing(&self, operation: Operation, name: &str, e: &io::Error) -> Error {
-        if e.kind() != io::ErrorKind::NotFound {
-            return error(operation, name, e);
+    /// What a name leads to, or the link itself if that leads in circles or where this user may not look.
+    fn stat_foreign(&self, name: &str) -> io::Result<rustix::fs::Stat> {
+        match self.root.stat(name) {
+            Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::LOOP | Errno::ACCESS)) => {
+                let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+                Ok(rustix::fs::statat(self.root.folder(folder)?, file, AtFlags::SYMLINK_NOFOLLOW)?)
+            }
+            found => found,
         }
-        match self.root.metadata() {
-            Ok(_) if operation != Operation::List => Error::missing(operation, name),
-            _ => Error::new(ErrorKind::NotFound, operation, name, "the folder of the repository is missing"),
+    }
+
+    /// An error if the path leads to another folder by now: what is there, or not there, says nothing.
+    fn is_here(&self, operation: Operation, name: &str) -> Result<()> {
+        match self.root.absence() {
+            Some(why) => Err(Error::new(ErrorKind::NoPlace, operation, name, why)),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&self, operation: Operation, name: &str, e: &io::Error) -> Error {
+        match self.is_here(operation, name) {
+            Err(gone) => gone,
+            Ok(()) if e.kind() == io::ErrorKind::NotFound => Error::missing(operation, name),
+            Ok(()) => error(operation, name, e),
         }
     }
 }
 
 impl Store for Local {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let failed = |e: io::Error| self.missing(Operation::Put, name, &e);
+        let failed = |e: io::Error| self.failed(Operation::Put, name, &e);
+        self.is_here(Operation::Put, name)?;
         let tmp = self.write_tmp(bytes).map_err(failed)?;
-        let published = self.publish(&tmp, name);
+        let published = self.root.publish(&tmp, name);
         if !matches!(published, Ok(true)) {
-            drop(std::fs::remove_file(&tmp));
+            drop(self.root.remove(&tmp));
         }
-        if published.map_err(failed)? {
+        let created = published.map_err(failed)?;
+        // what went into a folder that nobody finds any more is not stored
+        self.is_here(Operation::Put, name)?;
+        if created {
             return Ok(());
         }
         let same = self.read(name, None).map_err(failed)? == bytes;
@@ -204,36 +190,39 @@ impl Store for Local {
     }
 
     fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
-        self.read(name, range).map_err(|e| self.missing(Operation::Get, name, &e))
+        self.is_here(Operation::Get, name)?;
+        self.read(name, range).map_err(|e| self.failed(Operation::Get, name, &e))
     }
 
     fn stat(&self, name: &str) -> Result<Stat> {
-        let meta = std::fs::metadata(self.root.join(name)).map_err(|e| self.missing(Operation::Stat, name, &e))?;
-        if meta.is_dir() {
+        self.is_here(Operation::Stat, name)?;
+        let stat = self.root.stat(name).map_err(|e| self.failed(Operation::Stat, name, &e))?;
+        if is_folder(&stat) {
             return Err(Error::missing(Operation::Stat, name));
         }
-        Ok(Stat { size: meta.len(), modified: Some(modified(&meta)) })
+        Ok(Stat { size: metadata::size(&stat), modified: Some(modified(&stat)) })
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.walk(prefix).map_err(|e| self.missing(Operation::List, prefix, &e))
+        let listed = self.walk(prefix).map_err(|e| self.failed(Operation::List, prefix, &e))?;
+        // a vanished mount must not read as an empty repository
+        self.is_here(Operation::List, prefix)?;
+        Ok(listed)
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        let failed = |e: io::Error| self.missing(Operation::Delete, name, &e);
-        let path = self.root.join(name);
-        match std::fs::remove_file(&path) {
+        let failed = |e: io::Error| self.failed(Operation::Delete, name, &e);
+        self.is_here(Operation::Delete, name)?;
+        match self.root.remove(name) {
             // A deletion that power loss undoes could bring back a snapshot whose packs are gone.
-            Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)).map_err(failed),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.root.metadata().map_err(failed)?;
-                Ok(())
-            }
+            Ok(()) => self.root.sync(name.rsplit_once('/').map_or("", |(folder, _)| folder)).map_err(failed),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(failed(e)),
         }
     }
 
     fn remove_unfinished(&self) -> Result<Leftovers> {
+        self.is_here(Operation::Delete, TMP)?;
         let own = self.maker.prefix();
         match self.sweep_tmp(&|name, _| !name.starts_with(&own)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Leftovers::default()),
@@ -242,7 +231,7 @@ impl Store for Local {
     }
 
     fn describe(&self) -> String {
-        self.root.display().to_string()
+        self.root.path().display().to_string()
     }
 
     fn is_local(&self) -> bool {
@@ -250,69 +239,42 @@ impl Store for Local {
     }
 
     fn listing_lag(&self) -> Duration {
-        Duration::ZERO
+        self.root.file_system.listing_lag()
+    }
+
+    fn caveat(&self) -> Option<String> {
+        self.root.file_system.caveat()
     }
 }
 
-fn create_root(root: &Path) -> io::Result<()> {
-    if root.is_dir() {
-        return Ok(());
-    }
-    let Some(parent) = root.parent() else { return Ok(()) };
-    create_root(parent)?;
-    make_folder(root)?;
-    sync_folder(parent)
+fn is_folder(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_dir()
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        done => done,
-    }
+fn is_file(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_file()
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
-        // Some network file systems cannot fsync a folder and make renames durable themselves.
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(()),
-        done => done,
-    }
-}
-
-/// Renames without replacing; false if the name is taken.
-fn rename_new(from: &Path, to: &Path) -> io::Result<bool> {
-    use rustix::io::Errno;
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => return Ok(true),
-        Err(Errno::EXIST) => return Ok(false),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-        Err(e) => return Err(e.into()),
-    }
-    // NFS and some FUSE file systems have only the older way.
-    match std::fs::hard_link(from, to) {
-        Ok(()) => std::fs::remove_file(from).map(|()| true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::PERM | Errno::NOTSUP | Errno::NOSYS)) => {
-            // No way at all to refuse atomically. Names are hashes of their bytes, so the race is between equals.
-            if to.try_exists()? { Ok(false) } else { std::fs::rename(from, to).map(|()| true) }
-        }
-        Err(e) => Err(e),
-    }
-}
-
-fn modified(meta: &Metadata) -> i64 {
-    meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
+fn modified(stat: &rustix::fs::Stat) -> i64 {
+    let time = metadata::mtime(stat);
+    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
 }
 
 fn error(operation: Operation, name: &str, e: &io::Error) -> Error {
+    let errno = Errno::from_io_error(e);
     let kind = match e.kind() {
+        io::ErrorKind::NotFound if operation == Operation::Open => ErrorKind::NoPlace,
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
         io::ErrorKind::UnexpectedEof => ErrorKind::Damaged,
         // a bad sector
-        _ if operation == Operation::Get && Errno::from_io_error(e) == Some(Errno::IO) => ErrorKind::Damaged,
+        _ if operation == Operation::Get && errno == Some(Errno::IO) => ErrorKind::Damaged,
         io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::TimedOut => ErrorKind::Unreachable,
+        // a server, a program behind FUSE, or a disk that has gone
+        _ if errno.is_some_and(|e| [Errno::NOTCONN, Errno::HOSTDOWN, Errno::NODEV, Errno::NXIO].contains(&e)) => {
+            ErrorKind::Unreachable
+        }
         _ => ErrorKind::Other,
     };
     Error::new(kind, operation, name, e.to_string())
@@ -363,6 +325,25 @@ mod tests {
         let removed = local.remove_unfinished().unwrap();
         assert_eq!((removed.files, removed.bytes), (1, 4));
         assert_eq!((there(&own), there("elsewhere")), (true, false));
+    }
+
+    /// What belongs to the system or to another tool is named and not entered, whoever may read it.
+    #[test]
+    fn folders_of_others_are_named_and_not_entered() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["lost+found", "@eaDir/x", ".snapshots/1/packs/d/aa", "packs/@eaDir", "packs/d/aa"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        for name in [".snapshots/1/packs/d/aa/x", "@eaDir/x/y", "packs/@eaDir/x", "packs/d/aa/x", ".DS_Store"] {
+            std::fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink("round", folder.path().join("round")).unwrap();
+        let closed = std::fs::Permissions::from_mode(0);
+        std::fs::set_permissions(folder.path().join("lost+found"), closed).unwrap();
+        let local = Local::open(folder.path(), false, &Runtime::seeded(1, Clock::System, 0)).unwrap();
+        let listed: Vec<String> = local.list("").unwrap().into_iter().map(|entry| entry.name).collect();
+        let wanted = [".DS_Store", ".snapshots", "@eaDir", "lost+found", "packs/@eaDir", "packs/d/aa/x", "round"];
+        assert_eq!(listed, wanted);
     }
 
     #[test]

@@ -119,10 +119,17 @@ impl Opendal {
         });
         match found {
             Err(e) if e.kind == ErrorKind::NotFound => {
-                Err(Error::new(ErrorKind::NotFound, operation, name, "the folder of the repository is missing"))
+                Err(Error::new(ErrorKind::NoPlace, operation, name, "the folder of the repository is missing"))
             }
             found => found.map(drop),
         }
+    }
+
+    /// Where folders are real, an object may be missing because all is.
+    fn missing(&self, e: Error) -> Error {
+        let all = |e: &Error| e.kind == ErrorKind::NotFound && self.scheme.has_folders();
+        let gone = if all(&e) { self.check_root(e.operation, &e.name).err() } else { None };
+        gone.filter(|gone| gone.kind == ErrorKind::NoPlace).unwrap_or(e)
     }
 
     /// Removes what crashed writers left behind.
@@ -308,10 +315,11 @@ impl Store for Opendal {
                 }
             }
         });
+        let read = read.map_err(|e| self.missing(e));
         let Some(range) = range else { return read.map(|buffer| buffer.to_vec()) };
         match read {
             Ok(buffer) if buffer.len() as u64 == range.end - range.start => Ok(buffer.to_vec()),
-            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Denied) => Err(e),
+            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::NoPlace | ErrorKind::Denied) => Err(e),
             // Services answer a range past the end in different ways; the size tells it from a broken connection.
             answer => match self.size_at_once(&path) {
                 Some(size) if size < range.end => Err(short(name, size, range.end)),
@@ -325,7 +333,8 @@ impl Store for Opendal {
         let meta = self.run(Operation::Stat, name, Extra::NONE, |op| {
             let path = path.clone();
             async move { op.stat(&path).await }
-        })?;
+        });
+        let meta = meta.map_err(|e| self.missing(e))?;
         if meta.mode() == EntryMode::DIR {
             return Err(Error::missing(Operation::Stat, name));
         }
@@ -439,9 +448,9 @@ fn translate(e: &opendal::Error, operation: Operation, name: &str) -> Error {
     }
     let says = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
     let kind = match e.kind() {
+        // OpenDAL has no kind for a bucket that is not there
+        _ if says(&["nosuchbucket", "containernotfound"]) => ErrorKind::NoPlace,
         opendal::ErrorKind::NotFound => ErrorKind::NotFound,
-        // A listing of a bucket that is not there; OpenDAL has no kind for it.
-        _ if says(&["nosuchbucket", "containernotfound"]) => ErrorKind::NotFound,
         opendal::ErrorKind::ConditionNotMatch | opendal::ErrorKind::AlreadyExists | opendal::ErrorKind::Conflict => {
             ErrorKind::Exists
         }

@@ -96,6 +96,10 @@ impl Store for Recording {
         self.inner.remove_unfinished()
     }
 
+    fn caveat(&self) -> Option<String> {
+        self.inner.caveat()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

@@ -131,7 +131,7 @@ impl Simulated {
     fn present(&self, operation: Operation, name: &str) -> Result<MutexGuard<'_, State>> {
         let state = self.state();
         if state.gone {
-            return Err(Error::new(ErrorKind::NotFound, operation, name, "the root is missing"));
+            return Err(Error::new(ErrorKind::NoPlace, operation, name, "the root is missing"));
         }
         Ok(state)
     }

@@ -213,6 +213,9 @@ fn backend_hint(error: &backend::Error) -> &'static str {
         ErrorKind::NoSpace => "free some space and run it again; nothing that was stored before is lost",
         ErrorKind::Denied => "it may be read-only, or belong to somebody else: check permissions and credentials",
         ErrorKind::Unreachable => "check the network and run it again; nothing that was stored before is lost",
+        ErrorKind::NoPlace => {
+            "mount its disk, or make its bucket, and run it again; nothing that was stored before is lost"
+        }
         ErrorKind::NotFound | ErrorKind::Damaged => "`vault check` tells what else is affected",
         ErrorKind::Exists | ErrorKind::Unsupported | ErrorKind::Other => "check --repository",
     }
@@ -235,7 +238,7 @@ fn half_made(place: &str) -> Failure {
 /// A place that can't be opened at all.
 pub fn opening(error: backend::Error, create: bool) -> Failure {
     match error.kind {
-        ErrorKind::NotFound if !create => no_repository(&error.location),
+        ErrorKind::NoPlace if !create => no_repository(&error.location),
         ErrorKind::Other if error.cause == "it is not a folder" => not_a_repository(&error.location),
         _ => Failure::new(code::FAILED, plain(&error.to_string())).hint(backend_hint(&error)),
     }

@@ -68,6 +68,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (password, like) = secrets(session, arguments)?;
     session.listen_to_signals()?;
     let backend = session.backend(true)?;
+    if let Some(caveat) = backend.caveat() {
+        render::complain(&format!("note: {caveat}; see docs/locations.md"));
+    }
     let sheet = arguments.sheet.as_deref().map(reserve).transpose()?;
     let new = NewRepository { like, ..NewRepository::new(&password) };
     let made = Repository::init(backend, session.runtime.clone(), session.repository_options(), new)

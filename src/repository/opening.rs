@@ -37,7 +37,11 @@ pub(super) fn get(backend: &Backend, name: &Name) -> Result<Option<Vec<u8>>> {
 pub(super) fn config(backend: &Backend) -> Result<StoredConfig> {
     let place = || backend.describe().to_owned();
     // a vanished root is told from an empty one by the listing, not here
-    let wrong = match get(backend, &Name::Config)?.map(StoredConfig::decode) {
+    let first = match get(backend, &Name::Config) {
+        Err(Error::Backend(error)) if error.kind == ErrorKind::NoPlace => return Err(Error::NoRepository(place())),
+        first => first?,
+    };
+    let wrong = match first.map(StoredConfig::decode) {
         Some(Ok(found)) => return Ok(found),
         Some(Err(wrong)) => Some(wrong),
         None => None,
@@ -58,7 +62,7 @@ pub(super) fn config(backend: &Backend) -> Result<StoredConfig> {
 fn missing(backend: &Backend) -> Result<Error> {
     let place = backend.describe().to_owned();
     let found = match backend.list("") {
-        Err(error) if error.kind == ErrorKind::NotFound => return Ok(Error::NoRepository(place)),
+        Err(error) if error.kind == ErrorKind::NoPlace => return Ok(Error::NoRepository(place)),
         found => found?,
     };
     let is_content = |entry: &backend::Entry| {
@@ -88,7 +92,7 @@ impl Repository {
 pub fn probe(backend: &Backend) -> Result<()> {
     for name in [Name::Config, Name::ConfigCopy] {
         match backend.stat(&name.to_string()) {
-            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::NoPlace) => {}
             _ => return Ok(()),
         }
     }

@@ -40,7 +40,7 @@ fn a_folder_keeps_the_promises() {
     assert_eq!(backend.listing_lag(), Duration::ZERO);
     conformance(&backend, true);
     missing_root(&backend, || std::fs::remove_dir_all(&root).unwrap());
-    assert_eq!(open(&in_folder(&root), &BackendOptions::default()).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(open(&in_folder(&root), &BackendOptions::default()).unwrap_err().kind, ErrorKind::NoPlace);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn azblob_keeps_the_promises() {
 fn sftp_keeps_the_promises() {
     let Some(server) = sshd() else { return };
     let early = open(&server.location, &BackendOptions::default()).unwrap_err();
-    assert_eq!(early.kind, ErrorKind::NotFound, "{early}");
+    assert_eq!(early.kind, ErrorKind::NoPlace, "{early}");
     let backend = open(&server.location, &create()).unwrap();
     assert_eq!((backend.connections(), backend.listing_lag()), (4, Duration::from_mins(10)));
     conformance(&backend, true);

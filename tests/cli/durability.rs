@@ -43,11 +43,14 @@ fn calls(trace: &str) -> Vec<Call> {
         }
         let name = name.to_owned();
         let number = arguments.split('<').next().and_then(|number| number.parse().ok());
-        let paths = if number.is_some() {
-            let path = arguments.split('<').nth(1).and_then(|rest| rest.split('>').next());
-            path.map(PathBuf::from).into_iter().collect()
+        let folder = |text: &str| Some(PathBuf::from(text.rsplit_once('<')?.1.split_once('>')?.0));
+        let pieces: Vec<&str> = arguments.split('"').collect();
+        let paths = if number.is_some() && !["rename", "link", "mkdir"].iter().any(|word| name.starts_with(word)) {
+            folder(arguments.split(',').next().unwrap_or_default()).into_iter().collect()
         } else {
-            arguments.split('"').skip(1).step_by(2).map(PathBuf::from).collect()
+            // a name is looked up from the folder before it, if there is one
+            let names = pieces.chunks_exact(2).map(|pair| folder(pair[0]).unwrap_or_default().join(pair[1]));
+            names.collect()
         };
         calls.push(Call { name, paths, number: number.unwrap_or_default(), began, ended: place });
     }
