@@ -25,6 +25,7 @@ mod secret;
 mod snapshot;
 mod snapshots;
 mod stats;
+mod table;
 mod tag;
 mod time;
 mod undelete;

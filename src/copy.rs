@@ -39,7 +39,7 @@ const LOOK_NANOSECONDS: i64 = 24 * 3600 * 1_000_000_000;
 pub struct Options {
     /// Only these snapshots; empty = all that commands show.
     pub snapshots: Vec<ObjectId>,
-    /// Only those of this source.
+    /// Only those of this source, `NAME` or `DOMAIN/NAME`.
     pub name: Option<String>,
     /// Copy also what the owner of the second repository has dropped there.
     pub again: bool,
@@ -145,7 +145,7 @@ fn attempt(
     let orders = Orders::load(from)?;
     let snapshots = Snapshots::load(from, &trust, &orders, None)?;
     let mut domains: BTreeMap<DomainId, Vec<&SnapshotEntry>> = BTreeMap::new();
-    for snapshot in chosen(&snapshots, options, report) {
+    for snapshot in chosen(&snapshots, options, report)? {
         domains.entry(snapshot.place.domain).or_default().push(snapshot);
     }
     let (packs, _) = index::list_packs(from)?;
@@ -181,9 +181,10 @@ fn attempt(
     Ok(true)
 }
 
-fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) -> Vec<&'s SnapshotEntry> {
+fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) -> Result<Vec<&'s SnapshotEntry>> {
+    let asked = options.name.as_deref().map(|name| snapshots.source(name)).transpose()?;
     let wanted = |snapshot: &&SnapshotEntry| {
-        let is_named = options.name.as_ref().is_none_or(|name| snapshot.head.source == *name);
+        let is_named = asked.as_ref().is_none_or(|asked| asked.fits(snapshot));
         let is_meant =
             if options.snapshots.is_empty() { snapshot.is_visible() } else { options.snapshots.contains(&snapshot.id) };
         is_named && is_meant
@@ -192,7 +193,7 @@ fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) 
     if !options.snapshots.is_empty() {
         report.failed.clear();
     }
-    snapshots.all.iter().filter(wanted).collect()
+    Ok(snapshots.all.iter().filter(wanted).collect())
 }
 
 /// Copies the snapshots of one domain.

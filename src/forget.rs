@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::repository::journal::{self, Actor};
 use crate::repository::missing::Heads;
-use crate::repository::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::snapshots::{Asked, Catalog, SnapshotEntry};
 use crate::repository::{self, Repository, orders};
 use crate::retention::{self, Candidate, Policy};
 use jiff::tz::TimeZone;
@@ -30,6 +30,8 @@ pub struct Options {
 pub struct Verdict {
     /// Which.
     pub place: SnapshotPlace,
+    /// What its domain is called.
+    pub domain: String,
     /// Its source.
     pub source: String,
     /// The snapshot that it is a copy of.
@@ -66,10 +68,10 @@ impl Report {
     }
 }
 
-/// Forgets what no rule keeps, in every source or in one, given as `NAME` or `DOMAIN/NAME`. Needs the owner.
-pub fn by_policy(
+/// Forgets what no rule keeps, in every source or in some, given as `NAME` or `DOMAIN/NAME`. Needs the owner.
+pub fn by_policy<'a>(
     repository: &Repository,
-    only: Option<&str>,
+    only: impl IntoIterator<Item = &'a str>,
     (policy, zone): (&Policy, &TimeZone),
     options: &Options,
 ) -> Result<Report> {
@@ -77,13 +79,13 @@ pub fn by_policy(
     if policy.is_empty() {
         return Err(Error::Request("no rule says what to keep".into()));
     }
-    run(repository, only.unwrap_or_default(), options, |catalog| {
+    let only: Vec<&str> = only.into_iter().collect();
+    run(repository, &only.join(" "), options, |catalog| {
+        let asked = only.iter().map(|only| one_source(catalog, only)).collect::<Result<Vec<_>>>()?;
         let mut sources: BTreeMap<(DomainId, &str), Vec<&SnapshotEntry>> = BTreeMap::new();
-        for snapshot in catalog.snapshots.visible().filter(|one| only.is_none_or(|only| one.is_of(only))) {
+        let is_meant = |one: &&SnapshotEntry| asked.is_empty() || asked.iter().any(|asked| asked.fits(one));
+        for snapshot in catalog.snapshots.visible().filter(is_meant) {
             sources.entry((snapshot.place.domain, &snapshot.head.source)).or_default().push(snapshot);
-        }
-        if let Some(only) = only {
-            one_source(only, sources.keys().copied())?;
         }
         let verdicts = |source: &Vec<_>| judge(repository, source, policy, zone);
         Ok(Report { verdicts: sources.values().flat_map(verdicts).collect(), ..Report::default() })
@@ -121,7 +123,10 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
         let stays = |snapshot: &&SnapshotEntry| !chosen.contains_key(&snapshot.id);
         let left: BTreeSet<_> = catalog.snapshots.visible().filter(stays).map(source_of).collect();
         let touched: BTreeSet<_> = chosen.values().map(|snapshot| source_of(snapshot)).collect();
-        let emptied: Vec<_> = touched.difference(&left).map(|(domain, name)| qualified(*domain, name)).collect();
+        let emptied: Vec<_> = touched
+            .difference(&left)
+            .map(|(domain, name)| format!("{}/{name}", catalog.snapshots.domains.show(*domain)))
+            .collect();
         if !emptied.is_empty() && !options.may_empty && !options.dry_run {
             let what = emptied.join(", ");
             return Err(Error::Request(format!("that would leave {what} without any snapshot")));
@@ -157,6 +162,9 @@ fn run(
     source.clone_into(&mut record.source);
     let result = Catalog::load_to_decide(repository).map_err(Error::from).and_then(|catalog| {
         let mut report = decide(&catalog)?;
+        for verdict in &mut report.verdicts {
+            verdict.domain = catalog.snapshots.domains.show(verdict.place.domain);
+        }
         let damaged = catalog.snapshots.damaged.iter().map(|(name, why)| format!("{name} is left out: {why}"));
         report.notes.extend(damaged);
         if !options.dry_run && (report.forgotten() > 0 || !report.missing.is_empty()) {
@@ -255,31 +263,22 @@ fn tags(repository: &Repository, snapshot: &SnapshotEntry, policy: &Policy) -> r
 fn verdict(snapshot: &SnapshotEntry, (keep, reasons): (bool, Vec<String>)) -> Verdict {
     let counted = snapshot.counted;
     let (place, source, original) = (snapshot.place, snapshot.head.source.clone(), snapshot.head.original);
-    Verdict { place, source, original, time: counted.time, late: counted.late, keep, reasons }
+    Verdict { place, domain: String::new(), source, original, time: counted.time, late: counted.late, keep, reasons }
 }
 
 fn order_of(verdict: &Verdict) -> (DomainId, &str, i64, ObjectId) {
     (verdict.place.domain, &verdict.source, verdict.time, verdict.place.id)
 }
 
-fn qualified(domain: DomainId, name: &str) -> String {
-    format!("{}/{name}", domain.short())
-}
-
 /// Refuses a name that means no source, or several.
-fn one_source<'a>(asked: &str, mut found: impl Iterator<Item = (DomainId, &'a str)>) -> Result<()> {
-    let missing = || repository::Error::NoSnapshot(asked.to_owned());
-    let (domain, name) = found.next().ok_or_else(missing)?;
-    match found.next() {
-        None => Ok(()),
-        Some((other, _)) => Err(repository::Error::Ambiguous {
-            address: asked.to_owned(),
-            candidates: format!(
-                "it is a source in several domains; say {} or {}",
-                qualified(domain, name),
-                qualified(other, name)
-            ),
-        }
-        .into()),
+fn one_source<'t>(catalog: &Catalog, text: &'t str) -> Result<Asked<'t>> {
+    let snapshots = &catalog.snapshots;
+    let asked = snapshots.source(text)?;
+    let domains: BTreeSet<DomainId> =
+        snapshots.visible().filter(|one| asked.fits(one)).map(|one| one.place.domain).collect();
+    match domains.len() {
+        0 => Err(repository::Error::NoSnapshot(text.to_owned()).into()),
+        1 => Ok(asked),
+        _ => Err(snapshots.ambiguous(text, text, &domains).into()),
     }
 }

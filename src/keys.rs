@@ -63,15 +63,18 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The slot whose id begins with a prefix.
-    pub fn find(&self, prefix: &str) -> Result<&Entry> {
-        let wanted = prefix.to_ascii_lowercase();
-        let mut fitting = self.keys.iter().filter(|key| !wanted.is_empty() && key.id.to_string().starts_with(&wanted));
-        match (fitting.next(), fitting.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(Error::Request(format!("there is no key {prefix:?}"))),
-            (Some(one), Some(other)) => {
-                Err(Error::Request(format!("key {prefix:?} is ambiguous: {} and {} begin with it", one.id, other.id)))
+    /// The slot with this label, or whose id begins so.
+    pub fn find(&self, text: &str) -> Result<&Entry> {
+        let digits = text.to_ascii_lowercase();
+        let is_meant = |key: &&Entry| key.info.label == text || key.id.to_string().starts_with(&digits);
+        let fitting: Vec<&Entry> = self.keys.iter().filter(|key| !text.is_empty() && is_meant(key)).collect();
+        match fitting.as_slice() {
+            [only] => Ok(only),
+            [] => Err(Error::Request(format!("there is no key {text:?}"))),
+            several => {
+                let candidate = |key: &&Entry| format!("{} ({} {})", key.id.short(), key.info.role, key.info.label);
+                let say: Vec<String> = several.iter().map(candidate).collect();
+                Err(Error::Request(format!("key {text:?} is ambiguous: say the id of {}", say.join(" or "))))
             }
         }
     }

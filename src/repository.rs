@@ -6,6 +6,7 @@ mod arrivals;
 pub mod changes;
 mod commit;
 pub mod compact;
+pub mod domains;
 mod error;
 pub(crate) mod fetch;
 pub mod index;

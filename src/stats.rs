@@ -1,5 +1,9 @@
 //! Figures of a repository: what each source holds, what each run added and why, and what all of it costs to store.
-//! They come from heads, the index and one listing; only the question what changed in a run reads pages of trees.
+//! They come from heads, the index and one listing; what a source costs and what changed in a run take pages of trees.
+
+mod cost;
+
+pub use cost::{Cost, Costs, costs};
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
@@ -68,14 +72,14 @@ pub struct Source<'c> {
     pub snapshots: Vec<&'c SnapshotEntry>,
 }
 
-/// The visible snapshots by source; only of sources called `name`, if one is given.
-pub fn sources<'c>(catalog: &'c Catalog, name: Option<&str>) -> Vec<Source<'c>> {
+/// The visible snapshots by source; only of those that `name`, as `NAME` or `DOMAIN/NAME`, means, if one is given.
+pub fn sources<'c>(catalog: &'c Catalog, name: Option<&str>) -> Result<Vec<Source<'c>>> {
+    let asked = name.map(|name| catalog.snapshots.source(name)).transpose()?;
     let mut sources: BTreeMap<(&str, DomainId), Vec<&SnapshotEntry>> = BTreeMap::new();
-    for snapshot in catalog.snapshots.visible().filter(|snapshot| name.is_none_or(|name| name == snapshot.head.source))
-    {
+    for snapshot in catalog.snapshots.visible().filter(|one| asked.as_ref().is_none_or(|asked| asked.fits(one))) {
         sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(snapshot);
     }
-    sources.into_iter().map(|((name, domain), snapshots)| Source { name, domain, snapshots }).collect()
+    Ok(sources.into_iter().map(|((name, domain), snapshots)| Source { name, domain, snapshots }).collect())
 }
 
 /// Looks at the store as far as the key can see.

@@ -8,6 +8,7 @@ use clap::Parser;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::Shells;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::time::Duration;
 use vault::list;
@@ -69,7 +70,9 @@ fn add_completers(command: clap::Command) -> clap::Command {
         match names.first().map(|name| name.as_str()) {
             Some("ADDRESS" | "ID") => argument.add(ArgValueCompleter::new(address)),
             Some("ADDRESS|DIR") => argument.add(ArgValueCompleter::new(address_or_folder)),
-            Some("NAME") if argument.get_id() == "name" => argument.add(ArgValueCompleter::new(source)),
+            Some("NAME") if ["name", "source"].iter().any(|id| argument.get_id() == id) => {
+                argument.add(ArgValueCompleter::new(source))
+            }
             _ => argument,
         }
     });
@@ -127,11 +130,15 @@ fn known() -> Result<Option<Vec<Known>>, Failure> {
     let session = Session::new(program.global)?;
     let repository = session.open()?;
     let catalog = super::exit::Context::context(list::snapshots(&repository), "")?;
+    let snapshots = &catalog.snapshots;
+    let sources: BTreeSet<_> = snapshots.visible().map(|one| (&one.head.source, one.place.domain)).collect();
     let mut known: Vec<Known> = Vec::new();
-    for snapshot in catalog.snapshots.visible().rev() {
-        let name = &snapshot.head.source;
-        if !known.iter().any(|(text, ..)| text == name) {
-            known.push((name.clone(), true, format!("newest: {}", render::time(snapshot.counted.time))));
+    for snapshot in snapshots.visible().rev() {
+        let (name, domain) = (&snapshot.head.source, snapshot.place.domain);
+        let is_elsewhere = sources.iter().any(|(other, place)| *other == name && *place != domain);
+        let text = if is_elsewhere { format!("{}/{name}", snapshots.domains.show(domain)) } else { name.clone() };
+        if !known.iter().any(|(known, ..)| *known == text) {
+            known.push((text, true, format!("newest: {}", render::time(snapshot.counted.time))));
         }
     }
     if !known.is_empty() {

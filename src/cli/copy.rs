@@ -27,7 +27,7 @@ pub struct Arguments {
     /// The second repository
     #[arg(long, value_name = "LOCATION")]
     to: String,
-    /// Only snapshots of this source
+    /// Only snapshots of this source, NAME or DOMAIN/NAME
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Copy also what was dropped there, by `vault forget` in the second repository

@@ -2,11 +2,12 @@
 //! is nothing, so that a script need not read the output.
 
 use super::exit::{Context, Failure, code};
+use super::table::{Cell, Give, Table};
 use super::{Outcome, Session, node, render, time};
 use serde::Serialize;
 use vault::find::{self, Type, Version};
 use vault::list;
-use vault::repository::snapshots::SnapshotEntry;
+use vault::repository::snapshots::{Catalog, SnapshotEntry};
 
 /// Find files in all snapshots
 ///
@@ -21,7 +22,7 @@ pub struct Arguments {
     /// What to look for (several: any of them)
     #[arg(value_name = "PATTERN", required = true)]
     patterns: Vec<String>,
-    /// Only in snapshots of this source
+    /// Only in snapshots of this source, NAME or DOMAIN/NAME
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Only in this snapshot (can be repeated)
@@ -82,6 +83,7 @@ impl From<Kind> for Type {
 struct Line<'a> {
     name: &'a str,
     domain: String,
+    domain_label: Option<String>,
     #[serde(flatten)]
     fields: node::Fields,
     snapshots: u64,
@@ -95,6 +97,7 @@ struct Line<'a> {
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let what = "cannot search";
     let repository = session.open()?;
+    repository.keys().content("search in files").context("")?;
     let catalog = list::snapshots(&repository).context(what)?;
     let mut chosen: Vec<&SnapshotEntry> = Vec::new();
     for address in &arguments.snapshots {
@@ -106,9 +109,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         chosen.push(snapshot);
     }
     if arguments.snapshots.is_empty() {
-        let wanted =
-            |snapshot: &&SnapshotEntry| arguments.name.as_ref().is_none_or(|name| snapshot.head.source == *name);
-        chosen.extend(catalog.snapshots.visible().filter(wanted));
+        let asked = arguments.name.as_deref().map(|name| catalog.snapshots.source(name)).transpose().context(what)?;
+        let is_wanted = |snapshot: &&SnapshotEntry| asked.as_ref().is_none_or(|asked| asked.fits(snapshot));
+        chosen.extend(catalog.snapshots.visible().filter(is_wanted));
     }
     chosen.sort_by_key(|snapshot| (snapshot.counted.time, snapshot.id));
     chosen.dedup_by_key(|snapshot| snapshot.id);
@@ -124,7 +127,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     for damage in &report.damaged {
         render::complain(&format!("{}; see `vault check`", super::exit::plain(damage)));
     }
-    show(session, arguments, &chosen, &report.versions);
+    show(session, arguments, &catalog, (&chosen, &report.versions));
     session.say_requests(&repository);
     if !report.damaged.is_empty() {
         let parts = render::count(report.damaged.len() as u64, "part", "parts");
@@ -137,15 +140,32 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     Ok(code::DONE)
 }
 
-fn show(session: &Session, arguments: &Arguments, snapshots: &[&SnapshotEntry], versions: &[Version]) {
+fn show(
+    session: &Session,
+    arguments: &Arguments,
+    catalog: &Catalog,
+    (snapshots, versions): (&[&SnapshotEntry], &[Version]),
+) {
     let heading = if arguments.long { "ENTRY" } else { "PATH" };
-    let mut rows = vec![["NAME", "SNAPSHOTS", "FIRST", "", "LAST", "", heading].map(str::to_owned).to_vec()];
+    let is_mixed = catalog.snapshots.are_mixed();
+    let times = catalog.snapshots.visible().map(|one| ((one.place.domain, one.place.label), one.counted.time));
+    let mut table = Table::new()
+        .when(is_mixed, |table| table.text("DOMAIN", Give::End(6)))
+        .text("NAME", Give::End(6))
+        .number("SNAPSHOTS", Give::Drop(1))
+        .text("FIRST", Give::Never)
+        .text("", Give::Drop(3))
+        .text("LAST", Give::Never)
+        .text("", Give::Drop(2))
+        .text(heading, Give::Start(16))
+        .telling_apart(times);
     for version in versions {
         let (Some(first), Some(last)) = (snapshots.get(version.first), snapshots.get(version.last)) else { continue };
         if session.global.json {
             render::json(&Line {
                 name: &last.head.source,
                 domain: last.place.domain.to_string(),
+                domain_label: catalog.snapshots.domains.label(last.place.domain).map(str::to_owned),
                 fields: node::Fields::new(&version.path, &version.node),
                 snapshots: version.snapshots,
                 first: first.id.to_string(),
@@ -156,18 +176,18 @@ fn show(session: &Session, arguments: &Arguments, snapshots: &[&SnapshotEntry], 
             continue;
         }
         let entry = if arguments.long { node::long } else { node::name };
-        rows.push(vec![
-            last.head.source.clone(),
-            version.snapshots.to_string(),
-            first.id.short(),
-            render::time(first.counted.time),
-            last.id.short(),
-            render::time(last.counted.time),
-            entry(&version.path, &version.node),
-        ]);
+        let mut row: Vec<Cell> = Vec::new();
+        if is_mixed {
+            row.push(render::safe(&catalog.snapshots.domains.show(last.place.domain)).into());
+        }
+        row.extend([last.head.source.clone().into(), version.snapshots.to_string().into()]);
+        row.extend([first.id.short().into(), Cell::Time(first.counted.time)]);
+        row.extend([last.id.short().into(), Cell::Time(last.counted.time)]);
+        row.push(entry(&version.path, &version.node).into());
+        table.row(row);
     }
-    if !session.global.json && !session.global.quiet && rows.len() > 1 {
-        render::table(&rows);
+    if !session.global.json && !session.global.quiet && !versions.is_empty() {
+        table.print();
         render::line(&render::count(versions.len() as u64, "version", "versions"));
     }
 }

@@ -2,9 +2,11 @@
 //! without any snapshot is asked for first.
 
 use super::exit::{Context, Failure, code};
+use super::table::{Cell, Give, Table};
 use super::{Outcome, Session, prune, render, secret, time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use vault::forget::{self, Report, Verdict};
 use vault::repository::Repository;
@@ -23,13 +25,13 @@ pub struct Arguments {
     /// Snapshots to drop, whatever the rules say
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// Only those of this source, NAME or DOMAIN/NAME
+    /// Only those of this source, NAME or DOMAIN/NAME (can be repeated)
     #[arg(long, value_name = "NAME")]
-    name: Option<String>,
+    name: Vec<String>,
     #[command(flatten)]
     keep: Keep,
     /// Only say what would be dropped
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Prune when it is done, as `vault prune` does; with --dry-run what would be forgotten still counts as kept
     #[arg(long)]
@@ -114,7 +116,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             return usage("nothing says what to keep: give a rule like --keep-daily 30d, or the IDs to drop");
         }
         (false, false) => return usage("IDs are dropped whatever the rules say: give the one or the other"),
-        (false, true) if arguments.name.is_some() => return usage("--name goes with rules, not with IDs"),
+        (false, true) if !arguments.name.is_empty() => return usage("--name goes with rules, not with IDs"),
         _ => {}
     }
     let repository = session.open()?;
@@ -122,7 +124,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         forget::Options { dry_run: arguments.dry_run, may_empty: false, actor: session.actor(&arguments.reason) };
     let report = if arguments.ids.is_empty() {
         let zone = TimeZone::system();
-        forget::by_policy(&repository, arguments.name.as_deref(), (&policy, &zone), &options)
+        forget::by_policy(&repository, arguments.name.iter().map(String::as_str), (&policy, &zone), &options)
             .context("cannot forget snapshots")?
     } else {
         named(session, &repository, &arguments.ids, options)?
@@ -180,20 +182,32 @@ fn line(verdict: &Verdict) -> Line<'_> {
 }
 
 fn show(report: &Report, dry_run: bool) {
-    let heading = ["", "ID", "TIME", "NAME", "WHY"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let domains: BTreeSet<_> = report.verdicts.iter().map(|verdict| verdict.place.domain).collect();
+    let mut table = Table::new()
+        .text("", Give::Never)
+        .text("ID", Give::Never)
+        .text("TIME", Give::Never)
+        .when(domains.len() > 1, |table| table.text("DOMAIN", Give::End(8)))
+        .text("NAME", Give::End(8))
+        .rare("NOTE", Give::Never)
+        .text("WHY", Give::End(12))
+        .telling_apart(report.verdicts.iter().map(|one| ((one.place.domain, one.place.label), one.time)));
     for verdict in &report.verdicts {
-        let late = if verdict.late { " (late)" } else { "" };
-        rows.push(vec![
+        let mut row: Vec<Cell> = vec![
             if verdict.keep { "keep" } else { "drop" }.into(),
-            verdict.place.id.short(),
-            format!("{}{late}", render::time(verdict.time)),
-            verdict.source.clone(),
-            render::safe(&verdict.reasons.join(", ")),
-        ]);
+            verdict.place.id.short().into(),
+            Cell::Time(verdict.time),
+        ];
+        if domains.len() > 1 {
+            row.push(render::safe(&verdict.domain).into());
+        }
+        row.push(verdict.source.clone().into());
+        row.push(if verdict.late { "late" } else { "-" }.into());
+        row.push(render::safe(&verdict.reasons.join(", ")).into());
+        table.row(row);
     }
-    if rows.len() > 1 {
-        render::table(&rows);
+    if !report.verdicts.is_empty() {
+        table.print();
     }
     let forgotten = render::count(report.forgotten() as u64, "snapshot", "snapshots");
     let kept = report.verdicts.len() - report.forgotten();

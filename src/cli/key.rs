@@ -3,6 +3,7 @@
 
 use super::exit::{Context, Failure, code};
 use super::progress::Bar;
+use super::table::{Cell, Give, Table};
 use super::{Outcome, Session, render, secret};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
@@ -40,11 +41,11 @@ enum Command {
     Add(AddArguments),
     /// Take a key away: what it wrote so far stays, what it writes from now on does not count
     #[command(after_help = "Examples:
-  vault key remove 3f9a12
+  vault key remove web-1
   vault key remove 3f9a12 --yes")]
     Remove {
-        /// The first digits of its id, as `vault key list` shows them
-        #[arg(value_name = "ID")]
+        /// Its label, or the first digits of its id, as `vault key list` shows them
+        #[arg(value_name = "LABEL|ID")]
         id: String,
     },
     /// Change the password in use
@@ -175,7 +176,13 @@ fn list(session: &Session, repository: &Repository) -> Outcome {
         render::json(&Listing { keys: listing.keys.iter().map(Line::of).collect(), damaged: listing.damaged });
         return Ok(code::DONE);
     }
-    let mut rows = vec![["ID", "ROLE", "LABEL", "DOMAIN", "CREATED", "OPENS WITH"].map(str::to_owned).to_vec()];
+    let mut table = Table::new()
+        .text("ID", Give::Never)
+        .text("ROLE", Give::Never)
+        .text("LABEL", Give::End(8))
+        .text("DOMAIN", Give::Drop(2))
+        .text("CREATED", Give::Drop(1))
+        .text("OPENS WITH", Give::Never);
     for key in &listing.keys {
         let mut opens = if key.has_password() { "password" } else { "key file" }.to_owned();
         if key.in_use {
@@ -184,16 +191,12 @@ fn list(session: &Session, repository: &Repository) -> Outcome {
         if key.is_revoked {
             opens.push_str(" (revoked)");
         }
-        rows.push(vec![
-            key.id.short(),
-            key.info.role.to_string(),
-            render::safe(&key.info.label),
-            key.info.domain.short(),
-            render::time(key.info.created),
-            opens,
-        ]);
+        let label = render::safe(&key.info.label);
+        let (role, domain) = (key.info.role.to_string(), key.info.domain.short());
+        let created = Cell::Time(key.info.created);
+        table.row(vec![key.id.short().into(), role.into(), label.into(), domain.into(), created, opens.into()]);
     }
-    render::table(&rows);
+    table.print();
     Ok(code::DONE)
 }
 
@@ -239,10 +242,10 @@ fn export(draft: &Draft, mut file: File) -> Result<(), Failure> {
 }
 
 fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
-    let what = format!("cannot remove key {id}");
+    let what = format!("cannot remove key {}", render::safe(id));
     repository.keys().owner("remove a key").context("")?;
     let listing = keys::list(repository).context(&what)?;
-    let key = listing.find(id).context("")?;
+    let key = listing.find(id).context(&what)?;
     if key.in_use {
         secret::confirm(
             &session.global,

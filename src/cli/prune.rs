@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long)]
     without_snapshots: bool,
     /// Look and say what would be done, but do nothing
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
 }
 

@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ID", conflicts_with = "from")]
     quarantine: Option<String>,
     /// Only tell what would be done
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Trust packs that are there with the right size, without reading them
     #[arg(long, conflicts_with = "quarantine")]

@@ -1,23 +1,33 @@
-//! `vault snapshots`: lists what can be restored, oldest first. A content part that this key may not open shows as `-`.
+//! `vault snapshots`: lists what can be restored, oldest first, with what is not as it should be: gaps, repaired copies,
+//! times that are not believed. A content part that this key may not open shows as `-`.
 
 use super::exit::{Context, code};
+use super::table::{Cell, Give, Table};
 use super::{Outcome, Session, address, render};
 use serde::Serialize;
-use std::collections::BTreeSet;
-use vault::list;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
 use vault::repository::Repository;
-use vault::repository::snapshots::SnapshotEntry;
+use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::{list, repair};
 use vault_format::snapshot::Body;
 
 /// List snapshots
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault snapshots
-  vault snapshots --name app-db --tag before-upgrade --json")]
+  vault snapshots app-db --latest 5
+  vault snapshots --tag before-upgrade --json")]
 pub struct Arguments {
     /// Only those of this source, NAME or DOMAIN/NAME
+    #[arg(value_name = "NAME", conflicts_with = "name")]
+    source: Option<String>,
+    /// The same as NAME
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Only the newest N of each source
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    latest: Option<u32>,
     /// Only those with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
@@ -38,7 +48,9 @@ struct Line {
     time: String,
     name: String,
     domain: String,
+    domain_label: Option<String>,
     parent: Option<String>,
+    original: Option<String>,
     late: bool,
     held: bool,
     expires: Option<String>,
@@ -60,17 +72,27 @@ struct Line {
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context("cannot list snapshots")?;
+    let asked = arguments.source.as_deref().or(arguments.name.as_deref());
+    let asked = asked.map(|name| catalog.snapshots.source(name)).transpose().context("cannot list snapshots")?;
     let wanted = |snapshot: &&SnapshotEntry| {
-        snapshot.is_visible() != arguments.forgotten && arguments.name.as_ref().is_none_or(|name| snapshot.is_of(name))
+        snapshot.is_visible() != arguments.forgotten && asked.as_ref().is_none_or(|asked| asked.fits(snapshot))
     };
     let mut lines = Vec::new();
-    for snapshot in catalog.snapshots.all.iter().filter(wanted) {
-        let line = line(&repository, snapshot);
+    let mut counts: BTreeMap<_, u32> = BTreeMap::new();
+    // the newest first, since they are counted
+    for snapshot in catalog.snapshots.all.iter().rev().filter(wanted) {
+        let place = (snapshot.place.domain, snapshot.place.label);
+        if arguments.latest.is_some_and(|most| counts.get(&place).is_some_and(|count| *count >= most)) {
+            continue;
+        }
+        let line = line(&repository, &catalog, snapshot);
         let tagged = |tag| line.tags.as_ref().is_some_and(|tags| tags.contains(tag));
         if arguments.tag.as_ref().is_none_or(tagged) {
+            *counts.entry(place).or_default() += 1;
             lines.push((snapshot.counted.time, line));
         }
     }
+    lines.reverse();
     let newest = catalog.snapshots.newest(&BTreeSet::new());
     for snapshot in catalog.snapshots.visible().filter(wanted).filter(|one| newest.contains(&one.id)) {
         address::say_oddities(session, snapshot);
@@ -87,42 +109,80 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     } else if lines.is_empty() {
         session.say("no snapshots");
     } else {
-        show(&lines);
+        show(&catalog, &lines);
     }
     session.say_requests(&repository);
     Ok(code::DONE)
 }
 
-fn show(lines: &[(i64, Line)]) {
-    let heading = ["ID", "TIME", "NAME", "FILES", "SIZE", "NEW", "HOST", "TAGS"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
+    let is_mixed = catalog.snapshots.are_mixed();
+    let hosts: BTreeSet<_> = lines.iter().filter_map(|(_, line)| line.host.as_deref()).collect();
+    let times = catalog.snapshots.all.iter().map(|one| ((one.place.domain, one.place.label), one.counted.time));
+    let mut table = Table::new()
+        .text("ID", Give::Never)
+        .text("TIME", Give::Never)
+        .when(is_mixed, |table| table.text("DOMAIN", Give::End(8)))
+        .text("NAME", Give::End(8))
+        .number("FILES", Give::Drop(2))
+        .number("SIZE", Give::Never)
+        .number("NEW", Give::Drop(3))
+        .rare("NOTE", Give::Never)
+        .rare("HOST", Give::Drop(1))
+        .rare("TAGS", Give::End(6))
+        .text("PATHS", Give::Start(12))
+        .telling_apart(times);
     for (time, line) in lines {
-        let mut tags = line.tags.clone().map_or("-".into(), |tags| tags.join(","));
-        if line.held {
-            tags.push_str(" (held)");
+        let mut row: Vec<Cell> = vec![line.id.chars().take(8).collect::<String>().into(), Cell::Time(*time)];
+        if is_mixed {
+            let label = line.domain_label.clone().unwrap_or_else(|| line.domain.chars().take(8).collect());
+            row.push(render::safe(&label).into());
         }
-        if line.late {
-            tags.push_str(" (late)");
-        }
-        if let Some(expires) = &line.expires {
-            tags.push_str(&format!(" (expires {})", expires.chars().take(10).collect::<String>()));
-        }
-        rows.push(vec![
-            line.id.chars().take(8).collect(),
-            render::time(*time),
-            line.name.clone(),
-            line.files.to_string(),
-            render::size(line.bytes),
-            render::size(line.added_bytes),
-            render::safe(line.host.as_deref().unwrap_or("-")),
-            render::safe(&tags),
-        ]);
+        row.extend([line.name.clone().into(), line.files.to_string().into()]);
+        row.extend([render::size(line.bytes).into(), render::size(line.added_bytes).into()]);
+        let tags = line.tags.as_ref().filter(|tags| !tags.is_empty()).map_or("-".into(), |tags| tags.join(","));
+        // on a terminal one that all share tells nothing
+        let is_told = hosts.len() > 1 || !std::io::stdout().is_terminal();
+        let host = line.host.as_deref().filter(|_| is_told).unwrap_or("-");
+        row.extend([note(line).into(), render::safe(host).into(), render::safe(&tags).into(), origin(line).into()]);
+        table.row(row);
     }
-    render::table(&rows);
+    table.print();
     render::line(&render::count(lines.len() as u64, "snapshot", "snapshots"));
 }
 
-fn line(repository: &Repository, snapshot: &SnapshotEntry) -> Line {
+/// What is not as it should be, and what the owner said.
+fn note(line: &Line) -> String {
+    let mut notes = Vec::new();
+    if line.unreadable > 0 {
+        notes.push(format!("{} unread", line.unreadable));
+    }
+    let is_repaired = line.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == repair::TAG));
+    if is_repaired && line.original.is_some() {
+        notes.push("repaired copy".into());
+    }
+    if line.late {
+        notes.push("late".into());
+    }
+    if line.held {
+        notes.push("held".into());
+    }
+    if let Some(expires) = &line.expires {
+        notes.push(format!("expires {}", expires.chars().take(10).collect::<String>()));
+    }
+    if notes.is_empty() { "-".into() } else { notes.join(", ") }
+}
+
+/// What it was taken of: paths, or the command.
+fn origin(line: &Line) -> String {
+    let named = |texts: &Option<Vec<String>>, between: &str| {
+        texts.as_ref().filter(|texts| !texts.is_empty()).map(|texts| texts.join(between))
+    };
+    let text = named(&line.command, " ").or_else(|| named(&line.paths, ", "));
+    render::safe(&text.unwrap_or_else(|| "-".into()))
+}
+
+fn line(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) -> Line {
     let body: Option<Body> = snapshot.body(repository).ok();
     let body = body.as_ref();
     let texts = |texts: &Vec<Vec<u8>>| texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
@@ -132,6 +192,8 @@ fn line(repository: &Repository, snapshot: &SnapshotEntry) -> Line {
         time: render::time_rfc3339(snapshot.counted.time),
         name: head.source.clone(),
         domain: snapshot.place.domain.to_string(),
+        domain_label: catalog.snapshots.domains.label(snapshot.place.domain).map(str::to_owned),
+        original: head.original.map(|original| original.to_string()),
         parent: head.parent.map(|parent| parent.to_string()),
         late: snapshot.counted.late,
         held: snapshot.state.is_held(),

@@ -1,18 +1,20 @@
-//! `vault stats`: how much there is, what each run added, and what it costs to store. With a NAME also what changed in
+//! `vault stats`: how much there is, what each source costs to store, and what each run added. With a NAME also what changed in
 //! the newest run, and which paths made it grow.
 
 use super::exit::{Context, Failure, code};
+use super::table::{Cell, Give, Table};
 use super::{Outcome, Session, diff, node, render};
 use serde::Serialize;
 use vault::list;
 use vault::repository::Repository;
 use vault::repository::snapshots::{Catalog, SnapshotEntry};
-use vault::stats::{self, Files, Growth, Objects, Stored};
+use vault::stats::{self, Cost, Costs, Files, Growth, Objects, Stored};
 use vault_format::secret::Role;
 
 /// Show how much is stored, and what each run added
 ///
 /// Without a NAME: every source, and what the repository holds. With one: its runs, and what changed in the newest.
+/// ALONE is what would be freed without a source, SHARED what it needs and others need too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault stats
@@ -21,6 +23,9 @@ pub struct Arguments {
     /// Only this source, and its runs
     #[arg(value_name = "NAME")]
     name: Option<String>,
+    /// Do not look at what each source costs: that reads all folders of all snapshots
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Serialize)]
@@ -33,14 +38,18 @@ struct Figures {
 struct Source {
     name: String,
     domain: String,
+    domain_label: Option<String>,
     snapshots: u64,
     first_time: String,
     last_time: String,
     files: u64,
     bytes: u64,
     logical_bytes: u64,
+    stored_bytes: Option<u64>,
+    alone_bytes: Option<u64>,
+    shared_bytes: Option<u64>,
     added_bytes: u64,
-    stored_bytes: u64,
+    runs_stored_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Vec<Run>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,13 +117,14 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let what = "cannot tell what is stored";
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(what)?;
-    let sources = stats::sources(&catalog, arguments.name.as_deref());
+    let sources = stats::sources(&catalog, arguments.name.as_deref()).context(what)?;
     if let (Some(name), true) = (&arguments.name, sources.is_empty()) {
         return Err(Failure::new(code::FAILED, format!("{what}: there is no source {name:?}"))
             .hint("`vault stats` lists what there is"));
     }
     let stored = stats::stored(&repository, &catalog).context(what)?;
-    let damaged = catalog.snapshots.damaged.iter().map(|(_, why)| why).chain(&stored.damaged);
+    let costs = costs(session, arguments, &repository, (&catalog, &sources)).context(what)?;
+    let damaged = catalog.snapshots.damaged.iter().map(|(_, why)| why).chain(&stored.damaged).chain(&costs.unread);
     damaged.for_each(|damage| render::complain(&format!("{}; see `vault check`", super::exit::plain(damage))));
     let mut growths = Vec::new();
     for source in sources.iter().filter(|_| arguments.name.is_some()) {
@@ -122,11 +132,14 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     if session.global.json {
         let mut growths = growths.into_iter();
-        let runs = arguments.name.is_some();
-        let sources = sources.iter().map(|source| fields(source, runs, growths.next().flatten())).collect();
+        let fields = |source: &stats::Source<'_>| Source {
+            domain_label: catalog.snapshots.domains.label(source.domain).map(str::to_owned),
+            ..fields(source, costs.of(source), arguments.name.is_some(), growths.next().flatten())
+        };
+        let sources = sources.iter().map(fields).collect();
         render::json(&Figures { sources, repository: repository_fields(&stored) });
     } else if !session.global.quiet {
-        show_sources(&sources);
+        show_sources(&catalog, &sources, &costs);
         for (source, growth) in sources.iter().zip(&growths) {
             show_runs(source);
             growth.iter().for_each(show_growth);
@@ -137,6 +150,22 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     session.say_requests(&repository);
     Ok(code::DONE)
+}
+
+/// What each source costs; nothing if that is not wanted, or not for this key to know.
+fn costs(
+    session: &Session,
+    arguments: &Arguments,
+    repository: &Repository,
+    (catalog, sources): (&Catalog, &[stats::Source<'_>]),
+) -> vault::error::Result<Costs> {
+    if arguments.quick || repository.keys().role() == Role::Writer {
+        return Ok(Costs::default());
+    }
+    let progress = session.progress("reading folders");
+    let costs = stats::costs(repository, catalog, sources, &progress);
+    progress.done();
+    costs
 }
 
 /// What the newest run changed; `None` if this key opens no trees.
@@ -157,25 +186,29 @@ fn sum(source: &stats::Source<'_>, figure: impl Fn(&SnapshotEntry) -> u64) -> u6
     source.snapshots.iter().fold(0, |sum, snapshot| sum.saturating_add(figure(snapshot)))
 }
 
-fn time_of(snapshot: Option<&&SnapshotEntry>, show: fn(i64) -> String) -> String {
-    snapshot.map_or_else(String::new, |snapshot| show(snapshot.counted.time))
+fn time_of(snapshot: Option<&&SnapshotEntry>) -> String {
+    snapshot.map_or_else(String::new, |snapshot| render::time_rfc3339(snapshot.counted.time))
 }
 
-fn fields(source: &stats::Source<'_>, runs: bool, growth: Option<Growth>) -> Source {
+fn fields(source: &stats::Source<'_>, cost: Option<Cost>, runs: bool, growth: Option<Growth>) -> Source {
     let newest = source.snapshots.last();
     let id = newest.map_or_else(String::new, |snapshot| snapshot.id.to_string());
     let statistics = newest.map(|snapshot| snapshot.head.statistics).unwrap_or_default();
     Source {
         name: source.name.to_owned(),
         domain: source.domain.to_string(),
+        domain_label: None,
         snapshots: source.snapshots.len() as u64,
-        first_time: time_of(source.snapshots.first(), render::time_rfc3339),
-        last_time: time_of(newest, render::time_rfc3339),
+        first_time: time_of(source.snapshots.first()),
+        last_time: time_of(newest),
         files: statistics.files,
         bytes: statistics.bytes,
         logical_bytes: sum(source, |snapshot| snapshot.head.statistics.bytes),
+        stored_bytes: cost.map(|cost| cost.bytes()),
+        alone_bytes: cost.map(|cost| cost.alone),
+        shared_bytes: cost.map(|cost| cost.shared),
         added_bytes: sum(source, |snapshot| snapshot.head.statistics.added_bytes),
-        stored_bytes: sum(source, |snapshot| snapshot.head.statistics.stored_bytes),
+        runs_stored_bytes: sum(source, |snapshot| snapshot.head.statistics.stored_bytes),
         runs: runs.then(|| source.snapshots.iter().map(|snapshot| run_fields(snapshot)).collect()),
         newest: growth.map(|growth| newest_fields(id, growth)),
     }
@@ -246,48 +279,77 @@ fn ratio(of: u64, to: u64) -> Option<f64> {
     (to > 0).then(|| (of as f64 / to as f64 * 100.0).round() / 100.0)
 }
 
-fn show_sources(sources: &[stats::Source<'_>]) {
+fn show_sources(catalog: &Catalog, sources: &[stats::Source<'_>], costs: &Costs) {
     if sources.is_empty() {
         render::line("no snapshots");
         return;
     }
-    let heading = ["NAME", "SNAPSHOTS", "FIRST", "LAST", "FILES", "SIZE", "ALL SIZES", "ADDED", "STORED"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let is_mixed = catalog.snapshots.are_mixed();
+    let mut table = Table::new()
+        .when(is_mixed, |table| table.text("DOMAIN", Give::End(8)))
+        .text("NAME", Give::End(8))
+        .number("SNAPSHOTS", Give::Drop(1))
+        .text("FIRST", Give::Drop(5))
+        .text("LAST", Give::Drop(2))
+        .number("FILES", Give::Drop(3))
+        .number("SIZE", Give::Never)
+        .number("ALL SIZES", Give::Drop(4))
+        .rare("ALONE", Give::Never)
+        .rare("SHARED", Give::Never)
+        .rare("NOTE", Give::End(9));
     for source in sources {
         let newest = source.snapshots.last().map(|snapshot| snapshot.head.statistics).unwrap_or_default();
-        rows.push(vec![
-            source.name.to_owned(),
-            source.snapshots.len().to_string(),
-            time_of(source.snapshots.first(), render::time),
-            time_of(source.snapshots.last(), render::time),
-            newest.files.to_string(),
-            render::size(newest.bytes),
-            render::size(sum(source, |snapshot| snapshot.head.statistics.bytes)),
-            render::size(sum(source, |snapshot| snapshot.head.statistics.added_bytes)),
-            render::size(sum(source, |snapshot| snapshot.head.statistics.stored_bytes)),
-        ]);
+        let mut row: Vec<Cell> = Vec::new();
+        if is_mixed {
+            row.push(render::safe(&catalog.snapshots.domains.show(source.domain)).into());
+        }
+        row.extend([source.name.into(), source.snapshots.len().to_string().into()]);
+        let time = |snapshot: Option<&&SnapshotEntry>| snapshot.map_or("-".into(), |one| Cell::Time(one.counted.time));
+        row.extend([time(source.snapshots.first()), time(source.snapshots.last())]);
+        row.extend([newest.files.to_string().into(), render::size(newest.bytes).into()]);
+        row.push(render::size(sum(source, |snapshot| snapshot.head.statistics.bytes)).into());
+        let cost = costs.of(source);
+        let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), render::size).into();
+        row.extend([size(cost.map(|cost| cost.alone)), size(cost.map(|cost| cost.shared))]);
+        row.push(unread(newest.errors).into());
+        table.row(row);
     }
-    render::table(&rows);
+    table.print();
+}
+
+/// How many entries the newest run could not read.
+fn unread(errors: u64) -> String {
+    if errors == 0 { "-".into() } else { format!("{errors} unread") }
 }
 
 fn show_runs(source: &stats::Source<'_>) {
     render::line("");
-    let heading = ["ID", "TIME", "FILES", "READ", "SIZE", "ADDED", "STORED", "TOOK"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let mut table = Table::new()
+        .text("ID", Give::Never)
+        .text("TIME", Give::Never)
+        .number("FILES", Give::Drop(1))
+        .number("READ", Give::Drop(3))
+        .number("SIZE", Give::Never)
+        .number("ADDED", Give::Never)
+        .number("STORED", Give::Drop(2))
+        .number("TOOK", Give::Drop(4))
+        .rare("NOTE", Give::Never)
+        .telling_apart(source.snapshots.iter().map(|snapshot| ((), snapshot.counted.time)));
     for snapshot in &source.snapshots {
         let figures = &snapshot.head.statistics;
-        rows.push(vec![
-            snapshot.id.short(),
-            render::time(snapshot.counted.time),
-            figures.files.to_string(),
-            figures.files.saturating_sub(figures.unchanged_files).to_string(),
-            render::size(figures.bytes),
-            render::size(figures.added_bytes),
-            render::size(figures.stored_bytes),
-            render::duration(figures.duration),
+        table.row(vec![
+            snapshot.id.short().into(),
+            Cell::Time(snapshot.counted.time),
+            figures.files.to_string().into(),
+            figures.files.saturating_sub(figures.unchanged_files).to_string().into(),
+            render::size(figures.bytes).into(),
+            render::size(figures.added_bytes).into(),
+            render::size(figures.stored_bytes).into(),
+            render::duration(figures.duration).into(),
+            unread(figures.errors).into(),
         ]);
     }
-    render::table(&rows);
+    table.print();
 }
 
 fn show_growth(growth: &Growth) {
@@ -301,30 +363,34 @@ fn show_growth(growth: &Growth) {
         files(growth.changed, "changed"),
         files(growth.removed, "gone")
     ));
-    let row = |large: &stats::Large| {
+    let mut table =
+        Table::new().text("", Give::Never).number("", Give::Never).number("", Give::Never).text("", Give::Start(16));
+    for large in &growth.largest {
         let slash = if large.is_directory { "/" } else { "" };
-        vec![
-            diff::letter(large.difference).to_string(),
-            format!("+{}", render::size(large.added_bytes)),
-            format!("-{}", render::size(large.removed_bytes)),
-            format!("{}{slash}", render::name(&large.path)),
-        ]
-    };
-    render::table(&growth.largest.iter().map(row).collect::<Vec<_>>());
+        table.row(vec![
+            diff::letter(large.difference).to_string().into(),
+            format!("+{}", render::size(large.added_bytes)).into(),
+            format!("-{}", render::size(large.removed_bytes)).into(),
+            format!("{}{slash}", render::name(&large.path)).into(),
+        ]);
+    }
+    table.print();
 }
 
 fn show_repository(stored: &Stored) {
-    let row =
-        |name: &str, objects: Objects| vec![name.to_owned(), objects.count.to_string(), render::size(objects.bytes)];
     render::line("");
-    render::table(&[
-        ["STORED", "OBJECTS", "SIZE"].map(str::to_owned).to_vec(),
-        row("content", stored.data),
-        row("trees", stored.metadata),
-        row("index", stored.index),
-        row("snapshots", stored.snapshots),
-        row("other", stored.other),
-    ]);
+    let mut table = Table::new().text("STORED", Give::Never).number("OBJECTS", Give::Never).number("SIZE", Give::Never);
+    let kinds: [(&str, Objects); 5] = [
+        ("content", stored.data),
+        ("folders", stored.metadata),
+        ("index", stored.index),
+        ("snapshots", stored.snapshots),
+        ("other", stored.other),
+    ];
+    for (name, objects) in kinds {
+        table.row(vec![name.into(), objects.count.to_string().into(), render::size(objects.bytes).into()]);
+    }
+    table.print();
     let times = |of, to| ratio(of, to).map_or("-".into(), |ratio| format!("{ratio:.2} times"));
     render::line(&format!(
         "{} stored for {} in all snapshots: {} of it different (shared {}), compressed {}",

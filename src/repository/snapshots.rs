@@ -2,6 +2,7 @@
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
 use super::arrivals::{self, Claim};
+use super::domains::Domains;
 use super::keys::CONTENT_ROLES;
 use super::orders::{self, Orders, State};
 use super::trust::Trust;
@@ -50,8 +51,25 @@ pub struct Snapshots {
     pub damaged: Vec<Damage>,
     /// Objects that do not count, with the reason.
     pub ignored: Vec<Damage>,
+    /// What their domains are called.
+    pub domains: Domains,
     /// All that the store lists, whether they count or not.
     pub listed: BTreeSet<ObjectId>,
+}
+
+/// A source that was asked for, as `NAME` or `DOMAIN/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    domain: Option<DomainId>,
+    name: &'a str,
+}
+
+impl Asked<'_> {
+    /// True if a snapshot is of this source; `latest` is any.
+    pub fn fits(&self, snapshot: &SnapshotEntry) -> bool {
+        self.domain.is_none_or(|domain| snapshot.place.domain == domain)
+            && (self.name == "latest" || snapshot.head.source == self.name)
+    }
 }
 
 /// Snapshots, and the signers and orders behind them.
@@ -95,12 +113,6 @@ impl SnapshotEntry {
     /// When it expires: the owner's last word, else its writer's.
     pub fn expires(&self) -> Option<i64> {
         self.state.expires().unwrap_or(self.head.expires)
-    }
-
-    /// True if `source`, as `NAME` or `DOMAIN/NAME`, is its source; a domain may be shortened.
-    pub fn is_of(&self, source: &str) -> bool {
-        let (domain, name) = source.split_once('/').unwrap_or(("", source));
-        self.head.source == name && self.place.domain.to_string().starts_with(domain)
     }
 
     /// Opens the content part: paths, host, tags.
@@ -189,7 +201,7 @@ impl Snapshots {
         orders: &Orders,
         only: Option<(DomainId, SourceLabel)>,
     ) -> Result<Self> {
-        let mut snapshots = Self::default();
+        let mut snapshots = Self { domains: Domains::new(repository, trust), ..Self::default() };
         let prefix =
             only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| format!("{}{domain}/{label}/", name::SNAPSHOTS));
         for (name, entry) in repository.list(&prefix)?.0 {
@@ -242,37 +254,53 @@ impl Snapshots {
         self.all.iter().rev().filter(is_own).take(4).map(|snapshot| snapshot.id).collect()
     }
 
+    /// The source that `NAME` or `DOMAIN/NAME` means; a domain is given by a label or the first digits of its id.
+    pub fn source<'a>(&self, text: &'a str) -> Result<Asked<'a>> {
+        let Some((domain, name)) = text.rsplit_once('/') else { return Ok(Asked { domain: None, name: text }) };
+        let any = Asked { domain: None, name };
+        let there = self.all.iter().filter(|one| any.fits(one)).map(|one| one.place.domain).collect();
+        let meant = self.domains.meant(domain, &there);
+        match meant.first() {
+            Some(domain) if meant.len() == 1 => Ok(Asked { domain: Some(*domain), name }),
+            Some(_) => Err(self.ambiguous(text, name, &meant)),
+            None => Err(Error::NoSnapshot(text.to_owned())),
+        }
+    }
+
+    /// Several domains have such a source.
+    pub fn ambiguous(&self, address: &str, name: &str, domains: &BTreeSet<DomainId>) -> Error {
+        let say: Vec<String> = domains.iter().map(|domain| format!("{}/{name}", self.domains.show(*domain))).collect();
+        let candidates = format!("it is a source in several domains; say {}", say.join(" or "));
+        Error::Ambiguous { address: address.into(), candidates }
+    }
+
+    /// True if there are snapshots of more than one domain.
+    pub fn are_mixed(&self) -> bool {
+        let mut domains = self.all.iter().map(|one| one.place.domain);
+        domains.next().is_some_and(|first| domains.any(|other| other != first))
+    }
+
     /// The snapshot that an address without path means. `at` parses the time behind `@` to nanoseconds.
     pub fn find(&self, address: &str, at: &dyn Fn(&str) -> Option<i64>) -> Result<&SnapshotEntry> {
         let missing = || Error::NoSnapshot(address.to_owned());
         if address == "latest" {
             return self.visible().next_back().ok_or_else(missing);
         }
-        let (domain, rest) = match address.split_once('/') {
-            Some((domain, rest)) => (Some(domain), rest),
-            None => (None, address),
+        // a label may hold an @ too
+        let name_at = address.rfind('/').map_or(0, |slash| slash + 1);
+        let (source, time) = match address[name_at..].split_once('@') {
+            Some((name, time)) => (&address[..name_at + name.len()], Some(at(time).ok_or_else(missing)?)),
+            None => (address, None),
         };
-        let (source, time) = match rest.split_once('@') {
-            Some((source, time)) => (source, Some(at(time).ok_or_else(missing)?)),
-            None => (rest, None),
-        };
-        let fits = |snapshot: &&SnapshotEntry| {
-            let here = domain.is_none_or(|domain| snapshot.place.domain.to_string().starts_with(domain));
-            let named = snapshot.head.source == source || source == "latest";
-            here && named && time.is_none_or(|time| snapshot.counted.time <= time)
-        };
+        let asked = self.source(source)?;
+        let fits =
+            |snapshot: &&SnapshotEntry| asked.fits(snapshot) && time.is_none_or(|time| snapshot.counted.time <= time);
         if let Some(newest) = self.visible().rfind(fits) {
-            let other = self.visible().find(|other| fits(other) && other.place.domain != newest.place.domain);
-            return match other.filter(|_| source != "latest") {
-                None => Ok(newest),
-                Some(other) => Err(Error::Ambiguous {
-                    address: address.into(),
-                    candidates: format!(
-                        "it is a source in several domains; say {}/{source} or {}/{source}",
-                        newest.place.domain.short(),
-                        other.place.domain.short()
-                    ),
-                }),
+            let domains: BTreeSet<DomainId> = self.visible().filter(fits).map(|one| one.place.domain).collect();
+            return if domains.len() < 2 || asked.name == "latest" {
+                Ok(newest)
+            } else {
+                Err(self.ambiguous(address, asked.name, &domains))
             };
         }
         self.by_id(address)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::{self, Name};
 use vault_format::seal::Header;
-use vault_format::secret::Role;
+use vault_format::secret::{OWNER_DOMAIN, Role};
 use vault_format::slot::{Slot, SlotInfo};
 
 /// Why an object whose bytes are sound is passed over.
@@ -43,6 +43,8 @@ pub struct Trust {
     patience: Option<i64>,
     /// A slot reached this store long after the owner had signed it: the store is a copy, or was moved.
     pub saw_move: bool,
+    /// Labels of the keys of each domain, oldest first.
+    pub labels: BTreeMap<DomainId, Vec<String>>,
     /// Usable slots of the owner.
     pub owner_slots: usize,
     /// Slots that could not be used, with the reason.
@@ -69,7 +71,14 @@ impl Trust {
         });
         let slots = slots(repository)?;
         (trust.damaged, trust.ignored, trust.saw_move) = (slots.damaged, slots.ignored, slots.moved);
-        for (_, info) in slots.good {
+        let mut good = slots.good;
+        good.sort_by_key(|(id, info)| (info.created, *id));
+        for (_, info) in good {
+            let labels = trust.labels.entry(info.domain).or_default();
+            if info.role == Role::Owner && labels.is_empty() {
+                labels.push(OWNER_DOMAIN.to_owned());
+            }
+            labels.push(info.label.clone());
             if info.role == Role::Owner {
                 trust.owner_slots += 1;
             } else {

@@ -7,6 +7,7 @@
 mod complete;
 mod copied;
 mod database;
+mod domains;
 mod durability;
 mod failures;
 mod forget;

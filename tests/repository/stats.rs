@@ -2,9 +2,10 @@
 
 use crate::world::{Hand, folder, init, noise, snapshot_folder, snapshot_stream};
 use std::fs;
-use vault::list;
+use vault::progress::Silent;
 use vault::repository::changes::Difference;
 use vault::stats::{self, Files, LARGEST_MAX, Large};
+use vault::{forget, list};
 
 #[test]
 fn figures_add_up_to_what_the_store_holds() {
@@ -27,10 +28,10 @@ fn figures_add_up_to_what_the_store_holds() {
     assert!((1 << 20..(2 << 20) + 6).contains(&stored.unique_bytes), "{stored:?}");
     assert!(stored.compressed_bytes < stored.plain_bytes && stored.plain_bytes >= stored.unique_bytes, "{stored:?}");
     assert!(stored.compressed_bytes <= stored.data.bytes, "{stored:?}");
-    let sources = stats::sources(&catalog, None);
+    let sources = stats::sources(&catalog, None).unwrap();
     let counts: Vec<_> = sources.iter().map(|source| (source.name, source.snapshots.len())).collect();
     assert_eq!(counts, [("folder", 3), ("stream", 1)]);
-    assert!(stats::sources(&catalog, Some("other")).is_empty());
+    assert!(stats::sources(&catalog, Some("other")).unwrap().is_empty());
 }
 
 #[test]
@@ -45,7 +46,7 @@ fn growth_names_what_was_new_changed_and_gone() {
     });
     let growth = || {
         let catalog = list::snapshots(&repository).unwrap();
-        let sources = stats::sources(&catalog, Some("folder"));
+        let sources = stats::sources(&catalog, Some("folder")).unwrap();
         let source = sources.first().unwrap();
         stats::growth(&repository, &catalog, source, source.snapshots.last().unwrap()).unwrap()
     };
@@ -85,4 +86,37 @@ fn growth_names_what_was_new_changed_and_gone() {
     }
     snapshot_folder(&repository, source.path()).unwrap();
     assert_eq!(growth().largest.len(), LARGEST_MAX);
+}
+
+#[test]
+fn a_source_costs_what_its_snapshots_need_whatever_was_forgotten() {
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let source = folder(|root| fs::write(root.join("big"), noise(1, 3 << 20)).unwrap());
+    let first = snapshot_folder(&repository, source.path()).unwrap().snapshot.unwrap();
+    fs::write(source.path().join("small"), noise(2, 1000)).unwrap();
+    snapshot_folder(&repository, source.path()).unwrap();
+    let cost = |name: &str| {
+        let catalog = list::snapshots(&repository).unwrap();
+        let sources = stats::sources(&catalog, Some(name)).unwrap();
+        let costs = stats::costs(&repository, &catalog, &sources, &Silent).unwrap();
+        assert_eq!(costs.unread, Vec::<String>::new());
+        costs.of(sources.first().unwrap()).unwrap()
+    };
+    let before = cost("folder");
+    assert!(before.alone > 3 << 20 && before.shared == 0, "{before:?}");
+    forget::by_id(&repository, &[first.to_string()], &forget::Options::default()).unwrap();
+    let after = cost("folder");
+    // only the page of the older state went
+    assert!(before.alone - after.alone < 1000 && after.shared == 0, "{before:?} {after:?}");
+
+    // another source with the same content: neither has it alone
+    snapshot_stream(&repository, &noise(1, 3 << 20)).unwrap();
+    let (folder, stream) = (cost("folder"), cost("stream"));
+    assert!(folder.shared > 3 << 20 && folder.alone < 10_000, "{folder:?}");
+    assert_eq!(folder.shared, stream.shared);
+    assert!(stream.alone < 10_000 && folder.bytes() == after.alone, "{stream:?} {folder:?}");
+    // and all of it lies in the store
+    let stored = stats::stored(&repository, &list::snapshots(&repository).unwrap()).unwrap();
+    assert!(folder.alone + stream.alone + folder.shared <= stored.data.bytes + stored.metadata.bytes);
 }

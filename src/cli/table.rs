@@ -1,0 +1,298 @@
+//! Tables: the one place that lays out columns. On a terminal a table fits its width: times lose what tells nothing,
+//! long texts are shortened, and what matters least is left out. Into a pipe or a file it goes whole, so that scripts
+//! find every column wherever they run.
+
+use super::render;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+
+/// Between two columns.
+const GAP: usize = 2;
+/// What stands for the rest of a text.
+const REST: char = '…';
+
+/// How a column gives way on a narrow terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Give {
+    /// Not at all.
+    Never,
+    /// It is left out, those of a higher number first.
+    Drop(u8),
+    /// Its texts are shortened at the end, down to this many characters.
+    End(usize),
+    /// Its texts are shortened at the beginning, as paths are.
+    Start(usize),
+}
+
+/// One cell.
+#[derive(Clone, Debug)]
+pub enum Cell {
+    /// A text, without control characters.
+    Text(String),
+    /// A point in time, nanoseconds since 1970.
+    Time(i64),
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+#[derive(Debug)]
+struct Column {
+    heading: &'static str,
+    give: Give,
+    is_right: bool,
+    /// On a terminal it is shown only if its cells differ from this.
+    unless: Option<&'static str>,
+}
+
+/// Rows below headings.
+#[derive(Debug, Default)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+    with_seconds: bool,
+}
+
+impl Table {
+    /// A table of columns, which are added next.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a column of texts.
+    pub fn text(self, heading: &'static str, give: Give) -> Self {
+        self.add(Column { heading, give, is_right: false, unless: None })
+    }
+
+    /// Adds a column that a terminal shows only where a cell is not `-` or empty.
+    pub fn rare(self, heading: &'static str, give: Give) -> Self {
+        self.add(Column { heading, give, is_right: false, unless: Some("-") })
+    }
+
+    /// Adds a column of numbers and sizes, which end at one line.
+    pub fn number(self, heading: &'static str, give: Give) -> Self {
+        self.add(Column { heading, give, is_right: true, unless: None })
+    }
+
+    /// The same table with a column if `is_wanted`.
+    pub fn when(self, is_wanted: bool, add: impl FnOnce(Self) -> Self) -> Self {
+        if is_wanted { add(self) } else { self }
+    }
+
+    fn add(mut self, column: Column) -> Self {
+        self.columns.push(column);
+        self
+    }
+
+    /// Shows seconds if two of these points in time lie in one minute of one group, so that the shown one is the meant
+    /// one when it is typed again.
+    pub fn telling_apart<K: Ord>(mut self, times: impl Iterator<Item = (K, i64)>) -> Self {
+        let mut seen = BTreeSet::new();
+        let minute = |time: i64| time.div_euclid(60_000_000_000);
+        let mut times = times;
+        self.with_seconds = times.any(|(group, time)| !seen.insert((group, minute(time))));
+        self
+    }
+
+    /// Adds a row of as many cells as there are columns.
+    pub fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    /// Prints it.
+    pub fn print(&self) {
+        let out = std::io::stdout();
+        let width = if out.is_terminal() { Some(terminal_width()) } else { None };
+        render::text(&self.lay_out(width));
+    }
+
+    /// Its lines, for a terminal of this width or, without one, whole.
+    fn lay_out(&self, width: Option<usize>) -> String {
+        let rows: Vec<Vec<String>> = self.rows.iter().map(|row| self.texts(row, width.is_some())).collect();
+        let mut columns: Vec<(usize, usize)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(number, column)| {
+                let cells = rows.iter().filter_map(|row| row.get(number));
+                (number, cells.map(|cell| length(cell)).chain([length(column.heading)]).max().unwrap_or_default())
+            })
+            .collect();
+        if let Some(width) = width {
+            let says = |number: &usize, nothing: &str| {
+                rows.iter().filter_map(|row| row.get(*number)).any(|cell| !cell.is_empty() && cell != nothing)
+            };
+            let unless = |number: usize| self.columns.get(number).and_then(|column| column.unless);
+            columns.retain(|(number, _)| unless(*number).is_none_or(|nothing| says(number, nothing)));
+            self.narrow(&mut columns, width);
+        }
+        let headings: Vec<String> = self.columns.iter().map(|column| column.heading.to_owned()).collect();
+        let has_headings = headings.iter().any(|heading| !heading.is_empty());
+        let mut out = String::new();
+        for row in has_headings.then_some(&headings).into_iter().chain(&rows) {
+            out.push_str(self.line(row, &columns).trim_end());
+            out.push('\n');
+        }
+        out
+    }
+
+    fn texts(&self, row: &[Cell], is_short: bool) -> Vec<String> {
+        let text = |cell: &Cell| match cell {
+            Cell::Text(text) => text.clone(),
+            Cell::Time(time) if is_short => short_time(*time, self.with_seconds),
+            Cell::Time(time) => render::time(*time),
+        };
+        row.iter().map(text).collect()
+    }
+
+    /// Makes columns, given with their widths, fit.
+    fn narrow(&self, columns: &mut Vec<(usize, usize)>, width: usize) {
+        let give = |number: usize| self.columns.get(number).map_or(Give::Never, |column| column.give);
+        let most = |give: Give| match give {
+            Give::End(least) | Give::Start(least) => Some(least),
+            Give::Never | Give::Drop(_) => None,
+        };
+        loop {
+            let total: usize = columns.iter().map(|(_, width)| width + GAP).sum::<usize>().saturating_sub(GAP);
+            let over = total.saturating_sub(width);
+            if over == 0 {
+                return;
+            }
+            // a little is taken from the longest text; else the least important column goes
+            let longest = columns
+                .iter_mut()
+                .filter(|(number, width)| most(give(*number)).is_some_and(|least| *width > least))
+                .max_by_key(|(_, width)| *width);
+            if let Some((number, width)) = longest {
+                let least = most(give(*number)).unwrap_or_default();
+                *width = width.saturating_sub(over.min(8)).max(least);
+                continue;
+            }
+            let next = columns.iter().enumerate().filter_map(|(at, (number, _))| match give(*number) {
+                Give::Drop(order) => Some((order, at)),
+                _ => None,
+            });
+            let Some((_, at)) = next.max() else { return };
+            columns.remove(at);
+            // what was shortened in vain gets its width back
+            for (number, width) in columns.iter_mut() {
+                if most(give(*number)).is_some() {
+                    *width = self.widest(*number);
+                }
+            }
+        }
+    }
+
+    fn widest(&self, number: usize) -> usize {
+        let heading = self.columns.get(number).map_or(0, |column| length(column.heading));
+        let cells = self.rows.iter().filter_map(|row| match row.get(number) {
+            Some(Cell::Text(text)) => Some(length(text)),
+            _ => None,
+        });
+        cells.chain([heading]).max().unwrap_or_default()
+    }
+
+    fn line(&self, row: &[String], columns: &[(usize, usize)]) -> String {
+        let gap = " ".repeat(GAP);
+        let cell = |(number, width): &(usize, usize)| {
+            let (Some(cell), Some(column)) = (row.get(*number), self.columns.get(*number)) else {
+                return String::new();
+            };
+            let cell = shorten(cell, *width, column.give);
+            let space = " ".repeat(width.saturating_sub(length(&cell)));
+            if column.is_right { format!("{space}{cell}") } else { format!("{cell}{space}") }
+        };
+        columns.iter().map(cell).collect::<Vec<_>>().join(&gap)
+    }
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn shorten(text: &str, width: usize, give: Give) -> String {
+    let length = length(text);
+    if length <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    match give {
+        Give::Start(_) => std::iter::once(REST).chain(text.chars().skip(length - kept)).collect(),
+        _ => text.chars().take(kept).chain([REST]).collect(),
+    }
+}
+
+/// Local time without what tells nothing; whole where the clock was turned back and shows the same twice.
+fn short_time(nanoseconds: i64, with_seconds: bool) -> String {
+    let Ok(time) = Timestamp::from_nanosecond(nanoseconds.into()) else { return "?".to_owned() };
+    let zoned = time.to_zoned(TimeZone::system());
+    if zoned.time_zone().to_ambiguous_zoned(zoned.datetime()).is_ambiguous() {
+        return render::time(nanoseconds);
+    }
+    zoned.strftime(if with_seconds { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" }).to_string()
+}
+
+/// How many columns the terminal of standard output has.
+pub fn terminal_width() -> usize {
+    let width = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
+    width.ok().filter(|width| *width >= 20).unwrap_or(80)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, Give, Table};
+
+    const MINUTE: i64 = 60_000_000_000;
+
+    fn table() -> Table {
+        let mut table = Table::new()
+            .text("ID", Give::Never)
+            .text("TIME", Give::Never)
+            .number("SIZE", Give::Drop(2))
+            .rare("TAGS", Give::End(6))
+            .text("PATHS", Give::Start(8));
+        let row = |path: &str| -> Vec<Cell> {
+            vec!["3f9a02c1".into(), Cell::Time(0), "1.0 KiB".into(), "-".into(), path.into()]
+        };
+        table.row(row("/srv/a/rather/long/path/uploads"));
+        table.row(row("/etc"));
+        table
+    }
+
+    #[test]
+    fn a_terminal_gets_what_fits_and_a_pipe_gets_all() {
+        let whole = table().lay_out(None);
+        assert!(
+            whole.lines().next().is_some_and(|line| line.contains("TAGS")) && whole.contains("rather/long"),
+            "{whole}"
+        );
+        assert!(whole.contains(":00 +") || whole.contains(":00 -"), "{whole}");
+        for width in [30, 40, 50, 60, 80, 120] {
+            let fits = table().lay_out(Some(width));
+            let longest = fits.lines().map(|line| line.chars().count()).max();
+            assert!(longest.is_some_and(|longest| longest <= width.max(36)), "{width}: {fits}");
+            assert!(!fits.contains("TAGS") && fits.contains("uploads"), "{width}: {fits}");
+            assert_eq!(fits.contains("1.0 KiB"), width >= 50, "{width}: {fits}");
+            assert_eq!(fits.contains('…'), width < 80, "{width}: {fits}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_shown_where_two_of_a_source_share_a_minute() {
+        let shown =
+            |times: &[(&str, i64)]| table().telling_apart(times.iter().copied()).lay_out(Some(120)).contains(":00:00");
+        assert!(!shown(&[("a", 0), ("a", MINUTE), ("b", 0)]));
+        assert!(shown(&[("a", 0), ("b", 5), ("a", MINUTE - 1)]));
+    }
+}

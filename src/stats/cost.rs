@@ -1,0 +1,141 @@
+//! What each source costs to store now: the bytes of the frames that its visible snapshots need, those that it needs
+//! alone apart from those that others need too. That follows from the trees, whatever runs have added and whatever was
+//! forgotten since; each page is read once for each source that needs it.
+
+use super::Source;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::index::BlobIndex;
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::Catalog;
+use crate::repository::{Repository, reach};
+use std::collections::{BTreeMap, HashSet};
+use vault_format::id::{BlobId, DomainId};
+
+/// Stored bytes of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Of frames that no other source needs: what would be freed without it.
+    pub alone: u64,
+    /// Of frames that others need too.
+    pub shared: u64,
+}
+
+impl Cost {
+    /// All that it needs.
+    pub fn bytes(&self) -> u64 {
+        self.alone.saturating_add(self.shared)
+    }
+}
+
+/// Stored bytes of all sources that were asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Costs {
+    /// By domain and name.
+    by_source: BTreeMap<(DomainId, String), Cost>,
+    /// What could not be read, so that the figures are too low, with the reason.
+    pub unread: Vec<String>,
+}
+
+impl Costs {
+    /// What a source costs; `None` if that was not asked.
+    pub fn of(&self, source: &Source<'_>) -> Option<Cost> {
+        self.by_source.get(&(source.domain, source.name.to_owned())).copied()
+    }
+}
+
+/// Who needs a frame, as numbers of sources.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Need {
+    /// The first who needed it.
+    first: Option<u32>,
+    /// The last; another than the first if several do.
+    last: Option<u32>,
+}
+
+impl Need {
+    /// The one source that needs it.
+    fn only(self) -> Option<u32> {
+        self.first.filter(|_| self.first == self.last)
+    }
+}
+
+/// Walks what the sources of these domains need. Needs a key that reads.
+pub fn costs(
+    repository: &Repository,
+    catalog: &Catalog,
+    wanted: &[Source<'_>],
+    progress: &dyn Progress,
+) -> Result<Costs> {
+    repository.keys().content("tell what each source costs")?;
+    let mut costs = Costs::default();
+    let mut domains: Vec<DomainId> = wanted.iter().map(|source| source.domain).collect();
+    domains.sort();
+    domains.dedup();
+    // what a source shares is known only once all of its domain are walked
+    let sources = super::sources(catalog, None)?;
+    for domain in domains {
+        let index = BlobIndex::for_reading(repository, &catalog.trust, domain)?;
+        let own: Vec<&Source<'_>> = sources.iter().filter(|source| source.domain == domain).collect();
+        let mut all: Vec<u64> = Vec::new();
+        let mut needs = vec![Need::default(); index.frames().len()];
+        for (number, source) in (0u32..).zip(&own) {
+            let reader = Reader::new(repository, &index);
+            let mut bytes = 0u64;
+            let mut each = |id| bytes = bytes.saturating_add(mark(&index, &mut needs, (id, number)));
+            walk(&reader, source, &mut each, (&mut costs.unread, progress))?;
+            all.push(bytes);
+        }
+        let mut alone = vec![0u64; own.len()];
+        for (need, frame) in needs.iter().zip(index.frames()) {
+            if let Some(bytes) = need.only().and_then(|only| alone.get_mut(only as usize)) {
+                *bytes = bytes.saturating_add(u64::from(frame.stored));
+            }
+        }
+        for ((source, all), alone) in own.iter().zip(all).zip(alone) {
+            let cost = Cost { alone, shared: all.saturating_sub(alone) };
+            costs.by_source.insert((domain, source.name.to_owned()), cost);
+        }
+    }
+    Ok(costs)
+}
+
+fn walk(
+    reader: &Reader<'_>,
+    source: &Source<'_>,
+    each: &mut dyn FnMut(BlobId),
+    (unread, progress): (&mut Vec<String>, &dyn Progress),
+) -> Result<()> {
+    let mut seen = HashSet::new();
+    for snapshot in source.snapshots.iter().rev() {
+        if reader.repository().runtime().is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        let failed = reach::reach(reader, snapshot.head.root.id, &mut seen, &mut |_, id| each(id));
+        if let Some(first) = failed.first() {
+            unread.push(format!("snapshot {} of {}: {first}", snapshot.id.short(), source.name));
+        }
+        progress.advance(1, 0);
+    }
+    Ok(())
+}
+
+/// The frame of a blob and those of its bases are needed by a source; returns the stored bytes of those that were not
+/// before.
+fn mark(index: &BlobIndex, needs: &mut [Need], (id, number): (BlobId, u32)) -> u64 {
+    let mut bytes = 0u64;
+    let mut pending = vec![id];
+    while let Some(id) = pending.pop() {
+        let Some(place) = index.usable(&id) else { continue };
+        let Some(need) = needs.get_mut(place.frame as usize) else { continue };
+        if need.last == Some(number) {
+            continue;
+        }
+        need.first = need.first.or(Some(number));
+        need.last = Some(number);
+        let frame = index.frame(place.frame);
+        bytes = bytes.saturating_add(u64::from(frame.stored));
+        pending.extend(frame.bases.iter().copied());
+    }
+    bytes
+}
