@@ -65,18 +65,13 @@ struct Global {
     /// Run this with `sh -c` and take the first line of its output as the password [env: VAULT_PASSWORD_COMMAND]
     #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "key_file")]
     password_command: Option<std::ffi::OsString>,
-    /// Open the repository with an exported key instead of a password [env: VAULT_KEY_FILE]
+    /// Open the repository with an exported key instead of a password [env: VAULT_KEY_FILE; the text of the key can be
+    /// given in VAULT_KEY]
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Where this machine keeps its cache [default: vault in the user's cache folder]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "VAULT_CACHE_DIR",
-        hide_env_values = true,
-        conflicts_with = "no_cache"
-    )]
+    /// Where this machine keeps its cache [env: VAULT_CACHE_DIR; default: vault in the user's cache folder]
+    // not by `env`: what only the environment says must not stand against --no-cache
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "no_cache")]
     cache_dir: Option<PathBuf>,
     /// Keep no cache, and use none
     #[arg(long, global = true)]
@@ -271,7 +266,7 @@ impl Session {
         }
         let from = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || from("HOME").map(|home| home.join(".cache"));
-        self.global.cache_dir.clone().or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
+        self.global.cache_dir.clone().or_else(|| from("VAULT_CACHE_DIR")).or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
     }
 
     /// Who runs this, for the journal.

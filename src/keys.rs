@@ -70,7 +70,7 @@ impl Listing {
         let fitting: Vec<&Entry> = self.keys.iter().filter(|key| !text.is_empty() && is_meant(key)).collect();
         match fitting.as_slice() {
             [only] => Ok(only),
-            [] => Err(Error::Request(format!("there is no key {text:?}"))),
+            [] => Err(Error::Request(format!("there is no key {text:?}: `vault key list` shows them"))),
             several => {
                 let candidate = |key: &&Entry| format!("{} ({} {})", key.id.short(), key.info.role, key.info.label);
                 let say: Vec<String> = several.iter().map(candidate).collect();
@@ -84,7 +84,7 @@ impl Listing {
 pub fn list(repository: &Repository) -> Result<Listing> {
     let slots = trust::slots(repository)?;
     let trust = Trust::load(repository)?;
-    let in_use = repository.keys().slot();
+    let in_use = in_use(repository, &slots.good);
     let entry = |(id, info): (ObjectId, SlotInfo)| {
         let is_revoked = info.role != Role::Owner && trust.is_revoked(WriterId::of(&info.verifying));
         Entry { id, info, in_use: in_use == Some(id), is_revoked }
@@ -92,6 +92,19 @@ pub fn list(repository: &Repository) -> Result<Listing> {
     let mut keys: Vec<Entry> = slots.good.into_iter().map(entry).collect();
     keys.sort_by_key(|key| (key.info.created, key.id));
     Ok(Listing { keys, damaged: slots.damaged.into_iter().map(|(_, problem)| problem).chain(slots.ignored).collect() })
+}
+
+/// The slot of the key in use. A key file does not say which it is: then it is the only one that it can be, if any.
+fn in_use(repository: &Repository, slots: &[(ObjectId, SlotInfo)]) -> Option<ObjectId> {
+    if let Some(slot) = repository.keys().slot() {
+        return Some(slot);
+    }
+    let own = repository.keys().signer().verifying_key().to_bytes();
+    let only = |is_file: bool| {
+        let mut fitting = slots.iter().filter(|(_, info)| info.verifying == own && (!is_file || info.kdf.is_none()));
+        fitting.next().filter(|_| fitting.next().is_none()).map(|(id, _)| *id)
+    };
+    only(false).or_else(|| only(true))
 }
 
 /// What a new key is to be.
@@ -358,7 +371,7 @@ pub fn change_password(
 ) -> Result<ObjectId> {
     let owner = repository.keys().owner("change a password")?;
     let listing = list(repository)?;
-    let Some(old) = listing.keys.iter().find(|key| key.in_use) else {
+    let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
         return Err(Error::Request("no password is in use, but a key file: `vault key add` adds a password".into()));
     };
     let bundle = owner.bundle(repository.keys().config());

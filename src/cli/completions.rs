@@ -22,7 +22,7 @@ const SECONDS: u64 = 3;
 
 /// Print a script that completes commands, flags, snapshots and sources in a shell
 ///
-/// Write it again after an upgrade. Snapshots and sources are completed if VAULT_REPOSITORY is set, and VAULT_KEY_FILE,
+/// Write it again after an upgrade. Snapshots and sources are completed if VAULT_REPOSITORY is set, and VAULT_KEY_FILE, VAULT_KEY,
 /// VAULT_PASSWORD_FILE or VAULT_PASSWORD; a command that finds the password is not run, since it may ask. A repository
 /// that does not answer within VAULT_COMPLETE_SECONDS, 3 if that is not set, offers nothing.
 #[derive(Debug, clap::Args)]

@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Password of the second repository: the first line that this prints
     #[arg(long, value_name = "COMMAND", conflicts_with = "to_key_file")]
     to_password_command: Option<OsString>,
-    /// Open the second repository with an exported key
+    /// Open the second repository with an exported key [its text can be given in VAULT_TO_KEY]
     #[arg(long, value_name = "FILE")]
     to_key_file: Option<PathBuf>,
 }
@@ -87,6 +87,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         command: arguments.to_password_command.as_ref(),
         key: arguments.to_key_file.as_ref(),
         variable: "VAULT_TO_PASSWORD",
+        key_variable: "VAULT_TO_KEY",
     };
     let (from, to) = session.open_two(&arguments.to, &flags)?;
     let what = format!("cannot copy to {}", to.location());

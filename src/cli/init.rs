@@ -195,6 +195,9 @@ fn recover(session: &Session, arguments: &Arguments) -> Outcome {
 
 /// What was made again, and what follows for other keys.
 fn tell(session: &Session, report: &Recovered, vouched_snapshots: u64) {
+    if report.other_sheet {
+        session.say("the sheet is that of another repository with the same words; `vault key sheet` prints this one's");
+    }
     if report.new_config {
         session.say("config: made again; key files and passwords from before may not open it any more");
     } else if report.config {

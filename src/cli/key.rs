@@ -37,6 +37,7 @@ enum Command {
     /// Add a key for a machine or a person, with a password or as a key file
     #[command(after_help = "Examples:
   vault key add --role writer --label web-1 --export-key-file /etc/vault/web-1.key
+  vault key add --role client --label ci --export-key-file -
   vault key add --role owner --label deputy --new-password-file /etc/vault/deputy-password")]
     Add(AddArguments),
     /// Take a key away: what it wrote so far stays, what it writes from now on does not count
@@ -81,7 +82,8 @@ struct AddArguments {
     /// with --export-key-file]
     #[arg(long, value_name = "FILE")]
     new_password_file: Option<PathBuf>,
-    /// Write the key to this new file, for --key-file: whoever reads the file has the key
+    /// Write the key to this new file, for --key-file: whoever reads the file has the key; - prints it as one line of
+    /// text, for VAULT_KEY
     #[arg(long, value_name = "FILE")]
     export_key_file: Option<PathBuf>,
 }
@@ -211,8 +213,19 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
     };
     let password = password.as_ref().map(|password| (password.as_slice(), KDF_DEFAULT));
     let progress = Bar::hidden();
-    let path = arguments.export_key_file.as_deref();
+    let exported = arguments.export_key_file.as_deref();
+    let is_text = exported == Some(Path::new("-"));
+    if is_text && session.global.json {
+        return Err(Failure::new(code::USAGE, "--export-key-file - and --json both want standard output".into())
+            .hint("give the key a file"));
+    }
+    let path = exported.filter(|_| !is_text);
     let file = path.map(|path| create_private(path, "the key file")).transpose()?;
+    if is_text {
+        // nothing else may stand there: `VAULT_KEY=$(vault key add …)`
+        let text = secret::keyfile::to_text(&draft.key_file().context(&what)?);
+        render::text(&Zeroizing::new(format!("{}\n", *text)));
+    }
     let exported = file.map_or(Ok(()), |file| export(&draft, file));
     let added = exported.and_then(|()| keys::add(repository, &draft, password, &progress).context(&what));
     if let (Err(_), Some(path)) = (&added, path) {
@@ -226,7 +239,14 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
         render::json(&Added { id: id.to_string(), role, label: &draft.label, domain, key_file });
     }
     let label = render::safe(&draft.label);
-    session.say(&format!("added key {}: {} {label}, domain {}", id.short(), arguments.role, draft.domain.short()));
+    let said = format!("added key {}: {} {label}, domain {}", id.short(), arguments.role, draft.domain.short());
+    if is_text {
+        if !session.global.quiet {
+            render::complain(&format!("{said}; whoever reads this line has the key"));
+        }
+        return Ok(code::DONE);
+    }
+    session.say(&said);
     if let Some(path) = path {
         session.say(&format!("key file: {}; whoever reads it has the key", path.display()));
     }
@@ -249,7 +269,7 @@ fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
     if key.in_use {
         secret::confirm(
             &session.global,
-            &format!("Key {} is the one in use: its password will not open.", key.id.short()),
+            &format!("Key {} is the one in use: it will not open any more.", key.id.short()),
         )?;
     }
     let progress = Bar::hidden();

@@ -37,7 +37,7 @@ pub struct Arguments {
     /// Password of the other repository: the first line that this prints
     #[arg(long, value_name = "COMMAND", requires = "from", conflicts_with = "from_key_file")]
     from_password_command: Option<OsString>,
-    /// Open the other repository with an exported key
+    /// Open the other repository with an exported key [its text can be given in VAULT_FROM_KEY]
     #[arg(long, value_name = "FILE", requires = "from")]
     from_key_file: Option<PathBuf>,
 }
@@ -102,6 +102,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
                 command: arguments.from_password_command.as_ref(),
                 key: arguments.from_key_file.as_ref(),
                 variable: "VAULT_FROM_PASSWORD",
+                key_variable: "VAULT_FROM_KEY",
             };
             let (repository, from) = session.open_two(from, &flags)?;
             (repository, Some(from))

@@ -1,6 +1,8 @@
 //! Where the password or the key comes from: a flag, the environment, or a question at the terminal, in this order.
 //! Never from an argument, which everybody on the machine could read. Every copy is wiped after use.
 
+pub mod keyfile;
+
 use super::Global;
 use super::exit::{Failure, code};
 use std::ffi::{OsStr, OsString};
@@ -10,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use vault_format::recovery;
 use vault_format::secret::Bundle;
-use vault_format::slot;
 use zeroize::Zeroizing;
 
 /// Longest password or key file.
@@ -44,12 +45,16 @@ pub struct Flags<'a> {
     pub key: Option<&'a PathBuf>,
     /// Variable that holds a password.
     pub variable: &'static str,
+    /// Variable that holds the text of a key.
+    pub key_variable: &'static str,
 }
 
 enum Origin {
     File(PathBuf),
     Command(OsString),
     Key(PathBuf),
+    /// The text of a key, and the variable that holds it.
+    KeyText(Zeroizing<Vec<u8>>, &'static str),
     Text(Zeroizing<Vec<u8>>),
     Question,
 }
@@ -66,12 +71,16 @@ pub fn find(global: &Global, purpose: Use) -> Result<Secret, Failure> {
 
 /// Finds the secret of a second repository; `None` if nothing says that it differs from the first one's.
 pub fn find_second(flags: &Flags<'_>) -> Result<Option<Secret>, Failure> {
-    let variable = std::env::var_os(flags.variable).filter(|value| !value.is_empty());
+    let variable = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some(Zeroizing::new(value.into_vec()))
+    };
     let origins = [
         flags.file.cloned().map(Origin::File),
         flags.command.cloned().map(Origin::Command),
         flags.key.cloned().map(Origin::Key),
-        variable.map(|text| Origin::Text(Zeroizing::new(text.into_vec()))),
+        variable(flags.key_variable).map(|text| Origin::KeyText(text, flags.key_variable)),
+        variable(flags.variable).map(Origin::Text),
     ];
     origins.into_iter().flatten().next().map(|origin| from_origin(origin, Use::Open)).transpose()
 }
@@ -79,17 +88,14 @@ pub fn find_second(flags: &Flags<'_>) -> Result<Option<Secret>, Failure> {
 fn from_origin(origin: Origin, purpose: Use) -> Result<Secret, Failure> {
     let password = match origin {
         Origin::Key(path) => {
-            let bytes = read(&path)?;
-            let bundle = slot::open_key_file(&bytes).map_err(|error| {
-                Failure::new(code::FAILED, format!("cannot use the key file {}: {error}", path.display()))
-            })?;
-            return Ok(Secret::Bundle(Box::new(bundle)));
+            return Ok(Secret::Bundle(keyfile::open(&read(&path)?, &path.display().to_string())?));
         }
+        Origin::KeyText(text, variable) => return Ok(Secret::Bundle(keyfile::open(&text, variable)?)),
         Origin::File(path) => first_line(&read(&path)?),
         Origin::Command(command) => from_command(&command)?,
         Origin::Text(text) => text,
         Origin::Question if purpose == Use::Open => {
-            ask_once("--password-file, --password-command, VAULT_PASSWORD or --key-file")?
+            ask_once("--password-file, --password-command, --key-file, VAULT_PASSWORD or VAULT_KEY")?
         }
         Origin::Question => ask_twice("--password-file, --password-command or VAULT_PASSWORD")?,
     };
@@ -157,6 +163,10 @@ fn origin(global: &Global, purpose: Use) -> Origin {
         .or_else(|| {
             let key = variable("VAULT_KEY_FILE").filter(|_| purpose == Use::Open);
             key.map(|path| Origin::Key(path.into()))
+        })
+        .or_else(|| {
+            let key = variable("VAULT_KEY").filter(|_| purpose == Use::Open);
+            key.map(|text| Origin::KeyText(Zeroizing::new(text.into_vec()), "VAULT_KEY"))
         })
         .or_else(|| variable("VAULT_PASSWORD_FILE").map(|path| Origin::File(path.into())))
         .or_else(|| variable("VAULT_PASSWORD_COMMAND").map(Origin::Command))

@@ -23,7 +23,8 @@ use vault_format::snapshot::Snapshot;
 pub struct Recovery<'a> {
     /// The root, from the words.
     pub root: Key,
-    /// The repository's id, if the sheet is at hand; else the stored objects tell it.
+    /// The repository's id, if the sheet is at hand; else, or if the sheet is that of another repository with the same
+    /// root, the stored objects tell it.
     pub repository: Option<RepositoryId>,
     /// Password of the new slot.
     pub password: &'a [u8],
@@ -43,6 +44,8 @@ impl<'a> Recovery<'a> {
 /// What had to be made again.
 #[derive(Debug, Default)]
 pub struct Recovered {
+    /// The sheet was that of another repository with the same words.
+    pub other_sheet: bool,
     /// The config or its copy was lost.
     pub config: bool,
     /// Neither was left, and keys that were made for the old config may no longer open the repository.
@@ -66,7 +69,8 @@ impl Repository {
     ) -> Result<(Self, Recovered)> {
         let owner = identify(&backend, &recovery)?;
         let found = Found::look(&backend, &owner)?;
-        let mut report = Recovered { config: !found.is_whole(), ..Recovered::default() };
+        let other_sheet = recovery.repository.is_some_and(|id| id != owner.repository());
+        let mut report = Recovered { other_sheet, config: !found.is_whole(), ..Recovered::default() };
         let (stored, config) = match found.good() {
             Some(good) => good,
             None => {
@@ -198,14 +202,14 @@ fn identify(backend: &Backend, recovery: &Recovery<'_>) -> Result<OwnerKeys> {
         if let Some(owner) = fits(id)? {
             return Ok(owner);
         }
-    } else {
-        let small = found.iter().filter(|(name, _)| matches!(name, Name::Config | Name::ConfigCopy | Name::Slot(_)));
-        for (name, _) in small.chain(content.iter().copied()) {
-            if let Some(id) = repository_in(backend, name)?.filter(|id| asked.insert(*id))
-                && let Some(owner) = fits(id)?
-            {
-                return Ok(owner);
-            }
+    }
+    // the sheet may be that of the repository that this one was made like: the words are the same
+    let small = found.iter().filter(|(name, _)| matches!(name, Name::Config | Name::ConfigCopy | Name::Slot(_)));
+    for (name, _) in small.chain(content.iter().copied()) {
+        if let Some(id) = repository_in(backend, name)?.filter(|id| asked.insert(*id))
+            && let Some(owner) = fits(id)?
+        {
+            return Ok(owner);
         }
     }
     // an empty place, or a stranger's, is not a matter of words
