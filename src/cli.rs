@@ -9,6 +9,7 @@ mod diff;
 mod exit;
 mod find;
 mod forget;
+mod grammar;
 mod init;
 mod invisible;
 mod key;
@@ -17,6 +18,7 @@ mod man;
 mod node;
 mod output;
 mod progress;
+mod proposal;
 mod prune;
 mod render;
 mod repair;
@@ -30,7 +32,7 @@ mod tag;
 mod time;
 mod undelete;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use exit::{Context, Failure, code};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,7 +107,9 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Arguments),
+    #[command(visible_alias = "backup")]
     Snapshot(snapshot::Arguments),
+    #[command(visible_alias = "list")]
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
     Find(find::Arguments),
@@ -123,6 +127,26 @@ enum Command {
     Completions(completions::Arguments),
     #[command(hide = true)]
     Man(man::Arguments),
+    /// Tell how to use a command
+    #[command(
+        hide = true,
+        after_help = "Examples:
+  vault help
+  vault help key add"
+    )]
+    Help {
+        /// Which command [default: all]
+        #[arg(value_name = "COMMAND")]
+        of: Vec<String>,
+    },
+    /// Tell the version
+    #[command(
+        hide = true,
+        after_help = "Examples:
+  vault version
+  vault version --quiet"
+    )]
+    Version,
 }
 
 /// What a command returns: its exit code, or why it could not be done.
@@ -142,7 +166,7 @@ fn outcome() -> Outcome {
         Ok(true) => return Ok(code::DONE),
         Err(error) => return exit::usage(&error),
     }
-    match Arguments::try_parse() {
+    match grammar::parse(std::env::args_os().collect()) {
         Ok(arguments) => Session::new(arguments.global).and_then(|session| dispatch(&session, &arguments.command)),
         Err(error) => exit::usage(&error),
     }
@@ -168,6 +192,8 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Key(arguments) => key::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),
+        Command::Help { of } => grammar::help(of),
+        Command::Version => grammar::version(),
     };
     // a command that a signal stopped fails in many ways; the signal is the reason
     outcome.map_err(|failure| if session.runtime.is_stopped() { failure.interrupted() } else { failure })
@@ -181,6 +207,7 @@ struct Session {
 
 impl Session {
     fn new(global: Global) -> Result<Self, Failure> {
+        proposal::remember(global.repository.as_deref());
         let workers = global.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let runtime = Runtime::system(workers)
             .map_err(|error| Failure::new(code::FAILED, format!("cannot get random numbers: {error}")))?;
@@ -266,7 +293,11 @@ impl Session {
         }
         let from = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || from("HOME").map(|home| home.join(".cache"));
-        self.global.cache_dir.clone().or_else(|| from("VAULT_CACHE_DIR")).or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
+        self.global
+            .cache_dir
+            .clone()
+            .or_else(|| from("VAULT_CACHE_DIR"))
+            .or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
     }
 
     /// Who runs this, for the journal.
@@ -276,9 +307,11 @@ impl Session {
 
     /// Opens the repository and a second one, which has the same password unless its own flags say otherwise.
     fn open_two(&self, second: &str, flags: &secret::Flags<'_>) -> Result<(Repository, Repository), Failure> {
-        let (own, other) = (self.backend(false)?, self.backend_at(&parse_location(second)?, false)?);
+        let own = self.backend(false)?;
         exit::probe(&own)?;
-        exit::probe(&other)?;
+        let place = parse_location(second)?;
+        let other = self.backend_at(&place, false).and_then(|other| exit::probe(&other).map(|()| other));
+        let other = other.map_err(|failure| failure.hint_if_missing(&flags.missing))?;
         let secret = secret::find(&self.global, secret::Use::Open)?;
         let other_secret = secret::find_second(flags)?.unwrap_or_else(|| secret.clone());
         self.listen_to_signals()?;
@@ -292,7 +325,7 @@ impl Session {
     /// Prints a line of summary, unless there is JSON to print or nothing is wanted.
     fn say(&self, line: &str) {
         if !self.global.quiet && !self.global.json {
-            render::line(line);
+            render::line(&proposal::complete(line));
         }
     }
 
@@ -345,14 +378,9 @@ fn parse_location(text: &str) -> Result<Location, Failure> {
     Ok(location)
 }
 
-fn definition() -> clap::Command {
-    Arguments::command()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Arguments, definition};
-    use clap::Parser;
+    use super::grammar::{definition, parse};
 
     /// All commands that can be run, with their full names.
     fn leaves(command: &clap::Command, above: &str, out: &mut Vec<(String, clap::Command)>) {
@@ -387,7 +415,7 @@ mod tests {
                 assert!(example.starts_with(&format!("{name} ")) || example == name, "{name}: {example}");
                 let words = shlex::split(example).expect("quotes are closed");
                 let words = words.into_iter().take_while(|word| !["|", ">", "<", "&&"].contains(&word.as_str()));
-                if let Err(error) = Arguments::try_parse_from(words) {
+                if let Err(error) = parse(words.map(Into::into).collect()) {
                     panic!("{example}: {error}");
                 }
             }
@@ -397,7 +425,7 @@ mod tests {
     #[test]
     fn the_docs_tell_the_json_of_every_command() {
         // what these print is a document of its own
-        let documents = ["vault completions", "vault man", "vault key sheet"];
+        let documents = ["vault completions", "vault man", "vault key sheet", "vault help", "vault version"];
         let page = include_str!("../docs/json.md");
         for (name, command) in all().iter().filter(|(_, command)| !command.has_subcommands()) {
             let row = format!("| `{}` | ", name.trim_start_matches("vault "));

@@ -288,8 +288,8 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
             (accepted, repository.backend().stat(&name)?.modified)
         }
     };
-    if let Some((_, problem)) = undecided {
-        let next = "remove it again once that order can be read, or after `vault repair --quarantine` of it";
+    if let Some((name, problem)) = undecided {
+        let next = format!("remove it again once that order can be read, or after `vault repair --quarantine {name}`");
         return Err(Error::Request(format!("the key is cut off, but {problem}: {next}")));
     }
     let lag = repository.listing_lag();
@@ -372,7 +372,9 @@ pub fn change_password(
     let owner = repository.keys().owner("change a password")?;
     let listing = list(repository)?;
     let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
-        return Err(Error::Request("no password is in use, but a key file: `vault key add` adds a password".into()));
+        return Err(Error::Request(
+            "no password is in use, but a key file: `vault key add --role owner` adds a password".into(),
+        ));
     };
     let bundle = owner.bundle(repository.keys().config());
     let (domain, verifying) = (old.info.domain, bundle.owner.verifying);

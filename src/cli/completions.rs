@@ -3,7 +3,7 @@
 //! repository is only looked at if the environment alone opens it, and only for a moment; else there is nothing.
 
 use super::exit::{Failure, code};
-use super::{Arguments as Program, Outcome, Session, definition, render, secret};
+use super::{Arguments as Program, Outcome, Session, grammar, render, secret};
 use clap::Parser;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
@@ -61,7 +61,7 @@ pub fn answer() -> Result<bool, clap::Error> {
 
 /// All commands, with completers wherever an argument names a snapshot or a source.
 fn completing() -> clap::Command {
-    add_completers(definition())
+    add_completers(grammar::definition())
 }
 
 fn add_completers(command: clap::Command) -> clap::Command {

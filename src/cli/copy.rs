@@ -2,6 +2,7 @@
 //! copied is named, and the exit code tells.
 
 use super::exit::{Context, Failure, code};
+use super::proposal::quote;
 use super::{Outcome, Session, render, secret, time};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -82,7 +83,10 @@ impl<'a> Line<'a> {
 
 /// Copies.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    let own = session.global.repository.as_deref().unwrap_or_default();
+    let like = format!("vault init --like {} --repository {}", quote(own), quote(&arguments.to));
     let flags = secret::Flags {
+        missing: format!("make one that shares its ids, so that copies move only what is new: `{like}`"),
         file: arguments.to_password_file.as_ref(),
         command: arguments.to_password_command.as_ref(),
         key: arguments.to_key_file.as_ref(),
@@ -134,7 +138,7 @@ fn show(session: &Session, arguments: &Arguments, to: &Repository, report: &copy
         });
     }
     if !report.like {
-        session.say("the two repositories share no root: all content is decoded and stored under new ids (slow; `vault init --like` avoids it)");
+        session.say("the two repositories share no root: all content is decoded and stored under new ids (slow; a second repository made with `vault init --like LOCATION` avoids it)");
     }
     let mut rest = String::new();
     if report.known > 0 {

@@ -84,6 +84,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let after_text = arguments.after.to_string_lossy().into_owned();
     let what = format!("cannot compare {} with {after_text}", arguments.before);
     let repository = session.open()?;
+    repository.keys().content("compare files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let (before, before_path) = address::find(session, &catalog, &arguments.before, &what)?;
     let after = after(&catalog, &arguments.after, &what)?;

@@ -1,6 +1,7 @@
 //! Exit codes, and errors in words: what could not be done to which thing, the cause, and the next command to try, on
 //! one line. Each layer's error is shown once; what an outer message already contains is not repeated.
 
+use super::proposal::quote;
 use std::error::Error as _;
 use std::process::ExitCode;
 use vault::backend::{self, Backend, ErrorKind};
@@ -35,12 +36,13 @@ pub struct Failure {
     hint: Option<String>,
     damage: bool,
     output: bool,
+    missing: bool,
 }
 
 impl Failure {
     /// A failure in words.
     pub fn new(code: u8, text: String) -> Self {
-        Self { code, text, hint: None, damage: false, output: false }
+        Self { code, text, hint: None, damage: false, output: false, missing: false }
     }
 
     /// True if stored bytes are to blame.
@@ -56,6 +58,11 @@ impl Failure {
     /// With the next step.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// With another next step if there is no repository.
+    pub fn hint_if_missing(self, hint: &str) -> Self {
+        if self.missing { self.hint(hint) } else { self }
     }
 
     /// The same end, caused by a signal.
@@ -129,10 +136,14 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::NoRepository(place)) => no_repository(place),
         error::Error::Repository(R::NotARepository(place)) => not_a_repository(place),
         error::Error::Repository(R::HalfMade(place)) => half_made(place),
-        error::Error::Repository(R::WrongPassword(_)) => Failure::new(code::WRONG_PASSWORD, cause)
-            .hint("check --password-file, --password-command or VAULT_PASSWORD, and --repository"),
-        error::Error::Repository(R::LostConfig(place)) => Failure::new(code::NO_REPOSITORY, cause)
-            .hint(format!("make them again from the recovery sheet: `vault init --recover --repository {place}`")),
+        error::Error::Repository(R::WrongPassword(_)) => Failure::new(code::WRONG_PASSWORD, cause).hint(
+            "check --password-file, --password-command or VAULT_PASSWORD, and --repository; if the password is lost, \
+                   the recovery sheet opens it: `vault init --recover`",
+        ),
+        error::Error::Repository(R::LostConfig(place)) => Failure::new(code::NO_REPOSITORY, cause).hint(format!(
+            "make them again from the recovery sheet: `vault init --recover --repository {}`",
+            quote(place)
+        )),
         error::Error::Repository(R::ForeignConfig(_)) => failed(
             "somebody swapped it, or the repository was recovered after this key was made: use the key of the recovery, \
              or recover again with `vault init --recover`",
@@ -140,16 +151,20 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
         error::Error::Repository(R::WrongWords(_)) => {
             Failure::new(code::WRONG_PASSWORD, cause).hint("check the sheet and --repository")
         }
-        error::Error::Repository(R::Revoked(_)) => failed("ask the owner for a new key: `vault key add`"),
+        error::Error::Repository(R::Revoked(_)) => {
+            failed("ask the owner for a new key: `vault key add --role writer --export-key-file FILE`")
+        }
         error::Error::Repository(R::NotEmpty(_)) => Failure::new(code::FAILED, cause)
             .hint("choose an empty place, or `vault snapshots` if this is a repository"),
         error::Error::Repository(R::NoSnapshot(_)) => failed("`vault snapshots` lists what there is"),
         error::Error::Repository(R::Ambiguous { .. }) => failed("`vault snapshots` lists what there is"),
-        error::Error::Repository(R::NoPath { .. }) => failed("`vault ls SNAPSHOT --recursive` lists what is in it"),
+        error::Error::Repository(R::NoPath { snapshot, .. }) => {
+            failed(&format!("`vault ls {snapshot} --recursive` lists what is in it"))
+        }
         error::Error::Repository(R::Backend(error)) => failed(backend_hint(error)),
         // it could name anything, so it stops everybody
         error::Error::Repository(R::Rot(object) | R::Object { object, .. }) if object.starts_with("marks/") => {
-            failed(&format!("as the owner, `vault repair --quarantine {object}` has everybody pass over it"))
+            failed(&format!("as the owner, `vault repair --quarantine {}` has everybody pass over it", quote(object)))
         }
         error::Error::Repository(R::Object { source, .. }) => failed(match source {
             FormatError::UnsupportedVersion(_)
@@ -222,8 +237,8 @@ fn backend_hint(error: &backend::Error) -> &'static str {
 }
 
 fn no_repository(place: &str) -> Failure {
-    Failure::new(code::NO_REPOSITORY, format!("no repository at {place}"))
-        .hint(format!("make one with `vault init --repository {place}`"))
+    Failure { missing: true, ..Failure::new(code::NO_REPOSITORY, format!("no repository at {place}")) }
+        .hint(format!("make one with `vault init --repository {}`", quote(place)))
 }
 
 fn not_a_repository(place: &str) -> Failure {
@@ -231,8 +246,9 @@ fn not_a_repository(place: &str) -> Failure {
 }
 
 fn half_made(place: &str) -> Failure {
-    Failure::new(code::NO_REPOSITORY, format!("the repository at {place} is half-made: its init did not finish"))
-        .hint(format!("nothing is stored in it: remove {place} and run `vault init --repository {place}` again"))
+    Failure::new(code::NO_REPOSITORY, format!("the repository at {place} is half-made: its init did not finish")).hint(
+        format!("nothing is stored in it: remove {place} and run `vault init --repository {}` again", quote(place)),
+    )
 }
 
 /// A place that can't be opened at all.
@@ -258,19 +274,13 @@ pub fn usage(error: &clap::Error) -> super::Outcome {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Err(Failure::new(code::USAGE, "no command given; see `vault --help`".into()));
     }
-    let text = error.to_string();
-    let ends = ["Usage:", "For more information"].map(|end| text.find(end).unwrap_or(text.len()));
-    let message = text.get(..ends[0].min(ends[1])).unwrap_or(&text);
-    let message = message.trim_start_matches("error:").replace("\n\n", "; ");
-    let words: Vec<&str> = message.split_whitespace().collect();
-    let message = words.join(" ");
-    let text = format!("{}; see `{} --help`", message.trim_end_matches([';', ' ']), called());
+    let text = format!("{}; see `{} --help`", super::grammar::complaint(error).trim_end_matches([';', ' ']), called());
     Err(Failure::new(code::USAGE, text))
 }
 
 /// The command that was called, as far as the command line names one.
 fn called() -> String {
-    let mut command = super::definition();
+    let mut command = super::grammar::definition();
     let mut called = "vault".to_owned();
     for word in std::env::args_os().skip(1) {
         if let Some(inner) = command.find_subcommand(word).cloned() {

@@ -208,7 +208,7 @@ fn tell(session: &Session, report: &Recovered, vouched_snapshots: u64) {
     }
     if !report.vouched.is_empty() {
         session.say(&format!(
-            "{} of {} without a key slot count as they are; give these machines new keys with `vault key add`",
+            "{} of {} without a key slot count as they are; give these machines new keys: `vault key add --role writer --export-key-file FILE`",
             render::count(vouched_snapshots, "snapshot", "snapshots"),
             render::count(report.vouched.len() as u64, "writer", "writers")
         ));

@@ -2,7 +2,7 @@
 //! every day.
 
 use super::exit::{Failure, code};
-use super::{Outcome, Session, definition, render, secret};
+use super::{Outcome, Session, grammar, render, secret};
 use std::path::{Path, PathBuf};
 
 /// Write a manual page for each command
@@ -20,7 +20,7 @@ pub struct Arguments {
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let directory = &arguments.output;
     let mut pages = Vec::new();
-    let mut command = definition();
+    let mut command = grammar::definition();
     command.build();
     collect(&command, &mut pages);
     let existing = pages.iter().filter(|page| directory.join(page.get_filename()).exists()).count();

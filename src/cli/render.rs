@@ -1,7 +1,7 @@
 //! Values as people read them: sizes, times, names; and the functions that print them. Control characters of names, and
 //! others that nobody sees, never reach a terminal. What can't be printed is kept by `output`, and told at the end.
 
-use super::{invisible, output};
+use super::{invisible, output, proposal};
 use bytesize::ByteSize;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub fn json(value: &impl Serialize) {
 /// Prints one line to standard error, with the program's name.
 pub fn complain(line: &str) {
     // nobody is left to tell if this fails
-    let _ = writeln!(std::io::stderr().lock(), "vault: {}", safe(line));
+    let _ = writeln!(std::io::stderr().lock(), "vault: {}", safe(&proposal::complete(line)));
 }
 
 /// Text without characters that can't be seen.

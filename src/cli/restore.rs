@@ -49,7 +49,7 @@ pub struct Arguments {
     #[arg(long)]
     ignore_room: bool,
     /// Only tell what would be done
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Write one file to standard output instead of a folder
     #[arg(long, conflicts_with_all = ["include", "exclude", "overwrite", "delete_extra", "numeric_owner", "verify", "ignore_room", "dry_run"])]

@@ -72,7 +72,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N/M", value_parser = parse_part)]
     reread: Option<(u32, u32)>,
     /// Only look what would be stored
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
 }
 

@@ -5,6 +5,7 @@ use crate::{World, assert_fails, diff, errors, piped};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use vault_format::secret::BundleKeys;
 use vault_format::slot::open_key_file;
 
@@ -176,4 +177,79 @@ fn a_repository_like_another() {
     let third = content_key(&third, &["--password-file", "new"], "3.key");
     assert!(first.0 == second.0 && first.1 == second.1 && first.0 == third.0, "equal content has equal ids");
     assert!(first.2 != second.2 && second.2 != third.2, "domains are each repository's own");
+}
+
+#[test]
+fn a_key_is_a_line_of_text_where_there_are_only_variables() {
+    let world = World::made();
+    let add = world.run(&["key", "add", "--role", "client", "--label", "ci", "--export-key-file", "-"]);
+    let text = String::from_utf8(add.stdout.clone()).expect("text");
+    assert!(add.status.success() && text.lines().count() == 1 && text.len() > 500, "{}", errors(&add));
+    assert!(errors(&add).contains("added key") && !errors(&add).contains(text.trim()), "{}", errors(&add));
+    let with = |variable: &str, value: &str, words: &[&str]| {
+        let mut command = world.command(words);
+        command.env_remove("VAULT_PASSWORD").env(variable, value);
+        command.output().expect("vault starts")
+    };
+    let ok = |output: std::process::Output| {
+        assert!(output.status.success(), "{}", errors(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    ok(with("VAULT_KEY", &text, &["snapshot", "uploads"]));
+    let listed = ok(with("VAULT_KEY", &text, &["key", "list"]));
+    let in_use: Vec<&str> = listed.lines().filter(|line| line.contains("in use")).collect();
+    assert!(in_use.len() == 1 && in_use[0].contains(" ci "), "{listed}");
+    // the same text in a file, and the text of a file
+    std::fs::write(world.path("ci.txt"), &text).expect("a file");
+    ok(with("VAULT_KEY_FILE", "ci.txt", &["ls", "uploads"]));
+    world.ok(&["key", "add", "--role", "owner", "--label", "deputy", "--export-key-file", "deputy.key"]);
+    let base64 = Command::new("base64").arg(world.path("deputy.key")).output().expect("base64");
+    let deputy = String::from_utf8(base64.stdout).expect("text");
+    let listed = ok(with("VAULT_KEY", &deputy, &["key", "list"]));
+    assert!(listed.lines().any(|line| line.contains(" deputy ") && line.contains("in use")), "{listed}");
+    // it opens the second of two, and a flag wins over it
+    world.ok(&["init", "--repository", "second"]);
+    let mut second = world.command(&["copy", "--to", "second"]);
+    let keyed = world.run(&["key", "add", "--role", "owner", "--export-key-file", "-", "--repository", "second"]);
+    let key = String::from_utf8(keyed.stdout).expect("text");
+    ok(second.env("VAULT_TO_KEY", &key).env("VAULT_TO_PASSWORD", "wrong").output().expect("vault starts"));
+    std::fs::write(world.path("password"), "wrong\n").expect("a file");
+    let output = with("VAULT_KEY", &text, &["snapshots", "--password-file", "password"]);
+    assert_fails(&output, 12, &["wrong password", "vault init --recover"]);
+    assert_fails(&with("VAULT_KEY", "correct horse", &["snapshots"]), 1, &["VAULT_KEY", "perhaps a password"]);
+    assert_fails(&with("VAULT_KEY", &text[..text.len() - 40], &["snapshots"]), 1, &["VAULT_KEY", "copy the key again"]);
+    world.fails(&["snapshots", "--key-file", "password"], 1, &["perhaps a password", "--password-file"]);
+    world.fails(&["key", "add", "--role", "client", "--export-key-file", "-", "--json"], 2, &["standard output"]);
+}
+
+#[test]
+fn the_sheet_of_the_first_opens_what_was_made_like_it() {
+    let world = World::empty();
+    std::fs::create_dir(world.path("source")).expect("a folder");
+    std::fs::write(world.path("source/a"), "a").expect("a file");
+    world.ok(&["init", "--sheet", "sheet"]);
+    world.ok(&["snapshot", "source"]);
+    world.ok(&["init", "--like", "repository", "--repository", "second", "--sheet", "other"]);
+    world.ok(&["init", "--like", "second", "--repository", "third", "--quiet"]);
+    world.ok(&["init", "--repository", "stranger", "--sheet", "strange"]);
+    world.ok(&["copy", "--to", "second"]);
+    world.ok(&["copy", "--to", "third"]);
+    std::fs::remove_dir_all(world.path("repository")).expect("it is lost");
+    for (place, sheet) in [("second", "sheet"), ("third", "sheet"), ("third", "other")] {
+        let said = world.ok(&["init", "--recover", "--repository", place, "--sheet", sheet]);
+        assert!(said.contains("another repository with the same words"), "{said}");
+        world.ok(&["restore", "source", "--repository", place, "--target", &format!("{place}-{sheet}")]);
+        diff(&world.path("source"), &world.path(&format!("{place}-{sheet}")));
+    }
+    // also when nothing but content is left
+    let left = world.path("second");
+    for entry in std::fs::read_dir(&left).expect("a repository") {
+        let path = entry.expect("an entry").path();
+        if !["packs", "snapshots"].iter().any(|name| path.ends_with(name)) {
+            drop(std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path)));
+        }
+    }
+    world.ok(&["init", "--recover", "--repository", "second", "--sheet", "sheet"]);
+    world.fails(&["init", "--recover", "--repository", "second", "--sheet", "strange"], 12, &["do not belong"]);
+    world.fails(&["init", "--recover", "--repository", "stranger", "--sheet", "sheet"], 12, &["do not belong"]);
 }

@@ -57,8 +57,10 @@ pub fn open(bytes: &[u8], place: &str) -> Result<Box<Bundle>, Failure> {
         let cause = is.map_or_else(|| error.to_string(), |is| format!("it is {is}"));
         let failure = Failure::new(code::FAILED, format!("cannot use the key in {place}: {cause}"));
         match is {
-            Some(_) => failure.hint("a key is what `vault key add --export-key-file FILE` writes"),
-            None => failure.hint("copy the key again, or ask the owner for a new one: `vault key add`"),
+            Some(_) => failure.hint("a key is what `vault key add --role writer --export-key-file FILE` writes"),
+            None => failure.hint(
+                "copy it again, or ask the owner for a new one: `vault key add --role writer --export-key-file FILE`",
+            ),
         }
     })
 }
@@ -111,7 +113,7 @@ mod tests {
         for (bytes, says) in table {
             let failure = open(bytes, "web.key").map(drop).expect_err("it is none");
             let text = format!("{failure:?}");
-            assert!(text.contains(says) && text.contains("vault key add"), "{text}");
+            assert!(text.contains(says) && text.contains("vault key add --role writer"), "{text}");
         }
     }
 }
