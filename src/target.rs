@@ -13,7 +13,7 @@ mod remove;
 mod tar;
 
 pub use changes::{Changes, Named, Need, Room, is_full, room};
-pub use extra::{Extra, Keep};
+pub use extra::{Extra, Gone, Keep};
 pub use file::{FileSlot, open_restored};
 pub use tar::TarWriter;
 
@@ -108,15 +108,9 @@ pub enum NoteKind {
     /// A device was left out: only root can make one.
     Device,
     /// An entry that the snapshot lacks was removed.
-    Deleted {
-        /// Entries that went with it.
-        below: u64,
-    },
+    Deleted(Gone),
     /// It would be removed.
-    WouldDelete {
-        /// Entries that would go with it.
-        below: u64,
-    },
+    WouldDelete(Gone),
     /// A step failed; the entry is there all the same, unless the fault says otherwise.
     Fault(Fault),
 }
@@ -162,6 +156,12 @@ impl Shared {
 
     fn is_temporary(&self, name: &[u8]) -> bool {
         self.temporary.is_ours(name)
+    }
+
+    /// A full path as it is called below the root, for people.
+    fn short(&self, path: &Path) -> String {
+        let below = path.strip_prefix(&self.path).unwrap_or(path);
+        if below.as_os_str().is_empty() { ".".to_owned() } else { below.display().to_string() }
     }
 
     fn path(&self, branch: &Branch, name: &[u8]) -> PathBuf {

@@ -87,7 +87,15 @@ impl<'s, 'r> Scan<'s, 'r> {
     pub fn paths(mut self, paths: &[PathBuf], walk: &source::Options, parent: Option<&SnapshotEntry>) -> Result<Found> {
         let key = self.repository.keys().gear_key().clone();
         let mut directory = Directory::open(paths, walk).map_err(|error| Error::Source(error.to_string()))?;
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        // as the walk understood them: `..` is not left in
+        let absolute = |path: &PathBuf| {
+            let resolved = if path.components().any(|part| part == std::path::Component::ParentDir) {
+                std::fs::canonicalize(path)
+            } else {
+                std::path::absolute(path)
+            };
+            resolved.unwrap_or_else(|_| path.clone())
+        };
         let bytes = |path: PathBuf| std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
         self.found.paths = paths.iter().map(absolute).map(bytes).collect();
         self.found.base = bytes(directory.base().to_owned());

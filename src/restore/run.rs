@@ -10,7 +10,7 @@ use crate::repository::reader::Reader;
 use crate::repository::walk::{self, Nodes};
 use crate::repository::{self, Repository};
 use crate::source::{self, Excludes};
-use crate::target::{self, Entered, Note, NoteKind, Placement, Target};
+use crate::target::{self, Entered, Gone, Note, NoteKind, Placement, Target};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use vault_format::id::BlobKind;
@@ -274,15 +274,19 @@ impl<'a, 'r> Run<'a, 'r> {
 impl Report {
     fn add(&mut self, note: Note) {
         let path = note.path.display().to_string();
-        let with = |below: u64| if below == 0 { String::new() } else { format!(" with {below} below it") };
+        let all = |gone: Gone| match (gone.is_whole, gone.entries) {
+            (true, 1) => String::new(),
+            (true, entries) => format!(" with {} below it", entries - 1),
+            (false, entries) => format!(", but for what stays in it: {entries} in all"),
+        };
         match note.kind {
             NoteKind::Left => self.left.push(path),
             NoteKind::Differs(how) => self.left.push(format!("{path}: it has {how}, and was left")),
             NoteKind::Device => self.failed.push(format!("{path}: a device, left out: only root can make one")),
-            NoteKind::Deleted { below } => {
-                self.notes.push(format!("{path}: deleted{}, the snapshot does not have it", with(below)));
+            NoteKind::Deleted(gone) => {
+                self.notes.push(format!("{path}: deleted{}, the snapshot does not have it", all(gone)));
             }
-            NoteKind::WouldDelete { below } => self.notes.push(format!("{path}: would be deleted{}", with(below))),
+            NoteKind::WouldDelete(gone) => self.notes.push(format!("{path}: would be deleted{}", all(gone))),
             NoteKind::Fault(fault) => self.failed.push(format!("{path}: {fault}")),
         }
     }

@@ -26,6 +26,15 @@ pub struct Extra<'a> {
     pub no_dump: bool,
 }
 
+/// What went of an entry that the snapshot lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone {
+    /// How many entries, itself included.
+    pub entries: u64,
+    /// False if it is a directory in which something stays.
+    pub is_whole: bool,
+}
+
 /// Says what must stay though the snapshot lacks it.
 pub trait Keep: Send + Sync + std::fmt::Debug {
     /// True if the user named this directory when the snapshot was taken: everything below it was looked at.
@@ -113,10 +122,8 @@ impl Target {
         let (branch, device) = (Arc::clone(&frame.branch), frame.device);
         if let Some(why) = why {
             let count = names.len() as u64;
-            let place = self.path_of(b"");
-            self.changes
-                .kept
-                .add_many(count, || format!("{}: what is in it and not in the snapshot: {why}", place.display()));
+            let place = self.shared.short(&self.path_of(b""));
+            self.changes.kept.add_many(count, || format!("{place}: what the snapshot lacks of it: {why}"));
             return Ok(());
         }
         names.sort_unstable();
@@ -151,21 +158,24 @@ impl Target {
         let (gone, kept) = (removal.gone, removal.kept);
         self.note_kept(&kept);
         let path = self.shared.path(branch, name);
+        let is_whole = done.as_ref().is_ok_and(|is_whole| *is_whole);
         if gone > 0 {
-            self.changes.deleted.add_many(gone, || path.display().to_string());
+            let rest = if is_whole { "" } else { " (not all of it)" };
+            self.changes.deleted.add_many(gone, || format!("{}{rest}", self.shared.short(&path)));
         }
+        let gone = Gone { entries: gone, is_whole };
         match done {
             Err(error) => Some(NoteKind::Fault(metadata::Fault::new("remove it", error))),
-            Ok(_) if gone == 0 => None,
-            Ok(_) if self.options.dry_run => Some(NoteKind::WouldDelete { below: gone - 1 }),
-            Ok(_) => Some(NoteKind::Deleted { below: gone - 1 }),
+            Ok(_) if gone.entries == 0 => None,
+            Ok(_) if self.options.dry_run => Some(NoteKind::WouldDelete(gone)),
+            Ok(_) => Some(NoteKind::Deleted(gone)),
         }
     }
 
     fn note_kept(&mut self, kept: &[(Vec<u8>, &'static str)]) {
         for (path, why) in kept {
-            let place = || self.shared.path.join(std::ffi::OsStr::from_bytes(path)).display().to_string();
-            self.changes.kept.add(|| format!("{}: {why}", place()));
+            let place = String::from_utf8_lossy(path);
+            self.changes.kept.add(|| format!("{place}: {why}"));
         }
     }
 
@@ -192,7 +202,7 @@ impl Target {
             Removal::new(keep.as_deref(), device, false).remove(directory, name, path)?;
         }
         let whole = self.path_of(name);
-        self.changes.deleted.add_many(first.gone, || whole.display().to_string());
+        self.changes.deleted.add_many(first.gone, || self.shared.short(&whole));
         Ok(true)
     }
 }

@@ -121,7 +121,7 @@ impl Target {
                 return Ok(Found::Left);
             }
             let path = self.path_of(name);
-            self.changes.replaced.add(|| path.display().to_string());
+            self.changes.replaced.add(|| self.shared.short(&path));
         }
         if self.options.dry_run {
             return Ok(Found::Planned);
@@ -210,7 +210,7 @@ impl Target {
             self.shared.note(path, NoteKind::Differs(how));
             return Ok(Care::Leave(None));
         }
-        self.changes.mended.add(|| format!("{}: {how}", path.display()));
+        self.changes.mended.add(|| format!("{} ({how})", self.shared.short(&path)));
         Ok(Care::Mend)
     }
 

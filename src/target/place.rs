@@ -59,7 +59,7 @@ impl Target {
         if let (Verdict::Mend(how), Some(stat)) = (&verdict, &existing) {
             let path = self.path_of(&node.name);
             if self.options.dry_run || self.mend(directory, node, stat) {
-                self.changes.mended.add(|| format!("{}: {how}", path.display()));
+                self.changes.mended.add(|| format!("{} ({how})", self.shared.short(&path)));
                 self.shared.links().begin(group, &branch, &node.name, Some(metadata::identity(stat)));
                 return Ok(Placement::Mended);
             }
@@ -137,7 +137,7 @@ impl Target {
         }
         if existing.is_some() {
             let path = self.shared.path(&branch, &node.name);
-            self.changes.replaced.add(|| path.display().to_string());
+            self.changes.replaced.add(|| self.shared.short(&path));
         }
     }
 

@@ -156,10 +156,10 @@ fn the_zoo_comes_back() {
     zoo_comes_back();
 }
 
-#[test]
-fn the_zoo_of_an_ordinary_user_comes_back() {
+/// Runs a test of this binary as a user who is not root: here, if nobody is.
+pub fn as_ordinary_user(test: &str, run: impl FnOnce()) {
     if !rustix::process::geteuid().is_root() {
-        return zoo_comes_back();
+        return run();
     }
     let program = std::env::current_exe().unwrap();
     let place = tempfile::tempdir().unwrap();
@@ -171,10 +171,15 @@ fn the_zoo_of_an_ordinary_user_comes_back() {
     let output = std::process::Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(&copied)
-        .args(["--exact", "copy::the_zoo_comes_back"])
+        .args(["--exact", test])
         .current_dir("/")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_zoo_of_an_ordinary_user_comes_back() {
+    as_ordinary_user("copy::the_zoo_comes_back", zoo_comes_back);
 }

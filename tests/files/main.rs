@@ -4,6 +4,8 @@
 mod compare;
 mod copy;
 mod corpus;
+mod existing;
+mod extra;
 #[path = "../../fuzz/src/paths.rs"]
 mod paths;
 mod program;

@@ -199,13 +199,13 @@ fn policies_decide_about_what_exists() {
         assert_eq!(put(&mut restore, b"below", b"x"), "planned");
         restore.leave().unwrap();
         let notes = restore.finish(None).unwrap().0;
-        assert_eq!(notes.iter().filter(|note| matches!(note.kind, NoteKind::WouldDelete { .. })).count(), 3);
+        assert_eq!(notes.iter().filter(|note| matches!(note.kind, NoteKind::WouldDelete(_))).count(), 3);
         assert!(!target.join("new").exists() && target.join("extra").exists());
         let mut restore = Target::open(&target, Options { dry_run: false, ..dry }).unwrap();
         assert_eq!(put(&mut restore, b"same", b"abcd"), same);
         assert_eq!(put(&mut restore, b"other", b"efgh"), other);
         let notes = restore.finish(None).unwrap().0;
-        assert_eq!(notes.iter().filter(|note| matches!(note.kind, NoteKind::Deleted { .. })).count(), 2);
+        assert_eq!(notes.iter().filter(|note| matches!(note.kind, NoteKind::Deleted(_))).count(), 2);
         let expected: &[u8] = if overwrite == Never { b"differs" } else { b"efgh" };
         assert_eq!(fs::read(target.join("other")).unwrap(), expected);
         assert_eq!(fs::read_dir(&target).unwrap().count(), 2);

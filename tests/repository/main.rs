@@ -22,6 +22,7 @@ mod quarantined;
 mod recovery;
 mod repacked;
 mod repaired;
+mod restored;
 mod retention;
 mod roles;
 mod round_trip;
