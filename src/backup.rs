@@ -76,6 +76,8 @@ pub struct Report {
     pub failed: Vec<String>,
     /// Other notes.
     pub notes: Vec<String>,
+    /// The last lines that a command said on its standard error.
+    pub messages: Vec<String>,
 }
 
 /// Takes one snapshot.
@@ -203,7 +205,13 @@ fn attempt(
         host: body.host_mark(&book),
     };
     head.statistics.errors = found.failed.len() as u64;
-    let report = |snapshot, head| Report { snapshot, head, failed: found.failed.clone(), notes: found.notes.clone() };
+    let report = |snapshot, head| Report {
+        snapshot,
+        head,
+        failed: found.failed.clone(),
+        notes: found.notes.clone(),
+        messages: source::said(&found.messages),
+    };
     if options.dry_run || (options.skip_if_unchanged && unchanged) {
         return Ok(report(None, head));
     }
@@ -236,7 +244,7 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
         command,
         left_out,
         gaps: Gaps::default(),
-        messages: Vec::new(),
+        messages: found.messages.clone(),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),
     }
 }

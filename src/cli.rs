@@ -24,6 +24,7 @@ mod render;
 mod repair;
 mod restore;
 mod secret;
+mod signal;
 mod snapshot;
 mod snapshots;
 mod stats;
@@ -211,20 +212,9 @@ impl Session {
         let workers = global.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let runtime = Runtime::system(workers)
             .map_err(|error| Failure::new(code::FAILED, format!("cannot get random numbers: {error}")))?;
+        runtime.children.hide(secret::variables());
+        signal::listen(&runtime, global.quiet)?;
         Ok(Self { global, runtime })
-    }
-
-    /// The first signal asks the operation to end, the second ends the process at once.
-    fn listen_to_signals(&self) -> Result<(), Failure> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let stop = &self.runtime.stop;
-        [SIGINT, SIGTERM].into_iter().try_for_each(|signal| {
-            let code = i32::from(code::INTERRUPTED);
-            signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())
-                .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-                .map(drop)
-                .map_err(|error| Failure::new(code::FAILED, format!("cannot listen to signals: {error}")))
-        })
     }
 
     fn location(&self) -> Result<Location, Failure> {
@@ -260,8 +250,7 @@ impl Session {
         let backend = self.backend(false)?;
         // a place without a repository should not ask for a password first
         exit::probe(&backend)?;
-        let secret = secret::find(&self.global, secret::Use::Open)?;
-        self.listen_to_signals()?;
+        let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
         self.open_with(backend, secret)
     }
 
@@ -312,14 +301,13 @@ impl Session {
         let place = parse_location(second)?;
         let other = self.backend_at(&place, false).and_then(|other| exit::probe(&other).map(|()| other));
         let other = other.map_err(|failure| failure.hint_if_missing(&flags.missing))?;
-        let secret = secret::find(&self.global, secret::Use::Open)?;
-        let other_secret = secret::find_second(flags)?.unwrap_or_else(|| secret.clone());
-        self.listen_to_signals()?;
+        let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
+        let other_secret = secret::find_second(flags, &self.runtime)?.unwrap_or_else(|| secret.clone());
         Ok((self.open_with(own, secret)?, self.open_with(other, other_secret)?))
     }
 
     fn progress(&self, verb: &'static str) -> progress::Bar {
-        progress::Bar::new(verb, self.global.quiet)
+        progress::Bar::new(verb, self.global.quiet, self.global.verbose)
     }
 
     /// Prints a line of summary, unless there is JSON to print or nothing is wanted.

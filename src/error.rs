@@ -25,9 +25,9 @@ pub enum Error {
     /// The source as a whole can't be read.
     #[error("{0}")]
     Source(String),
-    /// The source gave no bytes.
-    #[error("{0} gave no output: an empty snapshot is not taken (say --allow-empty if this is right)")]
-    EmptySource(String),
+    /// The source gave no bytes, and perhaps said why.
+    #[error("{0} gave no output{1}: an empty snapshot is not taken (say --allow-empty if this is right)")]
+    EmptySource(String, String),
     /// Standard output or another sink.
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),

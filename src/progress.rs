@@ -13,6 +13,8 @@ pub trait Progress: Send + Sync {
     fn at(&self, path: &Path);
     /// Something that the user should hear of, though the operation goes on.
     fn note(&self, note: &str);
+    /// A line that a command said on its standard error.
+    fn said(&self, _: &str) {}
 }
 
 /// Listens to nothing.

@@ -1,6 +1,10 @@
 //! Everything that is not a function of the input: clock, randomness, number of workers. Injected everywhere, so that
 //! a seed replays a run. With `workers = 0` all work happens on the caller's thread in call order.
 
+mod children;
+
+pub use children::{Children, GRACE, Program};
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -63,6 +67,8 @@ pub struct Runtime {
     pub workers: usize,
     /// Set from outside when the run should end early, without a commit.
     pub stop: Arc<AtomicBool>,
+    /// Programs that this run has started.
+    pub children: Arc<Children>,
 }
 
 impl Runtime {
@@ -79,7 +85,9 @@ impl Runtime {
     }
 
     fn new(clock: Clock, random: ChaCha20Rng, workers: usize) -> Self {
-        Self { clock, random: Arc::new(Mutex::new(random)), workers, stop: Arc::default() }
+        let stop: Arc<AtomicBool> = Arc::default();
+        let children = Arc::new(Children::new(Arc::clone(&stop)));
+        Self { clock, random: Arc::new(Mutex::new(random)), workers, stop, children }
     }
 
     /// True once the run should end early.

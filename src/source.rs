@@ -8,7 +8,7 @@ mod exclude;
 mod file;
 mod stream;
 
-pub use command::{Command, CommandFailure};
+pub use command::{Command, CommandFailure, last_words, said};
 pub use directory::Directory;
 pub use exclude::Excludes;
 pub use file::{FileEnd, FileReader};

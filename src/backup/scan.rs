@@ -28,6 +28,8 @@ pub struct Found {
     pub profile: u8,
     pub failed: Vec<String>,
     pub notes: Vec<String>,
+    /// The last that a command said on its standard error.
+    pub messages: Vec<u8>,
 }
 
 impl Found {
@@ -42,6 +44,7 @@ impl Found {
             profile: 0,
             failed: Vec::new(),
             notes: Vec::new(),
+            messages: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::scan::{Found, Scan};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::trees::TreeBuilder;
-use crate::source::Command;
+use crate::source::{self, Command, CommandFailure};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
@@ -17,20 +17,26 @@ impl Scan<'_, '_> {
     pub fn stream(self, input: &mut dyn Read, name: &[u8]) -> Result<Found> {
         let (scan, bytes) = self.one_file(input, name)?;
         if bytes == 0 && !scan.options.allow_empty {
-            return Err(Error::EmptySource("standard input".into()));
+            return Err(Error::EmptySource("standard input".into(), String::new()));
         }
         Ok(scan.found)
     }
 
     /// Reads what a command writes, which becomes one file. A command that fails gives nothing.
     pub fn command(self, words: &[OsString], name: &[u8]) -> Result<Found> {
-        let mut command = Command::spawn(words).map_err(|failure| Error::Source(failure.to_string()))?;
-        let (scan, bytes) = self.one_file(&mut command, name)?;
+        let runtime = self.repository.runtime();
+        let failed = |failure: CommandFailure| {
+            if runtime.is_stopped() { Error::Interrupted } else { Error::Source(failure.to_string()) }
+        };
+        let mut command = Command::spawn(words, runtime, self.progress).map_err(failed)?;
+        let (mut scan, bytes) = self.one_file(&mut command, name)?;
         // the exit status comes first: a command that failed often gave no output either
-        command.finish().map_err(|failure| Error::Source(failure.to_string()))?;
+        scan.found.messages = command.finish().map_err(failed)?;
         if bytes == 0 && !scan.options.allow_empty {
             let program = words.first().map(|word| Path::new(word).display().to_string()).unwrap_or_default();
-            return Err(Error::EmptySource(program));
+            let said = source::last_words(&scan.found.messages).join(" / ");
+            let said = if said.is_empty() { said } else { format!(", but said: {said}") };
+            return Err(Error::EmptySource(program, said));
         }
         Ok(scan.found)
     }

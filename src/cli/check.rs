@@ -142,7 +142,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 fn scrub(session: &Session) -> Outcome {
     let backend = session.backend(false)?;
     super::exit::probe(&backend)?;
-    session.listen_to_signals()?;
     let progress = session.progress("scrubbing");
     let scrub = check::scrub(&backend, &session.runtime, &progress);
     progress.done();

@@ -66,7 +66,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         return recover(session, arguments);
     }
     let (password, like) = secrets(session, arguments)?;
-    session.listen_to_signals()?;
     let backend = session.backend(true)?;
     if let Some(caveat) = backend.caveat() {
         render::complain(&format!("note: {caveat}; see docs/locations.md"));
@@ -136,7 +135,7 @@ fn secrets(session: &Session, arguments: &Arguments) -> Result<(Zeroizing<Vec<u8
     };
     let other = session.backend_at(&parse_location(like)?, false)?;
     exit::probe(&other)?;
-    let opener = secret::find(&session.global, secret::Use::Open)?;
+    let opener = secret::find((&session.global, &session.runtime), secret::Use::Open)?;
     let same = match (&opener, &arguments.new_password_file) {
         (secret::Secret::Password(password), None) => Some(password.clone()),
         _ => None,
@@ -152,7 +151,7 @@ fn secrets(session: &Session, arguments: &Arguments) -> Result<(Zeroizing<Vec<u8
 }
 
 fn new_password(session: &Session) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    match secret::find(&session.global, secret::Use::New)? {
+    match secret::find((&session.global, &session.runtime), secret::Use::New)? {
         secret::Secret::Password(password) => Ok(password),
         secret::Secret::Bundle(_) => Err(Failure::new(code::USAGE, "a new repository needs a password".into())),
     }
@@ -166,7 +165,6 @@ fn recover(session: &Session, arguments: &Arguments) -> Outcome {
             .hint("compare them with the sheet")
     })?;
     let password = new_password(session)?;
-    session.listen_to_signals()?;
     let (runtime, options) = (session.runtime.clone(), session.repository_options());
     let progress = session.progress("reading packs");
     let recovered = Repository::recover(backend, runtime, options, Recovery::new(root, id, &password), &progress);

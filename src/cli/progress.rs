@@ -15,28 +15,43 @@ const WITHOUT_END: &str = "{prefix} {decimal_bytes} ({decimal_bytes_per_sec}) {w
 const WITH_END: &str =
     "{prefix} {bar:30} {decimal_bytes} of {decimal_total_bytes} ({decimal_bytes_per_sec}, {eta} left) {wide_msg}";
 
+/// The bar that is shown now.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Prints while the bar that is shown, if any, is out of the way.
+pub fn above(print: impl FnOnce()) {
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match shown {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
+}
+
 /// A progress bar.
 pub struct Bar {
     bar: ProgressBar,
     told: Mutex<HashSet<String>>,
+    /// Lines of a command are shown.
+    verbose: bool,
 }
 
 impl Bar {
     /// A bar for `verb`, hidden if it is not wanted or nobody would see it.
-    pub fn new(verb: &'static str, quiet: bool) -> Self {
+    pub fn new(verb: &'static str, quiet: bool, verbose: bool) -> Self {
         let bar =
             if quiet || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::no_length() };
         set_style(&bar, WITHOUT_END);
         bar.set_prefix(verb);
         if !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(200));
+            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         }
-        Self { bar, told: Mutex::default() }
+        Self { bar, told: Mutex::default(), verbose }
     }
 
     /// Only notes: for what takes no time.
     pub fn hidden() -> Self {
-        Self::new("", true)
+        Self::new("", true, false)
     }
 
     /// Removes the bar.
@@ -81,6 +96,12 @@ impl Progress for Bar {
         let note = super::exit::plain(note);
         if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
             self.bar.suspend(|| super::render::complain(&note));
+        }
+    }
+
+    fn said(&self, line: &str) {
+        if self.verbose {
+            self.bar.suspend(|| super::render::complain(&format!("the command: {line}")));
         }
     }
 }

@@ -5,11 +5,14 @@ pub mod keyfile;
 
 use super::Global;
 use super::exit::{Failure, code};
+use super::signal::Question;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use vault::runtime::Runtime;
+use vault::source::Stream;
 use vault_format::recovery;
 use vault_format::secret::Bundle;
 use zeroize::Zeroizing;
@@ -67,12 +70,12 @@ pub fn is_silent(global: &Global) -> bool {
 }
 
 /// Finds the secret.
-pub fn find(global: &Global, purpose: Use) -> Result<Secret, Failure> {
-    from_origin(origin(global, purpose), purpose)
+pub fn find((global, runtime): (&Global, &Runtime), purpose: Use) -> Result<Secret, Failure> {
+    from_origin(origin(global, purpose), purpose, runtime)
 }
 
 /// Finds the secret of a second repository; `None` if nothing says that it differs from the first one's.
-pub fn find_second(flags: &Flags<'_>) -> Result<Option<Secret>, Failure> {
+pub fn find_second(flags: &Flags<'_>, runtime: &Runtime) -> Result<Option<Secret>, Failure> {
     let variable = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
         Some(Zeroizing::new(value.into_vec()))
@@ -84,17 +87,17 @@ pub fn find_second(flags: &Flags<'_>) -> Result<Option<Secret>, Failure> {
         variable(flags.key_variable).map(|text| Origin::KeyText(text, flags.key_variable)),
         variable(flags.variable).map(Origin::Text),
     ];
-    origins.into_iter().flatten().next().map(|origin| from_origin(origin, Use::Open)).transpose()
+    origins.into_iter().flatten().next().map(|origin| from_origin(origin, Use::Open, runtime)).transpose()
 }
 
-fn from_origin(origin: Origin, purpose: Use) -> Result<Secret, Failure> {
+fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret, Failure> {
     let password = match origin {
         Origin::Key(path) => {
             return Ok(Secret::Bundle(keyfile::open(&read(&path)?, &path.display().to_string())?));
         }
         Origin::KeyText(text, variable) => return Ok(Secret::Bundle(keyfile::open(&text, variable)?)),
         Origin::File(path) => first_line(&read(&path)?),
-        Origin::Command(command) => from_command(&command)?,
+        Origin::Command(command) => from_command(&command, runtime)?,
         Origin::Text(text) => text,
         Origin::Question if purpose == Use::Open => {
             ask_once("--password-file, --password-command, --key-file, VAULT_PASSWORD or VAULT_KEY")?
@@ -197,24 +200,55 @@ fn first_line(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
 }
 
-fn from_command(command: &OsStr) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let failed =
-        |cause: String| Failure::new(code::FAILED, format!("cannot get the password from its command: {cause}"));
-    let output = std::process::Command::new("sh")
-        .arg("-c")
-        .arg(command)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
-    let bytes = Zeroizing::new(output.stdout);
-    if output.status.success() { Ok(first_line(&bytes)) } else { Err(failed(output.status.to_string())) }
+/// It may ask at the terminal, and so shares it, Ctrl-C included.
+fn from_command(command: &OsStr, runtime: &Runtime) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let failed = |cause: String| {
+        let text = format!("cannot get the password from its command: {cause}");
+        if runtime.is_stopped() {
+            Failure::new(code::FAILED, text).interrupted()
+        } else {
+            Failure::new(code::FAILED, text)
+        }
+    };
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut program = runtime.children.start(&mut shell, false).map_err(|error| failed(error.to_string()))?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8192));
+    if let Some(stdout) = program.take_stdout() {
+        let stream = Stream::new(stdout, runtime.stop.clone());
+        stream.take(SECRET_BYTES_MAX).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    }
+    while program.ended().map_err(|error| failed(error.to_string()))?.is_none() {
+        if runtime.is_stopped() {
+            return Err(failed("interrupted".into()));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let status = program.status().map_err(|error| failed(error.to_string()))?;
+    if status.success() { Ok(first_line(&bytes)) } else { Err(failed(status.to_string())) }
+}
+
+/// Variables of the environment that open a repository, or tell how: no program that is started gets them. A place
+/// that is a URL may hold a password; credentials of stores stay, since a dump may need the same.
+pub fn variables() -> Vec<OsString> {
+    const OURS: [&[u8]; 5] = [b"VAULT_PASSWORD", b"VAULT_KEY", b"VAULT_TO_", b"VAULT_FROM_", b"VAULT_NEW_"];
+    let is_ours = |(name, value): &(OsString, OsString)| {
+        let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
+        OURS.iter().any(|ours| name.starts_with(ours))
+            || (name == b"VAULT_REPOSITORY" && value.windows(3).any(|part| part == b"://"))
+    };
+    std::env::vars_os().filter(is_ours).map(|(name, _)| name).collect()
 }
 
 fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
-    rpassword::prompt_password(text)
-        .map(Zeroizing::new)
-        .map_err(|error| Failure::new(code::FAILED, format!("cannot ask at the terminal: {error}")))
+    let question = Question::open();
+    let answer = rpassword::prompt_password(text).map(Zeroizing::new);
+    drop(question);
+    answer.map_err(|error| match error.kind() {
+        // Ctrl-C does not come as a signal here
+        std::io::ErrorKind::Interrupted => Failure::new(code::INTERRUPTED, "interrupted; nothing was done".into()),
+        _ => Failure::new(code::FAILED, format!("cannot ask at the terminal: {error}")),
+    })
 }
 
 /// `flags` is what to use where there is no terminal.
@@ -256,6 +290,7 @@ pub fn confirm(global: &Global, question: &str) -> Result<(), Failure> {
     let shown = out.write_all(asked.as_bytes()).and_then(|()| out.flush());
     drop(out);
     let mut answer = String::new();
+    let _question = Question::open();
     match shown.and_then(|()| std::io::stdin().read_line(&mut answer)) {
         Ok(_) if is_yes(&answer) => Ok(()),
         _ => Err(Failure::new(code::FAILED, "nothing was done".into())),

@@ -5,9 +5,10 @@ use super::exit::{Context, Failure, code};
 use super::{Outcome, Session, render, time};
 use serde::Serialize;
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
-use vault::source;
+use vault::source::{self, Stream};
 use vault_format::snapshot::is_source_name;
 use vault_format::tree::is_plain_name;
 
@@ -93,11 +94,15 @@ struct Taken<'a> {
     duration_seconds: f64,
     failed: &'a [String],
     notes: &'a [String],
+    messages: &'a [String],
 }
+
+/// Lines of a command that are shown at the end.
+const MESSAGES_SHOWN: usize = 10;
 
 /// Takes the snapshot.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    let mut input = std::io::stdin().lock();
+    let mut input = Stream::new(standard_input()?, session.runtime.stop.clone());
     let (name, source) = resolve(arguments, &mut input)?;
     let what = format!("cannot snapshot {name}");
     let repository = session.open()?;
@@ -119,6 +124,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let report = report.context(&what)?;
     progress.tell(&report.failed);
     session.say_notes(&report.notes);
+    tell_messages(session, arguments, &report.messages);
     session.say_requests(&repository);
     if session.global.json {
         json(arguments, &report);
@@ -134,6 +140,26 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         options.name
     ));
     Ok(code::PARTIAL)
+}
+
+/// Past the buffer of the standard library, which would have a signal wait for the next byte.
+fn standard_input() -> Result<File, Failure> {
+    let input = rustix::stdio::stdin().try_clone_to_owned();
+    input.map(File::from).map_err(|error| Failure::new(code::FAILED, format!("cannot read standard input: {error}")))
+}
+
+/// What a command said that succeeded. With --verbose that was shown as it came.
+fn tell_messages(session: &Session, arguments: &Arguments, messages: &[String]) {
+    if session.global.quiet || session.global.verbose || messages.is_empty() {
+        return;
+    }
+    let program = arguments.words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+    let skipped = messages.len().saturating_sub(MESSAGES_SHOWN);
+    if skipped > 0 {
+        let lines = render::count(skipped as u64, "more line", "more lines");
+        render::complain(&format!("{program}: {lines} before these; --verbose shows all"));
+    }
+    messages.iter().skip(skipped).for_each(|message| render::complain(&format!("{program}: {message}")));
 }
 
 fn usage(text: String) -> Failure {
@@ -254,5 +280,6 @@ fn json(arguments: &Arguments, report: &Report) {
         duration_seconds: std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
         failed: &report.failed,
         notes: &report.notes,
+        messages: &report.messages,
     });
 }

@@ -66,6 +66,7 @@ struct Line {
     description: Option<String>,
     paths: Option<Vec<String>>,
     command: Option<Vec<String>>,
+    messages: Option<Vec<String>>,
 }
 
 /// Lists.
@@ -210,5 +211,6 @@ fn line(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) ->
         description: body.map(|body| body.description.clone()),
         paths: body.map(|body| texts(&body.paths)),
         command: body.map(|body| texts(&body.command)),
+        messages: body.map(|body| vault::source::said(&body.messages)),
     }
 }

@@ -1,38 +1,58 @@
-//! A stream from outside, such as standard input. It fills the buffers it is given, because pipes hand out small
-//! pieces, and counts what it passed on.
+//! A stream from outside: standard input, or the output of a program. It may be silent for hours, so nothing here waits
+//! in a read: a stop is noticed within a tenth of a second, be there bytes or not.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Any reader as a source.
-pub struct Stream {
-    reader: Box<dyn Read + Send>,
-    bytes: u64,
+/// Nanoseconds after which a silent stream is looked at again.
+const TICK: i64 = 100_000_000;
+
+/// A reader that ends with an error once the run should stop.
+pub struct Stream<R> {
+    reader: R,
+    stop: Arc<AtomicBool>,
 }
 
-impl Stream {
-    /// A stream over a reader.
-    pub fn new(reader: impl Read + Send + 'static) -> Self {
-        Self { reader: Box::new(reader), bytes: 0 }
-    }
-
-    /// Bytes passed on so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+impl<R: Read + AsFd> Stream<R> {
+    /// A stream over a pipe, a file or the like. It must not have a buffer of its own.
+    pub fn new(reader: R, stop: Arc<AtomicBool>) -> Self {
+        Self { reader, stop }
     }
 }
 
-impl Read for Stream {
+impl<R: Read + AsFd> Read for Stream<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.reader.read(rest) {
-                Ok(0) => break,
-                Ok(length) => filled += length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("interrupted"));
+            }
+            if ready(&[self.reader.as_fd()])?.first() == Some(&true)
+                && let Some(length) = attempt(&mut self.reader, buffer)?
+            {
+                return Ok(length);
             }
         }
-        self.bytes += filled as u64;
-        Ok(filled)
+    }
+}
+
+/// Waits for a moment until one of these has bytes, or an end; tells which.
+pub(super) fn ready(streams: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<Vec<bool>> {
+    let mut all: Vec<_> = streams.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
+    match poll(&mut all, Some(&Timespec { tv_sec: 0, tv_nsec: TICK })) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(all.iter().map(|one| !one.revents().is_empty()).collect())
+}
+
+/// One read; `None` if there was nothing after all.
+pub(super) fn attempt(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match reader.read(buffer) {
+        Ok(length) => Ok(Some(length)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => Ok(None),
+        Err(error) => Err(error),
     }
 }

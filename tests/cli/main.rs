@@ -18,6 +18,7 @@ mod look;
 mod output;
 mod processes;
 mod prune;
+mod signals;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
