@@ -232,6 +232,11 @@ impl Copier<'_, '_> {
         let fail = |report: &mut Report, why: &str| {
             report.failed.push(format!("snapshot {} of {}: {why}", snapshot.id.short(), snapshot.head.source));
         };
+        if snapshot.doubtful {
+            // the copy would be the owner's, and believed
+            fail(self.report, "its time is in doubt: settle it with `vault forget --late`");
+            return Ok(());
+        }
         let body = match snapshot.body(self.from) {
             Ok(body) => body,
             Err(error) => {

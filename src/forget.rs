@@ -3,10 +3,11 @@
 //! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
 
 use crate::error::{Error, Result};
+pub use crate::repository::arrivals::Late;
 use crate::repository::journal::{self, Actor};
 use crate::repository::missing::Heads;
 use crate::repository::snapshots::{Asked, Catalog, SnapshotEntry};
-use crate::repository::{self, Repository, orders};
+use crate::repository::{self, Repository, orders, pins};
 use crate::retention::{self, Candidate, Policy};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Named snapshots may be the last of their source.
     pub may_empty: bool,
+    /// The owner's answer for snapshots whose times are in doubt.
+    pub late: Option<Late>,
     /// Who, and why.
     pub actor: Actor,
 }
@@ -57,6 +60,8 @@ pub struct Report {
     pub missing: Vec<(DomainId, ObjectId)>,
     /// Orders that were put: for each domain one, and one that keeps `copy` from bringing back what came by it.
     pub orders: Vec<ObjectId>,
+    /// Snapshots whose times are in doubt. They are kept until the owner has said which time counts.
+    pub doubtful: Vec<ObjectId>,
     /// Other notes.
     pub notes: Vec<String>,
 }
@@ -90,6 +95,17 @@ pub fn by_policy<'a>(
         let verdicts = |source: &Vec<_>| judge(repository, source, policy, zone);
         Ok(Report { verdicts: sources.values().flat_map(verdicts).collect(), ..Report::default() })
     })
+}
+
+/// Only says which time of late snapshots counts; see [`Options::late`]. Needs the owner.
+pub fn settle(repository: &Repository, options: &Options) -> Result<Report> {
+    repository.keys().owner("settle the times of snapshots")?;
+    run(repository, "", options, |_| Ok(Report::default()))
+}
+
+fn settled_note(count: usize, dry_run: bool) -> String {
+    let verb = if dry_run { "would be" } else { "is" };
+    format!("which time counts {verb} settled for {count} late snapshots")
 }
 
 /// Forgets the snapshots whose ids begin with these prefixes. One that is missing, but named by others, so that prune
@@ -160,10 +176,16 @@ fn run(
 ) -> Result<Report> {
     let mut record = journal::record(repository, "forget");
     source.clone_into(&mut record.source);
-    let result = Catalog::load_to_decide(repository).map_err(Error::from).and_then(|catalog| {
+    let result = Catalog::load_to_decide(repository).map_err(Error::from).and_then(|mut catalog| {
+        let settled = options.late.map(|late| catalog.settle(late));
         let mut report = decide(&catalog)?;
         for verdict in &mut report.verdicts {
             verdict.domain = catalog.snapshots.domains.show(verdict.place.domain);
+        }
+        report.notes.extend(settled.map(|count| settled_note(count, options.dry_run)));
+        report.doubtful = catalog.snapshots.visible().filter(|one| one.doubtful).map(|one| one.id).collect();
+        if !options.dry_run {
+            pins::pin(repository, &catalog.snapshots)?;
         }
         let damaged = catalog.snapshots.damaged.iter().map(|(name, why)| format!("{name} is left out: {why}"));
         report.notes.extend(damaged);
@@ -221,6 +243,15 @@ fn judge(repository: &Repository, source: &[&SnapshotEntry], policy: &Policy, zo
     let mut kept = BTreeMap::new();
     for snapshot in source {
         let mut keep = |reason: &str| kept.insert(snapshot.id, (true, vec![reason.to_owned()]));
+        // by whichever time: it takes nobody's place until that is settled
+        if snapshot.doubtful {
+            keep("its time is in doubt");
+            continue;
+        }
+        if snapshot.is_late_and_new() {
+            keep("late, and seen for the first time: from now on its arrival counts");
+            continue;
+        }
         // what only a hold keeps is gone with it, and so takes nobody's place
         if snapshot.state.is_forgotten() {
             keep("held");

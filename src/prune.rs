@@ -19,7 +19,7 @@ use crate::backend::ErrorKind;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
 use crate::repository::writer::{Place, Written, pack_bytes};
-use crate::repository::{self, Repository, journal, marks};
+use crate::repository::{self, Repository, journal, marks, pins};
 use need::Need;
 use plan::{Limits, Lineage, PackUse, Plan};
 use repack::{Task, Work};
@@ -117,6 +117,9 @@ fn run(repository: &Repository, options: &Options, progress: &dyn Progress, repo
         report.swept.add(sweep::sweep_with(repository, options)?);
     }
     report.marked = prepared.carry_out(repository, progress, &mut report.notes)?;
+    if let Err(error) = pins::pin(repository, &prepared.survey.snapshots) {
+        report.notes.push(format!("the times of new snapshots were not pinned: {error}"));
+    }
     drop(prepared);
     if is_immediate && report.marked.mark.is_some() {
         report.swept.add(sweep::sweep_with(repository, options)?);

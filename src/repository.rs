@@ -2,7 +2,7 @@
 //! free functions over `&Repository`; nothing here knows them. What the store says is believed only if the owner or a
 //! writer that the owner announced signed it.
 
-mod arrivals;
+pub mod arrivals;
 pub mod changes;
 mod commit;
 pub mod compact;
@@ -19,6 +19,7 @@ pub(crate) mod moved;
 mod opening;
 pub mod orders;
 mod packer;
+pub(crate) mod pins;
 pub(crate) mod reach;
 pub(crate) mod readable;
 pub mod reader;

@@ -44,6 +44,8 @@ pub enum Action {
     Quarantine(Vec<ObjectId>),
     /// Snapshots, by the ids under which they were first taken, that no copy is to bring back.
     Decline(Vec<ObjectId>),
+    /// When the store received snapshots, nanoseconds since 1970, whatever it says after a move.
+    Arrived(Vec<(ObjectId, i64)>),
 }
 
 impl Action {

@@ -284,6 +284,8 @@ fn order() -> impl Strategy<Value = Order> {
         objects().prop_map(Action::Release),
         objects().prop_map(Action::Quarantine),
         objects().prop_map(Action::Decline),
+        (objects(), any::<i64>())
+            .prop_map(|(snapshots, at)| Action::Arrived(snapshots.into_iter().map(|id| (id, at)).collect())),
         (objects(), texts(), texts()).prop_map(|(snapshots, add, remove)| Action::Tag { snapshots, add, remove }),
         (objects(), any::<Option<i64>>()).prop_map(|(snapshots, time)| Action::Expire(snapshots, time)),
         objects().prop_map(|accepted| Action::Revoke { writer: WriterId([4; 16]), accepted }),

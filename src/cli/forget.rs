@@ -30,6 +30,10 @@ pub struct Arguments {
     name: Vec<String>,
     #[command(flatten)]
     keep: Keep,
+    /// For late snapshots that were never seen before: which of their two times counts; say `claimed` after a repository
+    /// was moved by copying its files
+    #[arg(long, value_enum, value_name = "TIME", conflicts_with = "ids")]
+    late: Option<Late>,
     /// Only say what would be dropped
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -42,6 +46,15 @@ pub struct Arguments {
     /// Why, for the journal
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
+}
+
+/// The owner's answer.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Late {
+    /// They are as old as they say
+    Claimed,
+    /// They came when the store says
+    Arrived,
 }
 
 /// The rules.
@@ -112,7 +125,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let policy = arguments.keep.policy();
     let usage = |text: &str| Err(Failure::new(code::USAGE, text.into()).hint("see `vault forget --help`"));
     match (arguments.ids.is_empty(), policy.is_empty()) {
-        (true, true) => {
+        (true, true) if arguments.late.is_none() => {
             return usage("nothing says what to keep: give a rule like --keep-daily 30d, or the IDs to drop");
         }
         (false, false) => return usage("IDs are dropped whatever the rules say: give the one or the other"),
@@ -120,9 +133,15 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         _ => {}
     }
     let repository = session.open()?;
-    let options =
-        forget::Options { dry_run: arguments.dry_run, may_empty: false, actor: session.actor(&arguments.reason) };
-    let report = if arguments.ids.is_empty() {
+    let late = arguments.late.map(|late| match late {
+        Late::Claimed => forget::Late::Claimed,
+        Late::Arrived => forget::Late::Arrived,
+    });
+    let actor = session.actor(&arguments.reason);
+    let options = forget::Options { dry_run: arguments.dry_run, may_empty: false, late, actor };
+    let report = if late.is_some() && policy.is_empty() {
+        forget::settle(&repository, &options).context("cannot settle the times of snapshots")?
+    } else if arguments.ids.is_empty() {
         let zone = TimeZone::system();
         forget::by_policy(&repository, arguments.name.iter().map(String::as_str), (&policy, &zone), &options)
             .context("cannot forget snapshots")?
@@ -143,11 +162,24 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         show(&report, arguments.dry_run);
     }
     session.say_requests(&repository);
-    if arguments.prune {
-        prune::run_in(session, &repository, &prune::Arguments::after_forget(arguments.grace, arguments.dry_run))
+    let done = if arguments.prune {
+        prune::run_in(session, &repository, &prune::Arguments::after_forget(arguments.grace, arguments.dry_run))?
     } else {
-        Ok(code::DONE)
-    }
+        code::DONE
+    };
+    if report.doubtful.is_empty() || policy.is_empty() { Ok(done) } else { Err(in_doubt(&report)) }
+}
+
+/// What stops rules, and the way on.
+fn in_doubt(report: &Report) -> Failure {
+    let count = render::count(report.doubtful.len() as u64, "late snapshot is", "late snapshots are");
+    Failure::new(
+        code::FAILED,
+        format!(
+            "{count} kept, since the repository seems to have been moved: they arrived at once, and say they are older"
+        ),
+    )
+    .hint("settle it with `vault forget --late claimed` if it was moved, else with --late arrived; --dry-run shows it")
 }
 
 /// By id; asks before a source loses its last snapshot.

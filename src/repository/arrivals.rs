@@ -25,8 +25,19 @@ pub struct Claim<'s> {
     pub duration: u64,
     /// Snapshots that its writer had seen.
     pub seen: &'s [ObjectId],
-    /// When the store received it.
+    /// When this store received it.
     pub arrived: Option<i64>,
+    /// When the owner saw that the store had received it.
+    pub pinned: Option<i64>,
+}
+
+/// What the owner says of snapshots whose times are in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// They are as old as they say: the store was moved.
+    Claimed,
+    /// They came when the store says.
+    Arrived,
 }
 
 /// What is made of a claim.
@@ -40,18 +51,36 @@ pub struct Verdict {
 
 impl Claim<'_> {
     fn counted(&self) -> Counted {
-        if self.by_owner { Counted::of_owner(self.time) } else { Counted::of_writer(self.time, self.arrived) }
+        if self.by_owner {
+            Counted::of_owner(self.time)
+        } else {
+            Counted::of_writer(self.time, self.pinned.or(self.arrived))
+        }
+    }
+
+    /// True if it claims to be older than its arrival can explain, and no pin tells of that.
+    fn is_behind(&self) -> bool {
+        self.pinned.is_none() && self.counted().is_behind(self.time)
+    }
+}
+
+/// The arrival to pin for what is late and was never pinned. It came after the last pins were made, so it can't be much
+/// older than those, whatever it says.
+pub(super) fn settled(claim: &Claim<'_>, late: Late, last_pins: Option<i64>) -> Option<i64> {
+    match late {
+        Late::Claimed => Some(claim.time.max(last_pins.unwrap_or(i64::MIN))).min(claim.arrived),
+        Late::Arrived => claim.arrived,
     }
 }
 
 /// Judges all claims; verdicts come in their order. `saw_move`: the owner's own objects came in long after they were made.
 pub fn judge(claims: &[Claim<'_>], saw_move: bool) -> Vec<Verdict> {
-    let in_doubt = saw_move || came_together(claims);
+    let until = moved_until(claims, saw_move);
     let mut verdicts: Vec<Verdict> = claims
         .iter()
         .map(|claim| {
             let counted = claim.counted();
-            let doubtful = in_doubt && counted.is_behind(claim.time);
+            let doubtful = claim.is_behind() && claim.arrived <= until;
             let time = if doubtful { claim.time } else { counted.time };
             Verdict { counted: Counted { time, ..counted }, doubtful }
         })
@@ -60,12 +89,23 @@ pub fn judge(claims: &[Claim<'_>], saw_move: bool) -> Vec<Verdict> {
     verdicts
 }
 
+/// What this store received until then may have come with a move; `None` if it was not moved, as far as can be seen.
+fn moved_until(claims: &[Claim<'_>], saw_move: bool) -> Option<i64> {
+    let pinned = || claims.iter().filter_map(|claim| claim.pinned.zip(claim.arrived));
+    if came_together(claims) || saw_move && pinned().next().is_none() {
+        return Some(i64::MAX);
+    }
+    // what was pinned since tells better than the owner's first objects, which came in late for ever
+    let moved = pinned().filter(|(pinned, arrived)| *arrived > pinned.saturating_add(HOUR / 6));
+    moved.map(|(_, arrived)| arrived.saturating_add(26 * HOUR)).max()
+}
+
 /// True if two that are late claim to lie further apart than they came in. One wrong clock does not do that; a move does.
 fn came_together(claims: &[Claim<'_>]) -> bool {
     let mut late: Vec<(i64, i64)> = Vec::new();
     for claim in claims {
         let counted = claim.counted();
-        if counted.is_behind(claim.time) {
+        if claim.is_behind() {
             // the store has it when the run is over, and a run may take hours
             let length = i64::try_from(claim.duration).unwrap_or(i64::MAX);
             let made = claim.time.saturating_add(length).min(counted.time);

@@ -16,6 +16,7 @@ pub struct State {
     hold: u64,
     release: u64,
     expire: (u64, Option<i64>),
+    arrived: Option<(u64, i64)>,
     tags: BTreeMap<String, (u64, bool)>,
 }
 
@@ -28,6 +29,11 @@ impl State {
     /// It is live whatever else is ordered.
     pub fn is_held(&self) -> bool {
         self.hold > 0 && self.hold >= self.release
+    }
+
+    /// When the store received it, if an order says so.
+    pub fn arrived(&self) -> Option<i64> {
+        self.arrived.map(|(_, at)| at)
     }
 
     /// When it expires, if an order says so.
@@ -55,6 +61,8 @@ pub struct Orders {
     states: BTreeMap<ObjectId, State>,
     /// First ids of snapshots that no copy is to bring back.
     pub declined: BTreeSet<ObjectId>,
+    /// When the owner last pinned arrivals, by its own clock.
+    pub last_pins: Option<i64>,
     /// Objects to pass over.
     pub quarantined: BTreeSet<ObjectId>,
     /// Features that a program must know to change anything, as bits.
@@ -131,6 +139,17 @@ impl Orders {
                 }
             }),
             Action::Quarantine(ids) => self.quarantined.extend(ids),
+            Action::Arrived(pins) => {
+                self.last_pins = self.last_pins.max(Some(order.time));
+                for (id, at) in pins {
+                    let state = self.states.entry(id).or_default();
+                    // on a tie the earlier one: a copy of the store is never older than the store
+                    state.arrived = match state.arrived {
+                        Some((known, before)) if known > number || known == number && before < at => state.arrived,
+                        _ => Some((number, at)),
+                    };
+                }
+            }
             Action::Decline(ids) => self.declined.extend(ids),
             Action::Require(features) => self.required |= features,
             Action::Revoke { .. } => {}

@@ -1,7 +1,7 @@
 //! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
-use super::arrivals::{self, Claim};
+use super::arrivals::{self, Claim, Late};
 use super::domains::Domains;
 use super::keys::CONTENT_ROLES;
 use super::orders::{self, Orders, State};
@@ -31,6 +31,8 @@ pub struct SnapshotEntry {
     pub head: Head,
     /// When the store received it, nanoseconds on its clock.
     pub arrived: Option<i64>,
+    /// When it was first seen to have been received, in the owner's word.
+    pub pinned: Option<i64>,
     /// Orders on it.
     pub state: State,
     /// True if the owner signed it.
@@ -104,10 +106,16 @@ impl SnapshotEntry {
         self.wraps.reaches(self.place.domain)
     }
 
+    /// True if it claims to be older than its arrival can explain, and the owner has never seen it.
+    pub fn is_late_and_new(&self) -> bool {
+        let arrived = self.arrived.filter(|_| self.counted.late && self.pinned.is_none());
+        arrived.is_some_and(|at| self.head.time < at)
+    }
+
     fn claim(&self) -> Claim<'_> {
         let (place, writer, by_owner) = (self.place, self.header.writer, self.by_owner);
         let (time, duration, seen) = (self.head.time, self.head.statistics.duration, self.head.seen.as_slice());
-        Claim { place, writer, by_owner, time, duration, seen, arrived: self.arrived }
+        Claim { place, writer, by_owner, time, duration, seen, arrived: self.arrived, pinned: self.pinned }
     }
 
     /// When it expires: the owner's last word, else its writer's.
@@ -158,8 +166,8 @@ pub(crate) fn read(
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
     let (state, counted) = (State::default(), Counted::of_owner(head.time));
-    let (id, doubtful) = (place.id, false);
-    Ok(Ok(SnapshotEntry { id, place, header, head, arrived, state, by_owner, counted, doubtful, wraps }))
+    let (id, pinned, doubtful) = (place.id, None, false);
+    Ok(Ok(SnapshotEntry { id, place, header, head, arrived, pinned, state, by_owner, counted, doubtful, wraps }))
 }
 
 /// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
@@ -184,6 +192,11 @@ impl Catalog {
             Some((_, problem)) => Err(Error::Undecided(problem.clone())),
             None => Ok(catalog),
         }
+    }
+
+    /// Takes the owner's answer for those that are late and were never pinned; returns how many there are.
+    pub(crate) fn settle(&mut self, late: Late) -> usize {
+        self.snapshots.settle(late, self.orders.last_pins, self.trust.saw_move)
     }
 
     fn of(repository: &Repository, trust: Trust) -> Result<Self> {
@@ -219,13 +232,26 @@ impl Snapshots {
                 Err(error) => snapshots.damaged.push((name, error.to_string())),
             }
         }
-        snapshots.count(trust);
+        for one in snapshots.all.iter_mut().filter(|one| !one.by_owner) {
+            one.pinned = one.state.arrived();
+        }
+        snapshots.count(trust.saw_move);
         Ok(snapshots)
     }
 
-    fn count(&mut self, trust: &Trust) {
+    fn settle(&mut self, late: Late, last_pins: Option<i64>, saw_move: bool) -> usize {
+        let mut settled = 0;
+        for one in self.all.iter_mut().filter(|one| one.is_late_and_new()) {
+            one.pinned = arrivals::settled(&one.claim(), late, last_pins);
+            settled += 1;
+        }
+        self.count(saw_move);
+        settled
+    }
+
+    fn count(&mut self, saw_move: bool) {
         let claims: Vec<Claim<'_>> = self.all.iter().map(SnapshotEntry::claim).collect();
-        let verdicts = arrivals::judge(&claims, trust.saw_move);
+        let verdicts = arrivals::judge(&claims, saw_move);
         for (one, verdict) in self.all.iter_mut().zip(verdicts) {
             (one.counted, one.doubtful) = (verdict.counted, verdict.doubtful);
         }

@@ -20,6 +20,7 @@ mod protocol;
 mod pruned;
 mod quarantined;
 mod recovery;
+mod relocated;
 mod repacked;
 mod repaired;
 mod restored;

@@ -223,6 +223,7 @@ pub fn actions(snapshots: &[ObjectId]) -> Vec<Action> {
         Action::Require(0),
         Action::Quarantine(vec![ObjectId([3; 32])]),
         Action::Decline(vec![ObjectId([4; 32])]),
+        Action::Arrived(vec![(snapshots[0], EPOCH + 4)]),
     ]
 }
 
