@@ -44,9 +44,11 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Metadata of an entry of which `stat` is the state.
-pub fn read(at: At<'_>, stat: &Stat, names: &Names) -> io::Result<Metadata> {
-    Ok(Metadata {
+/// Metadata of an entry of which `stat` is the state, and what of it could not be read: an entry that lacks an attribute
+/// is better than none.
+pub fn read(at: At<'_>, stat: &Stat, names: &Names) -> (Metadata, Option<Fault>) {
+    let (xattrs, fault) = attributes::read(at);
+    let metadata = Metadata {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
@@ -56,8 +58,9 @@ pub fn read(at: At<'_>, stat: &Stat, names: &Names) -> io::Result<Metadata> {
         ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         inode: stat.st_ino,
         link_group: link_group(stat),
-        xattrs: attributes::read(at)?,
-    })
+        xattrs,
+    };
+    (metadata, fault)
 }
 
 /// Time of the last change of content.
@@ -72,7 +75,9 @@ pub fn ctime(stat: &Stat) -> Time {
 
 // The field types differ between architectures.
 fn time(seconds: impl TryInto<i64>, nanoseconds: impl TryInto<u32>) -> Time {
-    Time { seconds: seconds.try_into().unwrap_or_default(), nanoseconds: nanoseconds.try_into().unwrap_or_default() }
+    let nanoseconds: u32 = nanoseconds.try_into().unwrap_or_default();
+    // a file system may say anything
+    Time { seconds: seconds.try_into().unwrap_or_default(), nanoseconds: nanoseconds.min(999_999_999) }
 }
 
 /// Apparent size in bytes.

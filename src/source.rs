@@ -6,6 +6,8 @@ mod command;
 mod directory;
 mod exclude;
 mod file;
+mod named;
+mod sizes;
 mod stream;
 
 pub use command::{Command, CommandFailure, last_words, said};
@@ -14,6 +16,8 @@ pub use exclude::Excludes;
 pub use file::{FileEnd, FileReader};
 pub use stream::Stream;
 
+use crate::metadata::Fault;
+use sizes::Sizes;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -77,6 +81,13 @@ pub enum Event {
         /// Why.
         error: io::Error,
     },
+    /// An entry, the root or what came last, is part of the snapshot without something that it has.
+    Lacking {
+        /// Full path.
+        path: PathBuf,
+        /// What it lacks.
+        fault: Fault,
+    },
 }
 
 /// Why an entry is not part of a snapshot.
@@ -130,6 +141,14 @@ pub struct Entry {
     pub metadata: Metadata,
     /// Reached through a link that the user named himself.
     followed: bool,
+    sizes: Sizes,
+}
+
+impl Entry {
+    /// False for a file of which nobody knows how long it is before it is read: its times say nothing either.
+    pub fn is_sized(&self) -> bool {
+        !matches!(self.kind, EntryKind::File { size: 0 }) || self.sizes == Sizes::Known
+    }
 }
 
 /// Type of an entry.

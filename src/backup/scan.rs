@@ -135,6 +135,7 @@ impl<'s, 'r> Scan<'s, 'r> {
                 Event::Skipped { path, why } => {
                     self.found.notes.push(format!("{}: {why}", path.display()));
                 }
+                Event::Lacking { path, fault } => self.fail(format!("{}: {fault}", path.display())),
                 Event::Failed { path, error } => self.fail(format!("{}: {error}", path.display())),
             }
         }
@@ -181,11 +182,11 @@ impl<'s, 'r> Scan<'s, 'r> {
     ) -> Result<Option<NodeKind>> {
         let path = directory.path_of(&entry.name);
         self.progress.at(&path);
-        if let Some(before) = before.filter(|_| !self.is_reread()) {
+        if let Some(before) = before.filter(|_| entry.is_sized() && !self.is_reread()) {
             let file = (size, &entry.metadata);
             if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, self.parent_started)? {
                 self.found.statistics.unchanged_files += 1;
-                self.found.statistics.bytes += size;
+                self.add_bytes(size);
                 self.progress.advance(1, size);
                 return Ok(Some(kind));
             }
@@ -207,10 +208,12 @@ impl<'s, 'r> Scan<'s, 'r> {
         };
         match reader.finish() {
             Ok(end) => {
-                if end.changed {
+                if end.is_cut {
+                    self.fail(format!("{}: it has no end; only its beginning is stored", path.display()));
+                } else if end.changed {
                     self.fail(format!("{}: changed while it was read", path.display()));
                 }
-                self.found.statistics.bytes += end.size;
+                self.add_bytes(end.size);
                 self.found.profile = self.files.profile;
                 self.progress.advance(1, 0);
                 Ok(Some(NodeKind::File { size: end.size, content, holes: end.holes }))
@@ -220,6 +223,11 @@ impl<'s, 'r> Scan<'s, 'r> {
                 Ok(None)
             }
         }
+    }
+
+    /// Sparse files may be larger than all disks together.
+    fn add_bytes(&mut self, size: u64) {
+        self.found.statistics.bytes = self.found.statistics.bytes.saturating_add(size);
     }
 
     /// Draws whether an unchanged file is read all the same.

@@ -106,6 +106,7 @@ impl Join<'_, '_, '_> {
                     }
                     self.pass(&directory, &path)?;
                 }
+                Event::Lacking { path, fault } => self.fail(format!("{}: {fault}", path.display())),
                 Event::Failed { path, error } => {
                     self.fail(format!("{}: {error}", path.display()));
                     self.pass(&directory, &path)?;

@@ -12,6 +12,9 @@ use vault_format::tree::Xattr;
 /// Most bytes of a list of names, and of one value: limits of the kernel.
 const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
 
+/// Most bytes of all names and values of one entry together, so that a page of a tree has room for it.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+
 /// Where the kernel finds an entry by path without a longer path than one name. `/proc` resolves the handle itself.
 fn path_of(at: At<'_>) -> Vec<u8> {
     match at {
@@ -53,37 +56,68 @@ fn filled(mut call: impl FnMut(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec
     }
 }
 
-/// All attributes, sorted by name.
-pub fn read(at: At<'_>) -> io::Result<Vec<Xattr>> {
+/// All attributes, sorted by name, and what of them could not be read. What lies on a file system without attributes
+/// has none.
+pub fn read(at: At<'_>) -> (Vec<Xattr>, Option<Fault>) {
     let names = match filled(|buffer| list(at, buffer)) {
         Ok(names) => names,
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::ACCESS | Errno::PERM) => return Ok(Vec::new()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return (Vec::new(), None),
         // Without /proc the path leads nowhere: the file is opened after all.
         Err(error @ (Errno::NOENT | Errno::NOTDIR)) => match at {
             At::Below(directory, name) => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
                 return match rustix::fs::openat(directory, name, flags, Mode::empty()) {
                     Ok(handle) => read(At::Open(std::os::fd::AsFd::as_fd(&handle))),
-                    Err(Errno::NOENT) => Err(Errno::NOENT.into()),
-                    Err(_) => Ok(Vec::new()),
+                    // gone, or not ours to read: whoever wants its content will say so
+                    Err(_) => (Vec::new(), None),
                 };
             }
-            At::Open(_) => return Err(error.into()),
+            At::Open(_) => return (Vec::new(), Some(Fault::new("read the attributes", error))),
         },
-        Err(error) => return Err(error.into()),
+        Err(error) => return (Vec::new(), Some(Fault::new("read the attributes", error))),
     };
+    let mut names: Vec<&[u8]> = names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut lost = Lost::default();
     let mut out = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    let mut bytes = 0;
+    for name in names {
         match filled(|buffer| get(at, name, buffer)) {
-            Ok(value) => out.push(Xattr { name: name.to_vec(), value }),
-            // Gone in between, or not ours to read.
-            Err(Errno::NODATA | Errno::ACCESS | Errno::PERM | Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(error.into()),
+            Ok(value) if bytes + name.len() + value.len() <= ENTRY_BYTES_MAX => {
+                bytes += name.len() + value.len();
+                out.push(Xattr { name: name.to_vec(), value });
+            }
+            Ok(_) => lost.add(name, io::Error::other("all of them together are larger than 1 MiB")),
+            // gone in between
+            Err(Errno::NODATA) => {}
+            Err(error) => lost.add(name, error.into()),
         }
     }
-    out.sort_by(|left, right| left.name.cmp(&right.name));
-    out.dedup_by(|left, right| left.name == right.name);
-    Ok(out)
+    (out, lost.fault())
+}
+
+/// The attributes of one entry that could not be read.
+#[derive(Default)]
+struct Lost {
+    first: Option<(String, io::Error)>,
+    more: usize,
+}
+
+impl Lost {
+    fn add(&mut self, name: &[u8], error: io::Error) {
+        if self.first.is_some() {
+            self.more += 1;
+        } else {
+            self.first = Some((String::from_utf8_lossy(name).into_owned(), error));
+        }
+    }
+
+    fn fault(self) -> Option<Fault> {
+        let (name, error) = self.first?;
+        let more = if self.more == 0 { String::new() } else { format!(" and {} more", self.more) };
+        Some(Fault::new(format!("read attribute {name}{more}"), error))
+    }
 }
 
 /// Sets the attributes, and removes what the entry inherited or kept and should not have.

@@ -18,13 +18,16 @@ use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
-use vault_format::pack::BlobEntry;
+use vault_format::pack::{BlobEntry, PACK_BLOBS_MAX};
 use vault_format::seal::{Header, Kind};
 use vault_format::secret::{Key, Role};
 use vault_format::snapshot::{self, Author, Body, Head};
 
 /// A shared frame is closed at this many plaintext bytes.
 const FRAME_BYTES_TARGET: usize = 512 << 10;
+
+/// A shared frame is closed at this many blobs, however small they are: a pack has room for a few such frames.
+const FRAME_BLOBS_MAX: usize = PACK_BLOBS_MAX / 8;
 
 /// Pages that go into the cache in one transaction.
 const PAGES_AT_ONCE: usize = 256;
@@ -214,7 +217,8 @@ impl<'r> Writer<'r> {
         }
         open.bytes.extend_from_slice(plaintext);
         open.blobs.push(BlobEntry { id, kind, length });
-        let now_full = (open.bytes.len() >= FRAME_BYTES_TARGET).then(|| std::mem::take(open));
+        let is_full = open.bytes.len() >= FRAME_BYTES_TARGET || open.blobs.len() >= FRAME_BLOBS_MAX;
+        let now_full = is_full.then(|| std::mem::take(open));
         for frame in full.into_iter().chain(now_full) {
             self.engine.encode(&self.run, kind.class(), frame)?;
         }

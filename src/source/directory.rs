@@ -2,22 +2,22 @@
 //! handle of the directory it is in, so no link is followed and no path is too long; only what the user named himself
 //! is. At most 64 handles are open, whatever the depth: those above are reopened on the way back and compared.
 
+use super::named::{Selection, open_child, open_path, select};
+use super::sizes::{Sizes, sizes_of};
 use super::{Entry, EntryKind, Event, Excludes, FileReader, OpenError, Options, Skip};
-use crate::metadata::{self, At, Names};
+use crate::metadata::{self, At, Fault, Names};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use vault_format::tree::Metadata;
 
 /// Most directory handles kept open, the root's aside.
 const HANDLES_MAX: usize = 64;
-
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A walk.
 pub struct Directory {
@@ -25,6 +25,8 @@ pub struct Directory {
     root: Metadata,
     /// Where the walk may go.
     devices: HashSet<u64>,
+    /// What is known of the file systems that were met.
+    sizes: HashMap<u64, Sizes>,
     stack: Vec<Frame>,
     relative: Vec<u8>,
     pending: VecDeque<Event>,
@@ -43,13 +45,6 @@ struct Frame {
     followed: bool,
     /// Length of the relative path without this directory.
     above: usize,
-}
-
-/// The named paths as a tree. Everything below an entry that is `whole` is part of the snapshot.
-#[derive(Default)]
-struct Selection {
-    whole: bool,
-    children: BTreeMap<Vec<u8>, Selection>,
 }
 
 /// What a listed name turned out to be, or why it is nothing.
@@ -81,12 +76,18 @@ impl Directory {
         let failed = |error: io::Error| OpenError::Path { path: base.clone(), error };
         let handle = open_path(&base).map_err(failed)?;
         let stat = rustix::fs::fstat(&handle).map_err(|error| failed(error.into()))?;
-        let root = metadata::read(At::Open(handle.as_fd()), &stat, &names).map_err(failed)?;
+        let (root, lacks) = metadata::read(At::Open(handle.as_fd()), &stat, &names);
+        let mut pending: VecDeque<Event> =
+            lacks.map(|fault| Event::Lacking { path: base.clone(), fault }).into_iter().collect();
         let listed = match &selection {
             Some(selection) => selection.children.keys().cloned().collect(),
             None => match list(handle.as_fd()) {
                 (names, None) => names,
-                (_, Some(error)) => return Err(failed(error)),
+                (names, Some(error)) if names.is_empty() => return Err(failed(error)),
+                (names, Some(error)) => {
+                    pending.push_back(Event::Failed { path: base.clone(), error });
+                    names
+                }
             },
         };
         let frame = Frame {
@@ -102,9 +103,10 @@ impl Directory {
             base,
             root,
             devices,
+            sizes: HashMap::new(),
             stack: vec![frame],
             relative: Vec::new(),
-            pending: VecDeque::new(),
+            pending,
             excludes,
             options: options.clone(),
             names,
@@ -183,7 +185,24 @@ impl Directory {
         if self.is_foreign(&stat) && selected.is_none() {
             return Err(self.skipped(&name, Skip::OtherFileSystem));
         }
-        self.entry(name, &stat, selected.is_some()).map(Event::Entry)
+        let (entry, lacks) = self.entry(name, &stat, selected.is_some())?;
+        if let Some(fault) = lacks {
+            self.pending.push_back(Event::Lacking { path: self.path_of(&entry.name), fault });
+        }
+        Ok(Event::Entry(entry))
+    }
+
+    /// Whether the file system of an entry of the directory that the walk is in knows how long its files are.
+    fn sizes(&mut self, device: u64) -> Sizes {
+        if let Some(known) = self.sizes.get(&device) {
+            return *known;
+        }
+        let frame = self.stack.last().filter(|frame| frame.identity.0 == device);
+        let found = frame.and_then(|frame| frame.handle.as_ref()).map(|handle| sizes_of(handle.as_fd()));
+        // a single file that is a mount: nobody asks its file system
+        let Some(found) = found else { return Sizes::Unknown };
+        self.sizes.insert(device, found);
+        found
     }
 
     fn is_foreign(&self, stat: &Stat) -> bool {
@@ -201,7 +220,8 @@ impl Directory {
         excluded
     }
 
-    fn entry(&self, name: Vec<u8>, stat: &Stat, followed: bool) -> Seen<Entry> {
+    fn entry(&mut self, name: Vec<u8>, stat: &Stat, followed: bool) -> Seen<(Entry, Option<Fault>)> {
+        let sizes = self.sizes(stat.st_dev);
         let handle = self.handle().map_err(|error| self.failed(&name, error))?;
         let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = match metadata::file_type(stat) {
@@ -222,7 +242,7 @@ impl Directory {
             FileType::Socket => return Err(self.skipped(&name, Skip::Socket)),
             _ => return Err(self.skipped(&name, Skip::Unknown)),
         };
-        let metadata = if followed && matches!(kind, EntryKind::File { .. }) {
+        let (metadata, lacks) = if followed && matches!(kind, EntryKind::File { .. }) {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             let file = rustix::fs::openat(handle, name.as_slice(), flags, Mode::empty());
             let file = file.map_err(|error| self.failed(&name, error))?;
@@ -230,8 +250,7 @@ impl Directory {
         } else {
             metadata::read(At::Below(handle, &name), stat, &self.names)
         };
-        let metadata = metadata.map_err(|error| self.failed(&name, error))?;
-        Ok(Entry { name, kind, metadata, followed })
+        Ok((Entry { name, kind, metadata, followed, sizes }, lacks))
     }
 
     fn descend(&mut self, name: Vec<u8>, selected: Option<Selection>) -> Seen<Event> {
@@ -243,8 +262,10 @@ impl Directory {
         if !followed && self.is_marked(child.as_fd()) {
             return Err(self.skipped(&name, Skip::Marked));
         }
-        let metadata = metadata::read(At::Open(child.as_fd()), &stat, &self.names);
-        let metadata = metadata.map_err(|error| self.failed(&name, error))?;
+        let (metadata, lacks) = metadata::read(At::Open(child.as_fd()), &stat, &self.names);
+        if let Some(fault) = lacks {
+            self.pending.push_back(Event::Lacking { path: self.path_of(&name), fault });
+        }
         let is_foreign = self.is_foreign(&stat) && !followed;
         let mut names = Vec::new();
         if is_foreign {
@@ -338,14 +359,6 @@ fn extend(path: &mut Vec<u8>, name: &[u8]) {
     path.extend_from_slice(name);
 }
 
-fn open_child(directory: BorrowedFd<'_>, name: &[u8], follow: bool) -> io::Result<OwnedFd> {
-    let flags = if follow { DIRECTORY } else { DIRECTORY | OFlags::NOFOLLOW };
-    match rustix::fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?),
-        other => Ok(other?),
-    }
-}
-
 fn open_same(directory: BorrowedFd<'_>, name: &[u8], follow: bool, identity: (u64, u64)) -> io::Result<OwnedFd> {
     let handle = open_child(directory, name, follow)?;
     if metadata::identity(&rustix::fs::fstat(&handle)?) == identity {
@@ -353,27 +366,6 @@ fn open_same(directory: BorrowedFd<'_>, name: &[u8], follow: bool, identity: (u6
     } else {
         Err(io::Error::other("it was moved while it was read"))
     }
-}
-
-/// Opens what the user named, one component at a time: the path may be longer than the kernel takes at once.
-fn open_path(path: &Path) -> io::Result<OwnedFd> {
-    let mut handle = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut parts = path.components().filter(|part| !matches!(part, Component::RootDir)).peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return open_child(handle.as_fd(), part.as_os_str().as_bytes(), true);
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        handle = rustix::fs::openat(&handle, part.as_os_str(), flags, Mode::empty())?;
-    }
-    open_child(handle.as_fd(), b".", true)
-}
-
-/// Type of what the user named, links followed.
-fn stat_of(path: &Path) -> io::Result<Stat> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(rustix::fs::stat(path)?) };
-    let parent = open_path(parent)?;
-    Ok(rustix::fs::statat(&parent, name, AtFlags::empty())?)
 }
 
 /// Names in a directory, sorted; if there is an error, those that came before it.
@@ -398,42 +390,4 @@ fn list(directory: BorrowedFd<'_>) -> (Vec<Vec<u8>>, Option<io::Error>) {
     names.sort_unstable();
     names.dedup();
     (names, fault)
-}
-
-/// The root of the snapshot, and what of it was asked for if not all. Notes the file systems of what was.
-fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf, Option<Selection>), OpenError> {
-    let mut top = Selection::default();
-    for path in paths {
-        let failed = |error: io::Error| OpenError::Path { path: path.clone(), error };
-        let mut absolute = std::path::absolute(path).map_err(failed)?;
-        // Only the kernel knows where `..` leads behind a link.
-        if absolute.components().any(|part| part == Component::ParentDir) {
-            absolute = std::fs::canonicalize(&absolute).map_err(failed)?;
-        }
-        devices.insert(stat_of(&absolute).map_err(failed)?.st_dev);
-        let mut place = &mut top;
-        for part in absolute.components() {
-            if let Component::Normal(name) = part {
-                place = place.children.entry(name.as_bytes().to_vec()).or_default();
-            }
-        }
-        place.whole = true;
-    }
-    let mut base = PathBuf::from("/");
-    let mut place = top;
-    while !place.whole && place.children.len() == 1 {
-        let Some((name, child)) = place.children.pop_first() else { break };
-        let path = base.join(OsStr::from_bytes(&name));
-        let stat = stat_of(&path).map_err(|error| OpenError::Path { path: path.clone(), error })?;
-        if child.whole && metadata::file_type(&stat) != FileType::Directory {
-            place.children.insert(name, child);
-            return Ok((base, Some(place)));
-        }
-        (base, place) = (path, child);
-    }
-    match (place.whole, place.children.is_empty()) {
-        (true, _) => Ok((base, None)),
-        (false, true) => Err(OpenError::Nothing),
-        (false, false) => Ok((base, Some(place))),
-    }
 }

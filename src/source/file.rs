@@ -1,6 +1,8 @@
 //! One regular file while it is read: its data in order, its holes apart. Size and holes that it reports at the end
-//! fit the bytes that it gave, whatever happened to the file meanwhile, and it says whether anything happened.
+//! fit the bytes that it gave, whatever happened to the file meanwhile, and it says whether anything happened. What
+//! `stat` says of its size is a guess: a file is read until nothing more comes, but no writer is chased.
 
+use super::sizes::Sizes;
 use super::{Entry, EntryKind};
 use crate::metadata;
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
@@ -8,6 +10,15 @@ use rustix::io::Errno;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use vault_format::tree::{Extent, Time};
+
+/// Most holes that are kept; the smaller ones are read as the zeros that they are.
+const HOLES_MAX: usize = 8192;
+
+/// Holes that are looked for at most; what lies behind them is read as it is.
+const HOLES_SEEN_MAX: usize = 1 << 20;
+
+/// Most bytes of a file that the kernel makes up while it is read: some have no end.
+const MADE_UP_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes of a block as `stat` counts them.
 const BLOCK_BYTES: u64 = 512;
@@ -25,6 +36,10 @@ pub struct FileReader {
     is_done: bool,
     is_short: bool,
     changed: bool,
+    sizes: Sizes,
+    /// More came than `stat` said: where to stop.
+    beyond: Option<u64>,
+    is_cut: bool,
 }
 
 /// What was read in the end.
@@ -36,6 +51,8 @@ pub struct FileEnd {
     pub holes: Vec<Extent>,
     /// The file was written to while it was read, or since it was listed.
     pub changed: bool,
+    /// Its file system makes up what is read, and there was no end to it.
+    pub is_cut: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +100,9 @@ impl FileReader {
             is_done: false,
             is_short: false,
             changed: before != listed,
+            sizes: entry.sizes,
+            beyond: None,
+            is_cut: false,
         })
     }
 
@@ -99,13 +119,16 @@ impl FileReader {
     /// Closes the file and tells what the bytes given are. What was not read counts as cut off.
     pub fn finish(mut self) -> io::Result<FileEnd> {
         let after = State::of(&rustix::fs::fstat(&self.file)?);
-        let changed = self.changed || self.is_short || after != self.before;
+        let changed = self.changed || after != self.before;
+        let is_cut = self.is_cut;
         if self.is_done && !self.is_short || self.position == self.end && self.data.as_slice().is_empty() {
-            return Ok(FileEnd { size: self.size, holes: self.holes, changed });
+            return Ok(FileEnd { size: self.size, holes: self.holes, changed, is_cut });
         }
         let size = self.position;
         self.holes.retain(|hole| hole.offset < size);
-        Ok(FileEnd { size, holes: self.holes, changed: true })
+        // nobody touched it: less comes than its file system says
+        let changed = changed || !self.is_short || self.sizes == Sizes::Known;
+        Ok(FileEnd { size, holes: self.holes, changed, is_cut })
     }
 }
 
@@ -115,28 +138,59 @@ impl Read for FileReader {
             return Ok(0);
         }
         if self.position == self.end {
-            let Some(extent) = self.data.next() else {
-                self.is_done = true;
-                return Ok(0);
-            };
+            let Some(extent) = self.data.next() else { return self.read_beyond(buffer) };
             self.position = extent.offset;
             self.end = extent.offset.saturating_add(extent.length);
         }
         let want = usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = buffer.get_mut(..want).unwrap_or_default();
-        let length = loop {
-            match rustix::io::pread(&self.file, &mut *buffer, self.position) {
-                Err(Errno::INTR) => {}
-                other => break other?,
-            }
-        };
+        let length = self.read_at(buffer.get_mut(..want).unwrap_or_default(), self.position)?;
         if length == 0 {
             // Cut off while being read: what came so far is the file.
             self.is_done = true;
             self.is_short = true;
         }
         self.position += length as u64;
+        if self.sizes == Sizes::MadeUp && self.position >= MADE_UP_BYTES_MAX {
+            self.is_done = true;
+            self.is_short = true;
+            self.is_cut = true;
+        }
         Ok(length)
+    }
+}
+
+impl FileReader {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        loop {
+            match rustix::io::pread(&self.file, &mut *buffer, position) {
+                Err(Errno::INTR) => {}
+                // it can't be sought in, and nothing of it was passed over
+                Err(Errno::SPIPE) if self.holes.is_empty() => match rustix::io::read(&self.file, &mut *buffer) {
+                    Err(Errno::INTR) => {}
+                    other => return Ok(other?),
+                },
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Behind the size that `stat` told. A file that grows is stored as long as it was when it was opened; one whose
+    /// size nobody knows is read until nothing more comes.
+    fn read_beyond(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.read_at(buffer, self.size)? as u64;
+        let now = metadata::size(&rustix::fs::fstat(&self.file)?);
+        if length > 0 && now != self.before.size && self.beyond.is_none() {
+            // only a file that was empty is worth more than its beginning
+            self.beyond = Some(if self.before.size == 0 { now } else { self.before.size });
+        }
+        let made_up = if self.sizes == Sizes::MadeUp { MADE_UP_BYTES_MAX } else { u64::MAX };
+        let room = self.beyond.unwrap_or(u64::MAX).min(made_up).saturating_sub(self.size);
+        let taken = length.min(room);
+        self.is_cut = length > taken && self.beyond.is_none();
+        self.is_done = taken < length || taken == 0;
+        self.size += taken;
+        (self.position, self.end) = (self.size, self.size);
+        Ok(usize::try_from(taken).unwrap_or_default())
     }
 }
 
@@ -156,7 +210,10 @@ fn open_quietly(directory: BorrowedFd<'_>, entry: &Entry) -> io::Result<OwnedFd>
 fn find_holes(file: &OwnedFd, size: u64) -> Vec<Extent> {
     let mut holes = Vec::new();
     let mut position = 0;
-    while position < size {
+    for _ in 0..HOLES_SEEN_MAX {
+        if position >= size {
+            break;
+        }
         let data = match rustix::fs::seek(file, SeekFrom::Data(position)) {
             Ok(data) => data.min(size),
             Err(Errno::NXIO) => size,
@@ -172,8 +229,21 @@ fn find_holes(file: &OwnedFd, size: u64) -> Vec<Extent> {
             Ok(hole) if hole > data => position = hole,
             _ => break,
         }
+        if holes.len() == 2 * HOLES_MAX {
+            keep_largest(&mut holes);
+        }
     }
+    keep_largest(&mut holes);
     holes
+}
+
+/// Keeps at most [`HOLES_MAX`] holes, in order.
+fn keep_largest(holes: &mut Vec<Extent>) {
+    if holes.len() > HOLES_MAX {
+        holes.sort_unstable_by_key(|hole| (std::cmp::Reverse(hole.length), hole.offset));
+        holes.truncate(HOLES_MAX);
+        holes.sort_unstable_by_key(|hole| hole.offset);
+    }
 }
 
 /// The ranges between the holes.

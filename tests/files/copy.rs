@@ -54,7 +54,7 @@ pub fn copy(from: &[PathBuf], to: &Path, source: &SourceOptions, options: Option
             }
             Event::Leave => target.leave().unwrap(),
             Event::Skipped { path, why } => told.skipped.push((path, why)),
-            Event::Failed { path, .. } => told.failed.push(path),
+            Event::Failed { path, .. } | Event::Lacking { path, .. } => told.failed.push(path),
             Event::Entry(entry) => {
                 let mut bytes = Vec::new();
                 let kind = match entry.kind.clone() {

@@ -4,6 +4,7 @@
 mod compare;
 mod copy;
 mod corpus;
+mod doubtful;
 mod existing;
 mod extra;
 #[path = "../../fuzz/src/paths.rs"]

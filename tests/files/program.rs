@@ -7,12 +7,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     // an ordinary user may not reach the build folder, and is given a copy
     std::env::var_os("VAULT_TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_vault").into(), PathBuf::from)
 }
 
-fn vault(place: &Path, words: &[&str], paths: &[&Path]) -> Output {
+pub fn vault(place: &Path, words: &[&str], paths: &[&Path]) -> Output {
     let paths = paths.iter().map(OsString::from);
     let words = words.iter().map(OsString::from).chain(paths);
     let command = &mut Command::new(program());
@@ -21,7 +21,7 @@ fn vault(place: &Path, words: &[&str], paths: &[&Path]) -> Output {
     command.env_remove("VAULT_PASSWORD_FILE").current_dir("/").output().unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

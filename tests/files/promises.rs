@@ -238,6 +238,7 @@ fn walked(paths: &[PathBuf], options: &SourceOptions) -> (Vec<String>, Vec<(Path
             Event::Leave => assert!(path.pop()),
             Event::Skipped { path, why } => skipped.push((path, why)),
             Event::Failed { path, error } => panic!("{path:?} {error}"),
+            Event::Lacking { path, fault } => panic!("{path:?} {fault}"),
         }
     }
     (seen, skipped)

@@ -16,6 +16,7 @@ mod forged;
 mod forget;
 mod full;
 mod interrupted;
+mod limits;
 mod protocol;
 mod pruned;
 mod quarantined;

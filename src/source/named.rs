@@ -1,0 +1,92 @@
+//! What the user named: the paths as a tree, the root that they have in common, and the file systems that they lie on.
+//! Only here are links followed, since the user named them himself.
+
+use super::OpenError;
+use crate::metadata;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The named paths as a tree. Everything below an entry that is `whole` is part of the snapshot.
+#[derive(Default)]
+pub struct Selection {
+    /// All below it.
+    pub whole: bool,
+    /// What was named below it.
+    pub children: BTreeMap<Vec<u8>, Selection>,
+}
+
+/// The root of the snapshot, and what of it was asked for if not all. Notes the file systems of what was.
+pub fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf, Option<Selection>), OpenError> {
+    let mut top = Selection::default();
+    for path in paths {
+        let failed = |error: io::Error| OpenError::Path { path: path.clone(), error };
+        let mut absolute = std::path::absolute(path).map_err(failed)?;
+        // Only the kernel knows where `..` leads behind a link.
+        if absolute.components().any(|part| part == Component::ParentDir) {
+            absolute = std::fs::canonicalize(&absolute).map_err(failed)?;
+        }
+        devices.insert(stat_of(&absolute).map_err(failed)?.st_dev);
+        let mut place = &mut top;
+        for part in absolute.components() {
+            if let Component::Normal(name) = part {
+                place = place.children.entry(name.as_bytes().to_vec()).or_default();
+            }
+        }
+        place.whole = true;
+    }
+    let mut base = PathBuf::from("/");
+    let mut place = top;
+    while !place.whole && place.children.len() == 1 {
+        let Some((name, child)) = place.children.pop_first() else { break };
+        let path = base.join(OsStr::from_bytes(&name));
+        let stat = stat_of(&path).map_err(|error| OpenError::Path { path: path.clone(), error })?;
+        if child.whole && metadata::file_type(&stat) != FileType::Directory {
+            place.children.insert(name, child);
+            return Ok((base, Some(place)));
+        }
+        (base, place) = (path, child);
+    }
+    match (place.whole, place.children.is_empty()) {
+        (true, _) => Ok((base, None)),
+        (false, true) => Err(OpenError::Nothing),
+        (false, false) => Ok((base, Some(place))),
+    }
+}
+
+/// Opens a directory below another one.
+pub fn open_child(directory: BorrowedFd<'_>, name: &[u8], follow: bool) -> io::Result<OwnedFd> {
+    let flags = if follow { DIRECTORY } else { DIRECTORY | OFlags::NOFOLLOW };
+    match rustix::fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?),
+        other => Ok(other?),
+    }
+}
+
+/// Opens what the user named, one component at a time: the path may be longer than the kernel takes at once.
+pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    let mut handle = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut parts = path.components().filter(|part| !matches!(part, Component::RootDir)).peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return open_child(handle.as_fd(), part.as_os_str().as_bytes(), true);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        handle = rustix::fs::openat(&handle, part.as_os_str(), flags, Mode::empty())?;
+    }
+    open_child(handle.as_fd(), b".", true)
+}
+
+/// Type of what the user named, links followed.
+pub fn stat_of(path: &Path) -> io::Result<Stat> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(rustix::fs::stat(path)?) };
+    let parent = open_path(parent)?;
+    Ok(rustix::fs::statat(&parent, name, AtFlags::empty())?)
+}

@@ -1,0 +1,117 @@
+//! The limits of the format, met by ordinary data: what one page, frame or pack can't hold goes into the next, and comes
+//! back.
+
+use crate::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
+use std::fs;
+use vault::repository::index::{BlobIndex, IndexObjects};
+use vault::repository::marks::Marks;
+use vault::repository::reader::Reader;
+use vault::repository::trees::TreeBuilder;
+use vault::repository::trust::Trust;
+use vault::repository::walk::Nodes;
+use vault::repository::writer::Writer;
+use vault::repository::{Repository, index};
+use vault_format::id::BlobKind;
+use vault_format::list::Content;
+use vault_format::pack::PACK_BLOBS_MAX;
+use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, TARGET_BYTES_MAX, Xattr};
+
+/// Runs with an index of all that is stored.
+fn with_index<T>(repository: &Repository, work: impl FnOnce(&BlobIndex) -> T) -> T {
+    let trust = Trust::load(repository).unwrap();
+    let (packs, _) = index::list_packs(repository).unwrap();
+    let objects = IndexObjects::load(repository, &trust, None).unwrap();
+    work(&BlobIndex::new(repository, &objects, Some(&packs), &Marks::default()))
+}
+
+#[test]
+fn a_pack_of_the_smallest_blobs_ends_at_its_number_of_blobs() {
+    let hand = Hand::new();
+    for workers in [0, 2] {
+        let repository = init(hand.store(), &hand.runtime(1, workers));
+        let number = u32::try_from(PACK_BLOBS_MAX).unwrap() + 1;
+        let ids: Vec<_> = with_index(&repository, |index| {
+            let mut writer = Writer::new(&repository, index, repository.keys().domain(), "tiny").unwrap();
+            let ids = (0..number).map(|n| writer.put(BlobKind::Chunk, &n.to_le_bytes()).unwrap()).collect();
+            writer.flush().unwrap();
+            ids
+        });
+        with_index(&repository, |index| {
+            let reader = Reader::new(&repository, index);
+            for (n, id) in (0..number).zip(&ids).step_by(1000).chain((0..number).zip(&ids).skip(PACK_BLOBS_MAX - 1)) {
+                assert_eq!(reader.blob(BlobKind::Chunk, id).unwrap().as_slice(), n.to_le_bytes(), "{n}");
+            }
+        });
+    }
+}
+
+fn file(name: Vec<u8>, metadata: Metadata) -> Node {
+    Node { name, kind: NodeKind::File { size: 0, content: Content::Inline(Vec::new()), holes: Vec::new() }, metadata }
+}
+
+#[test]
+fn the_largest_nodes_share_a_directory() {
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let key = repository.keys().gear_key().clone();
+    let megabyte = Metadata {
+        xattrs: (0..16u8).map(|n| Xattr { name: vec![b'u', n + 1], value: vec![n; 65534] }).collect(),
+        ..Metadata::default()
+    };
+    let holes: Vec<Extent> = (0..8192).map(|n| Extent { offset: n * 10, length: 10 }).collect();
+    let mut nodes: Vec<Node> = (0..9u8).map(|n| file(vec![b'a', n + 1], megabyte.clone())).collect();
+    nodes.push(file(vec![b'b'; NAME_BYTES_MAX], Metadata::default()));
+    nodes.push(Node { kind: NodeKind::Symlink(vec![b't'; TARGET_BYTES_MAX]), ..file(b"c".into(), megabyte.clone()) });
+    let sparse = NodeKind::File { size: 81920, content: Content::Inline(Vec::new()), holes };
+    nodes.push(Node { kind: sparse, ..file(b"d".into(), megabyte) });
+    let root = with_index(&repository, |index| {
+        let mut writer = Writer::new(&repository, index, repository.keys().domain(), "large").unwrap();
+        let mut builder = TreeBuilder::default();
+        nodes.iter().for_each(|node| builder.push(&mut writer, &key, node.clone()).unwrap());
+        let root = builder.finish(&mut writer, &key).unwrap();
+        writer.flush().unwrap();
+        root
+    });
+    with_index(&repository, |index| {
+        let reader = Reader::new(&repository, index);
+        let read: Vec<Node> = Nodes::new(&reader, &root).map(Result::unwrap).collect();
+        assert!(read == nodes);
+    });
+}
+
+#[test]
+fn a_folder_of_extremes_comes_back() {
+    let source = folder(|root| {
+        fs::write(root.join("n".repeat(255)), "longest name").unwrap();
+        std::os::unix::fs::symlink("t".repeat(4095), root.join("link")).unwrap();
+        fs::File::create(root.join("vast")).unwrap().set_len((1 << 43) - 4096).unwrap();
+        let deep = root.join(["d"; 1500].join("/"));
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("end"), "of a long path").unwrap();
+        for (name, seconds) in [("early", -2_000_000_000i64), ("late", 9_000_000_000)] {
+            fs::write(root.join(name), name).unwrap();
+            let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 999_999_999 };
+            let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(rustix::fs::CWD, root.join(name), &times, rustix::fs::AtFlags::empty()).unwrap();
+        }
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(root.join("late"), Some(u32::MAX - 1), Some(u32::MAX - 1)).unwrap();
+        }
+    });
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let report = snapshot_folder(&repository, source.path()).unwrap();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    let place = tempfile::tempdir().unwrap();
+    let restored = restore_folder(&repository, report.snapshot.unwrap(), &place.path().join("out")).unwrap();
+    assert!(restored.failed.is_empty(), "{restored:?}");
+    for name in ["early", "late", "link", &"n".repeat(255), "vast"] {
+        use std::os::unix::fs::MetadataExt;
+        let state = |root: &std::path::Path| {
+            let found = root.join(name).symlink_metadata().unwrap();
+            (found.len(), found.mtime(), found.mtime_nsec(), found.uid(), found.gid())
+        };
+        assert_eq!(state(source.path()), state(&place.path().join("out")), "{name}");
+    }
+    assert_clean(&repository, true, "after extremes");
+}
