@@ -2,6 +2,7 @@
 //! What the protocol refuses at commit is read and stored again.
 
 mod files;
+mod gaps;
 mod scan;
 mod stream;
 
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::Outcome;
 use vault_format::secret::Role;
-use vault_format::snapshot::{Body, Gaps, Head, LeftOut, Statistics};
+use vault_format::snapshot::{Body, Head, Statistics};
 
 /// How often a run starts over when prune condemns what it relies on.
 const TRIES: u32 = 3;
@@ -78,6 +79,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The last lines that a command said on its standard error.
     pub messages: Vec<String>,
+    /// Those of them that everybody should see who looks at all.
+    pub remarks: Vec<String>,
 }
 
 /// Takes one snapshot.
@@ -181,7 +184,10 @@ fn attempt(
         parent_started: parent.map_or(i64::MIN, |parent| parent.head.time.min(parent.counted.time)),
     };
     let found = match source {
-        Source::Paths(paths, walk) => scan.paths(paths, walk, parent)?,
+        Source::Paths(paths, walk) => {
+            let walk = source::Options { own: own_folders(repository), ..walk.clone() };
+            scan.paths(paths, &walk, parent)?
+        }
         Source::Stream(input, name) => scan.stream(input, name)?,
         Source::Command(words, name) => scan.command(words, name)?,
     };
@@ -211,6 +217,7 @@ fn attempt(
         failed: found.failed.clone(),
         notes: found.notes.clone(),
         messages: source::said(&found.messages),
+        remarks: found.remarks.clone(),
     };
     if options.dry_run || (options.skip_if_unchanged && unchanged) {
         return Ok(report(None, head));
@@ -228,10 +235,9 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
     tags.sort();
     tags.dedup();
     let bytes = |word: &OsString| std::os::unix::ffi::OsStrExt::as_bytes(word.as_os_str()).to_vec();
-    let (command, left_out) = match source {
-        Source::Paths(_, walk) => (Vec::new(), walk.left_out()),
-        Source::Stream(..) => (Vec::new(), LeftOut::default()),
-        Source::Command(words, _) => (words.iter().map(bytes).collect(), LeftOut::default()),
+    let command = match source {
+        Source::Paths(..) | Source::Stream(..) => Vec::new(),
+        Source::Command(words, _) => words.iter().map(bytes).collect(),
     };
     Body {
         root: found.metadata.clone(),
@@ -242,11 +248,19 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
         tags,
         description: options.description.clone(),
         command,
-        left_out,
-        gaps: Gaps::default(),
+        left_out: found.left_out.clone(),
+        gaps: found.gaps.finish(),
         messages: found.messages.clone(),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),
     }
+}
+
+/// Folders that a repository must not store in itself.
+fn own_folders(repository: &Repository) -> Vec<PathBuf> {
+    let backend = repository.backend();
+    let store = backend.is_local().then(|| PathBuf::from(backend.describe()));
+    let cache = repository.cache().and_then(|cache| cache.folder()).map(PathBuf::from);
+    store.into_iter().chain(cache).collect()
 }
 
 fn stopped(repository: &Repository) -> Result<()> {

@@ -81,6 +81,11 @@ impl Cache {
         }
     }
 
+    /// The folder that it lies in.
+    pub fn folder(&self) -> Option<&Path> {
+        self.file.parent()
+    }
+
     /// The bytes of an object.
     pub fn object(&self, name: &str) -> Option<Vec<u8>> {
         self.ask(|connection| {

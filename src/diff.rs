@@ -22,7 +22,7 @@ pub type Part<'a> = (&'a SnapshotEntry, &'a [u8]);
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Patterns of what is left out, besides those that the snapshot left out.
-    pub exclude: Vec<String>,
+    pub exclude: Vec<Vec<u8>>,
     /// Do not enter other file systems.
     pub one_file_system: bool,
     /// Read files too whose size and times are those of the snapshot.

@@ -8,7 +8,7 @@ use crate::repository::index::BlobIndex;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::{Repository, walk};
-use crate::source::{self, Excludes};
+use crate::source::Excludes;
 use std::collections::{BTreeMap, HashMap};
 use vault_format::id::{BlobId, DomainId};
 use vault_format::tree::{Node, NodeKind, TreePage};
@@ -34,7 +34,7 @@ pub enum Type {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Patterns as in `source::Options::exclude`; one must match.
-    pub patterns: Vec<String>,
+    pub patterns: Vec<Vec<u8>>,
     /// Types; none = all.
     pub types: Vec<Type>,
     /// Files of more bytes than this.
@@ -80,8 +80,7 @@ pub fn find(
     snapshots: &[&SnapshotEntry],
     options: &Options,
 ) -> Result<Report> {
-    let patterns = source::Options { exclude: options.patterns.clone(), ..source::Options::default() };
-    let patterns = Excludes::new(&patterns).map_err(|error| Error::Request(error.to_string()))?;
+    let patterns = Excludes::new(&options.patterns, &[]).map_err(|error| Error::Request(error.to_string()))?;
     let mut sources: BTreeMap<(&str, DomainId), Vec<usize>> = BTreeMap::new();
     for (number, snapshot) in snapshots.iter().enumerate() {
         sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(number);

@@ -61,18 +61,24 @@ fn below(
 /// The snapshot of an address and the path behind its colon.
 pub fn find<'c>(
     catalog: &'c Catalog,
-    address: &str,
+    address: &[u8],
     at: &dyn Fn(&str) -> Option<i64>,
 ) -> Result<(&'c SnapshotEntry, Vec<u8>)> {
     // a time has colons of its own: the path begins at the first colon behind which the rest is an address
-    let mut cuts: Vec<usize> = address.match_indices(':').map(|(at, _)| at).collect();
+    let colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    let mut cuts: Vec<usize> = colons.map(|(at, _)| at).collect();
     cuts.push(address.len());
     let mut first_error = None;
     for cut in cuts.into_iter().rev() {
-        match catalog.snapshots.find(&address[..cut], at) {
+        // paths are bytes, the names of snapshots are text
+        let name = String::from_utf8_lossy(address.get(..cut).unwrap_or_default());
+        match catalog.snapshots.find(&name, at) {
             Ok(snapshot) => {
-                let path = address.get(cut + 1..).unwrap_or_default();
-                return Ok((snapshot, path.trim_start_matches('/').as_bytes().to_vec()));
+                let mut path = address.get(cut + 1..).unwrap_or_default();
+                while let Some(rest) = path.strip_prefix(b"/") {
+                    path = rest;
+                }
+                return Ok((snapshot, path.to_vec()));
             }
             Err(error @ repository::Error::Ambiguous { .. }) => return Err(error.into()),
             Err(error) => {
@@ -81,5 +87,7 @@ pub fn find<'c>(
             }
         }
     }
-    Err(first_error.unwrap_or_else(|| repository::Error::NoSnapshot(address.into())).into())
+    Err(first_error
+        .unwrap_or_else(|| repository::Error::NoSnapshot(String::from_utf8_lossy(address).into_owned()))
+        .into())
 }

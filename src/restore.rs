@@ -34,9 +34,9 @@ const BLOCK_BYTES: u64 = 4096;
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Only what one of these patterns names; empty = all.
-    pub include: Vec<String>,
+    pub include: Vec<Vec<u8>>,
     /// Not what one of these patterns names.
-    pub exclude: Vec<String>,
+    pub exclude: Vec<Vec<u8>>,
     /// How the target is treated.
     pub target: target::Options,
     /// Read every restored file back and compare.

@@ -6,7 +6,9 @@ mod command;
 mod directory;
 mod exclude;
 mod file;
+mod marks;
 mod named;
+mod pattern;
 mod sizes;
 mod stream;
 
@@ -18,7 +20,7 @@ pub use stream::Stream;
 
 use crate::metadata::Fault;
 use sizes::Sizes;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -29,26 +31,48 @@ use vault_format::tree::Metadata;
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Patterns as in `.gitignore`, relative to the root of the snapshot.
-    pub exclude: Vec<String>,
-    /// Files with one pattern a line, `#` begins a comment.
-    pub exclude_files: Vec<PathBuf>,
+    pub exclude: Vec<Vec<u8>>,
+    /// The same, in upper or lower case.
+    pub any_case: Vec<Vec<u8>>,
     /// A directory that holds an entry of such a name is left out.
     pub exclude_if_present: Vec<OsString>,
+    /// A directory with a valid `CACHEDIR.TAG` is left out.
+    pub exclude_caches: bool,
+    /// What bears the attribute `nodump` is left out.
+    pub exclude_nodump: bool,
     /// Mount points are stored as empty directories, but for file systems that a named path is on.
     pub one_file_system: bool,
     /// Larger files are left out, in bytes.
     pub exclude_larger_than: Option<u64>,
+    /// Folders of the repository's own: stored as empty directories, wherever they turn up.
+    pub own: Vec<PathBuf>,
 }
 
 impl Options {
     /// What of this a snapshot keeps.
     pub fn left_out(&self) -> LeftOut {
         LeftOut {
-            patterns: self.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
+            patterns: self.exclude.clone(),
+            any_case: self.any_case.clone(),
             markers: self.exclude_if_present.iter().map(|name| name.as_bytes().to_vec()).collect(),
             larger_than: self.exclude_larger_than,
+            caches: self.exclude_caches,
+            nodump: self.exclude_nodump,
             other_file_systems: self.one_file_system,
-            ..LeftOut::default()
+        }
+    }
+
+    /// A walk by the rules that a snapshot kept.
+    pub fn by(rules: &LeftOut) -> Self {
+        Self {
+            exclude: rules.patterns.clone(),
+            any_case: rules.any_case.clone(),
+            exclude_if_present: rules.markers.iter().map(|name| OsStr::from_bytes(name).to_owned()).collect(),
+            exclude_caches: rules.caches,
+            exclude_nodump: rules.nodump,
+            one_file_system: rules.other_file_systems,
+            exclude_larger_than: rules.larger_than,
+            own: Vec::new(),
         }
     }
 }
@@ -99,6 +123,10 @@ pub enum Skip {
     Marked,
     /// It lies on another file system; of a directory only the content is missing.
     OtherFileSystem,
+    /// It is a folder of the repository that is written to; only the content is missing.
+    Own,
+    /// It bears the attribute `nodump`.
+    NoDump,
     /// It is larger than wished.
     TooLarge,
     /// Sockets are made by their programs, not restored.
@@ -110,6 +138,11 @@ pub enum Skip {
 }
 
 impl Skip {
+    /// True if the entry is there and was not looked into, by no rule that could tell so later.
+    pub fn is_passed_over(self) -> bool {
+        matches!(self, Self::OtherFileSystem | Self::Own | Self::Socket)
+    }
+
     /// True if the snapshot lacks something that it should have.
     pub fn is_loss(self) -> bool {
         matches!(self, Self::Vanished | Self::Unknown)
@@ -122,6 +155,8 @@ impl std::fmt::Display for Skip {
             Self::Excluded => "excluded by a pattern",
             Self::Marked => "its folder is marked as excluded",
             Self::OtherFileSystem => "lies on another file system",
+            Self::Own => "belongs to the repository itself, left out",
+            Self::NoDump => "marked as nodump",
             Self::TooLarge => "larger than the limit",
             Self::Socket => "a socket, left out",
             Self::Unknown => "of an unknown type",
@@ -183,6 +218,19 @@ pub enum OpenError {
         /// Why.
         error: io::Error,
     },
+    /// A path to something that has no content to walk.
+    #[error("{} is {what}: its content can't be read by path; say {say}", path.display())]
+    Special {
+        /// As it was given.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// The form to use.
+        say: String,
+    },
+    /// The repository itself.
+    #[error("{} is the repository itself, or its cache", .0.display())]
+    Own(PathBuf),
     /// A pattern that means nothing.
     #[error("cannot understand the pattern '{pattern}': {why}")]
     Pattern {

@@ -2,6 +2,7 @@
 //! never opened, and what it yields becomes a tree, bottom-up. What can't be read is named and left out.
 
 use super::files::{self, FileWriter, ReadError};
+use super::gaps::GapList;
 use super::{Options, stopped};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -11,10 +12,12 @@ use crate::repository::trees::TreeBuilder;
 use crate::repository::walk::Nodes;
 use crate::repository::writer::Writer;
 use crate::repository::{self, Repository};
-use crate::source::{self, Directory, EntryKind, Event};
+use crate::source::{self, Directory, EntryKind, Event, Skip};
+use std::ffi::OsStr;
 use std::iter::Peekable;
-use std::path::PathBuf;
-use vault_format::snapshot::Statistics;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use vault_format::snapshot::{LeftOut, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// What a pass over a source found.
@@ -27,9 +30,12 @@ pub struct Found {
     pub statistics: Statistics,
     pub profile: u8,
     pub failed: Vec<String>,
+    pub left_out: LeftOut,
+    pub gaps: GapList,
     pub notes: Vec<String>,
     /// The last that a command said on its standard error.
     pub messages: Vec<u8>,
+    pub remarks: Vec<String>,
 }
 
 impl Found {
@@ -43,8 +49,11 @@ impl Found {
             statistics: Statistics::default(),
             profile: 0,
             failed: Vec::new(),
+            left_out: LeftOut::default(),
+            gaps: GapList::default(),
             notes: Vec::new(),
             messages: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 }
@@ -103,6 +112,9 @@ impl<'s, 'r> Scan<'s, 'r> {
         self.found.paths = paths.iter().map(absolute).map(bytes).collect();
         self.found.base = bytes(directory.base().to_owned());
         self.found.metadata = Some(directory.root().clone());
+        self.found.left_out = directory.left_out();
+        directory.doubts().iter().for_each(|doubt| self.progress.note(doubt));
+        self.found.notes.extend_from_slice(directory.doubts());
         let mut levels = vec![self.level(Vec::new(), Metadata::default(), parent.map(|parent| &parent.head.root))];
         while let Some(event) = directory.next() {
             stopped(self.repository)?;
@@ -121,22 +133,18 @@ impl<'s, 'r> Scan<'s, 'r> {
                     let root = done.builder.finish(self.writer, &key)?;
                     let node = Node { name: done.name, kind: NodeKind::Directory(root), metadata: done.metadata };
                     let Some(level) = levels.last_mut() else { break };
-                    level.builder.push(self.writer, &key, node)?;
+                    self.push(&directory, level, node)?;
                 }
                 Event::Entry(entry) => {
                     let before = level.parent_node(&entry.name);
                     if let Some(node) = self.entry(&directory, entry, before.as_ref())? {
-                        level.builder.push(self.writer, &key, node)?;
+                        self.push(&directory, level, node)?;
                     }
                 }
-                Event::Skipped { path, why } if why.is_loss() => {
-                    self.fail(format!("{}: {why}", path.display()));
-                }
-                Event::Skipped { path, why } => {
-                    self.found.notes.push(format!("{}: {why}", path.display()));
-                }
-                Event::Lacking { path, fault } => self.fail(format!("{}: {fault}", path.display())),
-                Event::Failed { path, error } => self.fail(format!("{}: {error}", path.display())),
+                Event::Skipped { path, why } if why.is_loss() => self.fail(&path, &why),
+                Event::Skipped { path, why } => self.pass(&path, why),
+                Event::Lacking { path, fault } => self.fail(&path, &fault),
+                Event::Failed { path, error } => self.fail(&path, &error),
             }
         }
         let root = levels.pop().map_or_else(TreeBuilder::default, |level| level.builder);
@@ -144,9 +152,37 @@ impl<'s, 'r> Scan<'s, 'r> {
         Ok(self.found)
     }
 
-    fn fail(&mut self, what: String) {
+    /// The path below the root.
+    fn relative<'p>(&self, path: &'p Path) -> &'p [u8] {
+        path.strip_prefix(OsStr::from_bytes(&self.found.base)).unwrap_or(path).as_os_str().as_bytes()
+    }
+
+    fn fail(&mut self, path: &Path, why: &dyn std::fmt::Display) {
+        let what = format!("{}: {why}", path.display());
         self.progress.note(&what);
         self.found.failed.push(what);
+        self.found.gaps.unread(self.relative(path));
+    }
+
+    fn pass(&mut self, path: &Path, why: Skip) {
+        let what = format!("{}: {why}", path.display());
+        if why == Skip::Own {
+            self.found.remarks.push(what.clone());
+        }
+        if why.is_passed_over() {
+            self.found.gaps.not_entered(self.relative(path));
+        }
+        self.found.notes.push(what);
+    }
+
+    /// What the format can't hold is left out: no run fails for one entry.
+    fn push(&mut self, directory: &Directory, level: &mut Level<'_, '_>, node: Node) -> Result<()> {
+        if let Err(error) = node.validate() {
+            self.fail(&directory.path_of(&node.name), &error);
+            return Ok(());
+        }
+        let key = self.repository.keys().gear_key().clone();
+        Ok(level.builder.push(self.writer, &key, node)?)
     }
 
     fn entry(&mut self, directory: &Directory, entry: source::Entry, before: Option<&Node>) -> Result<Option<Node>> {
@@ -194,7 +230,7 @@ impl<'s, 'r> Scan<'s, 'r> {
         let mut reader = match directory.open_file(entry) {
             Ok(reader) => reader,
             Err(error) => {
-                self.fail(format!("{}: {error}", path.display()));
+                self.fail(&path, &error);
                 return Ok(None);
             }
         };
@@ -202,16 +238,16 @@ impl<'s, 'r> Scan<'s, 'r> {
             Ok((content, _)) => content,
             Err(ReadError::Repository(error)) => return Err(error),
             Err(ReadError::Input(error)) => {
-                self.fail(format!("{}: {error}", path.display()));
+                self.fail(&path, &error);
                 return Ok(None);
             }
         };
         match reader.finish() {
             Ok(end) => {
                 if end.is_cut {
-                    self.fail(format!("{}: it has no end; only its beginning is stored", path.display()));
+                    self.fail(&path, &"it has no end; only its beginning is stored");
                 } else if end.changed {
-                    self.fail(format!("{}: changed while it was read", path.display()));
+                    self.fail(&path, &"changed while it was read");
                 }
                 self.add_bytes(end.size);
                 self.found.profile = self.files.profile;
@@ -219,7 +255,7 @@ impl<'s, 'r> Scan<'s, 'r> {
                 Ok(Some(NodeKind::File { size: end.size, content, holes: end.holes }))
             }
             Err(error) => {
-                self.fail(format!("{}: {error}", path.display()));
+                self.fail(&path, &error);
                 Ok(None)
             }
         }

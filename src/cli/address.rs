@@ -3,6 +3,8 @@
 
 use super::exit::{Context, Failure};
 use super::{Session, render, time};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use vault::list::{self, Catalog};
 use vault::repository::snapshots::SnapshotEntry;
 
@@ -10,12 +12,17 @@ use vault::repository::snapshots::SnapshotEntry;
 pub fn find<'c>(
     session: &Session,
     catalog: &'c Catalog,
-    address: &str,
+    address: &OsStr,
     what: &str,
 ) -> Result<(&'c SnapshotEntry, Vec<u8>), Failure> {
-    let (snapshot, path) = list::find(catalog, address, &time::parse_address).context(what)?;
+    let (snapshot, path) = list::find(catalog, address.as_bytes(), &time::parse_address).context(what)?;
     say_oddities(session, snapshot);
     Ok((snapshot, path))
+}
+
+/// Words of the command line as bytes: names of files need not be text.
+pub fn bytes(words: &[OsString]) -> Vec<Vec<u8>> {
+    words.iter().map(|word| word.as_bytes().to_vec()).collect()
 }
 
 /// Says what is unusual about a snapshot.

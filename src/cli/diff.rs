@@ -5,6 +5,7 @@ use super::exit::{Context, Failure, code};
 use super::{Outcome, Session, address, node, output, render, time};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::diff::{self, Report};
 use vault::list;
@@ -26,7 +27,7 @@ use vault::repository::snapshots::{Catalog, SnapshotEntry};
 pub struct Arguments {
     /// What was before
     #[arg(value_name = "ADDRESS")]
-    before: String,
+    before: OsString,
     /// What came after
     #[arg(value_name = "ADDRESS|DIR")]
     after: OsString,
@@ -35,7 +36,7 @@ pub struct Arguments {
     metadata: bool,
     /// Of a folder, leave out what this pattern names (can be repeated)
     #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
+    exclude: Vec<OsString>,
     /// Of a folder, do not enter other file systems
     #[arg(long)]
     one_file_system: bool,
@@ -82,7 +83,7 @@ enum After<'c> {
 /// Compares.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let after_text = arguments.after.to_string_lossy().into_owned();
-    let what = format!("cannot compare {} with {after_text}", arguments.before);
+    let what = format!("cannot compare {} with {after_text}", arguments.before.display());
     let repository = session.open()?;
     repository.keys().content("compare files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
@@ -102,7 +103,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         output::go_on()
     };
     let options = diff::Options {
-        exclude: arguments.exclude.clone(),
+        exclude: address::bytes(&arguments.exclude),
         one_file_system: arguments.one_file_system,
         read_all: arguments.read_all,
     };
@@ -136,8 +137,10 @@ fn after<'c>(catalog: &'c Catalog, text: &OsStr, what: &str) -> Result<After<'c>
     let folder = || After::Folder(PathBuf::from(text));
     let path = Path::new(text);
     let is_plain = path.components().next().is_some_and(|first| matches!(first, std::path::Component::Normal(_)));
-    let Some(address) = text.to_str().filter(|_| is_plain) else { return Ok(folder()) };
-    match list::find(catalog, address, &time::parse_address) {
+    if !is_plain {
+        return Ok(folder());
+    }
+    match list::find(catalog, text.as_bytes(), &time::parse_address) {
         Ok((snapshot, path)) => Ok(After::Snapshot(snapshot, path)),
         Err(vault::error::Error::Repository(repository::Error::NoSnapshot(_))) if path.exists() => Ok(folder()),
         Err(error) => Err(error).context(what),

@@ -3,8 +3,9 @@
 
 use super::exit::{Context, Failure, code};
 use super::table::{Cell, Give, Table};
-use super::{Outcome, Session, node, render, time};
+use super::{Outcome, Session, address, node, render, time};
 use serde::Serialize;
+use std::ffi::OsString;
 use vault::find::{self, Type, Version};
 use vault::list;
 use vault::repository::snapshots::{Catalog, SnapshotEntry};
@@ -21,7 +22,7 @@ use vault::repository::snapshots::{Catalog, SnapshotEntry};
 pub struct Arguments {
     /// What to look for (several: any of them)
     #[arg(value_name = "PATTERN", required = true)]
-    patterns: Vec<String>,
+    patterns: Vec<OsString>,
     /// Only in snapshots of this source, NAME or DOMAIN/NAME
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -101,7 +102,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let catalog = list::snapshots(&repository).context(what)?;
     let mut chosen: Vec<&SnapshotEntry> = Vec::new();
     for address in &arguments.snapshots {
-        let (snapshot, path) = list::find(&catalog, address, &time::parse_address).context(what)?;
+        let (snapshot, path) = list::find(&catalog, address.as_bytes(), &time::parse_address).context(what)?;
         if !path.is_empty() {
             return Err(Failure::new(code::USAGE, format!("--snapshot {address} names a path"))
                 .hint("say the path in the PATTERN, as in 'photos/**'"));
@@ -116,7 +117,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     chosen.sort_by_key(|snapshot| (snapshot.counted.time, snapshot.id));
     chosen.dedup_by_key(|snapshot| snapshot.id);
     let options = find::Options {
-        patterns: arguments.patterns.clone(),
+        patterns: address::bytes(&arguments.patterns),
         types: arguments.types.iter().copied().map(Type::from).collect(),
         larger_than: arguments.larger_than,
         smaller_than: arguments.smaller_than,

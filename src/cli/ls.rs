@@ -4,6 +4,7 @@
 use super::exit::{Context, code};
 use super::{Outcome, Session, address, node, output, render};
 use std::cmp::Reverse;
+use std::ffi::OsString;
 use vault::list;
 use vault::repository::index::BlobIndex;
 use vault::repository::reader::Reader;
@@ -19,7 +20,7 @@ use vault_format::tree::Node;
 pub struct Arguments {
     /// Which snapshot, and what of it
     #[arg(value_name = "ADDRESS")]
-    address: String,
+    address: OsString,
     /// Show type, permissions, owner, size and time too
     #[arg(long, short)]
     long: bool,
@@ -47,7 +48,7 @@ enum Sort {
 
 /// Lists.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    let what = format!("cannot list {}", arguments.address);
+    let what = format!("cannot list {}", arguments.address.display());
     let repository = session.open()?;
     repository.keys().content("list files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;

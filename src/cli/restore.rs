@@ -4,6 +4,7 @@
 use super::exit::{Context, Failure, code};
 use super::{Outcome, Session, address, output, render, secret};
 use serde::Serialize;
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use vault::progress::{Progress, Silent};
@@ -22,16 +23,16 @@ use vault::{list, restore, target};
 pub struct Arguments {
     /// Which snapshot, and what of it
     #[arg(value_name = "ADDRESS")]
-    address: String,
+    address: OsString,
     /// Restore into this folder; it is made if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present = "stdout", conflicts_with = "stdout")]
     target: Option<PathBuf>,
     /// Only what this pattern names (can be repeated)
     #[arg(long, value_name = "GLOB")]
-    include: Vec<String>,
+    include: Vec<OsString>,
     /// Not what this pattern names (can be repeated)
     #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
+    exclude: Vec<OsString>,
     /// What happens to an existing entry that differs
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     overwrite: Overwrite,
@@ -92,7 +93,7 @@ struct Restored<'a> {
 
 /// Restores.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    let what = format!("cannot restore {}", arguments.address);
+    let what = format!("cannot restore {}", arguments.address.display());
     if arguments.stdout && std::io::stdout().is_terminal() && arguments.tar {
         return Err(Failure::new(code::USAGE, "an archive does not belong on a terminal".into())
             .hint("send it to a file or a program"));
@@ -279,8 +280,8 @@ fn left_line(left: &str) -> String {
 
 fn options(arguments: &Arguments) -> restore::Options {
     restore::Options {
-        include: arguments.include.clone(),
-        exclude: arguments.exclude.clone(),
+        include: address::bytes(&arguments.include),
+        exclude: address::bytes(&arguments.exclude),
         target: target::Options {
             overwrite: match arguments.overwrite {
                 Overwrite::Never => target::Overwrite::Never,
@@ -306,7 +307,7 @@ fn permit(session: &Session, arguments: &Arguments, options: &restore::Options, 
     }
     let target = target::Options { dry_run: true, ..options.target };
     let look = job.restore(&restore::Options { target, ..options.clone() }, &Silent);
-    let report = look.context(&format!("cannot restore {}", arguments.address))?;
+    let report = look.context(&format!("cannot restore {}", arguments.address.display()))?;
     let changes = &report.changes;
     let kinds = [("replaced", &changes.replaced), ("mended", &changes.mended), ("deleted", &changes.deleted)];
     let counts = kinds.iter().filter(|(_, named)| named.count > 0).map(|(verb, named)| {

@@ -2,13 +2,13 @@
 //! named on standard error, and the exit code tells a whole snapshot from one with gaps.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, render, time};
+use super::{Outcome, Session, address, render, time};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
-use vault::source::{self, Stream};
+use vault::source::{self, Excludes, Stream};
 use vault_format::snapshot::is_source_name;
 use vault_format::tree::is_plain_name;
 
@@ -37,19 +37,31 @@ pub struct Arguments {
     #[arg(last = true, value_name = "CMD")]
     words: Vec<OsString>,
     /// Mark the snapshot with a tag (can be repeated)
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", short, value_name = "TAG")]
     tags: Vec<String>,
-    /// Leave out what this pattern names, as in .gitignore (can be repeated)
+    /// Leave out what this pattern names, as in .gitignore, from the root of the snapshot (can be repeated)
+    #[arg(long, short, value_name = "GLOB")]
+    exclude: Vec<OsString>,
+    /// The same, in upper or lower case (can be repeated)
     #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// Leave out what the patterns of this file name (can be repeated)
+    iexclude: Vec<OsString>,
+    /// Leave out what the patterns of this file name, one a line (can be repeated)
     #[arg(long, value_name = "FILE")]
     exclude_file: Vec<PathBuf>,
+    /// The same, in upper or lower case (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    iexclude_file: Vec<PathBuf>,
     /// Leave out every folder that holds an entry of this name (can be repeated)
     #[arg(long, value_name = "FILENAME")]
     exclude_if_present: Vec<OsString>,
-    /// Do not enter other file systems
+    /// Leave out every folder that holds a valid CACHEDIR.TAG
     #[arg(long)]
+    exclude_caches: bool,
+    /// Leave out what bears the attribute nodump (chattr +d)
+    #[arg(long)]
+    exclude_nodump: bool,
+    /// Do not enter other file systems
+    #[arg(long, short = 'x')]
     one_file_system: bool,
     /// Leave out files larger than this
     #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
@@ -125,6 +137,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     progress.tell(&report.failed);
     session.say_notes(&report.notes);
     tell_messages(session, arguments, &report.messages);
+    if !session.global.quiet && !session.global.verbose {
+        report.remarks.iter().for_each(|remark| render::complain(remark));
+    }
     session.say_requests(&repository);
     if session.global.json {
         json(arguments, &report);
@@ -203,13 +218,31 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         _ => None,
     };
     let walk = source::Options {
-        exclude: arguments.exclude.clone(),
-        exclude_files: arguments.exclude_file.clone(),
+        exclude: patterns(&arguments.exclude, &arguments.exclude_file)?,
+        any_case: patterns(&arguments.iexclude, &arguments.iexclude_file)?,
         exclude_if_present: arguments.exclude_if_present.clone(),
+        exclude_caches: arguments.exclude_caches,
+        exclude_nodump: arguments.exclude_nodump,
         one_file_system: arguments.one_file_system,
         exclude_larger_than: arguments.exclude_larger_than,
+        own: Vec::new(),
     };
     Ok((named(default)?, Source::Paths(paths, walk)))
+}
+
+/// The patterns said, and then those of files.
+fn patterns(said: &[OsString], files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut patterns = address::bytes(said);
+    for file in files {
+        patterns.extend(Excludes::lines(&read(file)?));
+    }
+    Ok(patterns)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| {
+        Failure::new(code::FAILED, super::exit::plain(&format!("cannot read {}: {error}", file.display())))
+    })
 }
 
 fn last_part(path: &Path) -> Option<String> {

@@ -34,7 +34,7 @@ pub fn compare(
     let is_directory = std::fs::metadata(&path)
         .map_err(|source| Error::File { what: "compare with", path: path.clone(), source })?
         .is_dir();
-    let mut exclude = options.exclude.clone();
+    let mut walk = source::Options::default();
     let nodes = match place {
         Place::Root(_) if !is_directory && snapshot.head.root.count != 1 => {
             return Err(Error::Request(format!("{} is not a folder", path.display())));
@@ -43,8 +43,7 @@ pub fn compare(
             return Err(Error::Request(format!("{} is a folder, and the address names none", path.display())));
         }
         Place::Root(root) => {
-            let left_out = snapshot.body(repository)?.left_out.patterns;
-            exclude.extend(left_out.iter().map(|pattern| String::from_utf8_lossy(pattern).into_owned()));
+            walk = source::Options::by(&snapshot.body(repository)?.left_out);
             Nodes::new(reader, &root)
         }
         Place::Node(node) => {
@@ -53,7 +52,8 @@ pub fn compare(
             Nodes::of(reader, Some(Node { name, ..*node }))
         }
     };
-    let walk = source::Options { exclude, one_file_system: options.one_file_system, ..source::Options::default() };
+    walk.exclude.extend_from_slice(&options.exclude);
+    walk.one_file_system |= options.one_file_system;
     let directory = Directory::open(&[path], &walk).map_err(|error| Error::Source(error.to_string()))?;
     let side = Side { repository, reader, progress, options, gear: Gear::new(repository.keys().gear_key()) };
     let mut join = Join {

@@ -149,7 +149,7 @@ pub fn apply(at: At<'_>, xattrs: &[Xattr], faults: &mut Vec<Fault>) {
 
 /// The first attribute that `apply` would set or remove.
 pub fn difference(at: At<'_>, xattrs: &[Xattr]) -> Option<Vec<u8>> {
-    let there = read(at).unwrap_or_default();
+    let there = read(at).0;
     let missing = xattrs.iter().find(|xattr| !there.contains(xattr));
     let extra = || there.iter().find(|xattr| is_owned(&xattr.name) && !xattrs.iter().any(|one| one.name == xattr.name));
     missing.or_else(extra).map(|xattr| xattr.name.clone())

@@ -198,9 +198,31 @@ pub fn find(reader: &Reader<'_>, root: &TreeRoot, path: &[u8], snapshot: &str) -
             let NodeKind::Directory(root) = kind else { return Err(missing()) };
             at = *root;
         }
-        found = Some(child(reader, &at, name)?.ok_or_else(missing)?);
+        let node = match child(reader, &at, name)? {
+            None => unescaped(name).map(|name| child(reader, &at, &name)).transpose()?.flatten(),
+            found => found,
+        };
+        found = Some(node.ok_or_else(missing)?);
     }
     Ok(found)
+}
+
+/// A name with `\xe9` as it is shown for a byte that is no text; `None` if there is nothing of that kind in it.
+fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
+    let byte =
+        |rest: &[u8]| u8::from_str_radix(std::str::from_utf8(rest.strip_prefix(b"\\x")?.get(..2)?).ok()?, 16).ok();
+    let (mut out, mut rest, mut any) = (Vec::with_capacity(name.len()), name, false);
+    while let Some((first, more)) = rest.split_first() {
+        if let Some(byte) = byte(rest) {
+            any = true;
+            out.push(byte);
+            rest = rest.get(4..).unwrap_or_default();
+        } else {
+            out.push(*first);
+            rest = more;
+        }
+    }
+    any.then_some(out)
 }
 
 /// Calls `each` for every chunk of a file's content, in order; `page` for every list page.

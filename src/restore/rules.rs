@@ -4,7 +4,7 @@
 
 use crate::repository::snapshots::SnapshotEntry;
 use crate::repository::{self};
-use crate::source::{self, Excludes};
+use crate::source::Excludes;
 use crate::target::{Extra, Keep};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::BTreeSet;
@@ -25,7 +25,6 @@ pub struct Rules {
     /// Named paths, relative to the base; the base itself is empty.
     named: BTreeSet<Vec<u8>>,
     patterns: Excludes,
-    any_case: Excludes,
     markers: Vec<Vec<u8>>,
     larger_than: Option<u64>,
     caches: bool,
@@ -53,8 +52,8 @@ impl Rules {
         Ok(Self {
             prefix: prefix.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&b'/'),
             named,
-            patterns: compile(&left_out.patterns, false)?,
-            any_case: compile(&left_out.any_case, true)?,
+            patterns: Excludes::new(&left_out.patterns, &left_out.any_case)
+                .map_err(|_| "a pattern that the snapshot left entries out by is not understood")?,
             markers: left_out.markers.clone(),
             larger_than: left_out.larger_than,
             caches: left_out.caches,
@@ -90,9 +89,7 @@ impl Keep for Rules {
         if let Some(why) = self.gap(&whole) {
             return Some(why);
         }
-        if self.patterns.excludes(&whole, extra.is_directory)
-            || self.is_excluded_in_any_case(&whole, extra.is_directory)
-        {
+        if self.patterns.excludes(&whole, extra.is_directory) {
             return Some("the snapshot excludes it");
         }
         if !extra.is_directory && self.larger_than.is_some_and(|limit| extra.size > limit) {
@@ -123,12 +120,6 @@ impl Keep for Rules {
     }
 }
 
-impl Rules {
-    fn is_excluded_in_any_case(&self, whole: &[u8], is_directory: bool) -> bool {
-        !self.any_case.is_empty() && self.any_case.excludes(lower(whole).as_bytes(), is_directory)
-    }
-}
-
 /// A path and all above it, down to the empty one.
 fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut next = Some(path);
@@ -152,21 +143,6 @@ fn relative(path: &[u8], base: &[u8]) -> Option<Vec<u8>> {
     let below = path.strip_prefix(OsStr::from_bytes(base)).ok()?;
     let parts: Vec<&[u8]> = below.components().map(|part| part.as_os_str().as_bytes()).collect();
     Some(parts.join(&b'/'))
-}
-
-fn compile(patterns: &[Vec<u8>], any_case: bool) -> Result<Excludes, String> {
-    let text = |pattern: &Vec<u8>| {
-        let text = String::from_utf8(pattern.clone()).ok()?;
-        Some(if any_case { text.to_lowercase() } else { text })
-    };
-    let exclude = patterns.iter().map(text).collect::<Option<Vec<_>>>();
-    let options = exclude.map(|exclude| source::Options { exclude, ..source::Options::default() });
-    let excludes = options.and_then(|options| Excludes::new(&options).ok());
-    excludes.ok_or_else(|| "a pattern that the snapshot left entries out by is not understood".into())
-}
-
-fn lower(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).to_lowercase()
 }
 
 fn is_cache(directory: BorrowedFd<'_>) -> bool {

@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::repository::reader::Reader;
 use crate::repository::walk::{self, Nodes};
 use crate::repository::{self, Repository};
-use crate::source::{self, Excludes};
+use crate::source::Excludes;
 use crate::target::{self, Entered, Gone, Note, NoteKind, Placement, Target};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -36,15 +36,14 @@ pub(super) struct Run<'a, 'r> {
     include: Excludes,
     exclude: Excludes,
     /// Patterns that have named nothing yet.
-    unmatched: Vec<(String, Excludes)>,
+    unmatched: Vec<(Vec<u8>, Excludes)>,
     target: Target,
     plan: Plan,
     report: Report,
 }
 
-fn patterns(patterns: &[String]) -> Result<Excludes> {
-    let options = source::Options { exclude: patterns.to_vec(), ..source::Options::default() };
-    Excludes::new(&options).map_err(|error| Error::Request(error.to_string()))
+fn patterns(patterns: &[Vec<u8>]) -> Result<Excludes> {
+    Excludes::new(patterns, &[]).map_err(|error| Error::Request(error.to_string()))
 }
 
 impl<'a, 'r> Run<'a, 'r> {
@@ -56,7 +55,7 @@ impl<'a, 'r> Run<'a, 'r> {
         target: Target,
     ) -> Result<Self> {
         let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
-        let each = options.include.iter().filter(|pattern| !pattern.starts_with('!'));
+        let each = options.include.iter().filter(|pattern| !pattern.starts_with(b"!"));
         let each = each.map(|pattern| Ok((pattern.clone(), patterns(std::slice::from_ref(pattern))?)));
         let unmatched = each.collect::<Result<_>>()?;
         let (plan, report) = (Plan::default(), Report::default());
@@ -246,6 +245,7 @@ impl<'a, 'r> Run<'a, 'r> {
     fn finish(mut self, root: Option<&Metadata>) -> Result<Report> {
         self.execute()?;
         for (pattern, _) in std::mem::take(&mut self.unmatched) {
+            let pattern = String::from_utf8_lossy(&pattern);
             self.fail(format!("--include {pattern}: nothing in the snapshot is named so"));
         }
         let left = self.target.leave_all();

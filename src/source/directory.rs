@@ -3,17 +3,19 @@
 //! is. At most 64 handles are open, whatever the depth: those above are reopened on the way back and compared.
 
 use super::named::{Selection, open_child, open_path, select};
+use super::pattern::Root;
 use super::sizes::{Sizes, sizes_of};
-use super::{Entry, EntryKind, Event, Excludes, FileReader, OpenError, Options, Skip};
+use super::{Entry, EntryKind, Event, Excludes, FileReader, OpenError, Options, Skip, marks};
 use crate::metadata::{self, At, Fault, Names};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use vault_format::snapshot::LeftOut;
 use vault_format::tree::Metadata;
 
 /// Most directory handles kept open, the root's aside.
@@ -32,6 +34,9 @@ pub struct Directory {
     pending: VecDeque<Event>,
     excludes: Excludes,
     options: Options,
+    doubts: Vec<String>,
+    /// Folders that belong to the repository itself.
+    own: HashSet<(u64, u64)>,
     names: Names,
 }
 
@@ -69,13 +74,18 @@ impl Directory {
     /// One path: its content is the root. Several: each lies under its path below their common parent. A path to a
     /// file is a root with that one entry. The paths themselves may lead through links.
     pub fn open(paths: &[PathBuf], options: &Options) -> Result<Self, OpenError> {
-        let excludes = Excludes::new(options)?;
         let mut devices = HashSet::new();
         let (base, selection) = select(paths, &mut devices)?;
+        let (options, doubts) = rooted(options, &base)?;
+        let excludes = Excludes::new(&options.exclude, &options.any_case)?;
+        let own = identities(&options.own);
         let names = Names::load();
         let failed = |error: io::Error| OpenError::Path { path: base.clone(), error };
         let handle = open_path(&base).map_err(failed)?;
         let stat = rustix::fs::fstat(&handle).map_err(|error| failed(error.into()))?;
+        if own.contains(&metadata::identity(&stat)) {
+            return Err(OpenError::Own(base));
+        }
         let (root, lacks) = metadata::read(At::Open(handle.as_fd()), &stat, &names);
         let mut pending: VecDeque<Event> =
             lacks.map(|fault| Event::Lacking { path: base.clone(), fault }).into_iter().collect();
@@ -108,7 +118,9 @@ impl Directory {
             relative: Vec::new(),
             pending,
             excludes,
-            options: options.clone(),
+            options,
+            doubts,
+            own,
             names,
         })
     }
@@ -116,6 +128,16 @@ impl Directory {
     /// Absolute path of the root directory.
     pub fn base(&self) -> &Path {
         &self.base
+    }
+
+    /// Patterns that match nothing, each with the reason.
+    pub fn doubts(&self) -> &[String] {
+        &self.doubts
+    }
+
+    /// The rules by which entries are left out, relative to the root.
+    pub fn left_out(&self) -> LeftOut {
+        self.options.left_out()
     }
 
     /// Metadata of the root directory itself.
@@ -139,6 +161,11 @@ impl Directory {
     fn handle(&self) -> io::Result<BorrowedFd<'_>> {
         let handle = self.stack.last().and_then(|frame| frame.handle.as_ref());
         handle.map(AsFd::as_fd).ok_or_else(|| Errno::BADF.into())
+    }
+
+    /// The handle of the directory that the walk is in.
+    fn top(&self, name: &[u8]) -> Seen<BorrowedFd<'_>> {
+        self.handle().map_err(|error| self.failed(name, error))
     }
 
     fn step(&mut self) -> Option<Event> {
@@ -172,12 +199,15 @@ impl Directory {
     fn look(&mut self, name: Vec<u8>) -> Seen<Event> {
         let selection = self.stack.last_mut().and_then(|frame| frame.selection.as_mut());
         let selected = selection.and_then(|selection| selection.children.remove(&name));
-        let handle = self.handle().map_err(|error| self.failed(&name, error))?;
+        let handle = self.top(&name)?;
         let follow = if selected.is_some() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let stat = rustix::fs::statat(handle, name.as_slice(), follow).map_err(|error| self.failed(&name, error))?;
         let is_directory = metadata::file_type(&stat) == FileType::Directory;
         if selected.is_none() && self.is_excluded(&name, is_directory) {
             return Err(self.skipped(&name, Skip::Excluded));
+        }
+        if selected.is_none() && self.options.exclude_nodump && marks::is_nodump(self.top(&name)?, &name) {
+            return Err(self.skipped(&name, Skip::NoDump));
         }
         if is_directory {
             return self.descend(name, selected);
@@ -222,7 +252,7 @@ impl Directory {
 
     fn entry(&mut self, name: Vec<u8>, stat: &Stat, followed: bool) -> Seen<(Entry, Option<Fault>)> {
         let sizes = self.sizes(stat.st_dev);
-        let handle = self.handle().map_err(|error| self.failed(&name, error))?;
+        let handle = self.top(&name)?;
         let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = match metadata::file_type(stat) {
             FileType::RegularFile => {
@@ -256,7 +286,7 @@ impl Directory {
     fn descend(&mut self, name: Vec<u8>, selected: Option<Selection>) -> Seen<Event> {
         let followed = selected.is_some();
         let selection = selected.filter(|selection| !selection.whole);
-        let handle = self.handle().map_err(|error| self.failed(&name, error))?;
+        let handle = self.top(&name)?;
         let child = open_child(handle, &name, followed).map_err(|error| self.failed(&name, error))?;
         let stat = rustix::fs::fstat(&child).map_err(|error| self.failed(&name, error))?;
         if !followed && self.is_marked(child.as_fd()) {
@@ -266,10 +296,14 @@ impl Directory {
         if let Some(fault) = lacks {
             self.pending.push_back(Event::Lacking { path: self.path_of(&name), fault });
         }
-        let is_foreign = self.is_foreign(&stat) && !followed;
+        let passed_over = if self.own.contains(&metadata::identity(&stat)) {
+            Some(Skip::Own)
+        } else {
+            (self.is_foreign(&stat) && !followed).then_some(Skip::OtherFileSystem)
+        };
         let mut names = Vec::new();
-        if is_foreign {
-            self.pending.push_back(self.skipped(&name, Skip::OtherFileSystem).into());
+        if let Some(why) = passed_over {
+            self.pending.push_back(self.skipped(&name, why).into());
         } else if let Some(selection) = &selection {
             names = selection.children.keys().cloned().collect();
         } else {
@@ -300,8 +334,7 @@ impl Directory {
     }
 
     fn is_marked(&self, child: BorrowedFd<'_>) -> bool {
-        let present = |name: &OsString| rustix::fs::statat(child, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
-        self.options.exclude_if_present.iter().any(present)
+        marks::holds(child, &self.options.exclude_if_present) || self.options.exclude_caches && marks::is_cache(child)
     }
 
     /// Leaves a directory. If the one above can't be reached any more, what is left of it is given up and named.
@@ -350,6 +383,27 @@ impl Iterator for Directory {
     fn next(&mut self) -> Option<Event> {
         self.step()
     }
+}
+
+/// The options with patterns relative to the root, and those patterns that match nothing.
+fn rooted(options: &Options, base: &Path) -> Result<(Options, Vec<String>), OpenError> {
+    let root = Root::new(base);
+    let mut doubts = Vec::new();
+    let mut relative = |patterns: &[Vec<u8>]| {
+        let each = patterns.iter().map(|pattern| {
+            let (pattern, doubt) = root.relative(pattern)?;
+            doubts.extend(doubt);
+            Ok(pattern)
+        });
+        each.collect::<Result<Vec<_>, OpenError>>()
+    };
+    let (exclude, any_case) = (relative(&options.exclude)?, relative(&options.any_case)?);
+    Ok((Options { exclude, any_case, ..options.clone() }, doubts))
+}
+
+/// What folders are, wherever they are seen from.
+fn identities(paths: &[PathBuf]) -> HashSet<(u64, u64)> {
+    paths.iter().filter_map(|path| Some(metadata::identity(&rustix::fs::stat(path).ok()?))).collect()
 }
 
 fn extend(path: &mut Vec<u8>, name: &[u8]) {

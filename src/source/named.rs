@@ -23,6 +23,22 @@ pub struct Selection {
     pub children: BTreeMap<Vec<u8>, Selection>,
 }
 
+/// A pipe that is named is a pipe that somebody writes to: a node without its content would be worth nothing.
+fn refuse_special(path: &Path, stat: &Stat) -> Result<(), OpenError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (what, name) = match metadata::file_type(stat) {
+        FileType::Fifo => ("a pipe", "NAME".to_owned()),
+        FileType::CharacterDevice => ("a device", "NAME".to_owned()),
+        FileType::BlockDevice => ("a disk", format!("{name}.img")),
+        FileType::Socket => {
+            let say = "a path to files, or --command for the program behind it".to_owned();
+            return Err(OpenError::Special { path: path.to_owned(), what: "a socket", say });
+        }
+        _ => return Ok(()),
+    };
+    Err(OpenError::Special { path: path.to_owned(), what, say: format!("--stdin {name} < {}", path.display()) })
+}
+
 /// The root of the snapshot, and what of it was asked for if not all. Notes the file systems of what was.
 pub fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf, Option<Selection>), OpenError> {
     let mut top = Selection::default();
@@ -33,7 +49,9 @@ pub fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf,
         if absolute.components().any(|part| part == Component::ParentDir) {
             absolute = std::fs::canonicalize(&absolute).map_err(failed)?;
         }
-        devices.insert(stat_of(&absolute).map_err(failed)?.st_dev);
+        let stat = stat_of(&absolute).map_err(failed)?;
+        refuse_special(path, &stat)?;
+        devices.insert(stat.st_dev);
         let mut place = &mut top;
         for part in absolute.components() {
             if let Component::Normal(name) = part {

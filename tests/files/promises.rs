@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use vault::progress::Silent;
 use vault::runtime::Runtime;
-use vault::source::{Command, Directory, Event, Options as SourceOptions, Skip};
+use vault::source::{Command, Directory, Event, Excludes, Options as SourceOptions, Skip};
 use vault::target::{Entered, NoteKind, Options, Overwrite, Placement, TarWriter, Target};
 use vault_format::tree::{Metadata, Time};
 
@@ -256,8 +256,7 @@ fn what_is_excluded_is_not_walked() {
     fs::write(root.join("keep/big"), [0; 5000]).unwrap();
     fs::write(root.join("patterns"), "# comment\n\ncache/\n").unwrap();
     let options = SourceOptions {
-        exclude: vec!["*.tmp".into(), "/patterns".into()],
-        exclude_files: vec![root.join("patterns")],
+        exclude: [vec!["*.tmp".into(), "/patterns".into()], Excludes::lines(b"# comment\n\ncache/\n")].concat(),
         exclude_if_present: vec!["TAG".into()],
         exclude_larger_than: Some(4999),
         ..SourceOptions::default()

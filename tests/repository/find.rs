@@ -16,7 +16,7 @@ fn look(repository: &Repository, options: &Options) -> Report {
 }
 
 fn patterns(patterns: &[&str]) -> Options {
-    Options { patterns: patterns.iter().map(ToString::to_string).collect(), ..Options::default() }
+    Options { patterns: patterns.iter().map(|pattern| pattern.as_bytes().to_vec()).collect(), ..Options::default() }
 }
 
 /// Path, number of snapshots, first and last of them.

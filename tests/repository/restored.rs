@@ -117,11 +117,11 @@ impl Oracle {
     fn is_excluded(&self, path: &str, tree: &Tree) -> bool {
         let name = path.rsplit('/').next().unwrap();
         let is_folder = tree[path] == Kind::Folder;
-        let keeps = self.options.exclude.iter().any(|pattern| pattern == "!keep.skip");
-        self.options.exclude.iter().any(|pattern| match pattern.as_str() {
-            "*.skip" => name.ends_with(".skip") && !(keeps && name == "keep.skip"),
-            "cache/" => name == "cache" && is_folder,
-            "/a/b" => path == "a/b",
+        let keeps = self.options.exclude.iter().any(|pattern| pattern == b"!keep.skip");
+        self.options.exclude.iter().any(|pattern| match pattern.as_slice() {
+            b"*.skip" => name.ends_with(".skip") && !(keeps && name == "keep.skip"),
+            b"cache/" => name == "cache" && is_folder,
+            b"/a/b" => path == "a/b",
             _ => false,
         })
     }
@@ -184,7 +184,7 @@ fn restore_in_place(repository: &Repository, id: ObjectId, root: &Path, dry_run:
 fn rules(random: &mut ChaCha20Rng) -> source::Options {
     let patterns = [vec!["*.skip"], vec!["*.skip", "!keep.skip"], vec!["cache/"], vec!["/a/b", "cache/"], vec![]];
     source::Options {
-        exclude: pick(random, &patterns).iter().map(ToString::to_string).collect(),
+        exclude: pick(random, &patterns).iter().map(|pattern| pattern.as_bytes().to_vec()).collect(),
         exclude_if_present: if chance(random, 50) { vec![".nobackup".into()] } else { Vec::new() },
         exclude_larger_than: chance(random, 50).then_some(LIMIT),
         ..source::Options::default()

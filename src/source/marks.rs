@@ -1,0 +1,39 @@
+//! Marks by which people keep entries out of backups: a file of some name in a folder, `CACHEDIR.TAG`, the attribute
+//! `nodump`.
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+
+/// How a valid `CACHEDIR.TAG` begins.
+const SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+
+/// True if a directory holds an entry of one of the names.
+pub fn holds(directory: BorrowedFd<'_>, names: &[OsString]) -> bool {
+    let present = |name: &OsString| rustix::fs::statat(directory, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    names.iter().any(present)
+}
+
+/// True for a directory that its program calls a cache.
+pub fn is_cache(directory: BorrowedFd<'_>) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let Ok(file) = rustix::fs::openat(directory, "CACHEDIR.TAG", flags, Mode::empty()) else { return false };
+    let mut start = Vec::new();
+    let read = std::fs::File::from(file).take(SIGNATURE.len() as u64).read_to_end(&mut start);
+    read.is_ok() && start == SIGNATURE
+}
+
+/// True for an entry of a directory that must not be dumped (`chattr +d`).
+#[cfg(target_os = "linux")]
+pub fn is_nodump(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+    let found = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::NODUMP))
+}
+
+/// Elsewhere nobody knows the attribute.
+#[cfg(not(target_os = "linux"))]
+pub fn is_nodump(_: BorrowedFd<'_>, _: &[u8]) -> bool {
+    false
+}
