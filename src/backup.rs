@@ -10,6 +10,7 @@ use crate::chunk::Gear;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::index::{self, BlobIndex, IndexObjects};
+use crate::repository::inherited;
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
@@ -162,15 +163,20 @@ fn attempt(
     let marks = Marks::load(repository)?;
     let (packs, _) = index::list_packs(repository)?;
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;
-    let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
+    let mut lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
     objects.damaged.iter().for_each(|(_, damage)| progress.note(damage));
     let orders = Orders::load(repository)?;
     let label = repository.keys().own_book().source_label(&options.name);
     let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
     snapshots.damaged.iter().for_each(|(_, damage)| progress.note(damage));
     let parent = snapshots.visible().next_back();
+    // what was cut off before the last run that was not is needed no more, or was found by that
+    let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == repository.keys().writer());
+    let left = (Some(domain), own.filter_map(|snapshot| snapshot.arrived).max());
+    let left = inherited::find(repository, (&packs, &objects, &marks), left);
+    left.add_to(&mut lookup, repository, domain);
     let reader = Reader::new(repository, &lookup);
-    let writer = Writer::new(repository, &lookup, domain, &options.name)?;
+    let writer = Writer::new(repository, &lookup, domain, &options.name)?.inheriting(&left);
     let mut writer = if options.dry_run { writer.dry() } else { writer };
     let scan = Scan {
         repository,
@@ -186,11 +192,12 @@ fn attempt(
     let found = match source {
         Source::Paths(paths, walk) => {
             let walk = source::Options { own: own_folders(repository), ..walk.clone() };
-            scan.paths(paths, &walk, parent)?
+            scan.paths(paths, &walk, parent)
         }
-        Source::Stream(input, name) => scan.stream(input, name)?,
-        Source::Command(words, name) => scan.command(words, name)?,
+        Source::Stream(input, name) => scan.stream(input, name),
+        Source::Command(words, name) => scan.command(words, name),
     };
+    let found = found.inspect_err(|_| progress.kept(writer.leave()))?;
     let counts = writer.counts;
     let body = body(source, options, &found);
     let book = repository.keys().own_book();
@@ -222,10 +229,10 @@ fn attempt(
     if options.dry_run || (options.skip_if_unchanged && unchanged) {
         return Ok(report(None, head));
     }
-    writer.flush()?;
+    let flushed = writer.flush().map_err(Error::from).and_then(|()| stopped(repository));
+    flushed.inspect_err(|_| progress.kept(writer.leave()))?;
     head.statistics.stored_bytes = writer.stored_bytes();
     head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
-    stopped(repository)?;
     let name = writer.commit(&head, &body)?;
     Ok(report(name.id(), head))
 }

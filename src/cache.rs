@@ -10,16 +10,20 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use vault_format::id::{BlobId, RepositoryId, SourceLabel};
+use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
 use vault_format::seal;
 use vault_format::secret::Key;
 
 /// Changes whenever the tables do; another version's file is made anew.
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 const TABLES: &str = "
     create table objects (name text primary key, bytes blob not null);
     create table pages (id blob primary key, source blob not null, run blob not null, sealed blob not null);
-    create index pages_of_source on pages (source);";
+    create index pages_of_source on pages (source);
+    create table made (id blob primary key, proof blob not null, at integer not null default (unixepoch()));";
+
+/// How long it is known which packs were made here, in seconds: no run is older.
+const MADE_SECONDS: i64 = 15 * 24 * 3600;
 
 /// What marks a cache folder (bford.info/cachedir).
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
@@ -162,6 +166,33 @@ impl Cache {
         });
     }
 
+    /// Notes that a pack, whose end has this hash, is made here.
+    pub fn note_made(&self, id: &ObjectId, end: &[u8; 32]) {
+        self.ask(|connection| {
+            connection.execute("delete from made where at < unixepoch() - ?1", [MADE_SECONDS])?;
+            let proof = self.proof(id, end);
+            let row = params![id.0.as_slice(), proof.as_slice()];
+            connection.execute("insert or ignore into made (id, proof) values (?1, ?2)", row)
+        });
+    }
+
+    /// True if that was noted, by somebody who holds this key.
+    pub fn has_made(&self, id: &ObjectId, end: &[u8; 32]) -> bool {
+        let found: Option<Vec<u8>> = self
+            .ask(|connection| {
+                let mut statement = connection.prepare_cached("select proof from made where id = ?1")?;
+                statement.query_row([id.0.as_slice()], |row| row.get(0)).optional()
+            })
+            .flatten();
+        let proof = blake3::Hash::from_bytes(self.proof(id, end));
+        // the comparison of hashes takes the same time whatever they are
+        found.and_then(|found| blake3::Hash::from_slice(&found).ok()).is_some_and(|found| found == proof)
+    }
+
+    fn proof(&self, id: &ObjectId, end: &[u8; 32]) -> [u8; 32] {
+        *self.key.derive("vault v1 made pack", &[&id.0, end]).expose()
+    }
+
     fn page_key(&self, id: &BlobId) -> Key {
         self.key.derive("vault v1 cached page", &[&id.0])
     }
@@ -195,7 +226,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // another process may have been faster
     if version(&change)? != SCHEMA {
-        change.execute_batch("drop table if exists objects; drop table if exists pages;")?;
+        change.execute_batch("drop table if exists objects; drop table if exists pages; drop table if exists made;")?;
         change.execute_batch(TABLES)?;
         change.pragma_update(None, "user_version", SCHEMA)?;
     }
@@ -220,7 +251,8 @@ fn remove(file: &Path) {
 #[cfg(test)]
 mod tests {
     use super::Cache;
-    use vault_format::id::{BlobId, RepositoryId, SourceLabel};
+    use std::sync::Mutex;
+    use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
     use vault_format::secret::Key;
 
     fn open(folder: &std::path::Path) -> Cache {
@@ -259,6 +291,22 @@ mod tests {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(!bytes.windows(100).any(|window| window == [b'x'; 100]));
         }
+    }
+
+    #[test]
+    fn knows_which_packs_were_made_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = open(folder.path());
+        let (id, end) = (ObjectId([1; 32]), [2; 32]);
+        cache.note_made(&id, &end);
+        let again = open(folder.path());
+        assert!(again.has_made(&id, &end));
+        assert!(!again.has_made(&id, &[3; 32]) && !again.has_made(&ObjectId([3; 32]), &end));
+        // somebody who can write the file, but has another key
+        let foreign = Cache { file: cache.file.clone(), connection: Mutex::default(), key: Key::new([9; 32]) };
+        *foreign.connection() = Some(super::connect(&cache.file).unwrap());
+        foreign.note_made(&ObjectId([4; 32]), &end);
+        assert!(!again.has_made(&ObjectId([4; 32]), &end));
     }
 
     #[test]

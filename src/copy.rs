@@ -248,7 +248,7 @@ impl Copier<'_, '_> {
         let domain = self.domain.id;
         let label = self.to.keys().owner("copy into a repository")?.book(domain).source_label(&snapshot.head.source);
         let place = Place { domain, label, shared: snapshot.is_shared() };
-        let writer = Writer::at(self.to, &index, place)?;
+        let writer = Writer::at(self.to, &index, place)?.inheriting(&self.target.left);
         let mut writer = if self.options.dry_run { writer.dry() } else { writer };
         writer.carry(std::mem::take(&mut self.relied));
         let moved =
@@ -262,8 +262,7 @@ impl Copier<'_, '_> {
                 | repository::Error::Object { .. }),
             )) if !error.is_unanswered() => Err(error),
             Err(error) => {
-                // what was sent is not sent again, if the store still takes an index
-                let _ = writer.flush();
+                self.progress.kept(writer.leave());
                 return Err(error);
             }
         };
@@ -280,7 +279,10 @@ impl Copier<'_, '_> {
                 self.report.copied.push(Copied { source, copy, name, time });
                 self.progress.advance(1, 0);
             }
-            Err(error) => fail(self.report, &error.to_string()),
+            Err(error) => {
+                drop(writer);
+                fail(self.report, &error.to_string());
+            }
         }
         self.domain.index = index;
         written.add_to(&mut self.domain.index);

@@ -15,6 +15,10 @@ pub trait Progress: Send + Sync {
     fn note(&self, note: &str);
     /// A line that a command said on its standard error.
     fn said(&self, _: &str) {}
+    /// The operation ends early, and the next one like it will find so many stored bytes of what it has done.
+    fn kept(&self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 /// Listens to nothing.

@@ -16,8 +16,10 @@ pub use plan::{Figures, Unused};
 pub use sweep::{SweepReport, sweep};
 
 use crate::backend::ErrorKind;
+use crate::backend::Leftovers;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
+use crate::repository::unfinished::Unfinished;
 use crate::repository::writer::{Place, Written, pack_bytes};
 use crate::repository::{self, Repository, journal, marks, pins};
 use need::Need;
@@ -60,6 +62,12 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    fn grace(&self, repository: &Repository) -> Duration {
+        self.grace.unwrap_or(repository.options().grace)
+    }
+}
+
 /// What a mark condemns.
 #[derive(Clone, Debug, Default)]
 pub struct MarkReport {
@@ -86,6 +94,10 @@ pub struct Report {
     pub merged_indexes: u64,
     /// Old marks deleted.
     pub old_marks: u64,
+    /// Kept though no snapshot needs it, for a run that may go on.
+    pub unfinished: Unfinished,
+    /// Temporary files removed, where nobody writes.
+    pub leftovers: Leftovers,
     /// Things worth knowing.
     pub notes: Vec<String>,
 }
@@ -98,7 +110,8 @@ pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress
     if options.dry_run {
         report.swept.waiting =
             marks::Marks::load(repository)?.condemnations.iter().filter(|mark| !mark.swept).count() as u64;
-        report.marked = Prepared::new(repository, options, &mut report.notes)?.report();
+        let prepared = Prepared::new(repository, options, &mut report.notes)?;
+        (report.marked, report.unfinished) = (prepared.report(), prepared.unfinished);
         return Ok(report);
     }
     let result = run(repository, options, progress, &mut report);
@@ -109,9 +122,14 @@ pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress
 }
 
 fn run(repository: &Repository, options: &Options, progress: &dyn Progress, report: &mut Report) -> Result<()> {
+    let is_immediate = options.grace(repository).is_zero();
+    if is_immediate {
+        // first of all: on a full disk this may be the room for a mark
+        report.leftovers = repository.backend().remove_unfinished().map_err(repository::Error::from)?;
+    }
     report.swept = sweep::sweep_with(repository, options)?;
     let mut prepared = Prepared::new(repository, options, &mut report.notes)?;
-    let is_immediate = prepared.grace.is_zero();
+    report.unfinished = prepared.unfinished;
     // what nothing needs goes first: on a full disk there is room for copies only then
     if !prepared.plan.repack.is_empty() && prepared.mark(repository, false)?.is_some() && is_immediate {
         report.swept.add(sweep::sweep_with(repository, options)?);
@@ -145,6 +163,7 @@ struct Prepared {
     lineages: Vec<Lineage>,
     plan: Plan,
     grace: Duration,
+    unfinished: Unfinished,
     /// Snapshots to condemn.
     due: BTreeSet<SnapshotPlace>,
     /// Packs that are condemned by now.
@@ -159,12 +178,12 @@ impl Prepared {
             survey.forgotten(repository.options()).map(|snapshot| snapshot.place).collect();
         let of = |domain| Need::of(repository, &survey, domain, &due);
         let needs: Vec<Need> = survey.domains().into_iter().map(of).collect::<Result<_>>()?;
-        let grace = options.grace.unwrap_or(repository.options().grace);
+        let grace = options.grace(repository);
         let mut fixed = young_packs(repository, &survey, grace, options.dry_run)?;
+        let running = if grace.is_zero() { BTreeSet::new() } else { running::packs(repository, &survey, &needs)? };
+        let unfinished = unfinished(repository, &survey, (&fixed, grace), &running);
         fixed.extend(unclear_packs(&survey, options, notes)?);
-        if !grace.is_zero() {
-            fixed.extend(running::packs(repository, &survey, &needs)?);
-        }
+        fixed.extend(running);
         let (packs, places) = need::packs(&survey, &needs, &fixed);
         let numbers: HashMap<ObjectId, usize> = packs.iter().map(|pack| pack.id).zip(0..).collect();
         let lineages: Vec<Lineage> = needs.iter().flat_map(|need| need.lineages(&numbers)).collect();
@@ -176,7 +195,7 @@ impl Prepared {
         let plan = Plan::choose(&packs, &lineages, limits);
         let due = due.into_iter().filter(|place| !survey.is_due_already(place)).collect();
         let marked = BTreeSet::new();
-        Ok(Self { survey, needs, packs, places, lineages, plan, grace, due, marked, last: None })
+        Ok(Self { survey, needs, packs, places, lineages, plan, grace, unfinished, due, marked, last: None })
     }
 
     fn chosen(&self, repacked: bool) -> BTreeSet<usize> {
@@ -271,7 +290,8 @@ impl Prepared {
 /// Packs in no index may belong to a run that has not put its index yet: they count only once older than the grace.
 fn young_packs(repository: &Repository, survey: &Survey, grace: Duration, dry: bool) -> Result<BTreeSet<ObjectId>> {
     let loose: Vec<_> = survey.packs.iter().filter(|(id, _)| !survey.is_indexed(id)).collect();
-    if loose.is_empty() {
+    // without a grace there is nobody who may go on, and a full disk may have no room to ask for the time
+    if loose.is_empty() || grace.is_zero() {
         return Ok(BTreeSet::new());
     }
     let now = match repository.store_now() {
@@ -284,6 +304,24 @@ fn young_packs(repository: &Repository, survey: &Survey, grace: Duration, dry: b
     let grace = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
     let is_young = |modified: Option<i64>| modified.is_none_or(|at| now.saturating_sub(at) < grace);
     Ok(loose.into_iter().filter(|(_, (_, entry))| is_young(entry.modified)).map(|(id, _)| *id).collect())
+}
+
+/// What stays for a run that may go on: packs in no index for the grace, those that an index tells of for the life of a
+/// run.
+fn unfinished(
+    repository: &Repository,
+    survey: &Survey,
+    (loose, grace): (&BTreeSet<ObjectId>, Duration),
+    running: &BTreeSet<ObjectId>,
+) -> Unfinished {
+    let mut unfinished = Unfinished::default();
+    let loose = loose.iter().map(|id| (id, grace));
+    for (id, stays) in loose.chain(running.iter().map(|id| (id, repository.options().run_lifetime))) {
+        if let Some((_, entry)) = survey.packs.get(id).filter(|_| !survey.marks.names(id)) {
+            unfinished.add(entry.size, entry.modified, stays);
+        }
+    }
+    unfinished
 }
 
 /// Packs of domains without snapshots stay: a run may be at its first, or the store hides them.

@@ -10,6 +10,7 @@ pub mod domains;
 mod error;
 pub(crate) mod fetch;
 pub mod index;
+pub(crate) mod inherited;
 pub mod journal;
 pub mod keys;
 pub(crate) mod loose;
@@ -29,6 +30,7 @@ mod rules;
 pub mod snapshots;
 pub mod trees;
 pub mod trust;
+pub mod unfinished;
 pub mod walk;
 pub mod writer;
 
@@ -44,7 +46,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
@@ -147,7 +149,7 @@ pub struct Repository {
     pub(crate) options: Options,
     pub(crate) config: Config,
     pub(crate) keys: Keys,
-    cache: Option<Cache>,
+    cache: Option<Arc<Cache>>,
     cache_counts: AtomicBool,
     store_clock: Mutex<Option<StoreClock>>,
     known: Mutex<Known>,
@@ -266,7 +268,7 @@ impl Repository {
 
     /// Opens this machine's cache in a folder and uses it from now on.
     pub fn use_cache(&mut self, folder: &Path) -> std::result::Result<(), cache::Error> {
-        self.cache = Some(Cache::open(folder, self.id(), self.keys.cache_key())?);
+        self.cache = Some(Arc::new(Cache::open(folder, self.id(), self.keys.cache_key())?));
         Ok(())
     }
 
@@ -276,7 +278,7 @@ impl Repository {
     }
 
     /// The cache, if there is one to use.
-    pub(crate) fn cache(&self) -> Option<&Cache> {
+    pub(crate) fn cache(&self) -> Option<&Arc<Cache>> {
         self.cache.as_ref().filter(|_| self.cache_counts.load(Ordering::SeqCst))
     }
 

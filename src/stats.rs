@@ -8,13 +8,15 @@ pub use cost::{Cost, Costs, costs};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::changes::{Changes, Difference};
-use crate::repository::index::{BlobIndex, IndexObjects};
+use crate::repository::index::{BlobIndex, IndexObjects, PackListing};
 use crate::repository::marks::Marks;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::unfinished::{self, Unfinished};
 use std::collections::BTreeMap;
 use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
 use vault_format::name::Name;
+use vault_format::secret::Role;
 use vault_format::tree::{Node, NodeKind};
 
 /// Most changes of a run that are named.
@@ -50,6 +52,8 @@ pub struct Stored {
     pub plain_bytes: u64,
     /// Bytes of the same frames in packs.
     pub compressed_bytes: u64,
+    /// Kept though no snapshot needs it yet, for a run that may go on; only the owner can tell.
+    pub unfinished: Unfinished,
     /// Index objects that could not be used, with the reason.
     pub damaged: Vec<String>,
 }
@@ -84,9 +88,10 @@ pub fn sources<'c>(catalog: &'c Catalog, name: Option<&str>) -> Result<Vec<Sourc
 
 /// Looks at the store as far as the key can see.
 pub fn stored(repository: &Repository, catalog: &Catalog) -> Result<Stored> {
-    let mut stored = Stored::default();
+    let (mut stored, mut packs) = (Stored::default(), PackListing::new());
     for entry in repository.backend().list("")? {
-        let objects = match Name::parse(&entry.name) {
+        let name = Name::parse(&entry.name);
+        let objects = match name {
             Some(Name::Pack(Class::Data, _)) => &mut stored.data,
             Some(Name::Pack(Class::Metadata, _)) => &mut stored.metadata,
             Some(Name::Index(..)) => &mut stored.index,
@@ -95,8 +100,14 @@ pub fn stored(repository: &Repository, catalog: &Catalog) -> Result<Stored> {
         };
         objects.count += 1;
         objects.bytes += entry.size;
+        if let Some(Name::Pack(class, id)) = name {
+            packs.insert(id, (class, entry));
+        }
     }
     let objects = IndexObjects::load(repository, &catalog.trust, None)?;
+    if repository.keys().role() == Role::Owner {
+        stored.unfinished = unfinished::look(repository, &packs, &objects, &catalog.snapshots)?;
+    }
     let index = BlobIndex::new(repository, &objects, None, &Marks::default());
     stored.damaged = objects.damaged.into_iter().map(|(_, problem)| problem).collect();
     for frame in index.frames() {

@@ -1,15 +1,17 @@
-//! The unit of storage: header, sealed frames, padding, sealed directory, trailer. One suffix read gives trailer and
-//! directory, so a repository can be rebuilt from packs alone. A pack holds frames of one class, one domain and one set
-//! of recipients. The directory lists frames as they lie; blobs tile each frame in order.
+//! The unit of storage: header, sealed frames, padding, signature, sealed directory, trailer. One suffix read gives
+//! trailer and directory, so a repository can be rebuilt from packs alone. A pack holds frames of one class, one domain
+//! and one set of recipients. The directory lists frames as they lie; blobs tile each frame in order. Every member can
+//! seal a directory: only the signature, over all other bytes, tells who has made a pack.
 
 use crate::codec::{self, Limited, Stored, limited};
 use crate::envelope::Wraps;
 use crate::error::{Error, Result};
 use crate::frame::{BASES_MAX, Codec, DEPTH_MAX, FRAME_BYTES_MAX, FrameSeal};
-use crate::id::{BlobId, BlobKind, Class};
-use crate::seal::{self, HEADER_BYTES, Header, Kind, TAG_BYTES};
+use crate::id::{BlobId, BlobKind, Class, WriterId};
+use crate::seal::{self, HEADER_BYTES, Header, Kind, SIGNATURE_BYTES, TAG_BYTES};
 use crate::secret::Key;
 use bincode::{Decode, Encode};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 /// Largest pack in bytes.
 pub const PACK_BYTES_MAX: usize = 64 << 20;
@@ -17,6 +19,7 @@ pub const PACK_BYTES_MAX: usize = 64 << 20;
 pub const PACK_BLOBS_MAX: usize = 65536;
 /// Last bytes of a pack.
 const END_MAGIC: [u8; 4] = *b"PACK";
+const SIGNATURE_CONTEXT: &[u8] = b"vault v1 pack\0";
 const SALT_BYTES: usize = 32;
 const TAIL_BYTES: usize = 16;
 /// A suffix of this length in bytes holds trailer and directory of nearly every pack.
@@ -250,31 +253,55 @@ impl PackBuilder {
         self.directory.frames.is_empty()
     }
 
-    /// Pads, seals the directory with the domain's book key and ends the pack.
-    pub fn finish(mut self, book: &Key, wraps: &Wraps) -> Result<FinishedPack> {
+    /// Pads, seals the directory with the domain's book key, signs all of it for the header's writer and ends the pack.
+    pub fn finish(mut self, book: &Key, wraps: &Wraps, signer: &SigningKey) -> Result<FinishedPack> {
         let wraps = wraps.encode()?;
         let encoded = self.directory.encode()?;
         let sealed = seal_directory(book, &self.salt, &self.header, &wraps, &encoded)?;
-        let tail = [sealed.len(), wraps.len(), SALT_BYTES, TAIL_BYTES].iter().fold(0usize, |a, b| a.saturating_add(*b));
-        let total = self.bytes.len().saturating_add(tail);
+        let tail = [SIGNATURE_BYTES, sealed.len(), wraps.len(), SALT_BYTES, TAIL_BYTES];
+        let total = tail.iter().fold(self.bytes.len(), |a, b| a.saturating_add(*b));
         // bytes that look sealed: zeros would show where the frames end
         let mut filler = vec![0u8; padme(total).saturating_sub(total)];
         let pad_key = self.key.derive("vault v1 padding", &[]);
         blake3::Hasher::new_keyed(pad_key.expose()).finalize_xof().fill(&mut filler);
         self.bytes.extend_from_slice(&filler);
-        let offset = codec::len_u32(self.bytes.len(), "a pack")?;
-        self.bytes.extend_from_slice(&sealed);
-        self.bytes.extend_from_slice(&wraps);
-        self.bytes.extend_from_slice(&self.salt);
+        let offset = codec::len_u32(self.bytes.len().saturating_add(SIGNATURE_BYTES), "a pack")?;
+        let mut end = [sealed.as_slice(), &wraps, &self.salt].concat();
         for field in [offset, codec::len_u32(sealed.len(), "a pack")?, codec::len_u32(wraps.len(), "a pack")?] {
-            self.bytes.extend_from_slice(&field.to_le_bytes());
+            end.extend_from_slice(&field.to_le_bytes());
         }
-        self.bytes.extend_from_slice(&END_MAGIC);
+        end.extend_from_slice(&END_MAGIC);
+        let signature = signer.sign(&signed_message(&self.bytes, &end));
+        self.bytes.extend_from_slice(&signature.to_bytes());
+        self.bytes.append(&mut end);
         if self.bytes.len() > PACK_BYTES_MAX {
             return Err(Error::Limit("a pack"));
         }
         Ok(FinishedPack { bytes: self.bytes, directory: self.directory, salt: self.salt })
     }
+}
+
+/// What is signed: all bytes of a pack but the signature.
+fn signed_message(body: &[u8], end: &[u8]) -> Vec<u8> {
+    let hashes = [body, end].map(|part| *blake3::hash(part).as_bytes());
+    [SIGNATURE_CONTEXT, &hashes.concat()].concat()
+}
+
+/// Checks that the holder of a signing key has made a whole pack of this header. A pack without a signature fails
+/// like one with a wrong one.
+pub fn verify(bytes: &[u8], header: &Header, verifying: &[u8; 32]) -> Result<()> {
+    const WHAT: &str = "a pack";
+    let split = |at: Option<usize>| at.ok_or(Error::Truncated(WHAT));
+    let at = split(bytes.len().checked_sub(PackEnd::suffix_bytes(bytes)?))?;
+    let (front, end) = bytes.split_at_checked(at).ok_or(Error::Truncated(WHAT))?;
+    let at = split(front.len().checked_sub(SIGNATURE_BYTES).filter(|at| *at >= HEADER_BYTES))?;
+    let (body, signature) = front.split_at_checked(at).ok_or(Error::Truncated(WHAT))?;
+    if header.writer != WriterId::of(verifying) || !body.starts_with(&header.encode()) {
+        return Err(Error::WrongOrigin);
+    }
+    let signature = Signature::from_bytes(signature.try_into().map_err(|_| Error::Truncated(WHAT))?);
+    let key = VerifyingKey::from_bytes(verifying).map_err(|_| Error::BadSignature(WHAT))?;
+    key.verify_strict(&signed_message(body, end), &signature).map_err(|_| Error::BadSignature(WHAT))
 }
 
 fn class_of(kind: Kind) -> Result<Class> {

@@ -21,7 +21,8 @@ pub const SUITE: u8 = 1;
 pub const HEADER_BYTES: usize = 64;
 /// Length of an AEAD tag in bytes.
 pub const TAG_BYTES: usize = 16;
-const SIGNATURE_BYTES: usize = 64;
+/// Length of a signature.
+pub const SIGNATURE_BYTES: usize = 64;
 const SIGNATURE_CONTEXT: &[u8] = b"vault v1 object\0";
 /// Largest small object in bytes.
 pub const SMALL_BYTES_MAX: usize = 64 << 20;

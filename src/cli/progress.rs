@@ -104,4 +104,10 @@ impl Progress for Bar {
             self.bar.suspend(|| super::render::complain(&format!("the command: {line}")));
         }
     }
+
+    fn kept(&self, bytes: u64) {
+        if bytes > 0 {
+            self.note(&format!("the next run will use the {} that this one has stored", super::render::size(bytes)));
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 use vault::backend::ErrorKind;
 use vault::prune::{self, Unused};
+use vault::repository::unfinished::Unfinished;
 use vault::repository::{self, Repository};
 
 /// Free the space of forgotten snapshots
@@ -82,6 +83,11 @@ struct Pruned<'a> {
     loose_bytes: u64,
     merged_indexes: u64,
     old_marks: u64,
+    unfinished_packs: u64,
+    unfinished_bytes: u64,
+    unfinished_until: Option<String>,
+    leftover_files: u64,
+    leftover_bytes: u64,
     notes: &'a [String],
 }
 
@@ -114,6 +120,11 @@ impl<'a> Pruned<'a> {
             loose_bytes: figures.loose_bytes,
             merged_indexes: report.merged_indexes,
             old_marks: report.old_marks,
+            unfinished_packs: report.unfinished.packs,
+            unfinished_bytes: report.unfinished.bytes,
+            unfinished_until: report.unfinished.until.map(render::time_rfc3339),
+            leftover_files: report.leftovers.files,
+            leftover_bytes: report.leftovers.bytes,
             notes: &report.notes,
         }
     }
@@ -175,6 +186,13 @@ fn warn(session: &Session, grace: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is kept for a run that may go on, in words.
+pub fn unfinished(kept: &Unfinished) -> Option<String> {
+    let until = kept.until.map_or(String::new(), |at| format!(", until {}", render::time(at)));
+    let packs = render::count(kept.packs, "pack", "packs");
+    (kept.packs > 0).then(|| format!("kept for runs that may go on: {}, {packs}{until}", render::size(kept.bytes)))
+}
+
 fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace: Duration) {
     let (swept, marked, figures) = (&report.swept, &report.marked, &report.marked.figures);
     let done = |would: &str, did: &str| if arguments.dry_run { format!("would {would}") } else { did.to_owned() };
@@ -211,6 +229,14 @@ fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace:
         render::size(figures.base_bytes),
         render::size(figures.loose_bytes),
     ));
+    if report.leftovers.files > 0 {
+        let files = render::count(report.leftovers.files, "unfinished file", "unfinished files");
+        session.say(&format!("removed {files}, {}", render::size(report.leftovers.bytes)));
+    }
+    if let Some(kept) = unfinished(&report.unfinished) {
+        session.say(&kept);
+        session.say("  if nobody writes, `vault prune --grace 0s` frees it now");
+    }
     if swept.waiting > 0 {
         session.say(&format!("{} not carried out yet", render::count(swept.waiting, "mark is", "marks are")));
     }

@@ -108,6 +108,9 @@ struct RepositoryFigures {
     other_bytes: u64,
     logical_bytes: u64,
     unique_bytes: u64,
+    unfinished_packs: u64,
+    unfinished_bytes: u64,
+    unfinished_until: Option<String>,
     dedup_ratio: Option<f64>,
     compression_ratio: Option<f64>,
 }
@@ -269,6 +272,9 @@ fn repository_fields(stored: &Stored) -> RepositoryFigures {
         other_bytes: stored.other.bytes,
         logical_bytes: stored.logical_bytes,
         unique_bytes: stored.unique_bytes,
+        unfinished_packs: stored.unfinished.packs,
+        unfinished_bytes: stored.unfinished.bytes,
+        unfinished_until: stored.unfinished.until.map(render::time_rfc3339),
         dedup_ratio: ratio(stored.logical_bytes, stored.unique_bytes),
         compression_ratio: ratio(stored.plain_bytes, stored.compressed_bytes),
     }
@@ -400,4 +406,5 @@ fn show_repository(stored: &Stored) {
         times(stored.logical_bytes, stored.unique_bytes),
         times(stored.plain_bytes, stored.compressed_bytes)
     ));
+    super::prune::unfinished(&stored.unfinished).into_iter().for_each(|kept| render::line(&kept));
 }

@@ -1,9 +1,10 @@
 //! The repository that is copied into, as it was found at the start: lookup, snapshots and packs. A pack that no index
-//! tells of is not there: nobody vouches for its content, and what it holds is sent again.
+//! tells of is not there, unless this key has made it: nobody vouches for its content, and what it holds is sent again.
 
 use crate::error::Result;
 use crate::repository::Repository;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing};
+use crate::repository::inherited::{self, Inherited};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
@@ -20,6 +21,8 @@ pub(super) struct Target<'r> {
     objects: IndexObjects,
     snapshots: Snapshots,
     orders: Orders,
+    /// What earlier runs of this key have left in no index.
+    pub left: Inherited,
 }
 
 /// What there is in one domain of the target.
@@ -42,7 +45,8 @@ impl<'r> Target<'r> {
         let (packs, _) = index::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        Ok(Self { repository, marks, packs, objects, snapshots, orders })
+        let left = inherited::find(repository, (&packs, &objects, &marks), (None, None));
+        Ok(Self { repository, marks, packs, objects, snapshots, orders, left })
     }
 
     /// True if its owner has dropped a copy of this snapshot, or the snapshot itself if it was taken here.
@@ -55,7 +59,8 @@ impl<'r> Target<'r> {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == id);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        let index = BlobIndex::new(self.repository, &objects, Some(&self.packs), &self.marks);
+        let mut index = BlobIndex::new(self.repository, &objects, Some(&self.packs), &self.marks);
+        self.left.add_to(&mut index, self.repository, id);
         let own = |snapshot: &&SnapshotEntry| snapshot.place.domain == id;
         let mut heads: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
         for snapshot in self.snapshots.all.iter().filter(own) {

@@ -46,14 +46,16 @@ pub struct PackRecord {
     pub within_reach: bool,
     /// When the store received it, nanoseconds on its clock; `None` if nobody tells.
     pub arrived: Option<i64>,
+    /// No index tells of it, and anybody who holds the domain's book key may have made it.
+    pub is_loose: bool,
 }
 
 impl PackRecord {
     /// A pack that is there, in no mark and within reach.
     pub fn new(entry: &PackEntry, header: Header, wraps: Arc<Wraps>) -> Self {
         let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
-        let (present, condemned, within_reach, arrived) = (true, false, true, None);
-        Self { id, class, size, header, salt, wraps, present, condemned, within_reach, arrived }
+        let (present, condemned, within_reach, arrived, is_loose) = (true, false, true, None, false);
+        Self { id, class, size, header, salt, wraps, present, condemned, within_reach, arrived, is_loose }
     }
 
     /// Of several packs with the same blob, those with the least of this may take the place of the others. The owner has
@@ -64,7 +66,7 @@ impl PackRecord {
 
     /// True if new snapshots may rely on it: present, in no mark, and open to whoever must restore what relies on it.
     pub fn is_reliable(&self) -> bool {
-        self.present && !self.condemned && self.within_reach
+        self.present && !self.condemned && self.within_reach && !self.is_loose
     }
 }
 

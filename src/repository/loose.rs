@@ -25,7 +25,7 @@ const END_BYTES_MAX: usize = 48 << 20;
 pub type Pack = (ObjectId, Class, u64);
 
 /// A pack that was read from its own end.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct LoosePack {
     /// Clear header.
     pub header: Header,
@@ -33,6 +33,8 @@ pub struct LoosePack {
     pub entry: PackEntry,
     /// Wraps of its run.
     pub wraps: Wraps,
+    /// Hash of the end that was read, from the directory on.
+    pub end: [u8; 32],
 }
 
 /// A pack that does not open, and why.
@@ -55,16 +57,7 @@ pub(super) fn read_end(
     (repository, book): (RepositoryId, &dyn Fn(DomainId) -> Option<Key>),
 ) -> Result<LoosePack> {
     let name = Name::Pack(class, id);
-    let get = |from: u64, to: u64| backend.get(&name.to_string(), Some(from..to));
-    let mut suffix = get(size.saturating_sub(SUFFIX_BYTES as u64), size)?;
-    let needed = of_object(&name, PackEnd::suffix_bytes(&suffix))?;
-    if needed > END_BYTES_MAX {
-        return of_object(&name, Err(vault_format::Error::Limit("the trailer of a pack")));
-    }
-    if needed > suffix.len() {
-        suffix = get(size.saturating_sub(needed as u64), size)?;
-    }
-    let end = of_object(&name, PackEnd::parse(&suffix, size))?;
+    let (end, hash) = suffix(backend, &name, size)?;
     let kind = if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
     let open = |header: Header| {
         let book = book(header.domain).ok_or(vault_format::Error::NoAccess)?;
@@ -74,13 +67,67 @@ pub(super) fn read_end(
     let (header, directory) = match known {
         Some(opened) => opened,
         None => {
-            let start = get(0, HEADER_BYTES as u64)?;
-            let (header, _) = of_object(&name, Header::decode(&start, kind, repository))?;
+            let header = header(backend, &name, kind, repository)?;
             of_object(&name, open(header))?
         }
     };
     let entry = PackEntry { id, class, size, writer: header.writer, salt: end.salt, wraps: 0, directory };
-    Ok(LoosePack { header, entry, wraps: end.wraps })
+    Ok(LoosePack { header, entry, wraps: end.wraps, end: hash })
+}
+
+/// Reads the clear header of a pack.
+pub(super) fn header(backend: &Backend, name: &Name, kind: Kind, repository: RepositoryId) -> Result<Header> {
+    let start = backend.get(&name.to_string(), Some(0..HEADER_BYTES as u64))?;
+    Ok(of_object(name, Header::decode(&start, kind, repository))?.0)
+}
+
+/// Reads the end of a pack, and hashes it.
+fn suffix(backend: &Backend, name: &Name, size: u64) -> Result<(PackEnd, [u8; 32])> {
+    let get = |from: u64| backend.get(&name.to_string(), Some(from..size));
+    let mut suffix = get(size.saturating_sub(SUFFIX_BYTES as u64))?;
+    let needed = of_object(name, PackEnd::suffix_bytes(&suffix))?;
+    if needed > END_BYTES_MAX {
+        return of_object(name, Err(vault_format::Error::Limit("the trailer of a pack")));
+    }
+    if needed > suffix.len() {
+        suffix = get(size.saturating_sub(needed as u64))?;
+    }
+    Ok((of_object(name, PackEnd::parse(&suffix, size))?, end_hash(&suffix)))
+}
+
+/// The hash of a pack's end, from its directory on, which its last bytes hold.
+pub(super) fn end_hash(suffix: &[u8]) -> [u8; 32] {
+    let needed = PackEnd::suffix_bytes(suffix).unwrap_or_default();
+    let end = suffix.get(suffix.len().saturating_sub(needed)..).unwrap_or_default();
+    *blake3::hash(end).as_bytes()
+}
+
+/// Does something with each pack, on as many threads as the store serves and at most `threads`; the results are in the
+/// order of the packs.
+pub(super) fn each<T: Send>(
+    repository: &Repository,
+    (packs, threads): (&[Pack], usize),
+    work: impl Fn(Pack) -> T + Sync,
+) -> Vec<T> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let run = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::SeqCst);
+            let Some(pack) = packs.get(number) else { return };
+            let result = work(*pack);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
+        }
+    };
+    match repository.runtime().workers {
+        0 => run(),
+        _ => std::thread::scope(|scope| {
+            let threads = repository.backend().connections().min(threads).min(packs.len());
+            (0..threads).for_each(|_| drop(scope.spawn(run)));
+        }),
+    }
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Reads packs from their ends.
@@ -101,22 +148,7 @@ impl<'r> Ends<'r> {
 
     /// Reads the ends of some packs, on as many threads as the store serves, and returns them in order.
     pub fn read(&self, packs: &[Pack]) -> Result<Vec<std::result::Result<LoosePack, Unread>>> {
-        let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = || {
-            while let Some(pack) = packs.get(next.fetch_add(1, Ordering::SeqCst)) {
-                let read = self.read_one(*pack);
-                done.lock().unwrap_or_else(PoisonError::into_inner).push((pack.0, read));
-            }
-        };
-        match self.repository.runtime().workers {
-            0 => work(),
-            _ => std::thread::scope(|scope| {
-                (0..self.repository.backend().connections()).for_each(|_| drop(scope.spawn(work)));
-            }),
-        }
-        let mut done: Vec<(ObjectId, Read)> = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(id, _)| *id);
-        done.into_iter().map(|(_, read)| read).collect()
+        each(self.repository, (packs, usize::MAX), |pack| self.read_one(pack)).into_iter().collect()
     }
 
     fn read_one(&self, pack: Pack) -> Read {

@@ -4,11 +4,14 @@
 
 use super::commit::refuse_age;
 use super::index::{BlobIndex, FrameRecord, PackRecord};
+use super::loose::{self, LoosePack};
 use super::{Error, Options, Result, encoding};
-use crate::backend::Backend;
+use crate::backend::{self, Backend, ErrorKind};
+use crate::cache::Cache;
 use crate::runtime::Runtime;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vault_format::SigningKey;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::frame::Codec;
@@ -54,6 +57,13 @@ pub struct Place {
     pub shared: bool,
 }
 
+/// An index object is put for so many packs that none tells of yet, or for this part of those that the run has stored,
+/// whichever is more: a run that is cut off leaves little to be read again, and a long one puts no object for every few.
+const INDEX_PACKS: usize = 32;
+const INDEX_PART: usize = 16;
+/// Most packs of one index object: each may bring wraps of more than a kilobyte.
+const INDEX_PACKS_MAX: usize = 4096;
+
 /// Stored bytes at which a pack is closed.
 pub fn pack_bytes(repository: &super::Repository) -> usize {
     let half_budget = repository.options.memory_bytes / 6;
@@ -78,18 +88,27 @@ pub(super) struct Run {
     pub signer: SigningKey,
     pub book: Key,
     pub secret: RunSecret,
-    pub wraps: Wraps,
+    pub wraps: Arc<Wraps>,
     pub pack_bytes: usize,
     /// When it first looked at marks, nanoseconds since boot.
     pub since: i64,
     pub stored: Mutex<Stored>,
     failed: Mutex<Option<Error>>,
+    /// Where it is noted which packs were made on this machine.
+    cache: Option<Arc<Cache>>,
+    /// Nothing more is packed.
+    ending: AtomicBool,
+    /// Nothing more is put, since something failed.
+    broken: AtomicBool,
+    /// The store does not answer.
+    silent: AtomicBool,
 }
 
 /// What a run has stored so far.
 #[derive(Default)]
 pub(super) struct Stored {
-    pending: Vec<PackEntry>,
+    /// Packs that no index tells of yet, with the wraps of their runs.
+    pending: Vec<(PackEntry, Arc<Wraps>)>,
     pending_blobs: usize,
     index_at: i64,
     supersedes: Vec<ObjectId>,
@@ -102,10 +121,43 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Forgets the packs that no index tells of yet.
+    /// Forgets the packs that no index tells of yet, and names those of this run.
     pub fn take_pending(&mut self) -> Vec<(Class, ObjectId)> {
         self.pending_blobs = 0;
-        std::mem::take(&mut self.pending).iter().map(|pack| (pack.class, pack.id)).collect()
+        let own = |id: &ObjectId| self.packs.iter().any(|pack| pack.id == *id);
+        let pending = std::mem::take(&mut self.pending);
+        pending.iter().filter(|(pack, _)| own(&pack.id)).map(|(pack, _)| (pack.class, pack.id)).collect()
+    }
+
+    /// The next index object will tell of a pack of an earlier run, too.
+    pub fn inherit(&mut self, pack: &LoosePack) {
+        self.pending_blobs += pack.entry.directory.blobs.len();
+        self.pending.push((pack.entry.clone(), Arc::new(pack.wraps.clone())));
+    }
+
+    /// True if so much is in no index that one should be put.
+    fn is_due(&self) -> bool {
+        self.pending.len() >= INDEX_PACKS.max(self.packs.len() / INDEX_PART)
+    }
+
+    /// An index of the first packs that wait, as many as one may tell of, and how many these are.
+    fn next_index(&self) -> (Index, usize) {
+        let mut index = Index { supersedes: self.supersedes.clone(), ..Index::default() };
+        let (mut blobs, mut numbers) = (0, HashMap::new());
+        for (entry, wraps) in &self.pending {
+            blobs += entry.directory.blobs.len();
+            if !index.packs.is_empty() && (blobs > INDEX_BLOBS_MAX || index.packs.len() == INDEX_PACKS_MAX) {
+                break;
+            }
+            let next = u16::try_from(index.wraps.len()).unwrap_or(u16::MAX);
+            let number = *numbers.entry(Arc::as_ptr(wraps)).or_insert(next);
+            if number == next {
+                index.wraps.push((**wraps).clone());
+            }
+            index.packs.push(PackEntry { wraps: number, ..entry.clone() });
+        }
+        let count = index.packs.len();
+        (index, count)
     }
 }
 
@@ -116,6 +168,7 @@ pub(super) struct RunParts {
     pub secret: RunSecret,
     pub wraps: Wraps,
     pub since: i64,
+    pub cache: Option<Arc<Cache>>,
 }
 
 impl Run {
@@ -130,11 +183,15 @@ impl Run {
             signer: repository.keys.signer().clone(),
             book: parts.book,
             secret: parts.secret,
-            wraps: parts.wraps,
+            wraps: Arc::new(parts.wraps),
             pack_bytes: pack_bytes(repository),
             since: parts.since,
             stored: Mutex::new(Stored { index_at: repository.runtime.clock.elapsed(), ..Stored::default() }),
             failed: Mutex::new(None),
+            cache: parts.cache,
+            ending: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         }
     }
 
@@ -142,13 +199,39 @@ impl Run {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the first error of any thread.
+    /// Keeps the first error of any thread; nothing more is packed or put.
     pub fn fail(&self, error: Error) {
+        self.broken.store(true, Ordering::SeqCst);
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    pub fn has_failed(&self) -> bool {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    /// From now on nothing more is packed.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
+    /// True if nothing more is to be packed: the run fails, or was stopped.
+    pub fn has_ended(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) || self.is_broken() || self.runtime.is_stopped()
+    }
+
+    /// True if nothing more is to be put.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    /// True if the store did not answer.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::SeqCst)
+    }
+
+    fn put(&self, name: &Name, bytes: &[u8]) -> Result<()> {
+        let note = |error: &backend::Error| {
+            if error.kind == ErrorKind::Unreachable {
+                self.silent.store(true, Ordering::SeqCst);
+            }
+        };
+        Ok(self.backend.put(&name.to_string(), bytes).inspect_err(note)?)
     }
 
     /// Takes the error of a thread, if there was one.
@@ -164,7 +247,11 @@ impl Run {
 
     /// Puts a pack and notes it for the index.
     pub fn put_pack(&self, ready: ReadyPack) -> Result<()> {
-        self.backend.put(&Name::Pack(ready.class, ready.id).to_string(), &ready.finished.bytes)?;
+        if let Some(cache) = &self.cache {
+            // before it is there: a run that is cut off in between has stored it, or has not
+            cache.note_made(&ready.id, &loose::end_hash(&ready.finished.bytes));
+        }
+        self.put(&Name::Pack(ready.class, ready.id), &ready.finished.bytes)?;
         let entry = PackEntry {
             id: ready.id,
             class: ready.class,
@@ -182,40 +269,36 @@ impl Run {
         }
         stored.pending_blobs += blobs;
         stored.packs.push(entry.clone());
-        stored.pending.push(entry);
+        stored.pending.push((entry, self.wraps.clone()));
         let age = self.runtime.clock.elapsed().saturating_sub(stored.index_at);
-        if u128::try_from(age).is_ok_and(|age| age > self.options.index_interval.as_nanos()) {
-            self.put_index(&mut stored)?;
-        }
-        Ok(())
+        let is_late = u128::try_from(age).is_ok_and(|age| age > self.options.index_interval.as_nanos());
+        if is_late || stored.is_due() { self.put_index(&mut stored) } else { Ok(()) }
     }
 
-    /// Puts an index object for the packs that none tells of yet.
+    /// Puts index objects for the packs that none tells of yet.
     pub fn put_index(&self, stored: &mut Stored) -> Result<()> {
         stored.index_at = self.runtime.clock.elapsed();
-        if stored.pending.is_empty() && stored.supersedes.is_empty() {
-            return Ok(());
+        while !(stored.pending.is_empty() && stored.supersedes.is_empty()) {
+            // one that comes so late would tell of packs that prune took for nobody's
+            refuse_age((&self.options, &self.runtime), self.since)?;
+            let (index, count) = stored.next_index();
+            let (place, salt) = ((self.repository, self.domain), self.runtime.random());
+            let parts = (&index, &Sketches::default());
+            let bytes = encoding("an index", index::seal(place, &self.signer, &self.book, &salt, parts))?;
+            let id = ObjectId::of(&bytes);
+            self.put(&Name::Index(self.domain, self.label, id), &bytes)?;
+            stored.indexes.push(id);
+            stored.supersedes.clear();
+            stored.pending.drain(..count);
+            let blobs = |(pack, _): &(PackEntry, Arc<Wraps>)| pack.directory.blobs.len();
+            stored.pending_blobs = stored.pending.iter().map(blobs).sum();
         }
-        // one that comes so late would tell of packs that prune took for nobody's
-        refuse_age((&self.options, &self.runtime), self.since)?;
-        let index = Index {
-            packs: std::mem::take(&mut stored.pending),
-            wraps: vec![self.wraps.clone()],
-            supersedes: std::mem::take(&mut stored.supersedes),
-        };
-        stored.pending_blobs = 0;
-        let place = (self.repository, self.domain);
-        let parts = (&index, &Sketches::default());
-        let bytes = encoding("an index", index::seal(place, &self.signer, &self.book, &self.runtime.random(), parts))?;
-        let id = ObjectId::of(&bytes);
-        self.backend.put(&Name::Index(self.domain, self.label, id).to_string(), &bytes)?;
-        stored.indexes.push(id);
         Ok(())
     }
 
     /// Adds the run's packs to a lookup, so that its own blobs can be read.
     pub fn add_to(&self, index: &mut BlobIndex) {
-        let wraps = std::sync::Arc::new(self.wraps.clone());
+        let wraps = &self.wraps;
         for entry in &self.stored().packs {
             index.add_pack(PackRecord::new(entry, self.header(entry.class), wraps.clone()), &entry.directory);
         }
@@ -252,7 +335,7 @@ impl Packer {
     /// Ends the open pack of a class.
     pub fn close(&mut self, run: &Run, class: Class) -> Result<Option<ReadyPack>> {
         let Some((pack, key)) = self.open.remove(&class).filter(|(pack, _)| !pack.is_empty()) else { return Ok(None) };
-        let finished = encoding("a pack", pack.finish(&run.book, &run.wraps))?;
+        let finished = encoding("a pack", pack.finish(&run.book, &run.wraps, &run.signer))?;
         if run.options.verify_seals {
             encoding("a pack", verify_seals(&finished, &run.header(class), &run.book, (class, &key)))?;
         }
@@ -300,6 +383,7 @@ fn fresh_salt(runtime: &Runtime, blobs: &[BlobEntry]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::verify_seals;
+    use vault_format::SigningKey;
     use vault_format::envelope::{RunSecret, Wraps};
     use vault_format::frame::Codec;
     use vault_format::id::{BlobId, BlobKind, Class, DomainId, RepositoryId, WriterId};
@@ -310,7 +394,9 @@ mod tests {
     #[test]
     fn a_frame_that_does_not_open_is_not_stored() -> vault_format::Result<()> {
         let (repository, domain) = (RepositoryId([1; 16]), DomainId([2; 16]));
-        let header = Header { kind: Kind::DataPack, repository, domain, writer: WriterId([3; 16]) };
+        let signer = SigningKey::from_bytes(&[9; 32]);
+        let writer = WriterId::of(&signer.verifying_key().to_bytes());
+        let header = Header { kind: Kind::DataPack, repository, domain, writer };
         let (secret, book, read) = (RunSecret::new([4; 32]), Key::new([5; 32]), Key::new([6; 32]));
         let key = secret.pack_key(Class::Data, &[7; 32]);
         let mut pack = PackBuilder::new(header, [7; 32], key.clone())?;
@@ -319,7 +405,7 @@ mod tests {
             pack.push(Codec::Raw, &[number; 100], &[blob], Vec::new(), (0, 0))?;
         }
         let wraps = Wraps(vec![secret.wrap_for_domain(domain, &read, &header.scope(), [8; 32])?]);
-        let mut finished = pack.finish(&book, &wraps)?;
+        let mut finished = pack.finish(&book, &wraps, &signer)?;
         let end = HEADER_BYTES + 3 * 116;
         verify_seals(&finished, &header, &book, (Class::Data, &key))?;
         for at in HEADER_BYTES..end {

@@ -71,7 +71,7 @@ impl<'r> Indexer<'r> {
 
     /// Adds a pack. Needs the owner.
     pub fn add(&mut self, pack: LoosePack) -> Result<()> {
-        let LoosePack { header: Header { domain, .. }, mut entry, wraps } = pack;
+        let LoosePack { header: Header { domain, .. }, mut entry, wraps, .. } = pack;
         let added = entry.directory.blobs.len();
         let (index, blobs) = self.open.entry(domain).or_default();
         if *blobs + added > INDEX_BLOBS_MAX || index.wraps.len() == WRAPS_MAX {

@@ -4,10 +4,12 @@
 //! between them.
 
 mod cost;
+mod early;
 mod engine;
 
 use super::commit::{self, Relied};
 use super::index::{ANY_DEPTH, BlobIndex, PackRecord};
+use super::inherited::Inherited;
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Run, RunParts};
 use super::{Error, Repository, Result, Rule, encoding, orders};
@@ -57,6 +59,7 @@ pub struct Writer<'r> {
     carried: BTreeSet<ObjectId>,
     /// The domain whose members must be able to read what the owner relies on.
     for_members: Option<DomainId>,
+    inherited: Option<&'r Inherited>,
     is_dry: bool,
     /// What happened so far.
     pub counts: Counts,
@@ -98,7 +101,8 @@ impl<'r> Writer<'r> {
         let (secret, wraps) = keys.new_run(domain, shared, &header, repository.runtime())?;
         // the run began when it looked at marks, which may be long ago if the machine slept since
         let since = index.since().unwrap_or_else(|| repository.runtime().clock.elapsed());
-        let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps, since }));
+        let cache = repository.cache().cloned();
+        let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps, since, cache }));
         let engine = Engine::start(&run)?;
         let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
         Ok(Self {
@@ -113,15 +117,23 @@ impl<'r> Writer<'r> {
             run_mark: repository.runtime().random(),
             pages: Vec::new(),
             carried: BTreeSet::new(),
+            inherited: None,
             is_dry: false,
             for_members: (shared && keys.role() == Role::Owner && domain != keys.domain()).then_some(domain),
             counts: Counts::default(),
         })
     }
 
+    /// Relies also on what earlier runs of this key have left in no index; the lookup must tell of it.
+    pub(crate) fn inheriting(mut self, inherited: &'r Inherited) -> Self {
+        self.inherited = Some(inherited);
+        self
+    }
+
     /// Counts what would be stored, and stores nothing.
-    pub fn dry(self) -> Self {
-        Self { is_dry: true, ..self }
+    pub fn dry(mut self) -> Self {
+        self.is_dry = true;
+        self
     }
 
     /// The id that a plaintext has here.
@@ -172,7 +184,7 @@ impl<'r> Writer<'r> {
         let for_members = self.for_members;
         let counts =
             |pack: &PackRecord| pack.is_reliable() && for_members.is_none_or(|domain| pack.wraps.reaches(domain));
-        let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return false };
+        let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return self.inherit(id) };
         self.index.collect_packs(location, &counts, &mut self.relied);
         true
     }

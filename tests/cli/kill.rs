@@ -70,3 +70,80 @@ fn kills_at_random_moments_lose_nothing_acknowledged() {
     }
     println!("{killed} killed, {} acknowledged", acknowledged.len());
 }
+
+/// Bytes of all packs, and files in `tmp/`.
+fn stored(world: &World) -> (u64, usize) {
+    let mut folders = vec![world.path("repository/packs")];
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => folders.push(entry.path()),
+                Ok(meta) => bytes += meta.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    (bytes, std::fs::read_dir(world.path("repository/tmp")).into_iter().flatten().count())
+}
+
+/// Killed whenever it has stored a little more, a first upload ends all the same, stores nothing twice, and leaves no
+/// unfinished file: whatever the key is, and whether this machine remembers or not.
+#[test]
+fn a_first_upload_that_is_killed_again_and_again_ends() {
+    const SIZE: u64 = 12_000_000;
+    const STEP: u64 = 2_000_000;
+    for (role, has_cache) in [("owner", true), ("owner", false), ("writer", true), ("writer", false)] {
+        let world = World::empty();
+        world.ok(&["init"]);
+        let mut random = ChaCha20Rng::seed_from_u64(1);
+        std::fs::create_dir(world.path("source")).expect("a folder");
+        let mut file = |name: &str, length: u64| {
+            let mut bytes = vec![0; usize::try_from(length).expect("a size")];
+            random.fill_bytes(&mut bytes);
+            std::fs::write(world.path("source").join(name), bytes).expect("a file");
+        };
+        file("large", SIZE / 2);
+        (0..60).for_each(|number| file(&format!("small-{number}"), SIZE / 120));
+        if role == "writer" {
+            world.ok(&["key", "add", "--role", "writer", "--label", "web", "--export-key-file", "web.key"]);
+        }
+        let mut words = vec!["snapshot", "--memory", "2MB", "--limit-upload", "8MB", "source"];
+        words.extend((role == "writer").then_some(["--key-file", "web.key"]).into_iter().flatten());
+        words.extend((!has_cache).then_some("--no-cache"));
+        let mut kills = 0;
+        loop {
+            let before = stored(&world).0;
+            let mut command = world.command(&words);
+            if !has_cache {
+                command.env_remove("VAULT_CACHE_DIR");
+            }
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("vault starts");
+            let ended = loop {
+                if let Some(status) = child.try_wait().expect("a child") {
+                    break Some(status);
+                }
+                if stored(&world).0 > before + STEP {
+                    drop(child.kill());
+                    break None;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            let output = child.wait_with_output().expect("an end");
+            if let Some(status) = ended {
+                assert_eq!(status.code(), Some(0), "{role}: {}", crate::errors(&output));
+                break;
+            }
+            kills += 1;
+            assert!(kills < 20, "{role}, cache: {has_cache}: no end");
+        }
+        let (bytes, unfinished) = stored(&world);
+        let context = format!("{role}, cache: {has_cache}, {kills} kills: {bytes} bytes of packs");
+        assert!(kills > 3 && bytes < SIZE + SIZE * 15 / 100, "{context}");
+        assert_eq!(unfinished, 0, "{context}");
+        world.ok(&["restore", "source", "--target", "out"]);
+        assert!(contents(&world.path("out")) == contents(&world.path("source")), "{context}");
+        world.ok(&["check", "--read-data"]);
+        println!("{context}");
+    }
+}

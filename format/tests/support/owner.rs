@@ -204,7 +204,7 @@ fn wal(repo: &mut Repo, member: &Member) {
     let mut pack = PackBuilder::new(header(member, Kind::Wal), salt, key).unwrap();
     let encoded = vault_format::frame::compress(&segment, 3).unwrap().unwrap();
     pack.push(vault_format::frame::Codec::Zstd, &encoded, &[blob], Vec::new(), (0, 0)).unwrap();
-    let done = pack.finish(&member.book, &run.wraps).unwrap();
+    let done = pack.finish(&member.book, &run.wraps, &member.signer).unwrap();
     run.repo.put(done.bytes, |id| Name::Wal("main".to_owned(), 1, "000000010000000000000003".to_owned(), id));
 }
 

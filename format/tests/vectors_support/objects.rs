@@ -1,6 +1,6 @@
 //! Vectors of whole objects: each golden object, and what must be refused of it.
 
-use super::make::{Maker, fields, raw};
+use super::make::{Fields, Maker, fields, raw};
 use crate::support::owner::body;
 use crate::support::{EPOCH, Member, PASSWORD, REPOSITORY, Repo, golden, header, owner_keys};
 use vault_format::codec::Stored;
@@ -268,6 +268,26 @@ fn key_files(maker: &mut Maker) {
     }
 }
 
+/// The signature covers all other bytes, of a kind that a directory does not bind too.
+fn signatures(maker: &mut Maker, fields: &Fields, bytes: &[u8]) {
+    let end = bytes.len();
+    let offset = u32::from_le_bytes(bytes[end - 16..end - 12].try_into().unwrap()) as usize;
+    let mut put = |name: &str, expect: &str, edit: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = bytes.to_vec();
+        edit(&mut bytes);
+        maker.add("signed-pack", name, expect, fields.clone(), bytes);
+    };
+    put("ok", "ok", &|_| {});
+    put("frame-flipped", "signature", &|bytes| bytes[70] ^= 1);
+    put("signature-flipped", "signature", &|bytes| bytes[offset - 1] ^= 1);
+    put("directory-flipped", "signature", &|bytes| bytes[offset] ^= 1);
+    put("wraps-flipped", "signature", &|bytes| bytes[end - 60] ^= 1);
+    put("salt-flipped", "signature", &|bytes| bytes[end - 20] ^= 1);
+    put("of-another-writer", "origin", &|bytes| bytes[50] ^= 1);
+    put("other-frames-before-the-end", "signature", &|bytes| bytes[100..offset - 64].reverse());
+    put("no-room-for-a-signature", "truncated", &|bytes| bytes.splice(64..offset, []).for_each(drop));
+}
+
 fn packs(maker: &mut Maker, owner: &Repo, keys: &[(&str, &[u8])]) {
     for (class, prefix) in [("d", "packs/d/"), ("m", "packs/m/")] {
         let bytes = owner.files.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, bytes)| bytes);
@@ -296,5 +316,8 @@ fn packs(maker: &mut Maker, owner: &Repo, keys: &[(&str, &[u8])]) {
         put("directory-in-the-header", "invalid", &|bytes| bytes[end - 16..end - 12].fill(0));
         put("huge-directory", "limit", &|bytes| bytes[end - 9] = 0xFF);
         put("one-byte-removed-within", "invalid", &|bytes| bytes.splice(100..101, []).for_each(drop));
+        if class == "d" {
+            signatures(maker, &super::make::fields("signed-pack", keys), &bytes);
+        }
     }
 }

@@ -11,7 +11,7 @@ use vault_format::list::ListPage;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
-use vault_format::pack::{Directory, PackEnd};
+use vault_format::pack::{self, Directory, PackEnd};
 use vault_format::seal::{Header, Kind};
 use vault_format::secret::Key;
 use vault_format::slot::{Slot, open_key_file};
@@ -89,6 +89,7 @@ impl Vector {
             "list" => ListPage::decode(bytes).map(drop),
             "directory" => Directory::decode(bytes).map(drop),
             "pack" => self.pack(),
+            "signed-pack" => self.signed_pack(),
             "frame" => self.frame(),
             "delta" => {
                 frame::decompress_delta(bytes, &unhex(&self.fields["prefix"]), self.number("plain") as usize).map(drop)
@@ -138,6 +139,11 @@ impl Vector {
         assert_ne!(header.domain, DomainId::default());
         let end = PackEnd::parse(&self.bytes, self.bytes.len() as u64)?;
         end.directory(&header, &self.key("book")).map(drop)
+    }
+
+    fn signed_pack(&self) -> Result<(), Error> {
+        let (header, _) = Header::decode(&self.bytes, Kind::DataPack, self.repository())?;
+        pack::verify(&self.bytes, &header, &self.array("verifying"))
     }
 
     fn frame(&self) -> Result<(), Error> {

@@ -3,8 +3,8 @@
 use vault_format::pack::padme;
 use vault_format::seal::{HEADER_BYTES, TAG_BYTES};
 
-/// Trailer and wraps of a pack, about.
-const END_BYTES: usize = 1300;
+/// Signature, trailer and wraps of a pack, about.
+const END_BYTES: usize = 1364;
 /// What a directory says of one blob, and of one frame, about.
 const BLOB_BYTES: usize = 40;
 const FRAME_BYTES: usize = 21;

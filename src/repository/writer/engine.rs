@@ -62,10 +62,15 @@ impl Engine {
                 run.check()?;
                 let permit = Budget::take(&threads.budget, frame.bytes.len());
                 let (run, frames) = (run.clone(), threads.frames.clone());
-                threads.pool.spawn_fifo(move || match compress(class, frame) {
-                    // the receiver is gone only after an error that is kept already
-                    Ok(encoded) => drop(frames.send((encoded, permit))),
-                    Err(error) => run.fail(error),
+                threads.pool.spawn_fifo(move || {
+                    if run.has_ended() {
+                        return;
+                    }
+                    match compress(class, frame) {
+                        // the receiver is gone only after an error that is kept already
+                        Ok(encoded) => drop(frames.send((encoded, permit))),
+                        Err(error) => run.fail(error),
+                    }
                 });
                 Ok(())
             }
@@ -103,10 +108,18 @@ impl Engine {
                 if !threads.join() {
                     run.fail(Error::Threads("a worker thread panicked".into()));
                 }
-                run.check()
+                run.check()?;
+                // then something was left out
+                if run.runtime.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
             }
             Self::Finished => Ok(()),
         }
+    }
+
+    /// Ends a run that can't go on: waits for what is being put, and packs nothing more.
+    pub fn leave(&mut self, run: &Run) {
+        run.end();
+        drop(std::mem::replace(self, Self::Finished));
     }
 }
 
@@ -125,13 +138,13 @@ fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sende
     };
     // after an error the rest is drained, so that nobody waits for a budget that never comes
     for (frame, permit) in encoded {
-        if !run.has_failed() {
+        if !run.has_ended() {
             send(packer.push(run, frame));
         }
         drop(permit);
     }
     for class in [Class::Data, Class::Metadata] {
-        if !run.has_failed() {
+        if !run.has_ended() {
             send(packer.close(run, class));
         }
     }
@@ -139,7 +152,7 @@ fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sende
 
 fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
     for pack in ready {
-        if !run.has_failed()
+        if !run.is_broken()
             && let Err(error) = run.put_pack(pack)
         {
             run.fail(error);
