@@ -124,6 +124,8 @@ pub struct Counts {
 
 #[derive(Default)]
 struct Counters {
+    /// Operations that go on now.
+    busy: AtomicU64,
     put: AtomicU64,
     get: AtomicU64,
     stat: AtomicU64,
@@ -131,6 +133,15 @@ struct Counters {
     delete: AtomicU64,
     bytes_written: AtomicU64,
     bytes_read: AtomicU64,
+}
+
+/// An operation that goes on until this is dropped.
+struct Busy<'a>(&'a AtomicU64);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Inner {
@@ -189,6 +200,7 @@ impl Backend {
     /// Creates an object. An existing one with the same bytes is success, with other bytes [`ErrorKind::Exists`].
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.valid_name(Operation::Put, name)?;
+        let _busy = self.busy();
         if let Some(limit) = &self.inner.upload {
             limit.spend(bytes.len() as u64);
         }
@@ -206,6 +218,7 @@ impl Backend {
             return Err(self.refused(Operation::Get, name, "the range ends before it starts"));
         }
         self.inner.counters.get.fetch_add(1, Ordering::Relaxed);
+        let _busy = self.busy();
         let wanted = range.as_ref().map(|r| r.end - r.start);
         let bytes = self.inner.store.get(name, range).map_err(|e| e.at(&self.inner.location))?;
         if wanted.is_some_and(|wanted| wanted != bytes.len() as u64) {
@@ -223,6 +236,7 @@ impl Backend {
     pub fn stat(&self, name: &str) -> Result<Stat> {
         self.valid_name(Operation::Stat, name)?;
         self.inner.counters.stat.fetch_add(1, Ordering::Relaxed);
+        let _busy = self.busy();
         self.inner.store.stat(name).map_err(|e| e.at(&self.inner.location))
     }
 
@@ -235,6 +249,7 @@ impl Backend {
             None => return Err(self.refused(Operation::List, prefix, "a prefix ends in '/'")),
         }
         self.inner.counters.list.fetch_add(1, Ordering::Relaxed);
+        let _busy = self.busy();
         let listed = self.inner.store.list(prefix).map_err(|e| e.at(&self.inner.location))?;
         Ok(self.inner.recent.apply(prefix, listed))
     }
@@ -243,6 +258,7 @@ impl Backend {
     pub fn delete(&self, name: &str) -> Result<()> {
         self.valid_name(Operation::Delete, name)?;
         self.inner.counters.delete.fetch_add(1, Ordering::Relaxed);
+        let _busy = self.busy();
         self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))?;
         self.inner.recent.note(name, None);
         Ok(())
@@ -251,6 +267,17 @@ impl Backend {
     /// Removes what other processes have left unfinished: right only while nobody else writes.
     pub fn remove_unfinished(&self) -> Result<Leftovers> {
         self.inner.store.remove_unfinished().map_err(|e| e.at(&self.inner.location))
+    }
+
+    fn busy(&self) -> Busy<'_> {
+        let busy = &self.inner.counters.busy;
+        busy.fetch_add(1, Ordering::Relaxed);
+        Busy(busy)
+    }
+
+    /// Whether an operation goes on right now.
+    pub fn is_busy(&self) -> bool {
+        self.inner.counters.busy.load(Ordering::Relaxed) > 0
     }
 
     /// Requests made and bytes moved since this backend was opened.

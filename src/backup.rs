@@ -1,6 +1,7 @@
 //! The forward flow: source -> walk -> chunk -> dedup -> frame -> seal -> pack -> store, and the commit of a snapshot.
 //! What the protocol refuses at commit is read and stored again.
 
+mod ahead;
 mod files;
 mod gaps;
 mod scan;
@@ -192,7 +193,7 @@ fn attempt(
     let found = match source {
         Source::Paths(paths, walk) => {
             let walk = source::Options { own: own_folders(repository), ..walk.clone() };
-            scan.paths(paths, &walk, parent)
+            ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk, parent))
         }
         Source::Stream(input, name) => scan.stream(input, name),
         Source::Command(words, name) => scan.command(words, name),

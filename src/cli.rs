@@ -88,6 +88,9 @@ struct Global {
     /// Print more: what was left out on purpose, requests and bytes moved
     #[arg(long, short, global = true)]
     verbose: bool,
+    /// Show progress on standard error also where no terminal is; with --json as JSON lines
+    #[arg(long, global = true, conflicts_with = "quiet")]
+    progress: bool,
     /// Answer every question with yes
     #[arg(long, short, global = true)]
     yes: bool,
@@ -307,7 +310,8 @@ impl Session {
     }
 
     fn progress(&self, verb: &'static str) -> progress::Bar {
-        progress::Bar::new(verb, self.global.quiet, self.global.verbose)
+        let Global { quiet, progress, json, verbose, .. } = self.global;
+        progress::Bar::new(verb, progress::Face::of(quiet, progress, json), verbose)
     }
 
     /// Prints a line of summary, unless there is JSON to print or nothing is wanted.

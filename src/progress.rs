@@ -19,6 +19,12 @@ pub trait Progress: Send + Sync {
     fn kept(&self, bytes: u64) {
         let _ = bytes;
     }
+    /// Nothing goes on before this answers, like `the command`; said again while it lasts.
+    fn waiting(&self, _: &str) {}
+    /// True if somebody looks, so that it is worth to count what is to do.
+    fn wants_total(&self) -> bool {
+        false
+    }
 }
 
 /// Listens to nothing.

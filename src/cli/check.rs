@@ -92,7 +92,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         Err(failure) => return unopened(session, failure),
     };
     let options = check::Options { read, max_age: arguments.max_age };
-    let progress = session.progress("checking");
+    let progress = session.progress("checking").watch(repository.backend());
     let report = check::check(&repository, &options, &progress);
     progress.done();
     let report = report.context("cannot check the repository")?;
@@ -142,7 +142,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 fn scrub(session: &Session) -> Outcome {
     let backend = session.backend(false)?;
     super::exit::probe(&backend)?;
-    let progress = session.progress("scrubbing");
+    let progress = session.progress("scrubbing").watch(&backend);
     let scrub = check::scrub(&backend, &session.runtime, &progress);
     progress.done();
     let scrub = scrub.context("cannot scrub the repository")?;

@@ -98,7 +98,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let snapshots = chosen(&from, &arguments.addresses).context(&what)?;
     let (name, again, dry_run) = (arguments.name.clone(), arguments.again, arguments.dry_run);
     let options = copy::Options { snapshots, name, again, dry_run, actor: session.actor("") };
-    let progress = session.progress("copying");
+    let progress = session.progress("copying").watch(to.backend());
     let report = copy::copy(&from, &to, &options, &progress);
     progress.done();
     let report = report.context(&what)?;

@@ -89,7 +89,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let catalog = list::snapshots(&repository).context(&what)?;
     let (before, before_path) = address::find(session, &catalog, &arguments.before, &what)?;
     let after = after(&catalog, &arguments.after, &what)?;
-    let progress = session.progress("comparing");
+    let progress = session.progress("comparing").watch(repository.backend());
     let mut lines = Vec::new();
     let mut each = |change: &Change, bytes: (u64, u64)| {
         if change.difference == Difference::Metadata && !arguments.metadata {

@@ -1,67 +1,194 @@
-//! Draws how far an operation is: a bar on standard error, only at a terminal. Notes about trouble are printed as they
-//! come, bar or not, and remembered, so that the end of the command does not say them again.
+//! Draws how far an operation is, on standard error: a line at a terminal, lines in a log if that was asked, objects of
+//! JSON for programs. Notes about trouble are printed as they come, bar or not, and remembered, so that the end of the
+//! command does not say them again.
+
+mod line;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::HashSet;
-use std::io::IsTerminal;
+use line::State;
+use serde::Serialize;
+use std::collections::{HashSet, VecDeque};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use vault::backend::Backend;
 use vault::progress::Progress;
 
-/// Bytes done, rate, and what is being worked on.
-const WITHOUT_END: &str = "{prefix} {decimal_bytes} ({decimal_bytes_per_sec}) {wide_msg}";
-/// The same with a total.
-const WITH_END: &str =
-    "{prefix} {bar:30} {decimal_bytes} of {decimal_total_bytes} ({decimal_bytes_per_sec}, {eta} left) {wide_msg}";
+/// The rate is that of so long ago until now.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Without anything done for so long, it is said what is being waited for.
+const IDLE: Duration = Duration::from_millis(1_500);
+/// Before, nobody can tell how long it will take.
+const EARLY: Duration = Duration::from_secs(2);
 
 /// The bar that is shown now.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Prints while the bar that is shown, if any, is out of the way.
 pub fn above(print: impl FnOnce()) {
-    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let shown = lock(&SHOWN).clone();
     match shown {
         Some(bar) => bar.suspend(print),
         None => print(),
     }
 }
 
-/// A progress bar.
+/// How progress is shown.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Face {
+    /// Not at all.
+    #[default]
+    Hidden,
+    /// A line at a terminal.
+    Terminal,
+    /// A line now and then.
+    Log,
+    /// JSON, a few times a second.
+    Json,
+}
+
+impl Face {
+    /// What flags and place ask for.
+    pub fn of(quiet: bool, asked: bool, json: bool) -> Self {
+        match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Self::Hidden,
+            (_, _) if asked && json => Self::Json,
+            (_, true) => Self::Terminal,
+            (_, false) if asked => Self::Log,
+            _ => Self::Hidden,
+        }
+    }
+
+    fn tick(self) -> Duration {
+        match self {
+            Self::Log => Duration::from_secs(5),
+            Self::Json => Duration::from_millis(500),
+            _ => Duration::from_millis(200),
+        }
+    }
+}
+
+/// Progress of one operation.
 pub struct Bar {
-    bar: ProgressBar,
+    shared: Arc<Shared>,
+    ticker: Mutex<Option<JoinHandle<()>>>,
     told: Mutex<HashSet<String>>,
     /// Lines of a command are shown.
     verbose: bool,
 }
 
+struct Shared {
+    face: Face,
+    verb: &'static str,
+    bar: ProgressBar,
+    started: Instant,
+    files: AtomicU64,
+    bytes: AtomicU64,
+    seen: Mutex<Seen>,
+    is_over: Mutex<bool>,
+    over: Condvar,
+}
+
+/// What the drawing thread and the operation tell each other.
+struct Seen {
+    total: Option<(u64, u64)>,
+    path: String,
+    /// What the operation said that it waits for.
+    waits: Option<(String, Instant)>,
+    /// What it waits for if neither it nor the store says anything.
+    input: Option<&'static str>,
+    store: Option<Backend>,
+    samples: VecDeque<(Instant, u64)>,
+    moved: (Instant, u64, u64),
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    progress: &'a str,
+    done_files: u64,
+    done_bytes: u64,
+    total_files: Option<u64>,
+    total_bytes: Option<u64>,
+    seconds: f64,
+    rate: u64,
+    left_seconds: Option<u64>,
+    waiting: Option<&'a str>,
+}
+
 impl Bar {
-    /// A bar for `verb`, hidden if it is not wanted or nobody would see it.
-    pub fn new(verb: &'static str, quiet: bool, verbose: bool) -> Self {
-        let bar =
-            if quiet || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::no_length() };
-        set_style(&bar, WITHOUT_END);
-        bar.set_prefix(verb);
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(Duration::from_millis(200));
-            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+    /// Progress of `verb`.
+    pub fn new(verb: &'static str, face: Face, verbose: bool) -> Self {
+        let bar = if face == Face::Terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        // shortened to the terminal as it is at that moment
+        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+            bar.set_style(style);
         }
-        Self { bar, told: Mutex::default(), verbose }
+        let now = Instant::now();
+        let seen = Seen {
+            total: None,
+            path: String::new(),
+            waits: None,
+            input: None,
+            store: None,
+            samples: VecDeque::new(),
+            moved: (now, 0, 0),
+        };
+        let shared = Arc::new(Shared {
+            face,
+            verb,
+            bar,
+            started: now,
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            seen: Mutex::new(seen),
+            is_over: Mutex::new(false),
+            over: Condvar::new(),
+        });
+        let ticker = (face != Face::Hidden).then(|| {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || shared.draw())
+        });
+        if face == Face::Terminal {
+            *lock(&SHOWN) = Some(shared.bar.clone());
+        }
+        Self { shared, ticker: Mutex::new(ticker), told: Mutex::default(), verbose }
     }
 
     /// Only notes: for what takes no time.
     pub fn hidden() -> Self {
-        Self::new("", true, false)
+        Self::new("", Face::Hidden, false)
+    }
+
+    /// Says when it is the store that is being waited for.
+    pub fn watch(self, store: &Backend) -> Self {
+        lock(&self.shared.seen).store = Some(store.clone());
+        self
+    }
+
+    /// Says when it is this that is being waited for.
+    pub fn reads(self, input: &'static str) -> Self {
+        lock(&self.shared.seen).input = Some(input);
+        self
     }
 
     /// Removes the bar.
     pub fn done(&self) {
-        self.bar.finish_and_clear();
+        *lock(&self.shared.is_over) = true;
+        self.shared.over.notify_all();
+        // it draws nothing more
+        let _ = lock(&self.ticker).take().map(JoinHandle::join);
+        self.shared.bar.finish_and_clear();
+        if self.shared.face == Face::Terminal {
+            *lock(&SHOWN) = None;
+        }
     }
 
     /// Prints while the bar is out of the way.
     pub fn above(&self, print: impl FnOnce()) {
-        self.bar.suspend(print);
+        self.shared.bar.suspend(print);
     }
 
     /// Names each of these on standard error, unless that was done already.
@@ -70,38 +197,141 @@ impl Bar {
     }
 }
 
-fn set_style(bar: &ProgressBar, template: &str) {
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.done();
     }
 }
 
-impl Progress for Bar {
-    fn expect(&self, _: u64, bytes: u64) {
-        set_style(&self.bar, WITH_END);
-        self.bar.set_length(bytes);
+impl Shared {
+    fn draw(&self) {
+        let mut is_over = lock(&self.is_over);
+        loop {
+            is_over = self.over.wait_timeout(is_over, self.face.tick()).unwrap_or_else(PoisonError::into_inner).0;
+            match self.face {
+                Face::Terminal if !*is_over => self.bar.set_message(self.state().line(columns())),
+                Face::Log if !*is_over => super::render::complain(&self.state().line(usize::MAX)),
+                Face::Json => self.write_json(),
+                _ => {}
+            }
+            if *is_over {
+                return;
+            }
+        }
     }
 
-    fn advance(&self, _: u64, bytes: u64) {
-        self.bar.inc(bytes);
+    fn write_json(&self) {
+        let state = self.state();
+        let line = Line {
+            progress: state.verb,
+            done_files: state.files,
+            done_bytes: state.bytes,
+            total_files: state.total.map(|(files, _)| files),
+            total_bytes: state.total.map(|(_, bytes)| bytes),
+            seconds: self.started.elapsed().as_secs_f64(),
+            rate: state.rate,
+            left_seconds: state.left.map(|left| left.as_secs()),
+            waiting: state.waiting.as_ref().map(|(what, _)| what.as_str()),
+        };
+        if let Ok(line) = serde_json::to_string(&line) {
+            // whoever reads it may be gone, and the work goes on
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+
+    fn state(&self) -> State {
+        let now = Instant::now();
+        let (files, bytes) = (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let mut seen = lock(&self.seen);
+        if (files, bytes) != (seen.moved.1, seen.moved.2) {
+            seen.moved = (now, files, bytes);
+        }
+        seen.samples.push_back((now, bytes));
+        while seen.samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
+            seen.samples.pop_front();
+        }
+        let (since, before) =
+            seen.samples.front().copied().filter(|_| seen.samples.len() > 1).unwrap_or((self.started, 0));
+        let rate = per_second(bytes.saturating_sub(before), now.duration_since(since));
+        State {
+            verb: self.verb,
+            files,
+            bytes,
+            total: seen.total,
+            rate,
+            left: self.left(seen.total, (files, bytes), rate),
+            waiting: seen.waiting(now),
+            path: super::render::safe(&seen.path),
+        }
+    }
+
+    fn left(&self, total: Option<(u64, u64)>, (files, bytes): (u64, u64), rate: u64) -> Option<Duration> {
+        let elapsed = self.started.elapsed();
+        let (all_files, all_bytes) = total.filter(|_| elapsed >= EARLY)?;
+        if all_bytes > 0 {
+            return Some(Duration::from_secs(all_bytes.saturating_sub(bytes).checked_div(rate)?));
+        }
+        let each = elapsed.as_millis().checked_div(files.into())?;
+        let left = u128::from(all_files.saturating_sub(files)).saturating_mul(each);
+        Some(Duration::from_millis(left.try_into().unwrap_or(u64::MAX)))
+    }
+}
+
+impl Seen {
+    fn waiting(&self, now: Instant) -> Option<(String, Duration)> {
+        let idle = now.duration_since(self.moved.0);
+        if idle < IDLE {
+            return None;
+        }
+        let said = self.waits.as_ref().filter(|(_, at)| now.duration_since(*at) < IDLE).map(|(what, _)| what.clone());
+        let store = || self.store.as_ref().is_some_and(Backend::is_busy).then(|| "the store".to_owned());
+        let what = said.or_else(store).or_else(|| self.input.map(str::to_owned))?;
+        Some((what, idle))
+    }
+}
+
+fn per_second(bytes: u64, time: Duration) -> u64 {
+    let milliseconds = time.as_millis().max(1);
+    (u128::from(bytes) * 1000 / milliseconds).try_into().unwrap_or(u64::MAX)
+}
+
+/// Columns of the terminal; the last one stays free, since some go to the next line with it.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+    let columns = size.map_or(0, |size| size.ws_col);
+    usize::from(if columns == 0 { 80 } else { columns }).saturating_sub(1)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Progress for Bar {
+    fn expect(&self, files: u64, bytes: u64) {
+        lock(&self.shared.seen).total = Some((files, bytes));
+    }
+
+    fn advance(&self, files: u64, bytes: u64) {
+        self.shared.files.fetch_add(files, Ordering::Relaxed);
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn at(&self, path: &Path) {
-        if !self.bar.is_hidden() {
-            self.bar.set_message(super::render::safe(&path.to_string_lossy()));
+        if self.shared.face == Face::Terminal {
+            lock(&self.shared.seen).path = path.to_string_lossy().into_owned();
         }
     }
 
     fn note(&self, note: &str) {
         let note = super::exit::plain(note);
-        if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
-            self.bar.suspend(|| super::render::complain(&note));
+        if lock(&self.told).insert(note.clone()) {
+            self.shared.bar.suspend(|| super::render::complain(&note));
         }
     }
 
     fn said(&self, line: &str) {
         if self.verbose {
-            self.bar.suspend(|| super::render::complain(&format!("the command: {line}")));
+            self.shared.bar.suspend(|| super::render::complain(&format!("the command: {line}")));
         }
     }
 
@@ -109,5 +339,15 @@ impl Progress for Bar {
         if bytes > 0 {
             self.note(&format!("the next run will use the {} that this one has stored", super::render::size(bytes)));
         }
+    }
+
+    fn waiting(&self, what: &str) {
+        if self.shared.face != Face::Hidden {
+            lock(&self.shared.seen).waits = Some((what.to_owned(), Instant::now()));
+        }
+    }
+
+    fn wants_total(&self) -> bool {
+        self.shared.face != Face::Hidden
     }
 }

@@ -149,7 +149,7 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
         dry_run: arguments.dry_run,
         actor: format!("{}@{}", snapshot::user(), snapshot::host()),
     };
-    let progress = session.progress("repacking");
+    let progress = session.progress("repacking").watch(repository.backend());
     let report = prune::prune(repository, &options, &progress);
     progress.done();
     let report = match report {

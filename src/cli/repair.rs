@@ -112,7 +112,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let (structure_only, dry_run) = (arguments.structure_only, arguments.dry_run);
     let options = repair::Options { structure_only, dry_run, actor: session.actor("") };
-    let progress = session.progress("repairing");
+    let progress = session.progress("repairing").watch(repository.backend());
     let report = repair::repair(&repository, from.as_ref(), &options, &progress);
     progress.done();
     let report = report.context("cannot repair the repository")?;

@@ -103,7 +103,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
     let Some(directory) = &arguments.target else {
         tell_lacks(session, &repository, snapshot);
-        let progress = session.progress("restoring");
+        let progress = session.progress("restoring").watch(repository.backend());
         let mut out = std::io::BufWriter::with_capacity(1 << 16, output::Output);
         let done = restore::restore_to(&repository, (&catalog, snapshot), &path, arguments.tar, &mut out, &progress)
             .and_then(|()| out.flush().map_err(vault::error::Error::Output));
@@ -119,7 +119,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let job = Job { repository: &repository, catalog: &catalog, snapshot, path: &path, directory };
     permit(session, arguments, &options, &job)?;
     tell_lacks(session, &repository, snapshot);
-    let progress = session.progress("restoring");
+    let progress = session.progress("restoring").watch(repository.backend());
     let report = job.restore(&options, &progress);
     progress.done();
     let report = report.context(&what)?;

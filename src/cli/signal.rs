@@ -83,18 +83,16 @@ fn begin(runtime: &Runtime, quiet: bool) {
     if restore_terminal() {
         end(runtime, "interrupted; nothing was done");
     }
-    let has_children = !runtime.children.is_empty();
     runtime.children.tell();
     if !quiet {
-        let what = if has_children { "the command is told to end" } else { "nothing new is begun" };
-        progress::above(|| render::complain(&format!("stopping: {what}; a second signal ends at once")));
+        progress::above(|| render::complain("stopping: what runs is told to end; a second signal ends it at once"));
     }
     let runtime = runtime.clone();
     std::thread::spawn(move || {
         std::thread::sleep(GRACE);
         runtime.children.kill();
         std::thread::sleep(PATIENCE.saturating_sub(GRACE));
-        end(&runtime, "ended without an answer of the store or disk; run the same command again to go on");
+        end(&runtime, "ended in the middle of what did not end by itself; run the same command again to go on");
     });
 }
 

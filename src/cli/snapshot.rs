@@ -130,7 +130,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         reread: arguments.reread,
         dry_run: arguments.dry_run,
     };
-    let progress = session.progress("reading");
+    let progress = session.progress("reading").watch(repository.backend());
+    let progress = if arguments.stdin.is_some() { progress.reads("standard input") } else { progress };
     let report = backup::backup(&repository, source, &options, &progress);
     progress.done();
     let report = report.context(&what)?;

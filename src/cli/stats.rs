@@ -165,7 +165,7 @@ fn costs(
     if arguments.quick || repository.keys().role() == Role::Writer {
         return Ok(Costs::default());
     }
-    let progress = session.progress("reading folders");
+    let progress = session.progress("reading folders").watch(repository.backend());
     let costs = stats::costs(repository, catalog, sources, &progress);
     progress.done();
     costs

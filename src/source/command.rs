@@ -174,6 +174,7 @@ impl<'a> Command<'a> {
             self.hear()?;
         }
         if !has_output && !has_words {
+            self.progress.waiting("the command");
             self.program.lend_terminal()?;
         }
         Ok(has_output)

@@ -17,6 +17,7 @@ mod kill;
 mod look;
 mod output;
 mod processes;
+mod progress;
 mod prune;
 mod signals;
 

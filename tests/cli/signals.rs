@@ -54,7 +54,7 @@ fn a_signal_ends_a_silent_command_and_all_that_it_started() {
         let output = end(child, signal, Duration::from_millis(3_000));
         assert_eq!(output.status.code(), Some(130), "{script}: {}", errors(&output));
         let said = errors(&output);
-        assert!(said.starts_with("vault: stopping: the command is told to end"), "{script}: {said}");
+        assert!(said.starts_with("vault: stopping: what runs is told to end"), "{script}: {said}");
         assert!(said.contains("interrupted"), "{script}: {said}");
         assert_eq!(left(pattern), "", "{script}");
     }
