@@ -7,6 +7,11 @@ use serde::Serialize;
 use std::time::Duration;
 use vault::check::{self, Finding, Read};
 
+/// Longest line of a finding.
+const LINE_MAX: usize = 190;
+/// What is left of a problem whatever needs the object.
+const PROBLEM_LEAST: usize = 40;
+
 /// Check that everything that snapshots need is there and reads back
 ///
 /// Without flags structure and presence are looked at; content is read only where a flag says so.
@@ -96,7 +101,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let report = check::check(&repository, &options, &progress);
     progress.done();
     let report = report.context("cannot check the repository")?;
-    complain(&report.findings);
+    complain(session, &report.findings);
     let depth = match read {
         Read::Nothing => "structure",
         Read::All => "data",
@@ -146,7 +151,7 @@ fn scrub(session: &Session) -> Outcome {
     let scrub = check::scrub(&backend, &session.runtime, &progress);
     progress.done();
     let scrub = scrub.context("cannot scrub the repository")?;
-    complain(&scrub.findings);
+    complain(session, &scrub.findings);
     if session.global.json {
         render::json(&Checked {
             ok: scrub.findings.is_empty(),
@@ -175,17 +180,37 @@ fn unopened(session: &Session, failure: Failure) -> Outcome {
     scrub(session).map(|found| if found == code::DONE { code::FAILED } else { found })
 }
 
-fn complain(findings: &[Finding]) {
-    for finding in findings {
-        let mut parts = Vec::new();
-        parts.extend(finding.problems.iter().map(|problem| super::exit::plain(problem)));
-        if !finding.affected.is_empty() {
-            let more = finding.affected_count.saturating_sub(finding.affected.len() as u64);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            parts.push(format!("needed by {}{more}", finding.affected.join(", ")));
-        }
-        render::complain(&format!("{}: {}", finding.object, parts.join("; ")));
+/// One line for each finding; the whole of it where more is asked for.
+fn complain(session: &Session, findings: &[Finding]) {
+    let line = if session.global.verbose { whole } else { short };
+    findings.iter().for_each(|finding| render::complain(&line(finding)));
+}
+
+fn whole(finding: &Finding) -> String {
+    let mut parts: Vec<String> = finding.problems.iter().map(|problem| super::exit::plain(problem)).collect();
+    if !finding.affected.is_empty() {
+        let more = finding.affected_count.saturating_sub(finding.affected.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        parts.push(format!("needed by {}{more}", finding.affected.join(", ")));
     }
+    format!("{}: {}", finding.object, parts.join("; "))
+}
+
+/// The same in at most so many characters: how it was noticed first, and one that needs it.
+fn short(finding: &Finding) -> String {
+    let mut line = format!("{}: ", finding.object);
+    let needed = match (finding.affected.as_slice(), finding.affected_count) {
+        ([], _) => String::new(),
+        ([only], 1) => format!("; needed by {only}"),
+        ([first, ..], count) => format!("; needed by {first} and {} more", count - 1),
+    };
+    let first = super::exit::plain(finding.problems.first().map_or("", String::as_str));
+    let room = LINE_MAX.saturating_sub(line.chars().count());
+    // what it is matters more than who needs it, and that somebody does more than the rest of either
+    let needed = render::shorten(&needed, room.saturating_sub(PROBLEM_LEAST.min(first.chars().count())));
+    line.push_str(&render::shorten(&first, room.saturating_sub(needed.chars().count())));
+    line.push_str(&needed);
+    line
 }
 
 fn end(session: &Session, findings: &[Finding], well: &str, looked: &str) -> u8 {
@@ -193,16 +218,47 @@ fn end(session: &Session, findings: &[Finding], well: &str, looked: &str) -> u8 
         session.say(&format!("{well}: {looked}"));
         return code::DONE;
     }
-    render::complain(&format!(
-        "check found damage in {}; looked at {looked}",
-        render::count(findings.len() as u64, "object", "objects")
-    ));
+    let objects = render::count(findings.len() as u64, "object", "objects");
+    render::complain(&format!("check found damage in {objects}; looked at {looked}"));
+    if !session.global.quiet {
+        let is_cut = findings.iter().any(|finding| short(finding) != whole(finding)) && !session.global.verbose;
+        let rest = if is_cut { "; -v tells all of it" } else { "" };
+        render::complain(&format!("`vault repair --dry-run` tells what can be brought back{rest}"));
+    }
     code::DAMAGE
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Read, parse_part};
+    use super::{Read, parse_part, short, whole};
+    use vault::check::Finding;
+
+    #[test]
+    fn a_finding_is_one_short_line() {
+        let object = format!("packs/d/ab/{}", "ab".repeat(32));
+        let long = "/folder".repeat(60);
+        let problem = || "its bytes do not match its name".to_owned();
+        let finding = |problems: Vec<String>, affected: Vec<String>, affected_count| Finding {
+            object: object.clone(),
+            problems,
+            affected,
+            affected_count,
+        };
+        let table = [
+            finding(vec![problem()], Vec::new(), 0),
+            finding(vec![problem()], vec!["3f9a02c1:/a".into()], 1),
+            finding(vec![problem(), long.clone()], vec!["3f9a02c1:/a".into(), long.clone()], 500),
+            finding(vec![long.clone()], vec![long.clone()], 2),
+        ];
+        for finding in &table {
+            let line = short(finding);
+            assert!(line.chars().count() <= 190 && line.starts_with(&object), "{line}");
+            assert!(line.contains(&finding.problems[0][..30]), "{line}");
+            assert_eq!(line.contains("needed by"), finding.affected_count > 0, "{line}");
+        }
+        assert_eq!(short(&table[1]), whole(&table[1]));
+        assert!(short(&table[2]).ends_with("needed by 3f9a02c1:/a and 499 more"), "{}", short(&table[2]));
+    }
 
     #[test]
     fn parts_are_parsed() {

@@ -129,7 +129,16 @@ pub fn complaint(error: &clap::Error) -> String {
         None if word == "unlock" || word == "break-lock" => {
             format!("there is no command '{word}': nothing is ever locked")
         }
-        None => parts.join("; "),
+        None => {
+            let near = match error.get(ContextKind::SuggestedSubcommand) {
+                Some(ContextValue::String(near)) => vec![near.clone()],
+                Some(ContextValue::Strings(near)) => near.clone(),
+                _ => Vec::new(),
+            };
+            let near: Vec<String> = near.iter().map(|near| format!("`vault {near}`")).collect();
+            let perhaps = if near.is_empty() { String::new() } else { format!(": perhaps {}", near.join(" or ")) };
+            format!("there is no command '{word}'{perhaps}")
+        }
     }
 }
 
@@ -184,7 +193,7 @@ mod tests {
             assert!(complaint(&error).contains(&format!("`vault {own}`")), "{foreign}");
         }
         let said = |line: &str| complaint(&parse(words(line)).map(drop).expect_err("it makes no sense"));
-        assert!(said("vault restor x").contains("'restore'"), "{}", said("vault restor x"));
+        assert!(said("vault restor x").contains("perhaps `vault restore`"), "{}", said("vault restor x"));
         assert!(said("vault mount x").contains("vault restore"), "{}", said("vault mount x"));
         let flag = said("vault snapshots --repo x");
         assert!(flag.contains("--repo") && !flag.contains("to pass"), "{flag}");

@@ -197,38 +197,40 @@ fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace:
     let (swept, marked, figures) = (&report.swept, &report.marked, &report.marked.figures);
     let done = |would: &str, did: &str| if arguments.dry_run { format!("would {would}") } else { did.to_owned() };
     let what = |snapshots: u64, packs: u64, bytes: u64| {
-        let snapshots = render::count(snapshots, "snapshot", "snapshots");
-        format!("{snapshots} and {}, {}", render::count(packs, "pack", "packs"), render::size(bytes))
+        let packs = format!("{} in {}", render::size(bytes), render::count(packs, "pack", "packs"));
+        if snapshots == 0 {
+            packs
+        } else {
+            format!("{} and {packs}", render::count(snapshots, "snapshot", "snapshots"))
+        }
     };
     if swept.marks > 0 {
-        session.say(&format!("deleted {}", what(swept.snapshots, swept.packs, swept.bytes)));
+        session.say(&format!("deleted {}, marked by an earlier run", what(swept.snapshots, swept.packs, swept.bytes)));
     }
-    if arguments.dry_run || !grace.is_zero() {
+    let is_more = !marked.snapshots.is_empty() || !marked.packs.is_empty();
+    if is_more && (arguments.dry_run || !grace.is_zero()) {
         let condemned = what(marked.snapshots.len() as u64, marked.packs.len() as u64, marked.bytes);
-        let later = render::duration(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX));
-        session.say(&format!("{} {condemned}; prune deletes them after {later}", done("condemn", "condemned")));
+        let later = if grace.is_zero() {
+            "deletes it at once".to_owned()
+        } else {
+            let later = render::duration(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX));
+            format!("prune deletes it after {later}")
+        };
+        session.say(&format!("{} {condemned}: {later}", done("mark", "marked")));
     }
     if figures.repacked_packs > 0 {
         session.say(&format!(
-            "{} {}, {}: {} read in {}, {} written in {}",
-            done("repack", "repacked"),
-            render::count(figures.repacked_packs, "pack", "packs"),
+            "{} {} in {} without what is not needed: {} read, {} written",
+            done("rewrite", "rewrote"),
             render::size(figures.repacked_bytes),
+            render::count(figures.repacked_packs, "pack", "packs"),
             render::size(figures.read_bytes),
-            render::count(figures.reads, "request", "requests"),
             render::size(figures.written_bytes),
-            render::count(figures.writes, "pack", "packs"),
         ));
     }
-    session.say(&format!(
-        "{} {}; {} live; dead and kept: {} beside what lives in shared frames, {} as bases, {} not worth a repack",
-        done("free", "frees"),
-        render::size(figures.freed_bytes()),
-        render::size(figures.live_bytes),
-        render::size(figures.neighbour_bytes),
-        render::size(figures.base_bytes),
-        render::size(figures.loose_bytes),
-    ));
+    let needed = render::size(figures.live_bytes);
+    session.say(&format!("{} {}; {needed} are needed", done("free", "frees"), render::size(figures.freed_bytes())));
+    kept(session, figures);
     if report.leftovers.files > 0 {
         let files = render::count(report.leftovers.files, "unfinished file", "unfinished files");
         session.say(&format!("removed {files}, {}", render::size(report.leftovers.bytes)));
@@ -238,6 +240,21 @@ fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace:
         session.say("  if nobody writes, `vault prune --grace 0s` frees it now");
     }
     if swept.waiting > 0 {
-        session.say(&format!("{} not carried out yet", render::count(swept.waiting, "mark is", "marks are")));
+        let marks = render::count(swept.waiting, "earlier run waits", "earlier runs wait");
+        session.say(&format!("what {marks} to delete goes once its grace is over: prune again then"));
     }
+}
+
+/// What nothing needs, and why it stays.
+fn kept(session: &Session, figures: &prune::Figures) {
+    let (beside, bases, loose) = (figures.neighbour_bytes, figures.base_bytes, figures.loose_bytes);
+    let all = beside.saturating_add(bases).saturating_add(loose);
+    if all == 0 {
+        return;
+    }
+    session.say(&format!("{} more stay beside them: not worth rewriting (--max-unused)", render::size(all)));
+    let parts =
+        [(beside, "in frames with needed data"), (bases, "as bases of it"), (loose, "in packs with needed data")];
+    let parts: Vec<String> = parts.iter().map(|(bytes, why)| format!("{} {why}", render::size(*bytes))).collect();
+    session.say_notes(&[format!("of these {}", parts.join(", "))]);
 }

@@ -55,6 +55,14 @@ pub fn name(bytes: &[u8]) -> String {
     out
 }
 
+/// At most so many characters of a text.
+pub fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// Bytes in the unit that fits.
 pub fn size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
@@ -72,6 +80,7 @@ pub fn duration(nanoseconds: u64) -> String {
         0..=9 => format!("{seconds}.{} s", nanoseconds / 100_000_000 % 10),
         10..=99 => format!("{seconds} s"),
         100..=5999 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ if seconds / 60 % 60 == 0 => format!("{} h", seconds / 3600),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }

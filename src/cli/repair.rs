@@ -4,10 +4,14 @@
 use super::exit::{Context, code};
 use super::{Outcome, Session, render, secret};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use vault::repair;
 use vault::repository::Repository;
+
+/// How many lost paths are named unless more is asked for.
+const PATHS_SHOWN: usize = 20;
 
 /// Bring back what is damaged or missing
 ///
@@ -119,7 +123,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     if session.global.json {
         json(arguments, &report);
     }
-    tell(&report, arguments.dry_run);
+    tell(session, &report, arguments.dry_run);
     session.say_notes(&report.notes);
     summary(session, arguments, &report);
     session.say_requests(&repository);
@@ -138,7 +142,7 @@ fn quarantine(session: &Session, repository: &Repository, object: &str, dry_run:
 }
 
 /// What is wrong, one line each.
-fn tell(report: &repair::Report, dry_run: bool) {
+fn tell(session: &Session, report: &repair::Report, dry_run: bool) {
     let lines = report.damaged_packs.iter().chain(&report.left);
     lines.for_each(|line| render::complain(&super::exit::plain(line)));
     for lost in &report.lost {
@@ -150,8 +154,30 @@ fn tell(report: &repair::Report, dry_run: bool) {
         };
         let count = render::count(lost.paths.len() as u64, "path is", "paths are");
         render::complain(&format!("{what}: {count} lost{rest}"));
-        lost.paths.iter().for_each(|path| render::complain(&format!("lost: {}:{path}", lost.snapshot.short())));
     }
+    let all = lost_paths(&report.lost);
+    let shown = if session.global.verbose { all.len() } else { PATHS_SHOWN };
+    all.iter().take(shown).for_each(|line| render::complain(line));
+    let more = all.len().saturating_sub(shown);
+    if more > 0 {
+        render::complain(&format!("and {}; -v names all", render::count(more as u64, "path more", "paths more")));
+    }
+}
+
+/// Each lost path once, with the snapshots that lost it.
+fn lost_paths(lost: &[repair::Lost]) -> Vec<String> {
+    let mut holders: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for one in lost {
+        for path in &one.paths {
+            holders.entry((&one.name, path)).or_default().push(one.snapshot.short());
+        }
+    }
+    let line = |((name, path), ids): ((&str, &str), Vec<String>)| match ids.as_slice() {
+        [only] => format!("lost: {only}:{path}"),
+        [first, .., last] => format!("lost: {name}:{path} in {} snapshots, {first} to {last}", ids.len()),
+        [] => String::new(),
+    };
+    holders.into_iter().map(line).collect()
 }
 
 fn summary(session: &Session, arguments: &Arguments, report: &repair::Report) {
@@ -162,18 +188,33 @@ fn summary(session: &Session, arguments: &Arguments, report: &repair::Report) {
         return;
     }
     report.config.iter().for_each(|name| session.say(&format!("{name} restored from its copy")));
-    session.say(&format!(
-        "{}: {} indexed, {} dropped from the index, {} stored again from here and {} from the other repository ({} written), {} lost; {looked}",
-        if arguments.dry_run { "would repair" } else { "repaired" },
-        render::count(report.indexed_packs, "pack", "packs"),
-        render::count(report.damaged_packs.len() as u64, "damaged pack", "damaged packs"),
-        render::count(report.salvaged_blobs, "blob", "blobs"),
-        render::count(report.fetched_blobs, "blob", "blobs"),
-        render::size(report.stored_bytes),
-        render::count(report.lost_blobs, "blob", "blobs"),
-    ));
+    let parts = [
+        (
+            report.damaged_packs.len() as u64,
+            render::count(report.damaged_packs.len() as u64, "pack is damaged", "packs are damaged"),
+        ),
+        (
+            report.indexed_packs,
+            format!("{} entered into the index again", render::count(report.indexed_packs, "pack", "packs")),
+        ),
+        (
+            report.salvaged_blobs,
+            format!("{} stored again from here", render::count(report.salvaged_blobs, "piece", "pieces")),
+        ),
+        (
+            report.fetched_blobs,
+            format!("{} fetched from the other repository", render::count(report.fetched_blobs, "piece", "pieces")),
+        ),
+        (report.stored_bytes, format!("{} written", render::size(report.stored_bytes))),
+        (report.lost_blobs, format!("{} lost", render::count(report.lost_blobs, "piece", "pieces"))),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
+    let verb = if arguments.dry_run { "would repair" } else { "repaired" };
+    let what = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    session.say(&format!("{verb}{what}"));
+    session.say(&looked);
     if !report.left.is_empty() {
-        session.say("what is named above and stays unreadable stops prune, until `vault repair --quarantine ID`");
+        session.say("what stays unreadable stops prune, until `vault repair --quarantine ID` has it passed over");
     }
 }
 
@@ -196,4 +237,28 @@ fn json(arguments: &Arguments, report: &repair::Report) {
         read_bytes: report.read_bytes,
         stored_bytes: report.stored_bytes,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lost_paths;
+    use vault::repair::Lost;
+    use vault_format::id::ObjectId;
+
+    #[test]
+    fn a_path_that_many_snapshots_lost_is_named_once() {
+        let lost = |number: u8, name: &str, paths: &[&str]| Lost {
+            snapshot: ObjectId([number; 32]),
+            name: name.to_owned(),
+            time: 0,
+            copy: None,
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        };
+        let all = [lost(1, "a", &["/x", "/y"]), lost(2, "a", &["/x"]), lost(3, "a", &["/x"]), lost(4, "b", &["/x"])];
+        let lines = lost_paths(&all);
+        assert_eq!(
+            lines,
+            ["lost: a:/x in 3 snapshots, 01010101 to 03030303", "lost: 01010101:/y", "lost: 04040404:/x"]
+        );
+    }
 }

@@ -300,8 +300,8 @@ fn show_sources(catalog: &Catalog, sources: &[stats::Source<'_>], costs: &Costs)
         .number("FILES", Give::Drop(3))
         .number("SIZE", Give::Never)
         .number("ALL SIZES", Give::Drop(4))
-        .rare("ALONE", Give::Never)
-        .rare("SHARED", Give::Never)
+        .rare_number("ALONE", Give::Never)
+        .rare_number("SHARED", Give::Never)
         .rare("NOTE", Give::End(9));
     for source in sources {
         let newest = source.snapshots.last().map(|snapshot| snapshot.head.statistics).unwrap_or_default();
@@ -363,8 +363,9 @@ fn show_growth(growth: &Growth) {
         format!("{} {verb} ({})", render::count(files.count, "file", "files"), render::size(files.bytes))
     };
     let against = growth.parent.map_or("as the first".into(), |parent| format!("against {}", parent.short()));
+    render::line("");
     render::line(&format!(
-        "\nthe newest, {against}: {}, {}, {}",
+        "the newest, {against}: {}, {}, {}",
         files(growth.new, "new"),
         files(growth.changed, "changed"),
         files(growth.removed, "gone")
@@ -399,9 +400,12 @@ fn show_repository(stored: &Stored) {
     table.print();
     let times = |of, to| ratio(of, to).map_or("-".into(), |ratio| format!("{ratio:.2} times"));
     render::line(&format!(
-        "{} stored for {} in all snapshots: {} of it different (shared {}), compressed {}",
+        "{} stored for {} in all snapshots",
         render::size(stored.bytes()),
-        render::size(stored.logical_bytes),
+        render::size(stored.logical_bytes)
+    ));
+    render::line(&format!(
+        "{} of it different (shared {}), compressed {}",
         render::size(stored.unique_bytes),
         times(stored.logical_bytes, stored.unique_bytes),
         times(stored.plain_bytes, stored.compressed_bytes)

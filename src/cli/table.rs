@@ -10,6 +10,8 @@ use std::io::IsTerminal;
 
 /// Between two columns.
 const GAP: usize = 2;
+/// Least that is left of a shortened text on the narrowest terminal.
+const LEAST: usize = 4;
 /// What stands for the rest of a text.
 const REST: char = '…';
 
@@ -83,6 +85,11 @@ impl Table {
     /// Adds a column of numbers and sizes, which end at one line.
     pub fn number(self, heading: &'static str, give: Give) -> Self {
         self.add(Column { heading, give, is_right: true, unless: None })
+    }
+
+    /// A column of numbers that a terminal shows only where a cell is not `-` or empty.
+    pub fn rare_number(self, heading: &'static str, give: Give) -> Self {
+        self.add(Column { heading, give, is_right: true, unless: Some("-") })
     }
 
     /// The same table with a column if `is_wanted`.
@@ -183,7 +190,7 @@ impl Table {
                 Give::Drop(order) => Some((order, at)),
                 _ => None,
             });
-            let Some((_, at)) = next.max() else { return };
+            let Some((_, at)) = next.max() else { return self.squeeze(columns, over) };
             columns.remove(at);
             // what was shortened in vain gets its width back
             for (number, width) in columns.iter_mut() {
@@ -191,6 +198,18 @@ impl Table {
                     *width = self.widest(*number);
                 }
             }
+        }
+    }
+
+    /// Takes from shortened texts what is still too much, as long as anything of them is left.
+    fn squeeze(&self, columns: &mut [(usize, usize)], mut over: usize) {
+        let shortens = |number: usize| {
+            self.columns.get(number).is_some_and(|column| matches!(column.give, Give::End(_) | Give::Start(_)))
+        };
+        for (_, width) in columns.iter_mut().rev().filter(|(number, _)| shortens(*number)) {
+            let taken = over.min(width.saturating_sub(LEAST));
+            *width -= taken;
+            over -= taken;
         }
     }
 

@@ -217,7 +217,7 @@ fn a_key_is_a_line_of_text_where_there_are_only_variables() {
     let output = with("VAULT_KEY", &text, &["snapshots", "--password-file", "password"]);
     assert_fails(&output, 12, &["wrong password", "vault init --recover"]);
     assert_fails(&with("VAULT_KEY", "correct horse", &["snapshots"]), 1, &["VAULT_KEY", "perhaps a password"]);
-    assert_fails(&with("VAULT_KEY", &text[..text.len() - 40], &["snapshots"]), 1, &["VAULT_KEY", "copy the key again"]);
+    assert_fails(&with("VAULT_KEY", &text[..text.len() - 40], &["snapshots"]), 1, &["VAULT_KEY", "copy it again"]);
     world.fails(&["snapshots", "--key-file", "password"], 1, &["perhaps a password", "--password-file"]);
     world.fails(&["key", "add", "--role", "client", "--export-key-file", "-", "--json"], 2, &["standard output"]);
 }

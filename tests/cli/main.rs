@@ -16,6 +16,7 @@ mod keys;
 mod kill;
 mod look;
 mod output;
+mod pasted;
 mod processes;
 mod progress;
 mod prune;

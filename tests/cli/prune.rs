@@ -45,6 +45,9 @@ fn a_dry_run_a_mark_and_at_once() {
     let planned = json(&world, &["prune", "--dry-run", "--json"]);
     assert_eq!((&planned["condemned_snapshots"], &planned["mark"]), (&1.into(), &serde_json::Value::Null));
     assert!(planned["freed_bytes"].as_u64().is_some_and(|bytes| bytes > 3_000_000), "{planned}");
+    let said = world.ok(&["prune", "-n"]);
+    assert!(said.contains("would mark 1 snapshot and 2.9 MiB in ") && said.contains("would free 2.9 MiB; "), "{said}");
+    assert!(said.lines().all(|line| line.len() <= 80), "{said}");
     let marked = json(&world, &["prune", "--json"]);
     for same in ["condemned_packs", "condemned_bytes", "freed_bytes", "live_bytes", "kept_bytes"] {
         assert_eq!(planned[same], marked[same], "{same}");
@@ -56,7 +59,7 @@ fn a_dry_run_a_mark_and_at_once() {
     assert!(errors(&output).contains("grace"), "{}", errors(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // the mark of the run before it is not a day old
-    assert!(text.contains("1 mark is not carried out yet"), "{text}");
+    assert!(text.contains("1 earlier run waits to delete"), "{text}");
     assert_eq!(world.ok(&["prune", "--quiet"]), "");
     world.ok(&["restore", "uploads", "--target", "out"]);
     world.ok(&["check", "--read-data"]);

@@ -9,6 +9,9 @@ use zeroize::Zeroizing;
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/// A text of such letters that is longer is a key, whole or torn.
+const TORN_LEAST: usize = 200;
+
 /// The text of a key file.
 pub fn to_text(bytes: &[u8]) -> Zeroizing<String> {
     // at its full size from the start, so that no copy of a part is left behind
@@ -49,7 +52,13 @@ fn from_text(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 /// The keys in a key file, or in its text; `place` is where it came from.
 pub fn open(bytes: &[u8], place: &str) -> Result<Box<Bundle>, Failure> {
     let opened = match slot::open_key_file(bytes) {
-        Err(error) => from_text(bytes).and_then(|bytes| slot::open_key_file(&bytes).ok()).ok_or(error),
+        // too short to be torn: a password of such letters
+        Err(_)
+            if bytes.len() > TORN_LEAST
+                && let Some(bytes) = from_text(bytes) =>
+        {
+            slot::open_key_file(&bytes)
+        }
         opened => opened,
     };
     opened.map(Box::new).map_err(|error| {
@@ -78,7 +87,7 @@ fn what_it_is(bytes: &[u8]) -> Option<&'static str> {
         return Some("a recovery sheet, for `vault init --recover`");
     }
     // a torn key as text is long and has no other letters
-    let is_torn = bytes.len() > 200 && from_text(bytes).is_some();
+    let is_torn = bytes.len() > TORN_LEAST && from_text(bytes).is_some();
     let is_text = !text.chars().any(|letter| letter.is_control() && !letter.is_whitespace());
     (is_text && !is_torn).then_some("text: perhaps a password, for --password-file")
 }
