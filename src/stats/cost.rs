@@ -1,6 +1,6 @@
-//! What each source costs to store now: the bytes of the frames that its visible snapshots need, those that it needs
-//! alone apart from those that others need too. That follows from the trees, whatever runs have added and whatever was
-//! forgotten since; each page is read once for each source that needs it.
+//! What each source costs to store now: the stored bytes of the blobs that its visible snapshots need, those that it
+//! needs alone apart from those that others need too; of a frame each blob has its part. That follows from the trees,
+//! whatever runs have added and whatever was forgotten since; each page is read once for each source that needs it.
 
 use super::Source;
 use crate::error::{Error, Result};
@@ -9,15 +9,15 @@ use crate::repository::index::BlobIndex;
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::Catalog;
 use crate::repository::{Repository, reach};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use vault_format::id::{BlobId, DomainId};
 
 /// Stored bytes of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Of frames that no other source needs: what would be freed without it.
+    /// Of blobs that no other source needs: what would be freed without it.
     pub alone: u64,
-    /// Of frames that others need too.
+    /// Of blobs that others need too.
     pub shared: u64,
 }
 
@@ -44,13 +44,15 @@ impl Costs {
     }
 }
 
-/// Who needs a frame, as numbers of sources.
+/// Who needs a blob, as numbers of sources.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Need {
     /// The first who needed it.
     first: Option<u32>,
     /// The last; another than the first if several do.
     last: Option<u32>,
+    /// Its part of the stored bytes of its frame.
+    bytes: u64,
 }
 
 impl Need {
@@ -59,6 +61,9 @@ impl Need {
         self.first.filter(|_| self.first == self.last)
     }
 }
+
+/// Blobs by frame and place in it.
+type Needs = HashMap<(u32, u32), Need>;
 
 /// Walks what the sources of these domains need. Needs a key that reads.
 pub fn costs(
@@ -78,7 +83,7 @@ pub fn costs(
         let index = BlobIndex::for_reading(repository, &catalog.trust, domain)?;
         let own: Vec<&Source<'_>> = sources.iter().filter(|source| source.domain == domain).collect();
         let mut all: Vec<u64> = Vec::new();
-        let mut needs = vec![Need::default(); index.frames().len()];
+        let mut needs = HashMap::new();
         for (number, source) in (0u32..).zip(&own) {
             let reader = Reader::new(repository, &index);
             let mut bytes = 0u64;
@@ -87,9 +92,9 @@ pub fn costs(
             all.push(bytes);
         }
         let mut alone = vec![0u64; own.len()];
-        for (need, frame) in needs.iter().zip(index.frames()) {
+        for need in needs.values() {
             if let Some(bytes) = need.only().and_then(|only| alone.get_mut(only as usize)) {
-                *bytes = bytes.saturating_add(u64::from(frame.stored));
+                *bytes = bytes.saturating_add(need.bytes);
             }
         }
         for ((source, all), alone) in own.iter().zip(all).zip(alone) {
@@ -120,21 +125,21 @@ fn walk(
     Ok(())
 }
 
-/// The frame of a blob and those of its bases are needed by a source; returns the stored bytes of those that were not
-/// before.
-fn mark(index: &BlobIndex, needs: &mut [Need], (id, number): (BlobId, u32)) -> u64 {
+/// A blob and the bases of its frame are needed by a source; returns the stored bytes of those that were not before.
+fn mark(index: &BlobIndex, needs: &mut Needs, (id, number): (BlobId, u32)) -> u64 {
     let mut bytes = 0u64;
     let mut pending = vec![id];
     while let Some(id) = pending.pop() {
         let Some(place) = index.usable(&id) else { continue };
-        let Some(need) = needs.get_mut(place.frame as usize) else { continue };
+        let frame = index.frame(place.frame);
+        let need = needs.entry((place.frame, place.at)).or_default();
         if need.last == Some(number) {
             continue;
         }
         need.first = need.first.or(Some(number));
         need.last = Some(number);
-        let frame = index.frame(place.frame);
-        bytes = bytes.saturating_add(u64::from(frame.stored));
+        need.bytes = u64::from(frame.stored) * u64::from(place.length) / u64::from(frame.plain.max(1));
+        bytes = bytes.saturating_add(need.bytes);
         pending.extend(frame.bases.iter().copied());
     }
     bytes
