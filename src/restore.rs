@@ -17,7 +17,7 @@ use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::walk;
 use crate::repository::{self, Repository, journal};
 use crate::target::{self, Changes, Need, Target};
-use rules::Rules;
+use rules::{Rules, Scope};
 use run::Run;
 use std::path::Path;
 use std::sync::Arc;
@@ -159,6 +159,7 @@ impl Job<'_, '_> {
             open.spare(Arc::new(rules));
         }
         let run = Run::new(self.reader.repository(), self.reader, &options, progress, open)?;
+        let run = run.within(self.body.as_ref().ok().and_then(|body| Scope::of(body, self.path)));
         let mut report = match &self.found {
             None => {
                 let root = self.body.as_ref().ok().and_then(|body| body.root.as_ref());

@@ -135,15 +135,14 @@ fn end(report: &restore::Report) -> Outcome {
     if report.left.is_empty() && report.failed.is_empty() {
         return Ok(code::DONE);
     }
-    Err(Failure::new(
-        code::FAILED,
-        format!(
-            "the restore is not complete: {} left as they were, {} failed",
-            render::count(report.left.len() as u64, "existing entry", "existing entries"),
-            render::count(report.failed.len() as u64, "entry", "entries")
-        ),
-    )
-    .hint(if report.left.is_empty() {
+    let (left, failed) = (report.left.len() as u64, report.failed.len() as u64);
+    let counts = [
+        (left, render::count(left, "existing entry stays as it is", "existing entries stay as they are")),
+        (failed, render::count(failed, "entry failed", "entries failed")),
+    ];
+    let counts: Vec<String> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
+    let text = format!("the restore is not complete: {}", counts.join(", "));
+    Err(Failure::new(code::FAILED, text).hint(if report.left.is_empty() {
         "see above"
     } else {
         "restore to another folder, or say --overwrite if-changed"

@@ -18,12 +18,42 @@ use vault_format::snapshot::Body;
 /// How a valid `CACHEDIR.TAG` begins.
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
-/// The rules of one snapshot, for a target that stands for `prefix` of it.
-#[derive(Debug)]
-pub struct Rules {
+/// What of a snapshot the user named, for a target that stands for `prefix` of it.
+#[derive(Clone, Debug)]
+pub struct Scope {
     prefix: Vec<u8>,
     /// Named paths, relative to the base; the base itself is empty.
     named: BTreeSet<Vec<u8>>,
+}
+
+impl Scope {
+    /// None if it is not known.
+    pub fn of(body: &Body, prefix: &[u8]) -> Option<Self> {
+        let named = body.paths.iter().map(|path| relative(path, &body.base)).collect::<Option<BTreeSet<_>>>()?;
+        let parts: Vec<&[u8]> = prefix.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+        (!named.is_empty()).then(|| Self { prefix: parts.join(&b'/'), named })
+    }
+
+    /// The path below the base.
+    fn whole(&self, path: &[u8]) -> Vec<u8> {
+        [self.prefix.as_slice(), path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&b'/')
+    }
+
+    fn is_named(&self, path: &[u8]) -> bool {
+        self.named.contains(&self.whole(path))
+    }
+
+    /// True for folders that are only there since something below them was named.
+    pub fn is_outside(&self, path: &[u8]) -> bool {
+        let whole = self.whole(path);
+        !ancestors(&whole).any(|above| self.named.contains(above))
+    }
+}
+
+/// The rules of one snapshot.
+#[derive(Debug)]
+pub struct Rules {
+    scope: Scope,
     patterns: Excludes,
     markers: Vec<Vec<u8>>,
     larger_than: Option<u64>,
@@ -47,11 +77,9 @@ impl Rules {
         if body.paths.is_empty() {
             return Err("the snapshot is of a stream, not of a folder".into());
         }
-        let named = body.paths.iter().map(|path| relative(path, &body.base));
-        let named = named.collect::<Option<_>>().ok_or("the paths that the snapshot is of are not told apart")?;
+        let scope = Scope::of(body, prefix).ok_or("the paths that the snapshot is of are not told apart")?;
         Ok(Self {
-            prefix: prefix.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&b'/'),
-            named,
+            scope,
             patterns: Excludes::new(&left_out.patterns, &left_out.any_case)
                 .map_err(|_| "a pattern that the snapshot left entries out by is not understood")?,
             markers: left_out.markers.clone(),
@@ -61,11 +89,6 @@ impl Rules {
             unread: gaps.unread.iter().cloned().collect(),
             not_entered: gaps.not_entered.iter().cloned().collect(),
         })
-    }
-
-    /// The path below the base.
-    fn whole(&self, path: &[u8]) -> Vec<u8> {
-        [self.prefix.as_slice(), path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&b'/')
     }
 
     /// Why a path, or one above it, is no business of the snapshot.
@@ -81,11 +104,11 @@ impl Rules {
 
 impl Keep for Rules {
     fn is_named(&self, path: &[u8]) -> bool {
-        self.named.contains(&self.whole(path))
+        self.scope.is_named(path)
     }
 
     fn entry(&self, extra: &Extra<'_>) -> Option<&'static str> {
-        let whole = self.whole(extra.path);
+        let whole = self.scope.whole(extra.path);
         if let Some(why) = self.gap(&whole) {
             return Some(why);
         }
@@ -99,11 +122,11 @@ impl Keep for Rules {
     }
 
     fn below(&self, path: &[u8], directory: BorrowedFd<'_>) -> Option<&'static str> {
-        let whole = self.whole(path);
+        let whole = self.scope.whole(path);
         if let Some(why) = self.gap(&whole) {
             return Some(why);
         }
-        if self.named.contains(&whole) {
+        if self.scope.named.contains(&whole) {
             return None;
         }
         let is_there =
@@ -115,8 +138,7 @@ impl Keep for Rules {
     }
 
     fn is_outside(&self, path: &[u8]) -> bool {
-        let whole = self.whole(path);
-        !ancestors(&whole).any(|above| self.named.contains(above))
+        self.scope.is_outside(path)
     }
 }
 

@@ -3,6 +3,7 @@
 //! disk without room. A dry run is the same pass over a target that touches nothing.
 
 use super::plan::{self, Outcome, Plan};
+use super::rules::Scope;
 use super::{Options, Report};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -35,6 +36,8 @@ pub(super) struct Run<'a, 'r> {
     progress: &'a dyn Progress,
     include: Excludes,
     exclude: Excludes,
+    /// What the user named when the snapshot was taken, if that is known.
+    scope: Option<Scope>,
     /// Patterns that have named nothing yet.
     unmatched: Vec<(Vec<u8>, Excludes)>,
     target: Target,
@@ -59,13 +62,24 @@ impl<'a, 'r> Run<'a, 'r> {
         let each = each.map(|pattern| Ok((pattern.clone(), patterns(std::slice::from_ref(pattern))?)));
         let unmatched = each.collect::<Result<_>>()?;
         let (plan, report) = (Plan::default(), Report::default());
-        Ok(Self { repository, reader, options, progress, include, exclude, unmatched, target, plan, report })
+        let scope = None;
+        Ok(Self { repository, reader, options, progress, include, exclude, scope, unmatched, target, plan, report })
+    }
+
+    /// Folders outside of it are only on the way.
+    pub(super) fn within(self, scope: Option<Scope>) -> Self {
+        Self { scope, ..self }
+    }
+
+    fn is_outside(&self, path: &[u8]) -> bool {
+        self.scope.as_ref().is_some_and(|scope| scope.is_outside(path))
     }
 
     /// Restores a tree into the target, whose own metadata is `root`.
     pub(super) fn whole(mut self, tree: &TreeRoot, root: Option<&Metadata>) -> Result<Report> {
-        // with a filter an existing folder is only where something goes
-        let root = root.filter(|_| self.options.include.is_empty() || self.target.was_made());
+        // with a filter, or if nobody named it, an existing folder is only where something goes
+        let is_wanted = self.options.include.is_empty() && !self.is_outside(b"");
+        let root = root.filter(|_| is_wanted || self.target.was_made());
         let begun = self.target.begin(root);
         begun.map_err(|source| self.trouble("restore into", source))?;
         self.tree(tree)?;
@@ -142,7 +156,7 @@ impl<'a, 'r> Run<'a, 'r> {
     fn enter(&mut self, levels: &mut Vec<Level<'_, '_>>) -> Result<bool> {
         for number in 0..levels.len() {
             let Some(node) = levels.get_mut(number).and_then(|level| level.waiting.take()) else { continue };
-            let is_wanted = levels.get(number).is_some_and(|level| level.wanted);
+            let is_wanted = levels.get(number).is_some_and(|level| level.wanted && !self.is_outside(&level.path));
             let entered = if is_wanted { self.target.enter(&node) } else { self.target.pass(&node) };
             match entered {
                 Ok(Entered::Inside) => {

@@ -20,6 +20,7 @@ mod pasted;
 mod processes;
 mod progress;
 mod prune;
+mod restored;
 mod signals;
 
 use std::io::Write;
