@@ -30,7 +30,8 @@ pub struct Arguments {
     /// Read standard input; it becomes one file of this name
     #[arg(long, value_name = "FILENAME", conflicts_with = "command")]
     stdin: Option<OsString>,
-    /// Run the words behind `--`; the output becomes one file called NAME, and a failure leaves no snapshot
+    /// Run the words behind `--`; the output becomes one file called NAME, and a failure leaves no snapshot. The command
+    /// gets the environment without passwords and keys of vault
     #[arg(long, requires = "name")]
     command: bool,
     /// The command and its arguments
