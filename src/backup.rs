@@ -161,7 +161,8 @@ fn attempt(
     let domain = repository.keys().domain();
     let trust = Trust::load(repository)?;
     trust.may_write(repository)?;
-    let marks = Marks::load(repository)?;
+    let marks = Marks::load_beside(repository)?;
+    marks.notes().for_each(|note| progress.note(&note));
     let (packs, _) = index::list_packs(repository)?;
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;
     let mut lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);

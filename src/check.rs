@@ -111,13 +111,12 @@ impl<'a> Look<'a> {
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let (marks, damaged_marks) = Marks::load_readable(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
-        let (packs, unknown) = index::list_packs(repository)?;
+        let (packs, _) = index::list_packs(repository)?;
         for damaged in [&orders.damaged, &snapshots.damaged, &damaged_marks, &objects.damaged] {
             findings.add_all(damaged);
         }
         let unreadable = snapshots.damaged.iter().chain(&objects.damaged).filter_map(|(name, _)| name.id()).collect();
-        let mut notes: Vec<String> =
-            unknown.into_iter().map(|name| format!("{name} is not an object of vault")).collect();
+        let mut notes = repository.others()?.notes();
         let ignored = [&trust.ignored, &orders.ignored, &marks.ignored, &objects.ignored];
         notes.extend(ignored.into_iter().flatten().map(|why| format!("not counted: {why}")));
         notes.extend(snapshots.ignored.iter().map(|(name, why)| format!("not counted: {name}: {why}")));

@@ -176,8 +176,8 @@ fn all(
     report: &mut Report,
     progress: &dyn Progress,
 ) -> Result<bool> {
-    if let Some(unknown) = repository.unknown_objects()?.first() {
-        return Err(unsafe_because(format!("{unknown} is not known to this program")));
+    if let Some(unknown) = repository.later_object()? {
+        return Err(unsafe_because(unknown));
     }
     let mut look = Look::take(repository, (options, report))?;
     if !look.orders.are_understood() {

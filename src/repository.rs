@@ -9,6 +9,7 @@ pub mod compact;
 pub mod domains;
 mod error;
 pub(crate) mod fetch;
+mod foreign;
 pub mod index;
 pub(crate) mod inherited;
 pub mod journal;
@@ -197,7 +198,8 @@ impl Repository {
     /// Makes a repository in an empty place: slot first, then, if no other slot appeared, config copy and config.
     pub fn init(backend: Backend, runtime: Runtime, options: Options, new: NewRepository<'_>) -> Result<Self> {
         let place = backend.describe().to_owned();
-        let found = backend.list("")?;
+        let mut found = backend.list("")?;
+        found.retain(|entry| !foreign::is_dropping(&entry.name));
         if !found.is_empty() {
             let only_keys = found.iter().all(|entry| entry.name.starts_with(name::KEYS));
             return Err(if only_keys { Error::HalfMade(place) } else { Error::NotEmpty(place) });
@@ -355,6 +357,10 @@ impl Repository {
         let bytes = self.backend.get(&name.to_string(), None)?;
         if ObjectId::of(&bytes) != id {
             return Err(Error::Rot(name.to_string()));
+        }
+        if !foreign::is_formed(name, &bytes) {
+            let source = vault_format::Error::BadSignature("an object without its form");
+            return Err(Error::Object { object: name.to_string(), source });
         }
         if let Some(cache) = cache {
             cache.keep_object(&name.to_string(), &bytes);

@@ -63,6 +63,17 @@ pub fn may_hold_objects(folder: &str) -> bool {
     !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_lowercase()) && parts.all(is_word)
 }
 
+/// The id of a path that is none of this version, and that a later one may have brought: under a first part of its own,
+/// with an id at the end. Everything else that is no name is foreign.
+pub fn later(path: &str) -> Option<ObjectId> {
+    let (folder, file) = path.rsplit_once('/')?;
+    let known = [KEYS, PACKS, INDEX, SNAPSHOTS, ORDERS, MARKS, JOURNAL, WAL];
+    let is_known = known.iter().any(|prefix| path.starts_with(prefix));
+    let (before, id) = file.split_at_checked(file.len().checked_sub(64)?)?;
+    let is_named = before.is_empty() || before.ends_with('-');
+    (!is_known && is_named && may_hold_objects(folder)).then(|| ObjectId::parse(id).ok()).flatten()
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

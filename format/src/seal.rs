@@ -224,6 +224,22 @@ pub struct Small<'a> {
     signature: Signature,
 }
 
+/// False for bytes that nobody can have signed as an object of a kind, since they do not come apart as one. What is of a
+/// later version can't be told, and may be formed in another way.
+pub fn is_formed(bytes: &[u8], kind: Kind, sections: usize) -> bool {
+    let later = |error: &Error| {
+        matches!(error, Error::UnsupportedVersion(_) | Error::UnsupportedSuite(_) | Error::UnsupportedEpoch(_))
+    };
+    Small::parse(bytes, kind, None, sections, "an object").map_or_else(|error| later(&error), |_| true)
+}
+
+/// True if these bytes begin as objects do, and are not known to be of another repository.
+pub fn may_be_of(bytes: &[u8], repository: RepositoryId) -> bool {
+    let version_and_id = bytes.get(MAGIC.len()).zip(bytes.get(12..28));
+    let is_ours = |(version, id): (&u8, &[u8])| *version != VERSION || *id == repository.0;
+    bytes.len() >= HEADER_BYTES && bytes.starts_with(&MAGIC[..]) && version_and_id.is_some_and(is_ours)
+}
+
 impl<'a> Small<'a> {
     /// Lays out and signs an object.
     pub fn assemble(header: &Header, salt: &[u8; 32], sections: &[Vec<u8>], signer: &SigningKey) -> Result<Vec<u8>> {

@@ -41,7 +41,7 @@ impl<'r> Target<'r> {
     pub fn load(repository: &'r Repository) -> Result<Self> {
         let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
-        let marks = Marks::load(repository)?;
+        let marks = Marks::load_beside(repository)?;
         let (packs, _) = index::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;

@@ -70,8 +70,8 @@ impl Survey {
         if !orders.are_understood() {
             return Err(unsafe_because(UNKNOWN_FEATURES));
         }
-        if let Some(unknown) = repository.unknown_objects()?.first() {
-            return Err(unsafe_because(format!("{unknown} is not known to this program")));
+        if let Some(unknown) = repository.later_object()? {
+            return Err(unsafe_because(unknown));
         }
         let entries = entries(repository, &objects);
         let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };

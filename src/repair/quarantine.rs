@@ -1,7 +1,6 @@
 //! The owner's word that an object is to be passed over: it is there, but torn or unreadable for ever, and deleters stop
 //! at it. Every loader honours it. What reads well is refused: quarantine is no way to forget.
 
-use super::unsafe_because;
 use crate::backend::ErrorKind;
 use crate::error::{Error, Result};
 use crate::repository::journal::{self, Actor};
@@ -28,8 +27,9 @@ pub struct Quarantined {
 pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &Actor) -> Result<Quarantined> {
     repository.keys().owner("quarantine an object")?;
     repository.distrust_cache();
-    if let Some(unknown) = repository.unknown_objects()?.first() {
-        return Err(unsafe_because(format!("{unknown} is not known to this program")));
+    if let Some((path, id)) = of_later(repository, object)? {
+        // only the owner is stopped by such a thing
+        return put(repository, (path, id), &[repository.keys().domain()].into(), (dry_run, actor));
     }
     let name = find(repository, object)?;
     let Some(id) = name.id() else { return Err(Error::Request(format!("{name} can't be quarantined"))) };
@@ -43,17 +43,36 @@ pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &
         Err(error) if error.is_unanswered() => return Err(error.into()),
         Err(_) => {}
     }
-    let mut quarantined = Quarantined { name: name.to_string(), orders: Vec::new() };
+    put(repository, (name.to_string(), id), &concerned(repository, &name)?, (dry_run, actor))
+}
+
+fn put(
+    repository: &Repository,
+    (name, id): (String, ObjectId),
+    domains: &BTreeSet<DomainId>,
+    (dry_run, actor): (bool, &Actor),
+) -> Result<Quarantined> {
+    let mut quarantined = Quarantined { name, orders: Vec::new() };
     if dry_run {
         return Ok(quarantined);
     }
-    for domain in concerned(repository, &name)? {
-        quarantined.orders.push(orders::put(repository, domain, Action::Quarantine(vec![id]))?);
+    for domain in domains {
+        quarantined.orders.push(orders::put(repository, *domain, Action::Quarantine(vec![id]))?);
     }
     let record = journal::record(repository, "quarantine");
     // the orders are there: a record that can't be written changes nothing
     let _ = journal::close::<Error>(repository, record, actor, Ok(quarantined.name.clone()));
     Ok(quarantined)
+}
+
+/// An object of a kind that only a later version knows.
+fn of_later(repository: &Repository, object: &str) -> Result<Option<(String, ObjectId)>> {
+    let wanted = object.to_ascii_lowercase();
+    let fits = |(path, id): &(String, ObjectId)| {
+        *path == object || wanted.len() >= DIGITS_MIN && id.to_string().starts_with(&wanted)
+    };
+    let found: Vec<(String, ObjectId)> = repository.others()?.later.into_iter().filter(fits).collect();
+    Ok(found.into_iter().next())
 }
 
 fn find(repository: &Repository, object: &str) -> Result<Name> {

@@ -20,6 +20,8 @@ pub(super) struct Relied {
     pub packs: BTreeSet<ObjectId>,
     /// A snapshot that is there already.
     pub snapshot: Option<ObjectId>,
+    /// Marks that nobody can read, and that were there before anything was relied on: they name none of the packs.
+    pub opaque: BTreeSet<ObjectId>,
     /// When the run first looked at the repository, nanoseconds since boot.
     pub since: i64,
 }
@@ -35,7 +37,14 @@ impl Relied {
         if !repository.options().keeps(rule) {
             return Ok(());
         }
-        for mark in Marks::load(repository)?.condemnations {
+        let marks = Marks::load_beside(repository)?;
+        for mark in marks.opaque.iter().filter(|mark| !self.opaque.contains(&mark.id)) {
+            // whatever its grace is: only one that lets nobody write is shorter
+            if !mark.is_young(repository)? {
+                return Err(Error::Condemned(mark.id));
+            }
+        }
+        for mark in marks.condemnations {
             let is_hindrance = self.is_named_by(&mark) && !mark.is_young(repository)?;
             if is_hindrance && repository.options().keeps(Rule::YoungMarksOnly) {
                 return Err(Error::Condemned(mark.id));

@@ -129,6 +129,7 @@ pub struct BlobIndex {
     // few blobs lie in more than one place
     more: HashMap<BlobId, Vec<Location>>,
     since: Option<i64>,
+    opaque: BTreeSet<ObjectId>,
 }
 
 /// Index objects as they were loaded.
@@ -267,7 +268,8 @@ pub(crate) fn put(
 impl BlobIndex {
     /// The lookup over loaded index objects, judged against a listing of packs, if one is given, and marks.
     pub fn new(repository: &Repository, objects: &IndexObjects, packs: Option<&PackListing>, marks: &Marks) -> Self {
-        let mut index = Self { since: marks.since, ..Self::default() };
+        let opaque = marks.opaque.iter().map(|mark| mark.id).collect();
+        let mut index = Self { since: marks.since, opaque, ..Self::default() };
         for object in current(&objects.objects, repository.keys().owner_writer()) {
             index.add(repository, object, packs, marks);
         }
@@ -290,7 +292,8 @@ impl BlobIndex {
             let header = Header { kind, repository: repository.id(), domain, writer: entry.writer };
             let listed = packs.and_then(|packs| packs.get(&entry.id)).map(|(_, listed)| listed);
             let present = packs.is_none() || listed.is_some_and(|listed| listed.size == entry.size);
-            let (condemned, arrived) = (marks.names(&entry.id), listed.and_then(|listed| listed.modified));
+            let arrived = listed.and_then(|listed| listed.modified);
+            let condemned = marks.names(&entry.id) || marks.may_name(arrived);
             let record = PackRecord { present, condemned, arrived, ..PackRecord::new(entry, header, wraps.clone()) };
             // members of one domain may be writers, who wrap for the owner alone
             let within_reach = keys.role() != Role::Client || wraps.reaches(keys.domain());
@@ -339,6 +342,11 @@ impl BlobIndex {
     /// When the marks were looked at by which it says what to rely on, nanoseconds since boot.
     pub fn since(&self) -> Option<i64> {
         self.since
+    }
+
+    /// Marks that nobody can read: no pack that the store had when they came is relied on by this.
+    pub fn opaque(&self) -> &BTreeSet<ObjectId> {
+        &self.opaque
     }
 
     /// All locations of a blob, usable or not.

@@ -1,7 +1,7 @@
 //! Writes and reads journal records. A record that can't be written is a warning, never a failure of the run that it
 //! tells of; a `begun` record also serves as the object that shows the store's clock.
 
-use super::{Damage, Repository, Result, encoding, of_object, orders, trust::Trust};
+use super::{Damage, Error, Repository, Result, encoding, of_object, orders, trust::Trust};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use vault_format::id::{ObjectId, RunId};
@@ -117,6 +117,8 @@ pub(crate) fn visit_some(
             match read {
                 Ok(Some((header, record))) => each(name, &header, record),
                 Ok(None) => {}
+                // nobody has signed it
+                Err(Error::Object { source: vault_format::Error::BadSignature(_), .. }) => {}
                 Err(error) => damaged.push((name.clone(), error.to_string())),
             }
         }

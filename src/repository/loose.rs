@@ -45,8 +45,9 @@ pub fn unindexed(repository: &Repository, packs: &PackListing, objects: &IndexOb
     let indexed: BTreeSet<(ObjectId, u64)> = current(&objects.objects, repository.keys().owner_writer())
         .flat_map(|object| object.index.packs.iter().map(|pack| (pack.id, pack.size)))
         .collect();
-    let packs = packs.iter().map(|(id, (class, entry))| (*id, *class, entry.size));
-    packs.filter(|(id, _, size)| !indexed.contains(&(*id, *size)) && !marks.names(id)).collect()
+    let packs = packs.iter().filter(|(id, (_, entry))| !marks.names(id) && !marks.may_name(entry.modified));
+    let packs = packs.map(|(id, (class, entry))| (*id, *class, entry.size));
+    packs.filter(|(id, _, size)| !indexed.contains(&(*id, *size))).collect()
 }
 
 /// Reads and opens the end of a pack. One of the headers `seen` saves the read of its own.

@@ -1,5 +1,6 @@
-//! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read stops
-//! everybody, until the owner quarantines it: nobody may rely on, or delete, what it might name.
+//! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read may
+//! name everything that the store had when it came: nobody relies on that, and who deletes stops until the owner
+//! quarantines the mark.
 
 use super::{Damage, Error, Judged, Repository, Result, encoding, of_object, orders, strange};
 use crate::backend::{Entry, ErrorKind};
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::{self, Name};
+use vault_format::seal::SMALL_BYTES_MAX;
 
 /// One condemning mark.
 #[derive(Clone, Debug)]
@@ -52,8 +54,30 @@ pub struct Marks {
     pub swept: Vec<Swept>,
     /// Marks that are not the owner's, with the reason.
     pub ignored: Vec<String>,
+    /// Marks that nobody can read, for whoever goes on beside them.
+    pub opaque: Vec<Opaque>,
     /// When they were looked at, nanoseconds since boot: what is relied on by them is as old as this.
     pub since: Option<i64>,
+}
+
+/// A mark that can't be read: rotten, or junk that looks like it.
+#[derive(Clone, Debug)]
+pub struct Opaque {
+    /// Its name.
+    pub id: ObjectId,
+    /// When it was put, nanoseconds on the store's clock; `None` if the store has none.
+    pub put_at: Option<i64>,
+    /// What was there before this time it may name.
+    until: Option<i64>,
+}
+
+impl Opaque {
+    /// True if its sweep is far enough away, whatever its grace is.
+    pub(super) fn is_young(&self, repository: &Repository) -> Result<bool> {
+        let Some(put_at) = self.put_at else { return Ok(false) };
+        let half = i64::try_from((repository.shortest_grace() / 2).as_nanos()).unwrap_or(i64::MAX);
+        Ok(repository.store_now_at_most()?.saturating_sub(put_at) <= half)
+    }
 }
 
 /// One mark that tells the end of another.
@@ -79,13 +103,17 @@ pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Judged<Mark>>
     if let Some(known) = repository.known().marks.get(&id) {
         return Ok(Ok(known.clone()));
     }
-    let stored = repository.get_named(name)?;
-    let mark = strange(of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying())))?;
+    let open =
+        |stored: Vec<u8>| of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying()));
+    let mark = strange(repository.get_named(name).and_then(open))?;
     if let Ok(mark) = &mark {
         repository.known().marks.insert(id, mark.clone());
     }
     Ok(mark)
 }
+
+/// Takes a mark that can't be read, with the time at which it was put.
+type Unreadable<'u> = &'u mut dyn FnMut((Name, Option<i64>), Error) -> Result<()>;
 
 impl Marks {
     /// Lists and reads all marks. What the owner did not sign is no mark; what the owner quarantined is passed over.
@@ -96,14 +124,34 @@ impl Marks {
     /// The marks that can be read, and those that can't: for whoever neither relies on packs nor deletes them.
     pub fn load_readable(repository: &Repository) -> Result<(Self, Vec<Damage>)> {
         let mut damaged = Vec::new();
-        let marks = Self::load_with(repository, &mut |name, error| {
+        let marks = Self::load_with(repository, &mut |(name, _), error| {
             damaged.push((name, error.to_string()));
             Ok(())
         })?;
         Ok((marks, damaged))
     }
 
-    fn load_with(repository: &Repository, unreadable: &mut dyn FnMut(Name, Error) -> Result<()>) -> Result<Self> {
+    /// The same for a writer, who only has to know what not to rely on: it goes on beside marks that nobody can read.
+    pub fn load_beside(repository: &Repository) -> Result<Self> {
+        let error_of_clocks = i64::try_from(repository.options().clock_error.as_nanos()).unwrap_or(i64::MAX);
+        let mut opaque = Vec::new();
+        let mut marks = Self::load_with(repository, &mut |(name, put_at), error| {
+            let is_lost = match &error {
+                Error::Backend(error) => matches!(error.kind, ErrorKind::Damaged | ErrorKind::Denied),
+                error => !error.is_unanswered(),
+            };
+            if !is_lost {
+                return Err(error);
+            }
+            let until = put_at.map(|at| at.saturating_add(error_of_clocks));
+            opaque.extend(name.id().map(|id| Opaque { id, put_at, until }));
+            Ok(())
+        })?;
+        marks.opaque = opaque;
+        Ok(marks)
+    }
+
+    fn load_with(repository: &Repository, unreadable: Unreadable<'_>) -> Result<Self> {
         let since = Some(repository.runtime().clock.elapsed());
         let mut condemnations = BTreeMap::new();
         let mut swept = BTreeMap::new();
@@ -111,6 +159,10 @@ impl Marks {
         let mut passed_over = None;
         for (name, entry) in repository.list(name::MARKS)?.0 {
             let Name::Mark(id) = name else { continue };
+            if entry.size > SMALL_BYTES_MAX as u64 {
+                ignored.push(format!("{name}: it is too large for a mark"));
+                continue;
+            }
             match read(repository, &name) {
                 Ok(Err(why)) => ignored.push(format!("{name}: {why}")),
                 Ok(Ok(Mark::Swept { mark })) => {
@@ -126,7 +178,7 @@ impl Marks {
                 Err(error) => {
                     let known = passed_over.get_or_insert_with(|| orders::quarantined(repository));
                     if !known.contains(&id) {
-                        unreadable(name, error)?;
+                        unreadable((name, entry.modified), error)?;
                     }
                 }
             }
@@ -137,7 +189,7 @@ impl Marks {
             }
         }
         let condemnations = condemnations.into_values().collect();
-        Ok(Self { condemnations, swept: swept.into_values().collect(), ignored, since })
+        Ok(Self { condemnations, swept: swept.into_values().collect(), ignored, opaque: Vec::new(), since })
     }
 
     /// Packs of marks that were carried out.
@@ -148,6 +200,23 @@ impl Marks {
     /// The snapshots whose removal some mark, carried out or not, announces.
     pub fn due_snapshots(&self) -> BTreeSet<ObjectId> {
         self.condemnations.iter().flat_map(|mark| mark.snapshots.iter().map(|place| place.id)).collect()
+    }
+
+    /// True if a mark that nobody can read may name a pack that the store received at this time: those that came later
+    /// it can't.
+    pub fn may_name(&self, arrived: Option<i64>) -> bool {
+        self.opaque.iter().any(|mark| mark.until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until))
+    }
+
+    /// What a writer should be told of marks that nobody can read.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        self.opaque.iter().map(|mark| {
+            let name = Name::Mark(mark.id);
+            format!(
+                "{name} can't be read, so that what was stored before it is stored again; \
+                 as the owner, `vault repair --quarantine {name}` ends that"
+            )
+        })
     }
 
     /// True if any mark, carried out or not, names the pack.

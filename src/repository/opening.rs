@@ -1,7 +1,7 @@
 //! What a place holds before a key is known: a config or its copy, and slots to try a password on. A config that is
 //! missing or does not decode is as good as its copy; whether it is the right one only the opened bundle tells.
 
-use super::{Error, Repository, Result};
+use super::{Error, Result, foreign};
 use crate::backend::{self, Backend, ErrorKind};
 use vault_format::config::Config;
 use vault_format::id::{ObjectId, RepositoryId};
@@ -65,6 +65,7 @@ fn missing(backend: &Backend) -> Result<Error> {
         Err(error) if error.kind == ErrorKind::NoPlace => return Ok(Error::NoRepository(place)),
         found => found?,
     };
+    let found: Vec<_> = found.into_iter().filter(|entry| !foreign::is_dropping(&entry.name)).collect();
     let is_content = |entry: &backend::Entry| {
         matches!(Name::parse(&entry.name), Some(Name::Pack(..) | Name::Snapshot(..) | Name::Index(..)))
     };
@@ -76,16 +77,6 @@ fn missing(backend: &Backend) -> Result<Error> {
     }
     let has_keys = found.iter().any(|entry| entry.name.starts_with(name::KEYS));
     Ok(if has_keys { Error::HalfMade(place) } else { Error::NotARepository(place) })
-}
-
-impl Repository {
-    /// Objects under prefixes that this program does not know: they may need what it would take away or replace.
-    pub(crate) fn unknown_objects(&self) -> Result<Vec<String>> {
-        use name::{INDEX, JOURNAL, KEYS, MARKS, ORDERS, PACKS, SNAPSHOTS, WAL};
-        let known = [KEYS, PACKS, INDEX, SNAPSHOTS, ORDERS, MARKS, JOURNAL, WAL];
-        let is_known = |name: &str| known.iter().any(|prefix| name.starts_with(prefix)) || Name::parse(name).is_some();
-        Ok(self.backend.list("")?.into_iter().map(|entry| entry.name).filter(|name| !is_known(name)).collect())
-    }
 }
 
 /// Fails if there is nothing that a key could open. Reading the objects may tell more.

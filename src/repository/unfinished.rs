@@ -42,7 +42,7 @@ pub(crate) fn look(
     snapshots: &Snapshots,
 ) -> Result<Unfinished> {
     let options = repository.options();
-    let marks = Marks::load(repository)?;
+    let marks = Marks::load_readable(repository)?.0;
     let mut unfinished = Unfinished::default();
     let arrived = |id: &ObjectId| packs.get(id).and_then(|(_, listed)| listed.modified);
     for (id, _, size) in loose::unindexed(repository, packs, objects, &marks) {

@@ -284,7 +284,8 @@ impl<'r> Writer<'r> {
     }
 
     fn relied(&self, snapshot: Option<ObjectId>) -> Relied {
-        Relied { packs: self.relied_packs(), snapshot, since: self.run.since }
+        let opaque = self.index.opaque().clone();
+        Relied { packs: self.relied_packs(), snapshot, opaque, since: self.run.since }
     }
 
     /// All packs that this run relies on, its own among them.

@@ -12,6 +12,7 @@ mod declined;
 mod delta;
 mod diff;
 mod find;
+mod foreign;
 mod forged;
 mod forget;
 mod full;
