@@ -4,6 +4,7 @@
 mod ahead;
 mod files;
 mod gaps;
+mod origin;
 mod scan;
 mod stream;
 
@@ -21,6 +22,7 @@ use crate::repository::writer::Writer;
 use crate::repository::{self, Repository, journal};
 use crate::source;
 use files::FileWriter;
+use origin::Origin;
 use scan::{Found, Scan};
 use std::ffi::OsString;
 use std::io::Read;
@@ -62,10 +64,23 @@ pub struct Options {
     pub allow_empty: bool,
     /// No snapshot if nothing changed since the parent.
     pub skip_if_unchanged: bool,
+    /// The name was not said, but taken from the path.
+    pub derived: bool,
+    /// A file is unchanged whatever its inode number is.
+    pub ignore_inode: bool,
+    /// A file is unchanged whatever its time of change is.
+    pub ignore_ctime: bool,
     /// Read again a random part of unchanged files: numerator, denominator.
     pub reread: Option<(u32, u32)>,
     /// Look, but put nothing.
     pub dry_run: bool,
+}
+
+impl Options {
+    /// True if less than everything tells whether a file is unchanged.
+    fn ignores(&self) -> bool {
+        self.ignore_inode || self.ignore_ctime
+    }
 }
 
 /// What happened.
@@ -172,6 +187,7 @@ fn attempt(
     let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
     snapshots.damaged.iter().for_each(|(_, damage)| progress.note(damage));
     let parent = snapshots.visible().next_back();
+    let origin = Origin::of(repository, parent, source, options)?;
     // what was cut off before the last run that was not is needed no more, or was found by that
     let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == repository.keys().writer());
     let left = (Some(domain), own.filter_map(|snapshot| snapshot.arrived).max());
@@ -189,37 +205,31 @@ fn attempt(
         files: FileWriter::new(Gear::new(repository.keys().gear_key())),
         found: Found::new(),
         started,
-        parent_started: parent.map_or(i64::MIN, |parent| parent.head.time.min(parent.counted.time)),
+        origin: &origin,
     };
     let found = match source {
         Source::Paths(paths, walk) => {
             let walk = source::Options { own: own_folders(repository), ..walk.clone() };
-            ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk, parent))
+            ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk))
         }
         Source::Stream(input, name) => scan.stream(input, name),
         Source::Command(words, name) => scan.command(words, name),
     };
-    let found = found.inspect_err(|_| progress.kept(writer.leave()))?;
+    let mut found = found.inspect_err(|_| progress.kept(writer.leave()))?;
+    if let Some(remark) = origin.remark(repository, options) {
+        // whoever reads only errors must hear of it
+        progress.note(&remark);
+        found.notes.push(remark);
+    }
     let counts = writer.counts;
     let body = body(source, options, &found);
-    let book = repository.keys().own_book();
     // what was stored again heals what the parent has lost
     let unchanged = counts.added_blobs == 0 && parent.is_some_and(|parent| parent.head.root == found.root);
-    let mut head = Head {
-        source: options.name.clone(),
-        time: options.time.unwrap_or(started),
-        run,
-        root: found.root,
-        parent: parent.map(|parent| parent.id),
-        seen: snapshots.seen_by(repository.keys().writer(), (domain, label)),
-        statistics: Statistics { added_blobs: counts.added_blobs, added_bytes: counts.added_bytes, ..found.statistics },
-        profile: found.profile,
-        expires: None,
-        original: None,
-        place: body.place(&book),
-        host: body.host_mark(&book),
-    };
-    head.statistics.errors = found.failed.len() as u64;
+    let seen = snapshots.seen_by(repository.keys().writer(), (domain, label));
+    let mut head = head(repository, options, &found, &body);
+    (head.run, head.parent, head.seen) = (run, parent.map(|parent| parent.id), seen);
+    head.time = options.time.unwrap_or(started);
+    (head.statistics.added_blobs, head.statistics.added_bytes) = (counts.added_blobs, counts.added_bytes);
     let report = |snapshot, head| Report {
         snapshot,
         head,
@@ -237,6 +247,25 @@ fn attempt(
     head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
     let name = writer.commit(&head, &body)?;
     Ok(report(name.id(), head))
+}
+
+/// What of the head the pass over the source tells.
+fn head(repository: &Repository, options: &Options, found: &Found, body: &Body) -> Head {
+    let book = repository.keys().own_book();
+    Head {
+        source: options.name.clone(),
+        time: 0,
+        run: RunId::default(),
+        root: found.root,
+        parent: None,
+        seen: Vec::new(),
+        statistics: Statistics { errors: found.failed.len() as u64, ..found.statistics },
+        profile: found.profile,
+        expires: None,
+        original: None,
+        place: body.place(&book),
+        host: body.host_mark(&book),
+    }
 }
 
 fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {

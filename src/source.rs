@@ -44,6 +44,8 @@ pub struct Options {
     pub one_file_system: bool,
     /// Larger files are left out, in bytes.
     pub exclude_larger_than: Option<u64>,
+    /// The paths come from a list: what is not there any more is named, links are stored as links, and patterns apply.
+    pub listed: bool,
     /// Folders of the repository's own: stored as empty directories, wherever they turn up.
     pub own: Vec<PathBuf>,
 }
@@ -72,6 +74,7 @@ impl Options {
             exclude_nodump: rules.nodump,
             one_file_system: rules.other_file_systems,
             exclude_larger_than: rules.larger_than,
+            listed: false,
             own: Vec::new(),
         }
     }

@@ -64,23 +64,33 @@ impl FileWriter {
     }
 }
 
-/// The kind to take over from the parent's node, if the file may be left unread. The parent's scan began at
-/// `parent_started`, in nanoseconds since 1970.
+/// What has to be the same for a file to be unchanged, besides size and mtime.
+pub struct Belief {
+    /// When the parent's scan began, nanoseconds since 1970.
+    pub parent_started: i64,
+    /// The inode number may be another.
+    pub ignore_inode: bool,
+    /// The time of change may be another.
+    pub ignore_ctime: bool,
+}
+
+/// The kind to take over from the parent's node, if the file may be left unread.
 pub fn unchanged(
     writer: &mut Writer<'_>,
     reader: &Reader<'_>,
     (size, metadata): (u64, &Metadata),
     parent: &Node,
-    parent_started: i64,
+    belief: &Belief,
 ) -> Result<Option<NodeKind>> {
     let NodeKind::File { size: parent_size, content, .. } = &parent.kind else { return Ok(None) };
     let before = &parent.metadata;
     let same = size == *parent_size
         && metadata.mtime == before.mtime
-        && metadata.ctime == before.ctime
-        && metadata.inode == before.inode;
+        && (metadata.ctime == before.ctime || belief.ignore_ctime)
+        && (metadata.inode == before.inode || belief.ignore_inode);
     // a change always moves the ctime, which nobody can set
-    if !same || was_young(metadata.ctime, parent_started) {
+    let changed = if belief.ignore_ctime { metadata.mtime } else { metadata.ctime };
+    if !same || was_young(changed, belief.parent_started) {
         return Ok(None);
     }
     let mut present = true;

@@ -1,8 +1,9 @@
 //! One pass over named files and folders. The walk is merge-joined with the parent snapshot, so that unchanged files are
 //! never opened, and what it yields becomes a tree, bottom-up. What can't be read is named and left out.
 
-use super::files::{self, FileWriter, ReadError};
+use super::files::{self, Belief, FileWriter, ReadError};
 use super::gaps::GapList;
+use super::origin::{Join, Origin, absolute};
 use super::{Options, stopped};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -68,8 +69,7 @@ pub struct Scan<'s, 'r> {
     pub files: FileWriter,
     pub found: Found,
     pub started: i64,
-    /// When the parent's scan began.
-    pub parent_started: i64,
+    pub origin: &'s Origin<'s>,
 }
 
 /// A directory that is being read.
@@ -78,6 +78,8 @@ struct Level<'a, 'r> {
     metadata: Metadata,
     builder: TreeBuilder,
     parent: Option<Peekable<Nodes<'a, 'r>>>,
+    /// Where the parent's tree begins, if not above.
+    join: Join,
 }
 
 impl Level<'_, '_> {
@@ -90,32 +92,24 @@ impl Level<'_, '_> {
 }
 
 impl<'s, 'r> Scan<'s, 'r> {
-    fn level(&self, name: Vec<u8>, metadata: Metadata, parent: Option<&TreeRoot>) -> Level<'s, 'r> {
-        let parent = parent.map(|root| Nodes::new(self.reader, root).peekable());
-        Level { name, metadata, builder: TreeBuilder::default(), parent }
+    fn level(&self, name: Vec<u8>, metadata: Metadata, (parent, join): (Option<TreeRoot>, Join)) -> Level<'s, 'r> {
+        let root = join.here().copied().or(parent);
+        let parent = root.map(|root| Nodes::new(self.reader, &root).peekable());
+        Level { name, metadata, builder: TreeBuilder::default(), parent, join }
     }
 
     /// Reads files and folders.
-    pub fn paths(mut self, paths: &[PathBuf], walk: &source::Options, parent: Option<&SnapshotEntry>) -> Result<Found> {
+    pub fn paths(mut self, paths: &[PathBuf], walk: &source::Options) -> Result<Found> {
         let key = self.repository.keys().gear_key().clone();
         let mut directory = Directory::open(paths, walk).map_err(|error| Error::Source(error.to_string()))?;
-        // as the walk understood them: `..` is not left in
-        let absolute = |path: &PathBuf| {
-            let resolved = if path.components().any(|part| part == std::path::Component::ParentDir) {
-                std::fs::canonicalize(path)
-            } else {
-                std::path::absolute(path)
-            };
-            resolved.unwrap_or_else(|_| path.clone())
-        };
-        let bytes = |path: PathBuf| std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
-        self.found.paths = paths.iter().map(absolute).map(bytes).collect();
-        self.found.base = bytes(directory.base().to_owned());
+        self.found.paths = absolute(paths);
+        self.found.base = directory.base().as_os_str().as_bytes().to_vec();
         self.found.metadata = Some(directory.root().clone());
         self.found.left_out = directory.left_out();
         directory.doubts().iter().for_each(|doubt| self.progress.note(doubt));
         self.found.notes.extend_from_slice(directory.doubts());
-        let mut levels = vec![self.level(Vec::new(), Metadata::default(), parent.map(|parent| &parent.head.root))];
+        let join = self.origin.join(self.reader, &self.found.base, self.options);
+        let mut levels = vec![self.level(Vec::new(), Metadata::default(), (None, join))];
         while let Some(event) = directory.next() {
             stopped(self.repository)?;
             let Some(level) = levels.last_mut() else { break };
@@ -126,7 +120,8 @@ impl<'s, 'r> Scan<'s, 'r> {
                         _ => None,
                     });
                     self.found.statistics.directories += 1;
-                    levels.push(self.level(name, metadata, root.as_ref()));
+                    let join = level.join.enter(&name);
+                    levels.push(self.level(name, metadata, (root, join)));
                 }
                 Event::Leave => {
                     let Some(done) = levels.pop() else { break };
@@ -220,7 +215,7 @@ impl<'s, 'r> Scan<'s, 'r> {
         self.progress.at(&path);
         if let Some(before) = before.filter(|_| entry.is_sized() && !self.is_reread()) {
             let file = (size, &entry.metadata);
-            if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, self.parent_started)? {
+            if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, &self.belief())? {
                 self.found.statistics.unchanged_files += 1;
                 self.add_bytes(size);
                 self.progress.advance(1, size);
@@ -258,6 +253,15 @@ impl<'s, 'r> Scan<'s, 'r> {
                 self.fail(&path, &error);
                 Ok(None)
             }
+        }
+    }
+
+    fn belief(&self) -> Belief {
+        let time = |parent: &SnapshotEntry| parent.head.time.min(parent.counted.time);
+        Belief {
+            parent_started: self.origin.parent.map_or(i64::MIN, time),
+            ignore_inode: self.options.ignore_inode,
+            ignore_ctime: self.options.ignore_ctime,
         }
     }
 

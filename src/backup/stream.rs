@@ -5,12 +5,12 @@ use super::files::ReadError;
 use super::scan::{Found, Scan};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::repository::trees::TreeBuilder;
 use crate::source::{self, Command, CommandFailure};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
-use vault_format::tree::{Metadata, Node, NodeKind, Time};
+use vault_format::id::BlobKind;
+use vault_format::tree::{Metadata, Node, NodeKind, Time, TreePage, TreeRoot};
 
 impl Scan<'_, '_> {
     /// Reads a stream, which becomes one file.
@@ -49,23 +49,59 @@ impl Scan<'_, '_> {
             Err(ReadError::Input(_)) if self.repository.runtime().is_stopped() => return Err(Error::Interrupted),
             Err(ReadError::Input(error)) => return Err(Error::Source(format!("cannot read the stream: {error}"))),
         };
-        let time = self.options.time.unwrap_or(self.started);
-        let mtime = Time {
-            seconds: time.div_euclid(1_000_000_000),
-            nanoseconds: u32::try_from(time.rem_euclid(1_000_000_000)).unwrap_or_default(),
-        };
-        let metadata = Metadata { mode: 0o600, mtime, ctime: mtime, ..Metadata::default() };
         let kind = NodeKind::File { size: bytes, content, holes: Vec::new() };
-        let mut builder = TreeBuilder::default();
-        let key = self.repository.keys().gear_key().clone();
-        builder.push(self.writer, &key, Node { name: name.to_vec(), kind, metadata })?;
-        self.found.root = builder.finish(self.writer, &key)?;
+        let mut tree = self.tree(name, &kind, self.options.time.unwrap_or(self.started))?;
+        if let Some(parent) = self.origin.parent.filter(|_| self.options.skip_if_unchanged) {
+            // the time of reading is no change: with the parent's it may be the parent's tree
+            let before = self.tree(name, &kind, parent.head.time)?;
+            tree = if before.root == parent.head.root { before } else { tree };
+        }
+        for page in &tree.pages {
+            self.writer.put(BlobKind::Tree, page)?;
+        }
+        self.found.root = tree.root;
+        self.found.statistics.directories = tree.pages.len() as u64 - 1;
         self.found.profile = self.files.profile;
         self.found.statistics.files = 1;
         self.found.statistics.bytes = bytes;
         self.progress.advance(1, 0);
         Ok((self, bytes))
     }
+
+    /// The tree with one file at a path, of a time; nothing of it is stored.
+    fn tree(&self, path: &[u8], kind: &NodeKind, time: i64) -> Result<OneFile> {
+        let mtime = Time {
+            seconds: time.div_euclid(1_000_000_000),
+            nanoseconds: u32::try_from(time.rem_euclid(1_000_000_000)).unwrap_or_default(),
+        };
+        let mut kind = kind.clone();
+        let mut pages = Vec::new();
+        loop {
+            let depth = pages.len();
+            let name = path.rsplit(|byte| *byte == b'/').nth(depth).unwrap_or_default().to_vec();
+            let mode = if depth == 0 { 0o600 } else { 0o700 };
+            let metadata = Metadata { mode, mtime, ctime: mtime, ..Metadata::default() };
+            let (bytes, count) = match &kind {
+                NodeKind::Directory(root) => (root.bytes, root.count + 1),
+                NodeKind::File { size, .. } => (*size, 1),
+                _ => (0, 1),
+            };
+            let page = TreePage::Leaf(vec![Node { name, kind, metadata }]).encode();
+            let page = page.map_err(|error| Error::Source(format!("cannot store the stream: {error}")))?;
+            let root = TreeRoot { id: self.writer.id_of(BlobKind::Tree, &page), bytes, count };
+            pages.push(page);
+            if depth == path.iter().filter(|byte| **byte == b'/').count() {
+                return Ok(OneFile { pages, root });
+            }
+            kind = NodeKind::Directory(root);
+        }
+    }
+}
+
+/// A tree with one file.
+struct OneFile {
+    pages: Vec<Vec<u8>>,
+    root: TreeRoot,
 }
 
 /// A stream that ends with an error once the run should stop.

@@ -4,8 +4,9 @@
 use super::exit::{Context, Failure, code};
 use super::{Outcome, Session, address, render, time};
 use serde::Serialize;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
 use vault::source::{self, Excludes, Stream};
@@ -24,10 +25,16 @@ pub struct Arguments {
     /// Files and folders
     #[arg(value_name = "PATH", conflicts_with_all = ["stdin", "command"])]
     paths: Vec<PathBuf>,
+    /// Take the paths of this file too, one a line; `-` is standard input. Links are stored as links, and patterns apply
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stdin", "command"])]
+    files_from: Vec<PathBuf>,
+    /// The same, with a NUL behind each, as `find -print0` writes it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stdin", "command"])]
+    files_from0: Vec<PathBuf>,
     /// Name of the source: letters, digits, '.', '_' and '-'
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Read standard input; it becomes one file of this name
+    /// Read standard input; it becomes one file of this name, or of this path
     #[arg(long, value_name = "FILENAME", conflicts_with = "command")]
     stdin: Option<OsString>,
     /// Run the words behind `--`; the output becomes one file called NAME, and a failure leaves no snapshot. The command
@@ -82,6 +89,12 @@ pub struct Arguments {
     /// Take a snapshot of an empty stream too
     #[arg(long)]
     allow_empty: bool,
+    /// A file is unchanged whatever its inode number is: for file systems that give another one at each mount
+    #[arg(long)]
+    ignore_inode: bool,
+    /// A file is unchanged whatever its time of change (ctime) is: size and time of content decide
+    #[arg(long)]
+    ignore_ctime: bool,
     /// Read this part of the unchanged files again, drawn at random, like 1/20
     #[arg(long, value_name = "N/M", value_parser = parse_part)]
     reread: Option<(u32, u32)>,
@@ -128,6 +141,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         time: arguments.time,
         allow_empty: arguments.allow_empty,
         skip_if_unchanged: arguments.skip_if_unchanged,
+        derived: arguments.name.is_none(),
+        ignore_inode: arguments.ignore_inode,
+        ignore_ctime: arguments.ignore_ctime,
         reread: arguments.reread,
         dry_run: arguments.dry_run,
     };
@@ -192,15 +208,18 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         }
         let name = render::safe(&name);
         Err(usage(format!(
-            "'{name}' can't be the name of a source; say --name NAME with letters, digits, '.', '_', '-'"
+            "'{name}' can't be the name of a source; say --name NAME: letters, digits, '.', '_', '-', 128 at most"
         )))
     };
     if let Some(file) = &arguments.stdin {
-        let bytes = file.as_encoded_bytes().to_vec();
-        if !is_plain_name(&bytes) {
-            return Err(usage("--stdin takes the name of a file, without folders".into()));
+        let parts = file.as_encoded_bytes().split(|byte| *byte == b'/');
+        let parts: Vec<&[u8]> = parts.filter(|part| !part.is_empty() && *part != b".").collect();
+        if parts.is_empty() || !parts.iter().all(|part| is_plain_name(part)) {
+            return Err(usage("--stdin takes the name of a file, or its path in the snapshot".into()));
         }
-        return Ok((named(Some(file.to_string_lossy().into_owned()))?, Source::Stream(input, bytes)));
+        // two files of one name in two folders are two sources
+        let name = named(Some(String::from_utf8_lossy(&parts.join(&b'-')).into_owned()))?;
+        return Ok((name, Source::Stream(input, parts.join(&b'/'))));
     }
     if arguments.command {
         let name = named(None)?;
@@ -213,9 +232,15 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
     // behind -- there can be paths that begin with a dash
     let mut paths = arguments.paths.clone();
     paths.extend(arguments.words.iter().map(PathBuf::from));
+    let listed = !arguments.files_from.is_empty() || !arguments.files_from0.is_empty();
+    paths.extend(lists(arguments, input)?);
+    if paths.is_empty() && listed {
+        return Err(Failure::new(code::FAILED, "the list names no path".into()).hint("nothing was snapshotted"));
+    }
     let default = match paths.as_slice() {
         [] => return Err(usage("nothing to snapshot: give a PATH, --stdin FILENAME or --command -- CMD".into())),
-        [path] => last_part(path),
+        [path] if !listed => last_part(path),
+        _ if listed && arguments.name.is_none() => return Err(usage("a list of paths needs --name NAME".into())),
         _ if arguments.name.is_none() => return Err(usage("several paths need --name NAME".into())),
         _ => None,
     };
@@ -227,6 +252,7 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         exclude_nodump: arguments.exclude_nodump,
         one_file_system: arguments.one_file_system,
         exclude_larger_than: arguments.exclude_larger_than,
+        listed,
         own: Vec::new(),
     };
     Ok((named(default)?, Source::Paths(paths, walk)))
@@ -239,6 +265,27 @@ fn patterns(said: &[OsString], files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failur
         patterns.extend(Excludes::lines(&read(file)?));
     }
     Ok(patterns)
+}
+
+/// The paths of lists.
+fn lists(arguments: &Arguments, input: &mut dyn std::io::Read) -> Result<Vec<PathBuf>, Failure> {
+    let text = arguments.files_from.iter().map(|file| (file, b'\n'));
+    let mut paths = Vec::new();
+    for (file, end) in text.chain(arguments.files_from0.iter().map(|file| (file, 0))) {
+        let bytes = if file.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            let read = input.read_to_end(&mut bytes);
+            read.map_err(|error| {
+                Failure::new(code::FAILED, super::exit::plain(&format!("cannot read standard input: {error}")))
+            })?;
+            bytes
+        } else {
+            read(file)?
+        };
+        let each = bytes.split(|byte| *byte == end).filter(|path| !path.is_empty());
+        paths.extend(each.map(|path| PathBuf::from(OsStr::from_bytes(path))));
+    }
+    Ok(paths)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

@@ -2,7 +2,7 @@
 //! handle of the directory it is in, so no link is followed and no path is too long; only what the user named himself
 //! is. At most 64 handles are open, whatever the depth: those above are reopened on the way back and compared.
 
-use super::named::{Selection, open_child, open_path, select};
+use super::named::{Named, Selection, open_child, open_path, select};
 use super::pattern::Root;
 use super::sizes::{Sizes, sizes_of};
 use super::{Entry, EntryKind, Event, Excludes, FileReader, OpenError, Options, Skip, marks};
@@ -74,8 +74,7 @@ impl Directory {
     /// One path: its content is the root. Several: each lies under its path below their common parent. A path to a
     /// file is a root with that one entry. The paths themselves may lead through links.
     pub fn open(paths: &[PathBuf], options: &Options) -> Result<Self, OpenError> {
-        let mut devices = HashSet::new();
-        let (base, selection) = select(paths, &mut devices)?;
+        let Named { base, selection, devices, missing } = select(paths, options.listed)?;
         let (options, doubts) = rooted(options, &base)?;
         let excludes = Excludes::new(&options.exclude, &options.any_case)?;
         let own = identities(&options.own);
@@ -89,6 +88,7 @@ impl Directory {
         let (root, lacks) = metadata::read(At::Open(handle.as_fd()), &stat, &names);
         let mut pending: VecDeque<Event> =
             lacks.map(|fault| Event::Lacking { path: base.clone(), fault }).into_iter().collect();
+        pending.extend(missing.into_iter().map(|(path, error)| Event::Failed { path, error }));
         let listed = match &selection {
             Some(selection) => selection.children.keys().cloned().collect(),
             None => match list(handle.as_fd()) {
@@ -200,22 +200,24 @@ impl Directory {
         let selection = self.stack.last_mut().and_then(|frame| frame.selection.as_mut());
         let selected = selection.and_then(|selection| selection.children.remove(&name));
         let handle = self.top(&name)?;
-        let follow = if selected.is_some() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        // what a list names is met as if it had been found
+        let said = selected.as_ref().is_some_and(|selected| !(self.options.listed && selected.whole));
+        let follow = if said { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let stat = rustix::fs::statat(handle, name.as_slice(), follow).map_err(|error| self.failed(&name, error))?;
         let is_directory = metadata::file_type(&stat) == FileType::Directory;
-        if selected.is_none() && self.is_excluded(&name, is_directory) {
+        if !said && self.is_excluded(&name, is_directory) {
             return Err(self.skipped(&name, Skip::Excluded));
         }
-        if selected.is_none() && self.options.exclude_nodump && marks::is_nodump(self.top(&name)?, &name) {
+        if !said && self.options.exclude_nodump && marks::is_nodump(self.top(&name)?, &name) {
             return Err(self.skipped(&name, Skip::NoDump));
         }
         if is_directory {
-            return self.descend(name, selected);
+            return self.descend(name, selected, said);
         }
         if self.is_foreign(&stat) && selected.is_none() {
             return Err(self.skipped(&name, Skip::OtherFileSystem));
         }
-        let (entry, lacks) = self.entry(name, &stat, selected.is_some())?;
+        let (entry, lacks) = self.entry(name, &stat, said)?;
         if let Some(fault) = lacks {
             self.pending.push_back(Event::Lacking { path: self.path_of(&entry.name), fault });
         }
@@ -283,8 +285,7 @@ impl Directory {
         Ok((Entry { name, kind, metadata, followed, sizes }, lacks))
     }
 
-    fn descend(&mut self, name: Vec<u8>, selected: Option<Selection>) -> Seen<Event> {
-        let followed = selected.is_some();
+    fn descend(&mut self, name: Vec<u8>, selected: Option<Selection>, followed: bool) -> Seen<Event> {
         let selection = selected.filter(|selection| !selection.whole);
         let handle = self.top(&name)?;
         let child = open_child(handle, &name, followed).map_err(|error| self.failed(&name, error))?;

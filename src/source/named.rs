@@ -39,9 +39,22 @@ fn refuse_special(path: &Path, stat: &Stat) -> Result<(), OpenError> {
     Err(OpenError::Special { path: path.to_owned(), what, say: format!("--stdin {name} < {}", path.display()) })
 }
 
-/// The root of the snapshot, and what of it was asked for if not all. Notes the file systems of what was.
-pub fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf, Option<Selection>), OpenError> {
+/// What was named, put together.
+pub struct Named {
+    /// The root of the snapshot.
+    pub base: PathBuf,
+    /// What of it was asked for, if not all.
+    pub selection: Option<Selection>,
+    /// The file systems that it lies on.
+    pub devices: HashSet<u64>,
+    /// Paths of a list that are not there.
+    pub missing: Vec<(PathBuf, io::Error)>,
+}
+
+/// Puts together what was named, by the user himself or in a list.
+pub fn select(paths: &[PathBuf], listed: bool) -> Result<Named, OpenError> {
     let mut top = Selection::default();
+    let (mut devices, mut missing) = (HashSet::new(), Vec::new());
     for path in paths {
         let failed = |error: io::Error| OpenError::Path { path: path.clone(), error };
         let mut absolute = std::path::absolute(path).map_err(failed)?;
@@ -49,8 +62,17 @@ pub fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf,
         if absolute.components().any(|part| part == Component::ParentDir) {
             absolute = std::fs::canonicalize(&absolute).map_err(failed)?;
         }
-        let stat = stat_of(&absolute).map_err(failed)?;
-        refuse_special(path, &stat)?;
+        let stat = match stat_of(&absolute, listed) {
+            Ok(stat) => stat,
+            Err(error) if listed => {
+                missing.push((absolute, error));
+                continue;
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if !listed {
+            refuse_special(path, &stat)?;
+        }
         devices.insert(stat.st_dev);
         let mut place = &mut top;
         for part in absolute.components() {
@@ -65,17 +87,18 @@ pub fn select(paths: &[PathBuf], devices: &mut HashSet<u64>) -> Result<(PathBuf,
     while !place.whole && place.children.len() == 1 {
         let Some((name, child)) = place.children.pop_first() else { break };
         let path = base.join(OsStr::from_bytes(&name));
-        let stat = stat_of(&path).map_err(|error| OpenError::Path { path: path.clone(), error })?;
+        let stat =
+            stat_of(&path, listed && child.whole).map_err(|error| OpenError::Path { path: path.clone(), error })?;
         if child.whole && metadata::file_type(&stat) != FileType::Directory {
             place.children.insert(name, child);
-            return Ok((base, Some(place)));
+            return Ok(Named { base, selection: Some(place), devices, missing });
         }
         (base, place) = (path, child);
     }
     match (place.whole, place.children.is_empty()) {
-        (true, _) => Ok((base, None)),
+        (true, _) => Ok(Named { base, selection: None, devices, missing }),
         (false, true) => Err(OpenError::Nothing),
-        (false, false) => Ok((base, Some(place))),
+        (false, false) => Ok(Named { base, selection: Some(place), devices, missing }),
     }
 }
 
@@ -102,9 +125,10 @@ pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
     open_child(handle.as_fd(), b".", true)
 }
 
-/// Type of what the user named, links followed.
-pub fn stat_of(path: &Path) -> io::Result<Stat> {
+/// What the user named, links followed; in a list the last part is meant itself.
+fn stat_of(path: &Path, listed: bool) -> io::Result<Stat> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(rustix::fs::stat(path)?) };
     let parent = open_path(parent)?;
-    Ok(rustix::fs::statat(&parent, name, AtFlags::empty())?)
+    let follow = if listed { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+    Ok(rustix::fs::statat(&parent, name, follow)?)
 }

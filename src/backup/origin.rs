@@ -1,0 +1,194 @@
+//! Where a source comes from, compared with the last snapshot of its name. A name that was only taken from a path must
+//! not stand for two places: `forget` would cut both as one history. The same comparison tells where the last tree fits
+//! into the new one.
+
+use super::{Options, Source};
+use crate::error::{Error, Result};
+use crate::repository::Repository;
+use crate::repository::reader::Reader;
+use crate::repository::snapshots::SnapshotEntry;
+use crate::repository::walk;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use vault_format::secret::Key;
+use vault_format::snapshot::Body;
+use vault_format::tree::{NodeKind, TreeRoot};
+
+/// Most bytes of paths and patterns that a snapshot is asked to keep: half of what one may have.
+const WORDS_BYTES_MAX: usize = 32 << 20;
+
+/// What a run knows of its source before it begins.
+pub struct Origin<'s> {
+    /// The last snapshot of this name.
+    pub parent: Option<&'s SnapshotEntry>,
+    /// True if it is of the same paths.
+    pub same_place: bool,
+    /// True if it is of another host.
+    other_host: bool,
+    /// Its content part, where it was needed and can be opened.
+    body: Option<Body>,
+}
+
+/// The paths as the walk understands them: absolute, without what says nothing; `..` is resolved.
+pub fn absolute(paths: &[PathBuf]) -> Vec<Vec<u8>> {
+    let one = |path: &PathBuf| {
+        let resolved = if path.components().any(|part| part == Component::ParentDir) {
+            std::fs::canonicalize(path)
+        } else {
+            std::path::absolute(path)
+        };
+        resolved.unwrap_or_else(|_| path.clone()).components().collect::<PathBuf>().as_os_str().as_bytes().to_vec()
+    };
+    let mut all: Vec<Vec<u8>> = paths.iter().map(one).collect();
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|path| seen.insert(path.clone()));
+    all
+}
+
+/// The same without links.
+fn real(paths: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let one = |path: &Vec<u8>| {
+        let found = std::fs::canonicalize(OsStr::from_bytes(path));
+        found.map_or_else(|_| path.clone(), |found| found.as_os_str().as_bytes().to_vec())
+    };
+    paths.iter().map(one).collect()
+}
+
+impl<'s> Origin<'s> {
+    /// Compares a source with the last snapshot of its name; refuses a name that stands for something else.
+    pub fn of(
+        repository: &Repository,
+        parent: Option<&'s SnapshotEntry>,
+        source: &Source<'_>,
+        options: &Options,
+    ) -> Result<Self> {
+        let paths = match source {
+            Source::Paths(paths, walk) => {
+                let paths = absolute(paths);
+                let words = paths.iter().chain(&walk.exclude).chain(&walk.any_case);
+                if words.map(|word| word.len() + 8).sum::<usize>() > WORDS_BYTES_MAX {
+                    let number = paths.len();
+                    return Err(Error::Request(format!(
+                        "the {number} paths and the patterns are longer than the 32 MiB that a snapshot can keep; name \
+                         the folders above them"
+                    )));
+                }
+                paths
+            }
+            Source::Stream(..) | Source::Command(..) => Vec::new(),
+        };
+        let mut origin = Self { parent, same_place: true, other_host: false, body: None };
+        let Some(parent) = parent else { return Ok(origin) };
+        let book = repository.keys().own_book();
+        let here = Body { paths, host: options.host.clone(), ..Body::default() };
+        origin.other_host = parent.head.host != here.host_mark(&book);
+        if parent.head.place == here.place(&book) {
+            return Ok(origin);
+        }
+        origin.body = parent.body(repository).ok();
+        origin.same_place = is_same(parent, &here, origin.body.as_ref(), &book);
+        if options.derived && !origin.same_place {
+            return Err(Error::Request(clash(&options.name, origin.body.as_ref(), &here.paths)));
+        }
+        Ok(origin)
+    }
+
+    /// What is said of a name that another host used before.
+    pub fn remark(&self, repository: &Repository, options: &Options) -> Option<String> {
+        let parent = self.parent.filter(|_| self.other_host)?;
+        let before = self.body.as_ref().map(|body| body.host.clone());
+        let before = before.or_else(|| Some(parent.body(repository).ok()?.host));
+        let before = before.map_or_else(|| "another host".into(), |host| format!("host {host}"));
+        let (name, host) = (&options.name, &options.host);
+        Some(format!(
+            "the last snapshot of {name} came from {before}, this one comes from {host}; --name gives each a history of \
+             its own, --host a name that stays"
+        ))
+    }
+
+    /// Where the tree of the last snapshot fits into a walk that begins at `base`.
+    pub fn join(&self, reader: &Reader<'_>, base: &[u8], options: &Options) -> Join {
+        let Some(parent) = self.parent else { return Join::default() };
+        let root = parent.head.root;
+        let whole = Join { root: Some(root), ahead: Vec::new() };
+        let before = self.body.as_ref().map(|body| body.base.as_slice()).filter(|before| !before.is_empty());
+        let Some(before) = before.filter(|_| !self.same_place) else {
+            return if self.same_place || !options.ignores() { whole } else { Join::default() };
+        };
+        let (old, new) = (Path::new(OsStr::from_bytes(before)), Path::new(OsStr::from_bytes(base)));
+        if let Ok(above) = old.strip_prefix(new) {
+            return Join { root: Some(root), ahead: above.iter().rev().map(|name| name.as_bytes().to_vec()).collect() };
+        }
+        if let Ok(below) = new.strip_prefix(old) {
+            let found = walk::find(reader, &root, below.as_os_str().as_bytes(), "");
+            return match found.ok().flatten().map(|node| node.kind) {
+                Some(NodeKind::Directory(root)) => Join { root: Some(root), ahead: Vec::new() },
+                _ => Join::default(),
+            };
+        }
+        // a folder that was moved, perhaps: its files tell by themselves whether they are the same
+        if options.ignores() { Join::default() } else { whole }
+    }
+}
+
+/// Where the last tree begins in the new one.
+#[derive(Clone, Default)]
+pub struct Join {
+    /// The last tree.
+    pub root: Option<TreeRoot>,
+    /// Names of the folders to go through before it begins, the first one last.
+    pub ahead: Vec<Vec<u8>>,
+}
+
+impl Join {
+    /// The tree, if it begins here.
+    pub fn here(&self) -> Option<&TreeRoot> {
+        self.root.as_ref().filter(|_| self.ahead.is_empty())
+    }
+
+    /// The same, seen from a folder of this name.
+    pub fn enter(&self, name: &[u8]) -> Self {
+        match self.ahead.split_last() {
+            Some((first, rest)) if first == name => Self { root: self.root, ahead: rest.to_vec() },
+            _ => Self::default(),
+        }
+    }
+}
+
+fn is_same(parent: &SnapshotEntry, here: &Body, before: Option<&Body>, book: &Key) -> bool {
+    if here.paths.is_empty() {
+        return false;
+    }
+    let paths = real(&here.paths);
+    let resolved = Body { paths, ..Body::default() };
+    if parent.head.place == resolved.place(book) {
+        return true;
+    }
+    let before = before.map(|body| Body { paths: real(&body.paths), ..Body::default() });
+    before.is_some_and(|before| before.place(book) == resolved.place(book))
+}
+
+fn clash(name: &str, before: Option<&Body>, paths: &[Vec<u8>]) -> String {
+    let shown = |paths: &[Vec<u8>]| {
+        let all: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        if all.is_empty() { "a stream".to_owned() } else { all.join(", ") }
+    };
+    let before =
+        before.map_or_else(|| "something else, which this key can't read".to_owned(), |body| shown(&body.paths));
+    let here = if paths.is_empty() { "a stream".to_owned() } else { shown(paths) };
+    let other = paths.first().map_or_else(|| format!("{name}-stream"), |path| propose(path, name));
+    format!(
+        "the name {name} stands for {before}, and this is {here}; say --name {other}, or --name {name} if it is to go \
+         on there"
+    )
+}
+
+/// A name of the last two parts of a path.
+fn propose(path: &[u8], name: &str) -> String {
+    let above = Path::new(OsStr::from_bytes(path)).parent().and_then(Path::file_name);
+    let above = above.map(|above| above.to_string_lossy().into_owned()).unwrap_or_default();
+    let above: String = above.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
+    let proposed = if above.is_empty() { format!("{name}-2") } else { format!("{above}-{name}") };
+    if vault_format::snapshot::is_source_name(&proposed) { proposed } else { "NAME".into() }
+}
