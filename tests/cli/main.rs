@@ -22,6 +22,7 @@ mod progress;
 mod prune;
 mod restored;
 mod signals;
+mod sources;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

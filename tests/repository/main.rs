@@ -18,6 +18,7 @@ mod forget;
 mod full;
 mod interrupted;
 mod limits;
+mod origins;
 mod protocol;
 mod pruned;
 mod quarantined;
