@@ -58,6 +58,14 @@ fn below(
     Ok(())
 }
 
+fn weight(error: &repository::Error) -> u8 {
+    match error {
+        repository::Error::NotThatOld { .. } => 2,
+        repository::Error::UnreadableTime(_) => 1,
+        _ => 0,
+    }
+}
+
 /// The snapshot of an address and the path behind its colon.
 pub fn find<'c>(
     catalog: &'c Catalog,
@@ -68,7 +76,7 @@ pub fn find<'c>(
     let colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':');
     let mut cuts: Vec<usize> = colons.map(|(at, _)| at).collect();
     cuts.push(address.len());
-    let mut first_error = None;
+    let mut first_error: Option<repository::Error> = None;
     for cut in cuts.into_iter().rev() {
         // paths are bytes, the names of snapshots are text
         let name = String::from_utf8_lossy(address.get(..cut).unwrap_or_default());
@@ -82,8 +90,10 @@ pub fn find<'c>(
             }
             Err(error @ repository::Error::Ambiguous { .. }) => return Err(error.into()),
             Err(error) => {
-                // the shortest form names what the user most likely meant
-                first_error = Some(error);
+                // a time that can be read, though nothing is that old, was meant; then one that can't be; of others the
+                // shortest form names what the user most likely meant
+                let known = first_error.take_if(|known| weight(known) > weight(&error));
+                first_error = known.or(Some(error));
             }
         }
     }

@@ -142,7 +142,9 @@ fn after<'c>(catalog: &'c Catalog, text: &OsStr, what: &str) -> Result<After<'c>
     }
     match list::find(catalog, text.as_bytes(), &time::parse_address) {
         Ok((snapshot, path)) => Ok(After::Snapshot(snapshot, path)),
-        Err(vault::error::Error::Repository(repository::Error::NoSnapshot(_))) if path.exists() => Ok(folder()),
+        Err(vault::error::Error::Repository(
+            repository::Error::NoSnapshot(_) | repository::Error::UnreadableTime(_),
+        )) if path.exists() => Ok(folder()),
         Err(error) => Err(error).context(what),
     }
 }

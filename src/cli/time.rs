@@ -1,38 +1,42 @@
-//! Points in time as people write them: RFC 3339, a local date and time, a day, or words like "2 days ago". A day alone
-//! has two ends; the caller says which one is meant.
+//! Points in time as people write them: RFC 3339, a local date and time as it is shown, a day, or words like "2h ago".
+//! What is written stands for all of the second, minute, day, week or month that it names, so that a time as it is shown
+//! means what it was shown for; the caller says which end of that is meant.
 
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, DateTime, Time, Weekday};
+use jiff::tz::{Offset, TimeZone};
 use jiff::{Span, Timestamp, Zoned};
 use vault::runtime::Clock;
 
-/// Which moment of a day that is named without a time.
+/// Which moment of a stretch of time, like a day that is named without a time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Day {
+pub enum End {
     /// Its first.
-    Start,
+    First,
     /// Its last.
-    End,
+    Last,
 }
 
 /// What can be written.
-pub const FORMS: &str = "write 2026-11-20T14:00:00+01:00, 2026-11-20T14:00, 2026-11-20, \"2 days ago\" or yesterday";
+pub const FORMS: &str = "write a time like 2026-11-20T14:00, 2026-11-20T14:00:00+01:00, 2026-11-20, 14:30, \
+    \"2h ago\", \"3 days ago\", yesterday, \"last monday\" or \"last week\"";
+
+/// From its first to its last nanosecond.
+type Stretch = (i64, i64);
 
 /// Nanoseconds since 1970.
-pub fn parse(text: &str, now: &Zoned, day: Day) -> Option<i64> {
-    let text = text.trim();
-    let timestamp = text
-        .parse::<Timestamp>()
-        .ok()
-        .or_else(|| words(text, now, day))
-        .or_else(|| moment(text.parse::<DateTime>().ok().filter(|_| text.contains(':'))?))
-        .or_else(|| whole_day(text.parse::<Date>().ok()?, day))?;
-    timestamp.as_nanosecond().try_into().ok()
+pub fn parse(text: &str, now: &Zoned, end: End) -> Option<i64> {
+    let text = text.trim().to_ascii_lowercase();
+    let exact = || moment(text.to_ascii_uppercase().parse::<Timestamp>().ok()?).map(|at| (at, at));
+    let (first, last) = date_and_time(&text, now)
+        .or_else(|| days(&text, now))
+        .or_else(|| ago(&text, now).map(|at| (at, at)))
+        .or_else(exact)?;
+    Some(if end == End::First { first } else { last })
 }
 
 /// A time that a flag takes.
 pub fn parse_flag(text: &str) -> Result<i64, String> {
-    parse(text, &now(), Day::Start).ok_or_else(|| FORMS.into())
+    parse(text, &now(), End::First).ok_or_else(|| FORMS.into())
 }
 
 /// The same, not later than now: files that change until the time of a snapshot would count as older than it.
@@ -50,9 +54,9 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
         .ok_or_else(|| "a length of time is written like 24h, 90m or 7d".into())
 }
 
-/// The time behind the `@` of an address: a day means all of it.
+/// The time behind the `@` of an address: a second, a day and so on mean all of it.
 pub fn parse_address(text: &str) -> Option<i64> {
-    parse(text, &now(), Day::End)
+    parse(text, &now(), End::Last)
 }
 
 fn now() -> Zoned {
@@ -60,66 +64,239 @@ fn now() -> Zoned {
     now.to_zoned(TimeZone::system())
 }
 
-fn moment(time: DateTime) -> Option<Timestamp> {
-    time.to_zoned(TimeZone::system()).ok().map(|zoned| zoned.timestamp())
+fn moment(time: Timestamp) -> Option<i64> {
+    time.as_nanosecond().try_into().ok()
 }
 
-fn whole_day(date: Date, day: Day) -> Option<Timestamp> {
-    match day {
-        Day::Start => moment(date.at(0, 0, 0, 0)),
-        Day::End => moment(date.at(23, 59, 59, 999_999_999)),
-    }
+fn local(time: DateTime, zone: &TimeZone) -> Option<i64> {
+    moment(time.to_zoned(zone.clone()).ok()?.timestamp())
 }
 
-fn words(text: &str, now: &Zoned, day: Day) -> Option<Timestamp> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let back = |span: Span| now.checked_sub(span).ok();
-    match words.as_slice() {
-        ["now"] => Some(now.timestamp()),
-        ["today"] => whole_day(now.date(), day),
-        ["yesterday"] => whole_day(back(Span::new().days(1))?.date(), day),
-        ["yesterday", time] => {
-            let time = time.parse::<jiff::civil::Time>().ok()?;
-            moment(back(Span::new().days(1))?.date().to_datetime(time))
-        }
-        [number, unit, "ago"] => {
-            let number = number.parse::<i64>().ok().filter(|number| (0..=100_000).contains(number))?;
-            let span = match unit.strip_suffix('s').unwrap_or(unit) {
-                "second" => Span::new().try_seconds(number),
-                "minute" => Span::new().try_minutes(number),
-                "hour" => Span::new().try_hours(number),
-                "day" => Span::new().try_days(number),
-                "week" => Span::new().try_weeks(number),
-                "month" => Span::new().try_months(number),
-                "year" => Span::new().try_years(number),
-                _ => return None,
-            };
-            back(span.ok()?).map(|zoned| zoned.timestamp())
-        }
-        _ => None,
+/// A time of a day, which may be named before it and is today else, and may have an offset behind it.
+fn date_and_time(text: &str, now: &Zoned) -> Option<Stretch> {
+    let colon = text.find(':')?;
+    let (text, offset) = match text.rfind(['+', '-']).filter(|at| *at > colon) {
+        Some(at) => (text[..at].trim_end(), Some(offset(&text[at..])?)),
+        None => text.strip_suffix('z').map_or((text, None), |text| (text, Some(Offset::UTC))),
+    };
+    let (day, time) = match text.rfind([' ', 't']) {
+        Some(at) => (day(text[..at].trim_end(), now)?, &text[at + 1..]),
+        None => (now.date(), text),
+    };
+    let width = match (time.matches(':').count(), time.contains(['.', ','])) {
+        (1, false) => 60_000_000_000,
+        (2, false) => 1_000_000_000,
+        (2, true) => 1,
+        _ => return None,
+    };
+    let is_plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b':' | b'.' | b',');
+    let time = time.bytes().all(is_plain).then(|| time.parse::<Time>().ok())??;
+    let first = match offset {
+        Some(offset) => moment(offset.to_timestamp(day.to_datetime(time)).ok()?)?,
+        None => local(day.to_datetime(time), now.time_zone())?,
+    };
+    Some((first, first.checked_add(width - 1)?))
+}
+
+/// `+01:00`, `+0100` or `+01`.
+fn offset(text: &str) -> Option<Offset> {
+    let (sign, digits) = (if text.starts_with('-') { -1 } else { 1 }, text[1..].replacen(':', "", 1));
+    let number = |digits: &str| digits.parse::<i32>().ok();
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let (hours, minutes) = match digits.len() {
+        2 if is_plain => (number(&digits)?, 0),
+        4 if is_plain => (number(&digits[..2])?, number(&digits[2..])?),
+        _ => return None,
+    };
+    (minutes < 60).then(|| Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok())?
+}
+
+/// A day by its date, its name, or its distance.
+fn day(text: &str, now: &Zoned) -> Option<Date> {
+    let today = now.date();
+    match text {
+        "today" => return Some(today),
+        "yesterday" => return today.yesterday().ok(),
+        _ => {}
     }
+    let (is_last, name) = text.strip_prefix("last ").map_or((false, text), |name| (true, name.trim_start()));
+    if let Some(weekday) = weekday(name) {
+        let back = today.weekday().since(weekday);
+        return today.checked_sub(Span::new().days(if is_last && back == 0 { 7 } else { i64::from(back) })).ok();
+    }
+    let numbers = |separator| text.split(separator).collect::<Vec<_>>();
+    let is = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let [year, month, day] = numbers('-')[..] {
+        let is_date = is(year, 4) && is(month, 2) && is(day, 2);
+        return is_date.then(|| Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok())?;
+    }
+    let [day, month, year] = numbers('.')[..] else { return None };
+    let is_date = (is(day, 1) || is(day, 2)) && (is(month, 1) || is(month, 2)) && is(year, 4);
+    is_date.then(|| Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok())?
+}
+
+fn weekday(name: &str) -> Option<Weekday> {
+    let names = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let at = names.iter().position(|full| *full == name || name.len() == 3 && full.starts_with(name))?;
+    Weekday::from_monday_zero_offset(i8::try_from(at).ok()?).ok()
+}
+
+/// A day, or the week, month or year before this one.
+fn days(text: &str, now: &Zoned) -> Option<Stretch> {
+    let (today, back) = (now.date(), |from: Date, span: Span| from.checked_sub(span).ok());
+    let monday = back(today, Span::new().days(i64::from(today.weekday().to_monday_zero_offset())))?;
+    let month = text.split_once('-').filter(|(year, month)| year.len() == 4 && month.len() == 2);
+    let (first, next) = match text {
+        "last week" => (back(monday, Span::new().weeks(1))?, monday),
+        "last month" => (back(today.first_of_month(), Span::new().months(1))?, today.first_of_month()),
+        "last year" => (back(today.first_of_year(), Span::new().years(1))?, today.first_of_year()),
+        _ if month.is_some() => {
+            let first = day(&format!("{text}-01"), now)?;
+            (first, first.checked_add(Span::new().months(1)).ok()?)
+        }
+        _ => {
+            let day = day(text, now)?;
+            (day, day.tomorrow().ok()?)
+        }
+    };
+    let start = |date: Date| local(date.at(0, 0, 0, 0), now.time_zone());
+    Some((start(first)?, start(next)?.checked_sub(1)?))
+}
+
+/// A distance from now. `m` alone could be minutes or months, so it is neither.
+fn ago(text: &str, now: &Zoned) -> Option<i64> {
+    if text == "now" {
+        return moment(now.timestamp());
+    }
+    let text = text.strip_suffix(" ago")?.trim();
+    let end = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = match text.split_once(' ') {
+        Some(("a" | "an", unit)) => ("1", unit),
+        _ => text.split_at(end),
+    };
+    let number = number.parse::<i64>().ok().filter(|number| (0..=100_000).contains(number))?;
+    let unit = unit.trim();
+    let span = match unit.strip_suffix('s').filter(|unit| unit.len() > 1).unwrap_or(unit) {
+        "s" | "sec" | "second" => Span::new().try_seconds(number),
+        "min" | "minute" => Span::new().try_minutes(number),
+        "h" | "hr" | "hour" => Span::new().try_hours(number),
+        "d" | "day" => Span::new().try_days(number),
+        "w" | "week" => Span::new().try_weeks(number),
+        "month" => Span::new().try_months(number),
+        "y" | "year" => Span::new().try_years(number),
+        _ => return None,
+    };
+    moment(now.checked_sub(span.ok()?).ok()?.timestamp())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Day, parse, parse_duration};
-    use jiff::Zoned;
+    use super::{End, parse, parse_duration};
+    use jiff::tz::TimeZoneDatabase;
+    use jiff::{Timestamp, Zoned};
+
+    /// A Wednesday at noon in Berlin.
+    fn now() -> Zoned {
+        let berlin = TimeZoneDatabase::bundled().get("Europe/Berlin").expect("a zone");
+        "2026-11-25T11:00:00Z".parse::<Timestamp>().expect("a time").to_zoned(berlin)
+    }
+
+    fn shown(text: &str, end: End) -> String {
+        let Some(time) = parse(text, &now(), end) else { return "?".into() };
+        let time = Timestamp::from_nanosecond(time.into()).expect("in range").to_zoned(now().time_zone().clone());
+        time.strftime("%F %T%.f").to_string()
+    }
 
     #[test]
-    fn every_promised_form_is_understood_and_nothing_else() {
-        let now: Zoned = "2026-11-21T12:00:00+00:00[UTC]".parse().expect("a time");
-        let seconds = |text: &str| parse(text, &now, Day::End).map(|time| time / 1_000_000_000);
-        let noon = now.timestamp().as_second();
-        assert_eq!(seconds("2026-11-21T13:00:00+01:00"), Some(noon));
-        assert_eq!(seconds("2026-11-21T12:00:00Z"), Some(noon));
-        assert_eq!(seconds("2 days ago"), Some(noon - 2 * 86400));
-        assert_eq!(seconds("1 hour ago"), Some(noon - 3600));
-        assert!(seconds("2026-11-20T14:00").is_some());
-        assert!(seconds("2026-11-20 14:00:05").is_some());
-        assert!(seconds("yesterday") > seconds("yesterday 14:00"));
-        assert!(parse("2026-11-20", &now, Day::Start) < parse("2026-11-20", &now, Day::End));
-        for nonsense in ["", "soon", "-1 days ago", "2 days", "14:00", "2026-13-01"] {
-            assert_eq!(seconds(nonsense), None, "{nonsense}");
+    fn what_is_written_means_all_of_what_it_names() {
+        let table = [
+            ("2026-11-20T14:00:05+01:00", "2026-11-20 14:00:05", "2026-11-20 14:00:05.999999999"),
+            ("2026-11-20 14:00:05 +01:00", "2026-11-20 14:00:05", "2026-11-20 14:00:05.999999999"),
+            ("2026-11-20T13:00:05Z", "2026-11-20 14:00:05", "2026-11-20 14:00:05.999999999"),
+            ("2026-11-20T13:00Z", "2026-11-20 14:00:00", "2026-11-20 14:00:59.999999999"),
+            ("2026-11-20T09:30:00.25-0330", "2026-11-20 14:00:00.25", "2026-11-20 14:00:00.25"),
+            ("2026-11-20 14:00:05", "2026-11-20 14:00:05", "2026-11-20 14:00:05.999999999"),
+            ("2026-11-20T14:00", "2026-11-20 14:00:00", "2026-11-20 14:00:59.999999999"),
+            ("20.11.2026 14:00", "2026-11-20 14:00:00", "2026-11-20 14:00:59.999999999"),
+            ("14:30", "2026-11-25 14:30:00", "2026-11-25 14:30:59.999999999"),
+            ("yesterday 14:30", "2026-11-24 14:30:00", "2026-11-24 14:30:59.999999999"),
+            ("last Monday 14:30", "2026-11-23 14:30:00", "2026-11-23 14:30:59.999999999"),
+            ("today", "2026-11-25 00:00:00", "2026-11-25 23:59:59.999999999"),
+            ("yesterday", "2026-11-24 00:00:00", "2026-11-24 23:59:59.999999999"),
+            ("2026-11-20", "2026-11-20 00:00:00", "2026-11-20 23:59:59.999999999"),
+            ("20.11.2026", "2026-11-20 00:00:00", "2026-11-20 23:59:59.999999999"),
+            ("2026-10", "2026-10-01 00:00:00", "2026-10-31 23:59:59.999999999"),
+            // the day on which clocks went back has 25 hours
+            ("2026-10-25", "2026-10-25 00:00:00", "2026-10-25 23:59:59.999999999"),
+            ("monday", "2026-11-23 00:00:00", "2026-11-23 23:59:59.999999999"),
+            ("wednesday", "2026-11-25 00:00:00", "2026-11-25 23:59:59.999999999"),
+            ("last wednesday", "2026-11-18 00:00:00", "2026-11-18 23:59:59.999999999"),
+            ("thu", "2026-11-19 00:00:00", "2026-11-19 23:59:59.999999999"),
+            ("last week", "2026-11-16 00:00:00", "2026-11-22 23:59:59.999999999"),
+            ("last month", "2026-10-01 00:00:00", "2026-10-31 23:59:59.999999999"),
+            ("last year", "2025-01-01 00:00:00", "2025-12-31 23:59:59.999999999"),
+            ("now", "2026-11-25 12:00:00", "2026-11-25 12:00:00"),
+            ("2 days ago", "2026-11-23 12:00:00", "2026-11-23 12:00:00"),
+            ("2h ago", "2026-11-25 10:00:00", "2026-11-25 10:00:00"),
+            ("90 min ago", "2026-11-25 10:30:00", "2026-11-25 10:30:00"),
+            ("30s ago", "2026-11-25 11:59:30", "2026-11-25 11:59:30"),
+            ("an hour ago", "2026-11-25 11:00:00", "2026-11-25 11:00:00"),
+            ("a week ago", "2026-11-18 12:00:00", "2026-11-18 12:00:00"),
+            ("2 Years ago", "2024-11-25 12:00:00", "2024-11-25 12:00:00"),
+        ];
+        for (text, first, last) in table {
+            assert_eq!((shown(text, End::First).as_str(), shown(text, End::Last).as_str()), (first, last), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_as_it_is_shown_means_what_it_was_shown_for() {
+        for step in 0..2000_i64 {
+            let time = step * 1_234_567_890_123_457 % 4_000_000_000_000_000_000;
+            let second = time - time.rem_euclid(1_000_000_000);
+            let end = |text: &str, end| parse(text, &now(), end);
+            let shown = super::super::render::time(time);
+            assert_eq!(end(&shown, End::First), Some(second), "{shown}");
+            assert_eq!(end(&shown, End::Last), Some(second + 999_999_999), "{shown}");
+            let exact = super::super::render::time_rfc3339(time);
+            assert_eq!(end(&exact, End::First), Some(time), "{exact}");
+            assert!(end(&exact, End::Last).is_some_and(|last| last - time < 1_000_000_000), "{exact}");
+        }
+    }
+
+    #[test]
+    fn what_could_mean_two_things_or_nothing_is_refused() {
+        let nonsense = [
+            "",
+            "soon",
+            "-1 days ago",
+            "2 days",
+            "3m ago",
+            "ago",
+            "a ago",
+            "2026-13-01",
+            "2026-13-45T10:00",
+            "2026-02-30",
+            "11/20/2026",
+            "2026",
+            "20.13.2026",
+            "25:00",
+            "14:60",
+            "14",
+            "14:30:00:00",
+            "2026-11-20T14",
+            "last",
+            "next monday",
+            "last fortnight",
+            "tomorrow",
+            "2026-11-20T14:00+1",
+            "2026-11-20T14:00+01:99",
+            "\u{e9}:00",
+            "1\u{e9} ago",
+            "é ago",
+        ];
+        for text in nonsense {
+            assert_eq!(shown(text, End::Last), "?", "{text}");
         }
     }
 

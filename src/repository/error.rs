@@ -79,6 +79,17 @@ pub enum Error {
     /// No such snapshot.
     #[error("there is no snapshot {0:?}")]
     NoSnapshot(String),
+    /// The time behind the `@` of an address can't be read.
+    #[error("{0:?} has a time that is not understood")]
+    UnreadableTime(String),
+    /// The source is younger.
+    #[error("{name} has no snapshot that old")]
+    NotThatOld {
+        /// The source, as it was asked for.
+        name: String,
+        /// When its first snapshot was taken, nanoseconds since 1970.
+        first: i64,
+    },
     /// Several fit.
     #[error("{address:?} is ambiguous: {candidates}")]
     Ambiguous {

@@ -315,10 +315,17 @@ impl Snapshots {
         // a label may hold an @ too
         let name_at = address.rfind('/').map_or(0, |slash| slash + 1);
         let (source, time) = match address[name_at..].split_once('@') {
-            Some((name, time)) => (&address[..name_at + name.len()], Some(at(time).ok_or_else(missing)?)),
+            Some((name, time)) => (&address[..name_at + name.len()], Some(time)),
             None => (address, None),
         };
         let asked = self.source(source)?;
+        let time = match time.map(at) {
+            Some(None) if self.visible().any(|one| asked.fits(&one)) => {
+                return Err(Error::UnreadableTime(address.to_owned()));
+            }
+            Some(None) => return Err(missing()),
+            time => time.flatten(),
+        };
         let fits =
             |snapshot: &&SnapshotEntry| asked.fits(snapshot) && time.is_none_or(|time| snapshot.counted.time <= time);
         if let Some(newest) = self.visible().rfind(fits) {
@@ -329,7 +336,10 @@ impl Snapshots {
                 Err(self.ambiguous(address, asked.name, &domains))
             };
         }
-        self.by_id(address)
+        match self.visible().find(|one| asked.fits(one)).filter(|_| time.is_some()) {
+            Some(first) => Err(Error::NotThatOld { name: source.to_owned(), first: first.counted.time }),
+            None => self.by_id(address),
+        }
     }
 
     /// The snapshot whose id begins with a prefix of at least four hex digits, forgotten or not.

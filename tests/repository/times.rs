@@ -6,8 +6,8 @@ use crate::world::{Hand, init, member, open_as};
 use std::time::Duration;
 use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
-use vault::repository::Repository;
 use vault::repository::snapshots::Catalog;
+use vault::repository::{Error, Repository};
 use vault::{backup, list};
 use vault_format::id::ObjectId;
 use vault_format::secret::{Bundle, Role};
@@ -86,6 +86,33 @@ fn a_clock_a_year_ahead_hides_nothing() {
     let catalog = Catalog::load(&shelf.owner).unwrap();
     let late: Vec<ObjectId> = catalog.snapshots.visible().filter(|one| one.counted.late).map(|one| one.id).collect();
     assert_eq!(late, [ahead], "and shown as late");
+}
+
+#[test]
+fn a_time_that_is_not_understood_and_one_that_is_too_early_are_told_apart() {
+    let shelf = Shelf::new();
+    let first = shelf.take(10, None);
+    shelf.take(11, None);
+    let at = |text: &str| Some(text.parse::<i64>().ok()? * SECOND);
+    let catalog = Catalog::load(&shelf.owner).unwrap();
+    let error = |address: &str| match list::find(&catalog, address.as_bytes(), &at) {
+        Err(vault::error::Error::Repository(error)) => error,
+        other => panic!("{address}: {other:?}"),
+    };
+    for address in ["db@5", "db@5:dump", "db@5:a@b/c", "latest@5"] {
+        let error = error(address);
+        assert!(
+            matches!(&error, Error::NotThatOld { first: time, .. } if *time == first.head.time),
+            "{address}: {error:?}"
+        );
+    }
+    for address in ["db@soon", "db@2020-01-01T10:00:00+01:00", "db@soon:dump", "latest@"] {
+        assert!(matches!(error(address), Error::UnreadableTime(_)), "{address}: {:?}", error(address));
+    }
+    for address in ["no@5", "no@soon", "no:a@b", "no:a/b@c", "no", "no@5:dump"] {
+        assert!(matches!(error(address), Error::NoSnapshot(_)), "{address}: {:?}", error(address));
+    }
+    assert!(list::find(&catalog, b"db:a/b@c", &at).is_ok(), "an @ in a path is none of a time");
 }
 
 #[test]
