@@ -12,7 +12,7 @@ use crate::chunk::Gear;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::index::{self, BlobIndex, IndexObjects};
-use crate::repository::inherited;
+use crate::repository::inherited::{self, Inherited};
 use crate::repository::marks::Marks;
 use crate::repository::orders::Orders;
 use crate::repository::reader::Reader;
@@ -27,7 +27,7 @@ use scan::{Found, Scan};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
-use vault_format::id::{ObjectId, RunId};
+use vault_format::id::{ObjectId, RunId, SourceLabel};
 use vault_format::journal::Outcome;
 use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head, Statistics};
@@ -165,6 +165,38 @@ fn record(repository: &Repository, options: &Options, started: i64, result: &Res
     }
 }
 
+/// What a run knows of the repository when it begins (W1).
+struct Look {
+    lookup: BlobIndex,
+    snapshots: Snapshots,
+    /// What earlier runs of this key have left in no index.
+    left: Inherited,
+}
+
+impl Look {
+    fn take(repository: &Repository, label: SourceLabel, progress: &dyn Progress) -> Result<Self> {
+        let keys = repository.keys();
+        let domain = keys.domain();
+        let trust = Trust::load(repository)?;
+        trust.may_write(repository)?;
+        let marks = Marks::load_beside(repository)?;
+        marks.notes().for_each(|note| progress.note(&note));
+        let (packs, _) = index::list_packs(repository)?;
+        let objects = IndexObjects::load(repository, &trust, Some(domain))?;
+        let mut lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
+        objects.damaged.iter().for_each(|(_, damage)| progress.note(damage));
+        let orders = Orders::load(repository)?;
+        let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
+        snapshots.damaged.iter().for_each(|(_, damage)| progress.note(damage));
+        // what was cut off before the last run that was not is needed no more, or was found by that
+        let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == keys.writer());
+        let since = own.filter_map(|snapshot| snapshot.arrived).max();
+        let left = inherited::find(repository, (&packs, &objects, &marks), (Some(domain), since));
+        left.add_to(&mut lookup, repository, domain);
+        Ok(Self { lookup, snapshots, left })
+    }
+}
+
 fn attempt(
     repository: &Repository,
     source: &mut Source<'_>,
@@ -174,25 +206,10 @@ fn attempt(
     let clock = &repository.runtime().clock;
     let (started, elapsed) = (clock.now(), clock.elapsed());
     let domain = repository.keys().domain();
-    let trust = Trust::load(repository)?;
-    trust.may_write(repository)?;
-    let marks = Marks::load_beside(repository)?;
-    marks.notes().for_each(|note| progress.note(&note));
-    let (packs, _) = index::list_packs(repository)?;
-    let objects = IndexObjects::load(repository, &trust, Some(domain))?;
-    let mut lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
-    objects.damaged.iter().for_each(|(_, damage)| progress.note(damage));
-    let orders = Orders::load(repository)?;
     let label = repository.keys().own_book().source_label(&options.name);
-    let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
-    snapshots.damaged.iter().for_each(|(_, damage)| progress.note(damage));
+    let Look { lookup, snapshots, left } = Look::take(repository, label, progress)?;
     let parent = snapshots.visible().next_back();
     let origin = Origin::of(repository, parent, source, options)?;
-    // what was cut off before the last run that was not is needed no more, or was found by that
-    let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == repository.keys().writer());
-    let left = (Some(domain), own.filter_map(|snapshot| snapshot.arrived).max());
-    let left = inherited::find(repository, (&packs, &objects, &marks), left);
-    left.add_to(&mut lookup, repository, domain);
     let reader = Reader::new(repository, &lookup);
     let writer = Writer::new(repository, &lookup, domain, &options.name)?.inheriting(&left);
     let mut writer = if options.dry_run { writer.dry() } else { writer };

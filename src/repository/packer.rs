@@ -59,8 +59,10 @@ pub struct Place {
 
 /// An index object is put for so many packs that none tells of yet, or for this part of those that the run has stored,
 /// whichever is more: a run that is cut off leaves little to be read again, and a long one puts no object for every few.
-const INDEX_PACKS: usize = 32;
+const INDEX_PACKS: usize = 16;
 const INDEX_PART: usize = 16;
+/// The same for packs of earlier runs: a run that is cut off while it reads them must have come further.
+const INDEX_TAKEN: usize = 8;
 /// Most packs of one index object: each may bring wraps of more than a kilobyte.
 const INDEX_PACKS_MAX: usize = 4096;
 
@@ -110,6 +112,8 @@ pub(super) struct Stored {
     /// Packs that no index tells of yet, with the wraps of their runs.
     pending: Vec<(PackEntry, Arc<Wraps>)>,
     pending_blobs: usize,
+    /// How many of them are of earlier runs.
+    taken: usize,
     index_at: i64,
     supersedes: Vec<ObjectId>,
     /// All packs of the run.
@@ -132,7 +136,13 @@ impl Stored {
     /// The next index object will tell of a pack of an earlier run, too.
     pub fn inherit(&mut self, pack: &LoosePack) {
         self.pending_blobs += pack.entry.directory.blobs.len();
+        self.taken += 1;
         self.pending.push((pack.entry.clone(), Arc::new(pack.wraps.clone())));
+    }
+
+    /// True if so many packs of earlier runs are in no index that one should be put before more are read.
+    pub fn has_taken_enough(&self) -> bool {
+        self.taken >= INDEX_TAKEN
     }
 
     /// True if so much is in no index that one should be put.
@@ -277,7 +287,7 @@ impl Run {
 
     /// Puts index objects for the packs that none tells of yet.
     pub fn put_index(&self, stored: &mut Stored) -> Result<()> {
-        stored.index_at = self.runtime.clock.elapsed();
+        (stored.index_at, stored.taken) = (self.runtime.clock.elapsed(), 0);
         while !(stored.pending.is_empty() && stored.supersedes.is_empty()) {
             // one that comes so late would tell of packs that prune took for nobody's
             refuse_age((&self.options, &self.runtime), self.since)?;

@@ -261,7 +261,7 @@ impl<'r> Writer<'r> {
 
     /// Deletes the packs of this run that no index tells of yet: nobody else knows them.
     pub fn abandon(&mut self) -> Result<()> {
-        self.engine = Engine::Finished;
+        self.engine.leave(&self.run);
         let packs = self.run.stored().take_pending();
         packs
             .iter()

@@ -26,6 +26,10 @@ impl Writer<'_> {
             }
         }
         self.relied.extend(packs);
+        if self.run.stored().has_taken_enough() {
+            // what can't be put now is put later, or says then why not
+            let _ = self.put_index();
+        }
         true
     }
 
