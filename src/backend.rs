@@ -13,6 +13,7 @@ mod opendal;
 mod recent;
 pub mod recording;
 pub mod simulated;
+mod wording;
 
 use crate::runtime::Runtime;
 use bandwidth::Bandwidth;

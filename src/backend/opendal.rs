@@ -4,7 +4,7 @@
 
 use super::error::{Error, ErrorKind, Operation, Result};
 use super::location::{Remote, Scheme};
-use super::{BackendOptions, Entry, Stat, Store};
+use super::{BackendOptions, Entry, Stat, Store, wording};
 use crate::runtime::Runtime;
 use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{Buffer, EntryMode, Metadata, Operator};
@@ -448,8 +448,6 @@ fn translate(e: &opendal::Error, operation: Operation, name: &str) -> Error {
     }
     let says = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
     let kind = match e.kind() {
-        // OpenDAL has no kind for a bucket that is not there
-        _ if says(&["nosuchbucket", "containernotfound"]) => ErrorKind::NoPlace,
         opendal::ErrorKind::NotFound => ErrorKind::NotFound,
         opendal::ErrorKind::ConditionNotMatch | opendal::ErrorKind::AlreadyExists | opendal::ErrorKind::Conflict => {
             ErrorKind::Exists
@@ -459,12 +457,13 @@ fn translate(e: &opendal::Error, operation: Operation, name: &str) -> Error {
         opendal::ErrorKind::RangeNotSatisfied => ErrorKind::Damaged,
         opendal::ErrorKind::RateLimited => ErrorKind::Unreachable,
         opendal::ErrorKind::ConfigInvalid => ErrorKind::Other,
-        _ if says(&["no space", "insufficient storage", "quota", "storagefull", "storage full"]) => ErrorKind::NoSpace,
-        _ if says(&["permission denied", "failed to load signing credential"]) => ErrorKind::Denied,
         _ if says(&["notimplemented", "not implemented"]) && operation == Operation::Put => ErrorKind::Unsupported,
         _ if e.is_temporary() || e.is_persistent() || says(&["ssh error"]) => ErrorKind::Unreachable,
         _ => ErrorKind::Other,
     };
+    // what a program of this machine can't do is no answer of a store
+    let is_config = matches!(e.kind(), opendal::ErrorKind::ConfigInvalid | opendal::ErrorKind::Unsupported);
+    let (kind, text) = if is_config { (kind, text) } else { wording::of(&text, kind) };
     if kind == ErrorKind::NotFound && matches!(operation, Operation::Get | Operation::Stat) {
         return Error::missing(operation, name);
     }

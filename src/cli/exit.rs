@@ -134,6 +134,7 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
         }
         error::Error::NoRoom(lack) => no_room(lack, what),
         error::Error::Repository(R::NoRepository(place)) => no_repository(place),
+        error::Error::Repository(R::NoPlace(..)) => Failure::new(code::NO_REPOSITORY, cause).hint("check --repository"),
         error::Error::Repository(R::NotARepository(place)) => not_a_repository(place),
         error::Error::Repository(R::HalfMade(place)) => half_made(place),
         error::Error::Repository(R::WrongPassword(_)) => Failure::new(code::WRONG_PASSWORD, cause).hint(

@@ -26,6 +26,9 @@ pub enum Error {
     /// Nothing is there.
     #[error("there is no repository at {0}")]
     NoRepository(String),
+    /// The folder, bucket or container is not there.
+    #[error("there is no repository at {0}: {1}")]
+    NoPlace(String, String),
     /// Something else is there.
     #[error("{0} is not a vault repository")]
     NotARepository(String),

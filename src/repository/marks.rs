@@ -213,8 +213,8 @@ impl Marks {
         self.opaque.iter().map(|mark| {
             let name = Name::Mark(mark.id);
             format!(
-                "{name} can't be read, so that what was stored before it is stored again; \
-                 as the owner, `vault repair --quarantine {name}` ends that"
+                "{name} can't be read: what was stored before it is stored again; the owner's \
+                 `vault repair --quarantine {name}` ends that"
             )
         })
     }

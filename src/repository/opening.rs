@@ -38,7 +38,9 @@ pub(super) fn config(backend: &Backend) -> Result<StoredConfig> {
     let place = || backend.describe().to_owned();
     // a vanished root is told from an empty one by the listing, not here
     let first = match get(backend, &Name::Config) {
-        Err(Error::Backend(error)) if error.kind == ErrorKind::NoPlace => return Err(Error::NoRepository(place())),
+        Err(Error::Backend(error)) if error.kind == ErrorKind::NoPlace => {
+            return Err(Error::NoPlace(place(), error.cause));
+        }
         first => first?,
     };
     let wrong = match first.map(StoredConfig::decode) {
@@ -62,7 +64,7 @@ pub(super) fn config(backend: &Backend) -> Result<StoredConfig> {
 fn missing(backend: &Backend) -> Result<Error> {
     let place = backend.describe().to_owned();
     let found = match backend.list("") {
-        Err(error) if error.kind == ErrorKind::NoPlace => return Ok(Error::NoRepository(place)),
+        Err(error) if error.kind == ErrorKind::NoPlace => return Ok(Error::NoPlace(place, error.cause)),
         found => found?,
     };
     let found: Vec<_> = found.into_iter().filter(|entry| !foreign::is_dropping(&entry.name)).collect();

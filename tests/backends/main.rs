@@ -198,3 +198,45 @@ fn a_silent_server_gives_a_final_error() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     drop(listener);
 }
+
+/// One plain sentence, whoever refuses: no insides of a program, of XML or of JSON.
+fn assert_said(location: &str, kind: ErrorKind, words: &str) {
+    let options = BackendOptions { timeout: Duration::from_secs(3), ..BackendOptions::default() };
+    let failure = match open(location, &options) {
+        Ok(backend) => backend.put("packs/d/aa/one", b"one").unwrap_err(),
+        Err(failure) => failure,
+    };
+    assert_eq!(failure.kind, kind, "{failure}");
+    assert!(failure.cause.contains(words), "{failure}");
+    assert!(!failure.cause.contains(['{', '}', '<', '>', '"', '\n']) && failure.cause.len() < 170, "{failure}");
+    assert!(!failure.to_string().contains("SECRET"), "{failure}");
+}
+
+#[test]
+fn what_s3_refuses_is_said_in_words() {
+    let server = s3s();
+    assert_said(&server.location.replace("/bucket/", "/no-such-bucket/"), ErrorKind::NoPlace, "does not exist");
+    assert_said(&server.location.replace("=SECRET", "=WRONG"), ErrorKind::Denied, "credentials");
+    assert_said(&server.location.replace("=ACCESS", "=NOBODY"), ErrorKind::Denied, "credentials");
+    let port = format!(":{}", server.port);
+    assert_said(&server.location.replace(&port, ":1"), ErrorKind::Unreachable, "refused");
+    assert_said(&server.location.replace("127.0.0.1", "nowhere.invalid"), ErrorKind::Unreachable, "host is not known");
+    assert_said(&server.location.replace("http:", "https:"), ErrorKind::Unreachable, "TLS");
+}
+
+#[test]
+fn what_azure_refuses_is_said_in_words() {
+    let Some(server) = azurite() else { return };
+    assert_said(&server.location.replace("/bucket/", "/no-such-container/"), ErrorKind::NoPlace, "does not exist");
+    assert_said(&server.location.replace("=Eby8", "=Aby8"), ErrorKind::Denied, "credentials");
+}
+
+#[test]
+fn what_ssh_refuses_is_said_in_words() {
+    let Some(server) = sshd() else { return };
+    let strict = server.location.replace("=accept", "=strict");
+    assert_said(&strict, ErrorKind::Denied, "host key");
+    let key = server.location.split("key=").nth(1).unwrap().split('&').next().unwrap();
+    assert_said(&server.location.replace(key, &format!("{key}.none")), ErrorKind::Denied, "none of the keys");
+    assert_said(&server.location, ErrorKind::NoPlace, "folder of the repository is missing");
+}
