@@ -12,7 +12,7 @@ mod place;
 mod remove;
 mod tar;
 
-pub use changes::{Changes, Named, Need, Room, is_full, room};
+pub use changes::{Changes, Leftover, Named, Need, Room, is_full, room};
 pub use extra::{Extra, Gone, Keep};
 pub use file::{FileSlot, open_restored};
 pub use tar::TarWriter;
@@ -199,6 +199,8 @@ struct Frame {
     /// Absent for a directory that a dry run didn't make, and for those far above.
     handle: Option<Arc<OwnedFd>>,
     is_real: bool,
+    /// It was there before this run.
+    existed: bool,
     seen: HashSet<Vec<u8>>,
     keep_extra: bool,
     /// The file system that it is on, or will be.
@@ -243,6 +245,7 @@ impl Target {
         let frame = Frame {
             branch,
             is_real: handle.is_some(),
+            existed: !was_empty,
             handle,
             seen: HashSet::new(),
             keep_extra: false,
@@ -296,6 +299,7 @@ impl Target {
         if self.stack.len() < 2 {
             return Err(Errno::INVAL.into());
         }
+        self.find_leftovers()?;
         self.find_extra()?;
         self.stack.pop();
         let frame = self.stack.last_mut().ok_or(Errno::BADF)?;
@@ -318,8 +322,12 @@ impl Target {
             self.keep_extra();
             self.leave()?;
         }
+        self.find_leftovers()?;
         self.find_extra()?;
-        self.keep_extra();
+        // once is enough
+        if let Some(frame) = self.stack.last_mut() {
+            (frame.existed, frame.keep_extra) = (false, true);
+        }
         Ok(())
     }
 
@@ -358,7 +366,8 @@ impl Target {
     }
 
     fn see(&mut self, name: &[u8]) {
-        if let Some(frame) = self.stack.last_mut().filter(|_| self.options.delete_extra) {
+        let matters = self.options.delete_extra || handles::run_of(name).is_some();
+        if let Some(frame) = self.stack.last_mut().filter(|_| matters) {
             frame.seen.insert(name.to_vec());
         }
     }

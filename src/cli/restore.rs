@@ -125,7 +125,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let report = report.context(&what)?;
     progress.tell(&report.left.iter().map(|left| left_line(left)).collect::<Vec<_>>());
     progress.tell(&report.failed);
-    tell(session, &report);
+    tell(session, directory, &report);
     show(session, arguments, directory, snapshot, &report);
     session.say_requests(&repository);
     end(&report)
@@ -200,11 +200,19 @@ fn names_line(names: &[String], count: u64) -> String {
 }
 
 /// Warnings, and what was deleted or kept beyond the wish.
-fn tell(session: &Session, report: &restore::Report) {
+fn tell(session: &Session, directory: &Path, report: &restore::Report) {
     if session.global.quiet {
         return;
     }
     report.warnings.iter().for_each(|warning| render::complain(warning));
+    for (run, leftover) in report.changes.leftovers.iter().filter(|_| report.changes.deleted.count == 0) {
+        let entries = render::count(leftover.entries, "unfinished entry", "unfinished entries");
+        let (size, place) = (render::size(leftover.bytes), directory.display());
+        render::complain(&format!(
+            "note: a restore that was cut off has left {entries} ({size}); if it is not running: \
+             find {place} -name '{run}*' -delete"
+        ));
+    }
     let (kept, owned) = (&report.changes.kept, &report.changes.owned);
     if kept.count > 0 {
         let entries = render::count(kept.count, "entry that was", "entries that were");

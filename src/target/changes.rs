@@ -50,6 +50,17 @@ pub struct Changes {
     pub kept: Named,
     /// Entries given to whoever restores, since only root may give them to their owners.
     pub owned: Named,
+    /// Unfinished entries of other runs that were met, by what their names begin with.
+    pub leftovers: BTreeMap<String, Leftover>,
+}
+
+/// What another run has not finished: it was cut off, or goes on at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Leftover {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes on the disk.
+    pub bytes: u64,
 }
 
 /// What is still to be made on one file system.
@@ -78,8 +89,7 @@ impl Needs {
         match replaced {
             None => need.entries += 1,
             Some(stat) if stat.st_nlink == 1 => {
-                let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
-                need.freed = need.freed.saturating_add(blocks.saturating_mul(STAT_BLOCK_BYTES));
+                need.freed = need.freed.saturating_add(allocated(stat));
             }
             Some(_) => {}
         }
@@ -88,6 +98,11 @@ impl Needs {
     pub(super) fn list(&self) -> Vec<Need> {
         self.0.values().cloned().collect()
     }
+}
+
+/// Bytes that an entry takes on the disk.
+pub(super) fn allocated(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(STAT_BLOCK_BYTES)
 }
 
 /// Room of a file system.

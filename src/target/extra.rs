@@ -4,7 +4,7 @@
 
 use super::handles::{self, Branch};
 use super::remove::Removal;
-use super::{Note, NoteKind, Target};
+use super::{Note, NoteKind, Target, changes};
 use crate::metadata;
 use rustix::fs::{AtFlags, FileType, Stat, StatxAttributes, StatxFlags};
 use std::io;
@@ -100,6 +100,22 @@ impl Target {
     /// Nothing that was found to be extra is removed: not everything was restored. Gives the number of such entries.
     pub fn keep_all_extra(&mut self) -> u64 {
         self.pending.drain(..).map(|pending| pending.names.len() as u64).sum()
+    }
+
+    /// Notes what other runs have not finished in the directory entered last. One of them may be at work, so it stays.
+    pub(super) fn find_leftovers(&mut self) -> io::Result<()> {
+        let Some(frame) = self.stack.last().filter(|frame| frame.existed) else { return Ok(()) };
+        let Some(handle) = frame.handle.clone() else { return Ok(()) };
+        for name in handles::list(handle.as_fd())? {
+            let run =
+                handles::run_of(&name).filter(|_| !self.shared.is_temporary(&name) && !frame.seen.contains(&name));
+            let Some(run) = run else { continue };
+            let stat = rustix::fs::statat(&handle, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
+            let leftover = self.changes.leftovers.entry(run.to_owned()).or_default();
+            leftover.entries += 1;
+            leftover.bytes += stat.as_ref().map_or(0, changes::allocated);
+        }
+        Ok(())
     }
 
     /// Notes what is extra in the directory entered last.

@@ -94,8 +94,9 @@ impl Target {
             self.directories.push(Folder { branch: Arc::clone(&branch), metadata: node.metadata.clone(), care });
         }
         let is_real = handle.is_some();
+        let existed = care.is_some_and(|care| care != Care::Whole);
         let seen = HashSet::new();
-        self.stack.push(Frame { branch, handle, is_real, seen, keep_extra: false, device, is_foreign });
+        self.stack.push(Frame { branch, handle, is_real, existed, seen, keep_extra: false, device, is_foreign });
         self.release();
         Ok(Entered::Inside)
     }

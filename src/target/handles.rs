@@ -169,6 +169,15 @@ impl Temporary {
     }
 }
 
+/// What all unfinished entries of the run begin with that this one is of, if it is one.
+pub(super) fn run_of(name: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(name).ok()?;
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let (nonce, number) = name.strip_prefix(".vault-")?.split_once('-')?;
+    let is_one = nonce.len() == 16 && is_hex(nonce) && is_hex(number);
+    name.get(..name.len() - number.len()).filter(|_| is_one)
+}
+
 /// Makes something under a name that nothing has: what is in the way is never touched. Gives the name with the result.
 pub(super) fn put<T>(
     temporary: &Temporary,

@@ -275,6 +275,36 @@ fn two_runs_never_share_a_name() {
 }
 
 #[test]
+fn what_another_run_left_is_told_and_stays() {
+    let tree = Tree::new();
+    let (_place, target) = place();
+    let entered = directory(b"folder", metadata(0o750));
+    let mut cut_off = Target::open(&target, Options { nonce: 7, ..Options::default() }).unwrap();
+    cut_off.enter(&entered).unwrap();
+    let pending = [b"inner".as_slice(), b"other"].map(|name| {
+        let slot = slot(&mut cut_off, &file(name, 4, metadata(0o600)));
+        slot.write_at(0, b"data").unwrap();
+        slot
+    });
+    std::mem::forget((cut_off, pending));
+    for overwrite in [Overwrite::Never, Overwrite::Always] {
+        let (_, notes, changes) = tree.restore(&target, overwrite);
+        assert!(notes.is_empty(), "{notes:?}");
+        let told: Vec<(&str, u64)> = changes.leftovers.iter().map(|(run, left)| (run.as_str(), left.entries)).collect();
+        assert_eq!(told, [(".vault-0000000000000007-", 2)]);
+        assert_eq!(fs::read_dir(target.join("folder")).unwrap().count(), 3);
+    }
+    // what the snapshot holds is nobody's leftover
+    let mut run = open(&target, Overwrite::Never);
+    run.enter(&entered).unwrap();
+    for name in fs::read_dir(target.join("folder")).unwrap().map(|entry| entry.unwrap().file_name()) {
+        run.place(&file(name.as_encoded_bytes(), 4, metadata(0o600))).unwrap();
+    }
+    run.leave().unwrap();
+    assert!(run.finish(None).unwrap().1.leftovers.is_empty());
+}
+
+#[test]
 fn a_name_that_is_taken_meanwhile_stays_taken() {
     type Taker = fn(&Path);
     let takers: [Taker; 4] = [
