@@ -150,12 +150,15 @@ fn attempt(
     }
     let (packs, _) = index::list_packs(from)?;
     let target = Target::load(to)?;
-    for (domain, snapshots) in domains {
+    for (domain, chosen) in domains {
         let objects = IndexObjects::load(from, &trust, Some(domain))?;
         let lookup = BlobIndex::new(from, &objects, Some(&packs), &Marks::default());
         let reader = Reader::new(from, &lookup);
         let is_owners = from.keys().role() == Role::Owner && domain == from.keys().domain();
         let there = if is_owners { to.keys().domain() } else { domain };
+        if there == domain && !options.dry_run {
+            target.call(domain, snapshots.domains.label(domain))?;
+        }
         let mut copier = Copier {
             from,
             to,
@@ -170,7 +173,7 @@ fn attempt(
             would: HashSet::new(),
             relied: BTreeSet::new(),
         };
-        for snapshot in snapshots {
+        for snapshot in chosen {
             let is_old = clock.elapsed().saturating_sub(loaded) > LOOK_NANOSECONDS;
             if is_old && copier.report.copied.len() > before {
                 return Ok(false);

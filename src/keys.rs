@@ -262,6 +262,11 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
         removed =
             Removed { is_revoked: true, snapshots: revoke(repository, (key.writer(), key.info.domain), progress)? };
     }
+    let (domain, label) = (key.info.domain, key.info.label.clone());
+    if key.info.role != Role::Owner && !others().any(|other| other.info.domain == domain) {
+        // what it stored stays, and so does what it is called
+        orders::put(repository, domain, Action::Call { domain, label })?;
+    }
     repository.backend().delete(&Name::Slot(id).to_string())?;
     record(repository, "key remove", format!("{} {}, slot {}", key.info.role, key.info.label, id.short()), progress);
     Ok(removed)

@@ -46,6 +46,13 @@ pub enum Action {
     Decline(Vec<ObjectId>),
     /// When the store received snapshots, nanoseconds since 1970, whatever it says after a move.
     Arrived(Vec<(ObjectId, i64)>),
+    /// A domain is called so, though no key here bears the label.
+    Call {
+        /// Which domain.
+        domain: DomainId,
+        /// In the owner's words.
+        label: String,
+    },
 }
 
 impl Action {

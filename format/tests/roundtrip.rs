@@ -284,6 +284,7 @@ fn order() -> impl Strategy<Value = Order> {
         objects().prop_map(Action::Release),
         objects().prop_map(Action::Quarantine),
         objects().prop_map(Action::Decline),
+        (any::<[u8; 16]>(), ".{0,6}").prop_map(|(id, label)| Action::Call { domain: DomainId(id), label }),
         (objects(), any::<i64>())
             .prop_map(|(snapshots, at)| Action::Arrived(snapshots.into_iter().map(|id| (id, at)).collect())),
         (objects(), texts(), texts()).prop_map(|(snapshots, add, remove)| Action::Tag { snapshots, add, remove }),

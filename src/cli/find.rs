@@ -158,7 +158,7 @@ fn show(
         .text("", Give::Drop(3))
         .text("LAST", Give::Never)
         .text("", Give::Drop(2))
-        .text(heading, Give::Start(16))
+        .text(heading, Give::Start(24))
         .telling_apart(times);
     for version in versions {
         let (Some(first), Some(last)) = (snapshots.get(version.first), snapshots.get(version.last)) else { continue };

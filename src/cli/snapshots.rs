@@ -131,7 +131,7 @@ fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
         .rare("NOTE", Give::Never)
         .rare("HOST", Give::Drop(1))
         .rare("TAGS", Give::End(6))
-        .text("PATHS", Give::Start(12))
+        .text("PATHS", Give::Start(24))
         .telling_apart(times);
     for (time, line) in lines {
         let mut row: Vec<Cell> = vec![line.id.chars().take(8).collect::<String>().into(), Cell::Time(*time)];

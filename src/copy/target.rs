@@ -6,12 +6,13 @@ use crate::repository::Repository;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing};
 use crate::repository::inherited::{self, Inherited};
 use crate::repository::marks::Marks;
-use crate::repository::orders::Orders;
+use crate::repository::orders::{self, Orders};
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
 use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::Name;
+use vault_format::order::Action;
 
 /// One look at the whole target.
 pub(super) struct Target<'r> {
@@ -47,6 +48,15 @@ impl<'r> Target<'r> {
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let left = inherited::find(repository, (&packs, &objects, &marks), (None, None));
         Ok(Self { repository, marks, packs, objects, snapshots, orders, left })
+    }
+
+    /// Has a domain called there as it is called here, where nobody has a key of it.
+    pub fn call(&self, domain: DomainId, label: Option<&str>) -> Result<()> {
+        if let Some(label) = label.filter(|label| !self.snapshots.domains.is_called(domain, label)) {
+            let label = label.to_owned();
+            orders::put(self.repository, domain, Action::Call { domain, label })?;
+        }
+        Ok(())
     }
 
     /// True if its owner has dropped a copy of this snapshot, or the snapshot itself if it was taken here.

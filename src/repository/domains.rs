@@ -1,8 +1,9 @@
-//! What people call domains: the labels of the keys in them, and for the owner the names that he gave them, also after
-//! the last key of one is gone. A label stands for a domain wherever its id does; one that means several is refused with
+//! What people call domains: the labels of the keys in them, also after the last key of one is gone and in the second
+//! place of a copy, and for the owner the names that he gave them. A label stands for a domain wherever its id does; one that means several is refused with
 //! all that it may mean, and what is shown here is understood here.
 
 use super::Repository;
+use super::orders::Orders;
 use super::trust::Trust;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::DomainId;
@@ -18,8 +19,8 @@ pub struct Domains {
 }
 
 impl Domains {
-    /// What the slots tell.
-    pub(super) fn new(repository: &Repository, trust: &Trust) -> Self {
+    /// What the slots tell, then what the owner said of domains whose keys are not here.
+    pub(super) fn new(repository: &Repository, trust: &Trust, orders: &Orders) -> Self {
         let owner = repository.keys().owner("name domains").ok().cloned();
         let mut labels = trust.labels.clone();
         for (domain, labels) in &mut labels {
@@ -27,15 +28,19 @@ impl Domains {
             let is_name = |label: &String| owner.as_ref().is_some_and(|owner| owner.domain(label) == *domain);
             labels.sort_by_key(|label| label != OWNER_DOMAIN && !is_name(label));
         }
+        for (domain, (_, label)) in &orders.labels {
+            let known = labels.entry(*domain).or_default();
+            if !known.contains(label) {
+                known.push(label.clone());
+            }
+        }
         Self { labels, owner }
     }
 
     /// The domains among `there` that a text may mean: by label or name, else by the first digits of the id.
     pub fn meant(&self, text: &str, there: &BTreeSet<DomainId>) -> BTreeSet<DomainId> {
         let is_label = |domain: &&DomainId| {
-            let labels = self.labels.get(*domain);
-            labels.is_some_and(|labels| labels.iter().any(|label| label == text))
-                || self.owner.as_ref().is_some_and(|owner| owner.domain(text) == **domain)
+            self.is_called(**domain, text) || self.owner.as_ref().is_some_and(|owner| owner.domain(text) == **domain)
         };
         let called: BTreeSet<DomainId> = there.iter().filter(is_label).copied().collect();
         if !called.is_empty() {
@@ -43,6 +48,11 @@ impl Domains {
         }
         let digits = text.to_ascii_lowercase();
         there.iter().filter(|domain| domain.to_string().starts_with(&digits)).copied().collect()
+    }
+
+    /// True if this is one of its labels.
+    pub fn is_called(&self, domain: DomainId, label: &str) -> bool {
+        self.labels.get(&domain).is_some_and(|labels| labels.iter().any(|known| known == label))
     }
 
     /// The first label that no other domain has.

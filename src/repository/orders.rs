@@ -63,6 +63,8 @@ pub struct Orders {
     pub declined: BTreeSet<ObjectId>,
     /// When the owner last pinned arrivals, by its own clock.
     pub last_pins: Option<i64>,
+    /// What domains are called without a key here that bears the label; the highest number counts.
+    pub labels: BTreeMap<DomainId, (u64, String)>,
     /// Objects to pass over.
     pub quarantined: BTreeSet<ObjectId>,
     /// Features that a program must know to change anything, as bits.
@@ -151,6 +153,10 @@ impl Orders {
                 }
             }
             Action::Decline(ids) => self.declined.extend(ids),
+            Action::Call { domain, label } => {
+                let known = self.labels.entry(domain).or_default();
+                *known = std::mem::take(known).max((number, label));
+            }
             Action::Require(features) => self.required |= features,
             Action::Revoke { .. } => {}
         }

@@ -214,7 +214,7 @@ impl Snapshots {
         orders: &Orders,
         only: Option<(DomainId, SourceLabel)>,
     ) -> Result<Self> {
-        let mut snapshots = Self { domains: Domains::new(repository, trust), ..Self::default() };
+        let mut snapshots = Self { domains: Domains::new(repository, trust, orders), ..Self::default() };
         let prefix =
             only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| format!("{}{domain}/{label}/", name::SNAPSHOTS));
         for (name, entry) in repository.list(&prefix)?.0 {

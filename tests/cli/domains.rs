@@ -60,9 +60,20 @@ fn a_label_is_an_address_in_every_command() {
     let two =
         json(&world, &["forget", "--name", "web-1/uploads", "--name", "shared/uploads", "--keep-last", "1", "--json"]);
     assert_eq!(two["kept"].as_array().map(Vec::len), Some(2));
-    // after the last key of a domain is gone the owner still knows its name
+    // in the second place too, where nobody has a key of these domains
+    world.ok(&["copy", "--to", "second-0"]);
+    let there = ["--repository", "second-0"];
+    for (source, content) in [("owner/uploads", "hello\n"), ("web-1/uploads", "1.key"), ("eu: web@2/uploads", "2.key")]
+    {
+        let note = format!("{source}:notes.txt");
+        assert_eq!(world.ok(&[&["restore", &note, "--stdout"], &there[..]].concat()), content, "{source}");
+    }
+    assert!(world.ok(&[&["snapshots"], &there[..]].concat()).contains(" web-1 "));
+    assert_eq!(json(&world, &["copy", "--to", "second-0", "--json"])["known"], 3);
+    // after the last key of a domain is gone it is still called so
     world.ok(&["key", "remove", "web-1"]);
     assert_eq!(world.ok(&["restore", "web-1/uploads:notes.txt", "--stdout"]), "1.key");
+    assert!(world.ok(&["snapshots"]).contains(" web-1 "));
 }
 
 #[test]

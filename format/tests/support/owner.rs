@@ -224,6 +224,7 @@ pub fn actions(snapshots: &[ObjectId]) -> Vec<Action> {
         Action::Quarantine(vec![ObjectId([3; 32])]),
         Action::Decline(vec![ObjectId([4; 32])]),
         Action::Arrived(vec![(snapshots[0], EPOCH + 4)]),
+        Action::Call { domain: vault_format::id::DomainId([5; 16]), label: "web-1".to_owned() },
     ]
 }
 
