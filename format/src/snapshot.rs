@@ -123,7 +123,8 @@ pub struct LeftOut {
 pub struct Gaps {
     /// Entries that could not be read, or not whole.
     pub unread: Vec<Vec<u8>>,
-    /// Folders that are there and empty, since another file system lies on them.
+    /// Passed over: folders that are there and empty, since another file system or the repository itself lies there, and
+    /// sockets, which are not there.
     pub not_entered: Vec<Vec<u8>>,
     /// True if there are more than these.
     pub more: bool,
