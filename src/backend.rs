@@ -189,7 +189,7 @@ impl Backend {
     }
 
     fn assemble(store: Arc<dyn Store>, connections: usize, options: &BackendOptions, runtime: &Runtime) -> Self {
-        let limit = |rate: Option<u64>| rate.map(|rate| Bandwidth::new(rate, runtime.clock.clone()));
+        let limit = |rate: Option<u64>| rate.map(|rate| Bandwidth::new(rate, runtime.clone()));
         let (upload, download) = (limit(options.upload), limit(options.download));
         let location = store.describe();
         let counters = Counters::default();

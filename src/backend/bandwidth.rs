@@ -2,20 +2,23 @@
 //! Whole objects are spent at once, and the debt is slept off before the next one: the average holds, single objects
 //! may burst. Invariant: time comes from the injected clock alone.
 
-use crate::runtime::{Clock, Nanoseconds};
+use crate::runtime::{Nanoseconds, Runtime};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// How often it is looked whether the run is stopped.
+const LOOK: Duration = Duration::from_millis(100);
+
 pub(super) struct Bandwidth {
     bytes_per_second: u64,
-    clock: Clock,
+    runtime: Runtime,
     /// When all that was spent is paid for.
     paid_at: Mutex<Nanoseconds>,
 }
 
 impl Bandwidth {
-    pub(super) fn new(bytes_per_second: u64, clock: Clock) -> Self {
-        Self { bytes_per_second: bytes_per_second.max(1), clock, paid_at: Mutex::new(Nanoseconds::MIN) }
+    pub(super) fn new(bytes_per_second: u64, runtime: Runtime) -> Self {
+        Self { bytes_per_second: bytes_per_second.max(1), runtime, paid_at: Mutex::new(Nanoseconds::MIN) }
     }
 
     /// Waits until earlier bytes are paid for, then puts these on the bill.
@@ -24,13 +27,17 @@ impl Bandwidth {
         let price = Nanoseconds::try_from(price).unwrap_or(Nanoseconds::MAX);
         let wait = {
             let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = self.clock.elapsed();
+            let now = self.runtime.clock.elapsed();
             let start = now.max(*paid_at);
             *paid_at = start.saturating_add(price);
             start.saturating_sub(now)
         };
-        if wait > 0 {
-            self.clock.sleep(Duration::from_nanos(wait.unsigned_abs()));
+        // a run that is stopped has a few kilobytes to put, and somebody waits for it
+        let mut wait = Duration::from_nanos(u64::try_from(wait).unwrap_or_default());
+        while !wait.is_zero() && !self.runtime.is_stopped() {
+            let part = wait.min(LOOK);
+            self.runtime.clock.sleep(part);
+            wait -= part;
         }
     }
 }
@@ -38,14 +45,14 @@ impl Bandwidth {
 #[cfg(test)]
 mod tests {
     use super::Bandwidth;
-    use crate::runtime::Clock;
+    use crate::runtime::{Clock, Runtime};
     use std::sync::Arc;
     use std::sync::atomic::AtomicI64;
 
     #[test]
     fn the_average_keeps_to_the_ceiling() {
         let clock = Clock::Manual(Arc::new(AtomicI64::new(0)));
-        let limit = Bandwidth::new(1000, clock.clone());
+        let limit = Bandwidth::new(1000, Runtime::seeded(1, clock.clone(), 0));
         for _ in 0..11 {
             limit.spend(500);
         }

@@ -8,6 +8,7 @@ use crate::world::{
 };
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use vault::backend::Store;
 use vault::backend::faulty::{Failure, Fault, Faulty, Mode};
 use vault::backend::simulated::Simulated;
-use vault::backend::{ErrorKind, Operation};
+use vault::backend::{Entry, ErrorKind, Operation, Stat};
 use vault::error::Error;
 use vault::progress::{Progress, Silent};
 use vault::repository::{self, Access, Options, Repository};
@@ -166,6 +167,60 @@ fn a_run_that_is_interrupted_leaves_an_index_and_says_how_much() {
         );
         assert!(restore_stream(&second, report.snapshot.unwrap()).unwrap() == bytes);
     }
+}
+
+/// From its fourth pack on it takes as long as nobody wants to wait.
+struct Slow(Simulated, AtomicU64);
+
+impl Store for Slow {
+    fn put(&self, name: &str, bytes: &[u8]) -> vault::backend::Result<()> {
+        if name.starts_with("packs/") && self.1.fetch_add(1, Ordering::SeqCst) >= 3 {
+            std::thread::sleep(Duration::from_secs(40));
+        }
+        self.0.put(name, bytes)
+    }
+    fn get(&self, name: &str, range: Option<Range<u64>>) -> vault::backend::Result<Vec<u8>> {
+        self.0.get(name, range)
+    }
+    fn stat(&self, name: &str) -> vault::backend::Result<Stat> {
+        self.0.stat(name)
+    }
+    fn list(&self, prefix: &str) -> vault::backend::Result<Vec<Entry>> {
+        self.0.list(prefix)
+    }
+    fn delete(&self, name: &str) -> vault::backend::Result<()> {
+        self.0.delete(name)
+    }
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    fn is_local(&self) -> bool {
+        false
+    }
+    fn listing_lag(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn a_slow_store_keeps_nobody_from_an_end_and_has_its_index_all_the_same() {
+    let bytes = noise(1, SIZE);
+    let hand = Hand::new();
+    let store = hand.store();
+    drop(init(store.clone(), &hand.runtime(1, 0)));
+    let runtime = hand.runtime(2, 2);
+    let slow = backend(Slow(store.clone(), AtomicU64::new(0)), &runtime);
+    let stop = runtime.stop.clone();
+    let run = Repository::open(slow, runtime, small(), Access::Password(PASSWORD)).unwrap();
+    let started = std::time::Instant::now();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        stop.store(true, Ordering::SeqCst);
+    });
+    let failed = snapshot_stream(&run, &bytes).unwrap_err();
+    assert!(matches!(failed, Error::Interrupted), "{failed}");
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert_eq!((packs(&store).len(), index_objects(&store)), (3, 1));
 }
 
 #[test]

@@ -4,11 +4,17 @@
 use super::OpenFrame;
 use crate::repository::packer::{EncodedFrame, Packer, ReadyPack, Run};
 use crate::repository::{Error, Result, encoding};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use vault_format::frame::{self, Codec};
 use vault_format::id::Class;
+
+/// How often a run that waits for its threads looks whether it is stopped, and how many such times they have then: a slow
+/// store must not keep somebody who wants an end from having it, nor the index from being put before.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS_WHEN_STOPPED: u32 = 80;
 
 /// Who compresses, packs and puts.
 pub(super) enum Engine {
@@ -22,6 +28,17 @@ pub(super) struct Threads {
     frames: Sender<(EncodedFrame, Permit)>,
     budget: Arc<Budget>,
     threads: Vec<JoinHandle<()>>,
+    /// Disconnected once all threads are over.
+    alive: Receiver<()>,
+}
+
+/// How the threads ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    Panicked,
+    /// The run was stopped, and something is still being put: nobody waits for it.
+    Left,
 }
 
 impl Engine {
@@ -36,7 +53,13 @@ impl Engine {
             .map_err(|error| Error::Threads(error.to_string()))?;
         let (frames, encoded) = unbounded::<(EncodedFrame, Permit)>();
         let (packs, ready) = bounded::<ReadyPack>(1);
+        let (life, alive) = bounded::<()>(0);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let life = life.clone();
+            let work = move || {
+                work();
+                drop(life);
+            };
             std::thread::Builder::new().name(name.into()).spawn(work).map_err(|error| Error::Threads(error.to_string()))
         };
         let mut threads = Vec::new();
@@ -47,7 +70,8 @@ impl Engine {
             threads.push(spawn("uploader", Box::new(move || put_all(&own, &ready)))?);
         }
         let budget = Arc::new(Budget::new((run.options.memory_bytes / 3).max(1)));
-        Ok(Self::Threads(Threads { pool, frames, budget, threads }))
+        drop(life);
+        Ok(Self::Threads(Threads { pool, frames, budget, threads, alive }))
     }
 
     pub fn encode(&mut self, run: &Arc<Run>, class: Class, frame: OpenFrame) -> Result<()> {
@@ -60,7 +84,7 @@ impl Engine {
             }
             Self::Threads(threads) => {
                 run.check()?;
-                let permit = Budget::take(&threads.budget, frame.bytes.len());
+                let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
                 let (run, frames) = (run.clone(), threads.frames.clone());
                 threads.pool.spawn_fifo(move || {
                     if run.has_ended() {
@@ -84,7 +108,7 @@ impl Engine {
             Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |ready| run.put_pack(ready)),
             Self::Threads(threads) => {
                 run.check()?;
-                let permit = Budget::take(&threads.budget, frame.bytes.len());
+                let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
                 // the receiver is gone only after an error that is kept already
                 drop(threads.frames.send((frame, permit)));
                 Ok(())
@@ -105,7 +129,7 @@ impl Engine {
                 Ok(())
             }
             Self::Threads(mut threads) => {
-                if !threads.join() {
+                if threads.join(run) == End::Panicked {
                     run.fail(Error::Threads("a worker thread panicked".into()));
                 }
                 run.check()?;
@@ -119,7 +143,9 @@ impl Engine {
     /// Ends a run that can't go on: waits for what is being put, and packs nothing more.
     pub fn leave(&mut self, run: &Run) {
         run.end();
-        drop(std::mem::replace(self, Self::Finished));
+        if let Self::Threads(mut threads) = std::mem::replace(self, Self::Finished) {
+            threads.join(run);
+        }
     }
 }
 
@@ -152,7 +178,9 @@ fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sende
 
 fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
     for pack in ready {
+        // what waits here when the run is stopped has not begun
         if !run.is_broken()
+            && !run.runtime.is_stopped()
             && let Err(error) = run.put_pack(pack)
         {
             run.fail(error);
@@ -177,11 +205,12 @@ impl Budget {
     }
 
     /// Waits until something is free, then takes all that is asked: a frame larger than the budget passes alone.
-    fn take(budget: &Arc<Self>, bytes: usize) -> Permit {
+    fn take(budget: &Arc<Self>, bytes: usize, run: &Run) -> Permit {
         let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
         let mut free = budget.free.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free <= 0 {
-            free = budget.changed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        // who has ended needs no room: nothing more is packed
+        while *free <= 0 && !run.has_ended() {
+            free = budget.changed.wait_timeout(free, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
         *free -= bytes;
         Permit { budget: budget.clone(), bytes }
@@ -196,11 +225,23 @@ impl Drop for Permit {
 }
 
 impl Threads {
-    /// Ends the input and waits for all threads; false if one of them panicked.
-    fn join(&mut self) -> bool {
+    /// Ends the input and waits for all threads; if the run is stopped, only a little for what is being put.
+    fn join(&mut self, run: &Run) -> End {
         // the jobs that still run hold senders of their own: the packer ends after the last of them
         let (closed, _) = unbounded();
         self.frames = closed;
+        let mut looks = 0;
+        while self.alive.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            looks += u32::from(run.runtime.is_stopped());
+            if looks == LOOKS_WHEN_STOPPED {
+                self.threads.clear();
+                return End::Left;
+            }
+        }
+        if self.join_all() { End::Done } else { End::Panicked }
+    }
+
+    fn join_all(&mut self) -> bool {
         // every one is waited for, also after one that panicked
         self.threads.drain(..).filter_map(|thread| thread.join().err()).count() == 0
     }
@@ -208,7 +249,9 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // an abandoned run must not leave threads behind that still put packs
-        self.join();
+        // an abandoned run must not leave threads behind that still put packs; if it is stopped they put no more
+        let (closed, _) = unbounded();
+        self.frames = closed;
+        self.join_all();
     }
 }
