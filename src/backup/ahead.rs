@@ -6,6 +6,10 @@ use crate::runtime::Runtime;
 use crate::source::{self, Directory, EntryKind, Event};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long the reading walk has for itself.
+const DELAY: Duration = Duration::from_millis(300);
 
 /// Does the work, and meanwhile counts if anybody wants to know.
 pub fn while_counting<T>(
@@ -20,13 +24,19 @@ pub fn while_counting<T>(
     }
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let counting = scope.spawn(|| {
+            // a short run is not worth it
+            std::thread::park_timeout(DELAY);
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
             if let Some((files, bytes)) = count(paths, options, &is_over) {
                 progress.expect(files, bytes);
             }
         });
         let done = work();
         is_over.store(true, Ordering::Relaxed);
+        counting.thread().unpark();
         done
     })
 }

@@ -83,6 +83,7 @@ pub struct Bar {
 struct Shared {
     face: Face,
     verb: &'static str,
+    noun: (&'static str, &'static str),
     bar: ProgressBar,
     started: Instant,
     files: AtomicU64,
@@ -139,6 +140,7 @@ impl Bar {
         let shared = Arc::new(Shared {
             face,
             verb,
+            noun: noun(verb),
             bar,
             started: now,
             files: AtomicU64::new(0),
@@ -255,6 +257,7 @@ impl Shared {
         let rate = per_second(bytes.saturating_sub(before), now.duration_since(since));
         State {
             verb: self.verb,
+            noun: self.noun,
             files,
             bytes,
             total: seen.total,
@@ -287,6 +290,15 @@ impl Seen {
         let store = || self.store.as_ref().is_some_and(Backend::is_busy).then(|| "the store".to_owned());
         let what = said.or_else(store).or_else(|| self.input.map(str::to_owned))?;
         Some((what, idle))
+    }
+}
+
+/// What an operation counts.
+fn noun(verb: &str) -> (&'static str, &'static str) {
+    match verb {
+        "checking" | "repacking" | "repairing" | "reading packs" => ("pack", "packs"),
+        "scrubbing" => ("object", "objects"),
+        _ => ("file", "files"),
     }
 }
 

@@ -12,6 +12,8 @@ const PATH_MIN: usize = 16;
 pub struct State {
     /// What is done, like `reading`.
     pub verb: &'static str,
+    /// What is counted: one, and many.
+    pub noun: (&'static str, &'static str),
     /// Files done.
     pub files: u64,
     /// Bytes done.
@@ -33,8 +35,10 @@ impl State {
     pub fn line(&self, columns: usize) -> String {
         let bytes = bytes(self.bytes, self.total.map(|(_, bytes)| bytes));
         let files = match self.total {
-            Some((all, _)) if all > 0 => format!("{} of {all} files", self.files.min(all)),
-            _ if self.files > 0 => render::count(self.files, "file", "files"),
+            Some((all, _)) if all > 0 => {
+                format!("{} of {}", self.files.min(all), render::count(all, self.noun.0, self.noun.1))
+            }
+            _ if self.files > 0 => render::count(self.files, self.noun.0, self.noun.1),
             _ => String::new(),
         };
         let rate = if self.rate > 0 { format!("{}/s", render::size(self.rate)) } else { String::new() };
@@ -109,6 +113,7 @@ mod tests {
     fn state() -> State {
         State {
             verb: "reading",
+            noun: ("file", "files"),
             files: 1234,
             bytes: 1_288_490_189,
             total: Some((5000, 3_650_722_202)),
