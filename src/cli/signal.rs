@@ -58,6 +58,7 @@ pub fn listen(runtime: &Runtime, quiet: bool) -> Result<(), Failure> {
         // at once, whatever the thread below is at
         signal_hook::flag::register(*kind, runtime.stop.clone()).map_err(failed)?;
     }
+    runtime.children.adopt();
     let mut signals = Signals::new(&kinds).map_err(failed)?;
     let runtime = runtime.clone();
     let thread = std::thread::Builder::new().name("signals".into());
@@ -98,6 +99,7 @@ fn begin(runtime: &Runtime, quiet: bool) {
 
 fn end(runtime: &Runtime, why: &str) {
     runtime.children.kill();
+    runtime.children.kill_connections();
     progress::above(|| render::complain(why));
     signal_hook::low_level::exit(code::INTERRUPTED.into());
 }

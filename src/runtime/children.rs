@@ -101,6 +101,22 @@ impl Children {
         self.running().iter_mut().for_each(|running| running.send(Signal::KILL));
     }
 
+    /// Has what leaves its parent come to this process, so that [`Self::kill_connections`] finds it.
+    pub fn adopt(&self) {
+        // without it a connection outlives a run that ends at once
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    }
+
+    /// Ends the `ssh` processes that connections to a store run in: they leave their parent as soon as they stand.
+    pub fn kill_connections(&self) {
+        let own = rustix::process::getpid();
+        for line in table().iter().filter(|line| line.is_ssh && line.parent == own) {
+            // who is not there any more needs no signal
+            let _ = kill_process(line.process.pid, Signal::KILL);
+        }
+    }
+
     fn with<T>(&self, pid: Pid, look: impl FnOnce(&mut Running) -> T) -> Option<T> {
         self.running().iter_mut().find(|running| running.pid == pid).map(look)
     }
@@ -259,6 +275,7 @@ struct Line {
     parent: Pid,
     group: Pid,
     is_dead: bool,
+    is_ssh: bool,
 }
 
 /// All processes, where the system shows them in `/proc`; elsewhere only groups are known.
@@ -280,6 +297,7 @@ fn line(stat: &[u8]) -> Option<Line> {
         process: Process { pid: number(pid)?, started: fields.get(19)?.parse().ok()? },
         parent: number(fields.get(1)?)?,
         group: number(fields.get(2)?)?,
+        is_ssh: stat.get(..end)?.ends_with(b"(ssh"),
         is_dead: matches!(*fields.first()?, "Z" | "X"),
     })
 }
