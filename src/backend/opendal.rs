@@ -461,9 +461,9 @@ fn translate(e: &opendal::Error, operation: Operation, name: &str) -> Error {
         _ if e.is_temporary() || e.is_persistent() || says(&["ssh error"]) => ErrorKind::Unreachable,
         _ => ErrorKind::Other,
     };
-    // what a program of this machine can't do is no answer of a store
-    let is_config = matches!(e.kind(), opendal::ErrorKind::ConfigInvalid | opendal::ErrorKind::Unsupported);
-    let (kind, text) = if is_config { (kind, text) } else { wording::of(&text, kind) };
+    // what the client can't do is no answer of a store; of what it calls the settings' fault some is
+    let is_own = e.kind() == opendal::ErrorKind::Unsupported;
+    let (kind, text) = if is_own { (kind, text) } else { wording::of(&text, kind) };
     if kind == ErrorKind::NotFound && matches!(operation, Operation::Get | Operation::Stat) {
         return Error::missing(operation, name);
     }

@@ -48,6 +48,7 @@ const RULES: [Rule; 28] = [
     (
         &[
             "invalidaccesskeyid",
+            "notsignedup",
             "unrecognizedclient",
             "invalid_access_key",
             "bad_auth_token",
