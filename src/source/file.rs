@@ -17,6 +17,9 @@ const HOLES_MAX: usize = 8192;
 /// Holes that are looked for at most; what lies behind them is read as it is.
 const HOLES_SEEN_MAX: usize = 1 << 20;
 
+/// Most bytes that are asked for at once where the size is a guess: the kernel refuses sysctls to who asks for 4 MiB.
+const UNSURE_BYTES_AT_ONCE: usize = 256 << 10;
+
 /// Most bytes of a file that the kernel makes up while it is read: some have no end.
 const MADE_UP_BYTES_MAX: u64 = 64 << 20;
 
@@ -162,6 +165,9 @@ impl Read for FileReader {
 
 impl FileReader {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let most = if self.sizes == Sizes::Known { usize::MAX } else { UNSURE_BYTES_AT_ONCE };
+        let want = buffer.len().min(most);
+        let buffer = buffer.get_mut(..want).unwrap_or_default();
         loop {
             match rustix::io::pread(&self.file, &mut *buffer, position) {
                 Err(Errno::INTR) => {}

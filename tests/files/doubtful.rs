@@ -54,13 +54,16 @@ fn a_file_of_unknown_size_goes_through_a_repository_and_is_read_at_each_run() {
     let place = tempfile::tempdir().unwrap();
     assert!(vault(place.path(), &["init"], &[]).status.success());
     let source = PathBuf::from("/proc/version");
+    let sysctl = PathBuf::from("/proc/sys/kernel/ostype");
     for _ in 0..2 {
-        let taken = vault(place.path(), &["snapshot", "--json"], &[&source]);
+        let taken = vault(place.path(), &["snapshot", "--json", "--name", "version"], &[&source, &sysctl]);
         assert_eq!(taken.status.code(), Some(0), "{}", text(&taken));
         assert!(text(&taken).contains("\"unchanged_files\":0"), "{}", text(&taken));
     }
-    let restored = vault(place.path(), &["restore", "version:version", "--stdout"], &[]);
-    assert_eq!(restored.stdout, fs::read(source).unwrap());
+    for (address, path) in [("version:version", source), ("version:sys/kernel/ostype", sysctl)] {
+        let restored = vault(place.path(), &["restore", address, "--stdout"], &[]);
+        assert_eq!(restored.stdout, fs::read(path).unwrap());
+    }
 }
 
 #[test]
