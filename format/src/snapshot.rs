@@ -9,6 +9,9 @@ use crate::id::{DomainId, ObjectId, OriginMark, RepositoryId, RunId, WriterId};
 use crate::seal::{self, Header, Kind, Small};
 use crate::secret::Key;
 use crate::tree::{Metadata, TreeRoot};
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 use ed25519_dalek::SigningKey;
 
@@ -41,7 +44,7 @@ pub struct Statistics {
 }
 
 /// The bookkeeping part.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
     /// Name of the source.
     pub source: String,
@@ -70,7 +73,7 @@ pub struct Head {
 }
 
 /// The content part.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Body {
     /// Metadata of the root directory itself; `None` for streams and single files.
     pub root: Option<Metadata>,
@@ -100,7 +103,7 @@ pub struct Body {
 
 /// Rules by which a walk left entries out. A restore that deletes goes by them too: what they cover was never a part of
 /// the snapshot.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LeftOut {
     /// Patterns as in `.gitignore`, relative to the base.
     pub patterns: Vec<Vec<u8>>,
@@ -128,6 +131,49 @@ pub struct Gaps {
     pub not_entered: Vec<Vec<u8>>,
     /// True if there are more than these.
     pub more: bool,
+}
+
+/// What a body ends with unless all of it is empty: base, rules but patterns, gaps, messages.
+type BodyTail = (Vec<u8>, (Vec<Vec<u8>>, Vec<Vec<u8>>, Option<u64>, [bool; 3]), Gaps, Vec<u8>);
+
+impl Encode for Head {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host } = self;
+        (source, time, run, root).encode(encoder)?;
+        (parent, seen, statistics, profile, expires, original).encode(encoder)?;
+        codec::encode_tail(&(*place, *host), encoder)
+    }
+}
+
+impl<C> Decode<C> for Head {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (source, time, run, root) = Decode::decode(decoder)?;
+        let (parent, seen, statistics, profile, expires, original) = Decode::decode(decoder)?;
+        let (place, host) = codec::decode_tail(decoder)?;
+        Ok(Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host })
+    }
+}
+
+impl Encode for Body {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        let LeftOut { patterns, any_case, markers, larger_than, caches, nodump, other_file_systems } = &self.left_out;
+        (&self.root, &self.paths, &self.host, &self.user, &self.tags).encode(encoder)?;
+        (&self.description, &self.command, patterns, &self.program).encode(encoder)?;
+        let rules = (any_case.clone(), markers.clone(), *larger_than, [*caches, *nodump, *other_file_systems]);
+        let tail: BodyTail = (self.base.clone(), rules, self.gaps.clone(), self.messages.clone());
+        codec::encode_tail(&tail, encoder)
+    }
+}
+
+impl<C> Decode<C> for Body {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (root, paths, host, user, tags) = Decode::decode(decoder)?;
+        let (description, command, patterns, program) = Decode::decode(decoder)?;
+        let (base, rules, gaps, messages): BodyTail = codec::decode_tail(decoder)?;
+        let (any_case, markers, larger_than, [caches, nodump, other_file_systems]) = rules;
+        let left_out = LeftOut { patterns, any_case, markers, larger_than, caches, nodump, other_file_systems };
+        Ok(Self { root, base, paths, host, user, tags, description, command, left_out, gaps, messages, program })
+    }
 }
 
 /// True for a source name: letters, digits and `._-`, not `latest`, at most 128 bytes.
