@@ -7,13 +7,15 @@ pub use crate::repository::arrivals::Late;
 use crate::repository::journal::{self, Actor};
 use crate::repository::missing::Heads;
 use crate::repository::snapshots::{Asked, Catalog, SnapshotEntry};
-use crate::repository::{self, Repository, orders, pins};
+use crate::repository::{self, Repository, orders, pins, whole};
 use crate::retention::{self, Candidate, Policy};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
+
+const HELD: &str = "held";
 
 /// How to forget.
 #[derive(Clone, Debug, Default)]
@@ -92,8 +94,14 @@ pub fn by_policy<'a>(
         for snapshot in catalog.snapshots.visible().filter(is_meant) {
             sources.entry((snapshot.place.domain, &snapshot.head.source)).or_default().push(snapshot);
         }
-        let verdicts = |source: &Vec<_>| judge(repository, source, policy, zone);
-        Ok(Report { verdicts: sources.values().flat_map(verdicts).collect(), ..Report::default() })
+        known_tags(repository, sources.values().flatten().copied(), policy)?;
+        let mut report = Report::default();
+        for ((_, name), source) in &sources {
+            let verdicts = judge((repository, catalog), source, policy, zone)?;
+            keeps_something(name, &verdicts)?;
+            report.verdicts.extend(verdicts);
+        }
+        Ok(report)
     })
 }
 
@@ -237,11 +245,76 @@ fn put_orders(repository: &Repository, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a tag that nothing bears: it was mistyped, and would keep nothing.
+fn known_tags<'s>(
+    repository: &Repository,
+    snapshots: impl Iterator<Item = &'s SnapshotEntry>,
+    policy: &Policy,
+) -> Result<()> {
+    let mut known = BTreeSet::new();
+    for snapshot in snapshots.filter(|_| !policy.tags.is_empty()) {
+        match tags(repository, snapshot, policy) {
+            Ok(tags) => known.extend(tags),
+            // it may be the one that bears it, and is kept
+            Err(_) => return Ok(()),
+        }
+    }
+    let Some(tag) = policy.tags.iter().find(|tag| !known.contains(*tag)) else { return Ok(()) };
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
+    let known = if known.is_empty() { "there are no tags".to_owned() } else { format!("there are the tags {known}") };
+    Err(Error::Request(format!("no snapshot has the tag {tag:?}; {known}")))
+}
+
+/// Refuses rules that keep nothing of a source: that only its newest stays is not what anybody means by them.
+fn keeps_something(name: &str, verdicts: &[Verdict]) -> Result<()> {
+    let is_dropped = |one: &Verdict| !one.keep && one.reasons.iter().any(|reason| reason == retention::NO_RULE);
+    let is_rule = |reason: &String| reason != retention::NEWEST && reason != HELD;
+    let by_rule = |one: &Verdict| one.keep && one.reasons.iter().any(is_rule);
+    if verdicts.iter().any(is_dropped) && !verdicts.iter().any(by_rule) {
+        let next = "add a rule like --keep-last 7, or limit the rules to other sources with --name";
+        return Err(Error::Request(format!("no rule keeps anything of {name}, so only its newest would stay: {next}")));
+    }
+    Ok(())
+}
+
+/// What becomes of copies that repair made: they follow what they are copies of, and take nobody's place.
+fn judge_copies(
+    (repository, catalog): (&Repository, &Catalog),
+    source: &[&SnapshotEntry],
+    kept: &mut BTreeMap<ObjectId, (bool, Vec<String>)>,
+) -> Result<()> {
+    // a copy counts behind its original, so that comes first
+    for copy in source.iter().filter(|one| !kept.contains_key(&one.id)).collect::<Vec<_>>() {
+        let Some(original) = source.iter().find(|one| copy.repaired_from() == Some(one.id)) else { continue };
+        let short = original.id.short();
+        let verdict = if copy.state.is_held() {
+            (true, HELD.to_owned())
+        } else if whole::is_whole(repository, catalog, original)? {
+            (false, format!("{short}, of which it is a copy, is whole again"))
+        } else {
+            match kept.get(&original.id) {
+                Some((false, _)) => (false, format!("it goes with {short}, of which it is a copy")),
+                _ => (true, format!("what is left of {short}")),
+            }
+        };
+        kept.insert(copy.id, (verdict.0, vec![verdict.1]));
+    }
+    Ok(())
+}
+
 /// The verdicts on one source, oldest first.
-fn judge(repository: &Repository, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZone) -> Vec<Verdict> {
+fn judge(
+    (repository, catalog): (&Repository, &Catalog),
+    source: &[&SnapshotEntry],
+    policy: &Policy,
+    zone: &TimeZone,
+) -> Result<Vec<Verdict>> {
     let mut candidates = Vec::new();
     let mut kept = BTreeMap::new();
     for snapshot in source {
+        if source.iter().any(|one| snapshot.repaired_from() == Some(one.id)) {
+            continue;
+        }
         let mut keep = |reason: &str| kept.insert(snapshot.id, (true, vec![reason.to_owned()]));
         // by whichever time: it takes nobody's place until that is settled
         if snapshot.doubtful {
@@ -254,7 +327,7 @@ fn judge(repository: &Repository, source: &[&SnapshotEntry], policy: &Policy, zo
         }
         // what only a hold keeps is gone with it, and so takes nobody's place
         if snapshot.state.is_forgotten() {
-            keep("held");
+            keep(HELD);
             continue;
         }
         let tags = match tags(repository, snapshot, policy) {
@@ -277,10 +350,11 @@ fn judge(repository: &Repository, source: &[&SnapshotEntry], policy: &Policy, zo
     for (candidate, verdict) in candidates.iter().zip(retention::apply(&candidates, policy, now, zone)) {
         kept.insert(candidate.id, (verdict.keep, verdict.reasons));
     }
+    judge_copies((repository, catalog), source, &mut kept)?;
     let mut verdicts: Vec<Verdict> =
         source.iter().filter_map(|snapshot| Some(verdict(snapshot, kept.remove(&snapshot.id)?))).collect();
     verdicts.sort_by(|left, right| order_of(left).cmp(&order_of(right)));
-    verdicts
+    Ok(verdicts)
 }
 
 /// The tags, read only if a rule asks for them: each costs a read.

@@ -33,6 +33,7 @@ pub mod trees;
 pub mod trust;
 pub mod unfinished;
 pub mod walk;
+pub mod whole;
 pub mod writer;
 
 use crate::backend::{self, Backend, ErrorKind};

@@ -16,6 +16,11 @@ const EARLY: i64 = 26 * 60 * MINUTE;
 /// And this far behind it: clocks differ.
 const AHEAD: i64 = 10 * MINUTE;
 
+/// Why the newest stays, whatever the rules say.
+pub const NEWEST: &str = "newest";
+/// Why one goes that has not expired.
+pub const NO_RULE: &str = "no rule keeps it";
+
 /// The time that retention goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
@@ -228,7 +233,7 @@ pub fn apply(candidates: &[Candidate], policy: &Policy, now: i64, zone: &TimeZon
     let verdict = |(candidate, reasons): (&Candidate, Vec<String>)| match candidate.expires {
         _ if !reasons.is_empty() => Verdict { keep: true, reasons },
         Some(at) if at <= now => Verdict { keep: false, reasons: vec![format!("expired on {}", shown(at, zone))] },
-        _ => Verdict { keep: false, reasons: vec!["no rule keeps it".into()] },
+        _ => Verdict { keep: false, reasons: vec![NO_RULE.into()] },
     };
     candidates.iter().zip(reasons).map(verdict).collect()
 }
@@ -241,7 +246,7 @@ fn keep(group: &[(usize, &Candidate)], policy: &Policy, (now, zone): (i64, &Time
             reasons.push(reason);
         }
     };
-    give(newest.0, "newest".into());
+    give(newest.0, NEWEST.into());
     let has_expired = |one: &Candidate| one.expires.is_some_and(|at| at <= now);
     // what has expired takes nobody's place, though it may be the newest
     let fresh = || group.iter().filter(|(_, one)| !has_expired(one));

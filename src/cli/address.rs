@@ -7,15 +7,24 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use vault::list::{self, Catalog};
 use vault::repository::snapshots::SnapshotEntry;
+use vault::repository::{Repository, whole};
 
 /// The snapshot, and the path behind its colon. `what` reads like `cannot restore app-db`.
 pub fn find<'c>(
-    session: &Session,
+    (session, repository): (&Session, &Repository),
     catalog: &'c Catalog,
     address: &OsStr,
     what: &str,
 ) -> Result<(&'c SnapshotEntry, Vec<u8>), Failure> {
     let (snapshot, path) = list::find(catalog, address.as_bytes(), &time::parse_address).context(what)?;
+    let id = snapshot.id.to_string();
+    let is_by_id = address
+        .as_bytes()
+        .split(|byte| *byte == b':')
+        .next()
+        .is_some_and(|first| id.as_bytes().starts_with(&first.to_ascii_lowercase()));
+    let whole = if is_by_id { None } else { whole::instead(repository, catalog, snapshot).context(what)? };
+    let snapshot = whole.unwrap_or(snapshot);
     say_oddities(session, snapshot);
     Ok((snapshot, path))
 }

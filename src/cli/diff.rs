@@ -87,7 +87,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     repository.keys().content("compare files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (before, before_path) = address::find(session, &catalog, &arguments.before, &what)?;
+    let (before, before_path) = address::find((session, &repository), &catalog, &arguments.before, &what)?;
     let after = after(&catalog, &arguments.after, &what)?;
     let progress = session.progress("comparing").watch(repository.backend());
     let mut lines = Vec::new();

@@ -81,7 +81,7 @@ struct Keep {
     /// Keep all of the last so long
     #[arg(long, value_name = "DUR")]
     keep_within: Option<Length>,
-    /// Keep all with this tag (can be repeated)
+    /// Keep all with this tag, which at least one must have (can be repeated)
     #[arg(long, value_name = "TAG")]
     keep_tag: Vec<String>,
 }

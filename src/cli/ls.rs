@@ -52,7 +52,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     repository.keys().content("list files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
+    let (snapshot, path) = address::find((session, &repository), &catalog, &arguments.address, &what)?;
     let index = BlobIndex::for_reading(&repository, &catalog.trust, snapshot.place.domain).context(&what)?;
     let reader = Reader::new(&repository, &index);
     let mut sorted = Vec::new();

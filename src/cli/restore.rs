@@ -100,7 +100,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
+    let (snapshot, path) = address::find((session, &repository), &catalog, &arguments.address, &what)?;
     let Some(directory) = &arguments.target else {
         tell_lacks(session, &repository, snapshot);
         let progress = session.progress("restoring").watch(repository.backend());

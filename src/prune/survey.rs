@@ -3,16 +3,16 @@
 //! stop. The config is read again after the listings, since a vanished mount lists as empty.
 
 use crate::error::Result;
-use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
+use crate::repository::index::{self, ANY_DEPTH, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
 use crate::repository::marks::Marks;
 use crate::repository::missing::Heads;
 use crate::repository::orders::{Orders, UNKNOWN_FEATURES};
 use crate::repository::reader::Reader;
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
-use crate::repository::walk;
 use crate::repository::writer::Place;
 use crate::repository::{self, Error, Options, Repository, Rule};
+use crate::repository::{reach, walk};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
@@ -198,16 +198,37 @@ impl Survey {
         let here = |snapshot: &&SnapshotEntry| snapshot.place.domain == domain && !due.contains(&snapshot.place);
         let (wished, needed): (Vec<_>, Vec<_>) =
             self.snapshots.all.iter().filter(here).partition(|snapshot| forgotten.contains(&snapshot.place));
+        let saved: BTreeSet<ObjectId> = needed.iter().filter_map(|snapshot| snapshot.repaired_from()).collect();
+        let (damaged, needed): (Vec<_>, Vec<_>) = needed.into_iter().partition(|one| saved.contains(&one.id));
         let (shared, own): (Vec<_>, Vec<_>) = needed.into_iter().partition(|snapshot| snapshot.is_shared());
         let mut live = Live::default();
         for snapshot in shared {
-            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(stop)?;
+            walk::blobs(&reader, &snapshot.head.root, &mut live.needed)
+                .map_err(|error| if error.is_lost() { incomplete(snapshot, &error) } else { stop(error) })?;
         }
-        if lookup.packs().iter().any(|pack| !pack.wraps.reaches(domain)) {
+        let has_private = lookup.packs().iter().any(|pack| !pack.wraps.reaches(domain));
+        if has_private {
             live.shared = live.needed.iter().map(|(_, id)| *id).collect();
         }
         for snapshot in own {
-            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(stop)?;
+            walk::blobs(&reader, &snapshot.head.root, &mut live.needed)
+                .map_err(|error| if error.is_lost() { incomplete(snapshot, &error) } else { stop(error) })?;
+        }
+        let mut seen = HashSet::new();
+        for snapshot in damaged {
+            // repair has saved beside it what is left; of itself all that is there stays, and may be whole again one day
+            let mut each = |kind, id| {
+                if lookup.usable_where(&id, ANY_DEPTH, &|pack| pack.present).is_some() {
+                    live.needed.insert((kind, id));
+                    if snapshot.is_shared() && has_private {
+                        live.shared.insert(id);
+                    }
+                }
+            };
+            let unread = reach::reach(&reader, snapshot.head.root.id, &mut seen, &mut each);
+            if let Some(error) = unread.into_iter().find(repository::Error::is_unanswered) {
+                return Err(stop(error));
+            }
         }
         for snapshot in wished {
             match walk::blobs(&reader, &snapshot.head.root, &mut live.wished) {
@@ -219,6 +240,14 @@ impl Survey {
         live.wished.retain(|blob| !live.needed.contains(blob));
         Ok(live)
     }
+}
+
+/// The one command that goes on from a snapshot that lost something: what is left of it is saved, or it goes.
+fn incomplete(snapshot: &SnapshotEntry, error: &repository::Error) -> crate::error::Error {
+    let short = snapshot.id.short();
+    unsafe_because(format!(
+        "snapshot {short} is not whole ({error}): `vault repair` saves what is left of it, or `vault forget {short}` drops it"
+    ))
 }
 
 pub(super) fn stop(error: repository::Error) -> crate::error::Error {

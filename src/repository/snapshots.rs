@@ -106,6 +106,11 @@ impl SnapshotEntry {
         self.wraps.reaches(self.place.domain)
     }
 
+    /// The snapshot of which this is a copy without what was lost, made by repair. Other copies have no such parent.
+    pub fn repaired_from(&self) -> Option<ObjectId> {
+        self.head.original.filter(|_| self.by_owner && self.head.parent == self.head.original)
+    }
+
     /// True if it claims to be older than its arrival can explain, and the owner has never seen it.
     pub fn is_late_and_new(&self) -> bool {
         let arrived = self.arrived.filter(|_| self.counted.late && self.pinned.is_none());

@@ -1,0 +1,53 @@
+//! Rules that keep nothing are refused: a tag that nothing bears was mistyped, and that only the newest snapshot of a
+//! source would stay is not what anybody means.
+
+use crate::world::{Hand, init, tick};
+use jiff::tz::TimeZone;
+use vault::progress::Silent;
+use vault::repository::Repository;
+use vault::repository::snapshots::Catalog;
+use vault::retention::Policy;
+use vault::{backup, forget};
+
+fn take(repository: &Repository, name: &str, tags: &[&str]) {
+    tick(repository);
+    let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    let options = backup::Options { name: name.into(), tags, ..backup::Options::default() };
+    let source = backup::Source::Stream(&mut name.as_bytes(), b"dump".to_vec());
+    backup::backup(repository, source, &options, &Silent).unwrap();
+}
+
+#[test]
+fn rules_that_keep_nothing_of_a_source_are_refused() {
+    let hand = Hand::new();
+    let owner = init(hand.store(), &hand.runtime(1, 0));
+    for _ in 0..3 {
+        take(&owner, "tagged", &["gold", "daily"]);
+        take(&owner, "plain", &[]);
+    }
+    let tags = |tags: &[&str]| Policy { tags: tags.iter().map(|tag| (*tag).into()).collect(), ..Policy::default() };
+    let refused = |only: &[&str], policy: &Policy| {
+        for dry_run in [true, false] {
+            let options = forget::Options { dry_run, ..forget::Options::default() };
+            let result = forget::by_policy(&owner, only.iter().copied(), (policy, &TimeZone::UTC), &options);
+            assert_eq!(Catalog::load(&owner).unwrap().snapshots.visible().count(), 6);
+            if dry_run {
+                continue;
+            }
+            return result.unwrap_err().to_string();
+        }
+        unreachable!()
+    };
+    let said = refused(&[], &tags(&["glod"]));
+    assert!(said.contains("glod") && said.contains("daily, gold"), "{said}");
+    assert!(refused(&["plain"], &tags(&["gold"])).contains("there are no tags"));
+    assert!(refused(&["tagged"], &tags(&["gold", "glod"])).contains("glod"), "one of several is mistyped");
+    let with_others = Policy { last: Some(1), ..tags(&["glod"]) };
+    assert!(refused(&[], &with_others).contains("glod"), "beside other rules, too");
+    assert!(refused(&[], &tags(&["gold"])).contains("plain"), "it keeps nothing of the other source");
+    let report = forget::by_policy(&owner, ["tagged"], (&tags(&["gold"]), &TimeZone::UTC), &forget::Options::default());
+    assert_eq!(report.unwrap().forgotten(), 0);
+    let last = Policy { last: Some(1), ..Policy::default() };
+    let report = forget::by_policy(&owner, ["plain"], (&last, &TimeZone::UTC), &forget::Options::default());
+    assert_eq!(report.unwrap().forgotten(), 2, "one by a rule is what was asked for");
+}
