@@ -32,6 +32,8 @@ pub(super) struct Folder {
     branch: Arc<Branch>,
     metadata: Metadata,
     care: Care,
+    /// The mode that it had before it was opened up.
+    before: Option<u32>,
 }
 
 /// A directory as it was found or made.
@@ -39,6 +41,7 @@ struct Opened {
     handle: OwnedFd,
     identity: (u64, u64),
     care: Care,
+    before: Option<u32>,
 }
 
 /// Answer to the wish for a directory.
@@ -73,6 +76,7 @@ impl Target {
             None => Found::Planned,
             Some(above) => self.directory(above.as_fd(), node, is_wanted)?,
         };
+        let mut before = None;
         let (handle, identity, care) = match found {
             Found::Left => {
                 self.shared.note(self.path_of(&node.name), NoteKind::Left);
@@ -82,7 +86,10 @@ impl Target {
                 self.needs.add(device, 0, None, || self.shared.path(&parent, &node.name));
                 (None, (0, 0), None)
             }
-            Found::Open(Opened { handle, identity, care }) => (Some(Arc::new(handle)), identity, Some(care)),
+            Found::Open(opened) => {
+                before = opened.before;
+                (Some(Arc::new(opened.handle)), opened.identity, Some(opened.care))
+            }
         };
         let branch = Branch::new(Some(parent), &node.name, identity, number);
         if let Some(handle) = &handle {
@@ -91,7 +98,8 @@ impl Target {
             is_foreign &= !self.is_named(&branch);
         }
         if let Some(care) = care.filter(|_| !self.options.dry_run) {
-            self.directories.push(Folder { branch: Arc::clone(&branch), metadata: node.metadata.clone(), care });
+            let metadata = node.metadata.clone();
+            self.directories.push(Folder { branch: Arc::clone(&branch), metadata, care, before });
         }
         let is_real = handle.is_some();
         let existed = care.is_some_and(|care| care != Care::Whole);
@@ -138,7 +146,7 @@ impl Target {
         let made = handles::open_directory(above, &temp).and_then(|(handle, identity)| {
             self.prepare_folder(handle.as_fd(), &node.metadata);
             if settle(above, &temp, &node.name, false)? {
-                Ok(Opened { handle, identity, care: Care::Whole })
+                Ok(Opened { handle, identity, care: Care::Whole, before: None })
             } else {
                 Err(io::Error::other("something else has taken its name meanwhile"))
             }
@@ -160,7 +168,7 @@ impl Target {
         if self.options.dry_run {
             let Ok((handle, identity)) = handles::open_directory(above, name) else { return Ok(Found::Planned) };
             let care = self.judge_folder(handle.as_fd(), name, &node.metadata, is_wanted)?;
-            return Ok(Found::Open(Opened { handle, identity, care }));
+            return Ok(Found::Open(Opened { handle, identity, care, before: None }));
         }
         let before = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o7777;
         let mut is_opened_up = false;
@@ -177,16 +185,15 @@ impl Target {
             metadata::apply_mode(At::Open(handle.as_fd()), before)?;
         }
         let mut care = self.judge_folder(handle.as_fd(), name, &node.metadata, is_wanted)?;
-        if before & 0o700 != 0o700 {
-            // If it is not ours to change, the first entry made in it says so.
-            let opened = metadata::apply_mode(At::Open(handle.as_fd()), before | 0o700).is_ok();
-            care = match care {
-                Care::Leave(_) if opened => Care::Leave(Some(before)),
-                Care::Time => Care::Whole,
-                care => care,
-            };
-        }
-        Ok(Found::Open(Opened { handle, identity, care }))
+        // If it is not ours to change, the first entry made in it says so.
+        let must_open = before & 0o700 != 0o700;
+        let is_open = must_open && metadata::apply_mode(At::Open(handle.as_fd()), before | 0o700).is_ok();
+        care = match care {
+            Care::Leave(_) if is_open => Care::Leave(Some(before)),
+            Care::Time if must_open => Care::Whole,
+            care => care,
+        };
+        Ok(Found::Open(Opened { handle, identity, care, before: is_open.then_some(before) }))
     }
 
     /// What an existing directory gets by the policy; what stays different is named.
@@ -235,7 +242,7 @@ impl Target {
     /// Sets what is left to set on all directories.
     pub(super) fn settle_folders(&mut self, root: Option<&Metadata>) -> io::Result<()> {
         let handles = self.shared.handles()?;
-        for Folder { branch, metadata, care } in self.directories.drain(..).rev() {
+        for Folder { branch, metadata, care, .. } in self.directories.drain(..).rev() {
             let faults = match handles.open(&branch) {
                 Ok(handle) => settle_folder(&self.shared, handle.as_fd(), &metadata, care),
                 Err(error) => vec![Fault::new("open the directory", error)],
@@ -251,6 +258,20 @@ impl Target {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Target {
+    /// A run that does not get to its end closes what it opened up in directories of others.
+    fn drop(&mut self) {
+        let Ok(handles) = self.shared.handles() else { return };
+        for Folder { branch, before, .. } in self.directories.drain(..).rev() {
+            let handle = before.and_then(|mode| Some((mode, handles.open(&branch).ok()?)));
+            if let Some((mode, handle)) = handle {
+                // nobody is left to tell
+                let _ = metadata::apply_mode(At::Open(handle.as_fd()), mode);
+            }
+        }
     }
 }
 

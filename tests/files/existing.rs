@@ -223,6 +223,24 @@ fn what_a_killed_run_left_is_no_difference() {
 }
 
 #[test]
+fn a_run_that_ends_early_closes_what_it_opened() {
+    for closed in [0o555, 0o000, 0o750] {
+        let (_place, target) = place();
+        fs::create_dir(target.join("folder")).unwrap();
+        fs::set_permissions(target.join("folder"), PermissionsExt::from_mode(closed)).unwrap();
+        let mut run = open(&target, Overwrite::Never);
+        // once as it should be, once different
+        run.enter(&directory(b"folder", metadata(0o555))).unwrap();
+        put(&mut run, &file(b"inner", 4, metadata(0o600)));
+        assert_eq!(mode(&target.join("folder")) & 0o700, 0o700);
+        drop(run);
+        assert_eq!(mode(&target.join("folder")), closed);
+        fs::set_permissions(target.join("folder"), PermissionsExt::from_mode(0o700)).unwrap();
+        assert!(target.join("folder/inner").exists());
+    }
+}
+
+#[test]
 fn unfinished_entries_have_names_that_nobody_has() {
     for overwrite in [Overwrite::Never, Overwrite::Always] {
         let (_place, target) = place();
