@@ -237,7 +237,10 @@ impl Copier<'_, '_> {
         };
         if snapshot.doubtful {
             // the copy would be the owner's, and believed
-            fail(self.report, "its time is in doubt: settle it with `vault forget --late`");
+            fail(
+                self.report,
+                "its time is in doubt: settle it with `vault forget --late claimed` if the repository was moved, else --late arrived",
+            );
             return Ok(());
         }
         let body = match snapshot.body(self.from) {

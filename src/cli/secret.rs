@@ -96,7 +96,11 @@ fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret
             return Ok(Secret::Bundle(keyfile::open(&read(&path)?, &path.display().to_string())?));
         }
         Origin::KeyText(text, variable) => return Ok(Secret::Bundle(keyfile::open(&text, variable)?)),
-        Origin::File(path) => first_line(&read(&path)?),
+        Origin::File(path) => {
+            let bytes = read(&path)?;
+            keyfile::refuse_as_password(&bytes, &path.display().to_string())?;
+            first_line(&bytes)
+        }
         Origin::Command(command) => from_command(&command, runtime)?,
         Origin::Text(text) => text,
         Origin::Question if purpose == Use::Open => {

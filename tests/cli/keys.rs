@@ -220,6 +220,11 @@ fn a_key_is_a_line_of_text_where_there_are_only_variables() {
     assert_fails(&with("VAULT_KEY", &text[..text.len() - 40], &["snapshots"]), 1, &["VAULT_KEY", "copy it again"]);
     world.fails(&["snapshots", "--key-file", "password"], 1, &["perhaps a password", "--password-file"]);
     world.fails(&["key", "add", "--role", "client", "--export-key-file", "-", "--json"], 2, &["standard output"]);
+    // the other way round: what is no password
+    std::fs::write(world.path("sheet"), world.ok(&["key", "sheet"])).expect("a file");
+    for (file, says) in [("deputy.key", "--key-file"), ("ci.txt", "--key-file"), ("sheet", "--recover")] {
+        world.fails(&["snapshots", "--password-file", file], 1, &[file, "holds no password", says]);
+    }
 }
 
 #[test]

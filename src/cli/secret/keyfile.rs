@@ -12,6 +12,9 @@ const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 /// A text of such letters that is longer is a key, whole or torn.
 const TORN_LEAST: usize = 200;
 
+/// Every sheet says so.
+const SHEET: &str = "recovery sheet";
+
 /// The text of a key file.
 pub fn to_text(bytes: &[u8]) -> Zeroizing<String> {
     // at its full size from the start, so that no copy of a part is left behind
@@ -74,6 +77,16 @@ pub fn open(bytes: &[u8], place: &str) -> Result<Box<Bundle>, Failure> {
     })
 }
 
+/// Refuses a key or a sheet that was given for a password: it would only be a wrong one.
+pub fn refuse_as_password(bytes: &[u8], place: &str) -> Result<(), Failure> {
+    let no_password = |is: &str| Failure::new(code::FAILED, format!("{place} holds no password: it is {is}"));
+    if slot::open_key_file(bytes).is_ok() || from_text(bytes).is_some_and(|bytes| slot::open_key_file(&bytes).is_ok()) {
+        return Err(no_password("a key").hint("give it with --key-file"));
+    }
+    let is_sheet = std::str::from_utf8(bytes).is_ok_and(|text| text.contains(SHEET) && recovery::read(text).is_ok());
+    if is_sheet { Err(no_password("a recovery sheet").hint("`vault init --recover` reads it")) } else { Ok(()) }
+}
+
 /// What stands in place of a key.
 fn what_it_is(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
@@ -83,7 +96,7 @@ fn what_it_is(bytes: &[u8]) -> Option<&'static str> {
         return Some("a key of another program");
     }
     let text = std::str::from_utf8(bytes).ok()?;
-    if recovery::read(text).is_ok() || text.contains("recovery sheet") {
+    if recovery::read(text).is_ok() || text.contains(SHEET) {
         return Some("a recovery sheet, for `vault init --recover`");
     }
     // a torn key as text is long and has no other letters
