@@ -195,6 +195,8 @@ impl Join<'_, '_, '_> {
         };
         let (kind, bytes) = match (&entry.kind, stored) {
             (EntryKind::File { size }, Some(stored)) => {
+                // of a file whose size nobody knows, reading tells
+                let size = if entry.is_sized() { size } else { &stored.0 };
                 let node = before.as_ref().filter(|node| stored.0 == *size && self.is_trusted(&entry, &node.metadata));
                 let compared = match node {
                     Some(_) => Ok(None),
@@ -224,6 +226,7 @@ impl Join<'_, '_, '_> {
         let now = &entry.metadata;
         let nanoseconds = |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
         !self.side.options.read_all
+            && entry.is_sized()
             && (now.mtime, now.ctime, now.inode) == (before.mtime, before.ctime, before.inode)
             && nanoseconds(now.mtime).max(nanoseconds(now.ctime)) < i128::from(self.trusted)
     }

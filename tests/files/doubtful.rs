@@ -62,7 +62,9 @@ fn a_file_of_unknown_size_goes_through_a_repository_and_is_read_at_each_run() {
     }
     for (address, path) in [("version:version", source), ("version:sys/kernel/ostype", sysctl)] {
         let restored = vault(place.path(), &["restore", address, "--stdout"], &[]);
-        assert_eq!(restored.stdout, fs::read(path).unwrap());
+        assert_eq!(restored.stdout, fs::read(&path).unwrap());
+        let compared = vault(place.path(), &["diff", address], &[&path]);
+        assert!(text(&compared).contains("no difference") || compared.stdout.is_empty(), "{}", text(&compared));
     }
 }
 
