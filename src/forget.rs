@@ -99,6 +99,7 @@ pub fn by_policy<'a>(
         for ((_, name), source) in &sources {
             let verdicts = judge((repository, catalog), source, policy, zone)?;
             keeps_something(name, &verdicts)?;
+            report.notes.extend(mixed(name, source, &verdicts));
             report.verdicts.extend(verdicts);
         }
         Ok(report)
@@ -275,6 +276,23 @@ fn keeps_something(name: &str, verdicts: &[Verdict]) -> Result<()> {
         return Err(Error::Request(format!("no rule keeps anything of {name}, so only its newest would stay: {next}")));
     }
     Ok(())
+}
+
+/// Warns if rules cut a history that is of several folders or hosts: each takes the places of the others.
+fn mixed(name: &str, source: &[&SnapshotEntry], verdicts: &[Verdict]) -> Option<String> {
+    let places: BTreeSet<_> = source.iter().map(|one| one.head.place).collect();
+    let hosts: BTreeSet<_> = source.iter().map(|one| one.head.host).collect();
+    if places.len() < 2 && hosts.len() < 2 || verdicts.iter().all(|verdict| verdict.keep) {
+        return None;
+    }
+    let what = match (places.len(), hosts.len()) {
+        (places, 0..2) => format!("{places} different sets of paths"),
+        (0..2, hosts) => format!("{hosts} hosts"),
+        (places, hosts) => format!("{places} different sets of paths and {hosts} hosts"),
+    };
+    Some(format!(
+        "{name} has snapshots of {what}, and the rules take them for one history: `vault snapshot --name` keeps them apart"
+    ))
 }
 
 /// What becomes of copies that repair made: they follow what they are copies of, and take nobody's place.

@@ -7,7 +7,7 @@ use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::snapshots::Catalog;
 use vault::retention::Policy;
-use vault::{backup, forget};
+use vault::{backup, forget, source};
 
 fn take(repository: &Repository, name: &str, tags: &[&str]) {
     tick(repository);
@@ -15,6 +15,32 @@ fn take(repository: &Repository, name: &str, tags: &[&str]) {
     let options = backup::Options { name: name.into(), tags, ..backup::Options::default() };
     let source = backup::Source::Stream(&mut name.as_bytes(), b"dump".to_vec());
     backup::backup(repository, source, &options, &Silent).unwrap();
+}
+
+#[test]
+fn a_history_of_several_folders_or_hosts_is_not_cut_without_a_word() {
+    let hand = Hand::new();
+    let owner = init(hand.store(), &hand.runtime(1, 0));
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let take = |name: &str, folder: usize, host: &str| {
+        tick(&owner);
+        let options = backup::Options { name: name.into(), host: host.into(), ..backup::Options::default() };
+        let paths = vec![folders[folder].path().to_owned()];
+        backup::backup(&owner, backup::Source::Paths(paths, source::Options::default()), &options, &Silent).unwrap();
+    };
+    for turn in 0..3 {
+        take("plain", 0, "a");
+        take("paths", turn % 2, "a");
+        take("hosts", 0, ["a", "b"][turn % 2]);
+    }
+    let notes = |only: &str, count| {
+        let policy = Policy { last: Some(count), ..Policy::default() };
+        let options = forget::Options { dry_run: true, ..forget::Options::default() };
+        forget::by_policy(&owner, [only], (&policy, &TimeZone::UTC), &options).unwrap().notes.join(" ")
+    };
+    assert!(notes("paths", 1).contains("2 different sets of paths"), "{}", notes("paths", 1));
+    assert!(notes("hosts", 1).contains("2 hosts"), "{}", notes("hosts", 1));
+    assert_eq!((notes("plain", 1), notes("paths", 3), notes("hosts", 3)), Default::default(), "nothing is cut");
 }
 
 #[test]
