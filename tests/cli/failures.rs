@@ -176,3 +176,69 @@ fn a_full_disk_loses_nothing() {
         std::panic::resume_unwind(panic);
     }
 }
+
+/// As a disk that is unmounted shows the folder below: nothing goes there, and the run does not say that all is well.
+#[test]
+fn a_repository_that_is_replaced_in_the_middle_of_a_run_ends_it() {
+    let world = World::made();
+    world.ok(&["snapshot", "uploads"]);
+    for (script, words) in [
+        ("mv repository away && mkdir -m 700 repository && echo data", "another folder"),
+        ("mv repository away && echo data", "is missing"),
+    ] {
+        let output = world.run(&["snapshot", "--name", "db", "--command", "--", "sh", "-c", script]);
+        // the journal record can't be written either, and says so
+        let said = errors(&output);
+        assert!(output.status.code() == Some(1) && said.contains(words), "{said}");
+        if let Ok(mut entries) = std::fs::read_dir(world.path("repository")) {
+            assert!(entries.next().is_none(), "something went into the other folder");
+            std::fs::remove_dir(world.path("repository")).expect("an empty folder");
+        }
+        std::fs::rename(world.path("away"), world.path("repository")).expect("the repository");
+        world.ok(&["check"]);
+        assert_eq!(world.count(), 1);
+    }
+}
+
+/// A folder that its group shares serves all of it, whoever was first and whatever the umask.
+#[test]
+fn what_is_put_into_a_shared_folder_is_shared() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::empty();
+    let root = world.path("repository");
+    std::fs::create_dir(&root).expect("a folder");
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o2770)).expect("rights");
+    std::fs::create_dir(root.join("lost+found")).expect("a folder");
+    std::fs::create_dir_all(world.path("source")).expect("a folder");
+    std::fs::write(world.path("source/file"), "content").expect("a file");
+    let vault = env!("CARGO_BIN_EXE_vault");
+    for words in ["init", "snapshot source", "check", "prune --grace 0s --yes"] {
+        let plain = world.command(&[]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask 077; exec '{vault}' {words}")]).current_dir(world.path(""));
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{words}: {}", errors(&output));
+    }
+    let mut folders = vec![root.clone()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let (meta, path) = (entry.metadata().expect("it is there"), entry.path());
+            let mode = meta.permissions().mode() & 0o7777;
+            if entry.file_name() == "lost+found" {
+                continue;
+            }
+            assert_eq!(mode, if meta.is_dir() { 0o2770 } else { 0o660 }, "{}", path.display());
+            files += u32::from(meta.is_file());
+            folders.extend(meta.is_dir().then_some(path));
+        }
+    }
+    assert!(files > 5, "{files} files");
+}
