@@ -70,6 +70,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     if let Some(caveat) = backend.caveat() {
         render::complain(&format!("note: {caveat}; see docs/locations.md"));
     }
+    let lag = backend.listing_lag();
+    if !lag.is_zero() && !backend.is_local() {
+        session.say(&format!(
+            "waiting {} minutes, since this kind of store may list late: another init there would be seen then",
+            lag.as_secs().div_ceil(60)
+        ));
+    }
     let sheet = arguments.sheet.as_deref().map(reserve).transpose()?;
     let new = NewRepository { like, ..NewRepository::new(&password) };
     let made = Repository::init(backend, session.runtime.clone(), session.repository_options(), new)
