@@ -159,9 +159,11 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
             .hint("choose an empty place, or `vault snapshots` if this is a repository"),
         error::Error::Repository(R::NoSnapshot(_)) => failed("`vault snapshots` lists what there is"),
         error::Error::Repository(R::UnreadableTime(_)) => failed(super::time::FORMS),
-        error::Error::Repository(R::NotThatOld { first, .. }) => {
-            failed(&format!("its first is from {}", super::render::time(*first)))
-        }
+        error::Error::Repository(R::NotThatOld { name, first }) => failed(&format!(
+            "its first is from {}; `vault snapshots {}` lists them",
+            super::render::time(*first),
+            quote(name)
+        )),
         error::Error::Repository(R::Ambiguous { .. }) => failed("`vault snapshots` lists what there is"),
         error::Error::Repository(R::NoPath { snapshot, .. }) => {
             failed(&format!("`vault ls {snapshot} --recursive` lists what is in it"))
