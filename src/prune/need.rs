@@ -5,7 +5,7 @@
 //! for it, for no usable place is less deep.
 
 use super::plan::{FrameUse, Held, Lineage, PackUse};
-use super::survey::{Live, Survey, stop};
+use super::survey::{Live, Survey, unsafe_because};
 use crate::error::Result;
 use crate::repository::index::{ANY_DEPTH, BlobIndex, Location, PackRecord};
 use crate::repository::writer::Place;
@@ -35,6 +35,12 @@ pub(super) struct Need {
 
 fn outside(pack: &PackRecord) -> bool {
     pack.present && !pack.condemned
+}
+
+/// Repair makes no copy of a snapshot of which nothing is left, so such a one still needs what is lost.
+fn lost(id: BlobId) -> crate::error::Error {
+    let next = "`vault check` names the snapshots that need it: `vault forget` those that have no repaired copy";
+    unsafe_because(format!("{}; {next}", Error::MissingBlob(id)))
 }
 
 impl Need {
@@ -80,7 +86,7 @@ impl Need {
             let Some(place) = self.place(id) else {
                 // what lies only in condemned packs is for the sweep to copy
                 if self.lookup.usable_where(id, ANY_DEPTH, &|pack| pack.present).is_none() {
-                    return Err(stop(Error::MissingBlob(*id)));
+                    return Err(lost(*id));
                 }
                 continue;
             };

@@ -42,7 +42,7 @@ pub(super) struct Survey {
     entries: HashMap<ObjectId, (usize, usize)>,
 }
 
-fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
+pub(super) fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
     Error::Unsafe(why.into()).into()
 }
 
