@@ -112,7 +112,7 @@ struct Global {
 enum Command {
     Init(init::Arguments),
     #[command(visible_alias = "backup")]
-    Snapshot(snapshot::Arguments),
+    Snapshot(Box<snapshot::Arguments>),
     #[command(visible_alias = "list")]
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),

@@ -338,7 +338,7 @@ mod tests {
             std::fs::write(folder.path().join(name), b"x").unwrap();
         }
         std::os::unix::fs::symlink("round", folder.path().join("round")).unwrap();
-        let closed = std::fs::Permissions::from_mode(0);
+        let closed = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(folder.path().join("lost+found"), closed).unwrap();
         let local = Local::open(folder.path(), false, &Runtime::seeded(1, Clock::System, 0)).unwrap();
         let listed: Vec<String> = local.list("").unwrap().into_iter().map(|entry| entry.name).collect();

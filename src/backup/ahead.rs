@@ -42,9 +42,9 @@ pub fn while_counting<T>(
 }
 
 fn count(paths: &[PathBuf], options: &source::Options, is_over: &AtomicBool) -> Option<(u64, u64)> {
-    let mut directory = Directory::open(paths, options).ok()?;
+    let directory = Directory::open(paths, options).ok()?;
     let (mut files, mut bytes) = (0u64, 0u64);
-    while let Some(event) = directory.next() {
+    for event in directory {
         if is_over.load(Ordering::Relaxed) {
             return None;
         }

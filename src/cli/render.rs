@@ -80,7 +80,7 @@ pub fn duration(nanoseconds: u64) -> String {
         0..=9 => format!("{seconds}.{} s", nanoseconds / 100_000_000 % 10),
         10..=99 => format!("{seconds} s"),
         100..=5999 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ if seconds / 60 % 60 == 0 => format!("{} h", seconds / 3600),
+        _ if (seconds / 60).is_multiple_of(60) => format!("{} h", seconds / 3600),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }

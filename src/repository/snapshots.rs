@@ -325,7 +325,7 @@ impl Snapshots {
         };
         let asked = self.source(source)?;
         let time = match time.map(at) {
-            Some(None) if self.visible().any(|one| asked.fits(&one)) => {
+            Some(None) if self.visible().any(|one| asked.fits(one)) => {
                 return Err(Error::UnreadableTime(address.to_owned()));
             }
             Some(None) => return Err(missing()),

@@ -205,7 +205,7 @@ impl Program {
         let Some(signal) = status.and_then(|status| status.stopping_signal()) else { return Ok(()) };
         let wants = [Signal::TTIN, Signal::TTOU].iter().any(|wanted| wanted.as_raw() == signal);
         // with the terminal it also hears of Ctrl-Z, after which nobody could wake it
-        if !wants && !(self.has_terminal && signal == Signal::TSTP.as_raw()) {
+        if !(wants || self.has_terminal && signal == Signal::TSTP.as_raw()) {
             return Ok(());
         }
         self.peek(WaitIdOptions::STOPPED)?;

@@ -70,11 +70,11 @@ fn a_derived_name_stands_for_one_place() {
     let hand = Hand::new();
     let store = hand.store();
     let repository = init(store.clone(), &hand.runtime(1, 0));
-    take(&repository, &[alice.clone()], &derived("host")).unwrap();
+    take(&repository, std::slice::from_ref(&alice), &derived("host")).unwrap();
     let (left, right) = (alice.display().to_string(), bob.display().to_string());
-    refused(take(&repository, &[bob.clone()], &derived("host")), &[&left, &right, "--name bob-docs"]);
+    refused(take(&repository, std::slice::from_ref(&bob), &derived("host")), &[&left, &right, "--name bob-docs"]);
     let dry = backup::Options { dry_run: true, ..derived("host") };
-    refused(take(&repository, &[bob.clone()], &dry), &[&left]);
+    refused(take(&repository, std::slice::from_ref(&bob), &dry), &[&left]);
     refused(stream(&repository, b"bytes", b"docs", &derived("host")), &[&left, "a stream"]);
     // the same place in other words
     for same in ["alice/docs/", "alice/./docs", "bob/../alice/docs", "link/docs"] {
@@ -83,13 +83,13 @@ fn a_derived_name_stands_for_one_place() {
     }
     // moved, and said so once
     let said = backup::Options { derived: false, ..derived("host") };
-    take(&repository, &[bob.clone()], &said).unwrap();
-    take(&repository, &[bob.clone()], &derived("host")).unwrap();
-    refused(take(&repository, &[alice.clone()], &derived("host")), &[&left, &right]);
+    take(&repository, std::slice::from_ref(&bob), &said).unwrap();
+    take(&repository, std::slice::from_ref(&bob), &derived("host")).unwrap();
+    refused(take(&repository, std::slice::from_ref(&alice), &derived("host")), &[&left, &right]);
     // a writer knows that it is another place, and not which
     let (_, bundle) = member(&repository, Role::Writer, "w", None);
     let writer = open_as(store, &hand.runtime(2, 0), &bundle).unwrap();
-    take(&writer, &[alice.clone()], &derived("host")).unwrap();
+    take(&writer, std::slice::from_ref(&alice), &derived("host")).unwrap();
     take(&writer, &[alice.join(".")], &derived("host")).unwrap();
     refused(take(&writer, &[bob], &derived("host")), &["can't read", &right]);
     // what was forgotten stands for nothing
@@ -110,7 +110,7 @@ fn another_host_is_told_each_time() {
     let (_, bundle) = member(&repository, Role::Writer, "w", None);
     for repository in [&repository, &open_as(store, &hand.runtime(2, 0), &bundle).unwrap()] {
         for (host, told) in [("one", false), ("one", false), ("two", true), ("two", false), ("one", true)] {
-            let report = take(repository, &[alice.clone()], &derived(host)).unwrap();
+            let report = take(repository, std::slice::from_ref(&alice), &derived(host)).unwrap();
             let notes = report.notes.join(" ");
             assert_eq!(notes.contains("comes from"), told, "{host}: {notes}");
         }

@@ -3,7 +3,7 @@
 //! unmounted. Invariant: a store whose path leads elsewhere by now says so, and makes no folder anew.
 
 use super::filesystem::{self, FileSystem};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid};
+use rustix::fs::{AtFlags, Dev, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
@@ -64,7 +64,7 @@ impl Likeness {
 pub(super) struct Root {
     handle: OwnedFd,
     path: PathBuf,
-    identity: (u64, u64),
+    identity: (Dev, u64),
     likeness: Likeness,
     /// What it lies on.
     pub file_system: FileSystem,
@@ -180,8 +180,8 @@ impl Root {
     }
 }
 
-fn identity(stat: &Stat) -> (u64, u64) {
-    (u64::try_from(stat.st_dev).unwrap_or_default(), stat.st_ino)
+fn identity(stat: &Stat) -> (Dev, u64) {
+    (stat.st_dev, stat.st_ino)
 }
 
 fn bits(mode: impl Into<u32>) -> u32 {
