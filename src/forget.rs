@@ -11,7 +11,7 @@ use crate::repository::{self, Repository, orders, pins, whole};
 use crate::retention::{self, Candidate, Policy};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
-use vault_format::id::{DomainId, ObjectId};
+use vault_format::id::{DomainId, ObjectId, OriginMark};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
 
@@ -280,8 +280,8 @@ fn keeps_something(name: &str, verdicts: &[Verdict]) -> Result<()> {
 
 /// Warns if rules cut a history that is of several folders or hosts: each takes the places of the others.
 fn mixed(name: &str, source: &[&SnapshotEntry], verdicts: &[Verdict]) -> Option<String> {
-    let places: BTreeSet<_> = source.iter().map(|one| one.head.place).collect();
-    let hosts: BTreeSet<_> = source.iter().map(|one| one.head.host).collect();
+    let places: BTreeSet<_> = source.iter().map(|one| one.head.place).filter(OriginMark::is_told).collect();
+    let hosts: BTreeSet<_> = source.iter().map(|one| one.head.host).filter(OriginMark::is_told).collect();
     if places.len() < 2 && hosts.len() < 2 || verdicts.iter().all(|verdict| verdict.keep) {
         return None;
     }
@@ -291,7 +291,8 @@ fn mixed(name: &str, source: &[&SnapshotEntry], verdicts: &[Verdict]) -> Option<
         (places, hosts) => format!("{places} different sets of paths and {hosts} hosts"),
     };
     Some(format!(
-        "{name} has snapshots of {what}, and the rules take them for one history: `vault snapshot --name` keeps them apart"
+        "{name} has snapshots of {what}, and the rules take them for one history; a name of its own for each, by --name \
+         of `vault snapshot`, keeps them apart"
     ))
 }
 

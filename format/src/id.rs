@@ -82,6 +82,13 @@ impl ObjectId {
     }
 }
 
+impl OriginMark {
+    /// False for the mark of a snapshot that tells of no origin.
+    pub fn is_told(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 impl WriterId {
     /// The identity that goes with an Ed25519 verifying key.
     pub fn of(verifying_key: &[u8; 32]) -> Self {

@@ -82,13 +82,13 @@ impl<'s> Origin<'s> {
         let Some(parent) = parent else { return Ok(origin) };
         let book = repository.keys().own_book();
         let here = Body { paths, host: options.host.clone(), ..Body::default() };
-        origin.other_host = parent.head.host != here.host_mark(&book);
+        origin.other_host = parent.head.host.is_told() && parent.head.host != here.host_mark(&book);
         if parent.head.place == here.place(&book) {
             return Ok(origin);
         }
         origin.body = parent.body(repository).ok();
         origin.same_place = is_same(parent, &here, origin.body.as_ref(), &book);
-        if options.derived && !origin.same_place {
+        if options.derived && parent.head.place.is_told() && !origin.same_place {
             return Err(Error::Request(clash(&options.name, origin.body.as_ref(), &here.paths)));
         }
         Ok(origin)
