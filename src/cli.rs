@@ -15,6 +15,7 @@ mod invisible;
 mod key;
 mod ls;
 mod man;
+mod nearby;
 mod node;
 mod output;
 mod progress;
@@ -199,6 +200,10 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Help { of } => grammar::help(of),
         Command::Version => grammar::version(),
     };
+    let outcome = match command {
+        Command::Snapshot(_) | Command::Snapshots(_) => outcome.map_err(Failure::for_a_first),
+        _ => outcome,
+    };
     // a command that a signal stopped fails in many ways; the signal is the reason
     outcome.map_err(|failure| if session.runtime.is_stopped() { failure.interrupted() } else { failure })
 }
@@ -303,7 +308,10 @@ impl Session {
         exit::probe(&own)?;
         let place = parse_location(second)?;
         let other = self.backend_at(&place, false).and_then(|other| exit::probe(&other).map(|()| other));
-        let other = other.map_err(|failure| failure.hint_if_missing(&flags.missing))?;
+        let other = other.map_err(|failure| match &flags.missing {
+            Some(how) => failure.hint_if_missing(how),
+            None => failure,
+        })?;
         let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
         let other_secret = secret::find_second(flags, &self.runtime)?.unwrap_or_else(|| secret.clone());
         Ok((self.open_with(own, secret)?, self.open_with(other, other_secret)?))

@@ -86,7 +86,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let own = session.global.repository.as_deref().unwrap_or_default();
     let like = format!("vault init --like {} --repository {}", quote(own), quote(&arguments.to));
     let flags = secret::Flags {
-        missing: format!("make one that shares its ids, so that copies move only what is new: `{like}`"),
+        missing: Some(format!("`{like}`, which has copies move only what is new")),
         file: arguments.to_password_file.as_ref(),
         command: arguments.to_password_command.as_ref(),
         key: arguments.to_key_file.as_ref(),

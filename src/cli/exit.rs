@@ -36,13 +36,14 @@ pub struct Failure {
     hint: Option<String>,
     damage: bool,
     output: bool,
-    missing: bool,
+    /// The place without a repository.
+    missing: Option<String>,
 }
 
 impl Failure {
     /// A failure in words.
     pub fn new(code: u8, text: String) -> Self {
-        Self { code, text, hint: None, damage: false, output: false, missing: false }
+        Self { code, text, hint: None, damage: false, output: false, missing: None }
     }
 
     /// True if stored bytes are to blame.
@@ -60,9 +61,19 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// With another next step if there is no repository.
+    /// With one more step if there is no repository.
     pub fn hint_if_missing(self, hint: &str) -> Self {
-        if self.missing { self.hint(hint) } else { self }
+        let first = self.hint.as_ref().filter(|_| self.missing.is_some());
+        match first.map(|first| format!("{first}; if it was never made: {hint}")) {
+            Some(both) => Self { missing: None, ..self }.hint(both),
+            None => self,
+        }
+    }
+
+    /// For commands with which people begin: how a first repository is made, if there is none.
+    pub fn for_a_first(self) -> Self {
+        let Some(place) = self.missing.clone() else { return self };
+        self.hint_if_missing(&format!("`vault init --repository {}`", quote(&place)))
     }
 
     /// The same end, caused by a signal.
@@ -244,8 +255,11 @@ fn backend_hint(error: &backend::Error) -> &'static str {
 }
 
 fn no_repository(place: &str) -> Failure {
-    Failure { missing: true, ..Failure::new(code::NO_REPOSITORY, format!("no repository at {place}")) }
-        .hint(format!("make one with `vault init --repository {}`", quote(place)))
+    // a new one under the mount point of a disk that is not mounted would hide that it is missing
+    let disk = if place.contains("://") { "" } else { ", and that the disk is mounted" };
+    let missing = Some(place.to_owned());
+    Failure { missing, ..Failure::new(code::NO_REPOSITORY, format!("no repository at {place}")) }
+        .hint(format!("check the location{disk}"))
 }
 
 fn not_a_repository(place: &str) -> Failure {

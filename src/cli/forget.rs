@@ -219,10 +219,10 @@ fn show(report: &Report, dry_run: bool) {
         .text("", Give::Never)
         .text("ID", Give::Never)
         .text("TIME", Give::Never)
-        .when(domains.len() > 1, |table| table.text("DOMAIN", Give::End(8)))
-        .text("NAME", Give::End(8))
+        .when(domains.len() > 1, |table| table.text("DOMAIN", Give::End(40)))
+        .text("NAME", Give::End(40))
         .rare("NOTE", Give::Never)
-        .text("WHY", Give::End(12))
+        .text("WHY", Give::Wrap(24))
         .telling_apart(report.verdicts.iter().map(|one| ((one.place.domain, one.place.label), one.time)));
     for verdict in &report.verdicts {
         let mut row: Vec<Cell> = vec![

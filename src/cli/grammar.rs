@@ -1,7 +1,7 @@
 //! How a command line is read: the definition of all commands with their help, words that other programs use for the
 //! same, and what to answer to those that mean nothing here. `-h` is short: what every command takes is in `--help`.
 
-use super::{Arguments, Outcome, exit, render};
+use super::{Arguments, Outcome, exit, nearby, render};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use std::ffi::OsString;
@@ -10,11 +10,17 @@ use std::ffi::OsString;
 const EVERYWHERE: &str =
     "Everywhere: -r LOCATION, --password-file, --key-file, --json, -q, -v, -y and more: see --help";
 
+/// Commands that are proposed only for a slip of the finger.
+const HARMFUL: [&str; 3] = ["forget", "prune", "restore"];
+
 /// Words of other programs, and what to say here.
 const FOREIGN: &[(&str, &str)] = &[
     ("archive", "snapshot PATH"),
     ("borg", "help"),
     ("cat", "restore ADDRESS --stdout"),
+    ("change-passphrase", "key passwd"),
+    ("change-password", "key passwd"),
+    ("comment", "tag ADDRESS --add TAG"),
     ("compact", "prune"),
     ("connect", "snapshots"),
     ("create", "snapshot PATH"),
@@ -24,12 +30,16 @@ const FOREIGN: &[(&str, &str)] = &[
     ("export-tar", "restore ADDRESS --stdout --tar"),
     ("extract", "restore ADDRESS --target DIR"),
     ("gc", "prune"),
+    ("import", "snapshot PATH"),
     ("info", "stats"),
     ("log", "snapshots"),
     ("passwd", "key passwd"),
     ("purge", "prune"),
+    ("rebuild-index", "repair"),
     ("recover", "init --recover"),
+    ("reindex", "repair"),
     ("remove", "forget ID"),
+    ("repoinfo", "stats"),
     ("rm", "forget ID"),
     ("save", "snapshot PATH"),
     ("show", "ls ADDRESS"),
@@ -37,6 +47,16 @@ const FOREIGN: &[(&str, &str)] = &[
     ("status", "stats"),
     ("sync", "copy --to LOCATION"),
     ("verify", "check --read-data"),
+];
+
+/// Flags and words behind a command that other programs take, and what to say here: the command, the word, ours.
+const FOREIGN_WORDS: &[(&str, &str, &str)] = &[
+    ("repair", "index", "repair"),
+    ("repair", "packs", "repair"),
+    ("repair", "snapshots", "repair"),
+    ("snapshot", "--stdin-filename", "snapshot --stdin FILENAME"),
+    ("snapshot", "--stdin-from-command", "snapshot --name NAME --command -- CMD"),
+    ("snapshot", "--content-from-command", "snapshot --name NAME --command -- CMD"),
 ];
 
 /// The definition of all commands.
@@ -117,7 +137,9 @@ pub fn complaint(error: &clap::Error) -> String {
     let parts = message.split("\n\n").filter(|part| !part.contains("tip: to pass '"));
     let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
     let parts: Vec<String> = parts.map(words).filter(|part| !part.is_empty()).collect();
-    let Some(word) = unknown_command(error) else { return parts.join("; ") };
+    let Some(word) = unknown_command(error) else {
+        return unknown_word(error, &text).unwrap_or_else(|| parts.join("; "));
+    };
     let foreign = FOREIGN.iter().find(|(foreign, _)| *foreign == word);
     match foreign {
         Some((_, own)) => format!("there is no command '{word}'; `vault {own}` does that"),
@@ -135,11 +157,38 @@ pub fn complaint(error: &clap::Error) -> String {
                 Some(ContextValue::Strings(near)) => near.clone(),
                 _ => Vec::new(),
             };
-            let near: Vec<String> = near.iter().map(|near| format!("`vault {near}`")).collect();
+            // a word that only looks alike means something else, and these do harm
+            let near: Vec<String> = near
+                .iter()
+                .filter(|near| nearby::mistakes(word, near) <= if HARMFUL.contains(&near.as_str()) { 1 } else { 2 })
+                .map(|near| format!("`vault {near}`"))
+                .collect();
             let perhaps = if near.is_empty() { String::new() } else { format!(": perhaps {}", near.join(" or ")) };
             format!("there is no command '{word}'{perhaps}")
         }
     }
+}
+
+/// What to say of a word or flag behind a command that knows none such.
+fn unknown_word(error: &clap::Error, text: &str) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let called = text.split("Usage: vault ").nth(1)?.split_whitespace().next()?;
+    let own = FOREIGN_WORDS.iter().find(|(command, foreign, _)| *command == called && foreign == word);
+    if let Some((.., own)) = own {
+        return Some(format!("`vault {called}` takes no '{word}'; `vault {own}` does that"));
+    }
+    if called == "restore" && !word.starts_with('-') {
+        let place = super::proposal::quote(word);
+        return Some(format!("one address is restored at a time; where to is said with --target {place}"));
+    }
+    let flag = word.strip_prefix("--")?;
+    let (all, command) = (definition(), definition().find_subcommand(called)?.clone());
+    let longs = command.get_arguments().chain(all.get_arguments()).filter_map(clap::Arg::get_long);
+    let near = nearby::nearest(flag, longs)?;
+    Some(format!("unexpected argument '{word}' found; perhaps --{near}"))
 }
 
 fn unknown_command(error: &clap::Error) -> Option<&str> {
@@ -151,7 +200,7 @@ fn unknown_command(error: &clap::Error) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FOREIGN, complaint, definition, parse};
+    use super::{FOREIGN, FOREIGN_WORDS, complaint, definition, parse};
     use std::ffi::OsString;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -195,6 +244,21 @@ mod tests {
         let said = |line: &str| complaint(&parse(words(line)).map(drop).expect_err("it makes no sense"));
         assert!(said("vault restor x").contains("perhaps"), "{}", said("vault restor x"));
         assert!(said("vault mount x").contains("vault restore"), "{}", said("vault mount x"));
+        for word in ["rename", "upgrade", "merge", "rewrite", "migrate", "reformat"] {
+            assert!(!said(&format!("vault {word}")).contains("perhaps"), "{}", said(&format!("vault {word}")));
+        }
+        for (command, foreign, own) in FOREIGN_WORDS {
+            parse(words(&format!("vault {own}"))).expect("it parses");
+            let said = said(&format!("vault {command} {foreign}"));
+            assert!(said.contains(&format!("`vault {own}`")), "{said}");
+        }
+        let target = said("vault restore x 'my dir'");
+        assert!(target.contains("--target 'my dir'"), "{target}");
+        assert!(said("vault key change-passphrase").contains("vault key passwd"));
+        for slip in ["--exlude", "--exclud", "--taag"] {
+            let said = said(&format!("vault snapshot {slip} x"));
+            assert!(said.contains("--exclude") || said.contains("--tag"), "{said}");
+        }
         let flag = said("vault snapshots --repo x");
         assert!(flag.contains("--repo") && !flag.contains("to pass"), "{flag}");
     }

@@ -63,6 +63,34 @@ pub fn shorten(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// The text in lines of at most so many characters, broken at spaces; only a longer word is broken inside.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut rest: Vec<char> = word.chars().collect();
+        let used = lines.last().map_or(0, |line| line.chars().count());
+        if used > 0 && used + 1 + rest.len() > width {
+            lines.push(String::new());
+        } else if used > 0
+            && let Some(line) = lines.last_mut()
+        {
+            line.push(' ');
+        }
+        loop {
+            let part: String = rest.drain(..rest.len().min(width)).collect();
+            if let Some(line) = lines.last_mut() {
+                line.push_str(&part);
+            }
+            if rest.is_empty() {
+                break;
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
 /// Bytes in the unit that fits.
 pub fn size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()

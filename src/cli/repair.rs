@@ -102,7 +102,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (repository, from) = match &arguments.from {
         Some(from) => {
             let flags = secret::Flags {
-                missing: "check --from".into(),
+                missing: None,
                 file: arguments.from_password_file.as_ref(),
                 command: arguments.from_password_command.as_ref(),
                 key: arguments.from_key_file.as_ref(),

@@ -48,8 +48,8 @@ pub struct Flags<'a> {
     pub key: Option<&'a PathBuf>,
     /// Variable that holds a password.
     pub variable: &'static str,
-    /// The next step if there is no repository.
-    pub missing: String,
+    /// How it is made, if there is none.
+    pub missing: Option<String>,
     /// Variable that holds the text of a key.
     pub key_variable: &'static str,
 }

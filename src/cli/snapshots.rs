@@ -118,20 +118,21 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 
 fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
     let is_mixed = catalog.snapshots.are_mixed();
+    let is_terminal = std::io::stdout().is_terminal();
     let hosts: BTreeSet<_> = lines.iter().filter_map(|(_, line)| line.host.as_deref()).collect();
     let times = catalog.snapshots.all.iter().map(|one| ((one.place.domain, one.place.label), one.counted.time));
     let mut table = Table::new()
         .text("ID", Give::Never)
         .text("TIME", Give::Never)
-        .when(is_mixed, |table| table.text("DOMAIN", Give::End(8)))
-        .text("NAME", Give::End(8))
-        .number("FILES", Give::Drop(2))
-        .number("SIZE", Give::Never)
-        .number("NEW", Give::Drop(3))
-        .rare("NOTE", Give::Never)
-        .rare("HOST", Give::Drop(1))
-        .rare("TAGS", Give::End(6))
-        .text("PATHS", Give::Start(24))
+        .when(is_mixed, |table| table.text("DOMAIN", Give::End(40)))
+        .text("NAME", Give::End(40))
+        .number("FILES", Give::Drop(3))
+        .number("SIZE", Give::Drop(1))
+        .number("NEW", Give::Drop(4))
+        .rare("NOTE", Give::End(40))
+        .rare("HOST", Give::Drop(2))
+        .rare("TAGS", Give::EndOrDrop(6, 8))
+        .rare("PATHS", Give::StartOrDrop(8, 9))
         .telling_apart(times);
     for (time, line) in lines {
         let mut row: Vec<Cell> = vec![line.id.chars().take(8).collect::<String>().into(), Cell::Time(*time)];
@@ -143,9 +144,14 @@ fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
         row.extend([render::size(line.bytes).into(), render::size(line.added_bytes).into()]);
         let tags = line.tags.as_ref().filter(|tags| !tags.is_empty()).map_or("-".into(), |tags| tags.join(","));
         // on a terminal one that all share tells nothing
-        let is_told = hosts.len() > 1 || !std::io::stdout().is_terminal();
+        let is_told = hosts.len() > 1 || !is_terminal;
         let host = line.host.as_deref().filter(|_| is_told).unwrap_or("-");
-        row.extend([note(line).into(), render::safe(host).into(), render::safe(&tags).into(), origin(line).into()]);
+        row.extend([
+            note(line, is_terminal).into(),
+            render::safe(host).into(),
+            render::safe(&tags).into(),
+            origin(line).into(),
+        ]);
         table.row(row);
     }
     table.print();
@@ -153,7 +159,7 @@ fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
 }
 
 /// What is not as it should be, and what the owner said.
-fn note(line: &Line) -> String {
+fn note(line: &Line, is_short: bool) -> String {
     let mut notes = Vec::new();
     if line.unreadable > 0 {
         notes.push(format!("{} unread", line.unreadable));
@@ -169,7 +175,13 @@ fn note(line: &Line) -> String {
         notes.push("held".into());
     }
     if let Some(expires) = &line.expires {
-        notes.push(format!("expires {}", expires.chars().take(10).collect::<String>()));
+        let day: String = expires.chars().take(10).collect();
+        let this_year = jiff::Zoned::now().year().to_string();
+        notes.push(match day.split_once('-') {
+            Some((year, day)) if is_short && year == this_year => format!("exp. {day}"),
+            _ if is_short => format!("exp. {day}"),
+            _ => format!("expires {day}"),
+        });
     }
     if notes.is_empty() { "-".into() } else { notes.join(", ") }
 }

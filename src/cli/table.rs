@@ -26,6 +26,12 @@ pub enum Give {
     End(usize),
     /// Its texts are shortened at the beginning, as paths are.
     Start(usize),
+    /// The same as [`Give::End`]; if that is not enough, it is left out as by [`Give::Drop`].
+    EndOrDrop(usize, u8),
+    /// The same as [`Give::Start`]; if that is not enough, it is left out as by [`Give::Drop`].
+    StartOrDrop(usize, u8),
+    /// Its texts go on in more lines of at least this many characters; only for the last column.
+    Wrap(usize),
 }
 
 /// One cell.
@@ -46,6 +52,25 @@ impl From<String> for Cell {
 impl From<&str> for Cell {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+}
+
+impl Give {
+    /// How short its texts may become.
+    fn least(self) -> Option<usize> {
+        match self {
+            Self::End(least) | Self::Start(least) | Self::Wrap(least) => Some(least),
+            Self::EndOrDrop(least, _) | Self::StartOrDrop(least, _) => Some(least),
+            Self::Never | Self::Drop(_) => None,
+        }
+    }
+
+    /// When it is left out, those of a higher number first.
+    fn order(self) -> Option<u8> {
+        match self {
+            Self::Drop(order) | Self::EndOrDrop(_, order) | Self::StartOrDrop(_, order) => Some(order),
+            _ => None,
+        }
     }
 }
 
@@ -148,8 +173,11 @@ impl Table {
         let has_headings = headings.iter().any(|heading| !heading.is_empty());
         let mut out = String::new();
         for row in has_headings.then_some(&headings).into_iter().chain(&rows) {
-            out.push_str(self.line(row, &columns).trim_end());
-            out.push('\n');
+            for line in self.lines(row, &columns) {
+                // what can't be made to fit must not wrap into the next row
+                out.push_str(&shorten(line.trim_end(), width.unwrap_or(usize::MAX), Give::Never));
+                out.push('\n');
+            }
         }
         out
     }
@@ -166,35 +194,29 @@ impl Table {
     /// Makes columns, given with their widths, fit.
     fn narrow(&self, columns: &mut Vec<(usize, usize)>, width: usize) {
         let give = |number: usize| self.columns.get(number).map_or(Give::Never, |column| column.give);
-        let most = |give: Give| match give {
-            Give::End(least) | Give::Start(least) => Some(least),
-            Give::Never | Give::Drop(_) => None,
-        };
         loop {
             let total: usize = columns.iter().map(|(_, width)| width + GAP).sum::<usize>().saturating_sub(GAP);
             let over = total.saturating_sub(width);
             if over == 0 {
                 return;
             }
-            // a little is taken from the longest text; else the least important column goes
+            // a little is taken from the longest text of the least important column; else that column goes
             let longest = columns
                 .iter_mut()
-                .filter(|(number, width)| most(give(*number)).is_some_and(|least| *width > least))
-                .max_by_key(|(_, width)| *width);
+                .filter(|(number, width)| give(*number).least().is_some_and(|least| *width > least))
+                .max_by_key(|(number, width)| (give(*number).order(), *width));
             if let Some((number, width)) = longest {
-                let least = most(give(*number)).unwrap_or_default();
+                let least = give(*number).least().unwrap_or_default();
                 *width = width.saturating_sub(over.min(8)).max(least);
                 continue;
             }
-            let next = columns.iter().enumerate().filter_map(|(at, (number, _))| match give(*number) {
-                Give::Drop(order) => Some((order, at)),
-                _ => None,
-            });
+            let orders = columns.iter().enumerate();
+            let next = orders.filter_map(|(at, (number, _))| Some((give(*number).order()?, at)));
             let Some((_, at)) = next.max() else { return self.squeeze(columns, over) };
             columns.remove(at);
             // what was shortened in vain gets its width back
             for (number, width) in columns.iter_mut() {
-                if most(give(*number)).is_some() {
+                if give(*number).least().is_some() {
                     *width = self.widest(*number);
                 }
             }
@@ -203,9 +225,7 @@ impl Table {
 
     /// Takes from shortened texts what is still too much, as long as anything of them is left.
     fn squeeze(&self, columns: &mut [(usize, usize)], mut over: usize) {
-        let shortens = |number: usize| {
-            self.columns.get(number).is_some_and(|column| matches!(column.give, Give::End(_) | Give::Start(_)))
-        };
+        let shortens = |number: usize| self.columns.get(number).is_some_and(|column| column.give.least().is_some());
         for (_, width) in columns.iter_mut().rev().filter(|(number, _)| shortens(*number)) {
             let taken = over.min(width.saturating_sub(LEAST));
             *width -= taken;
@@ -220,6 +240,18 @@ impl Table {
             _ => None,
         });
         cells.chain([heading]).max().unwrap_or_default()
+    }
+
+    /// A row, with as many lines as its wrapped text needs.
+    fn lines(&self, row: &[String], columns: &[(usize, usize)]) -> Vec<String> {
+        let Some(((number, width), before)) = columns.split_last() else { return Vec::new() };
+        let is_wrapped = self.columns.get(*number).is_some_and(|column| matches!(column.give, Give::Wrap(_)));
+        let text = row.get(*number).filter(|text| is_wrapped && length(text) > *width);
+        let Some(text) = text else { return vec![self.line(row, columns)] };
+        let space = " ".repeat(before.iter().map(|(_, width)| width + GAP).sum());
+        let first = format!("{}{}", self.line(row, before), " ".repeat(if before.is_empty() { 0 } else { GAP }));
+        let starts = std::iter::once(first).chain(std::iter::repeat(space));
+        starts.zip(render::wrap(text, *width)).map(|(start, part)| start + &part).collect()
     }
 
     fn line(&self, row: &[String], columns: &[(usize, usize)]) -> String {
@@ -247,7 +279,9 @@ fn shorten(text: &str, width: usize, give: Give) -> String {
     }
     let kept = width.saturating_sub(1);
     match give {
-        Give::Start(_) => std::iter::once(REST).chain(text.chars().skip(length - kept)).collect(),
+        Give::Start(_) | Give::StartOrDrop(..) => {
+            std::iter::once(REST).chain(text.chars().skip(length - kept)).collect()
+        }
         _ => text.chars().take(kept).chain([REST]).collect(),
     }
 }
@@ -271,6 +305,46 @@ pub fn terminal_width() -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Cell, Give, Table};
+
+    #[test]
+    fn no_row_is_wider_than_the_terminal_and_names_stay_whole() {
+        let name = "Documentation";
+        let mut table = Table::new()
+            .text("ID", Give::Never)
+            .text("NAME", Give::End(40))
+            .number("SIZE", Give::Drop(1))
+            .rare("NOTE", Give::End(40))
+            .rare("HOST", Give::Drop(3))
+            .rare("TAGS", Give::EndOrDrop(6, 8))
+            .rare("PATHS", Give::StartOrDrop(8, 9));
+        for note in ["-", "held, 3 unread"] {
+            let cells = ["3f9a02c1", name, "1.0 KiB", note, "-", "gold,before-upgrade", "/srv/uploads/Documentation"];
+            table.row(cells.map(Cell::from).to_vec());
+        }
+        for width in 20..140 {
+            let shown = table.lay_out(Some(width));
+            let is_fitting = shown.lines().all(|line| line.chars().count() <= width);
+            assert!(is_fitting && !shown.contains("HOST"), "{width}: {shown}");
+            assert!(
+                width < 43 || shown.lines().skip(1).all(|line| line.contains("3f9a02c1  Documentation")),
+                "{shown}"
+            );
+            assert!(!shown.contains("PATHS") || shown.contains("held, 3 unread"), "{width}: {shown}");
+            assert!(!shown.contains("PATHS") || shown.contains("TAGS"), "{width}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_reason_goes_on_below_and_none_of_it_is_lost() {
+        let why = "newest of the day, newest of the week, held";
+        let mut table = Table::new().text("NAME", Give::End(40)).text("WHY", Give::Wrap(12));
+        table.row(vec!["uploads".into(), why.into()]);
+        let shown = table.lay_out(Some(30));
+        assert!(shown.lines().count() > 2 && shown.lines().all(|line| line.chars().count() <= 30), "{shown}");
+        let words: Vec<&str> = shown.split_whitespace().skip(3).collect();
+        assert_eq!(words.join(" "), why);
+        assert_eq!(table.lay_out(None).lines().count(), 2);
+    }
 
     const MINUTE: i64 = 60_000_000_000;
 
@@ -300,7 +374,7 @@ mod tests {
         for width in [30, 34, 36, 40, 50, 60, 80, 120] {
             let fits = table().lay_out(Some(width));
             let longest = fits.lines().map(|line| line.chars().count()).max();
-            assert!(longest.is_some_and(|longest| longest <= width.max(32)), "{width}: {fits}");
+            assert!(longest.is_some_and(|longest| longest <= width), "{width}: {fits}");
             assert!(!fits.contains("TAGS"), "{width}: {fits}");
             assert_eq!(fits.contains("uploads"), width >= 36, "{width}: {fits}");
             assert_eq!(fits.contains("1.0 KiB"), width >= 50, "{width}: {fits}");

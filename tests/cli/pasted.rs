@@ -48,7 +48,7 @@ fn a_second_place_that_is_not_there_is_to_be_made_like_the_first() {
     paste(&world, &said, "vault init --like");
     let copied = world.ok(&["copy", "--to", "second place"]);
     assert!(copied.starts_with("copied 1 snapshot") && !copied.contains("share no root"), "{copied}");
-    world.fails(&["repair", "--from", "third"], 10, &["no repository", "check --from"]);
+    world.fails(&["repair", "--from", "third"], 10, &["no repository", "check the location"]);
     // the first of the two is told as ever
     let said = errors(&run(&world, &["copy", "--to", "second place", "--repository", "none"]));
     assert!(said.contains("vault init --repository none") && !said.contains("--like"), "{said}");
