@@ -102,15 +102,14 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Sweeps what is due, condemns what nothing needs, and sweeps that too if its grace is zero. Needs the owner.
+/// Sweeps what is due, or with a grace of zero all that was ever condemned, condemns what nothing needs, and sweeps that too if its grace is zero. Needs the owner.
 pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
     repository.keys().owner("prune")?;
     let started = repository.runtime().clock.now();
     let mut report = Report::default();
     if options.dry_run {
-        report.swept.waiting =
-            marks::Marks::load(repository)?.condemnations.iter().filter(|mark| !mark.swept).count() as u64;
         let prepared = Prepared::new(repository, options, &mut report.notes)?;
+        report.swept = prepared.waiting(repository, options);
         (report.marked, report.unfinished) = (prepared.report(), prepared.unfinished);
         return Ok(report);
     }
@@ -196,6 +195,23 @@ impl Prepared {
         let due = due.into_iter().filter(|place| !survey.is_due_already(place)).collect();
         let marked = BTreeSet::new();
         Ok(Self { survey, needs, packs, places, lineages, plan, grace, unfinished, due, marked, last: None })
+    }
+
+    /// What earlier marks name: all of it would be deleted where nobody writes.
+    fn waiting(&self, repository: &Repository, options: &Options) -> SweepReport {
+        let open: Vec<_> = self.survey.marks.condemnations.iter().filter(|mark| !mark.swept).collect();
+        let marks = open.len() as u64;
+        if !options.grace(repository).is_zero() {
+            return SweepReport { waiting: marks, ..SweepReport::default() };
+        }
+        let named: BTreeSet<&ObjectId> = open.iter().flat_map(|mark| &mark.packs).collect();
+        let packs: Vec<u64> =
+            named.into_iter().filter_map(|id| self.survey.packs.get(id)).map(|(_, entry)| entry.size).collect();
+        let forgotten = self.survey.forgotten(repository.options());
+        let is_named = |place| open.iter().any(|mark| mark.snapshots.contains(place));
+        let snapshots = forgotten.filter(|snapshot| is_named(&snapshot.place)).count() as u64;
+        let bytes = packs.iter().sum();
+        SweepReport { marks, packs: packs.len() as u64, bytes, snapshots, ..SweepReport::default() }
     }
 
     fn chosen(&self, repacked: bool) -> BTreeSet<usize> {

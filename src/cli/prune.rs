@@ -17,8 +17,8 @@ use vault::repository::{self, Repository};
   vault prune --dry-run
   vault prune --max-unused 5% --max-repack 20GiB --quiet")]
 pub struct Arguments {
-    /// Time between condemning and deleting; 0s frees at once, and is right only while nobody else writes
-    /// [default: 24h]
+    /// Time between condemning and deleting; 0s frees at once, what earlier runs marked too, and is right only while
+    /// nobody else writes: at a terminal that is asked, elsewhere taken as said [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
     grace: Option<Duration>,
     /// Garbage that may stay because it shares frames with what is needed: part of what lives, or a size
@@ -174,8 +174,11 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
 
 fn warn(session: &Session, grace: Duration) -> Result<(), Failure> {
     let text = format!(
-        "with a grace of {} a snapshot that is being taken at the same time can lose its data.",
-        render::duration(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX))
+        "{} a snapshot that is being taken at the same time can lose its data.",
+        match u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX) {
+            0 => "without a grace".to_owned(),
+            grace => format!("with a grace of {}", render::duration(grace)),
+        }
     );
     if !session.global.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         return secret::confirm(&session.global, &format!("{text} Is nobody writing?"));
@@ -205,18 +208,14 @@ fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace:
         }
     };
     if swept.marks > 0 {
-        session.say(&format!("deleted {}, marked by an earlier run", what(swept.snapshots, swept.packs, swept.bytes)));
+        let deleted = what(swept.snapshots, swept.packs, swept.bytes);
+        let by = if grace.is_zero() { "" } else { ", marked by an earlier run" };
+        session.say(&format!("{} {deleted}{by}", done("delete", "deleted")));
     }
     let is_more = !marked.snapshots.is_empty() || !marked.packs.is_empty();
     if is_more && (arguments.dry_run || !grace.is_zero()) {
         let condemned = what(marked.snapshots.len() as u64, marked.packs.len() as u64, marked.bytes);
-        let later = if grace.is_zero() {
-            "deletes it at once".to_owned()
-        } else {
-            let later = render::duration(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX));
-            format!("prune deletes it after {later}")
-        };
-        session.say(&format!("{} {condemned}: {later}", done("mark", "marked")));
+        session.say(&format!("{} {condemned}", done("mark", "marked")));
     }
     if figures.repacked_packs > 0 {
         session.say(&format!(
@@ -228,8 +227,7 @@ fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace:
             render::size(figures.written_bytes),
         ));
     }
-    let needed = render::size(figures.live_bytes);
-    session.say(&format!("{} {}; {needed} are needed", done("free", "frees"), render::size(figures.freed_bytes())));
+    session.say(&freed(session, arguments, report, grace));
     kept(session, figures);
     if report.leftovers.files > 0 {
         let files = render::count(report.leftovers.files, "unfinished file", "unfinished files");
@@ -241,8 +239,30 @@ fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace:
     }
     if swept.waiting > 0 {
         let marks = render::count(swept.waiting, "earlier run waits", "earlier runs wait");
-        session.say(&format!("what {marks} to delete goes once its grace is over: prune again then"));
+        session.say(&format!("what {marks} to delete goes once its grace is over: prune again then,"));
+        session.say("  or now, if nobody writes: `vault prune --grace 0s`");
     }
+}
+
+/// What comes free, and when: a mark alone frees nothing.
+fn freed(session: &Session, arguments: &Arguments, report: &prune::Report, grace: Duration) -> String {
+    let (swept, figures) = (&report.swept, &report.marked.figures);
+    let needed = render::size(figures.live_bytes);
+    let later = figures.freed_bytes();
+    if grace.is_zero() {
+        // what was marked is among what was swept, unless nothing was done
+        return if arguments.dry_run {
+            format!("would free {}; {needed} are needed", render::size(later.saturating_add(swept.bytes)))
+        } else {
+            format!("freed {}; {needed} are needed", render::size(swept.bytes.saturating_sub(figures.written_bytes)))
+        };
+    }
+    if later == 0 {
+        return format!("nothing more to free; {needed} are needed");
+    }
+    let grace = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
+    let due = render::time(session.runtime.clock.now().saturating_add(grace));
+    format!("{} come free with a prune after {due}; {needed} stay", render::size(later))
 }
 
 /// What nothing needs, and why it stays.

@@ -1,4 +1,4 @@
-//! Carries out the marks that are old enough: copies live blobs that have no other place outside all marks, puts index
+//! Carries out the marks that are old enough, or all where nobody writes: copies live blobs that have no other place outside all marks, puts index
 //! objects without the condemned packs, and only then deletes index objects, due snapshots and packs, in this order.
 //! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
 
@@ -9,9 +9,9 @@ use crate::backend::ErrorKind;
 use crate::error::Result;
 use crate::repository::compact::{self, Merge};
 use crate::repository::marks::{self, Condemnation};
-use crate::repository::{Error, Repository, Rule};
+use crate::repository::{Error, Repository, Rule, journal};
 use std::collections::{BTreeMap, BTreeSet};
-use vault_format::id::ObjectId;
+use vault_format::id::{Class, ObjectId};
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
 
@@ -56,18 +56,27 @@ pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<S
     repository.keys().owner("prune")?;
     let mut report = SweepReport::default();
     let keeps = |rule| repository.options().keeps(rule);
-    let mut ripe = Vec::new();
+    let nobody_writes = options.grace(repository).is_zero();
+    let (mut ripe, mut hurried) = (Vec::new(), Vec::new());
     let early = if keeps(Rule::SurveyAfterAge) { None } else { Some(Survey::take(repository)?) };
     // S1: the ages first, the listing of snapshots only after it
     for mark in marks::Marks::load(repository)?.condemnations {
         if mark.swept {
             continue;
         }
-        if mark.grace == 0 || u64::try_from(mark.age(repository)?).is_ok_and(|age| age >= mark.grace) {
+        if mark.grace == 0 {
+            ripe.push(mark);
+        } else if nobody_writes {
+            hurried.push(mark);
+        } else if u64::try_from(mark.age(repository)?).is_ok_and(|age| age >= mark.grace) {
             ripe.push(mark);
         } else {
             report.waiting += 1;
         }
+    }
+    if !hurried.is_empty() {
+        ripe.extend(name_again(repository, &hurried)?);
+        ripe.append(&mut hurried);
     }
     if ripe.is_empty() {
         return Ok(report);
@@ -96,6 +105,28 @@ pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<S
         report.marks += 1;
     }
     Ok(report)
+}
+
+/// Where nobody writes no mark has to wait: one with a grace of 0 names again what the waiting ones name. A sweep that is
+/// cut off then leaves nothing missing that no mark of age explains. What was taken back meanwhile it does not name.
+fn name_again(repository: &Repository, waiting: &[Condemnation]) -> Result<Option<Condemnation>> {
+    let survey = Survey::take(repository)?;
+    let forgotten = survey.forgotten(repository.options());
+    let forgotten: BTreeSet<SnapshotPlace> = forgotten.map(|snapshot| snapshot.place).collect();
+    let snapshots: BTreeSet<SnapshotPlace> =
+        waiting.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(|one| forgotten.contains(one)).collect();
+    let named: BTreeSet<ObjectId> = waiting.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+    let class_of = |id: ObjectId| survey.packs.get(&id).map(|(class, _)| (*class, id));
+    let listed: BTreeSet<(Class, ObjectId)> = named.into_iter().filter_map(class_of).collect();
+    if listed.is_empty() && snapshots.is_empty() {
+        return Ok(None);
+    }
+    let packs = listed.iter().map(|(_, id)| *id).collect();
+    let snapshots: Vec<SnapshotPlace> = snapshots.into_iter().collect();
+    journal::put_begun(repository, "prune", survey.snapshots.newest(&BTreeSet::new()))?;
+    let mark = Mark::Condemn { packs: listed.into_iter().collect(), snapshots: snapshots.clone(), grace: 0 };
+    let id = marks::put(repository, &mark)?;
+    Ok(Some(Condemnation { id, packs, snapshots, grace: 0, put_at: None, swept: false }))
 }
 
 /// S4: index, then index objects, snapshots, packs.

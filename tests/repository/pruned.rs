@@ -8,6 +8,7 @@ use std::time::Duration;
 use vault::backend::error::{ErrorKind, Operation};
 use vault::backend::faulty::{Failure, Faulty, ListFault};
 use vault::backend::simulated::Simulated;
+use vault::progress::Silent;
 use vault::repository::journal::Actor;
 use vault::repository::{Repository, orders};
 use vault::{prune, undelete};
@@ -144,6 +145,85 @@ fn a_read_that_fails_costs_no_forgotten_snapshot() {
         if nth > reads {
             assert!(nth > 5 && first.is_ok_and(|swept| swept.rescued_blobs > 0), "{nth} reads");
             break;
+        }
+    }
+}
+
+fn at_once() -> prune::Options {
+    prune::Options { grace: Some(Duration::ZERO), ..prune::Options::default() }
+}
+
+/// Where nobody writes an earlier mark does not wait either, and what was taken back meanwhile stays.
+#[test]
+fn a_grace_of_zero_carries_out_earlier_marks() {
+    for is_back in [false, true] {
+        let context = format!("taken back: {is_back}");
+        let hand = Hand::new();
+        let store = hand.store();
+        let owner = init(store.clone(), &hand.runtime(1, 0));
+        let streams = [noise(1, 300_000), noise(2, 300_000)];
+        let ids = [0, 1].map(|number: usize| {
+            hand.advance(Duration::from_hours(1));
+            snapshot_stream(&owner, &streams[number]).unwrap().snapshot.unwrap()
+        });
+        forget(&owner, ids[0]);
+        let first = prune::prune(&owner, &prune::Options::default(), &Silent).unwrap();
+        assert!(first.swept.packs == 0 && !first.marked.packs.is_empty(), "{context}: {first:?}");
+        let back = is_back.then(|| undelete::undelete(&owner, &ids[0].to_string(), &Actor::default()).unwrap());
+        let dry = prune::Options { dry_run: true, ..at_once() };
+        let planned = prune::prune(&owner, &dry, &Silent).unwrap().swept;
+        let report = prune::prune(&owner, &at_once(), &Silent).unwrap();
+        let swept = &report.swept;
+        assert_eq!((planned.packs, planned.bytes), (swept.packs, swept.bytes), "{context}");
+        assert_eq!((planned.snapshots, planned.waiting), (swept.snapshots, swept.waiting), "{context}");
+        assert_eq!((swept.packs, swept.waiting), (first.marked.packs.len() as u64, 0), "{context}: {report:?}");
+        let gone = |id: &ObjectId| !store.objects().keys().any(|name| name.ends_with(&id.to_string()));
+        assert!(first.marked.packs.iter().all(|(_, id)| gone(id)), "{context}");
+        let owner = open(store.clone(), &hand.runtime(2, 0)).unwrap();
+        assert!(restore_stream(&owner, ids[1]).unwrap() == streams[1], "{context}");
+        if let Some(back) = back {
+            assert!(restore_stream(&owner, back.snapshot).unwrap() == streams[0], "{context}");
+        } else {
+            assert!(gone(&ids[0]), "{context}");
+        }
+        assert_clean(&owner, true, &context);
+        prune::prune(&owner, &prune::Options::default(), &Silent).unwrap();
+    }
+}
+
+/// A sweep before its time that is cut off, wherever, leaves nothing that stops the next prune with any grace.
+#[test]
+fn a_hurried_sweep_that_is_cut_off_stops_no_prune() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(1, 0));
+    let (stream, other) = (noise(1, 200_000), noise(2, 200_000));
+    let old = snapshot_stream(&owner, &other).unwrap().snapshot.unwrap();
+    hand.advance(Duration::from_hours(1));
+    // names the one that goes
+    let new = snapshot_stream(&owner, &stream).unwrap().snapshot.unwrap();
+    forget(&owner, old);
+    assert!(!mark(&owner).packs.is_empty());
+    for operation in [Operation::Put, Operation::Delete] {
+        for nth in 1.. {
+            let store = store.snapshot(1);
+            let faulty = Faulty::new(Arc::new(store.clone()));
+            let owner = open(faulty.clone(), &hand.runtime(3, 0)).unwrap();
+            faulty.revive();
+            faulty.fail(Failure { operation, nth, from_then_on: true, kind: ErrorKind::Denied });
+            let first = prune::prune(&owner, &at_once(), &Silent);
+            for options in [prune::Options::default(), at_once()] {
+                let context = format!("{operation:?} {nth}, {:?}: {first:?}", options.grace);
+                let store = store.snapshot(2);
+                let owner = open(store.clone(), &hand.runtime(4, 0)).unwrap();
+                prune::prune(&owner, &options, &Silent).unwrap_or_else(|error| panic!("{context}: {error}"));
+                assert!(restore_stream(&owner, new).unwrap() == stream, "{context}");
+                assert_clean(&owner, true, &context);
+            }
+            if first.is_ok() {
+                assert!(nth > 2, "{operation:?}");
+                break;
+            }
         }
     }
 }
