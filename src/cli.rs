@@ -13,6 +13,7 @@ mod grammar;
 mod init;
 mod invisible;
 mod key;
+mod lacks;
 mod ls;
 mod man;
 mod nearby;

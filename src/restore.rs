@@ -2,11 +2,13 @@
 //! is walked, files are collected and filled in pack order, and metadata of directories comes last. What exists and
 //! differs stays unless the caller says otherwise, so that a repeated restore resumes.
 
+mod lost;
 mod plan;
 mod rules;
 mod run;
 mod stream;
 
+pub use lost::{Lacks, Lost, lacks, lacks_of, lost};
 pub use stream::restore_to;
 
 use crate::error::{Error, Lack, Result};
@@ -16,6 +18,7 @@ use crate::repository::reader::Reader;
 use crate::repository::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::walk;
 use crate::repository::{self, Repository, journal};
+use crate::source::Excludes;
 use crate::target::{self, Changes, Need, Target};
 use rules::{Rules, Scope};
 use run::Run;
@@ -25,8 +28,6 @@ use vault_format::journal::Outcome as Ended;
 use vault_format::snapshot::Body;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
-/// Tag of the copies that repair makes.
-const REPAIRED: &str = "repaired";
 /// What an entry takes on a disk beside its content, at most.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -74,27 +75,8 @@ pub struct Report {
     pub evicted_frames: u64,
 }
 
-/// What a snapshot is known not to hold, though it was meant to.
-#[derive(Clone, Debug, Default)]
-pub struct Lacks {
-    /// How many entries.
-    pub count: u64,
-    /// Some of them, as paths below its root.
-    pub names: Vec<Vec<u8>>,
-    /// True if repair made it, of what a damaged one still had.
-    pub is_repaired: bool,
-}
-
-/// Tells what a snapshot lacks.
-pub fn lacks(repository: &Repository, snapshot: &SnapshotEntry) -> repository::Result<Lacks> {
-    let body = snapshot.body(repository)?;
-    let errors = snapshot.head.statistics.errors;
-    let named = body.gaps.unread.len() as u64;
-    Ok(Lacks { count: errors.max(named), is_repaired: is_repaired(snapshot, &body), names: body.gaps.unread })
-}
-
-fn is_repaired(snapshot: &SnapshotEntry, body: &Body) -> bool {
-    snapshot.head.original.is_some() && body.tags.iter().any(|tag| tag == REPAIRED)
+fn patterns(patterns: &[Vec<u8>]) -> Result<Excludes> {
+    Excludes::new(patterns, &[]).map_err(|error| Error::Request(error.to_string()))
 }
 
 /// Restores what lies at `path` of a snapshot into the directory `target`.

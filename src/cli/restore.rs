@@ -2,6 +2,7 @@
 //! replaced after a yes; what stays or fails is named, and the exit code tells.
 
 use super::exit::{Context, Failure, code};
+use super::lacks::{Told, names_line};
 use super::{Outcome, Session, address, output, render, secret};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -101,8 +102,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let (snapshot, path) = address::find((session, &repository), &catalog, &arguments.address, &what)?;
+    let options = options(arguments);
+    let told = Told::of(&repository, &catalog, snapshot);
     let Some(directory) = &arguments.target else {
-        tell_lacks(session, &repository, snapshot);
+        told.say(session);
         let progress = session.progress("restoring").watch(repository.backend());
         let mut out = std::io::BufWriter::with_capacity(1 << 16, output::Output);
         let done = restore::restore_to(&repository, (&catalog, snapshot), &path, arguments.tar, &mut out, &progress)
@@ -111,36 +114,56 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         if matches!(&done, Err(vault::error::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe) {
             progress.note("whoever reads standard output closed it before the end");
         }
+        let lost = if is_to_compare(&done, arguments.tar) { told.lost(&path, &options) } else { None };
+        if let Some(lost) = lost {
+            // what was written is written: whoever takes it must hear
+            return Err(told.failure(&lost));
+        }
         done.context(&what)?;
         session.say_requests(&repository);
         return Ok(code::DONE);
     };
-    let options = options(arguments);
     let job = Job { repository: &repository, catalog: &catalog, snapshot, path: &path, directory };
     permit(session, arguments, &options, &job)?;
-    tell_lacks(session, &repository, snapshot);
+    told.say(session);
     let progress = session.progress("restoring").watch(repository.backend());
     let report = job.restore(&options, &progress);
     progress.done();
-    let report = report.context(&what)?;
+    let lost = if is_to_compare(&report, true) { told.lost(&path, &options) } else { None };
+    if let (Err(_), Some(lost)) = (&report, &lost) {
+        return Err(told.failure(lost));
+    }
+    let mut report = report.context(&what)?;
+    session.say_notes(&report.notes);
+    report.notes.splice(0..0, told.notes().into_iter().chain(lost.clone()));
     progress.tell(&report.left.iter().map(|left| left_line(left)).collect::<Vec<_>>());
     progress.tell(&report.failed);
     tell(session, directory, &report);
     show(session, arguments, directory, snapshot, &report);
     session.say_requests(&repository);
-    end(&report)
+    end(&report, lost.as_deref(), &told)
 }
 
-fn end(report: &restore::Report) -> Outcome {
+/// True if what was lost by damage tells whether all is there: it ended well, or there is no such path.
+fn is_to_compare<T>(done: &vault::error::Result<T>, is_tree: bool) -> bool {
+    use vault::error::Error::Repository;
+    match done {
+        Ok(_) => is_tree,
+        Err(error) => matches!(error, Repository(vault::repository::Error::NoPath { .. })),
+    }
+}
+
+fn end(report: &restore::Report, lost: Option<&str>, told: &Told<'_>) -> Outcome {
     if report.left.is_empty() && report.failed.is_empty() {
-        return Ok(code::DONE);
+        return lost.map_or(Ok(code::DONE), |lost| Err(told.failure(lost)));
     }
     let (left, failed) = (report.left.len() as u64, report.failed.len() as u64);
     let counts = [
         (left, render::count(left, "existing entry stays as it is", "existing entries stay as they are")),
         (failed, render::count(failed, "entry failed", "entries failed")),
     ];
-    let counts: Vec<String> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text);
+    let counts: Vec<String> = counts.chain(lost.map(str::to_owned)).collect();
     let text = format!("the restore is not complete: {}", counts.join(", "));
     Err(Failure::new(code::FAILED, text).hint(if report.left.is_empty() {
         "see above"
@@ -162,40 +185,6 @@ impl Job<'_> {
     fn restore(&self, options: &restore::Options, progress: &dyn Progress) -> vault::error::Result<restore::Report> {
         let place = (self.catalog, self.snapshot);
         restore::restore(self.repository, place, self.path, self.directory, options, progress)
-    }
-}
-
-/// What the snapshot was meant to hold and does not; whoever restores it must know.
-fn tell_lacks(session: &Session, repository: &Repository, snapshot: &SnapshotEntry) {
-    if session.global.quiet {
-        return;
-    }
-    let Ok(lacks) = restore::lacks(repository, snapshot) else { return };
-    let id = snapshot.id.short();
-    if lacks.is_repaired {
-        render::complain(&format!(
-            "note: snapshot {id} is what repair saved of a damaged one; what was lost is not in it"
-        ));
-    }
-    if lacks.count > 0 {
-        let entries = render::count(lacks.count, "entry", "entries");
-        let names: Vec<String> = lacks.names.iter().map(|name| render::name(name)).collect();
-        let names = names_line(&names, lacks.count);
-        render::complain(&format!(
-            "note: snapshot {id} has gaps: {entries} could not be read when it was taken{names}"
-        ));
-    }
-}
-
-/// The first few names behind a colon.
-fn names_line(names: &[String], count: u64) -> String {
-    const SHOWN_MAX: usize = 3;
-    let shown: Vec<&str> = names.iter().take(SHOWN_MAX).map(String::as_str).collect();
-    let more = count.saturating_sub(shown.len() as u64);
-    match (shown.is_empty(), more) {
-        (true, _) => String::new(),
-        (false, 0) => format!(": {}", shown.join(", ")),
-        (false, more) => format!(": {} and {more} more", shown.join(", ")),
     }
 }
 
@@ -266,9 +255,12 @@ fn show(
             named.first.iter().for_each(|name| session.say(&format!("  {}", render::safe(name))));
         }
     }
-    session.say_notes(&report.notes);
+    let same = match report.same {
+        0 => String::new(),
+        same => format!("; {} there already", render::count(same, "entry was", "entries were")),
+    };
     session.say(&format!(
-        "{} snapshot {} of {} ({}) {} {}: {}, {}; {} there already",
+        "{} snapshot {} of {} ({}) {} {}: {}, {}{same}",
         if arguments.dry_run { "would restore" } else { "restored" },
         snapshot.id.short(),
         snapshot.head.source,
@@ -277,7 +269,6 @@ fn show(
         render::safe(&directory.display().to_string()),
         render::count(report.files, "file", "files"),
         render::size(report.bytes),
-        render::count(report.same, "entry was", "entries were"),
     ));
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use vault::repository::Repository;
 use vault::repository::snapshots::{Catalog, SnapshotEntry};
-use vault::{list, repair};
+use vault::{list, repair, restore};
 use vault_format::snapshot::Body;
 
 /// List snapshots
@@ -60,6 +60,9 @@ struct Line {
     added_bytes: u64,
     stored_bytes: u64,
     unreadable: u64,
+    /// How many of these repair left out.
+    #[serde(skip)]
+    lost: u64,
     host: Option<String>,
     user: Option<String>,
     tags: Option<Vec<String>>,
@@ -161,8 +164,10 @@ fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
 /// What is not as it should be, and what the owner said.
 fn note(line: &Line, is_short: bool) -> String {
     let mut notes = Vec::new();
-    if line.unreadable > 0 {
-        notes.push(format!("{} unread", line.unreadable));
+    for (count, what) in [(line.unreadable.saturating_sub(line.lost), "unread"), (line.lost, "lost")] {
+        if count > 0 {
+            notes.push(format!("{count} {what}"));
+        }
     }
     let is_repaired = line.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == repair::TAG));
     if is_repaired && line.original.is_some() {
@@ -217,6 +222,7 @@ fn line(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) ->
         added_bytes: head.statistics.added_bytes,
         stored_bytes: head.statistics.stored_bytes,
         unreadable: head.statistics.errors,
+        lost: body.map_or(0, |body| restore::lacks_of(catalog, snapshot, body.clone()).lost),
         host: body.map(|body| body.host.clone()),
         user: body.map(|body| body.user.clone()),
         tags: body.map(|body| snapshot.state.tags(&body.tags)),

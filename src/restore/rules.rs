@@ -68,7 +68,7 @@ impl Rules {
     pub fn of(snapshot: &SnapshotEntry, body: &repository::Result<Body>, prefix: &[u8]) -> Result<Self, String> {
         let body = body.as_ref().map_err(|error| format!("what the snapshot left out can't be read: {error}"))?;
         let (gaps, left_out) = (&body.gaps, &body.left_out);
-        if super::is_repaired(snapshot, body) {
+        if super::lost::is_repaired(snapshot, body) {
             return Err("the snapshot is what repair saved of a damaged one, and lacks what was lost".into());
         }
         if gaps.more || snapshot.head.statistics.errors > 0 && gaps.unread.is_empty() {

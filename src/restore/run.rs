@@ -4,7 +4,7 @@
 
 use super::plan::{self, Outcome, Plan};
 use super::rules::Scope;
-use super::{Options, Report};
+use super::{Options, Report, patterns};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::reader::Reader;
@@ -43,10 +43,6 @@ pub(super) struct Run<'a, 'r> {
     target: Target,
     plan: Plan,
     report: Report,
-}
-
-fn patterns(patterns: &[Vec<u8>]) -> Result<Excludes> {
-    Excludes::new(patterns, &[]).map_err(|error| Error::Request(error.to_string()))
 }
 
 impl<'a, 'r> Run<'a, 'r> {

@@ -104,6 +104,67 @@ fn what_nobody_has_is_left_out_of_a_marked_copy() {
 }
 
 #[test]
+fn a_part_that_damage_took_is_never_restored_as_if_it_were_whole() {
+    let world = World::made();
+    let noise = |seed: u32, count: u32| {
+        let word = |number: u32| (number ^ seed).wrapping_mul(2_654_435_761).rotate_left(number % 31).to_le_bytes();
+        (0..count).flat_map(word).collect::<Vec<u8>>()
+    };
+    std::fs::create_dir_all(world.path("uploads/whole/empty")).expect("a folder");
+    std::fs::write(world.path("uploads/whole/kept"), noise(1, 20)).expect("a file");
+    world.ok(&["snapshot", "uploads"]);
+    let before = files(&world.path("repository/packs/d"));
+    std::fs::create_dir(world.path("uploads/driver")).expect("a folder");
+    for name in ["a.c", "b.c"] {
+        std::fs::write(
+            world.path("uploads/driver").join(name),
+            noise(name.len() as u32 + name.as_bytes()[0] as u32, 90_000),
+        )
+        .expect("a file");
+    }
+    world.ok(&["snapshot", "uploads"]);
+    for pack in files(&world.path("repository/packs/d")).keys().filter(|pack| !before.contains_key(*pack)) {
+        std::fs::remove_file(world.path("repository/packs/d").join(pack)).expect("a pack");
+    }
+    assert_eq!(world.run(&["repair"]).status.code(), Some(20));
+    let listing = world.ok(&["snapshots"]);
+    assert!(listing.contains("2 lost, repaired copy") && !listing.contains("unread"), "{listing}");
+
+    // all of it: what there is, with a word about the rest
+    let output = world.run(&["restore", "uploads", "--target", "all"]);
+    let said = errors(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("2 entries were lost by damage") && !said.contains("could not be read when"), "{said}");
+    // a part that is whole, be it empty, is whole
+    world.ok(&["restore", "uploads:whole", "--target", "whole"]);
+    world.ok(&["restore", "uploads:whole/empty", "--target", "empty"]);
+    world.ok(&["restore", "uploads", "--include", "kept", "--target", "kept"]);
+    assert_eq!(world.run(&["restore", "uploads:whole", "--stdout", "--tar"]).status.code(), Some(0));
+    // a part that lost something is not, in whatever way it is asked for
+    let lost = ["restore is not complete", "lost by damage in the repository", "vault snapshots uploads"];
+    for words in [
+        &["uploads:driver", "--target", "out"][..],
+        &["uploads:driver", "--target", "out", "--dry-run"],
+        &["uploads:driver/a.c", "--target", "out"],
+        &["uploads:driver/a.c", "--stdout"],
+        &["uploads:driver", "--stdout", "--tar"],
+        &["uploads", "--include", "driver", "--target", "out"],
+        &["uploads", "--include", "driver", "--exclude", "b.c", "--target", "out"],
+    ] {
+        let output = world.run(&[&["restore"], words].concat());
+        let said = errors(&output);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        lost.iter().for_each(|word| assert!(said.contains(word), "{words:?}: {word} is not in {said}"));
+    }
+    let output = world.run(&["restore", "uploads:driver", "--target", "out", "--json"]);
+    let restored: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(restored["notes"].to_string().contains("2 entries of driver were lost by damage"), "{restored}");
+    // what never was there is no loss
+    let said = errors(&world.run(&["restore", "uploads:nothing", "--target", "out"]));
+    assert!(said.contains("nothing") && !said.contains("is not complete"), "{said}");
+}
+
+#[test]
 fn a_copy_with_a_root_and_a_password_of_its_own_says_so() {
     let world = World::made();
     world.ok(&["snapshot", "uploads"]);
