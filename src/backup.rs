@@ -226,7 +226,7 @@ fn attempt(
     };
     let found = match source {
         Source::Paths(paths, walk) => {
-            let walk = source::Options { own: own_folders(repository), ..walk.clone() };
+            let walk = source::Options { own: repository.own_folders(), ..walk.clone() };
             ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk))
         }
         Source::Stream(input, name) => scan.stream(input, name),
@@ -308,14 +308,6 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
         messages: found.messages.clone(),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),
     }
-}
-
-/// Folders that a repository must not store in itself.
-fn own_folders(repository: &Repository) -> Vec<PathBuf> {
-    let backend = repository.backend();
-    let store = backend.is_local().then(|| PathBuf::from(backend.describe()));
-    let cache = repository.cache().and_then(|cache| cache.folder()).map(PathBuf::from);
-    store.into_iter().chain(cache).collect()
 }
 
 fn stopped(repository: &Repository) -> Result<()> {

@@ -46,7 +46,7 @@ pub use recover::{Recovered, Recovery};
 pub use rules::Rule;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -303,6 +303,13 @@ impl Repository {
     /// The store.
     pub fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// Folders on this machine that are the repository itself, and what is kept of it: no source, and no target.
+    pub fn own_folders(&self) -> Vec<PathBuf> {
+        let store = self.backend.is_local().then(|| PathBuf::from(self.backend.describe()));
+        let cache = self.cache().and_then(|cache| cache.folder()).map(PathBuf::from);
+        store.into_iter().chain(cache).collect()
     }
 
     /// True if this came of a store that answers nothing any more, or is not there: whatever is asked next would fail too.

@@ -12,6 +12,7 @@ pub use lost::{Lacks, Lost, lacks, lacks_of, lost};
 pub use stream::restore_to;
 
 use crate::error::{Error, Lack, Result};
+use crate::metadata;
 use crate::progress::{Progress, Silent};
 use crate::repository::index::BlobIndex;
 use crate::repository::reader::Reader;
@@ -22,7 +23,7 @@ use crate::source::Excludes;
 use crate::target::{self, Changes, Need, Target};
 use rules::{Rules, Scope};
 use run::Run;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vault_format::journal::Outcome as Ended;
 use vault_format::snapshot::Body;
@@ -92,7 +93,8 @@ pub fn restore(
     let started = repository.runtime().clock.now();
     let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
-    let found = walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
+    let (path, found) = walk::locate(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
+    let path = path.as_slice();
     let mut options = options.clone();
     options.target.nonce = u64::from_le_bytes(repository.runtime().random());
     let job = Job { reader: &reader, snapshot, path, found, body: snapshot.body(repository), target };
@@ -114,6 +116,7 @@ pub fn restore(
 struct Job<'a, 'r> {
     reader: &'a Reader<'r>,
     snapshot: &'a SnapshotEntry,
+    /// As the names in the tree say it, however it was written.
     path: &'a [u8],
     /// What lies at the path; `None` is the root.
     found: Option<Node>,
@@ -134,9 +137,14 @@ impl Job<'_, '_> {
                 None
             }
         };
+        let own = self.reader.repository().own_folders();
+        self.refuse_own(&own)?;
         let open = Target::open(self.target, options.target);
         let open = open.map_err(|source| Error::File { what: "restore into", path: self.target.into(), source });
         let mut open = open?;
+        // folders that were only made now may lead elsewhere than it seemed
+        self.refuse_own(&own)?;
+        open.spare_own(&own);
         if let Some(rules) = rules {
             open.spare(Arc::new(rules));
         }
@@ -152,6 +160,23 @@ impl Job<'_, '_> {
         };
         report.warnings.splice(0..0, warnings);
         Ok(report)
+    }
+
+    /// Refuses a target inside of the repository itself: what is put there, or deleted, is the next restore's loss.
+    fn refuse_own(&self, own: &[PathBuf]) -> Result<()> {
+        let identity = |path: &Path| rustix::fs::stat(path).ok().map(|stat| metadata::identity(&stat));
+        let own: Vec<(u64, u64)> = own.iter().filter_map(|path| identity(path)).collect();
+        let there = std::path::absolute(self.target).ok();
+        let there = there.iter().flat_map(|path| path.ancestors()).find_map(|path| path.canonicalize().ok());
+        let is_own = |path: &Path| identity(path).is_some_and(|identity| own.contains(&identity));
+        match there.iter().flat_map(|path| path.ancestors()).find(|path| is_own(path)) {
+            None => Ok(()),
+            Some(path) => Err(Error::Request(format!(
+                "{} lies in {}, which belongs to the repository itself; name another target",
+                self.target.display(),
+                path.display()
+            ))),
+        }
     }
 
     /// Refuses what can't fit. A look at every entry is only worth it where the whole might not.

@@ -105,6 +105,8 @@ pub enum NoteKind {
     Left,
     /// The same was there, but with other metadata, and stayed: how it differs.
     Differs(String),
+    /// It belongs to the repository that is restored from, and stayed.
+    Own,
     /// A device was left out: only root can make one.
     Device,
     /// An entry that the snapshot lacks was removed.
@@ -118,7 +120,10 @@ pub enum NoteKind {
 impl Note {
     /// True if the target is not what was asked for.
     pub fn is_failure(&self) -> bool {
-        matches!(self.kind, NoteKind::Left | NoteKind::Differs(_) | NoteKind::Device | NoteKind::Fault(_))
+        matches!(
+            self.kind,
+            NoteKind::Left | NoteKind::Differs(_) | NoteKind::Own | NoteKind::Device | NoteKind::Fault(_)
+        )
     }
 }
 
@@ -187,6 +192,8 @@ pub struct Target {
     root: Care,
     numbers: u64,
     keep: Option<Arc<dyn Keep>>,
+    /// The repository itself: it is neither replaced, removed, nor gone into.
+    own: HashSet<(u64, u64)>,
     /// What the snapshot lacks.
     pending: Vec<extra::Pending>,
     changes: Changes,
@@ -262,6 +269,7 @@ impl Target {
             root: Care::Whole,
             numbers: 1,
             keep: None,
+            own: HashSet::new(),
             pending: Vec::new(),
             changes: Changes::default(),
             needs: Needs::default(),

@@ -190,9 +190,15 @@ pub fn child(reader: &Reader<'_>, root: &TreeRoot, name: &[u8]) -> Result<Option
 
 /// The node at a path below a root; `None` for the root itself.
 pub fn find(reader: &Reader<'_>, root: &TreeRoot, path: &[u8], snapshot: &str) -> Result<Option<Node>> {
+    Ok(locate(reader, root, path, snapshot)?.1)
+}
+
+/// The same, with the path as the names of the nodes on the way say it: there are several ways to write one.
+pub fn locate(reader: &Reader<'_>, root: &TreeRoot, path: &[u8], snapshot: &str) -> Result<(Vec<u8>, Option<Node>)> {
     let missing = || Error::NoPath { snapshot: snapshot.into(), path: String::from_utf8_lossy(path).into_owned() };
     let mut at = *root;
-    let mut found = None;
+    let mut found: Option<Node> = None;
+    let mut names = Vec::new();
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
         if let Some(Node { kind, .. }) = &found {
             let NodeKind::Directory(root) = kind else { return Err(missing()) };
@@ -202,9 +208,11 @@ pub fn find(reader: &Reader<'_>, root: &TreeRoot, path: &[u8], snapshot: &str) -
             None => unescaped(name).map(|name| child(reader, &at, &name)).transpose()?.flatten(),
             found => found,
         };
-        found = Some(node.ok_or_else(missing)?);
+        let node = node.ok_or_else(missing)?;
+        names.push(node.name.clone());
+        found = Some(node);
     }
-    Ok(found)
+    Ok((names.join(&b'/'), found))
 }
 
 /// A name with `\xe9` as it is shown for a byte that is no text; `None` if there is nothing of that kind in it.

@@ -27,11 +27,10 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// None if it is not known.
+    /// None if it is not known. The prefix is made of the names in the tree, without anything that says nothing.
     pub fn of(body: &Body, prefix: &[u8]) -> Option<Self> {
         let named = body.paths.iter().map(|path| relative(path, &body.base)).collect::<Option<BTreeSet<_>>>()?;
-        let parts: Vec<&[u8]> = prefix.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
-        (!named.is_empty()).then(|| Self { prefix: parts.join(&b'/'), named })
+        (!named.is_empty()).then(|| Self { prefix: prefix.to_vec(), named })
     }
 
     /// The path below the base.

@@ -292,6 +292,9 @@ impl Report {
         match note.kind {
             NoteKind::Left => self.left.push(path),
             NoteKind::Differs(how) => self.left.push(format!("{path}: it has {how}, and was left")),
+            NoteKind::Own => {
+                self.failed.push(format!("{path}: it belongs to the repository that is restored from, and was left"));
+            }
             NoteKind::Device => self.failed.push(format!("{path}: a device, left out: only root can make one")),
             NoteKind::Deleted(gone) => {
                 self.notes.push(format!("{path}: deleted{}, the snapshot does not have it", all(gone)));

@@ -97,6 +97,12 @@ impl Target {
         self.keep = Some(keep);
     }
 
+    /// What these paths are, be it a link or what it leads to, is never touched: the repository that is read, its cache.
+    pub fn spare_own(&mut self, paths: &[PathBuf]) {
+        let both = |path: &PathBuf| [rustix::fs::stat(path), rustix::fs::lstat(path)];
+        self.own = paths.iter().flat_map(both).flatten().map(|stat| metadata::identity(&stat)).collect();
+    }
+
     /// Nothing that was found to be extra is removed: not everything was restored. Gives the number of such entries.
     pub fn keep_all_extra(&mut self) -> u64 {
         self.pending.drain(..).map(|pending| pending.names.len() as u64).sum()
@@ -169,7 +175,7 @@ impl Target {
 
     fn remove(&mut self, handle: BorrowedFd<'_>, (branch, name): (&Branch, &[u8]), device: u64) -> Option<NoteKind> {
         let keep = self.keep.clone();
-        let mut removal = Removal::new(keep.as_deref(), device, self.options.dry_run);
+        let mut removal = Removal::new((keep.as_deref(), &self.own), device, self.options.dry_run);
         let done = removal.remove(handle, name, branch.path().as_os_str().as_bytes());
         let (gone, kept) = (removal.gone, removal.kept);
         self.note_kept(&kept);
@@ -208,14 +214,14 @@ impl Target {
         let path: PathBuf = branch.path();
         let path = path.as_os_str().as_bytes();
         let keep = self.keep.clone();
-        let mut first = Removal::new(keep.as_deref(), device, true);
+        let mut first = Removal::new((keep.as_deref(), &self.own), device, true);
         if !first.remove(directory, name, path)? {
             let kept = first.kept;
             self.note_kept(&kept);
             return Ok(false);
         }
         if !self.options.dry_run {
-            Removal::new(keep.as_deref(), device, false).remove(directory, name, path)?;
+            Removal::new((keep.as_deref(), &self.own), device, false).remove(directory, name, path)?;
         }
         let whole = self.path_of(name);
         self.changes.deleted.add_many(first.gone, || self.shared.short(&whole));

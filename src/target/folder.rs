@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use vault_format::tree::{Metadata, Node};
+use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// What is done about the metadata of a directory at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +52,8 @@ enum Found {
     Planned,
     /// Something else has the name and stays.
     Left,
+    /// It belongs to the repository that is restored from.
+    Own,
 }
 
 impl Target {
@@ -80,6 +82,14 @@ impl Target {
         let (handle, identity, care) = match found {
             Found::Left => {
                 self.shared.note(self.path_of(&node.name), NoteKind::Left);
+                return Ok(Entered::Left);
+            }
+            Found::Own => {
+                // a snapshot of what is around a repository has an empty folder there
+                let is_empty = matches!(node.kind, NodeKind::Directory(TreeRoot { count: 0, .. }));
+                if !is_empty {
+                    self.shared.note(self.path_of(&node.name), NoteKind::Own);
+                }
                 return Ok(Entered::Left);
             }
             Found::Planned => {
@@ -121,6 +131,9 @@ impl Target {
             Err(Errno::NOENT) => None,
             Err(error) => return Err(error.into()),
         };
+        if existing.as_ref().is_some_and(|stat| self.own.contains(&metadata::identity(stat))) {
+            return Ok(Found::Own);
+        }
         let is_directory = existing.is_some_and(|stat| metadata::file_type(&stat) == FileType::Directory);
         if is_directory {
             return self.existing(above, node, is_wanted);

@@ -50,6 +50,9 @@ impl Target {
             None => None,
             Some(handle) => existing(handle.as_fd(), &node.name)?,
         };
+        if existing.as_ref().is_some_and(|stat| self.own.contains(&metadata::identity(stat))) {
+            return Ok(self.left(node, NoteKind::Own));
+        }
         let Some(handle) = handle else {
             self.plan(node, None, is_further);
             return Ok(Placement::Planned);

@@ -7,12 +7,15 @@ use super::handles::{list, open_directory};
 use crate::metadata::{self, At};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One removal: by whose rules, and how it went.
 pub(super) struct Removal<'a> {
     pub(super) keep: Option<&'a dyn Keep>,
+    /// What is never removed, by what it is.
+    own: &'a HashSet<(u64, u64)>,
     /// The file system that is not left.
     pub(super) device: u64,
     pub(super) dry_run: bool,
@@ -35,8 +38,12 @@ struct Level {
 }
 
 impl<'a> Removal<'a> {
-    pub(super) fn new(keep: Option<&'a dyn Keep>, device: u64, dry_run: bool) -> Self {
-        Self { keep, device, dry_run, gone: 0, kept: Vec::new() }
+    pub(super) fn new(
+        (keep, own): (Option<&'a dyn Keep>, &'a HashSet<(u64, u64)>),
+        device: u64,
+        dry_run: bool,
+    ) -> Self {
+        Self { keep, own, device, dry_run, gone: 0, kept: Vec::new() }
     }
 
     /// Removes one entry, whatever it is; `path` is that of its directory. True if nothing of it is left.
@@ -115,7 +122,9 @@ impl<'a> Removal<'a> {
         let is_directory = kind == FileType::Directory;
         let whole = join(path, name);
         let extra = Extra { path: &whole, is_directory, size: metadata::size(&found.stat), no_dump: found.no_dump };
-        let why = if found.is_mounted || found.stat.st_dev != self.device {
+        let why = if self.own.contains(&metadata::identity(&found.stat)) {
+            Some("it belongs to the repository that is restored from")
+        } else if found.is_mounted || found.stat.st_dev != self.device {
             Some("it lies on another file system")
         } else {
             kind_that_stays(kind).or_else(|| self.keep.and_then(|keep| keep.entry(&extra)))

@@ -23,6 +23,7 @@ mod prune;
 mod restored;
 mod signals;
 mod sources;
+mod spared;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
