@@ -9,6 +9,7 @@ pub mod faulty;
 mod leftovers;
 mod local;
 pub mod location;
+pub mod nearby;
 mod opendal;
 mod recent;
 pub mod recording;

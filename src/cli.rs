@@ -16,7 +16,6 @@ mod key;
 mod lacks;
 mod ls;
 mod man;
-mod nearby;
 mod node;
 mod output;
 mod progress;
@@ -131,7 +130,6 @@ enum Command {
     Copy(copy::Arguments),
     Key(key::Arguments),
     Completions(completions::Arguments),
-    #[command(hide = true)]
     Man(man::Arguments),
     /// Tell how to use a command
     #[command(
@@ -410,6 +408,10 @@ mod tests {
     fn every_command_shows_two_examples_that_parse() {
         for (name, command) in all() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().filter(|line| line.starts_with("  "));
+            let widest = examples.map(|line| line.chars().count()).max();
+            assert!(widest <= Some(79), "{name}: from a terminal it can't be pasted: {help}");
+            let help = help.replace(" \\\n", " ");
             let examples: Vec<&str> = help.lines().map(str::trim).filter(|line| line.starts_with("vault ")).collect();
             assert!(help.starts_with("Examples:") && examples.len() >= 2, "{name}: {help}");
             for example in examples {

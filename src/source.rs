@@ -12,7 +12,7 @@ mod pattern;
 mod sizes;
 mod stream;
 
-pub use command::{Command, CommandFailure, last_words, said};
+pub use command::{Command, CommandFailure, ending, last_words, said};
 pub use directory::Directory;
 pub use exclude::Excludes;
 pub use file::{FileEnd, FileReader};

@@ -29,11 +29,32 @@ pub fn is_word(word: &str) -> bool {
     Language::English.find_word(word).is_some()
 }
 
+/// What is wrong with the words of a sheet that can't be read: one that no sheet has, or how many there are.
+pub fn doubt(sheet: &str) -> Option<String> {
+    let words = numbered(sheet).unwrap_or_else(|| Zeroizing::new(sheet.to_lowercase()));
+    let count = words.split_whitespace().count();
+    if count != 24 {
+        // it may be another secret, which nobody should see
+        return Some(format!("there are {count} words, and a sheet has 24"));
+    }
+    let mut numbers = words.split_whitespace().zip(1usize..);
+    let (word, number) = numbers.find(|(word, _)| !is_word(&word.to_lowercase()))?;
+    Some(format!("word {number}, {word:?}, is not on the list of words"))
+}
+
 /// The root and, if it is named, the repository of a sheet, or of words alone. A sheet numbers its words.
 pub fn read(sheet: &str) -> Result<(Option<RepositoryId>, Key)> {
     let tokens = || sheet.split_whitespace();
     let id = tokens().zip(tokens().skip(1)).find(|(name, _)| *name == "repository").map(|(_, id)| id);
     let id = id.and_then(|id| RepositoryId::parse(id).ok());
+    let numbered = numbered(sheet);
+    let words = numbered.as_ref().map_or(sheet, |words| words.as_str());
+    Ok((id, root(words)?))
+}
+
+/// The words of a sheet that numbers them.
+fn numbered(sheet: &str) -> Option<Zeroizing<String>> {
+    let tokens = || sheet.split_whitespace();
     let mut numbered = Zeroizing::new(String::with_capacity(sheet.len()));
     let mut number = 1usize;
     for (before, word) in tokens().zip(tokens().skip(1)).filter(|(_, word)| word.parse::<usize>().is_err()) {
@@ -49,8 +70,7 @@ pub fn read(sheet: &str) -> Result<(Option<RepositoryId>, Key)> {
             number = number.saturating_add(1);
         }
     }
-    let words = if number == 1 { sheet } else { numbered.as_str() };
-    Ok((id, root(words)?))
+    (number > 1).then_some(numbered)
 }
 
 /// The sheet to print and lock away.
@@ -58,13 +78,13 @@ pub fn sheet(root: &Key, repository: RepositoryId, location: &str) -> Result<Zer
     let words = words(root)?;
     let mut text = Zeroizing::new(format!(
         "vault recovery sheet\n\nrepository  {repository}\nlocation    {location}\n\nWhoever has these words can read and delete \
-         everything in the repository. Keep them on paper,\naway from the machines that are backed up.\n\n"
+         everything in the repository. Keep\nthem on paper, away from the machines that are backed up.\n\n"
     ));
     for (number, word) in words.split(' ').enumerate() {
         let number = number.saturating_add(1);
         let end = if number % 4 == 0 { "\n" } else { "" };
         text.push_str(&format!("{number:>4} {word:<10}{end}"));
     }
-    text.push_str("\nTo recover: vault init --recover --repository LOCATION, which asks for the words\n");
+    text.push_str("\nTo recover: vault init --recover --repository LOCATION, which asks for\nthe words\n");
     Ok(text)
 }

@@ -31,3 +31,18 @@ fn a_sheet_is_read_back_in_any_shape() {
     assert!(!recovery::is_word("abandn"));
     assert!(recovery::read("").is_err());
 }
+
+#[test]
+fn a_misread_word_is_named_and_a_missing_one_counted() {
+    let root = Key::new([9; 32]);
+    let words = recovery::words(&root).unwrap();
+    let mut wrong: Vec<&str> = words.split(' ').collect();
+    wrong[6] = "abandn";
+    assert_eq!(recovery::doubt(&wrong.join(" ")).unwrap(), "word 7, \"abandn\", is not on the list of words");
+    assert!(recovery::doubt(&wrong[..23].join("\n")).unwrap().contains("23 words"));
+    assert!(!recovery::doubt("hunter2").unwrap().contains("hunter2"));
+    assert_eq!(recovery::doubt(&words), None);
+    let id = RepositoryId([9; 16]);
+    let sheet = recovery::sheet(&root, id, "/srv/backup").unwrap();
+    assert!(sheet.lines().all(|line| line.chars().count() <= 78), "{}", *sheet);
+}

@@ -171,8 +171,9 @@ impl Remote {
         let mut options = BTreeMap::new();
         for (key, value) in url.query_pairs() {
             if !known.iter().any(|k| k == key.as_ref()) {
-                let text = format!("unknown option {key}; {} knows: {}", scheme.name(), known.join(", "));
-                return Err(refused(shown, text));
+                let near = super::nearby::nearest(&key, known.iter().map(String::as_str));
+                let next = near.map_or("docs/locations.md tells of them".into(), |near| format!("perhaps {near}"));
+                return Err(refused(shown, format!("unknown option {key}: {next}")));
             }
             options.insert(key.into_owned(), value.into_owned());
         }

@@ -86,7 +86,7 @@ const RULES: [Rule; 28] = [
     (
         &["failed to load signing credential", "no valid credential", "credential is empty", "no credential"],
         Some(ErrorKind::Denied),
-        "no credentials were found: docs/locations.md tells where they come from",
+        "no credentials were found: for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     ),
     (
         &[

@@ -1,13 +1,18 @@
 //! The snapshot that an address on the command line means. What is unusual about it is said on standard error, so that
 //! nobody takes it for what it is not; an address that means nothing is answered with what would mean something.
 
-use super::exit::{Context, Failure};
+use super::exit::{Context, Failure, code};
 use super::{Session, render, time};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use vault::backend::nearby;
 use vault::list::{self, Catalog};
 use vault::repository::snapshots::SnapshotEntry;
-use vault::repository::{Repository, whole};
+use vault::repository::{self, Repository, whole};
+
+/// So many names are enough to choose from.
+const SHOWN: usize = 12;
 
 /// The snapshot, and the path behind its colon. `what` reads like `cannot restore app-db`.
 pub fn find<'c>(
@@ -16,7 +21,15 @@ pub fn find<'c>(
     address: &OsStr,
     what: &str,
 ) -> Result<(&'c SnapshotEntry, Vec<u8>), Failure> {
-    let (snapshot, path) = list::find(catalog, address.as_bytes(), &time::parse_address).context(what)?;
+    let found = list::find(catalog, address.as_bytes(), &time::parse_address);
+    let near = match &found {
+        Err(vault::error::Error::Repository(repository::Error::NoSnapshot(text))) => near(catalog, text),
+        _ => None,
+    };
+    let (snapshot, path) = found.context(what).map_err(|failure| match near {
+        Some(near) => failure.hint(near),
+        None => failure,
+    })?;
     let id = snapshot.id.to_string();
     let is_by_id = address
         .as_bytes()
@@ -27,6 +40,59 @@ pub fn find<'c>(
     let snapshot = whole.unwrap_or(snapshot);
     say_oddities(session, snapshot);
     Ok((snapshot, path))
+}
+
+/// What a name that means nothing was meant to be.
+fn near(catalog: &Catalog, text: &str) -> Option<String> {
+    let snapshots = &catalog.snapshots;
+    let (domain, name) = text.rsplit_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
+    let name = name.split('@').next().unwrap_or(name);
+    let domains: BTreeSet<_> = snapshots.all.iter().map(|one| one.place.domain).collect();
+    if let Some(domain) = domain.filter(|domain| snapshots.domains.meant(domain, &domains).is_empty()) {
+        let known: Vec<String> = domains.iter().map(|domain| snapshots.domains.show(*domain)).collect();
+        return Some(format!("no domain is called {domain:?}; domains: {}", some(known)));
+    }
+    let near = nearby::nearest(name, snapshots.all.iter().map(|one| one.head.source.as_str()))?;
+    Some(format!("perhaps {near}; `vault snapshots` lists what there is"))
+}
+
+/// The first ones of many.
+fn some(mut names: Vec<String>) -> String {
+    if names.is_empty() {
+        return "none".into();
+    }
+    if names.len() > SHOWN {
+        names.truncate(SHOWN);
+        names.push("…".into());
+    }
+    names.join(", ")
+}
+
+/// What `text` means where snapshots are listed: all of a source, or one by its id or address.
+pub fn listed<'c>(catalog: &'c Catalog, text: &str) -> Result<Vec<&'c SnapshotEntry>, Failure> {
+    let snapshots = &catalog.snapshots;
+    let source = snapshots.source(text);
+    if let Err(error @ repository::Error::Ambiguous { .. }) = source {
+        return Err(error).context("cannot list snapshots");
+    }
+    if let Ok(asked) = source
+        && text != "latest"
+    {
+        let all: Vec<&SnapshotEntry> = snapshots.all.iter().filter(|one| asked.fits(one)).collect();
+        if !all.is_empty() {
+            return Ok(all);
+        }
+    }
+    match list::find(catalog, text.as_bytes(), &time::parse_address) {
+        Ok((one, _)) => Ok(vec![one]),
+        Err(vault::error::Error::Repository(repository::Error::NoSnapshot(_))) => {
+            let names: BTreeSet<&String> = snapshots.all.iter().map(|one| &one.head.source).collect();
+            let known = some(names.into_iter().cloned().collect());
+            let hint = near(catalog, text).unwrap_or_else(|| format!("sources: {known}"));
+            Err(Failure::new(code::FAILED, format!("there is no source {text:?}")).hint(hint))
+        }
+        error => error.map(|_| Vec::new()).context("cannot list snapshots"),
+    }
 }
 
 /// Words of the command line as bytes: names of files need not be text.

@@ -20,7 +20,8 @@ use vault_format::id::ObjectId;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault copy --to 's3://offsite/app?region=eu-west-1'
-  vault copy app-db@yesterday --to /mnt/disk/backup --to-password-file /etc/vault/disk-password")]
+  vault copy app-db@yesterday --to /mnt/disk/backup \\
+    --to-password-file /etc/vault/disk-password")]
 pub struct Arguments {
     /// Which snapshots [default: all]
     #[arg(value_name = "ADDRESS")]

@@ -190,7 +190,7 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
             | FormatError::UnsupportedEpoch(_)
             | FormatError::UnsupportedFeature(_) => "the repository is not damaged",
             FormatError::NoAccess => "use the owner's key",
-            FormatError::WrongRepository => "the key belongs to another repository: check --repository and --key-file",
+            FormatError::WrongRepository => "check --repository and --key-file",
             _ => "`vault check` tells what else is affected",
         }),
         // it says itself what could not be done
@@ -243,6 +243,7 @@ fn no_room(lack: &error::Lack, what: &str) -> Failure {
 
 fn backend_hint(error: &backend::Error) -> &'static str {
     match error.kind {
+        ErrorKind::Denied if error.cause.starts_with("no credentials") => "docs/locations.md tells of other stores",
         ErrorKind::NoSpace => "free some space and run it again; nothing that was stored before is lost",
         ErrorKind::Denied => "it may be read-only, or belong to somebody else: check permissions and credentials",
         ErrorKind::Unreachable => "check the network and run it again; nothing that was stored before is lost",
@@ -293,7 +294,9 @@ pub fn usage(error: &clap::Error) -> super::Outcome {
         return Ok(code::DONE);
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Err(Failure::new(code::USAGE, "no command given; see `vault --help`".into()));
+        // its help as it is, without what every command takes
+        super::render::text(&error.to_string());
+        return Ok(code::USAGE);
     }
     let text = format!("{}; see `{} --help`", super::grammar::complaint(error).trim_end_matches([';', ' ']), called());
     Err(Failure::new(code::USAGE, text))

@@ -18,7 +18,7 @@ use vault::repository::snapshots::{Catalog, SnapshotEntry};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault find 'invoice-2026-*.pdf'
-  vault find 'photos/**/*.jpg' --name uploads --larger-than 10MB --newer '2 weeks ago'")]
+  vault find '*.jpg' --name uploads --larger-than 10MB --newer '2 weeks ago'")]
 pub struct Arguments {
     /// What to look for (several: any of them)
     #[arg(value_name = "PATTERN", required = true)]

@@ -19,7 +19,7 @@ use vault::retention::{Amount, Length, Policy};
 /// snapshot back until prune deletes its data.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  vault forget --keep-hourly 7d --keep-daily 30d --keep-weekly 12w --keep-monthly 12m --keep-yearly 7y
+  vault forget --keep-daily 30d --keep-weekly 12w --keep-monthly 12m
   vault forget 3f9a02c1 --reason 'taken by mistake'")]
 pub struct Arguments {
     /// Snapshots to drop, whatever the rules say

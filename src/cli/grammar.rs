@@ -1,10 +1,11 @@
 //! How a command line is read: the definition of all commands with their help, words that other programs use for the
 //! same, and what to answer to those that mean nothing here. `-h` is short: what every command takes is in `--help`.
 
-use super::{Arguments, Outcome, exit, nearby, render};
+use super::{Arguments, Outcome, exit, render};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use std::ffi::OsString;
+use vault::backend::nearby;
 
 /// Pointer at the end of the short help.
 const EVERYWHERE: &str =

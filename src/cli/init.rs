@@ -22,7 +22,8 @@ const SHEET_BYTES: usize = 8192;
 /// are made again, and what is good stays as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  vault init --repository /srv/backup --password-file /etc/vault/password --sheet /etc/vault/sheet.txt
+  vault init --repository /srv/backup --password-file /etc/vault/password \\
+    --sheet /etc/vault/sheet.txt
   vault init --recover --repository /srv/backup --sheet /etc/vault/sheet.txt")]
 pub struct Arguments {
     /// Write the recovery sheet to this new file: print it, lock it away, and delete the file; with --recover, read the
@@ -100,7 +101,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         let text = key::sheet(&repository)?;
         write_sheet(&mut file, &text).map_err(|error| {
             let text = format!("the repository is made, but its sheet could not be written: {error}");
-            Failure::new(code::FAILED, exit::plain(&text)).hint("`vault key sheet` prints it")
+            Failure::new(code::FAILED, exit::plain(&text)).hint("`vault key sheet --sheet FILE` writes it again")
         })?;
         session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
     } else if std::io::stdout().is_terminal() && !session.global.json && !session.global.quiet {
@@ -108,7 +109,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     } else {
         render::complain(
             "note: no recovery sheet was written; without it a lost password loses everything; \
-             `vault key sheet` prints it",
+             `vault key sheet --sheet FILE` writes it",
         );
     }
     Ok(code::DONE)
@@ -169,7 +170,7 @@ fn recover(session: &Session, arguments: &Arguments) -> Outcome {
     let sheet = secret::sheet(arguments.sheet.as_deref())?;
     let (id, root) = recovery::read(&sheet).map_err(|error| {
         Failure::new(code::WRONG_PASSWORD, format!("cannot use the recovery words: {error}"))
-            .hint("compare them with the sheet")
+            .hint(recovery::doubt(&sheet).unwrap_or_else(|| "compare them with the sheet".into()))
     })?;
     let password = new_password(session)?;
     let (runtime, options) = (session.runtime.clone(), session.repository_options());

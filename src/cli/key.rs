@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault key list --repository /srv/backup
-  vault key add --role writer --label web-1 --export-key-file /etc/vault/web-1.key")]
+  vault key add --role writer --label web-1 --export-key-file web-1.key")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,9 +36,9 @@ enum Command {
     List,
     /// Add a key for a machine or a person, with a password or as a key file
     #[command(after_help = "Examples:
-  vault key add --role writer --label web-1 --export-key-file /etc/vault/web-1.key
+  vault key add --role writer --label web-1 --export-key-file web-1.key
   vault key add --role client --label ci --export-key-file -
-  vault key add --role owner --label deputy --new-password-file /etc/vault/deputy-password")]
+  vault key add --role owner --label deputy --new-password-file deputy-password")]
     Add(AddArguments),
     /// Take a key away: what it wrote so far stays, what it writes from now on does not count
     #[command(after_help = "Examples:
@@ -61,8 +61,12 @@ enum Command {
     /// Print the recovery sheet: 24 words that open the repository when every password is lost
     #[command(after_help = "Examples:
   vault key sheet --repository /srv/backup
-  vault key sheet > /etc/vault/sheet.txt")]
-    Sheet,
+  vault key sheet --sheet /etc/vault/sheet.txt")]
+    Sheet {
+        /// Write it to this new file, which only its owner can read, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        sheet: Option<PathBuf>,
+    },
 }
 
 /// What the new key is.
@@ -145,7 +149,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         Command::Add(arguments) => add(session, &repository, arguments),
         Command::Remove { id } => remove(session, &repository, id),
         Command::Passwd { new_password_file } => passwd(session, &repository, new_password_file.as_deref()),
-        Command::Sheet => {
+        Command::Sheet { sheet: Some(path) } => write_sheet(session, &repository, path),
+        Command::Sheet { sheet: None } => {
             render::text(&sheet(&repository)?);
             Ok(code::DONE)
         }
@@ -299,6 +304,19 @@ fn passwd(session: &Session, repository: &Repository, file: Option<&Path>) -> Ou
         render::json(&Changed { id: id.to_string() });
     }
     session.say(&format!("changed the password; it is key {} now", id.short()));
+    Ok(code::DONE)
+}
+
+fn write_sheet(session: &Session, repository: &Repository, path: &Path) -> Outcome {
+    let text = sheet(repository)?;
+    let mut file = create_private(path, "the recovery sheet")?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        // half a sheet is of no use, and the failure is what matters
+        let _ = std::fs::remove_file(path);
+        let text = format!("cannot write the recovery sheet to {}: {error}", path.display());
+        Failure::new(code::FAILED, super::exit::plain(&text))
+    })?;
+    session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
     Ok(code::DONE)
 }
 

@@ -1,4 +1,4 @@
-//! `vault man`: manual pages for whoever packages the program, one for each command. Hidden, since nobody needs it
+//! `vault man`: manual pages for whoever packages the program, one for each command. Nobody needs it
 //! every day.
 
 use super::exit::{Failure, code};

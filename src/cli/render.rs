@@ -5,7 +5,7 @@ use super::{invisible, output, proposal};
 use bytesize::ByteSize;
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use vault_format::tree::Time;
 
 /// Prints one line to standard output.
@@ -29,7 +29,40 @@ pub fn json(value: &impl Serialize) {
 /// Prints one line to standard error, with the program's name.
 pub fn complain(line: &str) {
     // nobody is left to tell if this fails
-    let _ = writeln!(std::io::stderr().lock(), "vault: {}", safe(&proposal::complete(line)));
+    let text = format!("vault: {}", safe(&proposal::complete(line)));
+    let err = std::io::stderr();
+    let width = rustix::termios::tcgetwinsize(&err).map_or(0, |size| usize::from(size.ws_col));
+    let text = if err.is_terminal() && width >= 20 { fold(&text, width) } else { text };
+    let _ = writeln!(err.lock(), "{text}");
+}
+
+/// A message in lines that break at spaces. A command between backticks is never broken: it is there to be pasted.
+fn fold(text: &str, width: usize) -> String {
+    if text.matches('`').count() % 2 == 1 {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    let (mut used, mut is_command) = (0, false);
+    let mut word = String::new();
+    for letter in text.chars().chain([' ']) {
+        is_command ^= letter == '`';
+        if letter != ' ' || is_command {
+            word.push(letter);
+            continue;
+        }
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            out.push('\n');
+            used = 0;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(&word);
+        used += length;
+        word.clear();
+    }
+    out
 }
 
 /// Text without characters that can't be seen.
@@ -144,5 +177,27 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
         Ok(rate) if rate > 0 => Ok(rate),
         _ => Err("a rate is a size, like 2MB, for each second".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fold, wrap};
+
+    #[test]
+    fn messages_break_between_words_and_commands_stay_whole() {
+        let text = "vault: no repository at /srv/backup; `vault init --repository /srv/backup` makes one of these";
+        let folded = fold(text, 30);
+        assert_eq!(folded.replace('\n', " "), text);
+        assert!(folded.lines().any(|line| line == "`vault init --repository /srv/backup`"), "{folded}");
+        assert!(folded.lines().all(|line| line.starts_with('`') || line.chars().count() <= 30), "{folded}");
+        assert_eq!(fold("an odd ` in it", 80), "an odd ` in it");
+    }
+
+    #[test]
+    fn wrapped_text_is_the_same_text() {
+        assert_eq!(wrap("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
+        assert_eq!(wrap("", 3), [""]);
     }
 }

@@ -20,7 +20,7 @@ use vault::{list, restore, target};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault restore uploads@yesterday --target /srv/uploads
-  vault restore app-db:app-db --stdout | psql app")]
+  vault restore app-db:app-db --stdout | pg_restore --dbname app")]
 pub struct Arguments {
     /// Which snapshot, and what of it
     #[arg(value_name = "ADDRESS")]

@@ -229,7 +229,7 @@ fn from_command(command: &OsStr, runtime: &Runtime) -> Result<Zeroizing<Vec<u8>>
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     let status = program.status().map_err(|error| failed(error.to_string()))?;
-    if status.success() { Ok(first_line(&bytes)) } else { Err(failed(status.to_string())) }
+    if status.success() { Ok(first_line(&bytes)) } else { Err(failed(vault::source::ending(status))) }
 }
 
 /// Variables of the environment that open a repository, or tell how: no program that is started gets them. A place

@@ -20,7 +20,7 @@ use vault_format::tree::is_plain_name;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault snapshot /srv/uploads --exclude '*.tmp' --quiet
-  vault snapshot --name app-db --command -- pg_dump --dbname app")]
+  vault snapshot --name app-db --command -- pg_dump -Fc -Z0 --dbname app")]
 pub struct Arguments {
     /// Files and folders
     #[arg(value_name = "PATH", conflicts_with_all = ["stdin", "command"])]
@@ -230,6 +230,10 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         return Ok((name, Source::Command(arguments.words.clone(), bytes)));
     }
     // behind -- there can be paths that begin with a dash
+    if let Some(first) = arguments.words.first().filter(|first| PathBuf::from(first).symlink_metadata().is_err()) {
+        let first = render::safe(&first.to_string_lossy());
+        return Err(usage(format!("there is no file {first}; if it is a command, say --command before the --")));
+    }
     let mut paths = arguments.paths.clone();
     paths.extend(arguments.words.iter().map(PathBuf::from));
     let listed = !arguments.files_from.is_empty() || !arguments.files_from0.is_empty();

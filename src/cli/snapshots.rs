@@ -1,7 +1,7 @@
 //! `vault snapshots`: lists what can be restored, oldest first, with what is not as it should be: gaps, repaired copies,
 //! times that are not believed. A content part that this key may not open shows as `-`.
 
-use super::exit::{Context, code};
+use super::exit::{Context, Failure, code};
 use super::table::{Cell, Give, Table};
 use super::{Outcome, Session, address, render};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use vault_format::snapshot::Body;
   vault snapshots app-db --latest 5
   vault snapshots --tag before-upgrade --json")]
 pub struct Arguments {
-    /// Only those of this source, NAME or DOMAIN/NAME
+    /// Only those of this source, NAME or DOMAIN/NAME, or the one of this id or address
     #[arg(value_name = "NAME", conflicts_with = "name")]
     source: Option<String>,
     /// The same as NAME
@@ -77,9 +77,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context("cannot list snapshots")?;
     let asked = arguments.source.as_deref().or(arguments.name.as_deref());
-    let asked = asked.map(|name| catalog.snapshots.source(name)).transpose().context("cannot list snapshots")?;
+    let asked = asked.map(|text| address::listed(&catalog, text)).transpose()?;
+    let asked: Option<BTreeSet<_>> = asked.map(|all| all.into_iter().map(|one| one.id).collect());
     let wanted = |snapshot: &&SnapshotEntry| {
-        snapshot.is_visible() != arguments.forgotten && asked.as_ref().is_none_or(|asked| asked.fits(snapshot))
+        snapshot.is_visible() != arguments.forgotten && asked.as_ref().is_none_or(|asked| asked.contains(&snapshot.id))
     };
     let mut lines = Vec::new();
     let mut counts: BTreeMap<_, u32> = BTreeMap::new();
@@ -110,6 +111,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", super::exit::plain(damage))));
     if session.global.json {
         render::json(&Listing { snapshots: lines.into_iter().map(|(_, line)| line).collect(), damaged });
+    } else if let Some(tag) = arguments.tag.as_ref().filter(|_| lines.is_empty()) {
+        return Err(Failure::new(code::FAILED, format!("no snapshot has the tag {tag:?}"))
+            .hint("`vault snapshots` shows the tags that there are"));
     } else if lines.is_empty() {
         session.say("no snapshots");
     } else {

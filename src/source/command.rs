@@ -49,7 +49,7 @@ pub enum CommandFailure {
         error: io::Error,
     },
     /// It ended otherwise than with status 0.
-    #[error("{} failed ({status}){}", program.display(), shown(stderr_tail))]
+    #[error("{} failed ({}){}", program.display(), ending(*status), shown(stderr_tail))]
     Exit {
         /// First word.
         program: OsString,
@@ -84,6 +84,11 @@ impl CommandFailure {
             _ => &[],
         }
     }
+}
+
+/// How a program ended, in words: `status 1`, `signal 9 (SIGKILL)`.
+pub fn ending(status: ExitStatus) -> String {
+    status.to_string().replace("exit status: ", "status ").replace("signal: ", "signal ")
 }
 
 fn shown(tail: &[String]) -> String {

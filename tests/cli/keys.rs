@@ -258,3 +258,15 @@ fn the_sheet_of_the_first_opens_what_was_made_like_it() {
     world.fails(&["init", "--recover", "--repository", "second", "--sheet", "strange"], 12, &["do not belong"]);
     world.fails(&["init", "--recover", "--repository", "stranger", "--sheet", "sheet"], 12, &["do not belong"]);
 }
+
+#[test]
+fn a_sheet_goes_to_a_file_that_only_its_owner_reads() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::made();
+    let printed = world.ok(&["key", "sheet"]);
+    assert!(world.ok(&["key", "sheet", "--sheet", "sheet.txt"]).contains("sheet.txt"));
+    let file = world.path("sheet.txt");
+    assert_eq!(std::fs::read_to_string(&file).expect("a sheet"), printed);
+    assert_eq!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+    world.fails(&["key", "sheet", "--sheet", "sheet.txt"], 1, &["sheet.txt", "does not exist yet"]);
+}

@@ -129,7 +129,7 @@ fn every_command_has_a_manual_page_that_reads_without_complaint() {
     let help = world.ok(&["--help"]);
     let commands = help.split("\nCommands:\n").nth(1).expect("commands").lines().take_while(|line| !line.is_empty());
     let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(commands.contains(&"snapshot") && !commands.contains(&"man"), "{commands:?}");
+    assert!(commands.contains(&"snapshot") && commands.contains(&"man"), "{commands:?}");
     world.ok(&["man", "--output", "man/man1"]);
     for command in &commands {
         let page = std::fs::read_to_string(world.path(&format!("man/man1/vault-{command}.1"))).expect("a page");
@@ -144,5 +144,32 @@ fn every_command_has_a_manual_page_that_reads_without_complaint() {
         Ok(lint) => assert!(lint.status.success() && lint.stderr.is_empty(), "{}", errors(&lint)),
         // Straight to the terminal: the harness would swallow it.
         Err(error) => drop(writeln!(std::io::stderr(), "SKIPPED groff reading the manual pages: {error}")),
+    }
+}
+
+#[test]
+fn a_source_that_is_not_there_is_told_with_those_that_are() {
+    let world = world();
+    let ids = ids(&world);
+    world.fails(&["snapshots", "nosuch"], 1, &["there is no source \"nosuch\"", "sources: uploads"]);
+    world.fails(&["snapshots", "--name", "UPLOADS"], 1, &["there is no source", "perhaps uploads"]);
+    world.fails(&["snapshots", "nowhere/uploads"], 1, &["no domain is called \"nowhere\""]);
+    world.fails(&["snapshots", "--tag", "nosuch"], 1, &["no snapshot has the tag"]);
+    world.fails(&["restore", "uplaods", "--target", "back"], 1, &["perhaps uploads"]);
+    assert!(world.ok(&["snapshots", "uploads"]).ends_with("2 snapshots\n"));
+    for one in [ids[1].as_str(), "latest", "uploads@now"] {
+        let listed = world.ok(&["snapshots", one]);
+        assert!(listed.contains(&ids[1]) && listed.ends_with("\n1 snapshot\n"), "{one}: {listed}");
+    }
+}
+
+#[test]
+fn a_place_that_is_not_there_is_doubted_before_a_new_one_is_proposed() {
+    let world = World::empty();
+    let words = ["restore", "x", "--target", "back"];
+    let said = world.fails(&words, 10, &["no repository at", "that the disk is mounted"]);
+    assert!(!said.contains("vault init"), "{said}");
+    for words in [["snapshot", "uploads"].as_slice(), &["snapshots"]] {
+        world.fails(words, 10, &["disk is mounted; if it was never made: `vault init --repository"]);
     }
 }

@@ -374,7 +374,7 @@ fn commands_fail_loudly() {
     let (text, end) = run(&["sh", "-c", "echo out; seq 1 100 >&2; exit 7"]);
     let end = end.unwrap_err();
     assert_eq!((text.as_str(), end.stderr_tail().len(), end.stderr_tail()[19].as_str()), ("out\n", 20, "100"));
-    assert!(end.to_string().contains("exit status: 7"), "{end}");
+    assert!(end.to_string().contains("(status 7)"), "{end}");
     assert_eq!(run(&["sh", "-c", "kill -9 $$"]).1.unwrap_err().signal(), Some(9));
     let missing = run(&["/nowhere/dump"]).1.unwrap_err().to_string();
     assert!(missing.starts_with("cannot start /nowhere/dump: No such file"), "{missing}");
