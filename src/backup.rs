@@ -208,8 +208,7 @@ fn attempt(
     let domain = repository.keys().domain();
     let label = repository.keys().own_book().source_label(&options.name);
     let Look { lookup, snapshots, left } = Look::take(repository, label, progress)?;
-    let parent = snapshots.visible().next_back();
-    let origin = Origin::of(repository, parent, source, options)?;
+    let origin = Origin::of(repository, &snapshots, source, options)?;
     let reader = Reader::new(repository, &lookup);
     let writer = Writer::new(repository, &lookup, domain, &options.name)?.inheriting(&left);
     let mut writer = if options.dry_run { writer.dry() } else { writer };
@@ -233,18 +232,21 @@ fn attempt(
         Source::Command(words, name) => scan.command(words, name),
     };
     let mut found = found.inspect_err(|_| progress.kept(writer.leave()))?;
-    if let Some(remark) = origin.remark(repository, options) {
-        // whoever reads only errors must hear of it
-        progress.note(&remark);
-        found.notes.push(remark);
-    }
     let counts = writer.counts;
     let body = body(source, options, &found);
-    // what was stored again heals what the parent has lost
-    let unchanged = counts.added_blobs == 0 && parent.is_some_and(|parent| parent.head.root == found.root);
     let seen = snapshots.seen_by(repository.keys().writer(), (domain, label));
     let mut head = head(repository, options, &found, &body);
-    (head.run, head.parent, head.seen) = (run, parent.map(|parent| parent.id), seen);
+    (head.run, head.parent, head.seen) = (run, origin.parent.map(|parent| parent.id), seen);
+    // what was stored again heals what the parent has lost
+    let unchanged =
+        options.skip_if_unchanged && counts.added_blobs == 0 && origin.is_unchanged(repository, &head, &body);
+    for remark in origin.remarks(repository, options).into_iter().filter(|_| !unchanged) {
+        // whoever reads only errors must hear of what nobody has said
+        if options.derived {
+            progress.note(&remark);
+        }
+        found.notes.push(remark);
+    }
     head.time = options.time.unwrap_or(started);
     (head.statistics.added_blobs, head.statistics.added_bytes) = (counts.added_blobs, counts.added_bytes);
     let report = |snapshot, head| Report {
@@ -255,7 +257,7 @@ fn attempt(
         messages: source::said(&found.messages),
         remarks: found.remarks.clone(),
     };
-    if options.dry_run || (options.skip_if_unchanged && unchanged) {
+    if options.dry_run || unchanged {
         return Ok(report(None, head));
     }
     let flushed = writer.flush().map_err(Error::from).and_then(|()| stopped(repository));
@@ -282,6 +284,7 @@ fn head(repository: &Repository, options: &Options, found: &Found, body: &Body) 
         original: None,
         place: body.place(&book),
         host: body.host_mark(&book),
+        terms: body.terms(&book),
     }
 }
 

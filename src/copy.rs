@@ -309,6 +309,7 @@ impl Copier<'_, '_> {
         let head = Head {
             place: body.place(&book),
             host: body.host_mark(&book),
+            terms: body.terms(&book),
             run: RunId(self.to.runtime().random()),
             root,
             parent: snapshot.head.parent.and_then(|parent| self.domain.copies.get(&parent).copied()),

@@ -278,22 +278,43 @@ fn keeps_something(name: &str, verdicts: &[Verdict]) -> Result<()> {
     Ok(())
 }
 
-/// Warns if rules cut a history that is of several folders or hosts: each takes the places of the others.
+/// Warns if rules cut a history in which several folders or hosts take turns: each takes the places of the others. One
+/// that changed for good is no mixture.
 fn mixed(name: &str, source: &[&SnapshotEntry], verdicts: &[Verdict]) -> Option<String> {
-    let places: BTreeSet<_> = source.iter().map(|one| one.head.place).filter(OriginMark::is_told).collect();
-    let hosts: BTreeSet<_> = source.iter().map(|one| one.head.host).filter(OriginMark::is_told).collect();
-    if places.len() < 2 && hosts.len() < 2 || verdicts.iter().all(|verdict| verdict.keep) {
-        return None;
-    }
-    let what = match (places.len(), hosts.len()) {
-        (places, 0..2) => format!("{places} different sets of paths"),
-        (0..2, hosts) => format!("{hosts} hosts"),
+    let mut source = source.to_vec();
+    source.sort_by_key(|one| (one.counted.time, one.id));
+    let dropped: BTreeSet<_> = verdicts.iter().filter(|one| !one.keep).map(|one| one.place.id).collect();
+    let places = taking_turns(&source, &dropped, |one| one.head.place);
+    let hosts = taking_turns(&source, &dropped, |one| one.head.host);
+    let what = match (places, hosts) {
+        (0, 0) => return None,
+        (places, 0) => format!("{places} different sets of paths"),
+        (0, hosts) => format!("{hosts} hosts"),
         (places, hosts) => format!("{places} different sets of paths and {hosts} hosts"),
     };
     Some(format!(
         "{name} has snapshots of {what}, and the rules take them for one history; a name of its own for each, by --name \
          of `vault snapshot`, keeps them apart"
     ))
+}
+
+/// How many marks there are of which one comes between two of another, if one of those that do so loses a snapshot.
+fn taking_turns(
+    source: &[&SnapshotEntry],
+    dropped: &BTreeSet<ObjectId>,
+    mark: impl Fn(&SnapshotEntry) -> OriginMark,
+) -> usize {
+    let marks: Vec<_> = source.iter().map(|one| (mark(one), one.id)).filter(|(mark, _)| mark.is_told()).collect();
+    let mut spans: BTreeMap<[u8; 16], (usize, usize)> = BTreeMap::new();
+    for (at, (mark, _)) in marks.iter().enumerate() {
+        spans.entry(mark.0).or_insert((at, at)).1 = at;
+    }
+    let meets = |(mark, (first, last)): &(&[u8; 16], &(usize, usize))| {
+        spans.iter().any(|(other, (from, to))| other != *mark && from <= last && first <= to)
+    };
+    let turns: BTreeSet<_> = spans.iter().filter(meets).map(|(mark, _)| *mark).collect();
+    let is_cut = marks.iter().any(|(mark, id)| turns.contains(&mark.0) && dropped.contains(id));
+    if is_cut { turns.len() } else { 0 }
 }
 
 /// What becomes of copies that repair made: they follow what they are copies of, and take nobody's place.

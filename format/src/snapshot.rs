@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::{DomainId, ObjectId, OriginMark, RepositoryId, RunId, WriterId};
 use crate::seal::{self, Header, Kind, Small};
 use crate::secret::Key;
-use crate::tree::{Metadata, TreeRoot};
+use crate::tree::{Metadata, Time, TreeRoot};
 use bincode::de::Decoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
@@ -70,6 +70,8 @@ pub struct Head {
     pub place: OriginMark,
     /// The host, as such a mark.
     pub host: OriginMark,
+    /// All but the tree that a restore goes by, as such a mark; see [`Body::terms`].
+    pub terms: OriginMark,
 }
 
 /// The content part.
@@ -138,10 +140,11 @@ type BodyTail = (Vec<u8>, (Vec<Vec<u8>>, Vec<Vec<u8>>, Option<u64>, [bool; 3]), 
 
 impl Encode for Head {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
-        let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host } = self;
+        let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host, terms } =
+            self;
         (source, time, run, root).encode(encoder)?;
         (parent, seen, statistics, profile, expires, original).encode(encoder)?;
-        codec::encode_tail(&(*place, *host), encoder)
+        codec::encode_tail(&(*place, *host, *terms), encoder)
     }
 }
 
@@ -149,8 +152,8 @@ impl<C> Decode<C> for Head {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
         let (source, time, run, root) = Decode::decode(decoder)?;
         let (parent, seen, statistics, profile, expires, original) = Decode::decode(decoder)?;
-        let (place, host) = codec::decode_tail(decoder)?;
-        Ok(Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host })
+        let (place, host, terms) = codec::decode_tail(decoder)?;
+        Ok(Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host, terms })
     }
 }
 
@@ -221,6 +224,27 @@ impl Body {
     /// The mark of the host.
     pub fn host_mark(&self, book: &Key) -> OriginMark {
         book.origin_mark("host", [self.host.as_bytes()])
+    }
+
+    /// The mark of what makes a snapshot another one though its tree is the same: metadata of the root, paths, rules,
+    /// gaps, tags, description, command. What no restore brings back and who took it, with what, is no part; nor is the
+    /// mtime of a root that was not read for itself, since its other entries change it.
+    pub fn terms(&self, book: &Key) -> OriginMark {
+        let is_named = self.paths.contains(&self.base);
+        let root = self.root.clone().map(|root| Metadata {
+            mtime: if is_named { root.mtime } else { Time::default() },
+            ctime: Time::default(),
+            inode: 0,
+            link_group: 0,
+            ..root
+        });
+        let mut paths = self.paths.clone();
+        paths.sort_unstable();
+        let (host, user, program, messages) = Default::default();
+        let bare = Self { root, paths, host, user, program, messages, ..self.clone() };
+        // what no snapshot can hold has no mark
+        codec::encode(&bare)
+            .map_or_else(|_| OriginMark::default(), |bytes| book.origin_mark("terms", [bytes.as_slice()]))
     }
 }
 

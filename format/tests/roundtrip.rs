@@ -217,6 +217,7 @@ fn head() -> impl Strategy<Value = Head> {
             original: original.map(ObjectId),
             place: OriginMark(run),
             host: OriginMark(run),
+            terms: OriginMark(run),
         },
     )
 }

@@ -6,13 +6,13 @@ use super::{Options, Source};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::reader::Reader;
-use crate::repository::snapshots::SnapshotEntry;
+use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::walk;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use vault_format::secret::Key;
-use vault_format::snapshot::Body;
+use vault_format::snapshot::{Body, Head};
 use vault_format::tree::{NodeKind, TreeRoot};
 
 /// Most bytes of paths and patterns that a snapshot is asked to keep: half of what one may have.
@@ -21,10 +21,14 @@ const WORDS_BYTES_MAX: usize = 32 << 20;
 /// What a run knows of its source before it begins.
 pub struct Origin<'s> {
     /// The last snapshot of this name.
+    pub last: Option<&'s SnapshotEntry>,
+    /// True if that is of other paths.
+    elsewhere: bool,
+    /// That whose tree is compared with: the last of the same paths, of this host if there is one; else the last.
     pub parent: Option<&'s SnapshotEntry>,
-    /// True if it is of the same paths.
+    /// True if the parent is of the same paths.
     pub same_place: bool,
-    /// True if it is of another host.
+    /// True if the parent is not known to be of this host.
     other_host: bool,
     /// Its content part, where it was needed and can be opened.
     body: Option<Body>,
@@ -59,7 +63,7 @@ impl<'s> Origin<'s> {
     /// Compares a source with the last snapshot of its name; refuses a name that stands for something else.
     pub fn of(
         repository: &Repository,
-        parent: Option<&'s SnapshotEntry>,
+        snapshots: &'s Snapshots,
         source: &Source<'_>,
         options: &Options,
     ) -> Result<Self> {
@@ -78,38 +82,88 @@ impl<'s> Origin<'s> {
             }
             Source::Stream(..) | Source::Command(..) => Vec::new(),
         };
-        let mut origin = Self { parent, same_place: true, other_host: false, body: None };
-        let Some(parent) = parent else { return Ok(origin) };
+        let last = snapshots.visible().next_back();
+        let mut origin = Self { last, elsewhere: false, parent: last, same_place: true, other_host: false, body: None };
+        let Some(last) = last else { return Ok(origin) };
         let book = repository.keys().own_book();
         let here = Body { paths, host: options.host.clone(), ..Body::default() };
-        origin.other_host = parent.head.host.is_told() && parent.head.host != here.host_mark(&book);
-        if parent.head.place == here.place(&book) {
-            return Ok(origin);
+        let (place, host) = (here.place(&book), here.host_mark(&book));
+        if last.head.place != place {
+            origin.body = last.body(repository).ok();
+            origin.same_place = is_same(last, &here, origin.body.as_ref(), &book);
+            origin.elsewhere = !origin.same_place;
         }
-        origin.body = parent.body(repository).ok();
-        origin.same_place = is_same(parent, &here, origin.body.as_ref(), &book);
-        if options.derived && parent.head.place.is_told() && !origin.same_place {
+        if !origin.same_place || last.head.host != host {
+            let resolved = Body { paths: real(&here.paths), ..Body::default() }.place(&book);
+            let is_here = |one: &&SnapshotEntry| [place, resolved].contains(&one.head.place);
+            let here = || snapshots.visible().rev().filter(is_here);
+            let earlier = here().find(|one| one.head.host == host);
+            let earlier = earlier.or_else(|| here().next().filter(|_| !origin.same_place));
+            if let Some(earlier) = earlier {
+                (origin.parent, origin.same_place) = (Some(earlier), true);
+            }
+        }
+        if options.derived && last.head.place.is_told() && !origin.same_place {
             return Err(Error::Request(clash(&options.name, origin.body.as_ref(), &here.paths)));
+        }
+        let parent = origin.parent.unwrap_or(last);
+        origin.other_host = parent.head.host != host;
+        if origin.other_host && !parent.head.host.is_told() && options.ignores() {
+            origin.other_host = parent.body(repository).map_or(true, |body| body.host != options.host);
         }
         Ok(origin)
     }
 
-    /// What is said of a name that another host used before.
-    pub fn remark(&self, repository: &Repository, options: &Options) -> Option<String> {
-        let parent = self.parent.filter(|_| self.other_host)?;
-        let before = self.body.as_ref().map(|body| body.host.clone());
-        let before = before.or_else(|| Some(parent.body(repository).ok()?.host));
-        let before = before.map_or_else(|| "another host".into(), |host| format!("host {host}"));
-        let (name, host) = (&options.name, &options.host);
-        Some(format!(
-            "the last snapshot of {name} came from {before}, this one comes from {host}; --name gives each a history of \
-             its own, --host a name that stays"
-        ))
+    /// True if a snapshot with this head would say what the last of the name says: the tree, and all else that a
+    /// restore goes by.
+    pub fn is_unchanged(&self, repository: &Repository, head: &Head, body: &Body) -> bool {
+        let Some(last) = self.last.filter(|last| last.head.root == head.root) else { return false };
+        // a tag that was taken off since is asked for again
+        let borne = last.state.tags(&body.tags);
+        if !body.tags.iter().all(|tag| borne.contains(tag)) {
+            return false;
+        }
+        if last.head.terms.is_told() {
+            return last.head.terms == head.terms;
+        }
+        let book = repository.keys().own_book();
+        last.body(repository).is_ok_and(|before| head.terms.is_told() && before.terms(&book) == head.terms)
+    }
+
+    /// What is said of a name that other paths or another host used just before.
+    pub fn remarks(&self, repository: &Repository, options: &Options) -> Vec<String> {
+        let Some(last) = self.last else { return Vec::new() };
+        let book = repository.keys().own_book();
+        let name = &options.name;
+        let mut remarks = Vec::new();
+        if self.elsewhere && self.same_place {
+            let before = self.body.as_ref().map_or_else(|| "other paths".into(), |body| shown(&body.paths));
+            remarks.push(format!(
+                "the last snapshot of {name} is of {before}, which `forget` takes for one history with this; --name keeps \
+                 them apart"
+            ));
+        }
+        let here = Body { host: options.host.clone(), ..Body::default() }.host_mark(&book);
+        if last.head.host.is_told() && last.head.host != here {
+            let before = self.body.as_ref().map(|body| body.host.clone());
+            let before = before.or_else(|| Some(last.body(repository).ok()?.host));
+            let before = before.map_or_else(|| "another host".into(), |host| format!("host {host}"));
+            let host = &options.host;
+            remarks.push(format!(
+                "the last snapshot of {name} came from {before}, this one comes from {host}; --name gives each a \
+                 history of its own, --host a name that stays"
+            ));
+        }
+        remarks
     }
 
     /// Where the tree of the last snapshot fits into a walk that begins at `base`.
     pub fn join(&self, reader: &Reader<'_>, base: &[u8], options: &Options) -> Join {
         let Some(parent) = self.parent else { return Join::default() };
+        // size and mtime tell nothing of files of two machines
+        if self.other_host && options.ignores() {
+            return Join::default();
+        }
         let root = parent.head.root;
         let whole = Join { root: Some(root), ahead: Vec::new() };
         let before = self.body.as_ref().map(|body| body.base.as_slice()).filter(|before| !before.is_empty());
@@ -169,11 +223,12 @@ fn is_same(parent: &SnapshotEntry, here: &Body, before: Option<&Body>, book: &Ke
     before.is_some_and(|before| before.place(book) == resolved.place(book))
 }
 
+fn shown(paths: &[Vec<u8>]) -> String {
+    let all: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+    if all.is_empty() { "a stream".to_owned() } else { all.join(", ") }
+}
+
 fn clash(name: &str, before: Option<&Body>, paths: &[Vec<u8>]) -> String {
-    let shown = |paths: &[Vec<u8>]| {
-        let all: Vec<_> = paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
-        if all.is_empty() { "a stream".to_owned() } else { all.join(", ") }
-    };
     let before =
         before.map_or_else(|| "something else, which this key can't read".to_owned(), |body| shown(&body.paths));
     let here = if paths.is_empty() { "a stream".to_owned() } else { shown(paths) };

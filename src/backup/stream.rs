@@ -51,7 +51,7 @@ impl Scan<'_, '_> {
         };
         let kind = NodeKind::File { size: bytes, content, holes: Vec::new() };
         let mut tree = self.tree(name, &kind, self.options.time.unwrap_or(self.started))?;
-        if let Some(parent) = self.origin.parent.filter(|_| self.options.skip_if_unchanged) {
+        if let Some(parent) = self.origin.last.filter(|_| self.options.skip_if_unchanged) {
             // the time of reading is no change: with the parent's it may be the parent's tree
             let before = self.tree(name, &kind, parent.head.time)?;
             tree = if before.root == parent.head.root { before } else { tree };

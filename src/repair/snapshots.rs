@@ -13,7 +13,7 @@ use crate::repository::walk::Nodes;
 use crate::repository::writer::{Place, Writer, Written};
 use crate::repository::{self, Error, orders, reach};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use vault_format::id::{ObjectId, RunId};
+use vault_format::id::{ObjectId, OriginMark, RunId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
 use vault_format::snapshot::{Body, Head, Statistics};
@@ -141,7 +141,10 @@ impl Copier<'_, '_, '_> {
             stored_bytes: writer.stored_bytes(),
             ..head.statistics
         };
+        // what is left is no snapshot that a run may stop at
+        let terms = OriginMark::default();
         let new = Head {
+            terms,
             // just behind the original, so that the name of the source means the one that restores; as the owner's it is
             // believed, so a time that was not can't be taken over
             time: snapshot.counted.time.saturating_add(1),

@@ -142,4 +142,11 @@ fn a_folder_of_another_place_needs_a_name() {
     world.ok(&["snapshot", "other/uploads"]);
     let told = world.run(&["snapshot", "other/uploads", "--quiet", "--host", "elsewhere"]);
     assert!(errors(&told).contains("comes from elsewhere"), "{}", errors(&told));
+    let skipped = world.run(&["snapshot", "other/uploads", "--quiet", "--host", "third", "--skip-if-unchanged"]);
+    assert_eq!(errors(&skipped), "", "nothing was taken");
+    // a name that is said means what it says, whichever container says it
+    let said = ["snapshot", "other/uploads", "--name", "uploads", "--host", "third"];
+    assert_eq!(errors(&world.run(&[&said[..], &["--quiet"]].concat())), "");
+    let said = ["snapshot", "other/uploads", "--name", "uploads", "--host", "fourth", "--verbose"];
+    assert!(errors(&world.run(&said)).contains("comes from fourth"));
 }

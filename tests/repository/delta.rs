@@ -100,6 +100,7 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
             original: None,
             place: OriginMark::default(),
             host: OriginMark::default(),
+            terms: OriginMark::default(),
         };
         let header =
             Header { kind: Kind::Snapshot, repository: repository.id(), domain: keys.domain(), writer: keys.writer() };

@@ -32,6 +32,7 @@ fn a_history_of_several_folders_or_hosts_is_not_cut_without_a_word() {
         take("plain", 0, "a");
         take("paths", turn % 2, "a");
         take("hosts", 0, ["a", "b"][turn % 2]);
+        take("moved", turn / 2, ["a", "b", "c"][turn]);
     }
     let notes = |only: &str, count| {
         let policy = Policy { last: Some(count), ..Policy::default() };
@@ -40,6 +41,7 @@ fn a_history_of_several_folders_or_hosts_is_not_cut_without_a_word() {
     };
     assert!(notes("paths", 1).contains("2 different sets of paths"), "{}", notes("paths", 1));
     assert!(notes("hosts", 1).contains("2 hosts"), "{}", notes("hosts", 1));
+    assert_eq!(notes("moved", 1), "", "what changed for good is one history");
     assert_eq!((notes("plain", 1), notes("paths", 3), notes("hosts", 3)), Default::default(), "nothing is cut");
 }
 

@@ -85,7 +85,16 @@ fn a_derived_name_stands_for_one_place() {
     let said = backup::Options { derived: false, ..derived("host") };
     take(&repository, std::slice::from_ref(&bob), &said).unwrap();
     take(&repository, std::slice::from_ref(&bob), &derived("host")).unwrap();
-    refused(take(&repository, std::slice::from_ref(&alice), &derived("host")), &[&left, &right]);
+    // the first place is not locked out by that: it goes on, and hears of it until the name is its own again
+    for is_told in [true, false] {
+        let report = take(&repository, std::slice::from_ref(&alice), &derived("host")).unwrap();
+        let notes = report.notes.join(" ");
+        assert_eq!(notes.contains("for one history") && notes.contains(&right), is_told, "{notes}");
+        assert_eq!(report.head.statistics.unchanged_files, 1, "its own last tree is compared with");
+    }
+    let third = place.path().join("third/docs");
+    fs::create_dir_all(&third).unwrap();
+    refused(take(&repository, &[third], &derived("host")), &[&left]);
     // a writer knows that it is another place, and not which
     let (_, bundle) = member(&repository, Role::Writer, "w", None);
     let writer = open_as(store, &hand.runtime(2, 0), &bundle).unwrap();
@@ -140,7 +149,8 @@ fn unchanged_files_are_known_by_their_absolute_path() {
         (&["b"], 1),
         (&["a", "b"], 1),
         (&["a/q/two"], 1),
-        (&["a/q"], 1),
+        // the last one of these paths, not the last one
+        (&["a/q"], 2),
     ];
     for (names, unchanged) in steps {
         let report = take(&repository, &paths(names), &said).unwrap();
@@ -261,4 +271,66 @@ fn a_list_that_no_snapshot_can_keep_is_refused_before_work() {
     let paths: Vec<PathBuf> = (0..40).map(|n| PathBuf::from(format!("/{n}/{}", "x".repeat(1 << 20)))).collect();
     let walk = source::Options { listed: true, ..source::Options::default() };
     refused(take_with(&repository, &paths, &walk, &derived("host")), &["40 paths", "32 MiB"]);
+}
+
+#[test]
+fn a_snapshot_with_other_rules_is_another_one_though_its_tree_is_the_same() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(1, 0));
+    let (_, bundle) = member(&owner, Role::Writer, "w", None);
+    let writer = open_as(store, &hand.runtime(2, 0), &bundle).unwrap();
+    let plain = backup::Options { skip_if_unchanged: true, derived: false, ..derived("host") };
+    let tagged = backup::Options { tags: vec!["release".into()], ..plain.clone() };
+    let described = backup::Options { description: "before the move".into(), ..plain.clone() };
+    let other_host = backup::Options { host: "other".into(), ..plain.clone() };
+    let no_rule = source::Options::default();
+    let rule = source::Options { exclude: vec![b"cache".to_vec()], ..source::Options::default() };
+    let caches = source::Options { exclude_caches: true, ..source::Options::default() };
+    for repository in [&owner, &writer] {
+        let source = folder(|root| fs::write(root.join("file"), "content").unwrap());
+        let mode =
+            |mode| fs::set_permissions(source.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o755);
+        let paths = [source.path().to_owned()];
+        let steps =
+            [(&no_rule, &plain), (&rule, &plain), (&caches, &plain), (&no_rule, &tagged), (&no_rule, &described)];
+        for (at, (walk, options)) in steps.into_iter().enumerate() {
+            let taken = || take_with(repository, &paths, walk, options).unwrap().snapshot.is_some();
+            assert_eq!((taken(), taken()), (true, false), "step {at}");
+        }
+        mode(0o700);
+        let taken = |options: &backup::Options| take(repository, &paths, options).unwrap();
+        assert!(taken(&described).snapshot.is_some(), "the mode of the folder itself");
+        let skipped = taken(&backup::Options { host: "other".into(), ..described.clone() });
+        assert_eq!((skipped.snapshot, skipped.notes), (None, vec![]), "another host is no change, and no news");
+        // a file for itself: what else lies in its folder is nothing of it
+        let file = [source.path().join("file")];
+        assert!(take(repository, &file, &other_host).unwrap().snapshot.is_some());
+        fs::write(source.path().join("beside"), "").unwrap();
+        assert!(take(repository, &file, &other_host).unwrap().snapshot.is_none());
+    }
+}
+
+#[test]
+fn size_and_mtime_tell_nothing_of_the_files_of_another_host() {
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let source = folder(|_| ());
+    let file = source.path().join("file");
+    let write = |content: &str| {
+        fs::write(&file, content).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_577_836_800);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    };
+    let unchanged = |host: &str| {
+        let options = backup::Options { derived: false, ignore_inode: true, ignore_ctime: true, ..derived(host) };
+        take(&repository, &[source.path().to_owned()], &options).unwrap().head.statistics.unchanged_files
+    };
+    write("AAAA");
+    assert_eq!((unchanged("one"), unchanged("one")), (0, 1));
+    write("BBBB");
+    assert_eq!((unchanged("two"), unchanged("two")), (0, 1));
+    write("AAAA");
+    assert_eq!(unchanged("one"), 1, "its own last one is the base");
 }

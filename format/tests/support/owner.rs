@@ -40,6 +40,7 @@ fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -
         original: None,
         place: OriginMark([5; 16]),
         host: OriginMark([6; 16]),
+        terms: OriginMark([7; 16]),
     }
 }
 

@@ -58,6 +58,7 @@ fn snapshot(repo: &mut Repo, member: &Member, source: &str, seed: u64) -> Object
         original: None,
         place: OriginMark([7; 16]),
         host: OriginMark([8; 16]),
+        terms: OriginMark([9; 16]),
     };
     run.commit(&head, &body())
 }
