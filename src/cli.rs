@@ -339,11 +339,11 @@ impl Session {
         if self.global.verbose {
             let counts = repository.backend().counts();
             render::complain(&format!(
-                "requests: {} writes, {} reads, {} look-ups, {} listings; {} sent, {} received",
-                counts.put,
-                counts.get,
-                counts.stat,
-                counts.list,
+                "requests: {}, {}, {}, {}; {} sent, {} received",
+                render::count(counts.put, "write", "writes"),
+                render::count(counts.get, "read", "reads"),
+                render::count(counts.stat, "look-up", "look-ups"),
+                render::count(counts.list, "listing", "listings"),
                 render::size(counts.bytes_written),
                 render::size(counts.bytes_read)
             ));

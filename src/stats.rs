@@ -3,7 +3,7 @@
 
 mod cost;
 
-pub use cost::{Cost, Costs, costs};
+pub use cost::{Cost, Costs, Needed, costs};
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;

@@ -2,6 +2,7 @@
 //! without any snapshot is asked for first.
 
 use super::exit::{Context, Failure, code};
+use super::proposal::quote;
 use super::table::{Cell, Give, Table};
 use super::{Outcome, Session, prune, render, secret, time};
 use jiff::tz::TimeZone;
@@ -190,16 +191,39 @@ fn named(
     options: forget::Options,
 ) -> Result<Report, Failure> {
     let what = "cannot forget snapshots";
+    let dry = forget::Options { dry_run: true, ..options.clone() };
+    let looked = match forget::by_id(repository, ids, &dry) {
+        Err(vault::error::Error::Repository(error @ vault::repository::Error::NoSnapshot(_))) => {
+            return Err(no_id(repository, ids, &error));
+        }
+        looked => looked.context(what)?,
+    };
     if options.dry_run {
-        return forget::by_id(repository, ids, &options).context(what);
+        return Ok(looked);
     }
-    let looked = forget::by_id(repository, ids, &forget::Options { dry_run: true, ..options.clone() }).context(what)?;
     let may_empty = !looked.emptied.is_empty();
     if may_empty {
         let question = format!("This leaves {} without any snapshot.", looked.emptied.join(", "));
         secret::confirm(&session.global, &question)?;
     }
     forget::by_id(repository, ids, &forget::Options { may_empty, ..options }).context(what)
+}
+
+/// What was given may be a name, or an address: those are shown, and ids taken.
+fn no_id(repository: &Repository, ids: &[String], error: &vault::repository::Error) -> Failure {
+    let failure = Failure::new(code::FAILED, format!("cannot forget snapshots: {error}"));
+    let vault::repository::Error::NoSnapshot(asked) = error else { return failure };
+    let given = ids.iter().find(|id| *id == asked).unwrap_or(asked);
+    let name = given.split('@').next().unwrap_or(given);
+    let is_source = vault::list::snapshots(repository)
+        .is_ok_and(|catalog| vault::stats::sources(&catalog, Some(name)).is_ok_and(|sources| !sources.is_empty()));
+    if !is_source {
+        return failure.hint("forget takes ids: `vault snapshots` lists them");
+    }
+    let name = quote(name);
+    failure.hint(format!(
+        "forget takes ids: `vault snapshots {name}` lists them; with rules: `vault forget --name {name} --keep-last 1`"
+    ))
 }
 
 fn line(verdict: &Verdict) -> Line<'_> {

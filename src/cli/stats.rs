@@ -8,7 +8,7 @@ use serde::Serialize;
 use vault::list;
 use vault::repository::Repository;
 use vault::repository::snapshots::{Catalog, SnapshotEntry};
-use vault::stats::{self, Cost, Costs, Files, Growth, Objects, Stored};
+use vault::stats::{self, Cost, Costs, Files, Growth, Needed, Objects, Stored};
 use vault_format::secret::Role;
 
 /// Show how much is stored, and what each run added
@@ -148,7 +148,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             growth.iter().for_each(show_growth);
         }
         if arguments.name.is_none() {
-            show_repository(&stored);
+            show_repository(&stored, costs.needed);
         }
     }
     session.say_requests(&repository);
@@ -384,7 +384,30 @@ fn show_growth(growth: &Growth) {
     table.print();
 }
 
-fn show_repository(stored: &Stored) {
+/// What of it is different content, and what visible snapshots do not need. The index tells of what was forgotten until
+/// prune is through with it: where nobody looked at what is needed, its sum may be no part of what snapshots hold.
+fn totals(stored: &Stored, needed: Option<Needed>) -> Vec<String> {
+    let times = |of, to| ratio(of, to).filter(|ratio| *ratio > 1.0).map(|ratio| format!("{ratio:.2} times"));
+    let different = needed.map_or(stored.unique_bytes, |needed| needed.content.min(stored.unique_bytes));
+    let shared = times(stored.logical_bytes, different).map(|times| format!("shared {times}"));
+    let compressed = times(stored.plain_bytes, stored.compressed_bytes).map(|times| format!("compressed {times}"));
+    let mut parts = vec![format!("{} of it different", render::size(different))];
+    if different > stored.logical_bytes {
+        parts.clear();
+    }
+    parts.extend(shared.into_iter().chain(compressed));
+    let mut lines = vec![parts.join(", ")];
+    lines.retain(|line| !line.is_empty());
+    let packs = stored.data.bytes.saturating_add(stored.metadata.bytes).saturating_sub(stored.unfinished.bytes);
+    let unneeded = needed.map_or(0, |needed| packs.saturating_sub(needed.stored));
+    // what prune leaves beside what is needed, and directories of packs, are always there
+    if needed.is_some_and(|needed| unneeded > needed.stored / 8 + (1 << 16)) {
+        lines.push(format!("{} belong to forgotten snapshots or none: `vault prune`", render::size(unneeded)));
+    }
+    lines
+}
+
+fn show_repository(stored: &Stored, needed: Option<Needed>) {
     render::line("");
     let mut table = Table::new().text("STORED", Give::Never).number("OBJECTS", Give::Never).number("SIZE", Give::Never);
     let kinds: [(&str, Objects); 5] = [
@@ -398,17 +421,11 @@ fn show_repository(stored: &Stored) {
         table.row(vec![name.into(), objects.count.to_string().into(), render::size(objects.bytes).into()]);
     }
     table.print();
-    let times = |of, to| ratio(of, to).map_or("-".into(), |ratio| format!("{ratio:.2} times"));
     render::line(&format!(
         "{} stored for {} in all snapshots",
         render::size(stored.bytes()),
         render::size(stored.logical_bytes)
     ));
-    render::line(&format!(
-        "{} of it different (shared {}), compressed {}",
-        render::size(stored.unique_bytes),
-        times(stored.logical_bytes, stored.unique_bytes),
-        times(stored.plain_bytes, stored.compressed_bytes)
-    ));
+    totals(stored, needed).into_iter().for_each(|line| render::line(&line));
     super::prune::unfinished(&stored.unfinished).into_iter().for_each(|kept| render::line(&kept));
 }

@@ -10,7 +10,7 @@ use crate::repository::reader::Reader;
 use crate::repository::snapshots::Catalog;
 use crate::repository::{Repository, reach};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use vault_format::id::{BlobId, DomainId};
+use vault_format::id::{BlobId, BlobKind, DomainId};
 
 /// Stored bytes of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,11 +28,22 @@ impl Cost {
     }
 }
 
+/// What visible snapshots need, each blob counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// Its part of the stored bytes of packs.
+    pub stored: u64,
+    /// Content bytes.
+    pub content: u64,
+}
+
 /// Stored bytes of all sources that were asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
     /// By domain and name.
     by_source: BTreeMap<(DomainId, String), Cost>,
+    /// What all visible snapshots of the domains that were looked at need; `None` if that was not asked.
+    pub needed: Option<Needed>,
     /// What could not be read, so that the figures are too low, with the reason.
     pub unread: Vec<String>,
 }
@@ -53,6 +64,8 @@ struct Need {
     last: Option<u32>,
     /// Its part of the stored bytes of its frame.
     bytes: u64,
+    /// Its plaintext bytes if it is content.
+    content: u64,
 }
 
 impl Need {
@@ -90,6 +103,12 @@ pub fn costs(
             let mut each = |id| bytes = bytes.saturating_add(mark(&index, &mut needs, (id, number)));
             walk(&reader, source, &mut each, (&mut costs.unread, progress))?;
             all.push(bytes);
+        }
+        let needed = costs.needed.get_or_insert_default();
+        for need in needs.values() {
+            let need: &Need = need;
+            needed.stored = needed.stored.saturating_add(need.bytes);
+            needed.content = needed.content.saturating_add(need.content);
         }
         let mut alone = vec![0u64; own.len()];
         for need in needs.values() {
@@ -139,6 +158,7 @@ fn mark(index: &BlobIndex, needs: &mut Needs, (id, number): (BlobId, u32)) -> u6
         need.first = need.first.or(Some(number));
         need.last = Some(number);
         need.bytes = u64::from(frame.stored) * u64::from(place.length) / u64::from(frame.plain.max(1));
+        need.content = if place.kind == BlobKind::Chunk { place.length.into() } else { 0 };
         bytes = bytes.saturating_add(need.bytes);
         pending.extend(frame.bases.iter().copied());
     }

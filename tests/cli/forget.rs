@@ -120,3 +120,35 @@ fn buckets_follow_the_zone_of_the_user() {
         assert!(text.contains(said), "{zone}: {text}{}", errors(&output));
     }
 }
+
+/// Who gives forget the name of a source is told what it takes.
+#[test]
+fn a_name_in_place_of_an_id_is_told_the_two_ways() {
+    let world = World::made();
+    world.ok(&["snapshot", "uploads"]);
+    let ways = ["forget takes ids", "`vault snapshots uploads`", "`vault forget --name uploads --keep-last 1`"];
+    world.fails(&["forget", "uploads"], 1, &ways);
+    world.fails(&["forget", "uploads@latest", "--dry-run"], 1, &ways);
+    let said = world.fails(&["forget", "nobody"], 1, &["forget takes ids: `vault snapshots` lists them"]);
+    assert!(!said.contains("--name"), "{said}");
+}
+
+/// What was forgotten and not pruned yet counts neither as shared nor as different content of what is shown.
+#[test]
+fn stats_between_forget_and_prune_add_up() {
+    let world = World::made();
+    for name in ["a", "b"] {
+        let script = "head -c 2000000 /dev/urandom";
+        world.ok(&["snapshot", "--name", name, "--command", "--", "sh", "-c", script]);
+    }
+    let before = world.ok(&["stats"]);
+    assert!(!before.contains("shared") && !before.contains("vault prune"), "{before}");
+    let listed: serde_json::Value = serde_json::from_str(&world.ok(&["snapshots", "a", "--json"])).expect("JSON");
+    let list = listed.as_array().or_else(|| listed["snapshots"].as_array()).expect("a list");
+    world.ok(&["forget", list[0]["id"].as_str().expect("an id"), "--yes"]);
+    let said = world.ok(&["stats"]);
+    assert!(said.contains("1.9 MiB of it different") && !said.contains("shared"), "{said}");
+    assert!(said.contains(" belong to forgotten snapshots or none: `vault prune`"), "{said}");
+    world.ok(&["prune", "--grace", "0s", "--yes", "--quiet"]);
+    assert!(!world.ok(&["stats"]).contains("vault prune"));
+}
