@@ -52,6 +52,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Things worth knowing that are no damage.
     pub notes: Vec<String>,
+    /// Beginnings of the ids of snapshots of which repair made a copy of what is left, and their sources.
+    pub repaired: Vec<(String, String)>,
     /// Snapshots looked at.
     pub snapshots: u64,
     /// Packs that the store lists.
@@ -132,6 +134,8 @@ impl<'a> Look<'a> {
         let repository = self.repository;
         let mut findings = self.findings.clone();
         let mut report = Report { notes: self.notes.clone(), ..Report::default() };
+        let copies = self.snapshots.visible().filter_map(|one| Some((one.repaired_from()?.short(), one)));
+        report.repaired = copies.map(|(id, one)| (id, one.head.source.clone())).collect();
         objects::config(repository, &mut findings);
         objects::slots(&self.trust, &mut findings);
         objects::heads(repository, (&self.told, &self.snapshots), (&self.orders, &self.marks), &mut findings)?;

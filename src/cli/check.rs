@@ -140,7 +140,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         Read::All => "no damage",
         _ => "no damage found (content was read in part)",
     };
-    Ok(end(session, &report.findings, well, &looked))
+    Ok(end(session, (&report.findings, &report.repaired), well, &looked))
 }
 
 /// Names against bytes, without a key.
@@ -166,7 +166,7 @@ fn scrub(session: &Session) -> Outcome {
     session.say_notes(&scrub.notes);
     let objects = render::count(scrub.objects, "object", "objects");
     let looked = format!("{objects}, {} read", render::size(scrub.read_bytes));
-    Ok(end(session, &scrub.findings, "every object is what its name says", &looked))
+    Ok(end(session, (&scrub.findings, &[]), "every object is what its name says", &looked))
 }
 
 /// A repository that damage keeps from opening can still be scrubbed.
@@ -213,7 +213,7 @@ fn short(finding: &Finding) -> String {
     line
 }
 
-fn end(session: &Session, findings: &[Finding], well: &str, looked: &str) -> u8 {
+fn end(session: &Session, (findings, repaired): (&[Finding], &[(String, String)]), well: &str, looked: &str) -> u8 {
     if findings.is_empty() {
         session.say(&format!("{well}: {looked}"));
         return code::DONE;
@@ -223,14 +223,38 @@ fn end(session: &Session, findings: &[Finding], well: &str, looked: &str) -> u8 
     if !session.global.quiet {
         let is_cut = findings.iter().any(|finding| short(finding) != whole(finding)) && !session.global.verbose;
         let rest = if is_cut { "; -v tells all of it" } else { "" };
-        render::complain(&format!("`vault repair --dry-run` tells what can be brought back{rest}"));
+        match known_losses(findings, repaired) {
+            Some(known) => {
+                render::complain(&format!("repair has kept what is left, the rest is lost here{rest}"));
+                let pairs = known.iter().map(|(id, name)| (id.as_str(), name.as_str()));
+                super::repair::ways(pairs).iter().for_each(|line| render::complain(line.trim_start()));
+            }
+            None => render::complain(&format!("`vault repair --dry-run` tells what can be brought back{rest}")),
+        }
     }
     code::DAMAGE
 }
 
+/// The snapshots that need what is damaged, if repair has made a copy of each: then another repair brings back nothing.
+fn known_losses<'a>(findings: &[Finding], repaired: &'a [(String, String)]) -> Option<Vec<&'a (String, String)>> {
+    let mut known: Vec<&(String, String)> = Vec::new();
+    for finding in findings {
+        if finding.affected.is_empty() {
+            return None;
+        }
+        for path in &finding.affected {
+            let (id, _) = path.split_once(':')?;
+            known.push(repaired.iter().find(|(of, _)| of == id)?);
+        }
+    }
+    known.sort();
+    known.dedup();
+    (!known.is_empty()).then_some(known)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Read, parse_part, short, whole};
+    use super::{Read, known_losses, parse_part, short, whole};
     use vault::check::Finding;
 
     #[test]
@@ -258,6 +282,20 @@ mod tests {
         }
         assert_eq!(short(&table[1]), whole(&table[1]));
         assert!(short(&table[2]).ends_with("needed by 3f9a02c1:/a and 499 more"), "{}", short(&table[2]));
+    }
+
+    #[test]
+    fn only_losses_with_a_copy_are_known() {
+        let finding = |affected: &[&str]| Finding {
+            affected: affected.iter().map(|path| (*path).to_owned()).collect(),
+            ..Finding::default()
+        };
+        let repaired = [("3f9a02c1".to_owned(), "a".to_owned())];
+        let known = |findings: &[Finding]| known_losses(findings, &repaired).map(|known| known.len());
+        assert_eq!(known(&[finding(&["3f9a02c1:/x", "3f9a02c1:/y"])]), Some(1));
+        assert_eq!(known(&[finding(&["3f9a02c1:/x"]), finding(&["01010101:/x"])]), None);
+        assert_eq!(known(&[finding(&["3f9a02c1:/x"]), finding(&[])]), None);
+        assert_eq!(known(&[]), None);
     }
 
     #[test]

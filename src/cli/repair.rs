@@ -4,7 +4,7 @@
 use super::exit::{Context, code};
 use super::{Outcome, Session, render, secret};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use vault::repair;
@@ -12,6 +12,8 @@ use vault::repository::Repository;
 
 /// How many lost paths are named unless more is asked for.
 const PATHS_SHOWN: usize = 20;
+/// The same of snapshots that lost something.
+const LOST_SHOWN: usize = 8;
 
 /// Bring back what is damaged or missing
 ///
@@ -211,11 +213,50 @@ fn summary(session: &Session, arguments: &Arguments, report: &repair::Report) {
     let parts: Vec<String> = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
     let verb = if arguments.dry_run { "would repair" } else { "repaired" };
     let what = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-    session.say(&format!("{verb}{what}"));
+    let is_as_before = report.damaged_packs.is_empty()
+        && report.indexed_packs + report.replaced_indexes + report.salvaged_blobs + report.fetched_blobs == 0
+        && report.config.is_empty()
+        && report.lost.iter().all(|lost| lost.copy.is_none());
+    if is_as_before && report.lost_blobs > 0 {
+        let verb = if arguments.dry_run { "repair would bring" } else { "repair brought" };
+        let lost = render::count(report.lost_blobs, "piece stays", "pieces stay");
+        session.say(&format!("{verb} back nothing new: {lost} lost"));
+    } else {
+        session.say(&format!("{verb}{what}"));
+    }
     session.say(&looked);
+    lost_for_good(&report.lost).iter().for_each(|line| session.say(line));
     if !report.left.is_empty() {
         session.say("what stays unreadable stops prune, until `vault repair --quarantine ID` has it passed over");
     }
+}
+
+/// What is lost here, and the ways on.
+fn lost_for_good(lost: &[repair::Lost]) -> Vec<String> {
+    let count = |one: &repair::Lost| render::count(one.paths.len() as u64, "path", "paths");
+    let line = |one: &repair::Lost| format!("lost for good here: {} of {}", count(one), one.snapshot.short());
+    let mut lines: Vec<String> = lost.iter().take(LOST_SHOWN).map(line).collect();
+    let more = lost.len().saturating_sub(LOST_SHOWN);
+    if more > 0 {
+        lines.push(format!("and of {}", render::count(more as u64, "snapshot more", "snapshots more")));
+    }
+    if !lost.is_empty() {
+        let pairs: Vec<(String, &str)> = lost.iter().map(|one| (one.snapshot.short(), one.name.as_str())).collect();
+        lines.extend(ways(pairs.iter().map(|(id, name)| (id.as_str(), *name))));
+    }
+    lines
+}
+
+/// How a loss ends, given ids and sources of the snapshots that have it: none of these is another repair of the same.
+pub fn ways<'a>(lost: impl Iterator<Item = (&'a str, &'a str)>) -> [String; 3] {
+    let (ids, names): (Vec<&str>, BTreeSet<&str>) = lost.unzip();
+    let names: Vec<String> = names.into_iter().map(render::safe).collect();
+    let ids = if ids.len() > LOST_SHOWN { "ID...".to_owned() } else { ids.join(" ") };
+    [
+        format!("  if the files still exist: take a snapshot of {} again", names.join(", ")),
+        "  with a copy of the repository: `vault repair --from LOCATION`".to_owned(),
+        format!("  else: `vault forget {ids}`, then `vault prune`: check is clean again"),
+    ]
 }
 
 fn json(arguments: &Arguments, report: &repair::Report) {
@@ -244,6 +285,14 @@ mod tests {
     use super::lost_paths;
     use vault::repair::Lost;
     use vault_format::id::ObjectId;
+
+    #[test]
+    fn the_ways_out_of_a_loss_name_its_snapshots() {
+        let told = super::ways([("01010101", "a"), ("02020202", "a")].into_iter()).join("\n");
+        assert!(told.contains("snapshot of a again") && told.contains("`vault forget 01010101 02020202`"), "{told}");
+        let many = vec![("01010101", "a"); 30];
+        assert!(super::ways(many.into_iter()).join("\n").contains("`vault forget ID...`"));
+    }
 
     #[test]
     fn a_path_that_many_snapshots_lost_is_named_once() {
