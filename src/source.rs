@@ -141,9 +141,10 @@ pub enum Skip {
 }
 
 impl Skip {
-    /// True if the entry is there and was not looked into, by no rule that could tell so later.
+    /// True if the entry is there and was not looked into, by no rule that could tell so later: markers go, files shrink.
     pub fn is_passed_over(self) -> bool {
-        matches!(self, Self::OtherFileSystem | Self::Own | Self::Socket)
+        let by_state = matches!(self, Self::Marked | Self::TooLarge | Self::NoDump);
+        by_state || matches!(self, Self::OtherFileSystem | Self::Own | Self::Socket)
     }
 
     /// True if the snapshot lacks something that it should have.

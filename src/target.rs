@@ -66,6 +66,8 @@ pub enum Entered {
     Inside,
     /// Something else has the name and stays: nothing below can be restored, and no `leave` follows.
     Left,
+    /// The same for a link where a folder is only on the way; it was not noted yet.
+    Link,
 }
 
 /// Answer to an entry that is not a directory.

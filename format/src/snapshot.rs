@@ -128,8 +128,8 @@ pub struct LeftOut {
 pub struct Gaps {
     /// Entries that could not be read, or not whole.
     pub unread: Vec<Vec<u8>>,
-    /// Passed over: folders that are there and empty, since another file system or the repository itself lies there, and
-    /// sockets, which are not there.
+    /// Passed over: folders that are there and empty, since another file system or the repository itself lies there; and,
+    /// not there, sockets and what was left out for what it was then: its marker, its size, its attribute `nodump`.
     pub not_entered: Vec<Vec<u8>>,
     /// True if there are more than these.
     pub more: bool,

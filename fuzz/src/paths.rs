@@ -367,7 +367,7 @@ impl Run<'_, '_> {
                             self.depth += 1;
                             self.tally.entered += 1;
                         }
-                        Ok(Entered::Left) => self.tally.left += 1,
+                        Ok(Entered::Left | Entered::Link) => self.tally.left += 1,
                         Err(_) => self.tally.refused += 1,
                     }
                 }

@@ -38,6 +38,14 @@ impl Scope {
         [self.prefix.as_slice(), path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&b'/')
     }
 
+    /// The path below the base of what is wanted, or of the first that was named below a folder on the way to it.
+    pub fn first_named(&self, path: &[u8], wanted: &[u8]) -> Vec<u8> {
+        let (path, wanted) = (self.whole(path), self.whole(wanted));
+        let is_below =
+            |named: &&Vec<u8>| named.strip_prefix(path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"));
+        if wanted == path { self.named.iter().find(is_below).cloned().unwrap_or(wanted) } else { wanted }
+    }
+
     fn is_named(&self, path: &[u8]) -> bool {
         self.named.contains(&self.whole(path))
     }
@@ -95,7 +103,7 @@ impl Rules {
         let mut above = ancestors(whole);
         above.find_map(|path| {
             let unread = self.unread.contains(path).then_some("it could not be read when the snapshot was taken");
-            let apart = || self.not_entered.contains(path).then_some("the snapshot did not enter its file system");
+            let apart = || self.not_entered.contains(path).then_some("it was left out when the snapshot was taken");
             unread.or_else(apart)
         })
     }

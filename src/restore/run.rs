@@ -165,6 +165,13 @@ impl<'a, 'r> Run<'a, 'r> {
                     levels.truncate(number);
                     return Ok(false);
                 }
+                Ok(Entered::Link) => {
+                    let (here, end) = (levels.get(number), levels.last());
+                    let (here, end) = (here.map(|level| &level.path), end.map(|level| &level.path));
+                    self.fail_at_link(here.map_or(b"", Vec::as_slice), end.map_or(b"", Vec::as_slice));
+                    levels.truncate(number);
+                    return Ok(false);
+                }
                 Err(source) if target::is_full(&source) => {
                     return Err(Error::File { what: "make", path: self.target.path_of(&node.name), source });
                 }
@@ -176,6 +183,17 @@ impl<'a, 'r> Run<'a, 'r> {
             }
         }
         Ok(true)
+    }
+
+    /// Names a link that lies where a folder is on the way, and the command for what lies behind it.
+    fn fail_at_link(&mut self, path: &[u8], wanted: &[u8]) {
+        let whole = self.scope.as_ref().map_or_else(|| wanted.to_vec(), |scope| scope.first_named(path, wanted));
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let (place, whole) = (self.target.path_of(name), String::from_utf8_lossy(&whole).into_owned());
+        self.fail(format!(
+            "{}: it is a link here, and was left; for what is behind it: vault restore ADDRESS:{whole} --target DIR",
+            place.display()
+        ));
     }
 
     /// What a filter leaves out is not extra.

@@ -52,6 +52,8 @@ enum Found {
     Planned,
     /// Something else has the name and stays.
     Left,
+    /// A link is on the way.
+    Link,
     /// It belongs to the repository that is restored from.
     Own,
 }
@@ -84,6 +86,7 @@ impl Target {
                 self.shared.note(self.path_of(&node.name), NoteKind::Left);
                 return Ok(Entered::Left);
             }
+            Found::Link => return Ok(Entered::Link),
             Found::Own => {
                 // a snapshot of what is around a repository has an empty folder there
                 let is_empty = matches!(node.kind, NodeKind::Directory(TreeRoot { count: 0, .. }));
@@ -137,6 +140,10 @@ impl Target {
         let is_directory = existing.is_some_and(|stat| metadata::file_type(&stat) == FileType::Directory);
         if is_directory {
             return self.existing(above, node, is_wanted);
+        }
+        // somebody moved what is only on the way: other things lie behind the link
+        if !is_wanted && existing.is_some_and(|stat| metadata::file_type(&stat) == FileType::Symlink) {
+            return Ok(Found::Link);
         }
         if existing.is_some() {
             if self.options.overwrite == Overwrite::Never {

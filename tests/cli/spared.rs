@@ -116,3 +116,62 @@ fn what_was_left_out_stays_however_the_address_is_written() {
         assert!(odd.join("logs/log").exists(), "{address}");
     }
 }
+
+#[test]
+fn a_link_on_the_way_to_what_is_restored_is_never_replaced() {
+    let world = World::empty();
+    world.ok(&["init"]);
+    for name in ["root/etc/conf", "root/lib/modules/m", "root/lib/firmware/f"] {
+        write(&world.path(name), "saved");
+    }
+    world.ok(&["snapshot", "--name", "system", "root/etc", "root/lib/modules", "root/lib/firmware/f"]);
+    std::fs::create_dir(world.path("root/usr")).expect("a folder");
+    std::fs::rename(world.path("root/lib"), world.path("root/usr/lib")).expect("a move");
+    write(&world.path("root/usr/lib/libc"), "needed");
+    symlink("usr/lib", world.path("root/lib")).expect("a link");
+    let whole: &[&str] = &["system"];
+    for (what, advice) in
+        [(whole, "ADDRESS:lib/firmware/f"), (&["system", "--include", "/lib/modules"], "ADDRESS:lib/modules")]
+    {
+        for policy in ["never", "if-changed", "always"] {
+            write(&world.path("root/etc/conf"), "changed since");
+            let more = ["--target", "root", "--overwrite", policy, "--delete-extra", "--yes"];
+            let words = [&["restore"], what, &more].concat();
+            let said = errors(&world.run(&words));
+            assert!(said.contains("root/lib: it is a link here") && said.contains(advice), "{said}");
+            assert!(world.path("root/lib").is_symlink() && world.path("root/lib/libc").exists(), "{said}");
+            let is_restored = what.len() == 1 && policy != "never";
+            let conf = std::fs::read_to_string(world.path("root/etc/conf")).expect("a file");
+            assert_eq!(conf == "saved", is_restored, "all else is restored: {said}");
+            assert_eq!(world.run(&words).status.code(), Some(1));
+        }
+    }
+    std::fs::remove_dir_all(world.path("root/lib/modules")).expect("a folder");
+    world.ok(&["restore", "system:lib/modules", "--target", "root/lib/modules"]);
+    assert!(world.path("root/usr/lib/modules/m").exists(), "the advice does it");
+}
+
+#[test]
+fn what_a_rule_left_out_stays_though_the_rule_would_take_it_now() {
+    let world = World::empty();
+    world.ok(&["init"]);
+    for name in ["s/kept", "s/marked/.nobackup", "s/marked/deep/file", "s/also/marked/.nobackup"] {
+        write(&world.path(name), "1");
+    }
+    write(&world.path("s/large"), &"x".repeat(5000));
+    write(&world.path("s/cache/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55");
+    let rules = ["--exclude-if-present", ".nobackup", "--exclude-larger-than", "4000", "--exclude-caches"];
+    world.ok(&[&["snapshot", "s"], &rules[..]].concat());
+    for marker in ["s/marked/.nobackup", "s/also/marked/.nobackup", "s/cache/CACHEDIR.TAG"] {
+        std::fs::remove_file(world.path(marker)).expect("a marker");
+    }
+    write(&world.path("s/large"), "shrunk");
+    write(&world.path("s/extra/file"), "new");
+    for (address, target) in [("s:also", "s/also"), ("s", "s")] {
+        world.ok(&["restore", address, "--target", target, "--delete-extra", "--yes"]);
+        for name in ["s/kept", "s/marked/deep/file", "s/also/marked", "s/large", "s/cache"] {
+            assert!(world.path(name).exists(), "{name} was never in the snapshot");
+        }
+    }
+    assert!(!world.path("s/extra").exists());
+}
