@@ -13,6 +13,10 @@ pub trait Progress: Send + Sync {
     fn at(&self, path: &Path);
     /// Something that the user should hear of, though the operation goes on.
     fn note(&self, note: &str);
+    /// Stored bytes are damaged: what that means for one thing, and the same in full for those who want to know.
+    fn damaged(&self, _brief: &str, full: &str) {
+        self.note(full);
+    }
     /// A line that a command said on its standard error.
     fn said(&self, _: &str) {}
     /// The operation ends early, and the next one like it will find so many stored bytes of what it has done.

@@ -23,6 +23,7 @@ use crate::source::Excludes;
 use crate::target::{self, Changes, Need, Target};
 use rules::{Rules, Scope};
 use run::Run;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vault_format::journal::Outcome as Ended;
@@ -66,6 +67,8 @@ pub struct Report {
     pub left: Vec<String>,
     /// Entries that could not be restored, each with the reason.
     pub failed: Vec<String>,
+    /// Packs and blobs of the repository that are damaged, because of which entries failed.
+    pub damaged: BTreeSet<String>,
     /// What everybody should hear of, though nothing failed.
     pub warnings: Vec<String>,
     /// Other notes.
@@ -218,6 +221,16 @@ impl Job<'_, '_> {
                 _ => None,
             }
         }))
+    }
+}
+
+/// What of the repository is damaged, if that is the error.
+fn damaged_object(error: &repository::Error) -> Option<String> {
+    match error {
+        _ if !error.is_lost() => None,
+        repository::Error::DamagedBlob { pack, .. } => Some(format!("pack {}", pack.short())),
+        repository::Error::MissingBlob(blob) => Some(format!("blob {}", blob.short())),
+        _ => None,
     }
 }
 

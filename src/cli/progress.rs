@@ -24,6 +24,9 @@ const IDLE: Duration = Duration::from_millis(1_500);
 /// Before, nobody can tell how long it will take.
 const EARLY: Duration = Duration::from_secs(2);
 
+/// So many damaged things are named, unless all are asked for.
+const DAMAGED_SHOWN: u64 = 20;
+
 /// The bar that is shown now.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
@@ -76,6 +79,8 @@ pub struct Bar {
     shared: Arc<Shared>,
     ticker: Mutex<Option<JoinHandle<()>>>,
     told: Mutex<HashSet<String>>,
+    /// Damaged things that were told of.
+    damaged: AtomicU64,
     /// Lines of a command are shown.
     verbose: bool,
 }
@@ -156,7 +161,7 @@ impl Bar {
         if face == Face::Terminal {
             *lock(&SHOWN) = Some(shared.bar.clone());
         }
-        Self { shared, ticker: Mutex::new(ticker), told: Mutex::default(), verbose }
+        Self { shared, ticker: Mutex::new(ticker), told: Mutex::default(), damaged: AtomicU64::new(0), verbose }
     }
 
     /// Only notes: for what takes no time.
@@ -185,6 +190,14 @@ impl Bar {
         self.shared.bar.finish_and_clear();
         if self.shared.face == Face::Terminal {
             *lock(&SHOWN) = None;
+        }
+    }
+
+    /// Says how many damaged things were not named.
+    pub fn tell_more_damaged(&self) {
+        let more = self.damaged.load(Ordering::Relaxed).saturating_sub(DAMAGED_SHOWN);
+        if more > 0 {
+            self.note(&format!("… and {more} more; -v names all"));
         }
     }
 
@@ -297,6 +310,7 @@ impl Seen {
 fn noun(verb: &str) -> (&'static str, &'static str) {
     match verb {
         "checking" | "repacking" | "repairing" | "reading packs" => ("pack", "packs"),
+        "restoring" => ("entry", "entries"),
         "scrubbing" => ("object", "objects"),
         _ => ("file", "files"),
     }
@@ -338,6 +352,17 @@ impl Progress for Bar {
         let note = super::exit::plain(note);
         if lock(&self.told).insert(note.clone()) {
             self.shared.bar.suspend(|| super::render::complain(&note));
+        }
+    }
+
+    fn damaged(&self, brief: &str, full: &str) {
+        if self.verbose {
+            return self.note(full);
+        }
+        if lock(&self.told).insert(super::exit::plain(full))
+            && self.damaged.fetch_add(1, Ordering::Relaxed) < DAMAGED_SHOWN
+        {
+            self.note(brief);
         }
     }
 

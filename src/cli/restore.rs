@@ -3,6 +3,7 @@
 
 use super::exit::{Context, Failure, code};
 use super::lacks::{Told, names_line};
+use super::progress::Bar;
 use super::{Outcome, Session, address, output, render, secret};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -136,12 +137,27 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let mut report = report.context(&what)?;
     session.say_notes(&report.notes);
     report.notes.splice(0..0, told.notes().into_iter().chain(lost.clone()));
+    tell_damage(&progress, snapshot, &report);
     progress.tell(&report.left.iter().map(|left| left_line(left)).collect::<Vec<_>>());
     progress.tell(&report.failed);
     tell(session, directory, &report);
     show(session, arguments, directory, snapshot, &report);
     session.say_requests(&repository);
     end(&report, lost.as_deref(), &told)
+}
+
+/// Which objects are to blame, once, and what to try.
+fn tell_damage(progress: &Bar, snapshot: &SnapshotEntry, report: &restore::Report) {
+    progress.tell_more_damaged();
+    if report.damaged.is_empty() {
+        return;
+    }
+    let objects: Vec<String> = report.damaged.iter().cloned().collect();
+    let name = super::proposal::quote(&snapshot.head.source);
+    progress.note(&format!("damaged in the repository{}", names_line(&objects, objects.len() as u64)));
+    progress.note(&format!(
+        "`vault repair --dry-run` tells what can be brought back, `vault snapshots {name}` lists others to try"
+    ));
 }
 
 /// True if what was lost by damage tells whether all is there: it ended well, or there is no such path.

@@ -9,7 +9,7 @@ use crate::repository::index::Location;
 use crate::repository::reader::Reader;
 use crate::repository::{self, Repository, walk};
 use crate::target::{self, FileSlot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ struct Piece {
 pub struct Plan {
     files: Vec<Pending>,
     pieces: Vec<Piece>,
-    lost: Vec<(usize, String)>,
+    lost: Vec<(usize, repository::Error)>,
 }
 
 /// How a plan went.
@@ -55,6 +55,8 @@ pub struct Outcome {
     pub bytes: u64,
     /// Files that could not be restored, with the reason.
     pub failed: Vec<String>,
+    /// Packs and blobs that are damaged.
+    pub damaged: BTreeSet<String>,
     /// What was written, for verification.
     pub written: Vec<(PathBuf, Node)>,
     /// What the store said when it answered nothing any more: the rest was given up.
@@ -80,7 +82,7 @@ impl Plan {
             };
             match walk::chunks(reader, content, &mut each, &mut |_| {}) {
                 Err(error) if reader.repository().is_silent(&error) => return Err(error),
-                Err(error) => self.lost.push((number, error.to_string())),
+                Err(error) => self.lost.push((number, error)),
                 Ok(()) => {}
             }
         }
@@ -113,7 +115,7 @@ impl Plan {
             outcome: Mutex::new(Outcome::default()),
         };
         for (number, why) in &self.lost {
-            work.fail(*number, why);
+            work.fail_to_read(*number, why);
         }
         for (number, file) in self.files.iter().enumerate() {
             if file.left.load(Ordering::SeqCst) == 0 && !work.is_stopped() {
@@ -179,6 +181,7 @@ impl Work<'_, '_> {
             let frame = self.reader.index().frame(*number);
             let start = (u64::from(frame.offset) - fetch.start) as usize;
             let plain = bytes.as_ref().ok().and_then(|bytes| bytes.get(start..start + frame.stored as usize));
+            self.at(pieces);
             let plain = plain.and_then(|sealed| self.reader.open_frame(*number, sealed).ok());
             for piece in pieces.iter().filter_map(|number| self.plan.pieces.get(*number)) {
                 if self.is_stopped() {
@@ -187,6 +190,14 @@ impl Work<'_, '_> {
                 self.piece(piece, plain.as_deref());
             }
         }
+    }
+
+    /// Tells which file is worked on.
+    fn at(&self, pieces: &[usize]) {
+        let first = pieces.first().and_then(|number| self.plan.pieces.get(*number));
+        let Some(file) = first.and_then(|piece| self.plan.files.get(piece.file)) else { return };
+        let path = file.slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(FileSlot::path);
+        path.iter().for_each(|path| self.progress.at(path));
     }
 
     fn piece(&self, piece: &Piece, plain: Option<&[u8]>) {
@@ -203,7 +214,7 @@ impl Work<'_, '_> {
         let NodeKind::File { holes, .. } = &file.node.kind else { return };
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            Err(error) => return self.fail(piece.file, &error.to_string()),
+            Err(error) => return self.fail_to_read(piece.file, &error),
         };
         let written = {
             let slot = file.slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,6 +230,18 @@ impl Work<'_, '_> {
                 }
             }
             Err(error) => self.fail_to_write(piece.file, error),
+        }
+    }
+
+    /// Damage has one reason for many files, and is told at the end.
+    fn fail_to_read(&self, number: usize, error: &repository::Error) {
+        let Some(object) = super::damaged_object(error) else { return self.fail(number, &error.to_string()) };
+        if let Some((slot, _)) = self.take(number) {
+            let line = format!("{}: {error}", slot.path().display());
+            self.progress.damaged(&format!("{}: its content is damaged in the repository", slot.short_path()), &line);
+            let mut outcome = self.outcome();
+            outcome.failed.push(line);
+            outcome.damaged.insert(object);
         }
     }
 

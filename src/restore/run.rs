@@ -4,7 +4,7 @@
 
 use super::plan::{self, Outcome, Plan};
 use super::rules::Scope;
-use super::{Options, Report, patterns};
+use super::{Options, Report, damaged_object, patterns};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::reader::Reader;
@@ -111,6 +111,7 @@ impl<'a, 'r> Run<'a, 'r> {
                 let done = levels.pop();
                 if done.is_some_and(|done| done.entered) && !levels.is_empty() {
                     self.leave()?;
+                    self.progress.advance(1, 0);
                 }
                 continue;
             };
@@ -120,7 +121,15 @@ impl<'a, 'r> Run<'a, 'r> {
                 Err(error) => {
                     self.target.keep_extra();
                     let place = String::from_utf8_lossy(&level.path).into_owned();
-                    self.fail(format!("part of the directory /{place}: {error}"));
+                    let line = format!("part of the directory /{place}: {error}");
+                    if let Some(object) = damaged_object(&error) {
+                        let brief = format!("/{place}: part of this folder is damaged in the repository");
+                        self.progress.damaged(&brief, &line);
+                        self.report.damaged.insert(object);
+                        self.report.failed.push(line);
+                    } else {
+                        self.fail(line);
+                    }
                     continue;
                 }
             };
@@ -246,7 +255,7 @@ impl<'a, 'r> Run<'a, 'r> {
 
     fn execute(&mut self) -> Result<()> {
         let plan = std::mem::take(&mut self.plan);
-        let Outcome { files, bytes, failed, written, silent, full } =
+        let Outcome { files, bytes, failed, damaged, written, silent, full } =
             plan.execute(self.repository, self.reader, self.progress);
         if self.repository.runtime().is_stopped() {
             return Err(Error::Interrupted);
@@ -260,6 +269,7 @@ impl<'a, 'r> Run<'a, 'r> {
         self.report.files += files;
         self.report.bytes += bytes;
         self.report.failed.extend(failed);
+        self.report.damaged.extend(damaged);
         if self.options.verify {
             for (path, node) in written {
                 if let Err(why) = verify(self.repository, self.reader, &path, &node) {

@@ -39,6 +39,11 @@ impl FileSlot {
         self.shared.path(&self.branch, &self.name)
     }
 
+    /// The same below the target.
+    pub fn short_path(&self) -> String {
+        self.shared.short(&self.path())
+    }
+
     /// Writes bytes at an offset of the file, holes counted. Any order, any thread.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size) {

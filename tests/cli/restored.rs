@@ -329,3 +329,40 @@ fn a_disk_without_room_is_one_line_before_or_during_the_run() {
     let fits = on_small_disk(&world, "size=11m", fits);
     assert_eq!(fits.status.code(), Some(0), "{}", said(&fits));
 }
+
+#[test]
+fn damage_is_told_by_file_in_plain_words_and_its_reason_once() {
+    let world = World::made();
+    for number in 0..30u32 {
+        let bytes: Vec<u8> =
+            (0..2000u32).flat_map(|at| (at ^ number << 16).wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        std::fs::write(world.path(&format!("uploads/power-{number}.c")), bytes).expect("a file");
+    }
+    world.ok(&["snapshot", "uploads"]);
+    for shard in std::fs::read_dir(world.path("repository/packs/d")).expect("packs") {
+        for pack in std::fs::read_dir(shard.expect("a folder").path()).expect("packs") {
+            let path = pack.expect("a pack").path();
+            let length = std::fs::metadata(&path).expect("a pack").len();
+            std::fs::remove_file(&path).and_then(|()| std::fs::write(&path, vec![0; length as usize])).expect("a pack");
+        }
+    }
+    let restore = |words: &[&str]| {
+        let output = world.run(&[&["restore", "uploads", "--target", "out"], words].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+        output
+    };
+    let said = errors(&restore(&[]));
+    let named = said.lines().filter(|line| line.ends_with("its content is damaged in the repository")).count();
+    assert_eq!(named, 20, "{said}");
+    assert!(said.contains("vault: … and 12 more; -v names all\n"), "{said}");
+    assert!(!said.contains("blob") && !said.contains("frame") && !said.contains("/out/"), "{said}");
+    for word in ["damaged in the repository: pack ", "`vault repair --dry-run`", "`vault snapshots uploads`"] {
+        assert_eq!(said.matches(word).count(), 1, "{word}: {said}");
+    }
+    assert!(said.contains("the restore is not complete: 32 entries failed"), "{said}");
+    let said = errors(&restore(&["--verbose"]));
+    assert_eq!(said.matches(": blob ").count(), 32, "{said}");
+    let output = restore(&["--json"]);
+    let restored: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(restored["failed"].as_array().map(Vec::len), Some(32), "{restored}");
+}

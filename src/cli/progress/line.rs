@@ -42,7 +42,10 @@ impl State {
             _ => String::new(),
         };
         let rate = if self.rate > 0 { format!("{}/s", render::size(self.rate)) } else { String::new() };
-        let left = self.left.map_or_else(String::new, |left| format!("{} left", time(left)));
+        let left = self.left.map_or_else(String::new, |left| match left.as_secs() {
+            0..=4 => "a few seconds left".to_owned(),
+            _ => format!("{} left", time(left)),
+        });
         let waiting = |(what, since): &(String, Duration)| format!("waiting for {what}, {}", time(*since));
         let waiting = self.waiting.as_ref().map_or_else(String::new, waiting);
         // in the order of the line, each with its rank
@@ -132,6 +135,8 @@ mod tests {
         }
         let wide = "reading 35 %: 1234 of 5000 files, 1.2 of 3.4 GiB, 120.0 MiB/s, 80 s left";
         assert_eq!(state().line(79), wide);
+        let soon = State { left: Some(Duration::from_millis(300)), ..state() };
+        assert!(soon.line(90).contains(", a few seconds left"), "{}", soon.line(90));
         assert_eq!(state().line(60), "reading 35 %: 1.2 of 3.4 GiB, 120.0 MiB/s, 80 s left");
         assert_eq!(state().line(45), "reading 35 %: 1.2 of 3.4 GiB, 80 s left");
         assert_eq!(state().line(30), "reading 35 %: 1.2 of 3.4 GiB");
