@@ -42,6 +42,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Owners by number, not by name.
     pub numeric_owner: bool,
+    /// Everything that is replaced, mended or deleted is named, not only the first few.
+    pub name_all: bool,
     /// Random, so that the names of unfinished entries are like nobody else's.
     pub nonce: u64,
 }
@@ -223,6 +225,9 @@ impl Target {
     pub fn open(directory: &Path, options: Options) -> io::Result<Self> {
         let path = std::path::absolute(directory)?;
         let was_made = path.symlink_metadata().is_err();
+        if path.metadata().is_ok_and(|found| !found.is_dir()) {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder"));
+        }
         if !options.dry_run {
             std::fs::create_dir_all(&path)?;
         }
@@ -273,7 +278,7 @@ impl Target {
             keep: None,
             own: HashSet::new(),
             pending: Vec::new(),
-            changes: Changes::default(),
+            changes: Changes::new(options.name_all),
             needs: Needs::default(),
         })
     }

@@ -129,6 +129,7 @@ impl Place {
             dry_run: style & 0x18 == 0x18,
             numeric_owner: style & 0x20 != 0,
             nonce: 0,
+            name_all: false,
         };
         let Ok(target) = Target::open(&path, options) else { return };
         let slots = Vec::new();

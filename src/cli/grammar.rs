@@ -130,6 +130,9 @@ pub fn version() -> Outcome {
 
 /// What a command line that makes no sense says, in one line without the help.
 pub fn complaint(error: &clap::Error) -> String {
+    if lacks_target(error) {
+        return "where to? --target DIR, or --stdout".into();
+    }
     let text = error.to_string();
     let ends = ["Usage:", "For more information"].map(|end| text.find(end).unwrap_or(text.len()));
     let message = text.get(..ends[0].min(ends[1])).unwrap_or(&text);
@@ -190,6 +193,17 @@ fn unknown_word(error: &clap::Error, text: &str) -> Option<String> {
     let longs = command.get_arguments().chain(all.get_arguments()).filter_map(clap::Arg::get_long);
     let near = nearby::nearest(flag, longs)?;
     Some(format!("unexpected argument '{word}' found; perhaps --{near}"))
+}
+
+/// True if all that is missing is where to restore to.
+fn lacks_target(error: &clap::Error) -> bool {
+    let missing = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            missing.as_slice()
+        }
+        _ => &[],
+    };
+    matches!(missing, [only] if only.starts_with("--target"))
 }
 
 fn unknown_command(error: &clap::Error) -> Option<&str> {

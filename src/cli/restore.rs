@@ -95,7 +95,10 @@ struct Restored<'a> {
 
 /// Restores.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    let what = format!("cannot restore {}", arguments.address.display());
+    let what = match arguments.stdout {
+        true => format!("cannot write {} to standard output", arguments.address.display()),
+        false => format!("cannot restore {}", arguments.address.display()),
+    };
     if arguments.stdout && std::io::stdout().is_terminal() && arguments.tar {
         return Err(Failure::new(code::USAGE, "an archive does not belong on a terminal".into())
             .hint("send it to a file or a program"));
@@ -103,7 +106,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let (snapshot, path) = address::find((session, &repository), &catalog, &arguments.address, &what)?;
-    let options = options(arguments);
+    let options = options(arguments, session.global.verbose);
     let told = Told::of(&repository, &catalog, snapshot);
     let Some(directory) = &arguments.target else {
         told.say(session);
@@ -269,6 +272,9 @@ fn show(
         if named.count > 0 {
             session.say(&format!("{verb} {}", render::count(named.count, "entry:", "entries:")));
             named.first.iter().for_each(|name| session.say(&format!("  {}", render::safe(name))));
+            if named.more() > 0 {
+                session.say(&format!("  and {} more; -v names all", named.more()));
+            }
         }
     }
     let same = match report.same {
@@ -292,7 +298,7 @@ fn left_line(left: &str) -> String {
     if left.contains(": ") { left.to_owned() } else { format!("{left}: it exists and differs, so it was left") }
 }
 
-fn options(arguments: &Arguments) -> restore::Options {
+fn options(arguments: &Arguments, name_all: bool) -> restore::Options {
     restore::Options {
         include: address::bytes(&arguments.include),
         exclude: address::bytes(&arguments.exclude),
@@ -305,6 +311,7 @@ fn options(arguments: &Arguments) -> restore::Options {
             delete_extra: arguments.delete_extra,
             dry_run: arguments.dry_run,
             numeric_owner: arguments.numeric_owner,
+            name_all,
             nonce: 0,
         },
         verify: arguments.verify,

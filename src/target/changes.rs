@@ -20,6 +20,10 @@ pub struct Named {
     pub count: u64,
     /// The first of them, for people.
     pub first: Vec<String>,
+    /// How many these names tell of.
+    pub told: u64,
+    /// All are named, however many there are.
+    name_all: bool,
 }
 
 impl Named {
@@ -31,9 +35,15 @@ impl Named {
     /// Several under one name.
     pub(super) fn add_many(&mut self, count: u64, name: impl FnOnce() -> String) {
         self.count += count;
-        if self.first.len() < NAMES_MAX {
+        if self.name_all || self.first.len() < NAMES_MAX {
             self.first.push(name());
+            self.told += count;
         }
+    }
+
+    /// How many have no name here.
+    pub fn more(&self) -> u64 {
+        self.count.saturating_sub(self.told)
     }
 }
 
@@ -52,6 +62,14 @@ pub struct Changes {
     pub owned: Named,
     /// Unfinished entries of other runs that were met, by what their names begin with.
     pub leftovers: BTreeMap<String, Leftover>,
+}
+
+impl Changes {
+    /// With the first names only, or with all.
+    pub(super) fn new(name_all: bool) -> Self {
+        let named = || Named { name_all, ..Named::default() };
+        Self { replaced: named(), mended: named(), deleted: named(), ..Self::default() }
+    }
 }
 
 /// What another run has not finished: it was cut off, or goes on at the same time.

@@ -55,6 +55,17 @@ pub(super) struct Found {
     pub(super) no_dump: bool,
 }
 
+/// The name of what goes, with how many entries go that lie in it.
+fn with_entries(name: String, gone: u64, is_whole: bool) -> String {
+    match (gone, is_whole) {
+        (1, true) => name,
+        (2, true) => format!("{name}/ (with 1 entry)"),
+        (_, true) => format!("{name}/ (with {} entries)", gone - 1),
+        (1, false) => format!("{name}/ (1 entry of it)"),
+        (_, false) => format!("{name}/ ({gone} entries of it)"),
+    }
+}
+
 /// Looks at an entry without following it.
 pub(super) fn look(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Found> {
     let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -182,8 +193,7 @@ impl Target {
         let path = self.shared.path(branch, name);
         let is_whole = done.as_ref().is_ok_and(|is_whole| *is_whole);
         if gone > 0 {
-            let rest = if is_whole { "" } else { " (not all of it)" };
-            self.changes.deleted.add_many(gone, || format!("{}{rest}", self.shared.short(&path)));
+            self.changes.deleted.add_many(gone, || with_entries(self.shared.short(&path), gone, is_whole));
         }
         let gone = Gone { entries: gone, is_whole };
         match done {
@@ -224,7 +234,7 @@ impl Target {
             Removal::new((keep.as_deref(), &self.own), device, false).remove(directory, name, path)?;
         }
         let whole = self.path_of(name);
-        self.changes.deleted.add_many(first.gone, || self.shared.short(&whole));
+        self.changes.deleted.add_many(first.gone, || with_entries(self.shared.short(&whole), first.gone, true));
         Ok(true)
     }
 }

@@ -95,6 +95,43 @@ fn what_is_replaced_mended_and_deleted_is_said_and_counted() {
 }
 
 #[test]
+fn names_that_are_not_shown_are_counted_and_shown_when_asked_for() {
+    let world = World::made();
+    for number in 0..30 {
+        std::fs::write(world.path(&format!("uploads/file-{number}")), "text").expect("a file");
+    }
+    world.ok(&["snapshot", "uploads"]);
+    world.ok(&["restore", "uploads", "--target", "out"]);
+    std::fs::create_dir(world.path("out/jd")).expect("a folder");
+    for extra in ["out/jd/inside", "out/extra"] {
+        std::fs::write(world.path(extra), "mine").expect("a file");
+    }
+    let words = ["restore", "uploads", "--target", "out", "--overwrite", "always", "--delete-extra", "--dry-run"];
+    let said = world.ok(&words);
+    for word in
+        ["would replace 33 entries:", "  and 13 more; -v names all", "would delete 3 entries:", "  jd/ (with 1 entry)"]
+    {
+        assert!(said.contains(word), "{word:?} is not in {said}");
+    }
+    assert!(said.lines().filter(|line| line.contains("file-")).count() <= 20, "{said}");
+    assert!(!said.contains("there already"), "{said}");
+    let said = world.ok(&[&words[..], &["--verbose"]].concat());
+    assert_eq!(said.lines().filter(|line| line.starts_with("  file-")).count(), 30, "{said}");
+    assert!(!said.contains(" more"), "{said}");
+}
+
+#[test]
+fn where_to_is_asked_and_a_file_is_no_place() {
+    let world = World::made();
+    world.ok(&["snapshot", "uploads"]);
+    world.fails(&["restore", "uploads"], 2, &["where to? --target DIR, or --stdout"]);
+    std::fs::write(world.path("file"), "mine").expect("a file");
+    world.fails(&["restore", "uploads", "--target", "file"], 1, &["file: it is a file, not a folder"]);
+    world.fails(&["restore", "uploads", "--target", "file", "--dry-run"], 1, &["file: it is a file, not a folder"]);
+    world.fails(&["dump", "uploads:nothing"], 1, &["cannot write uploads:nothing to standard output"]);
+}
+
+#[test]
 fn another_mode_is_named_and_ends_with_1() {
     let world = changed();
     std::fs::write(world.path("out/notes.txt"), "hello\n").expect("a file");
