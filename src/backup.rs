@@ -285,6 +285,7 @@ fn head(repository: &Repository, options: &Options, found: &Found, body: &Body) 
         place: body.place(&book),
         host: body.host_mark(&book),
         terms: body.terms(&book),
+        left_of: None,
     }
 }
 

@@ -223,7 +223,11 @@ impl Copier<'_, '_> {
         if self.from.runtime().is_stopped() || self.to.runtime().is_stopped() {
             return Err(Error::Interrupted);
         }
-        if let Some(copy) = self.domain.recognise(snapshot, self.report.like) {
+        let known = match self.domain.recognise(snapshot, self.report.like) {
+            None => self.target.whole(&self.domain, snapshot)?,
+            known => known,
+        };
+        if let Some(copy) = known {
             self.domain.copies.insert(snapshot.id, copy);
             self.report.known += u64::from(!self.report.copied.iter().any(|copied| copied.source == snapshot.id));
             return Ok(());
@@ -303,6 +307,7 @@ impl Copier<'_, '_> {
         body: Body,
     ) -> Result<Option<ObjectId>> {
         if self.options.dry_run {
+            self.domain.came(snapshot, snapshot.id);
             return Ok(None);
         }
         let book = self.to.keys().owner("copy into a repository")?.book(self.domain.id);
@@ -317,6 +322,7 @@ impl Copier<'_, '_> {
             time: snapshot.counted.time,
             expires: snapshot.expires(),
             original: Some(snapshot.first_id()),
+            left_of: snapshot.left_of(),
             ..snapshot.head.clone()
         };
         let body = Body { tags: snapshot.state.tags(&body.tags), ..body };
@@ -329,7 +335,7 @@ impl Copier<'_, '_> {
             committed => committed?,
         };
         if let Some(copy) = name.id() {
-            self.domain.add(&snapshot.head.source, snapshot.id, copy);
+            self.domain.add(snapshot, copy);
         }
         Ok(name.id())
     }

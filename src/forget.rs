@@ -39,7 +39,7 @@ pub struct Verdict {
     pub domain: String,
     /// Its source.
     pub source: String,
-    /// The snapshot that it is a copy of.
+    /// The snapshot of which it is a plain copy, by its first id.
     pub original: Option<ObjectId>,
     /// The time that counts, nanoseconds since 1970.
     pub time: i64,
@@ -325,11 +325,11 @@ fn judge_copies(
 ) -> Result<()> {
     // a copy counts behind its original, so that comes first
     for copy in source.iter().filter(|one| !kept.contains_key(&one.id)).collect::<Vec<_>>() {
-        let Some(original) = source.iter().find(|one| copy.repaired_from() == Some(one.id)) else { continue };
+        let Some(original) = source.iter().find(|one| copy.is_left_of(one)) else { continue };
         let short = original.id.short();
         let verdict = if copy.state.is_held() {
             (true, HELD.to_owned())
-        } else if whole::is_whole(repository, catalog, original)? {
+        } else if whole::is_whole(repository, &catalog.trust, original)? {
             (false, format!("{short}, of which it is a copy, is whole again"))
         } else {
             match kept.get(&original.id) {
@@ -352,7 +352,7 @@ fn judge(
     let mut candidates = Vec::new();
     let mut kept = BTreeMap::new();
     for snapshot in source {
-        if source.iter().any(|one| snapshot.repaired_from() == Some(one.id)) {
+        if source.iter().any(|one| snapshot.is_left_of(one)) {
             continue;
         }
         let mut keep = |reason: &str| kept.insert(snapshot.id, (true, vec![reason.to_owned()]));
@@ -407,7 +407,9 @@ fn tags(repository: &Repository, snapshot: &SnapshotEntry, policy: &Policy) -> r
 
 fn verdict(snapshot: &SnapshotEntry, (keep, reasons): (bool, Vec<String>)) -> Verdict {
     let counted = snapshot.counted;
-    let (place, source, original) = (snapshot.place, snapshot.head.source.clone(), snapshot.head.original);
+    let (place, source) = (snapshot.place, snapshot.head.source.clone());
+    // what repair made of a snapshot says nothing about that one
+    let original = Some(snapshot.first_id()).filter(|first| *first != snapshot.id);
     Verdict { place, domain: String::new(), source, original, time: counted.time, late: counted.late, keep, reasons }
 }
 

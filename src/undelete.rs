@@ -83,7 +83,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     marks.condemnations = old;
     let catalog = Catalog::load_to_decide(repository)?;
     let snapshot = find(&catalog, &marks, prefix)?;
-    let is_back = |other: &&SnapshotEntry| other.id != snapshot.id && other.head.original == Some(snapshot.first_id());
+    let is_back = |other: &&SnapshotEntry| other.id != snapshot.id && other.first_id() == snapshot.first_id();
     if let Some(copy) = catalog.snapshots.visible().find(is_back) {
         let (old, new) = (snapshot.id.short(), copy.id.short());
         return Err(Error::Request(format!("snapshot {old} is back already, as {new}")));
@@ -179,6 +179,7 @@ fn copy(
         seen: catalog.snapshots.seen_by(repository.keys().writer(), (snapshot.place.domain, snapshot.place.label)),
         expires: snapshot.expires(),
         original: Some(snapshot.first_id()),
+        left_of: snapshot.left_of(),
         ..snapshot.head.clone()
     };
     let name = writer.commit(&head, &body)?;

@@ -72,6 +72,8 @@ pub struct Head {
     pub host: OriginMark,
     /// All but the tree that a restore goes by, as such a mark; see [`Body::terms`].
     pub terms: OriginMark,
+    /// The snapshot, by its first id, of which repair has saved here what was left; counts only if the owner says it.
+    pub left_of: Option<ObjectId>,
 }
 
 /// The content part.
@@ -140,11 +142,10 @@ type BodyTail = (Vec<u8>, (Vec<Vec<u8>>, Vec<Vec<u8>>, Option<u64>, [bool; 3]), 
 
 impl Encode for Head {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
-        let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host, terms } =
-            self;
+        let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, .. } = self;
         (source, time, run, root).encode(encoder)?;
         (parent, seen, statistics, profile, expires, original).encode(encoder)?;
-        codec::encode_tail(&(*place, *host, *terms), encoder)
+        codec::encode_tail(&(self.place, self.host, self.terms, self.left_of), encoder)
     }
 }
 
@@ -152,8 +153,12 @@ impl<C> Decode<C> for Head {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
         let (source, time, run, root) = Decode::decode(decoder)?;
         let (parent, seen, statistics, profile, expires, original) = Decode::decode(decoder)?;
-        let (place, host, terms) = codec::decode_tail(decoder)?;
-        Ok(Self { source, time, run, root, parent, seen, statistics, profile, expires, original, place, host, terms })
+        let (place, host, terms, left_of) = codec::decode_tail(decoder)?;
+        #[rustfmt::skip]
+        let head = Self {
+            source, time, run, root, parent, seen, statistics, profile, expires, original, place, host, terms, left_of,
+        };
+        Ok(head)
     }
 }
 

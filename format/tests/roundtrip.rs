@@ -218,6 +218,7 @@ fn head() -> impl Strategy<Value = Head> {
             place: OriginMark(run),
             host: OriginMark(run),
             terms: OriginMark(run),
+            left_of: original.map(ObjectId).filter(|_| profile > 100),
         },
     )
 }

@@ -51,6 +51,8 @@ struct Line {
     domain_label: Option<String>,
     parent: Option<String>,
     original: Option<String>,
+    #[serde(skip)]
+    is_repaired: bool,
     late: bool,
     held: bool,
     expires: Option<String>,
@@ -173,8 +175,8 @@ fn note(line: &Line, is_short: bool) -> String {
             notes.push(format!("{count} {what}"));
         }
     }
-    let is_repaired = line.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == repair::TAG));
-    if is_repaired && line.original.is_some() {
+    let is_tagged = line.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == repair::TAG));
+    if line.is_repaired || is_tagged && line.original.is_some() {
         notes.push("repaired copy".into());
     }
     if line.late {
@@ -216,6 +218,7 @@ fn line(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) ->
         domain: snapshot.place.domain.to_string(),
         domain_label: catalog.snapshots.domains.label(snapshot.place.domain).map(str::to_owned),
         original: head.original.map(|original| original.to_string()),
+        is_repaired: snapshot.left_of().is_some(),
         parent: head.parent.map(|parent| parent.to_string()),
         late: snapshot.counted.late,
         held: snapshot.state.is_held(),

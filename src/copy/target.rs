@@ -2,13 +2,13 @@
 //! tells of is not there, unless this key has made it: nobody vouches for its content, and what it holds is sent again.
 
 use crate::error::Result;
-use crate::repository::Repository;
 use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing};
 use crate::repository::inherited::{self, Inherited};
 use crate::repository::marks::Marks;
 use crate::repository::orders::{self, Orders};
 use crate::repository::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::trust::Trust;
+use crate::repository::{Repository, whole};
 use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::Name;
@@ -17,6 +17,7 @@ use vault_format::order::Action;
 /// One look at the whole target.
 pub(super) struct Target<'r> {
     repository: &'r Repository,
+    trust: Trust,
     marks: Marks,
     packs: PackListing,
     objects: IndexObjects,
@@ -35,6 +36,8 @@ pub(super) struct Domain {
     /// Copies by what they are copies of.
     pub copies: BTreeMap<ObjectId, ObjectId>,
     snapshots: Vec<SnapshotEntry>,
+    /// What this run has copied, by first ids.
+    fresh: BTreeMap<ObjectId, ObjectId>,
 }
 
 impl<'r> Target<'r> {
@@ -47,7 +50,7 @@ impl<'r> Target<'r> {
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let left = inherited::find(repository, (&packs, &objects, &marks), (None, None));
-        Ok(Self { repository, marks, packs, objects, snapshots, orders, left })
+        Ok(Self { repository, trust, marks, packs, objects, snapshots, orders, left })
     }
 
     /// Has a domain called there as it is called here, where nobody has a key of it.
@@ -61,7 +64,22 @@ impl<'r> Target<'r> {
 
     /// True if its owner has dropped a copy of this snapshot, or the snapshot itself if it was taken here.
     pub fn declines(&self, snapshot: &SnapshotEntry) -> bool {
-        self.orders.is_declined(snapshot.first_id())
+        self.orders.is_declined(snapshot.first_id()) || snapshot.left_of().is_some_and(|id| self.orders.is_declined(id))
+    }
+
+    /// The copy of what a snapshot that repair made is left of, if that is there and whole: then the rest is not wanted.
+    pub fn whole(&self, domain: &Domain, snapshot: &SnapshotEntry) -> Result<Option<ObjectId>> {
+        let Some(first) = snapshot.left_of() else { return Ok(None) };
+        if let Some(copy) = domain.fresh.get(&first) {
+            return Ok(Some(*copy));
+        }
+        let is_it = |one: &&SnapshotEntry| one.first_id() == first && one.left_of().is_none();
+        for copy in domain.snapshots.iter().filter(is_it) {
+            if whole::is_whole(self.repository, &self.trust, copy)? {
+                return Ok(Some(copy.id));
+            }
+        }
+        Ok(None)
     }
 
     /// One domain of it.
@@ -79,7 +97,7 @@ impl<'r> Target<'r> {
             }
         }
         let snapshots = self.snapshots.visible().filter(own).cloned().collect();
-        Domain { id, index, heads, copies: BTreeMap::new(), snapshots }
+        Domain { id, index, heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() }
     }
 }
 
@@ -90,9 +108,15 @@ impl Domain {
     }
 
     /// A copy was committed.
-    pub fn add(&mut self, source: &str, original: ObjectId, copy: ObjectId) {
-        self.heads.entry(source.to_owned()).or_default().push(copy);
-        self.copies.insert(original, copy);
+    pub fn add(&mut self, original: &SnapshotEntry, copy: ObjectId) {
+        self.heads.entry(original.head.source.clone()).or_default().push(copy);
+        self.copies.insert(original.id, copy);
+        self.came(original, copy);
+    }
+
+    /// Its content is there, or would be.
+    pub fn came(&mut self, original: &SnapshotEntry, copy: ObjectId) {
+        self.fresh.insert(original.first_id(), copy);
     }
 
     /// The copy of a snapshot that is there already. Without equal ids, what both come from has to tell.

@@ -198,8 +198,9 @@ impl Survey {
         let here = |snapshot: &&SnapshotEntry| snapshot.place.domain == domain && !due.contains(&snapshot.place);
         let (wished, needed): (Vec<_>, Vec<_>) =
             self.snapshots.all.iter().filter(here).partition(|snapshot| forgotten.contains(&snapshot.place));
-        let saved: BTreeSet<ObjectId> = needed.iter().filter_map(|snapshot| snapshot.repaired_from()).collect();
-        let (damaged, needed): (Vec<_>, Vec<_>) = needed.into_iter().partition(|one| saved.contains(&one.id));
+        let remnants: Vec<_> = needed.iter().copied().filter(|one| one.left_of().is_some()).collect();
+        let is_saved = |one: &&SnapshotEntry| remnants.iter().any(|remnant| remnant.is_left_of(one));
+        let (damaged, needed): (Vec<_>, Vec<_>) = needed.into_iter().partition(is_saved);
         let (shared, own): (Vec<_>, Vec<_>) = needed.into_iter().partition(|snapshot| snapshot.is_shared());
         let mut live = Live::default();
         for snapshot in shared {

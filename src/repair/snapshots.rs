@@ -34,8 +34,14 @@ pub(super) fn rewrite(
     let mut verdict = Verdict::new(&reader, lost);
     let mut heads: Vec<(SnapshotPlace, ObjectId)> = Vec::new();
     let live = || context.look.live(*domain);
-    let originals: BTreeMap<ObjectId, ObjectId> =
-        live().filter_map(|one| one.head.original.map(|original| (one.id, original))).collect();
+    let mut originals: BTreeMap<ObjectId, BTreeSet<ObjectId>> = BTreeMap::new();
+    for one in live() {
+        originals.entry(one.id).or_default().extend(one.head.original);
+        if one.left_of().is_some() {
+            let whole = live().filter(|other| one.is_left_of(other)).map(|other| other.id);
+            originals.entry(one.id).or_default().extend(whole);
+        }
+    }
     // copies before what they are copies of: a good copy speaks for all that it comes from
     let mut snapshots: Vec<&SnapshotEntry> = live().collect();
     snapshots.sort_by_key(|one| std::cmp::Reverse(ancestors(&originals, one.id).len()));
@@ -73,11 +79,11 @@ pub(super) fn rewrite(
 }
 
 /// What a snapshot is a copy of, and what that is a copy of.
-fn ancestors(originals: &BTreeMap<ObjectId, ObjectId>, id: ObjectId) -> BTreeSet<ObjectId> {
+fn ancestors(originals: &BTreeMap<ObjectId, BTreeSet<ObjectId>>, id: ObjectId) -> BTreeSet<ObjectId> {
     let mut found = BTreeSet::new();
-    let mut at = id;
-    while let Some(original) = originals.get(&at).filter(|original| found.insert(**original)) {
-        at = *original;
+    let mut open = vec![id];
+    while let Some(at) = open.pop() {
+        open.extend(originals.get(&at).into_iter().flatten().filter(|original| found.insert(**original)));
     }
     found
 }
@@ -155,6 +161,7 @@ impl Copier<'_, '_, '_> {
             statistics,
             expires: snapshot.expires(),
             original: Some(snapshot.id),
+            left_of: Some(snapshot.left_of().unwrap_or(snapshot.first_id())),
             ..head.clone()
         };
         // a body that does not open is lost with the rest

@@ -91,9 +91,10 @@ impl SnapshotEntry {
         Name::Snapshot(self.place.domain, self.place.label, self.id)
     }
 
-    /// The id under which it was first taken, before any copy.
+    /// The id under which its content was first committed, before any plain copy. What repair made of a snapshot holds
+    /// less, and so has an id of its own.
     pub fn first_id(&self) -> ObjectId {
-        self.head.original.unwrap_or(self.id)
+        self.head.original.filter(|_| self.repaired_from().is_none()).unwrap_or(self.id)
     }
 
     /// True if commands show it: not forgotten, or held.
@@ -106,9 +107,21 @@ impl SnapshotEntry {
         self.wraps.reaches(self.place.domain)
     }
 
-    /// The snapshot of which this is a copy without what was lost, made by repair. Other copies have no such parent.
+    /// The snapshot of which repair made this one, here, without what was lost. Other copies have no such parent.
     pub fn repaired_from(&self) -> Option<ObjectId> {
         self.head.original.filter(|_| self.by_owner && self.head.parent == self.head.original)
+    }
+
+    /// The snapshot, by its first id, of which this holds what was left, wherever repair made it.
+    pub fn left_of(&self) -> Option<ObjectId> {
+        self.head.left_of.filter(|_| self.by_owner).or_else(|| self.repaired_from())
+    }
+
+    /// True if this holds what was left of `whole`.
+    pub fn is_left_of(&self, whole: &Self) -> bool {
+        let is_near = self.id != whole.id && self.place.domain == whole.place.domain;
+        let is_first = || whole.left_of().is_none() && self.left_of() == Some(whole.first_id());
+        is_near && (self.repaired_from() == Some(whole.id) || is_first())
     }
 
     /// True if it claims to be older than its arrival can explain, and the owner has never seen it.

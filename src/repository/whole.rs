@@ -6,13 +6,14 @@ use super::index::{self, ANY_DEPTH, BlobIndex, IndexObjects};
 use super::marks::Marks;
 use super::reader::Reader;
 use super::snapshots::{Catalog, SnapshotEntry};
+use super::trust::Trust;
 use super::{Repository, Result, reach};
 use std::collections::HashSet;
 
 /// True if nothing that it needs is missing.
-pub fn is_whole(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) -> Result<bool> {
+pub fn is_whole(repository: &Repository, trust: &Trust, snapshot: &SnapshotEntry) -> Result<bool> {
     let (packs, _) = index::list_packs(repository)?;
-    let objects = IndexObjects::load(repository, &catalog.trust, Some(snapshot.place.domain))?;
+    let objects = IndexObjects::load(repository, trust, Some(snapshot.place.domain))?;
     let lookup = BlobIndex::new(repository, &objects, Some(&packs), &Marks::default());
     let reader = Reader::new(repository, &lookup);
     let mut is_whole = true;
@@ -31,14 +32,18 @@ pub fn instead<'c>(
     copy: &SnapshotEntry,
 ) -> Result<Option<&'c SnapshotEntry>> {
     let mut found = None;
-    let mut at = copy.repaired_from();
-    while let Some(id) = at {
-        let Some(original) = catalog.snapshots.visible().find(|one| one.id == id) else { break };
-        if is_whole(repository, catalog, original)? {
+    let (mut at, mut seen) = (copy, HashSet::from([copy.id]));
+    // first the snapshot itself, then copies that lost less
+    let of = |at: &SnapshotEntry| {
+        let mut all = catalog.snapshots.visible().filter(|one| at.is_left_of(one));
+        let first = all.next()?;
+        Some(if first.left_of().is_none() { first } else { all.find(|one| one.left_of().is_none()).unwrap_or(first) })
+    };
+    while let Some(original) = of(at).filter(|original| seen.insert(original.id)) {
+        if is_whole(repository, &catalog.trust, original)? {
             found = Some(original);
         }
-        // what a copy was made of has an id that came before it, so this ends
-        at = original.repaired_from();
+        at = original;
     }
     Ok(found)
 }

@@ -48,7 +48,7 @@ pub fn lacks_of(catalog: &Catalog, snapshot: &SnapshotEntry, body: Body) -> Lack
     let named = body.gaps.unread.len() as u64;
     let is_repaired = is_repaired(snapshot, &body);
     // repair adds what is lost to what was unread, and takes over the names of the latter
-    let first = originals(catalog, snapshot).pop().filter(|first| first.repaired_from().is_none());
+    let first = originals(catalog, snapshot).pop().filter(|first| first.left_of().is_none());
     let unread = match first {
         _ if !is_repaired => errors.max(named),
         Some(first) => first.head.statistics.errors.max(named),
@@ -58,19 +58,14 @@ pub fn lacks_of(catalog: &Catalog, snapshot: &SnapshotEntry, body: Body) -> Lack
 }
 
 pub(super) fn is_repaired(snapshot: &SnapshotEntry, body: &Body) -> bool {
-    snapshot.head.original.is_some() && body.tags.iter().any(|tag| tag == REPAIRED)
+    snapshot.left_of().is_some() || snapshot.head.original.is_some() && body.tags.iter().any(|tag| tag == REPAIRED)
 }
 
 /// What the snapshot was made of by repair, and what that was made of, as far as they are there.
 fn originals<'c>(catalog: &'c Catalog, snapshot: &SnapshotEntry) -> Vec<&'c SnapshotEntry> {
-    let mut found: Vec<&SnapshotEntry> = Vec::new();
-    let mut next = snapshot.repaired_from();
-    while let Some(id) = next {
-        let Some(one) = catalog.snapshots.all.iter().find(|one| one.id == id) else { break };
-        found.push(one);
-        // what a copy was made of has an id that came before it, so this ends
-        next = one.repaired_from();
-    }
+    let mut found: Vec<_> = catalog.snapshots.all.iter().filter(|one| snapshot.is_left_of(one)).collect();
+    // what lost nothing comes last
+    found.sort_by_key(|one| one.left_of().is_none());
     found
 }
 

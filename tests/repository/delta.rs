@@ -101,6 +101,7 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
             place: OriginMark::default(),
             host: OriginMark::default(),
             terms: OriginMark::default(),
+            left_of: None,
         };
         let header =
             Header { kind: Kind::Snapshot, repository: repository.id(), domain: keys.domain(), writer: keys.writer() };

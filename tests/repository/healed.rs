@@ -14,11 +14,11 @@ use vault::{forget, list, prune};
 use vault_format::id::{Class, ObjectId};
 use vault_format::name::Name;
 
-fn visible(repository: &Repository) -> BTreeSet<ObjectId> {
+pub fn visible(repository: &Repository) -> BTreeSet<ObjectId> {
     Catalog::load(repository).unwrap().snapshots.visible().map(|one| one.id).collect()
 }
 
-fn keep_last(repository: &Repository, count: u32) -> forget::Report {
+pub fn keep_last(repository: &Repository, count: u32) -> forget::Report {
     let policy = Policy { last: Some(count), ..Policy::default() };
     forget::by_policy(repository, ["folder"], (&policy, &TimeZone::UTC), &forget::Options::default()).unwrap()
 }
@@ -34,14 +34,18 @@ fn prune_twice(small: &Small, repository: &Repository) {
 /// Loses the largest data packs that both states of the folder need, and repairs.
 fn damaged() -> (Small, Repository, Vec<ObjectId>) {
     let small = Small::new();
+    let (owner, copies) = damage(&small);
+    (small, owner, copies)
+}
+
+pub fn damage(small: &Small) -> (Repository, Vec<ObjectId>) {
     let packs = small.packs().into_iter().filter(|name| matches!(name, Name::Pack(Class::Data, _)));
     let objects = small.store.objects();
     let largest = packs.max_by_key(|name| objects[&name.to_string()].len()).unwrap();
     small.store.remove(&largest.to_string());
     let report = repair_all(&small.open(&small.store, 20), None);
     let copies: Vec<ObjectId> = report.lost.iter().filter_map(|lost| lost.copy).collect();
-    let owner = small.open(&small.store, 21);
-    (small, owner, copies)
+    (small.open(&small.store, 21), copies)
 }
 
 #[test]
@@ -73,8 +77,7 @@ fn copies_take_no_place_of_their_originals_and_go_with_them() {
     let report = keep_last(&owner, 1);
     let gone: BTreeSet<ObjectId> = report.verdicts.iter().filter(|one| !one.keep).map(|one| one.place.id).collect();
     let older = Catalog::load(&owner).unwrap();
-    let copy =
-        copies.iter().find(|id| older.snapshots.by_id(&id.to_string()).unwrap().repaired_from() == Some(small.ids[1]));
+    let copy = copies.iter().find(|id| older.snapshots.by_id(&id.to_string()).unwrap().left_of() == Some(small.ids[1]));
     assert_eq!(gone, BTreeSet::from([small.ids[1], *copy.unwrap()]));
 }
 

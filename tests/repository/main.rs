@@ -26,6 +26,7 @@ mod pruned;
 mod quarantined;
 mod recovery;
 mod relocated;
+mod remnants;
 mod repacked;
 mod repaired;
 mod restored;

@@ -41,6 +41,7 @@ fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -
         place: OriginMark([5; 16]),
         host: OriginMark([6; 16]),
         terms: OriginMark([7; 16]),
+        left_of: None,
     }
 }
 

@@ -59,6 +59,7 @@ fn snapshot(repo: &mut Repo, member: &Member, source: &str, seed: u64) -> Object
         place: OriginMark([7; 16]),
         host: OriginMark([8; 16]),
         terms: OriginMark([9; 16]),
+        left_of: None,
     };
     run.commit(&head, &body())
 }

@@ -158,6 +158,7 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
         place: OriginMark([5; 16]),
         host: OriginMark([6; 16]),
         terms: OriginMark([7; 16]),
+        left_of: Some(ObjectId([7; 32])),
     };
     let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
     let mut unsorted = body();
