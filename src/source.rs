@@ -214,6 +214,16 @@ pub enum OpenError {
     /// No path at all.
     #[error("no path to snapshot")]
     Nothing,
+    /// A list of which nothing is there.
+    #[error("none of the {number} listed paths is there, not {first:?}{hint}")]
+    Missing {
+        /// How many.
+        number: usize,
+        /// One of them, as it was listed.
+        first: PathBuf,
+        /// What may be wrong with the list.
+        hint: &'static str,
+    },
     /// A path that can't be opened.
     #[error("cannot open {}: {error}", path.display())]
     Path {

@@ -95,6 +95,11 @@ fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret
         Origin::Key(path) => {
             return Ok(Secret::Bundle(keyfile::open(&read(&path)?, &path.display().to_string())?));
         }
+        // a shell drops NUL bytes, so that a key in bytes is none any more
+        Origin::KeyText(text, variable) if !text.is_ascii() => {
+            let what = format!("{variable} holds no text, and a key in bytes does not survive there");
+            return Err(Failure::new(code::USAGE, what).hint("it takes what `--export-key-file -` prints"));
+        }
         Origin::KeyText(text, variable) => return Ok(Secret::Bundle(keyfile::open(&text, variable)?)),
         Origin::File(path) => {
             let bytes = read(&path)?;

@@ -90,6 +90,7 @@ fn date_and_time(text: &str, now: &Zoned) -> Option<Stretch> {
         _ => return None,
     };
     let is_plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b':' | b'.' | b',');
+    let time = &if time.find(':') == Some(1) { format!("0{time}") } else { time.to_owned() };
     let time = time.bytes().all(is_plain).then(|| time.parse::<Time>().ok())??;
     let first = match offset {
         Some(offset) => moment(offset.to_timestamp(day.to_datetime(time)).ok()?)?,
@@ -218,6 +219,7 @@ mod tests {
             ("2026-11-20 14:00:05", "2026-11-20 14:00:05", "2026-11-20 14:00:05.999999999"),
             ("2026-11-20T14:00", "2026-11-20 14:00:00", "2026-11-20 14:00:59.999999999"),
             ("20.11.2026 14:00", "2026-11-20 14:00:00", "2026-11-20 14:00:59.999999999"),
+            ("2026-11-20 2:30", "2026-11-20 02:30:00", "2026-11-20 02:30:59.999999999"),
             ("14:30", "2026-11-25 14:30:00", "2026-11-25 14:30:59.999999999"),
             ("yesterday 14:30", "2026-11-24 14:30:00", "2026-11-24 14:30:59.999999999"),
             ("last Monday 14:30", "2026-11-23 14:30:00", "2026-11-23 14:30:59.999999999"),

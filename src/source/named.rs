@@ -97,9 +97,17 @@ pub fn select(paths: &[PathBuf], listed: bool) -> Result<Named, OpenError> {
     }
     match (place.whole, place.children.is_empty()) {
         (true, _) => Ok(Named { base, selection: None, devices, missing }),
-        (false, true) => Err(OpenError::Nothing),
+        (false, true) => Err(nothing(paths)),
         (false, false) => Ok(Named { base, selection: Some(place), devices, missing }),
     }
+}
+
+/// Why nothing of a list is there.
+fn nothing(paths: &[PathBuf]) -> OpenError {
+    let Some(first) = paths.first() else { return OpenError::Nothing };
+    let is_cut = first.as_os_str().as_bytes().ends_with(b"\r");
+    let hint = if is_cut { "; its lines end in CR LF: `tr -d '\\r'` takes the CR away" } else { "" };
+    OpenError::Missing { number: paths.len(), first: first.clone(), hint }
 }
 
 /// Opens a directory below another one.

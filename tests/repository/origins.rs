@@ -262,7 +262,9 @@ fn a_list_names_what_is_gone_and_keeps_links() {
         (source.path().as_os_str().as_encoded_bytes(), vec![b"gone".to_vec()])
     );
     let none = take_with(&repository, &[Path::new("/nowhere/at/all").to_owned()], &walk, &said);
-    assert!(none.is_err(), "{none:?}");
+    assert!(none.unwrap_err().to_string().contains("/nowhere/at/all"));
+    let cut = take_with(&repository, &[source.path().join("two\r")], &walk, &said).unwrap_err().to_string();
+    assert!(cut.contains("two\\r") && cut.contains("CR LF"), "{cut}");
 }
 
 #[test]
