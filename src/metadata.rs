@@ -173,7 +173,7 @@ pub fn difference(at: At<'_>, stat: &Stat, metadata: &Metadata, names: Option<&N
         return Some(format!("mode {mode:o} instead of {wanted:o}"));
     }
     let attribute = attributes::difference(at, &metadata.xattrs)?;
-    Some(format!("attribute {} differs", String::from_utf8_lossy(&attribute)))
+    Some(format!("another attribute {}", String::from_utf8_lossy(&attribute)))
 }
 
 fn is_own_group(gid: u32) -> bool {

@@ -84,11 +84,8 @@ impl Target {
             }
             Verdict::Make { replace } => replace,
         };
-        if existing.is_some_and(|stat| metadata::file_type(&stat) == FileType::Directory) {
-            let is_empty = self.is_empty(directory, &node.name)?;
-            if !self.clear(directory, &node.name, is_empty)? {
-                return Ok(self.left(node, NoteKind::Left));
-            }
+        if !self.make_way(directory, &node.name, existing.as_ref())? {
+            return Ok(self.left(node, NoteKind::Left));
         }
         self.plan(node, existing.as_ref(), is_further);
         if self.options.dry_run {
@@ -113,6 +110,15 @@ impl Target {
         let Some(identity) = self.create(directory, node, replace)? else { return Ok(Placement::Omitted) };
         self.shared.links().begin(group, &branch, &node.name, Some(identity));
         Ok(Placement::Created)
+    }
+
+    /// Removes a directory that is in the way; false if it has to stay.
+    fn make_way(&mut self, directory: BorrowedFd<'_>, name: &[u8], existing: Option<&Stat>) -> io::Result<bool> {
+        if existing.is_none_or(|stat| metadata::file_type(stat) != FileType::Directory) {
+            return Ok(true);
+        }
+        let is_empty = self.is_empty(directory, name)?;
+        self.clear(directory, name, is_empty)
     }
 
     fn left(&self, node: &Node, kind: NoteKind) -> Placement {
