@@ -102,7 +102,8 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Sweeps what is due, or with a grace of zero all that was ever condemned, condemns what nothing needs, and sweeps that too if its grace is zero. Needs the owner.
+/// Sweeps what is due, or with a grace of zero all that was ever condemned, condemns what nothing needs, and sweeps that
+/// too if its grace is zero. Needs the owner.
 pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
     repository.keys().owner("prune")?;
     let started = repository.runtime().clock.now();

@@ -119,15 +119,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     } else if lines.is_empty() {
         session.say("no snapshots");
     } else {
-        show(&catalog, &lines);
+        show(&catalog, &lines, session.runtime.clock.now());
     }
     session.say_requests(&repository);
     Ok(code::DONE)
 }
 
-fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
+fn show(catalog: &Catalog, lines: &[(i64, Line)], now: i64) {
     let is_mixed = catalog.snapshots.are_mixed();
     let is_terminal = std::io::stdout().is_terminal();
+    let now = is_terminal.then(|| render::time(now));
     let hosts: BTreeSet<_> = lines.iter().filter_map(|(_, line)| line.host.as_deref()).collect();
     let times = catalog.snapshots.all.iter().map(|one| ((one.place.domain, one.place.label), one.counted.time));
     let mut table = Table::new()
@@ -156,7 +157,7 @@ fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
         let is_told = hosts.len() > 1 || !is_terminal;
         let host = line.host.as_deref().filter(|_| is_told).unwrap_or("-");
         row.extend([
-            note(line, is_terminal).into(),
+            note(line, now.as_deref()).into(),
             render::safe(host).into(),
             render::safe(&tags).into(),
             origin(line).into(),
@@ -167,8 +168,8 @@ fn show(catalog: &Catalog, lines: &[(i64, Line)]) {
     render::line(&render::count(lines.len() as u64, "snapshot", "snapshots"));
 }
 
-/// What is not as it should be, and what the owner said.
-fn note(line: &Line, is_short: bool) -> String {
+/// What is not as it should be, and what the owner said; short, for a reader of this time, or in full.
+fn note(line: &Line, short_for: Option<&str>) -> String {
     let mut notes = Vec::new();
     for (count, what) in [(line.unreadable.saturating_sub(line.lost), "unread"), (line.lost, "lost")] {
         if count > 0 {
@@ -187,11 +188,10 @@ fn note(line: &Line, is_short: bool) -> String {
     }
     if let Some(expires) = &line.expires {
         let day: String = expires.chars().take(10).collect();
-        let this_year = jiff::Zoned::now().year().to_string();
-        notes.push(match day.split_once('-') {
-            Some((year, day)) if is_short && year == this_year => format!("exp. {day}"),
-            _ if is_short => format!("exp. {day}"),
-            _ => format!("expires {day}"),
+        notes.push(match (short_for, day.split_once('-')) {
+            (Some(now), Some((year, rest))) if now.starts_with(year) => format!("exp. {rest}"),
+            (Some(_), _) => format!("exp. {day}"),
+            (None, _) => format!("expires {day}"),
         });
     }
     if notes.is_empty() { "-".into() } else { notes.join(", ") }

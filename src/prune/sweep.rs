@@ -1,5 +1,6 @@
-//! Carries out the marks that are old enough, or all where nobody writes: copies live blobs that have no other place outside all marks, puts index
-//! objects without the condemned packs, and only then deletes index objects, due snapshots and packs, in this order.
+//! Carries out the marks that are old enough, or all where nobody writes: copies live blobs that have no other place
+//! outside all marks, puts index objects without the condemned packs, and only then deletes index objects, due snapshots
+//! and packs, in this order.
 //! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
 
 use super::Options;
