@@ -118,7 +118,7 @@ fn a_database_goes_in_and_comes_back_with_every_row() {
     let half = format!("{dump} -h {home} -U owner app | head -c 20000; exit 1");
     crate::assert_fails(&run(&["sh", "-c", &half]), 1, &["app-db", "(status 1)"]);
     let killed = format!("{dump} -h {home} -U owner app | head -c 20000; kill -9 $$");
-    crate::assert_fails(&run(&["sh", "-c", &killed]), 1, &["app-db", "signal: 9"]);
+    crate::assert_fails(&run(&["sh", "-c", &killed]), 1, &["app-db", "signal 9"]);
     crate::assert_fails(&run(&[&dump, "-h", &home, "-U", "owner", "missing"]), 1, &["app-db", "missing"]);
     crate::assert_fails(&run(&["sh", "-c", "exit 0"]), 1, &["app-db", "no output"]);
     assert_eq!(world.count(), 0);

@@ -83,9 +83,13 @@ fn what_is_ambiguous_names_all_that_it_may_mean() {
     world.fails(&["ls", "uploads"], 1, &all);
     world.fails(&["restore", "uploads:notes.txt", "--stdout"], 1, &all);
     world.fails(&["forget", "--name", "uploads", "--keep-last", "1"], 1, &all);
-    for words in [&["ls", "nobody/uploads"][..], &["snapshots", "--name", "nobody/uploads"], &["stats", "web-1/other"]]
-    {
-        world.fails(words, 1, &[words.last().expect("an address"), "vault snapshots"]);
+    let unknown = [
+        (&["ls", "nobody/uploads"][..], "no domain is called \"nobody\""),
+        (&["snapshots", "--name", "nobody/uploads"], "no domain is called \"nobody\""),
+        (&["stats", "web-1/other"], "vault snapshots"),
+    ];
+    for (words, hint) in unknown {
+        world.fails(words, 1, &[words.last().expect("an address"), hint]);
     }
     world.fails(&["key", "remove", "nobody"], 1, &["there is no key", "vault key list"]);
     // a second key of the same label, in another domain

@@ -185,7 +185,7 @@ fn values_are_those_of_the_run() {
     assert_eq!(parse(&["diff", "uploads", "out", "--json"])["changes"].as_array().map(Vec::len), Some(0));
     assert_eq!(parse(&["stats", "uploads", "--json"])["sources"][0]["newest"]["new_files"], 2);
     assert!(parse(&["snapshot", "uploads", "--json", "--dry-run"])["snapshot"].is_null());
-    assert!(parse(&["snapshot", "uploads", "--json", "--skip-if-unchanged"])["snapshot"].is_null());
+    assert!(parse(&["snapshot", "uploads", "--json", "--tag", "t", "--skip-if-unchanged"])["snapshot"].is_null());
     assert_eq!(world.count(), 1);
 }
 
