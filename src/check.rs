@@ -15,13 +15,15 @@ pub use selection::Read;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::{self, IndexObjects, PackListing, PackRecord};
-use crate::repository::marks::{self, Marks};
-use crate::repository::orders::Orders;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::Snapshots;
-use crate::repository::trust::Trust;
-use crate::repository::{Repository, journal};
+use crate::repository::Repository;
+use crate::repository::lookup::PackRecord;
+use crate::repository::objects::index_objects::{IndexObjects, PackListing};
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::orders::Orders;
+use crate::repository::objects::snapshots::Snapshots;
+use crate::repository::objects::trust::Trust;
+use crate::repository::objects::{index_objects, journal, marks};
+use crate::repository::read::reader::Reader;
 use finding::Findings;
 use objects::Told;
 use packs::{Domain, Outcome, Packs};
@@ -113,7 +115,7 @@ impl<'a> Look<'a> {
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let (marks, damaged_marks) = Marks::load_readable(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
-        let (packs, _) = index::list_packs(repository)?;
+        let (packs, _) = index_objects::list_packs(repository)?;
         for damaged in [&orders.damaged, &snapshots.damaged, &damaged_marks, &objects.damaged] {
             findings.add_all(damaged);
         }

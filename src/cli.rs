@@ -1,5 +1,5 @@
 //! The command line: flags to options, results to words and exit codes. The only place that prints, asks, and reads
-//! the environment. Each command is one file below; this one holds what they share and sends each to its file.
+//! the environment. Each command is one file below; this one lists them, and sends each to its file.
 
 mod address;
 mod check;
@@ -9,6 +9,7 @@ mod diff;
 mod exit;
 mod find;
 mod forget;
+mod global;
 mod grammar;
 mod init;
 mod invisible;
@@ -25,6 +26,7 @@ mod render;
 mod repair;
 mod restore;
 mod secret;
+mod session;
 mod signal;
 mod snapshot;
 mod snapshots;
@@ -35,15 +37,10 @@ mod time;
 mod undelete;
 
 use clap::{Parser, Subcommand};
-use exit::{Context, Failure, code};
-use std::path::PathBuf;
+use exit::{Failure, code};
+use global::Global;
+use session::Session;
 use std::process::ExitCode;
-use std::time::Duration;
-use vault::backend::location::Scheme;
-use vault::backend::{Backend, BackendOptions, Location};
-use vault::repository::journal::Actor;
-use vault::repository::{self, Access, Repository};
-use vault::runtime::Runtime;
 
 /// A content-addressed, deduplicating, encrypted backup repository.
 #[derive(Debug, Parser)]
@@ -53,60 +50,6 @@ struct Arguments {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Flags of every command.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Everywhere")]
-struct Global {
-    /// Where the repository is: a folder, or s3://bucket/folder?region=…, sftp://user@host/folder and the like
-    #[arg(long, short, global = true, value_name = "LOCATION", env = "VAULT_REPOSITORY", hide_env_values = true)]
-    repository: Option<String>,
-    /// Read the password from the first line of this file [env: VAULT_PASSWORD_FILE; the password itself can be given
-    /// in VAULT_PASSWORD]
-    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_command", "key_file"])]
-    password_file: Option<PathBuf>,
-    /// Run this with `sh -c` and take the first line of its output as the password [env: VAULT_PASSWORD_COMMAND]
-    #[arg(long, global = true, value_name = "COMMAND", conflicts_with = "key_file")]
-    password_command: Option<std::ffi::OsString>,
-    /// Open the repository with an exported key instead of a password [env: VAULT_KEY_FILE; the text of the key can be
-    /// given in VAULT_KEY]
-    #[arg(long, global = true, value_name = "FILE")]
-    key_file: Option<PathBuf>,
-    /// Where this machine keeps its cache [env: VAULT_CACHE_DIR; default: vault in the user's cache folder]
-    // not by `env`: what only the environment says must not stand against --no-cache
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "no_cache")]
-    cache_dir: Option<PathBuf>,
-    /// Keep no cache, and use none
-    #[arg(long, global = true)]
-    no_cache: bool,
-    /// Print the result as JSON
-    #[arg(long, global = true)]
-    json: bool,
-    /// Print nothing but errors
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Print more: what was left out on purpose, requests and bytes moved
-    #[arg(long, short, global = true)]
-    verbose: bool,
-    /// Show progress on standard error also where no terminal is; with --json as JSON lines
-    #[arg(long, global = true, conflicts_with = "quiet")]
-    progress: bool,
-    /// Answer every question with yes
-    #[arg(long, short, global = true)]
-    yes: bool,
-    /// Threads for the work of the processor [default: one for each core]
-    #[arg(long, global = true, value_name = "N")]
-    workers: Option<usize>,
-    /// Memory for data in flight, like 64MiB [default: 96MiB]
-    #[arg(long, global = true, value_name = "SIZE", value_parser = render::parse_size)]
-    memory: Option<u64>,
-    /// Send at most this many bytes each second, like 2MB
-    #[arg(long, global = true, value_name = "RATE", value_parser = render::parse_rate)]
-    limit_upload: Option<u64>,
-    /// Receive at most this many bytes each second, like 10MB
-    #[arg(long, global = true, value_name = "RATE", value_parser = render::parse_rate)]
-    limit_download: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -205,176 +148,6 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
     };
     // a command that a signal stopped fails in many ways; the signal is the reason
     outcome.map_err(|failure| if session.runtime.is_stopped() { failure.interrupted() } else { failure })
-}
-
-/// What all commands of one process share.
-struct Session {
-    global: Global,
-    runtime: Runtime,
-}
-
-impl Session {
-    fn new(global: Global) -> Result<Self, Failure> {
-        proposal::remember(global.repository.as_deref());
-        let workers = global.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let runtime = Runtime::system(workers)
-            .map_err(|error| Failure::new(code::FAILED, format!("cannot get random numbers: {error}")))?;
-        runtime.children.hide(secret::variables());
-        signal::listen(&runtime, global.quiet)?;
-        Ok(Self { global, runtime })
-    }
-
-    fn location(&self) -> Result<Location, Failure> {
-        let text = self.global.repository.as_deref().ok_or_else(|| {
-            Failure::new(code::USAGE, "no repository given".into())
-                .hint("say which with --repository LOCATION or in VAULT_REPOSITORY")
-        })?;
-        parse_location(text)
-    }
-
-    fn backend(&self, create: bool) -> Result<Backend, Failure> {
-        self.backend_at(&self.location()?, create)
-    }
-
-    fn backend_at(&self, location: &Location, create: bool) -> Result<Backend, Failure> {
-        let options = BackendOptions {
-            upload: self.global.limit_upload,
-            download: self.global.limit_download,
-            create,
-            ..BackendOptions::default()
-        };
-        Backend::open(location, &options, &self.runtime).map_err(|error| exit::opening(error, create))
-    }
-
-    fn repository_options(&self) -> repository::Options {
-        let default = if cfg!(debug_assertions) { test_times() } else { repository::Options::default() };
-        let memory = self.global.memory.and_then(|bytes| usize::try_from(bytes).ok());
-        repository::Options { memory_bytes: memory.unwrap_or(default.memory_bytes), ..default }
-    }
-
-    /// Opens the repository with the key that the user gave.
-    fn open(&self) -> Result<Repository, Failure> {
-        let backend = self.backend(false)?;
-        // a place without a repository should not ask for a password first
-        exit::probe(&backend)?;
-        let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
-        self.open_with(backend, secret)
-    }
-
-    fn open_with(&self, backend: Backend, secret: secret::Secret) -> Result<Repository, Failure> {
-        // two repositories may be at hand
-        let what = format!("cannot open the repository at {}", backend.describe());
-        self.say_notes(&backend.caveat().into_iter().collect::<Vec<_>>());
-        let options = self.repository_options();
-        let runtime = self.runtime.clone();
-        let opened = match secret {
-            secret::Secret::Password(password) => {
-                Repository::open(backend, runtime, options, Access::Password(&password))
-            }
-            secret::Secret::Bundle(bundle) => Repository::open(backend, runtime, options, Access::Bundle(bundle)),
-        };
-        let mut repository = opened.context(&what)?;
-        let Some(folder) = self.cache_folder() else { return Ok(repository) };
-        // without its cache a run is slower, and nothing else
-        if let Err(error) = repository.use_cache(&folder) {
-            self.say_notes(&[exit::one_line(&error.to_string())]);
-        }
-        Ok(repository)
-    }
-
-    /// Where the cache is; none if that was asked, or if there is no home for it.
-    fn cache_folder(&self) -> Option<PathBuf> {
-        if self.global.no_cache {
-            return None;
-        }
-        let from = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = || from("HOME").map(|home| home.join(".cache"));
-        self.global
-            .cache_dir
-            .clone()
-            .or_else(|| from("VAULT_CACHE_DIR"))
-            .or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
-    }
-
-    /// Who runs this, for the journal.
-    fn actor(&self, reason: &str) -> Actor {
-        Actor { name: format!("{}@{}", snapshot::user(), snapshot::host()), reason: reason.to_owned() }
-    }
-
-    /// Opens the repository and a second one, which has the same password unless its own flags say otherwise.
-    fn open_two(&self, second: &str, flags: &secret::Flags<'_>) -> Result<(Repository, Repository), Failure> {
-        let own = self.backend(false)?;
-        exit::probe(&own)?;
-        let place = parse_location(second)?;
-        let other = self.backend_at(&place, false).and_then(|other| exit::probe(&other).map(|()| other));
-        let other = other.map_err(|failure| match &flags.missing {
-            Some(how) => failure.hint_if_missing(how),
-            None => failure,
-        })?;
-        let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
-        let other_secret = secret::find_second(flags, &self.runtime)?.unwrap_or_else(|| secret.clone());
-        Ok((self.open_with(own, secret)?, self.open_with(other, other_secret)?))
-    }
-
-    fn progress(&self, verb: &'static str) -> progress::Bar {
-        let Global { quiet, progress, json, verbose, .. } = self.global;
-        progress::Bar::new(verb, progress::Face::of(quiet, progress, json), verbose)
-    }
-
-    /// Prints a line of summary, unless there is JSON to print or nothing is wanted.
-    fn say(&self, line: &str) {
-        if !self.global.quiet && !self.global.json {
-            render::line(&proposal::complete(line));
-        }
-    }
-
-    /// Prints notes that only matter to those who ask.
-    fn say_notes(&self, notes: &[String]) {
-        if self.global.verbose {
-            notes.iter().for_each(|note| render::complain(note));
-        }
-    }
-
-    fn say_requests(&self, repository: &Repository) {
-        if self.global.verbose {
-            let counts = repository.backend().counts();
-            render::complain(&format!(
-                "requests: {}, {}, {}, {}; {} sent, {} received",
-                render::count(counts.put, "write", "writes"),
-                render::count(counts.get, "read", "reads"),
-                render::count(counts.stat, "look-up", "look-ups"),
-                render::count(counts.list, "listing", "listings"),
-                render::size(counts.bytes_written),
-                render::size(counts.bytes_read)
-            ));
-        }
-    }
-}
-
-/// The protocol's times (W, D, e, G) in seconds from VAULT_TEST_TIMES, so that a test with real processes need not wait
-/// for a day. Only builds with debug assertions ask.
-fn test_times() -> repository::Options {
-    let mut options = repository::Options::default();
-    let text = std::env::var("VAULT_TEST_TIMES").unwrap_or_default();
-    let seconds: Vec<_> = text.split(',').map_while(|text| text.parse().ok()).map(Duration::from_secs).collect();
-    if let [window, lag, error, grace] = seconds[..] {
-        options.commit_window = window;
-        options.listing_lag = Some(lag);
-        options.clock_error = error;
-        options.grace = grace;
-    }
-    options
-}
-
-fn parse_location(text: &str) -> Result<Location, Failure> {
-    let location = Location::parse(text)
-        .map_err(|error| Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`"))?;
-    if let Location::Remote(remote) = &location
-        && remote.scheme == Scheme::Memory
-    {
-        return Err(Failure::new(code::USAGE, "memory:// is for tests: nothing would stay".into()));
-    }
-    Ok(location)
 }
 
 #[cfg(test)]

@@ -11,15 +11,20 @@ mod translation;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::{self, BlobIndex, IndexObjects};
-use crate::repository::journal::{self, Actor};
-use crate::repository::marks::Marks;
-use crate::repository::orders::Orders;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{self, SnapshotEntry, Snapshots};
-use crate::repository::trust::Trust;
-use crate::repository::writer::{Place, Writer};
-use crate::repository::{self, Repository, moved, reach};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::index_objects::IndexObjects;
+use crate::repository::objects::journal::Actor;
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::orders::Orders;
+use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::objects::trust::Trust;
+use crate::repository::objects::{index_objects, journal, snapshots};
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::reach;
+use crate::repository::write::transfer;
+use crate::repository::write::writer::{Place, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use target::{Domain, Target};
 use translation::Translation;
@@ -148,7 +153,7 @@ fn attempt(
     for snapshot in chosen(&snapshots, options, report)? {
         domains.entry(snapshot.place.domain).or_default().push(snapshot);
     }
-    let (packs, _) = index::list_packs(from)?;
+    let (packs, _) = index_objects::list_packs(from)?;
     let target = Target::load(to)?;
     for (domain, chosen) in domains {
         let objects = IndexObjects::load(from, &trust, Some(domain))?;
@@ -374,7 +379,7 @@ impl Copier<'_, '_> {
             if self.to.runtime().is_stopped() { Err(repository::Error::Interrupted) } else { Ok(()) }
         };
         let before = writer.counts;
-        let unread = moved::blobs(self.reader, wanted, writer, &moved)?;
+        let unread = transfer::blobs(self.reader, wanted, writer, &moved)?;
         self.report.added_blobs += writer.counts.added_blobs - before.added_blobs;
         self.report.added_bytes += writer.counts.added_bytes - before.added_bytes;
         unread.into_iter().next().map_or(Ok(()), |(.., error)| Err(error.into()))

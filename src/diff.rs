@@ -7,11 +7,11 @@ mod folder;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::changes::{Change, Changes, Difference};
-use crate::repository::index::BlobIndex;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{Catalog, SnapshotEntry};
-use crate::repository::walk;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::changes::{Change, Changes, Difference};
+use crate::repository::tree::walk;
 use std::path::PathBuf;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 

@@ -3,11 +3,12 @@
 //! had at the same place is not read again, only counted.
 
 use crate::error::{Error, Result};
-use crate::repository::changes::{difference, join};
-use crate::repository::index::BlobIndex;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{Catalog, SnapshotEntry};
-use crate::repository::{Repository, walk};
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::changes::{difference, join};
+use crate::repository::tree::walk;
 use crate::source::Excludes;
 use std::collections::{BTreeMap, HashMap};
 use vault_format::id::{BlobId, DomainId};

@@ -3,11 +3,15 @@
 //! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
 
 use crate::error::{Error, Result};
-pub use crate::repository::arrivals::Late;
-use crate::repository::journal::{self, Actor};
-use crate::repository::missing::Heads;
-use crate::repository::snapshots::{Asked, Catalog, SnapshotEntry};
-use crate::repository::{self, Repository, orders, pins, whole};
+use crate::repository;
+use crate::repository::Repository;
+pub use crate::repository::objects::arrivals::Late;
+use crate::repository::objects::journal::Actor;
+use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::view::address::Asked;
+use crate::repository::objects::{journal, orders, pins};
+use crate::repository::tree::whole;
+use crate::repository::view::missing::Heads;
 use crate::retention::{self, Candidate, Policy};
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};

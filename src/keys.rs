@@ -4,13 +4,16 @@
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::IndexObjects;
-use crate::repository::marks::Marks;
-use crate::repository::missing::Heads;
-use crate::repository::orders::{self, Orders, Revocation};
-use crate::repository::snapshots::Snapshots;
-use crate::repository::trust::{self, Trust};
-use crate::repository::{self, Repository, encoding, journal, readable};
+use crate::repository;
+use crate::repository::objects::index_objects::IndexObjects;
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::orders::{Orders, Revocation};
+use crate::repository::objects::snapshots::Snapshots;
+use crate::repository::objects::trust::Trust;
+use crate::repository::objects::{journal, orders, trust};
+use crate::repository::view::missing::Heads;
+use crate::repository::view::readable;
+use crate::repository::{Repository, encoding};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use vault_format::id::{DomainId, ObjectId, WriterId};

@@ -1,11 +1,13 @@
 //! What is in the repository: snapshots with their states, and the nodes of one of them. Only looks.
 
 use crate::error::Result;
-use crate::repository::reader::Reader;
-pub use crate::repository::snapshots::Catalog;
-use crate::repository::snapshots::SnapshotEntry;
-use crate::repository::walk::{self, Nodes};
-use crate::repository::{self, Repository};
+use crate::repository;
+use crate::repository::Repository;
+pub use crate::repository::objects::snapshots::Catalog;
+use crate::repository::objects::snapshots::SnapshotEntry;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
+use crate::repository::tree::walk::Nodes;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Reads the heads of all snapshots.

@@ -14,11 +14,13 @@ pub use quarantine::{Quarantined, quarantine};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::BlobIndex;
-use crate::repository::journal::{self, Actor};
-use crate::repository::orders::UNKNOWN_FEATURES;
-use crate::repository::reader::Reader;
-use crate::repository::{self, Repository};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::journal;
+use crate::repository::objects::journal::Actor;
+use crate::repository::objects::orders::UNKNOWN_FEATURES;
+use crate::repository::read::reader::Reader;
 use look::Look;
 use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId};

@@ -2,47 +2,29 @@
 //! free functions over `&Repository`; nothing here knows them. What the store says is believed only if the owner or a
 //! writer that the owner announced signed it.
 
-pub mod arrivals;
-pub mod changes;
-mod commit;
-pub mod compact;
-pub mod domains;
+pub mod access;
 mod error;
-pub(crate) mod fetch;
-mod foreign;
 pub mod index;
-pub(crate) mod inherited;
-pub mod journal;
 pub mod keys;
-pub(crate) mod loose;
-pub mod marks;
-pub(crate) mod missing;
-pub(crate) mod moved;
-mod opening;
-pub mod orders;
-mod packer;
-pub(crate) mod pins;
-pub(crate) mod reach;
-pub(crate) mod readable;
-pub mod reader;
-mod recover;
-pub mod reindex;
+pub mod lookup;
+pub mod objects;
+pub mod read;
 mod rules;
-pub mod snapshots;
-pub mod trees;
-pub mod trust;
-pub mod unfinished;
-pub mod walk;
-pub mod whole;
-pub mod writer;
+pub mod tree;
+pub mod view;
+pub mod write;
 
-use crate::backend::{self, Backend, ErrorKind};
-use crate::cache::{self, Cache};
+use access::opening;
+use crate::backend::{Backend, ErrorKind};
+use crate::cache::Cache;
 use crate::runtime::Runtime;
+use crate::{backend, cache};
 pub use error::{Error, Result};
 use keys::Keys;
-pub use opening::probe;
-pub use recover::{Recovered, Recovery};
+use objects::{foreign, journal};
+pub use access::create::NewRepository;
+pub use access::opening::probe;
+pub use access::recover::{Recovered, Recovery};
 pub use rules::Rule;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,14 +33,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vault_format::config::Config;
-use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
+
 use vault_format::id::{ObjectId, RepositoryId};
 use vault_format::mark::Mark;
-use vault_format::name::{self, Name};
+use vault_format::name::Name;
 use vault_format::order::Order;
 use vault_format::seal::Header;
-use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys};
-use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot, SlotInfo};
+use vault_format::secret::Bundle;
+use vault_format::slot::SlotInfo;
+
 
 /// Why an object whose bytes are sound is passed over: whoever can write to the store can put such a thing, so it must
 /// stop nobody.
@@ -176,68 +159,7 @@ struct StoreClock {
     after: i64,
 }
 
-/// What a new repository is made of.
-pub struct NewRepository<'a> {
-    /// Password of the owner's first slot.
-    pub password: &'a [u8],
-    /// Cost of the password.
-    pub kdf: KdfParams,
-    /// The root of another repository, to share blob ids with it.
-    pub like: Option<Key>,
-    /// Label of the slot.
-    pub label: String,
-}
-
-impl<'a> NewRepository<'a> {
-    /// Defaults for a password.
-    pub fn new(password: &'a [u8]) -> Self {
-        Self { password, kdf: KDF_DEFAULT, like: None, label: "first".into() }
-    }
-}
-
 impl Repository {
-    /// Makes a repository in an empty place: slot first, then, if no other slot appeared, config copy and config.
-    pub fn init(backend: Backend, runtime: Runtime, options: Options, new: NewRepository<'_>) -> Result<Self> {
-        let place = backend.describe().to_owned();
-        let mut found = backend.list("")?;
-        found.retain(|entry| !foreign::is_dropping(&entry.name));
-        if !found.is_empty() {
-            let only_keys = found.iter().all(|entry| entry.name.starts_with(name::KEYS));
-            return Err(if only_keys { Error::HalfMade(place) } else { Error::NotEmpty(place) });
-        }
-        let id = RepositoryId(runtime.random());
-        let root = new.like.unwrap_or_else(|| Key::new(runtime.random()));
-        let owner = OwnerKeys::new(root, id);
-        let signer = owner.signing().signing_key();
-        let config = new_config(&owner, runtime.clock.now());
-        let stored = encoding("the config", config.seal(id, &signer))?;
-        let bundle = owner.bundle(ObjectId::of(&stored));
-        let slot = NewSlot {
-            bundle: &bundle,
-            label: new.label,
-            created: config.created,
-            domain: owner.domain(OWNER_DOMAIN),
-            verifying: owner.public().verifying,
-        };
-        let salt = runtime.random();
-        let slot = encoding("a key slot", slot::seal(&slot, Some((new.password, new.kdf)), &salt, &signer))?;
-        let slot_id = ObjectId::of(&slot);
-        let slot_name = Name::Slot(slot_id).to_string();
-        backend.put(&slot_name, &slot)?;
-        let lag = options.listing_lag.unwrap_or_else(|| backend.listing_lag());
-        // a folder has no two configs, so the other one fails by itself
-        if !lag.is_zero() && !backend.is_local() {
-            runtime.clock.sleep(lag);
-        }
-        if let Some(other) = backend.list(name::KEYS)?.into_iter().find(|entry| entry.name != slot_name) {
-            return Err(Error::RacingInit(place, other.name));
-        }
-        backend.put(&Name::ConfigCopy.to_string(), &stored)?;
-        backend.put(&Name::Config.to_string(), &stored)?;
-        let keys = Keys::new(bundle, Some(slot_id));
-        Ok(Self::assemble(backend, runtime, options, (config, keys)))
-    }
-
     /// Opens a repository.
     pub fn open(backend: Backend, runtime: Runtime, options: Options, access: Access<'_>) -> Result<Self> {
         let stored = opening::config(&backend)?;
@@ -438,16 +360,5 @@ impl Repository {
         }
         let since = |at: i64| known.modified.saturating_add(elapsed().saturating_sub(at));
         Ok((since(known.after), since(known.before)))
-    }
-}
-
-/// What all repositories begin with.
-fn new_config(owner: &OwnerKeys, created: i64) -> Config {
-    Config {
-        profiles: vec![PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE],
-        pack_bytes: 16 << 20,
-        required_features: 0,
-        owner: owner.public().verifying,
-        created,
     }
 }

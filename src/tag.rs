@@ -4,9 +4,10 @@
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::repository::journal::{self, Actor};
-use crate::repository::orders::{self, Orders};
-use crate::repository::snapshots::Catalog;
+use crate::repository::objects::journal::Actor;
+use crate::repository::objects::orders::Orders;
+use crate::repository::objects::snapshots::Catalog;
+use crate::repository::objects::{journal, orders};
 use vault_format::id::ObjectId;
 use vault_format::order::Action;
 

@@ -3,13 +3,17 @@
 //! at any moment comes back as a copy that the owner signs. What prune has deleted is gone: then this says so.
 
 use crate::error::{Error, Result};
-use crate::repository::index::{self, BlobIndex, IndexObjects};
-use crate::repository::journal::{self, Actor};
-use crate::repository::marks::{Condemnation, Marks};
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{self, Catalog, SnapshotEntry};
-use crate::repository::writer::{Place, Writer};
-use crate::repository::{self, Repository, orders, walk};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::index_objects::IndexObjects;
+use crate::repository::objects::journal::Actor;
+use crate::repository::objects::marks::{Condemnation, Marks};
+use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::{index_objects, journal, orders, snapshots};
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
+use crate::repository::write::writer::{Place, Writer};
 use std::collections::HashSet;
 use vault_format::id::{BlobId, ObjectId, RunId};
 use vault_format::order::Action;
@@ -88,7 +92,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
         let (old, new) = (snapshot.id.short(), copy.id.short());
         return Err(Error::Request(format!("snapshot {old} is back already, as {new}")));
     }
-    let (packs, _) = index::list_packs(repository)?;
+    let (packs, _) = index_objects::list_packs(repository)?;
     let domain = snapshot.place.domain;
     let objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
     let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);

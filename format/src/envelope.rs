@@ -8,9 +8,10 @@ use crate::id::{Class, DomainId};
 use crate::seal;
 use crate::secret::Key;
 use bincode::{Decode, Encode};
-use hpke::{
-    Deserializable, Kem as _, OpModeR, OpModeS, Serializable, aead::ChaCha20Poly1305, kdf::HkdfSha256, kem::XWing,
-};
+use hpke::aead::ChaCha20Poly1305;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::XWing;
+use hpke::{Deserializable, Kem as _, OpModeR, OpModeS, Serializable};
 use rand_core::CryptoRng;
 
 type PublicKey = <XWing as hpke::Kem>::PublicKey;

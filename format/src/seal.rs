@@ -2,11 +2,10 @@
 //! signatures. ChaCha20-Poly1305 (RFC 8439) with keys that are used once, or once per ordinal, so that no nonce repeats;
 //! Ed25519 (RFC 8032) with strict verification.
 
-use crate::codec;
 use crate::error::{Error, Result};
-use crate::frame;
 use crate::id::{DomainId, RepositoryId, WriterId};
 use crate::secret::Key;
+use crate::{codec, frame};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};

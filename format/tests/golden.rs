@@ -11,6 +11,7 @@ use support::{Repo, golden, golden_folder};
 use vault_format::config::Config;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::id::{Class, DomainId, ObjectId};
+use vault_format::index;
 use vault_format::journal::Record;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
@@ -18,7 +19,7 @@ use vault_format::order::Order;
 use vault_format::pack::{Directory, PackEnd};
 use vault_format::seal::{Header, Kind};
 use vault_format::slot::{Slot, open_key_file};
-use vault_format::{index, snapshot::Snapshot};
+use vault_format::snapshot::Snapshot;
 
 fn files_below(folder: &Path, prefix: &str, out: &mut BTreeMap<String, Vec<u8>>) {
     let Ok(entries) = fs::read_dir(folder) else { return };

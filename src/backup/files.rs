@@ -5,10 +5,10 @@
 use crate::chunk::{Chunker, Gear};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::reader::Reader;
-use crate::repository::trees::ListBuilder;
-use crate::repository::walk;
-use crate::repository::writer::Writer;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::build::ListBuilder;
+use crate::repository::tree::walk;
+use crate::repository::write::writer::Writer;
 use std::io::{self, Read};
 use vault_format::id::BlobKind;
 use vault_format::list::{ChunkRef, Content};

@@ -5,9 +5,9 @@
 use super::{Options, Source};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::walk;
+use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};

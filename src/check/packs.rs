@@ -5,10 +5,13 @@
 use super::finding::Findings;
 use crate::backend::{self, ErrorKind};
 use crate::progress::Progress;
-use crate::repository::index::{self, BlobIndex, IndexObjects, Location, PackListing, PackRecord};
-use crate::repository::marks::Marks;
-use crate::repository::reader::Reader;
-use crate::repository::{self, Repository};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::lookup::{BlobIndex, Location, PackRecord};
+use crate::repository::objects::index_objects;
+use crate::repository::objects::index_objects::{IndexObjects, PackListing};
+use crate::repository::objects::marks::Marks;
+use crate::repository::read::reader::Reader;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 use vault_format::id::{Class, DomainId, ObjectId};
@@ -66,7 +69,7 @@ pub(super) fn by_domain(objects: IndexObjects) -> BTreeMap<DomainId, IndexObject
 impl<'a> Domain<'a> {
     pub fn new(repository: &Repository, objects: &'a IndexObjects, listing: &PackListing, marks: &Marks) -> Self {
         let mut entries: HashMap<ObjectId, Vec<&PackEntry>> = HashMap::new();
-        for object in index::current(&objects.objects, repository.keys().owner_writer()) {
+        for object in index_objects::current(&objects.objects, repository.keys().owner_writer()) {
             for entry in &object.index.packs {
                 entries.entry(entry.id).or_default().push(entry);
             }

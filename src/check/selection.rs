@@ -1,7 +1,7 @@
 //! Which packs a check reads. A part `n` of `t` is a pure function of pack ids, so that `t` runs read everything; a share
 //! or a size takes those that were verified longest ago, never before everything else, and chance decides among equals.
 
-use crate::repository::index::PackRecord;
+use crate::repository::lookup::PackRecord;
 use crate::runtime::Nanoseconds;
 use rand_core::Rng;
 use std::collections::HashMap;

@@ -2,14 +2,17 @@
 //! nobody takes it for what it is not; an address that means nothing is answered with what would mean something.
 
 use super::exit::{Context, Failure, code};
-use super::{Session, render, time};
+use super::{render, time};
+use super::session::Session;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use vault::backend::nearby;
 use vault::list::{self, Catalog};
-use vault::repository::snapshots::SnapshotEntry;
-use vault::repository::{self, Repository, whole};
+use vault::repository;
+use vault::repository::Repository;
+use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::tree::whole;
 
 /// So many names are enough to choose from.
 const SHOWN: usize = 12;

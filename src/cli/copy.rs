@@ -3,7 +3,8 @@
 
 use super::exit::{Context, Failure, code};
 use super::proposal::quote;
-use super::{Outcome, Session, render, secret, time};
+use super::{Outcome, render, secret, time};
+use super::session::Session;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;

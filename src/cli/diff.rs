@@ -2,16 +2,16 @@
 //! printed as differences are found; figures come last.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, address, node, output, render, time};
+use super::{Outcome, address, node, output, render, time};
+use super::session::Session;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::diff::{self, Report};
-use vault::list;
-use vault::repository;
-use vault::repository::changes::{Change, Difference, metadata};
-use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::tree::changes::{Change, Difference, metadata};
+use vault::{list, repository};
 
 /// Show what changed between two snapshots, or between a snapshot and a folder
 ///

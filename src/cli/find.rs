@@ -3,12 +3,13 @@
 
 use super::exit::{Context, Failure, code};
 use super::table::{Cell, Give, Table};
-use super::{Outcome, Session, address, node, render, time};
+use super::{Outcome, address, node, render, time};
+use super::session::Session;
 use serde::Serialize;
 use std::ffi::OsString;
 use vault::find::{self, Type, Version};
 use vault::list;
-use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
 
 /// Find files in all snapshots
 ///

@@ -4,7 +4,8 @@
 use super::exit::{Context, Failure, code};
 use super::proposal::quote;
 use super::table::{Cell, Give, Table};
-use super::{Outcome, Session, prune, render, secret, time};
+use super::{Outcome, prune, render, secret, time};
+use super::session::Session;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::collections::BTreeSet;

@@ -3,7 +3,8 @@
 //! sheet that can't be written leaves nothing behind.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, exit, key, parse_location, render, secret};
+use super::{Outcome, exit, key, render, secret};
+use super::session::{Session, parse_location};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{IsTerminal, Seek, Write};

@@ -4,7 +4,8 @@
 use super::exit::{Context, Failure, code};
 use super::progress::Bar;
 use super::table::{Cell, Give, Table};
-use super::{Outcome, Session, render, secret};
+use super::{Outcome, render, secret};
+use super::session::Session;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -3,9 +3,10 @@
 //! took is one.
 
 use super::exit::{Failure, code};
-use super::{Session, render};
+use super::{render};
+use super::session::Session;
 use vault::repository::Repository;
-use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use vault::restore::{self, Lacks};
 
 /// A snapshot that is to be restored, and what it lacks.

@@ -2,12 +2,13 @@
 //! are to be sorted first.
 
 use super::exit::{Context, code};
-use super::{Outcome, Session, address, node, output, render};
+use super::{Outcome, address, node, output, render};
+use super::session::Session;
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use vault::list;
-use vault::repository::index::BlobIndex;
-use vault::repository::reader::Reader;
+use vault::repository::lookup::BlobIndex;
+use vault::repository::read::reader::Reader;
 use vault_format::tree::Node;
 
 /// List the files of a snapshot

@@ -2,7 +2,8 @@
 //! every day.
 
 use super::exit::{Failure, code};
-use super::{Outcome, Session, grammar, render, secret};
+use super::{Outcome, grammar, render, secret};
+use super::session::Session;
 use std::path::{Path, PathBuf};
 
 /// Write a manual page for each command

@@ -2,14 +2,16 @@
 //! nothing needs now; the space comes back with the next run after the grace.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, render, secret, snapshot, time};
+use super::{Outcome, render, secret, snapshot, time};
+use super::session::Session;
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::time::Duration;
 use vault::backend::ErrorKind;
 use vault::prune::{self, Unused};
-use vault::repository::unfinished::Unfinished;
-use vault::repository::{self, Repository};
+use vault::repository;
+use vault::repository::Repository;
+use vault::repository::index::unfinished::Unfinished;
 
 /// Free the space of forgotten snapshots
 #[derive(Debug, clap::Args)]

@@ -4,14 +4,15 @@
 use super::exit::{Context, Failure, code};
 use super::lacks::{Told, names_line};
 use super::progress::Bar;
-use super::{Outcome, Session, address, output, render, secret};
+use super::{Outcome, address, output, render, secret};
+use super::session::Session;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use vault::progress::{Progress, Silent};
 use vault::repository::Repository;
-use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use vault::{list, restore, target};
 
 /// Bring files back

@@ -3,7 +3,7 @@
 
 pub mod keyfile;
 
-use super::Global;
+use super::global::Global;
 use super::exit::{Failure, code};
 use super::signal::Question;
 use std::ffi::{OsStr, OsString};

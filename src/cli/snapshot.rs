@@ -2,7 +2,8 @@
 //! named on standard error, and the exit code tells a whole snapshot from one with gaps.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, Session, address, render, time};
+use super::{Outcome, address, render, time};
+use super::session::Session;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

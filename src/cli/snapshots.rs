@@ -3,12 +3,13 @@
 
 use super::exit::{Context, Failure, code};
 use super::table::{Cell, Give, Table};
-use super::{Outcome, Session, address, render};
+use super::{Outcome, address, render};
+use super::session::Session;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use vault::repository::Repository;
-use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use vault::{list, repair, restore};
 use vault_format::snapshot::Body;
 

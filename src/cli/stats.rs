@@ -3,11 +3,12 @@
 
 use super::exit::{Context, Failure, code};
 use super::table::{Cell, Give, Table};
-use super::{Outcome, Session, diff, node, render};
+use super::{Outcome, diff, node, render};
+use super::session::Session;
 use serde::Serialize;
 use vault::list;
 use vault::repository::Repository;
-use vault::repository::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use vault::stats::{self, Cost, Costs, Files, Growth, Needed, Objects, Stored};
 use vault_format::secret::Role;
 

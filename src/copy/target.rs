@@ -2,13 +2,17 @@
 //! tells of is not there, unless this key has made it: nobody vouches for its content, and what it holds is sent again.
 
 use crate::error::Result;
-use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing};
-use crate::repository::inherited::{self, Inherited};
-use crate::repository::marks::Marks;
-use crate::repository::orders::{self, Orders};
-use crate::repository::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::trust::Trust;
-use crate::repository::{Repository, whole};
+use crate::repository::Repository;
+use crate::repository::index::inherited;
+use crate::repository::index::inherited::Inherited;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::orders::Orders;
+use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::objects::trust::Trust;
+use crate::repository::objects::{index_objects, orders};
+use crate::repository::tree::whole;
 use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::Name;
@@ -46,7 +50,7 @@ impl<'r> Target<'r> {
         let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
         let marks = Marks::load_beside(repository)?;
-        let (packs, _) = index::list_packs(repository)?;
+        let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let left = inherited::find(repository, (&packs, &objects, &marks), (None, None));

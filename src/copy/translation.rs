@@ -3,10 +3,12 @@
 //! snapshots of the run.
 
 use crate::progress::Progress;
-use crate::repository::reader::Reader;
-use crate::repository::trees::{self, ListBuilder, Rewrite};
-use crate::repository::writer::Writer;
-use crate::repository::{self, Error, Repository, walk};
+use crate::repository;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::build::{ListBuilder, Rewrite};
+use crate::repository::tree::{build, walk};
+use crate::repository::write::writer::Writer;
+use crate::repository::{Error, Repository};
 use std::collections::HashMap;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::{ChunkRef, Content};

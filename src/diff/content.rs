@@ -1,8 +1,9 @@
 //! Whether a file on this machine has the content of a stored one, compared chunk by chunk where the stored file was
 //! cut, so that the answer holds whatever cut it. Holes and zeros are the same content.
 
-use crate::repository::reader::Reader;
-use crate::repository::{Repository, walk};
+use crate::repository::Repository;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
 use crate::source::FileReader;
 use std::io::{self, Read};
 use vault_format::id::BlobKind;

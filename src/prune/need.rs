@@ -7,8 +7,8 @@
 use super::plan::{FrameUse, Held, Lineage, PackUse};
 use super::survey::{Live, Survey, unsafe_because};
 use crate::error::Result;
-use crate::repository::index::{ANY_DEPTH, BlobIndex, Location, PackRecord};
-use crate::repository::writer::Place;
+use crate::repository::lookup::{ANY_DEPTH, BlobIndex, Location, PackRecord};
+use crate::repository::write::writer::Place;
 use crate::repository::{Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -4,10 +4,10 @@
 
 use super::survey::{self, Live, Survey};
 use crate::error::Result;
-use crate::repository::index::{ANY_DEPTH, BlobIndex, Location, PackRecord};
-use crate::repository::marks::Condemnation;
-use crate::repository::reader::Reader;
-use crate::repository::writer::{Place, Writer};
+use crate::repository::lookup::{ANY_DEPTH, BlobIndex, Location, PackRecord};
+use crate::repository::objects::marks::Condemnation;
+use crate::repository::read::reader::Reader;
+use crate::repository::write::writer::{Place, Writer};
 use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};

@@ -3,16 +3,19 @@
 //! stop. The config is read again after the listings, since a vanished mount lists as empty.
 
 use crate::error::Result;
-use crate::repository::index::{self, ANY_DEPTH, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
-use crate::repository::marks::Marks;
-use crate::repository::missing::Heads;
-use crate::repository::orders::{Orders, UNKNOWN_FEATURES};
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::trust::Trust;
-use crate::repository::writer::Place;
-use crate::repository::{self, Error, Options, Repository, Rule};
-use crate::repository::{reach, walk};
+use crate::repository;
+use crate::repository::lookup::{ANY_DEPTH, BlobIndex, PackRecord};
+use crate::repository::objects::index_objects;
+use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::orders::{Orders, UNKNOWN_FEATURES};
+use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::objects::trust::Trust;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::{reach, walk};
+use crate::repository::view::missing::Heads;
+use crate::repository::write::writer::Place;
+use crate::repository::{Error, Options, Repository, Rule};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
@@ -58,7 +61,7 @@ impl Survey {
         let trust = trust.patient(repository);
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
-        let (packs, _) = index::list_packs(repository)?;
+        let (packs, _) = index_objects::list_packs(repository)?;
         let due = marks.due_snapshots();
         // a listing that lags shows a snapshot that a sweep has deleted
         let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
@@ -259,7 +262,7 @@ pub(super) fn stop(error: repository::Error) -> crate::error::Error {
 fn entries(repository: &Repository, objects: &IndexObjects) -> HashMap<ObjectId, (usize, usize)> {
     let numbers: HashMap<&Name, usize> = objects.objects.iter().map(|object| &object.name).zip(0..).collect();
     let mut entries = HashMap::new();
-    for object in index::current(&objects.objects, repository.keys().owner_writer()) {
+    for object in index_objects::current(&objects.objects, repository.keys().owner_writer()) {
         for (entry, pack) in object.index.packs.iter().enumerate() {
             entries.entry(pack.id).or_insert((numbers[&object.name], entry));
         }

@@ -8,9 +8,11 @@ use super::rescue::rescue;
 use super::survey::Survey;
 use crate::backend::ErrorKind;
 use crate::error::Result;
-use crate::repository::compact::{self, Merge};
-use crate::repository::marks::{self, Condemnation};
-use crate::repository::{Error, Repository, Rule, journal};
+use crate::repository::index::merge;
+use crate::repository::index::merge::Merge;
+use crate::repository::objects::marks::Condemnation;
+use crate::repository::objects::{journal, marks};
+use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{Class, ObjectId};
 use vault_format::mark::{Mark, SnapshotPlace};
@@ -138,7 +140,7 @@ fn delete(
     report: &mut SweepReport,
 ) -> Result<()> {
     let gone = survey.marks.gone().union(packs).copied().collect();
-    let merges = compact::plan(repository, &survey.objects.objects, &gone);
+    let merges = merge::plan(repository, &survey.objects.objects, &gone);
     let in_order = repository.options().keeps(Rule::IndexBeforeDelete);
     let mut later: Vec<&Merge<'_>> = Vec::new();
     for merge in &merges {

@@ -2,22 +2,23 @@
 //! go. A mark must outlive every run that may still rely on what it named; entries of its packs leave the index first.
 
 use crate::error::Result;
-use crate::repository::index::IndexObjects;
-use crate::repository::marks::{Marks, Swept};
-use crate::repository::trust::Trust;
-use crate::repository::{Repository, compact};
+use crate::repository::Repository;
+use crate::repository::index::merge;
+use crate::repository::objects::index_objects::IndexObjects;
+use crate::repository::objects::marks::{Marks, Swept};
+use crate::repository::objects::trust::Trust;
 use vault_format::name::Name;
 
 /// Merges index objects and deletes old marks; returns how many objects were put and how many marks went.
 pub(super) fn tidy(repository: &Repository) -> Result<(u64, u64)> {
     let marks = Marks::load(repository)?;
     let old = old(repository, &marks)?;
-    if old.is_empty() && !compact::is_crowded(repository)? {
+    if old.is_empty() && !merge::is_crowded(repository)? {
         return Ok((0, 0));
     }
     let objects = IndexObjects::load(repository, &Trust::load(repository)?, None)?;
     let mut put = 0;
-    for merge in compact::plan(repository, &objects.objects, &marks.gone()) {
+    for merge in merge::plan(repository, &objects.objects, &marks.gone()) {
         put += merge.put(repository)?;
         merge.delete_replaced(repository)?;
     }

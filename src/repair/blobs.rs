@@ -3,12 +3,16 @@
 
 use super::{Context, Report, SOURCE};
 use crate::error::Result;
-use crate::repository::index::{BlobIndex, IndexObjects};
-use crate::repository::marks::Marks;
-use crate::repository::reader::Reader;
-use crate::repository::trust::Trust;
-use crate::repository::writer::{Place, Writer};
-use crate::repository::{self, Repository, moved, reach};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::index_objects::IndexObjects;
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::trust::Trust;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::reach;
+use crate::repository::write::transfer;
+use crate::repository::write::writer::{Place, Writer};
 use std::collections::{HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId};
 
@@ -84,7 +88,7 @@ fn take(
         if context.repository.runtime().is_stopped() { Err(repository::Error::Interrupted) } else { Ok(()) }
     };
     let all = wanted.len();
-    let unread = moved::blobs(reader, wanted, writer, &moved)?;
+    let unread = transfer::blobs(reader, wanted, writer, &moved)?;
     *wanted = unread.iter().map(|(kind, id, _)| (*kind, *id)).collect();
     doubts.extend(unread.into_iter().filter(|(.., error)| error.is_unanswered()).map(|(_, id, error)| (id, error)));
     Ok((all - wanted.len()) as u64)

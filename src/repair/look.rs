@@ -3,13 +3,16 @@
 
 use super::{Options, Report};
 use crate::error::Result;
-use crate::repository::index::{self, BlobIndex, IndexObject, IndexObjects, PackListing, PackRecord};
-use crate::repository::loose::{self, Ends, LoosePack};
-use crate::repository::marks::{self, Marks};
-use crate::repository::orders::Orders;
-use crate::repository::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::trust::Trust;
-use crate::repository::{Repository, journal};
+use crate::repository::Repository;
+use crate::repository::index::loose;
+use crate::repository::index::loose::{Ends, LoosePack};
+use crate::repository::lookup::{BlobIndex, PackRecord};
+use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::orders::Orders;
+use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
+use crate::repository::objects::trust::Trust;
+use crate::repository::objects::{index_objects, journal, marks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
@@ -63,11 +66,12 @@ impl Look {
                 _ => {}
             }
         }
-        let (packs, _) = index::list_packs(repository)?;
+        let (packs, _) = index_objects::list_packs(repository)?;
         let left = trust.damaged.iter().chain(&orders.damaged);
         let records = journal::visit(repository, &trust, &mut |_, _, _| {})?;
         report.left.extend(left.chain(&snapshots.damaged).chain(&records).map(|(_, problem)| problem.clone()));
-        let in_force: Vec<&IndexObject> = index::current(&objects.objects, repository.keys().owner_writer()).collect();
+        let in_force: Vec<&IndexObject> =
+            index_objects::current(&objects.objects, repository.keys().owner_writer()).collect();
         let current = in_force.into_iter().map(|object| object.name.clone()).collect();
         let mut loose = Vec::new();
         for read in Ends::new(repository).read(&loose::unindexed(repository, &packs, &objects, &marks))? {

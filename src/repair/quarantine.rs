@@ -3,9 +3,12 @@
 
 use crate::backend::ErrorKind;
 use crate::error::{Error, Result};
-use crate::repository::journal::{self, Actor};
-use crate::repository::trust::Trust;
-use crate::repository::{self, Repository, orders, readable};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::objects::journal::Actor;
+use crate::repository::objects::trust::Trust;
+use crate::repository::objects::{journal, orders};
+use crate::repository::view::readable;
 use std::collections::BTreeSet;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::{self, Name};

@@ -3,8 +3,8 @@
 
 use super::blobs::Blobs;
 use crate::repository::Result;
-use crate::repository::reader::Reader;
-use crate::repository::walk;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
 use std::collections::HashMap;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::Content;

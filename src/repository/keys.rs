@@ -1,7 +1,7 @@
 //! The keys that a process holds, by role. Owner, client and writer take the same path everywhere: whoever lacks a key
 //! gets `None` or a role error here, never deeper.
 
-use super::{Error, Result, encoding};
+use crate::repository::{Error, Result, encoding};
 use crate::runtime::Runtime;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -3,11 +3,13 @@
 //! them. Nobody restores a part of such a copy without hearing whether that part is whole.
 
 use super::{Options, Result, patterns};
-use crate::repository::index::BlobIndex;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{Catalog, SnapshotEntry};
-use crate::repository::walk::{self, Nodes};
-use crate::repository::{self, Repository};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
+use crate::repository::tree::walk::Nodes;
 use crate::source::Excludes;
 use vault_format::snapshot::Body;
 use vault_format::tree::{Node, NodeKind, TreeRoot};

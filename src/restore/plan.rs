@@ -2,13 +2,15 @@
 //! fetched once per plan, opened once, and its pieces are written wherever they belong, by as many threads as the
 //! runtime allows. A frame that fails costs only the files that have no other copy of the blob.
 
-use crate::backend;
 use crate::progress::Progress;
-use crate::repository::fetch::{self, Fetch};
-use crate::repository::index::Location;
-use crate::repository::reader::Reader;
-use crate::repository::{self, Repository, walk};
+use crate::repository::Repository;
+use crate::repository::lookup::Location;
+use crate::repository::read::ranges;
+use crate::repository::read::ranges::Fetch;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
 use crate::target::{self, FileSlot};
+use crate::{backend, repository};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -108,7 +110,7 @@ impl Plan {
             repository,
             reader,
             progress,
-            fetches: fetch::ranges(reader.index(), frames.iter().map(|(frame, _)| *frame)),
+            fetches: ranges::ranges(reader.index(), frames.iter().map(|(frame, _)| *frame)),
             frames,
             plan: &self,
             next: AtomicUsize::new(0),

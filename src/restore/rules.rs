@@ -2,8 +2,8 @@
 //! it: which paths were named, by which rules entries were left out, what could not be read. Where it does not, nothing
 //! is deleted.
 
-use crate::repository::snapshots::SnapshotEntry;
-use crate::repository::{self};
+use crate::repository;
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::source::Excludes;
 use crate::target::{Extra, Keep};
 use rustix::fs::{AtFlags, Mode, OFlags};

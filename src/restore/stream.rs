@@ -4,11 +4,13 @@
 use super::{Report, plan, record};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::BlobIndex;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::{Catalog, SnapshotEntry};
-use crate::repository::walk::{self, Nodes};
-use crate::repository::{self, Repository};
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::walk;
+use crate::repository::tree::walk::Nodes;
 use crate::target::TarWriter;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

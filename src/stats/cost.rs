@@ -5,10 +5,11 @@
 use super::Source;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::BlobIndex;
-use crate::repository::reader::Reader;
-use crate::repository::snapshots::Catalog;
-use crate::repository::{Repository, reach};
+use crate::repository::Repository;
+use crate::repository::lookup::BlobIndex;
+use crate::repository::objects::snapshots::Catalog;
+use crate::repository::read::reader::Reader;
+use crate::repository::tree::reach;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId};
 

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use vault::backend::{Backend, BackendOptions, Location};
-use vault::repository::{Access, Options, Repository, orders};
+use vault::repository::objects::orders;
+use vault::repository::{Access, Options, Repository};
 use vault::runtime::Runtime;
 use vault_format::order::Action;
 

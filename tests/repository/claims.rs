@@ -1,17 +1,20 @@
 //! Members who say that they have what they only know the id of, and copies that not everybody can open: what prune takes
 //! for another place of a blob has to be one.
 
-use crate::world::{Hand, assert_clean, backend, check, init, member, noise, open_as, restore_stream};
-use crate::world::{snapshot_reader, snapshot_stream, stored_bytes};
+use crate::world::{
+    Hand, assert_clean, backend, check, init, member, noise, open_as, restore_stream, snapshot_reader, snapshot_stream,
+    stored_bytes,
+};
 use std::io::Read;
 use std::time::Duration;
 use vault::backend::Store;
 use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
-use vault::repository::index::IndexObjects;
-use vault::repository::journal::Actor;
-use vault::repository::trust::Trust;
-use vault::repository::{Access, Options, Repository, orders};
+use vault::repository::objects::index_objects::IndexObjects;
+use vault::repository::objects::journal::Actor;
+use vault::repository::objects::orders;
+use vault::repository::objects::trust::Trust;
+use vault::repository::{Access, Options, Repository};
 use vault::{forget, prune, undelete};
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::frame::Codec;

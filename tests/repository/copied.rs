@@ -2,8 +2,10 @@
 //! on where it was.
 
 use crate::protocol::Hooked;
-use crate::world::{Hand, assert_clean, assert_restores, backend, blobs, folder, init, init_like, noise, open};
-use crate::world::{open_with, restore_stream, snapshot_folder, snapshot_stream};
+use crate::world::{
+    Hand, assert_clean, assert_restores, backend, blobs, folder, init, init_like, noise, open, open_with,
+    restore_stream, snapshot_folder, snapshot_stream,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -16,11 +18,13 @@ use vault::backend::faulty::{Fault, Faulty, Mode};
 use vault::backend::recording::Recording;
 use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
-use vault::repository::index::{BlobIndex, IndexObjects};
-use vault::repository::marks::Marks;
-use vault::repository::snapshots::SnapshotEntry;
-use vault::repository::trust::Trust;
-use vault::repository::{Access, Options, Repository, orders};
+use vault::repository::lookup::BlobIndex;
+use vault::repository::objects::index_objects::IndexObjects;
+use vault::repository::objects::marks::Marks;
+use vault::repository::objects::orders;
+use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::objects::trust::Trust;
+use vault::repository::{Access, Options, Repository};
 use vault::{copy, list, prune};
 use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::name::Name;

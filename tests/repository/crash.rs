@@ -1,8 +1,10 @@
 //! The process dies at every write of a series of operations, in every way that a write can end. What was acknowledged
 //! must be there afterwards, exactly, and the next run must work.
 
-use crate::world::{Hand, assert_restores, check, folder, init, noise, open_with, restore_folder, restore_stream};
-use crate::world::{snapshot_folder, snapshot_stream};
+use crate::world::{
+    Hand, assert_restores, check, folder, init, noise, open_with, restore_folder, restore_stream, snapshot_folder,
+    snapshot_stream,
+};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +16,8 @@ use vault::backend::simulated::Simulated;
 use vault::error::Result;
 use vault::progress::Silent;
 use vault::prune;
-use vault::repository::{Options, Repository, orders};
+use vault::repository::objects::orders;
+use vault::repository::{Options, Repository};
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
 use vault_format::order::Action;

@@ -3,8 +3,9 @@
 
 use crate::compare::compare;
 use crate::small::{Small, flat, flat_of, open_as};
-use crate::world::snapshot_stream;
-use crate::world::{PASSWORD, assert_clean, assert_restores, backend, check, restore_folder, snapshot_folder};
+use crate::world::{
+    PASSWORD, assert_clean, assert_restores, backend, check, restore_folder, snapshot_folder, snapshot_stream,
+};
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

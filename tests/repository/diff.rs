@@ -12,7 +12,7 @@ use vault::diff::{self, Options, Report};
 use vault::list;
 use vault::progress::Progress;
 use vault::repository::Repository;
-use vault::repository::changes::Difference;
+use vault::repository::tree::changes::Difference;
 use vault_format::id::ObjectId;
 
 type Found = BTreeMap<String, Difference>;

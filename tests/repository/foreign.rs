@@ -14,7 +14,7 @@ use vault::backend::Store;
 use vault::backend::simulated::Simulated;
 use vault::error::Error as OperationError;
 use vault::progress::Silent;
-use vault::repository::journal::Actor;
+use vault::repository::objects::journal::Actor;
 use vault::repository::{Error, Options, Repository};
 use vault::{prune, repair};
 use vault_format::id::ObjectId;

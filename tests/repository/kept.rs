@@ -5,7 +5,7 @@ use crate::world::{Hand, init, tick};
 use jiff::tz::TimeZone;
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::snapshots::Catalog;
+use vault::repository::objects::snapshots::Catalog;
 use vault::retention::Policy;
 use vault::{backup, forget, source};
 

@@ -3,14 +3,16 @@
 
 use crate::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
 use std::fs;
-use vault::repository::index::{BlobIndex, IndexObjects};
-use vault::repository::marks::Marks;
-use vault::repository::reader::Reader;
-use vault::repository::trees::TreeBuilder;
-use vault::repository::trust::Trust;
-use vault::repository::walk::Nodes;
-use vault::repository::writer::Writer;
-use vault::repository::{Repository, index};
+use vault::repository::Repository;
+use vault::repository::lookup::BlobIndex;
+use vault::repository::objects::index_objects;
+use vault::repository::objects::index_objects::IndexObjects;
+use vault::repository::objects::marks::Marks;
+use vault::repository::objects::trust::Trust;
+use vault::repository::read::reader::Reader;
+use vault::repository::tree::build::TreeBuilder;
+use vault::repository::tree::walk::Nodes;
+use vault::repository::write::writer::Writer;
 use vault_format::id::BlobKind;
 use vault_format::list::Content;
 use vault_format::pack::PACK_BLOBS_MAX;
@@ -19,7 +21,7 @@ use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, TARGE
 /// Runs with an index of all that is stored.
 fn with_index<T>(repository: &Repository, work: impl FnOnce(&BlobIndex) -> T) -> T {
     let trust = Trust::load(repository).unwrap();
-    let (packs, _) = index::list_packs(repository).unwrap();
+    let (packs, _) = index_objects::list_packs(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
     work(&BlobIndex::new(repository, &objects, Some(&packs), &Marks::default()))
 }

@@ -1,7 +1,9 @@
 //! What writers make of marks, and what initialisation and opening make of places that are not as they should be.
 
-use crate::world::{Hand, assert_clean, assert_restores, backend, cheap, folder, init, noise, open};
-use crate::world::{restore_stream, snapshot_folder, snapshot_stream};
+use crate::world::{
+    Hand, assert_clean, assert_restores, backend, cheap, folder, init, noise, open, restore_stream, snapshot_folder,
+    snapshot_stream,
+};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;

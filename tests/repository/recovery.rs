@@ -1,16 +1,18 @@
 //! The worst day: packs and snapshots are all that is left, and the words of the sheet. Everything comes back, in any
 //! state of loss, and after a recovery that was itself interrupted.
 
-use crate::world::{Hand, PASSWORD, assert_clean, assert_restores, backend, blobs, cheap, folder, init, member, noise};
-use crate::world::{open, open_as, restore_stream, snapshot_folder, snapshot_stream};
+use crate::world::{
+    Hand, PASSWORD, assert_clean, assert_restores, backend, blobs, cheap, folder, init, member, noise, open, open_as,
+    restore_stream, snapshot_folder, snapshot_stream,
+};
 use std::sync::Arc;
 use tempfile::TempDir;
 use vault::backend::Store;
 use vault::backend::faulty::{Fault, Faulty, Mode};
 use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
-use vault::repository::{self, Error, NewRepository, Options, Recovered, Recovery, Repository};
-use vault::{keys, list};
+use vault::repository::{Error, NewRepository, Options, Recovered, Recovery, Repository};
+use vault::{keys, list, repository};
 use vault_format::id::{ObjectId, RepositoryId};
 use vault_format::recovery;
 use vault_format::secret::{Bundle, Key, Role};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use vault::forget::{self, Late};
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::snapshots::Catalog;
+use vault::repository::objects::snapshots::Catalog;
 use vault::retention::Policy;
 use vault::{copy, prune};
 use vault_format::id::ObjectId;

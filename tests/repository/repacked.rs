@@ -3,8 +3,8 @@
 use crate::protocol::Hooked;
 use crate::world::{
     Hand, assert_clean, backend, cheap, init, member, noise, open, open_with, restore_stream, snapshot_folder,
+    snapshot_stream, stored_bytes,
 };
-use crate::world::{snapshot_stream, stored_bytes};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use vault::backend::Store;
 use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
 use vault::prune::{self, Options, Unused};
-use vault::repository::index::IndexObjects;
-use vault::repository::trust::Trust;
-use vault::repository::{self, Access, Error, NewRepository, Repository, orders};
+use vault::repository;
+use vault::repository::objects::index_objects::IndexObjects;
+use vault::repository::objects::orders;
+use vault::repository::objects::trust::Trust;
+use vault::repository::{Access, Error, NewRepository, Repository};
 use vault_format::frame::{Codec, LEVEL_DEFAULT, compress, compress_delta};
 use vault_format::id::{BlobKind, Class, ObjectId, WriterId};
 use vault_format::index::{Index, PackEntry, Sketches};

@@ -3,8 +3,10 @@
 
 use crate::compare::compare;
 use crate::copied::client;
-use crate::world::{Hand, assert_clean, assert_restores, check, folder, init, init_like, noise, open_with};
-use crate::world::{restore_folder, restore_stream, snapshot_folder, snapshot_stream};
+use crate::world::{
+    Hand, assert_clean, assert_restores, check, folder, init, init_like, noise, open_with, restore_folder,
+    restore_stream, snapshot_folder, snapshot_stream,
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -1,18 +1,20 @@
 //! What each role may do, and what becomes of a key that is taken away or gets another password.
 
 use crate::world::{
-    Hand, PASSWORD, assert_clean, assert_restores, backend, folder, init, member, noise, open, open_as,
+    Hand, PASSWORD, assert_clean, assert_restores, backend, folder, init, member, noise, open, open_as, restore_folder,
+    restore_stream, snapshot_folder, snapshot_stream,
 };
-use crate::world::{restore_folder, restore_stream, snapshot_folder, snapshot_stream};
 use std::sync::Arc;
 use vault::backend::Store;
 use vault::backend::faulty::{Fault, Faulty, Mode};
 use vault::backend::simulated::Simulated;
 use vault::error::Error;
 use vault::progress::Silent;
-use vault::repository::journal::Actor;
-use vault::repository::{self, Access, Options, Repository, orders, reindex};
-use vault::{forget, keys, list, prune, repair};
+use vault::repository::index::rebuild;
+use vault::repository::objects::journal::Actor;
+use vault::repository::objects::orders;
+use vault::repository::{Access, Options, Repository};
+use vault::{forget, keys, list, prune, repair, repository};
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
@@ -121,7 +123,7 @@ fn what_needs_the_owner_says_so() {
             prune::mark(&repository, &prune::Options::default()).unwrap_err(),
             prune::sweep(&repository).unwrap_err(),
             orders::put(&repository, repository.keys().domain(), forget).unwrap_err().into(),
-            reindex::reindex(&repository, &Silent).unwrap_err().into(),
+            rebuild::reindex(&repository, &Silent).unwrap_err().into(),
             keys::draft(&repository, &draft).unwrap_err(),
             keys::remove(&repository, slot, &Silent).unwrap_err(),
             keys::change_password(&repository, (b"new", KDF_FLOOR), &Silent).unwrap_err(),

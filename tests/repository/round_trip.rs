@@ -1,7 +1,9 @@
 //! A folder and a stream go in and come back; what did not change costs next to nothing.
 
-use crate::world::{Hand, assert_clean, assert_restores, folder, init, noise, open, restore_stream, snapshot_folder};
-use crate::world::{member, open_as, open_with, snapshot_stream};
+use crate::world::{
+    Hand, assert_clean, assert_restores, folder, init, member, noise, open, open_as, open_with, restore_stream,
+    snapshot_folder, snapshot_stream,
+};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;

@@ -2,8 +2,10 @@
 
 use crate::round_trip::fill;
 use crate::servers;
-use crate::world::{PASSWORD, snapshot_reader, snapshot_stream};
-use crate::world::{assert_clean, assert_restores, cheap, folder, noise, restore_stream, snapshot_folder};
+use crate::world::{
+    PASSWORD, assert_clean, assert_restores, cheap, folder, noise, restore_stream, snapshot_folder, snapshot_reader,
+    snapshot_stream,
+};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::error::Error as OperationError;
 use vault::prune;
-use vault::repository::{Access, Error, Options, Repository, orders};
+use vault::repository::objects::orders;
+use vault::repository::{Access, Error, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault_format::order::Action;
 

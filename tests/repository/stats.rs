@@ -3,7 +3,7 @@
 use crate::world::{Hand, folder, init, noise, snapshot_folder, snapshot_stream};
 use std::fs;
 use vault::progress::Silent;
-use vault::repository::changes::Difference;
+use vault::repository::tree::changes::Difference;
 use vault::stats::{self, Files, LARGEST_MAX, Large};
 use vault::{forget, list};
 

@@ -6,7 +6,7 @@ use crate::world::{Hand, init, member, open_as};
 use std::time::Duration;
 use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
-use vault::repository::snapshots::Catalog;
+use vault::repository::objects::snapshots::Catalog;
 use vault::repository::{Error, Repository};
 use vault::{backup, list};
 use vault_format::id::ObjectId;

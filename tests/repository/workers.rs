@@ -1,8 +1,10 @@
 //! Whatever the number of threads and however little memory: the same blobs, the same bytes, and an end.
 
 use crate::round_trip::fill;
-use crate::world::{Hand, assert_clean, assert_restores, blobs, folder, init, noise, open_with, restore_stream};
-use crate::world::{snapshot_folder, snapshot_stream};
+use crate::world::{
+    Hand, assert_clean, assert_restores, blobs, folder, init, noise, open_with, restore_stream, snapshot_folder,
+    snapshot_stream,
+};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;

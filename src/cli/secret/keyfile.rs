@@ -2,9 +2,8 @@
 //! is no key file is told by what it is instead, since the usual mistake is to give the password or the sheet.
 
 use crate::cli::exit::{Failure, code};
-use vault_format::recovery;
 use vault_format::secret::Bundle;
-use vault_format::slot;
+use vault_format::{recovery, slot};
 use zeroize::Zeroizing;
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,0 +1,185 @@
+//! Merges index objects, so that a run reads few of them, and takes packs out that are gone. A merged object names those
+//! that it replaces; it is put before they are deleted, so a crash leaves at most entries twice, never none. Sketches
+//! move along as far as their blobs are still there.
+
+use crate::repository::objects::index_objects::{IndexObject, current};
+use crate::repository::{Repository, Result};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use vault_format::envelope::Wraps;
+use vault_format::id::{BlobId, DomainId, ObjectId, SourceLabel};
+use vault_format::index::{INDEX_BLOBS_MAX, Index, PackEntry, Sketch, Sketches};
+use vault_format::name::Name;
+use vault_format::{index, name};
+
+/// So many small objects of one source are merged.
+const MERGE_AT: usize = 16;
+/// Most packs of a merged object: each may bring a wrap of more than a kilobyte.
+const MERGED_PACKS_MAX: usize = 4096;
+
+/// Index objects of one source that become fewer.
+pub struct Merge<'a> {
+    place: (DomainId, SourceLabel),
+    inputs: Vec<&'a IndexObject>,
+    kept: Vec<Held<'a>>,
+    replaced: BTreeSet<&'a Name>,
+    /// All packs of the source that stay, merged or not.
+    blobs: Vec<&'a PackEntry>,
+}
+
+type Held<'a> = (&'a PackEntry, &'a Wraps);
+
+/// What to merge: all objects that name a pack of `gone`, what the owner replaced already, and the small objects of a
+/// source if there is something to write for it anyway, or if they are many.
+pub fn plan<'a>(repository: &Repository, objects: &'a [IndexObject], gone: &BTreeSet<ObjectId>) -> Vec<Merge<'a>> {
+    let owner = repository.keys().owner_writer();
+    let live: BTreeSet<&Name> = current(objects, owner).map(|object| &object.name).collect();
+    let mut believed: HashMap<(DomainId, ObjectId), &Name> = HashMap::new();
+    for object in current(objects, owner) {
+        for pack in &object.index.packs {
+            believed.entry((domain_of(object), pack.id)).or_insert(&object.name);
+        }
+    }
+    let by_owner: BTreeSet<ObjectId> = objects
+        .iter()
+        .filter(|object| object.writer == owner)
+        .flat_map(|object| object.index.supersedes.iter().copied())
+        .collect();
+    let mut sources: BTreeMap<(DomainId, SourceLabel), Vec<&IndexObject>> = BTreeMap::new();
+    for object in objects {
+        if let Name::Index(domain, label, _) = object.name {
+            sources.entry((domain, label)).or_default().push(object);
+        }
+    }
+    let merge = |(place, objects): ((DomainId, SourceLabel), Vec<&'a IndexObject>)| {
+        let (live, stale): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| live.contains(&object.name));
+        let names_gone = |object: &&IndexObject| object.index.packs.iter().any(|pack| gone.contains(&pack.id));
+        let dirty = live.iter().any(names_gone);
+        let small = live.iter().filter(|object| is_small(object)).count();
+        let wanted = |object: &&&IndexObject| names_gone(object) || (dirty || small >= MERGE_AT) && is_small(object);
+        let inputs: Vec<&IndexObject> = live.iter().filter(wanted).copied().collect();
+        let over = stale
+            .into_iter()
+            .filter(|object| names_gone(object) || object.name.id().is_some_and(|id| by_owner.contains(&id)));
+        let replaced = inputs.iter().copied().chain(over).map(|object| &object.name).collect();
+        let stays = |pack: &&PackEntry| !gone.contains(&pack.id);
+        let blobs = live.iter().flat_map(|object| object.index.packs.iter()).filter(stays).collect();
+        Merge { place, kept: kept(&inputs, gone, &believed), inputs, replaced, blobs }
+    };
+    sources.into_iter().map(merge).filter(|merge| !merge.replaced.is_empty()).collect()
+}
+
+/// True if some source has so many index objects that merging may help.
+pub fn is_crowded(repository: &Repository) -> Result<bool> {
+    let mut sources: BTreeMap<(DomainId, SourceLabel), usize> = BTreeMap::new();
+    for (name, _) in repository.list(name::INDEX)?.0 {
+        if let Name::Index(domain, label, _) = name {
+            *sources.entry((domain, label)).or_default() += 1;
+        }
+    }
+    Ok(sources.values().any(|objects| *objects >= MERGE_AT))
+}
+
+fn is_small(object: &IndexObject) -> bool {
+    let blobs: usize = object.index.packs.iter().map(|pack| pack.directory.blobs.len()).sum();
+    blobs < INDEX_BLOBS_MAX / 2 && object.index.packs.len() < MERGED_PACKS_MAX / 2
+}
+
+fn domain_of(object: &IndexObject) -> DomainId {
+    match object.name {
+        Name::Index(domain, ..) => domain,
+        _ => DomainId::default(),
+    }
+}
+
+/// The packs that stay, each once, in the words of the object that is to be believed: the owner signs them.
+fn kept<'a>(
+    inputs: &[&'a IndexObject],
+    gone: &BTreeSet<ObjectId>,
+    believed: &HashMap<(DomainId, ObjectId), &Name>,
+) -> Vec<Held<'a>> {
+    let mut seen = BTreeSet::new();
+    let entries = inputs.iter().flat_map(|object| object.index.packs.iter().map(move |pack| (*object, pack)));
+    let is_believed =
+        |object: &IndexObject, pack: &ObjectId| believed.get(&(domain_of(object), *pack)) == Some(&&object.name);
+    let stays = |pack: &ObjectId| !gone.contains(pack);
+    let entries =
+        entries.filter(|(object, pack)| stays(&pack.id) && is_believed(object, &pack.id) && seen.insert(pack.id));
+    entries.filter_map(|(object, pack)| Some((pack, object.index.wraps.get(usize::from(pack.wraps))?))).collect()
+}
+
+impl Merge<'_> {
+    /// Puts the merged objects and returns how many. Needs the owner.
+    pub fn put(&self, repository: &Repository) -> Result<u64> {
+        let mut sketches = self.sketches(repository);
+        let outputs = self.outputs();
+        for (number, packs) in outputs.iter().enumerate() {
+            let mut index = indexed(packs);
+            // only the last says what it replaces: until then the old objects hold what the others do not
+            if number + 1 == outputs.len() {
+                index.supersedes = self.replaced.iter().filter_map(|name| name.id()).collect();
+            }
+            let own = Sketches(sketches.split_off(sketches.len().saturating_sub(INDEX_BLOBS_MAX)));
+            super::super::objects::index_objects::put(repository, self.place, &index, &own)?;
+        }
+        Ok(outputs.len() as u64)
+    }
+
+    /// Deletes what the merged objects replace; they must be there.
+    pub fn delete_replaced(&self, repository: &Repository) -> Result<u64> {
+        for name in &self.replaced {
+            repository.backend().delete(&name.to_string())?;
+        }
+        Ok(self.replaced.len() as u64)
+    }
+
+    /// The packs of each merged object.
+    fn outputs(&self) -> Vec<Vec<Held<'_>>> {
+        let (mut outputs, mut blobs) = (Vec::<Vec<Held<'_>>>::new(), 0);
+        for held in &self.kept {
+            let more = held.0.directory.blobs.len();
+            let full = blobs + more > INDEX_BLOBS_MAX;
+            match outputs.last_mut().filter(|packs| !full && packs.len() < MERGED_PACKS_MAX) {
+                Some(packs) => packs.push(*held),
+                None => {
+                    outputs.push(vec![*held]);
+                    blobs = 0;
+                }
+            }
+            blobs += more;
+        }
+        outputs
+    }
+
+    /// The sketches of blobs that stay, oldest object first as far as names tell. A hint: what can't be read is left out.
+    fn sketches(&self, repository: &Repository) -> Vec<Sketch> {
+        let read = |object: &&IndexObject| {
+            let stored = repository.get_named(&object.name).ok()?;
+            let small = index::parse(&stored, repository.id()).ok()?;
+            index::open_sketches(&small, &repository.keys().book(self.place.0)?).ok()
+        };
+        let found: Vec<Sketch> = self.inputs.iter().filter_map(read).flat_map(|sketches| sketches.0).collect();
+        if found.is_empty() {
+            return found;
+        }
+        // repack moves blobs into objects of their own: any place in this source will do
+        let here: HashSet<BlobId> =
+            self.blobs.iter().flat_map(|pack| pack.directory.blobs.iter()).map(|b| b.id).collect();
+        let mut seen = HashSet::new();
+        found.into_iter().filter(|sketch| here.contains(&sketch.blob) && seen.insert(sketch.blob)).collect()
+    }
+}
+
+fn indexed(packs: &[Held<'_>]) -> Index {
+    let mut index = Index::default();
+    let mut numbers: HashMap<Vec<u8>, u16> = HashMap::new();
+    for (entry, wraps) in packs {
+        let next = u16::try_from(index.wraps.len()).unwrap_or(u16::MAX);
+        // wraps that were decoded encode again
+        let number = *numbers.entry(wraps.encode().unwrap_or_default()).or_insert(next);
+        if number == next {
+            index.wraps.push((*wraps).clone());
+        }
+        index.packs.push(PackEntry { wraps: number, ..(*entry).clone() });
+    }
+    index
+}

@@ -1,0 +1,112 @@
+//! Index objects made again from the directories of packs, for packs that no index tells of. Only the owner can do this
+//! for all domains, and signs them. Only adds: what is indexed stays as it is, and packs that a mark names stay without.
+
+use super::loose;
+use super::loose::{Ends, LoosePack};
+use crate::progress::Progress;
+use crate::repository::objects::index_objects;
+use crate::repository::objects::index_objects::{IndexObjects, list_packs};
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::trust::Trust;
+use crate::repository::{Repository, Result};
+use std::collections::BTreeMap;
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::index::{INDEX_BLOBS_MAX, Index, Sketches};
+use vault_format::seal::Header;
+
+/// The source under whose label such index objects lie: a pack does not tell its source.
+const SOURCE: &str = "reindex";
+/// Packs read at a time: bounds what is in memory.
+const BATCH: usize = 256;
+/// Most runs that one index object tells of; their wraps are its largest part.
+const WRAPS_MAX: usize = 4096;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Reindexed {
+    /// Packs that an index tells of now.
+    pub packs: u64,
+    /// Their blobs.
+    pub blobs: u64,
+    /// Packs whose directories can't be read, with the reason.
+    pub unreadable: Vec<String>,
+}
+
+/// Indexes every pack that is in no index. Needs the owner.
+pub fn reindex(repository: &Repository, progress: &dyn Progress) -> Result<Reindexed> {
+    repository.keys().owner("rebuild the index")?;
+    let trust = Trust::load(repository)?;
+    let marks = Marks::load(repository)?;
+    let known = IndexObjects::load(repository, &trust, None)?;
+    let loose = loose::unindexed(repository, &list_packs(repository)?.0, &known, &marks);
+    progress.expect(loose.len() as u64, loose.iter().map(|(_, _, size)| size).sum());
+    let (ends, mut indexer, mut report) = (Ends::new(repository), Indexer::new(repository), Reindexed::default());
+    for batch in loose.chunks(BATCH) {
+        for opened in ends.read(batch)? {
+            match opened {
+                Ok(pack) => {
+                    report.packs += 1;
+                    report.blobs += pack.entry.directory.blobs.len() as u64;
+                    indexer.add(pack)?;
+                }
+                Err((_, problem)) => report.unreadable.push(problem),
+            }
+        }
+        progress.advance(batch.len() as u64, batch.iter().map(|(_, _, size)| size).sum());
+    }
+    indexer.finish(&BTreeMap::new())?;
+    Ok(report)
+}
+
+/// Puts index objects for packs, as few as their limits allow.
+pub struct Indexer<'r> {
+    repository: &'r Repository,
+    /// The index object to come of each domain, and how many blobs it tells of.
+    open: BTreeMap<DomainId, (Index, usize)>,
+}
+
+impl<'r> Indexer<'r> {
+    /// Nothing is put yet.
+    pub fn new(repository: &'r Repository) -> Self {
+        Self { repository, open: BTreeMap::new() }
+    }
+
+    /// Adds a pack. Needs the owner.
+    pub fn add(&mut self, pack: LoosePack) -> Result<()> {
+        let LoosePack { header: Header { domain, .. }, mut entry, wraps, .. } = pack;
+        let added = entry.directory.blobs.len();
+        let (index, blobs) = self.open.entry(domain).or_default();
+        if *blobs + added > INDEX_BLOBS_MAX || index.wraps.len() == WRAPS_MAX {
+            *blobs = 0;
+            let full = std::mem::take(index);
+            self.put(domain, &full)?;
+        }
+        let (index, blobs) = self.open.entry(domain).or_default();
+        *blobs += added;
+        let position = index.wraps.iter().position(|known| *known == wraps).unwrap_or(index.wraps.len());
+        if position == index.wraps.len() {
+            index.wraps.push(wraps);
+        }
+        entry.wraps = u16::try_from(position).unwrap_or(u16::MAX);
+        index.packs.push(entry);
+        Ok(())
+    }
+
+    /// Puts what is left. The last object of a domain replaces `supersedes` of it, so that an interruption leaves the old
+    /// ones in force.
+    pub fn finish(mut self, supersedes: &BTreeMap<DomainId, Vec<ObjectId>>) -> Result<()> {
+        for (domain, replaced) in supersedes {
+            self.open.entry(*domain).or_default().0.supersedes.extend(replaced);
+        }
+        for (domain, (index, _)) in std::mem::take(&mut self.open) {
+            self.put(domain, &index)?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, domain: DomainId, index: &Index) -> Result<()> {
+        let label = self.repository.keys().owner("rebuild the index")?.book(domain).source_label(SOURCE);
+        index::put(self.repository, (domain, label), index, &Sketches::default())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! What runs have stored that did not end, or that go on: no snapshot needs it yet, and it stays for a while so that they,
+//! or those that come after them, need not store it again. How much that is, and until when, is said wherever somebody
+//! wonders where the room has gone.
+
+use super::loose;
+use crate::repository::objects::index_objects::{IndexObjects, PackListing, current};
+use crate::repository::objects::marks::Marks;
+use crate::repository::objects::snapshots::Snapshots;
+use crate::repository::{Repository, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use vault_format::id::{DomainId, ObjectId};
+use vault_format::name::Name;
+
+/// Packs that are kept for a run that may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// How many.
+    pub packs: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// When the last of them may go, nanoseconds since 1970.
+    pub until: Option<i64>,
+}
+
+impl Unfinished {
+    /// Adds a pack that stays for so long after its arrival.
+    pub(crate) fn add(&mut self, bytes: u64, arrived: Option<i64>, stays: Duration) {
+        self.packs += 1;
+        self.bytes += bytes;
+        let until = arrived.map(|at| at.saturating_add(i64::try_from(stays.as_nanos()).unwrap_or(i64::MAX)));
+        self.until = self.until.max(until);
+    }
+}
+
+/// Adds up what no snapshot can need: packs in no index, and those that are younger than every snapshot of their domain.
+/// Only the owner's index objects tell of all packs.
+pub(crate) fn look(
+    repository: &Repository,
+    packs: &PackListing,
+    objects: &IndexObjects,
+    snapshots: &Snapshots,
+) -> Result<Unfinished> {
+    let options = repository.options();
+    let marks = Marks::load_readable(repository)?.0;
+    let mut unfinished = Unfinished::default();
+    let arrived = |id: &ObjectId| packs.get(id).and_then(|(_, listed)| listed.modified);
+    for (id, _, size) in loose::unindexed(repository, packs, objects, &marks) {
+        unfinished.add(size, arrived(&id), options.grace);
+    }
+    let mut newest: BTreeMap<DomainId, i64> = BTreeMap::new();
+    for snapshot in &snapshots.all {
+        let at = newest.entry(snapshot.place.domain).or_insert(i64::MIN);
+        *at = snapshot.arrived.unwrap_or(i64::MAX).max(*at);
+    }
+    let now = repository.runtime().clock.now();
+    let lifetime = i64::try_from(options.run_lifetime.as_nanos()).unwrap_or(i64::MAX);
+    let mut seen = BTreeSet::new();
+    for object in current(&objects.objects, repository.keys().owner_writer()) {
+        let Name::Index(domain, ..) = object.name else { continue };
+        for pack in object.index.packs.iter().filter(|pack| !marks.names(&pack.id) && seen.insert(pack.id)) {
+            let is_young = |at: &i64| newest.get(&domain).is_none_or(|newest| newest < at) && now - at <= lifetime;
+            if let Some(at) = arrived(&pack.id).filter(is_young) {
+                unfinished.add(pack.size, Some(at), options.run_lifetime);
+            }
+        }
+    }
+    Ok(unfinished)
+}

@@ -1,0 +1,149 @@
+//! Writes and reads journal records. A record that can't be written is a warning, never a failure of the run that it
+//! tells of; a `begun` record also serves as the object that shows the store's clock.
+
+use super::orders;
+use super::trust::Trust;
+use crate::repository::{Damage, Error, Repository, Result, encoding, of_object};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use vault_format::id::{ObjectId, RunId};
+use vault_format::journal::{Outcome, Record};
+use vault_format::name;
+use vault_format::name::Name;
+use vault_format::seal::Header;
+
+/// Most packs that one record says were verified: 2 MiB of ids, where the format allows 32.
+const VERIFIED_MAX: usize = 1 << 16;
+/// Records that are in memory together.
+const RECORDS_AT_ONCE: usize = 16;
+
+/// A record with everything empty but run, operation and start.
+pub fn record(repository: &Repository, operation: &str) -> Record {
+    Record {
+        run: RunId(repository.runtime().random()),
+        operation: operation.into(),
+        source: String::new(),
+        started: repository.runtime().clock.now(),
+        duration: 0,
+        outcome: Outcome::Done,
+        message: String::new(),
+        reason: String::new(),
+        actor: String::new(),
+        figures: Vec::new(),
+        heads: Vec::new(),
+        verified: Vec::new(),
+    }
+}
+
+/// Puts a record into the journal of the own domain.
+pub fn put(repository: &Repository, record: &Record) -> Result<Name> {
+    let keys = repository.keys();
+    let salt = repository.runtime().random();
+    let place = (repository.id(), keys.domain());
+    let stored = encoding("a journal record", record.seal(place, keys.signer(), &keys.own_book(), &salt))?;
+    let time = Timestamp::from_nanosecond(i128::from(record.started)).unwrap_or_default().to_zoned(TimeZone::UTC);
+    let year = u16::try_from(time.year()).unwrap_or_default();
+    let month = u8::try_from(time.month()).unwrap_or(1);
+    let name = Name::Journal(keys.domain(), year, month, ObjectId::of(&stored));
+    repository.put(&name, &stored)?;
+    Ok(name)
+}
+
+/// Who runs something, and why, in the user's words.
+#[derive(Clone, Debug, Default)]
+pub struct Actor {
+    /// Host and user, as `user@host`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Puts the record of a run that has ended: `figures` of one that is done, or the error of one that failed. Returns
+/// what to tell the user if that was not possible.
+pub fn close<E: std::fmt::Display>(
+    repository: &Repository,
+    mut record: Record,
+    actor: &Actor,
+    result: std::result::Result<String, &E>,
+) -> Option<String> {
+    let took = repository.runtime().clock.now().saturating_sub(record.started);
+    record.duration = u64::try_from(took).unwrap_or_default();
+    record.actor.clone_from(&actor.name);
+    record.reason.clone_from(&actor.reason);
+    match result {
+        Ok(summary) => record.message = summary,
+        Err(error) => {
+            record.outcome = Outcome::Failed;
+            record.message = error.to_string();
+        }
+    }
+    put(repository, &record).err().map(|error| format!("the journal record could not be written: {error}"))
+}
+
+/// Puts a record that says that a run has begun, and names snapshots that it saw: whoever deletes later must see them too.
+pub(crate) fn put_begun(repository: &Repository, operation: &str, heads: Vec<ObjectId>) -> Result<Name> {
+    put(repository, &Record { outcome: Outcome::Begun, heads, ..record(repository, operation) })
+}
+
+/// Puts a record, and the packs that its run verified: as many more records of the same run as they need.
+pub fn put_verified(repository: &Repository, record: &Record, packs: &[ObjectId]) -> Result<Name> {
+    let (first, rest) = packs.split_at(packs.len().min(VERIFIED_MAX));
+    for more in rest.chunks(VERIFIED_MAX) {
+        put(repository, &Record { verified: more.to_vec(), heads: Vec::new(), figures: Vec::new(), ..record.clone() })?;
+    }
+    put(repository, &Record { verified: first.to_vec(), ..record.clone() })
+}
+
+/// Gives every record that this key can open, with its name and its header, and keeps none; returns what could not be
+/// used.
+pub fn visit(
+    repository: &Repository,
+    trust: &Trust,
+    each: &mut dyn FnMut(&Name, &Header, Record),
+) -> Result<Vec<Damage>> {
+    let names = repository.list(name::JOURNAL)?.0.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    visit_some(repository, trust, &names, each)
+}
+
+/// The same for some of them.
+pub(crate) fn visit_some(
+    repository: &Repository,
+    trust: &Trust,
+    names: &[Name],
+    each: &mut dyn FnMut(&Name, &Header, Record),
+) -> Result<Vec<Damage>> {
+    let mut damaged = Vec::new();
+    let threads = repository.backend().connections();
+    for some in names.chunks(RECORDS_AT_ONCE) {
+        let found = repository.runtime().map(threads, some, |name| read(repository, trust, name));
+        for (name, read) in some.iter().zip(found) {
+            match read {
+                Ok(Some((header, record))) => each(name, &header, record),
+                Ok(None) => {}
+                // nobody has signed it
+                Err(Error::Object { source: vault_format::Error::BadSignature(_), .. }) => {}
+                Err(error) => damaged.push((name.clone(), error.to_string())),
+            }
+        }
+    }
+    if !damaged.is_empty() {
+        let passed_over = orders::quarantined(repository);
+        damaged.retain(|(name, _): &Damage| !name.id().is_some_and(|id| passed_over.contains(&id)));
+    }
+    Ok(damaged)
+}
+
+/// Reads and judges one record. `None` for a record of a domain that this key can't open, and for one that does not
+/// count.
+pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<(Header, Record)>> {
+    let Name::Journal(domain, _, _, id) = name else { return Ok(None) };
+    let Some(book) = repository.keys().book(*domain) else { return Ok(None) };
+    let stored = repository.get_named(name)?;
+    let small = of_object(name, Record::parse(&stored, repository.id()))?;
+    let header = small.header;
+    let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
+    if of_object(name, trust.judge(&small.header, *domain, (*id, None), verify))?.is_err() {
+        return Ok(None);
+    }
+    of_object(name, Record::open(&small, &book)).map(|record| Some((header, record)))
+}

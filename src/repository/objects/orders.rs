@@ -1,0 +1,258 @@
+//! Reads and puts the owner's orders. A snapshot's state is its object and all orders on it; numbers decide, a tie keeps
+//! the snapshot, so the outcome does not depend on the order of reading.
+
+use crate::repository::{Damage, Repository, Result, encoding, of_object, strange};
+use std::collections::{BTreeMap, BTreeSet};
+use vault_format::config::FEATURES_KNOWN;
+use vault_format::id::{DomainId, ObjectId, WriterId};
+use vault_format::name;
+use vault_format::name::Name;
+use vault_format::order::{Action, Order};
+
+/// What orders say of one snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    forget: u64,
+    undelete: u64,
+    hold: u64,
+    release: u64,
+    expire: (u64, Option<i64>),
+    arrived: Option<(u64, i64)>,
+    tags: BTreeMap<String, (u64, bool)>,
+}
+
+impl State {
+    /// The owner ordered it forgotten.
+    pub fn is_forgotten(&self) -> bool {
+        self.forget > self.undelete
+    }
+
+    /// It is live whatever else is ordered.
+    pub fn is_held(&self) -> bool {
+        self.hold > 0 && self.hold >= self.release
+    }
+
+    /// When the store received it, if an order says so.
+    pub fn arrived(&self) -> Option<i64> {
+        self.arrived.map(|(_, at)| at)
+    }
+
+    /// When it expires, if an order says so.
+    pub fn expires(&self) -> Option<Option<i64>> {
+        (self.expire.0 > 0).then_some(self.expire.1)
+    }
+
+    /// Applies tag orders to the tags of the body.
+    pub fn tags(&self, body: &[String]) -> Vec<String> {
+        let mut tags: BTreeSet<&str> = body.iter().map(String::as_str).collect();
+        for (tag, (_, present)) in &self.tags {
+            if *present {
+                tags.insert(tag);
+            } else {
+                tags.remove(tag.as_str());
+            }
+        }
+        tags.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// All orders that this key can open.
+#[derive(Debug, Default)]
+pub struct Orders {
+    states: BTreeMap<ObjectId, State>,
+    /// First ids of snapshots that no copy is to bring back.
+    pub declined: BTreeSet<ObjectId>,
+    /// When the owner last pinned arrivals, by its own clock.
+    pub last_pins: Option<i64>,
+    /// What domains are called without a key here that bears the label; the highest number counts.
+    pub labels: BTreeMap<DomainId, (u64, String)>,
+    /// Objects to pass over.
+    pub quarantined: BTreeSet<ObjectId>,
+    /// Features that a program must know to change anything, as bits.
+    pub required: u64,
+    /// Highest number seen.
+    pub highest: u64,
+    /// Orders that could not be used, with the reason.
+    pub damaged: Vec<Damage>,
+    /// Orders that are not the owner's, with the reason.
+    pub ignored: Vec<String>,
+}
+
+/// What stops whoever deletes or repairs.
+pub const UNKNOWN_FEATURES: &str = "the owner requires features that this program does not know: update it";
+
+impl Orders {
+    /// False if the owner requires features that this program does not know.
+    pub fn are_understood(&self) -> bool {
+        self.required & !FEATURES_KNOWN == 0
+    }
+
+    /// Reads all orders; those of foreign domains are passed over.
+    pub fn load(repository: &Repository) -> Result<Self> {
+        let mut orders = Self::default();
+        let mut damaged = Vec::new();
+        for (name, _) in repository.list(name::ORDERS)?.0 {
+            match strange(read(repository, &name)) {
+                Ok(Ok(Some(order))) => orders.apply(order),
+                Ok(Ok(None)) => {}
+                Ok(Err(why)) => orders.ignored.push(format!("{name}: {why}")),
+                Err(error) => damaged.push((name, error)),
+            }
+        }
+        damaged.retain(|(name, _)| !name.id().is_some_and(|id| orders.quarantined.contains(&id)));
+        orders.damaged = damaged.into_iter().map(|(name, error)| (name, error.to_string())).collect();
+        Ok(orders)
+    }
+
+    /// What orders say of a snapshot.
+    pub fn state(&self, snapshot: ObjectId) -> State {
+        self.states.get(&snapshot).cloned().unwrap_or_default()
+    }
+
+    /// True if the owner has dropped what was first taken under this id, be it long ago.
+    pub fn is_declined(&self, first: ObjectId) -> bool {
+        self.declined.contains(&first) || self.state(first).is_forgotten()
+    }
+
+    fn apply(&mut self, order: Order) {
+        self.highest = self.highest.max(order.number);
+        let number = order.number;
+        let mut each = |ids: &[ObjectId], change: &dyn Fn(&mut State)| {
+            for id in ids {
+                change(self.states.entry(*id).or_default());
+            }
+        };
+        match order.action {
+            Action::Forget(ids) => each(&ids, &|state| state.forget = state.forget.max(number)),
+            Action::Undelete(ids) => each(&ids, &|state| state.undelete = state.undelete.max(number)),
+            Action::Hold(ids) => each(&ids, &|state| state.hold = state.hold.max(number)),
+            Action::Release(ids) => each(&ids, &|state| state.release = state.release.max(number)),
+            Action::Expire(ids, time) => each(&ids, &|state| {
+                // on a tie the later time, or never, keeps the snapshot longer
+                let later = |time: Option<i64>| (time.is_none(), time);
+                if (number, later(time)) > (state.expire.0, later(state.expire.1)) {
+                    state.expire = (number, time);
+                }
+            }),
+            Action::Tag { snapshots, add, remove } => each(&snapshots, &|state| {
+                let changes = remove.iter().map(|tag| (tag, false)).chain(add.iter().map(|tag| (tag, true)));
+                for (tag, present) in changes {
+                    let known = state.tags.entry(tag.clone()).or_default();
+                    *known = (*known).max((number, present));
+                }
+            }),
+            Action::Quarantine(ids) => self.quarantined.extend(ids),
+            Action::Arrived(pins) => {
+                self.last_pins = self.last_pins.max(Some(order.time));
+                for (id, at) in pins {
+                    let state = self.states.entry(id).or_default();
+                    // on a tie the earlier one: a copy of the store is never older than the store
+                    state.arrived = match state.arrived {
+                        Some((known, before)) if known > number || known == number && before < at => state.arrived,
+                        _ => Some((number, at)),
+                    };
+                }
+            }
+            Action::Decline(ids) => self.declined.extend(ids),
+            Action::Call { domain, label } => {
+                let known = self.labels.entry(domain).or_default();
+                *known = std::mem::take(known).max((number, label));
+            }
+            Action::Require(features) => self.required |= features,
+            Action::Revoke { .. } => {}
+        }
+    }
+}
+
+/// Reads and verifies one order; `None` if it is sealed for a domain whose key is not here.
+pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
+    let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
+    if let Some(known) = repository.known().orders.get(&id) {
+        return Ok(known.clone());
+    }
+    let stored = repository.get_named(name)?;
+    let keys = repository.keys();
+    let small = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;
+    let book = keys.book(small.header.domain);
+    let order = match Order::open(&small, book.as_ref()) {
+        Err(vault_format::Error::NoAccess) => None,
+        opened => Some(of_object(name, opened)?),
+    };
+    repository.known().orders.insert(id, order.clone());
+    Ok(order)
+}
+
+/// Objects that the owner wants passed over, as far as orders can be read: asked only once something can't be used.
+pub(crate) fn quarantined(repository: &Repository) -> BTreeSet<ObjectId> {
+    Orders::load(repository).map(|orders| orders.quarantined).unwrap_or_default()
+}
+
+/// What the owner said of one revoked writer.
+#[derive(Clone, Debug, Default)]
+pub struct Revocation {
+    /// Its only objects that still count.
+    pub accepted: BTreeSet<ObjectId>,
+    /// When the store received the first order about it, nanoseconds on the store's clock.
+    pub since: Option<i64>,
+}
+
+/// All revoked writers. Orders about one writer add up: what one of them accepts, somebody may rely on by now.
+#[derive(Clone, Debug, Default)]
+pub struct Revocations {
+    by_writer: BTreeMap<WriterId, Revocation>,
+    pardoned: BTreeSet<WriterId>,
+    seen: BTreeSet<Name>,
+}
+
+impl Revocations {
+    /// Reads the orders that came since the last time.
+    pub fn renew(&mut self, repository: &Repository) -> Result<()> {
+        for (name, entry) in repository.list(name::ORDERS)?.0 {
+            if self.seen.contains(&name) {
+                continue;
+            }
+            // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
+            let Ok(Some(order)) = read(repository, &name) else { continue };
+            self.seen.insert(name);
+            // the owner's key follows from the root, and can't be taken back
+            if let Action::Revoke { writer, accepted } = order.action
+                && writer != repository.keys().owner_writer()
+                && !self.pardoned.contains(&writer)
+            {
+                let known = self.by_writer.entry(writer).or_default();
+                known.accepted.extend(accepted);
+                known.since = known.since.into_iter().chain(entry.modified).min();
+            }
+        }
+        Ok(())
+    }
+
+    /// What was said of a writer, if it is revoked.
+    pub fn of(&self, writer: WriterId) -> Option<&Revocation> {
+        self.by_writer.get(&writer)
+    }
+
+    /// Forgets what was said of a writer, and passes over what else will be.
+    pub(crate) fn pardon(&mut self, writer: WriterId) -> Option<Revocation> {
+        self.pardoned.insert(writer);
+        self.by_writer.remove(&writer)
+    }
+}
+
+/// Puts one order for a domain. Needs the owner.
+pub fn put(repository: &Repository, domain: DomainId, action: Action) -> Result<ObjectId> {
+    let (name, stored) = seal(repository, domain, action)?;
+    repository.put(&name, &stored)?;
+    Ok(ObjectId::of(&stored))
+}
+
+/// One order for a domain, ready to be put. Needs the owner.
+pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) -> Result<(Name, Vec<u8>)> {
+    let owner = repository.keys().owner("give orders")?;
+    let number = Orders::load(repository)?.highest.saturating_add(1);
+    let order = Order { number, time: repository.runtime().clock.now(), action };
+    let book = owner.book(domain);
+    let salt = repository.runtime().random();
+    let stored = encoding("an order", order.seal(repository.id(), repository.keys().signer(), (domain, &book), &salt))?;
+    Ok((Name::Order(ObjectId::of(&stored)), stored))
+}

@@ -1,0 +1,293 @@
+//! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
+//! its writer is known, accepted and at home in the domain; others are reported and ignored.
+
+use super::arrivals::{Claim, Late};
+use super::domains::Domains;
+use super::orders::{Orders, State};
+use super::trust::Trust;
+use super::{arrivals, orders};
+use crate::repository::keys::CONTENT_ROLES;
+use crate::repository::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, strange};
+use crate::retention::Counted;
+use std::collections::{BTreeMap, BTreeSet};
+use vault_format::envelope::Wraps;
+use vault_format::id::{DomainId, ObjectId, RunId, SourceLabel, WriterId};
+use vault_format::mark::SnapshotPlace;
+use vault_format::name;
+use vault_format::name::Name;
+use vault_format::order::Action;
+use vault_format::seal::Header;
+use vault_format::secret::Role;
+use vault_format::snapshot::{Body, Head, Snapshot};
+
+/// One snapshot with its head.
+#[derive(Clone, Debug)]
+pub struct SnapshotEntry {
+    /// Object.
+    pub id: ObjectId,
+    /// Where it lies.
+    pub place: SnapshotPlace,
+    /// Clear header.
+    pub header: Header,
+    /// Bookkeeping.
+    pub head: Head,
+    /// When the store received it, nanoseconds on its clock.
+    pub arrived: Option<i64>,
+    /// When it was first seen to have been received, in the owner's word.
+    pub pinned: Option<i64>,
+    /// Orders on it.
+    pub state: State,
+    /// True if the owner signed it.
+    pub by_owner: bool,
+    /// The time that counts, for order, addresses and retention.
+    pub counted: Counted,
+    /// It is late, and the store seems to have been moved: the claimed time counts, but nothing is dropped by it.
+    pub doubtful: bool,
+    wraps: Wraps,
+}
+
+/// All snapshots that this key can see.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    /// Oldest first by the time that counts, forgotten ones included.
+    pub all: Vec<SnapshotEntry>,
+    /// Objects that could not be used, with the reason.
+    pub damaged: Vec<Damage>,
+    /// Objects that do not count, with the reason.
+    pub ignored: Vec<Damage>,
+    /// What their domains are called.
+    pub domains: Domains,
+    /// All that the store lists, whether they count or not.
+    pub listed: BTreeSet<ObjectId>,
+}
+
+/// Snapshots, and the signers and orders behind them.
+#[derive(Debug)]
+pub struct Catalog {
+    /// Signers.
+    pub trust: Trust,
+    /// The owner's word.
+    pub orders: Orders,
+    /// Snapshots, oldest first.
+    pub snapshots: Snapshots,
+}
+
+impl SnapshotEntry {
+    /// Object name.
+    pub fn name(&self) -> Name {
+        Name::Snapshot(self.place.domain, self.place.label, self.id)
+    }
+
+    /// The id under which its content was first committed, before any plain copy. What repair made of a snapshot holds
+    /// less, and so has an id of its own.
+    pub fn first_id(&self) -> ObjectId {
+        self.head.original.filter(|_| self.repaired_from().is_none()).unwrap_or(self.id)
+    }
+
+    /// True if commands show it: not forgotten, or held.
+    pub fn is_visible(&self) -> bool {
+        !self.state.is_forgotten() || self.state.is_held()
+    }
+
+    /// True if members of its domain may read it: its writer was no mere writer.
+    pub fn is_shared(&self) -> bool {
+        self.wraps.reaches(self.place.domain)
+    }
+
+    /// The snapshot of which repair made this one, here, without what was lost. Other copies have no such parent.
+    pub fn repaired_from(&self) -> Option<ObjectId> {
+        self.head.original.filter(|_| self.by_owner && self.head.parent == self.head.original)
+    }
+
+    /// The snapshot, by its first id, of which this holds what was left, wherever repair made it.
+    pub fn left_of(&self) -> Option<ObjectId> {
+        self.head.left_of.filter(|_| self.by_owner).or_else(|| self.repaired_from())
+    }
+
+    /// True if this holds what was left of `whole`.
+    pub fn is_left_of(&self, whole: &Self) -> bool {
+        let is_near = self.id != whole.id && self.place.domain == whole.place.domain;
+        let is_first = || whole.left_of().is_none() && self.left_of() == Some(whole.first_id());
+        is_near && (self.repaired_from() == Some(whole.id) || is_first())
+    }
+
+    /// True if it claims to be older than its arrival can explain, and the owner has never seen it.
+    pub fn is_late_and_new(&self) -> bool {
+        let arrived = self.arrived.filter(|_| self.counted.late && self.pinned.is_none());
+        arrived.is_some_and(|at| self.head.time < at)
+    }
+
+    fn claim(&self) -> Claim<'_> {
+        let (place, writer, by_owner) = (self.place, self.header.writer, self.by_owner);
+        let (time, duration, seen) = (self.head.time, self.head.statistics.duration, self.head.seen.as_slice());
+        Claim { place, writer, by_owner, time, duration, seen, arrived: self.arrived, pinned: self.pinned }
+    }
+
+    /// When it expires: the owner's last word, else its writer's.
+    pub fn expires(&self) -> Option<i64> {
+        self.state.expires().unwrap_or(self.head.expires)
+    }
+
+    /// Opens the content part: paths, host, tags.
+    pub fn body(&self, repository: &Repository) -> Result<Body> {
+        let keys = repository.keys();
+        let secret = match keys.open_run(&self.wraps, &self.header) {
+            Err(vault_format::Error::NoAccess) => {
+                return Err(Error::Role { what: "read a snapshot's content", needs: CONTENT_ROLES, has: keys.role() });
+            }
+            opened => of_object(self.name(), opened)?,
+        };
+        let stored = repository.get_named(&self.name())?;
+        let snapshot = of_object(self.name(), Snapshot::parse(&stored, repository.id()))?;
+        of_object(self.name(), snapshot.body(&secret))
+    }
+}
+
+/// Reads and judges one head.
+pub(crate) fn read(
+    repository: &Repository,
+    trust: &Trust,
+    (place, arrived): (SnapshotPlace, Option<i64>),
+) -> Result<Judged<SnapshotEntry>> {
+    let name = Name::Snapshot(place.domain, place.label, place.id);
+    let stored = repository.get_named(&name)?;
+    let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;
+    let header = *snapshot.header();
+    let book = repository.keys().book(place.domain).ok_or(vault_format::Error::NoAccess);
+    let book = of_object(&name, book)?;
+    let head = snapshot.head(&book);
+    match trust.judge(&header, place.domain, (place.id, arrived), |key| snapshot.verify(key)) {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Ok(Err(why)),
+        // only a member can have sealed the head: its slot is lost
+        Err(unknown) if head.is_ok() => return of_object(&name, Err(unknown)),
+        Err(_) => return Ok(Err(STRANGE)),
+    }
+    let head = of_object(&name, head)?;
+    if book.source_label(&head.source) != place.label {
+        // anybody who can put can put it a second time: only where it belongs it counts
+        return Ok(Err(STRANGE));
+    }
+    let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
+    let wraps = snapshot.wraps;
+    let (state, counted) = (State::default(), Counted::of_owner(head.time));
+    let (id, pinned, doubtful) = (place.id, None, false);
+    Ok(Ok(SnapshotEntry { id, place, header, head, arrived, pinned, state, by_owner, counted, doubtful, wraps }))
+}
+
+/// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
+pub fn drop_unfinished(repository: &Repository, run: RunId) -> Result<()> {
+    let catalog = Catalog::load(repository)?;
+    for snapshot in catalog.snapshots.visible().filter(|snapshot| snapshot.head.run == run) {
+        orders::put(repository, snapshot.place.domain, Action::Forget(vec![snapshot.id]))?;
+    }
+    Ok(())
+}
+
+impl Catalog {
+    /// Reads the heads of all snapshots.
+    pub fn load(repository: &Repository) -> Result<Self> {
+        Self::of(repository, Trust::load(repository)?)
+    }
+
+    /// The same for somebody who decides what may go: an order that can't be read could be one that keeps a snapshot.
+    pub fn load_to_decide(repository: &Repository) -> Result<Self> {
+        let catalog = Self::of(repository, Trust::load(repository)?.patient(repository))?;
+        match catalog.orders.damaged.first() {
+            Some((_, problem)) => Err(Error::Undecided(problem.clone())),
+            None => Ok(catalog),
+        }
+    }
+
+    /// Takes the owner's answer for those that are late and were never pinned; returns how many there are.
+    pub(crate) fn settle(&mut self, late: Late) -> usize {
+        self.snapshots.settle(late, self.orders.last_pins, self.trust.saw_move)
+    }
+
+    fn of(repository: &Repository, trust: Trust) -> Result<Self> {
+        let orders = Orders::load(repository)?;
+        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
+        Ok(Self { trust, orders, snapshots })
+    }
+}
+
+impl Snapshots {
+    /// Reads the heads of one source of one domain, or of all that this key can open.
+    pub fn load(
+        repository: &Repository,
+        trust: &Trust,
+        orders: &Orders,
+        only: Option<(DomainId, SourceLabel)>,
+    ) -> Result<Self> {
+        let mut snapshots = Self { domains: Domains::new(repository, trust, orders), ..Self::default() };
+        let prefix =
+            only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| format!("{}{domain}/{label}/", name::SNAPSHOTS));
+        for (name, entry) in repository.list(&prefix)?.0 {
+            let Name::Snapshot(domain, label, id) = name else { continue };
+            snapshots.listed.insert(id);
+            if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
+                continue;
+            }
+            let place = (SnapshotPlace { domain, label, id }, entry.modified);
+            match strange(read(repository, trust, place)).map(std::result::Result::flatten) {
+                Ok(Err(why)) => snapshots.ignored.push((name, why.to_owned())),
+                Ok(Ok(snapshot)) => {
+                    snapshots.all.push(SnapshotEntry { state: orders.state(id), ..snapshot });
+                }
+                Err(error) => snapshots.damaged.push((name, error.to_string())),
+            }
+        }
+        for one in snapshots.all.iter_mut().filter(|one| !one.by_owner) {
+            one.pinned = one.state.arrived();
+        }
+        snapshots.count(trust.saw_move);
+        Ok(snapshots)
+    }
+
+    fn settle(&mut self, late: Late, last_pins: Option<i64>, saw_move: bool) -> usize {
+        let mut settled = 0;
+        for one in self.all.iter_mut().filter(|one| one.is_late_and_new()) {
+            one.pinned = arrivals::settled(&one.claim(), late, last_pins);
+            settled += 1;
+        }
+        self.count(saw_move);
+        settled
+    }
+
+    fn count(&mut self, saw_move: bool) {
+        let claims: Vec<Claim<'_>> = self.all.iter().map(SnapshotEntry::claim).collect();
+        let verdicts = arrivals::judge(&claims, saw_move);
+        for (one, verdict) in self.all.iter_mut().zip(verdicts) {
+            (one.counted, one.doubtful) = (verdict.counted, verdict.doubtful);
+        }
+        self.all.sort_by_key(|one| (one.counted.time, one.id));
+    }
+
+    /// Those that commands show, oldest first.
+    pub fn visible(&self) -> impl DoubleEndedIterator<Item = &SnapshotEntry> {
+        self.all.iter().filter(|snapshot| snapshot.is_visible())
+    }
+
+    /// The newest snapshot of each source that commands show, `without` some.
+    pub fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        let stays = |snapshot: &&SnapshotEntry| !without.contains(&snapshot.id);
+        let place = |snapshot: &SnapshotEntry| (snapshot.place.domain, snapshot.place.label);
+        let newest: BTreeMap<_, _> = self.visible().filter(stays).map(|one| (place(one), one.id)).collect();
+        newest.into_values().collect()
+    }
+
+    /// The newest heads of a writer in the source of `place`, to be named in its next one, so that a missing one shows
+    /// as a gap.
+    pub fn seen_by(&self, writer: WriterId, place: (DomainId, SourceLabel)) -> Vec<ObjectId> {
+        let is_own = |snapshot: &&SnapshotEntry| {
+            snapshot.header.writer == writer && (snapshot.place.domain, snapshot.place.label) == place
+        };
+        self.all.iter().rev().filter(is_own).take(4).map(|snapshot| snapshot.id).collect()
+    }
+
+    /// True if there are snapshots of more than one domain.
+    pub fn are_mixed(&self) -> bool {
+        let mut domains = self.all.iter().map(|one| one.place.domain);
+        domains.next().is_some_and(|first| domains.any(|other| other != first))
+    }
+}

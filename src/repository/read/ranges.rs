@@ -1,0 +1,43 @@
+//! Ranges worth one request: frames that lie near each other in a pack are fetched together, a small gap included.
+//! Frames come in pack order, and every byte is fetched once.
+
+use crate::repository::lookup::BlobIndex;
+use std::ops::Range;
+
+/// Most bytes of one fetch.
+const FETCH_BYTES_MAX: u64 = 4 << 20;
+/// Unwanted bytes between two frames that are cheaper read than asked for twice.
+const GAP_BYTES_MAX: u64 = 64 << 10;
+
+/// A run of frames of one pack that are fetched together: positions in the sorted frames.
+pub struct Fetch {
+    /// Positions.
+    pub frames: Range<usize>,
+    /// First byte in the pack.
+    pub start: u64,
+    /// Behind the last byte.
+    pub end: u64,
+}
+
+/// The ranges of frames that are sorted by pack and place.
+pub fn ranges(index: &BlobIndex, frames: impl Iterator<Item = u32>) -> Vec<Fetch> {
+    let mut out: Vec<Fetch> = Vec::new();
+    let mut last_pack = None;
+    for (position, number) in frames.enumerate() {
+        let frame = index.frame(number);
+        let (start, end) = (u64::from(frame.offset), u64::from(frame.offset) + u64::from(frame.stored));
+        match out.last_mut() {
+            Some(fetch)
+                if last_pack == Some(frame.pack)
+                    && (fetch.end..=fetch.end + GAP_BYTES_MAX).contains(&start)
+                    && end - fetch.start <= FETCH_BYTES_MAX =>
+            {
+                fetch.frames.end = position + 1;
+                fetch.end = end;
+            }
+            _ => out.push(Fetch { frames: position..position + 1, start, end }),
+        }
+        last_pack = Some(frame.pack);
+    }
+    out
+}

@@ -1,0 +1,258 @@
+//! Builds directories and content lists bottom-up as content-cut trees of pages. Where a page ends depends on names
+//! (directories) or chunk ids (lists) alone, so that one change touches one page a level. A stored tree can be written
+//! anew in the same way, with other files or for other ids.
+
+use super::walk::Nodes;
+use crate::repository::read::reader::Reader;
+use crate::repository::write::writer::Writer;
+use crate::repository::{Error, Result, encoding, of_object};
+use vault_format::id::BlobKind;
+use vault_format::list::{ChunkRef, Content, INLINE_CHUNKS_MAX, ListPage, ListRoot};
+use vault_format::secret::Key;
+use vault_format::tree::{Node, NodeKind, PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, TreeChild, TreePage, TreeRoot};
+
+/// Rough bytes of a node besides its names, link target, attributes and chunks.
+const NODE_BYTES: usize = 140;
+
+/// Collects the nodes of one directory in order.
+#[derive(Default)]
+pub struct TreeBuilder {
+    leaf: Vec<Node>,
+    leaf_bytes: usize,
+    children: Vec<TreeChild>,
+}
+
+impl TreeBuilder {
+    /// Adds the next node; names must ascend.
+    pub fn push(&mut self, writer: &mut Writer<'_>, key: &Key, node: Node) -> Result<()> {
+        let bytes = node_bytes(&node);
+        if self.leaf_bytes + bytes > PAGE_BYTES_TARGET && !self.leaf.is_empty() {
+            self.close_leaf(writer)?;
+        }
+        let ends = ends_page(key, &node.name, 0);
+        self.leaf_bytes += bytes;
+        self.leaf.push(node);
+        if ends || self.leaf.len() == PAGE_ENTRIES_MAX {
+            self.close_leaf(writer)?;
+        }
+        Ok(())
+    }
+
+    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> Result<()> {
+        let nodes = std::mem::take(&mut self.leaf);
+        self.leaf_bytes = 0;
+        let last_name = nodes.last().map(|node| node.name.clone()).unwrap_or_default();
+        let (bytes, count) = nodes.iter().fold((0u64, 0u64), |(bytes, count), node| match &node.kind {
+            NodeKind::File { size, .. } => (bytes.saturating_add(*size), count + 1),
+            NodeKind::Directory(root) => (bytes.saturating_add(root.bytes), count + 1 + root.count),
+            _ => (bytes, count + 1),
+        });
+        let id = put_page(writer, &TreePage::Leaf(nodes))?;
+        self.children.push(TreeChild { last_name, root: TreeRoot { id, bytes, count } });
+        Ok(())
+    }
+
+    /// Ends the directory.
+    pub fn finish(mut self, writer: &mut Writer<'_>, key: &Key) -> Result<TreeRoot> {
+        if !self.leaf.is_empty() || self.children.is_empty() {
+            self.close_leaf(writer)?;
+        }
+        let mut level = self.children;
+        for height in 1..=vault_format::tree::HEIGHT_MAX {
+            if level.len() == 1 {
+                break;
+            }
+            let mut above = Vec::new();
+            let size = |child: &TreeChild| child.last_name.len() + 60;
+            for children in group(level, size, |child| ends_page(key, &child.last_name, height)) {
+                let last_name = children.last().map(|child| child.last_name.clone()).unwrap_or_default();
+                let bytes = children.iter().fold(0u64, |sum, child| sum.saturating_add(child.root.bytes));
+                let count = children.iter().map(|child| child.root.count).sum();
+                let id = put_page(writer, &TreePage::Branch { height, children })?;
+                above.push(TreeChild { last_name, root: TreeRoot { id, bytes, count } });
+            }
+            level = above;
+        }
+        match <[TreeChild; 1]>::try_from(level) {
+            Ok([only]) => Ok(only.root),
+            Err(_) => of_object("a directory", Err(vault_format::Error::Limit("the height of a tree"))),
+        }
+    }
+}
+
+fn put_page(writer: &mut Writer<'_>, page: &TreePage) -> Result<vault_format::id::BlobId> {
+    let bytes = encoding("a tree page", page.encode())?;
+    writer.put(BlobKind::Tree, &bytes)
+}
+
+fn node_bytes(node: &Node) -> usize {
+    let metadata = &node.metadata;
+    let xattrs: usize = metadata.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len() + 16).sum();
+    let kind = match &node.kind {
+        NodeKind::File { content: Content::Inline(chunks), holes, .. } => chunks.len() * 36 + holes.len() * 16,
+        NodeKind::File { holes, .. } => 48 + holes.len() * 16,
+        NodeKind::Symlink(target) => target.len(),
+        _ => 0,
+    };
+    NODE_BYTES + node.name.len() + metadata.user.len() + metadata.group.len() + xattrs + kind
+}
+
+/// One name in 256 ends its page, another one on each level.
+fn ends_page(key: &Key, name: &[u8], height: u8) -> bool {
+    blake3::keyed_hash(key.expose(), name).as_bytes()[usize::from(height)] == 0
+}
+
+/// Splits one level into pages of at least two.
+fn group<T>(level: Vec<T>, size: impl Fn(&T) -> usize, ends: impl Fn(&T) -> bool) -> Vec<Vec<T>> {
+    let mut pages: Vec<Vec<T>> = Vec::new();
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for child in level {
+        bytes += size(&child);
+        let full = ends(&child) || bytes > PAGE_BYTES_TARGET || page.len() + 2 >= PAGE_ENTRIES_MAX;
+        page.push(child);
+        if full && page.len() >= 2 {
+            pages.push(std::mem::take(&mut page));
+            bytes = 0;
+        }
+    }
+    match (page.len(), pages.last_mut()) {
+        (0, _) => {}
+        (1, Some(last)) => last.append(&mut page),
+        _ => pages.push(page),
+    }
+    pages
+}
+
+/// Collects the chunks of one file in order.
+#[derive(Default)]
+pub struct ListBuilder {
+    chunks: Vec<ChunkRef>,
+    children: Vec<ListRoot>,
+}
+
+impl ListBuilder {
+    /// Adds the next chunk.
+    pub fn push(&mut self, writer: &mut Writer<'_>, chunk: ChunkRef) -> Result<()> {
+        self.chunks.push(chunk);
+        let long = self.chunks.len() > INLINE_CHUNKS_MAX || !self.children.is_empty();
+        if (long && chunk.id.0[0] == 0) || self.chunks.len() == PAGE_ENTRIES_MAX {
+            self.close_leaf(writer)?;
+        }
+        Ok(())
+    }
+
+    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> Result<()> {
+        let chunks = std::mem::take(&mut self.chunks);
+        let count = chunks.len() as u64;
+        let root = put_list(writer, &ListPage::Leaf(chunks), count)?;
+        self.children.push(root);
+        Ok(())
+    }
+
+    /// Ends the list.
+    pub fn finish(mut self, writer: &mut Writer<'_>) -> Result<Content> {
+        if self.children.is_empty() && self.chunks.len() <= INLINE_CHUNKS_MAX {
+            return Ok(Content::Inline(self.chunks));
+        }
+        if !self.chunks.is_empty() {
+            self.close_leaf(writer)?;
+        }
+        let mut level = self.children;
+        for height in 1..=vault_format::tree::HEIGHT_MAX {
+            if level.len() == 1 {
+                break;
+            }
+            let mut above = Vec::new();
+            for children in group(level, |_| 48, |child| child.id.0[usize::from(height)] == 0) {
+                let count = children.iter().map(|child| child.count).sum();
+                above.push(put_list(writer, &ListPage::Branch { height, children }, count)?);
+            }
+            level = above;
+        }
+        match <[ListRoot; 1]>::try_from(level) {
+            Ok([only]) => Ok(Content::List(only)),
+            Err(_) => of_object("a content list", Err(vault_format::Error::Limit("the height of a list"))),
+        }
+    }
+}
+
+fn put_list(writer: &mut Writer<'_>, page: &ListPage, count: u64) -> Result<ListRoot> {
+    let bytes = of_object("a list page", page.bytes())?;
+    let encoded = encoding("a list page", page.encode())?;
+    Ok(ListRoot { id: writer.put(BlobKind::List, &encoded)?, bytes, count })
+}
+
+/// How a tree is written anew.
+pub trait Rewrite {
+    /// The node that takes a file's place; `None` leaves it out. `path` is the file's.
+    fn file(&mut self, writer: &mut Writer<'_>, path: &[u8], node: Node) -> Result<Option<Node>>;
+    /// A page of the directory at `path` can't be read: an error ends it all, else the rest goes on without the page.
+    fn unread(&mut self, path: &[u8], error: Error) -> Result<()>;
+    /// The root that took the place of another one before, if it may be taken over; the writer relies on what is below.
+    fn known(&self, root: &TreeRoot) -> Option<TreeRoot>;
+    /// A directory and all below it was written.
+    fn wrote(&mut self, from: &TreeRoot, to: &TreeRoot);
+}
+
+struct Level<'a, 'r> {
+    node: Option<Node>,
+    from: TreeRoot,
+    nodes: Nodes<'a, 'r>,
+    builder: TreeBuilder,
+    path: Vec<u8>,
+}
+
+/// Writes a tree anew, node by node, bottom-up.
+pub fn rewrite(
+    reader: &Reader<'_>,
+    root: &TreeRoot,
+    writer: &mut Writer<'_>,
+    key: &Key,
+    how: &mut dyn Rewrite,
+) -> Result<TreeRoot> {
+    let level = |node: Option<Node>, from: TreeRoot, path: Vec<u8>| {
+        let (nodes, builder) = (Nodes::new(reader, &from), TreeBuilder::default());
+        Level { node, from, nodes, builder, path }
+    };
+    let mut levels = vec![level(None, *root, Vec::new())];
+    loop {
+        let Some(top) = levels.last_mut() else { return Ok(*root) };
+        match top.nodes.next() {
+            Some(Ok(node)) => {
+                let mut path = top.path.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(&node.name);
+                match &node.kind {
+                    NodeKind::Directory(from) => match how.known(from) {
+                        Some(root) => {
+                            let node = Node { kind: NodeKind::Directory(root), ..node };
+                            top.builder.push(writer, key, node)?;
+                        }
+                        None => {
+                            let from = *from;
+                            levels.push(level(Some(node), from, path));
+                        }
+                    },
+                    NodeKind::File { .. } => {
+                        if let Some(node) = how.file(writer, &path, node)? {
+                            top.builder.push(writer, key, node)?;
+                        }
+                    }
+                    _ => top.builder.push(writer, key, node)?,
+                }
+            }
+            Some(Err(error)) => how.unread(&top.path, error)?,
+            None => {
+                let Some(done) = levels.pop() else { return Ok(*root) };
+                let to = done.builder.finish(writer, key)?;
+                how.wrote(&done.from, &to);
+                let (Some(node), Some(above)) = (done.node, levels.last_mut()) else { return Ok(to) };
+                let node = Node { kind: NodeKind::Directory(to), ..node };
+                above.builder.push(writer, key, node)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What two stored trees differ in, path by path. Whatever has the same id on both sides is passed over unread, so the
+//! work is that of the difference and not of the trees. Damage ends the comparison: half of one would show entries as
+//! new or gone that are neither.
+
+use super::walk;
+use super::walk::{Nodes, Pairs};
+use crate::repository::Result;
+use crate::repository::read::reader::Reader;
+use std::collections::HashMap;
+use vault_format::id::BlobId;
+use vault_format::list::Content;
+use vault_format::tree::{Node, NodeKind, TreeRoot};
+
+/// In what two nodes of the same path differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference {
+    /// There is none before.
+    Added,
+    /// There is none after.
+    Removed,
+    /// Type.
+    Type,
+    /// Content, link target or device number.
+    Content,
+    /// Permissions, owner, time or attributes alone.
+    Metadata,
+}
+
+/// One path of which two trees differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Below the roots.
+    pub path: Vec<u8>,
+    /// The node of the first tree.
+    pub before: Option<Node>,
+    /// The node of the second tree.
+    pub after: Option<Node>,
+    /// In what they differ.
+    pub difference: Difference,
+}
+
+/// In what two nodes differ, if in anything. Of directories only what they are themselves counts, not what they hold;
+/// inode and ctime never do.
+pub fn difference(before: Option<&Node>, after: Option<&Node>) -> Option<Difference> {
+    let (before, after) = match (before, after) {
+        (None, None) => return None,
+        (None, Some(_)) => return Some(Difference::Added),
+        (Some(_), None) => return Some(Difference::Removed),
+        (Some(before), Some(after)) => (before, after),
+    };
+    if std::mem::discriminant(&before.kind) != std::mem::discriminant(&after.kind) {
+        return Some(Difference::Type);
+    }
+    let is_directory = matches!(before.kind, NodeKind::Directory(_));
+    if !is_directory && before.kind != after.kind {
+        return Some(Difference::Content);
+    }
+    (!metadata(before, after).is_empty()).then_some(Difference::Metadata)
+}
+
+/// The parts of their metadata in which two nodes differ.
+pub fn metadata(before: &Node, after: &Node) -> Vec<&'static str> {
+    let (before, after) = (&before.metadata, &after.metadata);
+    let owner = before.uid != after.uid || before.user != after.user;
+    let group = before.gid != after.gid || before.group != after.group;
+    let parts = [
+        ("mode", before.mode != after.mode),
+        ("owner", owner),
+        ("group", group),
+        ("mtime", before.mtime != after.mtime),
+        ("attributes", before.xattrs != after.xattrs),
+    ];
+    parts.into_iter().filter(|(_, differ)| *differ).map(|(part, _)| part).collect()
+}
+
+/// Walks two trees side by side. Entries of a directory come right after it; after an error there is nothing more.
+pub struct Changes<'a, 'r> {
+    before: &'a Reader<'r>,
+    after: &'a Reader<'r>,
+    levels: Vec<(Vec<u8>, Pairs<'a, 'r>)>,
+}
+
+impl<'a, 'r> Changes<'a, 'r> {
+    /// What differs between two nodes that lie at `path`; without one of them, all of the other.
+    pub fn new(
+        (before, old): (&'a Reader<'r>, Option<Node>),
+        (after, new): (&'a Reader<'r>, Option<Node>),
+        above: Vec<u8>,
+    ) -> Self {
+        let pairs = Pairs::new(Nodes::of(before, old), Nodes::of(after, new));
+        Self { before, after, levels: vec![(above, pairs)] }
+    }
+
+    /// What differs between two directories; without one of them, all of the other.
+    pub fn of_roots(
+        (before, old): (&'a Reader<'r>, Option<&TreeRoot>),
+        (after, new): (&'a Reader<'r>, Option<&TreeRoot>),
+    ) -> Self {
+        let mut changes = Self { before, after, levels: Vec::new() };
+        changes.enter(Vec::new(), old, new);
+        changes
+    }
+
+    fn enter(&mut self, path: Vec<u8>, old: Option<&TreeRoot>, new: Option<&TreeRoot>) {
+        if old.map(|root| root.id) != new.map(|root| root.id) {
+            let nodes = |reader, root: Option<&TreeRoot>| match root {
+                Some(root) => Nodes::new(reader, root),
+                None => Nodes::of(reader, None),
+            };
+            self.levels.push((path, Pairs::new(nodes(self.before, old), nodes(self.after, new))));
+        }
+    }
+}
+
+impl Iterator for Changes<'_, '_> {
+    type Item = Result<Change>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (above, pairs) = self.levels.last_mut()?;
+            let (before, after) = match pairs.next() {
+                Some(Ok(pair)) => pair,
+                Some(Err(error)) => {
+                    self.levels.clear();
+                    return Some(Err(error));
+                }
+                None => {
+                    self.levels.pop();
+                    continue;
+                }
+            };
+            let name = before.as_ref().or(after.as_ref()).map(|node| node.name.as_slice()).unwrap_or_default();
+            let path = join(above, name);
+            self.enter(path.clone(), root(before.as_ref()), root(after.as_ref()));
+            if let Some(difference) = difference(before.as_ref(), after.as_ref()) {
+                return Some(Ok(Change { path, before, after, difference }));
+            }
+        }
+    }
+}
+
+fn root(node: Option<&Node>) -> Option<&TreeRoot> {
+    match node {
+        Some(Node { kind: NodeKind::Directory(root), .. }) => Some(root),
+        _ => None,
+    }
+}
+
+/// The path of a name in a directory.
+pub fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
+    if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() }
+}
+
+/// The chunks of two versions of one file: which bytes are new, and which are gone.
+#[derive(Default)]
+pub struct Balance {
+    before: HashMap<BlobId, (u32, bool)>,
+    added: u64,
+}
+
+impl Balance {
+    /// Begins with the chunks of the version before.
+    pub fn new(reader: &Reader<'_>, before: &Content) -> Result<Self> {
+        let mut balance = Self::default();
+        let mut each = |chunk: vault_format::list::ChunkRef| {
+            balance.before.insert(chunk.id, (chunk.length, false));
+            Ok(())
+        };
+        walk::chunks(reader, before, &mut each, &mut |_| {})?;
+        Ok(balance)
+    }
+
+    /// Takes a chunk of the version after.
+    pub fn take(&mut self, id: BlobId, length: u32) {
+        let before = self.before.insert(id, (length, true));
+        if before.is_none() {
+            self.added += u64::from(length);
+        }
+    }
+
+    /// Bytes added and bytes removed.
+    pub fn bytes(&self) -> (u64, u64) {
+        let gone = self.before.values().filter(|(_, taken)| !taken).map(|(length, _)| u64::from(*length));
+        (self.added, gone.sum())
+    }
+}
+
+impl Change {
+    /// Content bytes of this entry itself that only one side has: added, and removed. Other files are not looked at.
+    pub fn bytes(&self, before: &Reader<'_>, after: &Reader<'_>) -> Result<(u64, u64)> {
+        let file = |node: &Option<Node>| match node {
+            Some(Node { kind: NodeKind::File { content, size, .. }, .. }) => Some((content.clone(), *size)),
+            _ => None,
+        };
+        match (file(&self.before), file(&self.after)) {
+            (Some((old, _)), Some((new, _))) if old != new => {
+                let mut balance = Balance::new(before, &old)?;
+                let mut each = |chunk: vault_format::list::ChunkRef| {
+                    balance.take(chunk.id, chunk.length);
+                    Ok(())
+                };
+                walk::chunks(after, &new, &mut each, &mut |_| {})?;
+                Ok(balance.bytes())
+            }
+            (Some(_), Some(_)) => Ok((0, 0)),
+            (old, new) => Ok((new.map_or(0, |(_, size)| size), old.map_or(0, |(_, size)| size))),
+        }
+    }
+}

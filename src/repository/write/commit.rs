@@ -1,0 +1,87 @@
+//! The moment at which something becomes live: a snapshot, or an order that makes one live again. Marks are looked at,
+//! the object is put within a window after that look, and marks are looked at again (W3 to W5). A mark that names what
+//! the object relies on must be young both times: its sweep, which looks at snapshots and orders again only after the
+//! grace, then sees the object and saves what it needs.
+
+use crate::repository::objects::marks::{Condemnation, Marks};
+use crate::repository::{Error, Options, Repository, Result, Rule};
+use crate::runtime::Runtime;
+use std::collections::BTreeSet;
+use vault_format::id::ObjectId;
+use vault_format::name::Name;
+
+/// How often a slow store is given another try.
+const TRIES: u32 = 3;
+
+/// What must outlive the commit.
+#[derive(Debug)]
+pub(crate) struct Relied {
+    /// Packs.
+    pub packs: BTreeSet<ObjectId>,
+    /// A snapshot that is there already.
+    pub snapshot: Option<ObjectId>,
+    /// Marks that nobody can read, and that were there before anything was relied on: they name none of the packs.
+    pub opaque: BTreeSet<ObjectId>,
+    /// When the run first looked at the repository, nanoseconds since boot.
+    pub since: i64,
+}
+
+impl Relied {
+    fn is_named_by(&self, mark: &Condemnation) -> bool {
+        let snapshot = mark.snapshots.iter().any(|place| Some(place.id) == self.snapshot);
+        snapshot || !mark.packs.is_disjoint(&self.packs)
+    }
+
+    /// W3 and W5, whichever `rule` says: every mark that names what is relied on must be young.
+    fn validate(&self, repository: &Repository, rule: Rule) -> Result<()> {
+        if !repository.options().keeps(rule) {
+            return Ok(());
+        }
+        let marks = Marks::load_beside(repository)?;
+        for mark in marks.opaque.iter().filter(|mark| !self.opaque.contains(&mark.id)) {
+            // whatever its grace is: only one that lets nobody write is shorter
+            if !mark.is_young(repository)? {
+                return Err(Error::Condemned(mark.id));
+            }
+        }
+        for mark in marks.condemnations {
+            let is_hindrance = self.is_named_by(&mark) && !mark.is_young(repository)?;
+            if is_hindrance && repository.options().keeps(Rule::YoungMarksOnly) {
+                return Err(Error::Condemned(mark.id));
+            }
+        }
+        refuse_age((repository.options(), repository.runtime()), self.since)
+    }
+}
+
+/// Marks may be gone after twice the life of a run, and what they named looks as if it were never condemned. `since` is
+/// in nanoseconds since boot.
+pub(crate) fn refuse_age((options, runtime): (&Options, &Runtime), since: i64) -> Result<()> {
+    let age = u128::try_from(runtime.clock.elapsed().saturating_sub(since)).unwrap_or_default();
+    if age > options.run_lifetime.as_nanos() && options.keeps(Rule::RunLifetime) {
+        return Err(Error::TooOld(options.run_lifetime));
+    }
+    Ok(())
+}
+
+/// W3 to W5: validates, puts the object, validates again. It is committed when this returns.
+pub(crate) fn commit(repository: &Repository, relied: &Relied, (name, bytes): (&Name, &[u8])) -> Result<()> {
+    let window = repository.options().commit_window;
+    let clock = &repository.runtime().clock;
+    let deadline = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
+    let mut tries = 0;
+    loop {
+        let started = clock.elapsed();
+        relied.validate(repository, Rule::LookBeforeCommit)?;
+        let in_time = clock.elapsed().saturating_sub(started) <= deadline;
+        if in_time || !repository.options().keeps(Rule::CommitWindow) {
+            break;
+        }
+        tries += 1;
+        if tries == TRIES {
+            return Err(Error::TooSlow(window));
+        }
+    }
+    repository.put(name, bytes)?;
+    relied.validate(repository, Rule::LookAfterCommit)
+}

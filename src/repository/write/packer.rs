@@ -1,0 +1,434 @@
+//! From encoded frames to stored packs and index objects: seals frames into the open pack of their class, closes packs
+//! at their size, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
+//! caller's thread or on threads of its own; what is not acknowledged is in no index.
+
+use super::commit::refuse_age;
+use crate::backend;
+use crate::backend::{Backend, ErrorKind};
+use crate::cache::Cache;
+use crate::repository::index::loose;
+use crate::repository::index::loose::LoosePack;
+use crate::repository::lookup::{BlobIndex, FrameRecord, PackRecord};
+use crate::repository::{Error, Options, Result, encoding};
+use crate::runtime::Runtime;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::frame::Codec;
+use vault_format::id::{BlobId, Class, DomainId, ObjectId, RepositoryId, SourceLabel};
+use vault_format::index::{INDEX_BLOBS_MAX, Index, PackEntry, Sketches};
+use vault_format::name::Name;
+use vault_format::pack::{BlobEntry, FinishedPack, PACK_BLOBS_MAX, PackBuilder, PackEnd};
+use vault_format::seal::{Header, Kind};
+use vault_format::secret::Key;
+use vault_format::{SigningKey, index};
+
+/// An encoded frame on its way into a pack.
+pub struct EncodedFrame {
+    /// Class of the pack.
+    pub class: Class,
+    /// How it is encoded.
+    pub codec: Codec,
+    /// Encoded bytes.
+    pub bytes: Vec<u8>,
+    /// What it holds.
+    pub blobs: Vec<BlobEntry>,
+    /// Bases of a delta.
+    pub bases: Vec<BlobId>,
+    /// Depth and generation.
+    pub lineage: (u8, u32),
+}
+
+impl EncodedFrame {
+    /// A frame that was read, to be stored again as it is.
+    pub fn again(class: Class, frame: &FrameRecord, bytes: Vec<u8>, blobs: Vec<BlobEntry>) -> Self {
+        let (bases, lineage) = (frame.bases.to_vec(), (frame.depth, frame.generation));
+        Self { class, codec: frame.codec, bytes, blobs, bases, lineage }
+    }
+}
+
+/// Where and for whom a run writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Domain.
+    pub domain: DomainId,
+    /// Source.
+    pub label: SourceLabel,
+    /// The domain's members may read what the owner writes here.
+    pub shared: bool,
+}
+
+/// An index object is put for so many packs that none tells of yet, or for this part of those that the run has stored,
+/// whichever is more: a run that is cut off leaves little to be read again, and a long one puts no object for every few.
+const INDEX_PACKS: usize = 16;
+const INDEX_PART: usize = 16;
+/// The same for packs of earlier runs: a run that is cut off while it reads them must have come further.
+const INDEX_TAKEN: usize = 8;
+/// Most packs of one index object: each may bring wraps of more than a kilobyte.
+const INDEX_PACKS_MAX: usize = 4096;
+
+/// Stored bytes at which a pack is closed.
+pub fn pack_bytes(repository: &super::Repository) -> usize {
+    let half_budget = repository.options.memory_bytes / 6;
+    (repository.config.pack_bytes as usize).min(half_budget.max(256 << 10))
+}
+
+/// A pack that is ready to be put.
+pub(crate) struct ReadyPack {
+    class: Class,
+    id: ObjectId,
+    finished: FinishedPack,
+}
+
+/// What a run writes with; shared by all its threads.
+pub(crate) struct Run {
+    pub backend: Backend,
+    pub runtime: Runtime,
+    pub options: Options,
+    pub repository: RepositoryId,
+    pub domain: DomainId,
+    pub label: SourceLabel,
+    pub signer: SigningKey,
+    pub book: Key,
+    pub secret: RunSecret,
+    pub wraps: Arc<Wraps>,
+    pub pack_bytes: usize,
+    /// When it first looked at marks, nanoseconds since boot.
+    pub since: i64,
+    pub stored: Mutex<Stored>,
+    failed: Mutex<Option<Error>>,
+    /// Where it is noted which packs were made on this machine.
+    cache: Option<Arc<Cache>>,
+    /// Nothing more is packed.
+    ending: AtomicBool,
+    /// Nothing more is put, since something failed.
+    broken: AtomicBool,
+    /// The store does not answer.
+    silent: AtomicBool,
+}
+
+/// What a run has stored so far.
+#[derive(Default)]
+pub(crate) struct Stored {
+    /// Packs that no index tells of yet, with the wraps of their runs.
+    pending: Vec<(PackEntry, Arc<Wraps>)>,
+    pending_blobs: usize,
+    /// How many of them are of earlier runs.
+    taken: usize,
+    index_at: i64,
+    supersedes: Vec<ObjectId>,
+    /// All packs of the run.
+    pub packs: Vec<PackEntry>,
+    /// Bytes of packs.
+    pub pack_bytes: u64,
+    /// Index objects of the run.
+    pub indexes: Vec<ObjectId>,
+}
+
+impl Stored {
+    /// Forgets the packs that no index tells of yet, and names those of this run.
+    pub fn take_pending(&mut self) -> Vec<(Class, ObjectId)> {
+        self.pending_blobs = 0;
+        let own = |id: &ObjectId| self.packs.iter().any(|pack| pack.id == *id);
+        let pending = std::mem::take(&mut self.pending);
+        pending.iter().filter(|(pack, _)| own(&pack.id)).map(|(pack, _)| (pack.class, pack.id)).collect()
+    }
+
+    /// The next index object will tell of a pack of an earlier run, too.
+    pub fn inherit(&mut self, pack: &LoosePack) {
+        self.pending_blobs += pack.entry.directory.blobs.len();
+        self.taken += 1;
+        self.pending.push((pack.entry.clone(), Arc::new(pack.wraps.clone())));
+    }
+
+    /// True if so many packs of earlier runs are in no index that one should be put before more are read.
+    pub fn has_taken_enough(&self) -> bool {
+        self.taken >= INDEX_TAKEN
+    }
+
+    /// True if so much is in no index that one should be put.
+    fn is_due(&self) -> bool {
+        self.pending.len() >= INDEX_PACKS.max(self.packs.len() / INDEX_PART)
+    }
+
+    /// An index of the first packs that wait, as many as one may tell of, and how many these are.
+    fn next_index(&self) -> (Index, usize) {
+        let mut index = Index { supersedes: self.supersedes.clone(), ..Index::default() };
+        let (mut blobs, mut numbers) = (0, HashMap::new());
+        for (entry, wraps) in &self.pending {
+            blobs += entry.directory.blobs.len();
+            if !index.packs.is_empty() && (blobs > INDEX_BLOBS_MAX || index.packs.len() == INDEX_PACKS_MAX) {
+                break;
+            }
+            let next = u16::try_from(index.wraps.len()).unwrap_or(u16::MAX);
+            let number = *numbers.entry(Arc::as_ptr(wraps)).or_insert(next);
+            if number == next {
+                index.wraps.push((**wraps).clone());
+            }
+            index.packs.push(PackEntry { wraps: number, ..entry.clone() });
+        }
+        let count = index.packs.len();
+        (index, count)
+    }
+}
+
+pub(crate) struct RunParts {
+    pub domain: DomainId,
+    pub label: SourceLabel,
+    pub book: Key,
+    pub secret: RunSecret,
+    pub wraps: Wraps,
+    pub since: i64,
+    pub cache: Option<Arc<Cache>>,
+}
+
+impl Run {
+    pub fn new(repository: &super::Repository, parts: RunParts) -> Self {
+        Self {
+            backend: repository.backend.clone(),
+            runtime: repository.runtime.clone(),
+            options: repository.options.clone(),
+            repository: repository.id(),
+            domain: parts.domain,
+            label: parts.label,
+            signer: repository.keys.signer().clone(),
+            book: parts.book,
+            secret: parts.secret,
+            wraps: Arc::new(parts.wraps),
+            pack_bytes: pack_bytes(repository),
+            since: parts.since,
+            stored: Mutex::new(Stored { index_at: repository.runtime.clock.elapsed(), ..Stored::default() }),
+            failed: Mutex::new(None),
+            cache: parts.cache,
+            ending: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+        }
+    }
+
+    pub fn stored(&self) -> MutexGuard<'_, Stored> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the first error of any thread; nothing more is packed or put.
+    pub fn fail(&self, error: Error) {
+        self.broken.store(true, Ordering::SeqCst);
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// From now on nothing more is packed.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
+    /// True if nothing more is to be packed: the run fails, or was stopped.
+    pub fn has_ended(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) || self.is_broken() || self.runtime.is_stopped()
+    }
+
+    /// True if nothing more is to be put.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    /// True if the store did not answer.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::SeqCst)
+    }
+
+    fn put(&self, name: &Name, bytes: &[u8]) -> Result<()> {
+        let note = |error: &backend::Error| {
+            if error.kind == ErrorKind::Unreachable {
+                self.silent.store(true, Ordering::SeqCst);
+            }
+        };
+        Ok(self.backend.put(&name.to_string(), bytes).inspect_err(note)?)
+    }
+
+    /// Takes the error of a thread, if there was one.
+    pub fn check(&self) -> Result<()> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    fn header(&self, class: Class) -> Header {
+        let kind = if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
+        let writer = vault_format::id::WriterId::of(&self.signer.verifying_key().to_bytes());
+        Header { kind, repository: self.repository, domain: self.domain, writer }
+    }
+
+    /// Puts a pack and notes it for the index.
+    pub fn put_pack(&self, ready: ReadyPack) -> Result<()> {
+        if let Some(cache) = &self.cache {
+            // before it is there: a run that is cut off in between has stored it, or has not
+            cache.note_made(&ready.id, &loose::end_hash(&ready.finished.bytes));
+        }
+        self.put(&Name::Pack(ready.class, ready.id), &ready.finished.bytes)?;
+        let entry = PackEntry {
+            id: ready.id,
+            class: ready.class,
+            size: ready.finished.bytes.len() as u64,
+            writer: self.header(ready.class).writer,
+            salt: ready.finished.salt,
+            wraps: 0,
+            directory: ready.finished.directory,
+        };
+        let mut stored = self.stored();
+        stored.pack_bytes += entry.size;
+        let blobs = entry.directory.blobs.len();
+        if stored.pending_blobs + blobs > INDEX_BLOBS_MAX {
+            self.put_index(&mut stored)?;
+        }
+        stored.pending_blobs += blobs;
+        stored.packs.push(entry.clone());
+        stored.pending.push((entry, self.wraps.clone()));
+        let age = self.runtime.clock.elapsed().saturating_sub(stored.index_at);
+        let is_late = u128::try_from(age).is_ok_and(|age| age > self.options.index_interval.as_nanos());
+        if is_late || stored.is_due() { self.put_index(&mut stored) } else { Ok(()) }
+    }
+
+    /// Puts index objects for the packs that none tells of yet.
+    pub fn put_index(&self, stored: &mut Stored) -> Result<()> {
+        (stored.index_at, stored.taken) = (self.runtime.clock.elapsed(), 0);
+        while !(stored.pending.is_empty() && stored.supersedes.is_empty()) {
+            // one that comes so late would tell of packs that prune took for nobody's
+            refuse_age((&self.options, &self.runtime), self.since)?;
+            let (index, count) = stored.next_index();
+            let (place, salt) = ((self.repository, self.domain), self.runtime.random());
+            let parts = (&index, &Sketches::default());
+            let bytes = encoding("an index", index::seal(place, &self.signer, &self.book, &salt, parts))?;
+            let id = ObjectId::of(&bytes);
+            self.put(&Name::Index(self.domain, self.label, id), &bytes)?;
+            stored.indexes.push(id);
+            stored.supersedes.clear();
+            stored.pending.drain(..count);
+            let blobs = |(pack, _): &(PackEntry, Arc<Wraps>)| pack.directory.blobs.len();
+            stored.pending_blobs = stored.pending.iter().map(blobs).sum();
+        }
+        Ok(())
+    }
+
+    /// Adds the run's packs to a lookup, so that its own blobs can be read.
+    pub fn add_to(&self, index: &mut BlobIndex) {
+        let wraps = &self.wraps;
+        for entry in &self.stored().packs {
+            index.add_pack(PackRecord::new(entry, self.header(entry.class), wraps.clone()), &entry.directory);
+        }
+    }
+}
+
+/// The open pack of each class.
+#[derive(Default)]
+pub(crate) struct Packer {
+    open: HashMap<Class, (PackBuilder, Key)>,
+}
+
+impl Packer {
+    /// Seals a frame into the open pack; returns a pack that is full.
+    pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Option<ReadyPack>> {
+        let full = self.open.get(&frame.class).is_some_and(|(pack, _)| {
+            pack.len() + frame.bytes.len() > run.pack_bytes || pack.blobs() + frame.blobs.len() > PACK_BLOBS_MAX
+        });
+        let ready = if full { self.close(run, frame.class)? } else { None };
+        let (pack, _) = match self.open.entry(frame.class) {
+            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                let salt = fresh_salt(&run.runtime, &frame.blobs);
+                let key = run.secret.pack_key(frame.class, &salt);
+                let pack = encoding("a pack", PackBuilder::new(run.header(frame.class), salt, key.clone()))?;
+                vacant.insert((pack, key))
+            }
+        };
+        let pushed = pack.push(frame.codec, &frame.bytes, &frame.blobs, frame.bases, frame.lineage);
+        encoding("a frame", pushed)?;
+        Ok(ready)
+    }
+
+    /// Ends the open pack of a class.
+    pub fn close(&mut self, run: &Run, class: Class) -> Result<Option<ReadyPack>> {
+        let Some((pack, key)) = self.open.remove(&class).filter(|(pack, _)| !pack.is_empty()) else { return Ok(None) };
+        let finished = encoding("a pack", pack.finish(&run.book, &run.wraps, &run.signer))?;
+        if run.options.verify_seals {
+            encoding("a pack", verify_seals(&finished, &run.header(class), &run.book, (class, &key)))?;
+        }
+        Ok(Some(ReadyPack { class, id: ObjectId::of(&finished.bytes), finished }))
+    }
+}
+
+/// Opens the directory and every frame of a finished pack, as a reader would. What the frames decode to was compared
+/// when they were compressed.
+fn verify_seals(
+    finished: &FinishedPack,
+    header: &Header,
+    book: &Key,
+    (class, key): (Class, &Key),
+) -> vault_format::Result<()> {
+    let end = PackEnd::parse(&finished.bytes, finished.bytes.len() as u64)?;
+    let directory = end.directory(header, book)?;
+    if directory != finished.directory {
+        return Err(vault_format::Error::Invalid("the directory of a pack reads back differently"));
+    }
+    let mut last = None;
+    for place in directory.places() {
+        let Some(frame) = directory.frames.get(place.frame as usize).filter(|_| last != Some(place.frame)) else {
+            continue;
+        };
+        last = Some(place.frame);
+        let range = place.offset as usize..place.offset as usize + frame.stored as usize;
+        let sealed = finished.bytes.get(range).unwrap_or_default();
+        frame.seal(header, class, place.plain).open(key, sealed)?;
+    }
+    Ok(())
+}
+
+/// Randomness hashed with the ids of the first frame: a cloned machine with other content still gets another key.
+fn fresh_salt(runtime: &Runtime, blobs: &[BlobEntry]) -> [u8; 32] {
+    let random: [u8; 32] = runtime.random();
+    let mut hasher = blake3::Hasher::new_derive_key("vault v1 pack salt");
+    hasher.update(&random);
+    for blob in blobs {
+        hasher.update(&blob.id.0);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verify_seals;
+    use vault_format::SigningKey;
+    use vault_format::envelope::{RunSecret, Wraps};
+    use vault_format::frame::Codec;
+    use vault_format::id::{BlobId, BlobKind, Class, DomainId, RepositoryId, WriterId};
+    use vault_format::pack::{BlobEntry, PackBuilder};
+    use vault_format::seal::{HEADER_BYTES, Header, Kind};
+    use vault_format::secret::Key;
+
+    #[test]
+    fn a_frame_that_does_not_open_is_not_stored() -> vault_format::Result<()> {
+        let (repository, domain) = (RepositoryId([1; 16]), DomainId([2; 16]));
+        let signer = SigningKey::from_bytes(&[9; 32]);
+        let writer = WriterId::of(&signer.verifying_key().to_bytes());
+        let header = Header { kind: Kind::DataPack, repository, domain, writer };
+        let (secret, book, read) = (RunSecret::new([4; 32]), Key::new([5; 32]), Key::new([6; 32]));
+        let key = secret.pack_key(Class::Data, &[7; 32]);
+        let mut pack = PackBuilder::new(header, [7; 32], key.clone())?;
+        for number in 0..3u8 {
+            let blob = BlobEntry { id: BlobId([number; 32]), kind: BlobKind::Chunk, length: 100 };
+            pack.push(Codec::Raw, &[number; 100], &[blob], Vec::new(), (0, 0))?;
+        }
+        let wraps = Wraps(vec![secret.wrap_for_domain(domain, &read, &header.scope(), [8; 32])?]);
+        let mut finished = pack.finish(&book, &wraps, &signer)?;
+        let end = HEADER_BYTES + 3 * 116;
+        verify_seals(&finished, &header, &book, (Class::Data, &key))?;
+        for at in HEADER_BYTES..end {
+            if let Some(byte) = finished.bytes.get_mut(at) {
+                *byte ^= 1;
+                assert!(verify_seals(&finished, &header, &book, (Class::Data, &key)).is_err(), "byte {at}");
+            }
+            if let Some(byte) = finished.bytes.get_mut(at) {
+                *byte ^= 1;
+            }
+        }
+        verify_seals(&finished, &header, &book, (Class::Data, &key))
+    }
+}

@@ -1,0 +1,333 @@
+//! The forward half of the flow behind the source: dedup, shared frames, compression, packs, index, and the commit of
+//! a snapshot in the order that the protocol demands (W1-W5). With `workers = 0` everything happens on the caller's
+//! thread; otherwise frames are compressed on a pool, packed on one thread and put by a few others, with a byte budget
+//! between them.
+
+mod cost;
+mod early;
+mod engine;
+
+use super::commit;
+use super::commit::Relied;
+pub use super::packer::{EncodedFrame, Place, pack_bytes};
+use super::packer::{Run, RunParts};
+use crate::repository::index::inherited::Inherited;
+use crate::repository::lookup::{ANY_DEPTH, BlobIndex, PackRecord};
+use crate::repository::objects::orders;
+use crate::repository::{Error, Repository, Result, Rule, encoding};
+use cost::Cost;
+use engine::Engine;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
+use vault_format::name::Name;
+use vault_format::order::Action;
+use vault_format::pack::{BlobEntry, PACK_BLOBS_MAX};
+use vault_format::seal::{Header, Kind};
+use vault_format::secret::{Key, Role};
+use vault_format::snapshot;
+use vault_format::snapshot::{Author, Body, Head};
+
+/// A shared frame is closed at this many plaintext bytes.
+const FRAME_BYTES_TARGET: usize = 512 << 10;
+
+/// A shared frame is closed at this many blobs, however small they are: a pack has room for a few such frames.
+const FRAME_BLOBS_MAX: usize = PACK_BLOBS_MAX / 8;
+
+/// Pages that go into the cache in one transaction.
+const PAGES_AT_ONCE: usize = 256;
+
+/// Counts of what a writer did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// New blobs.
+    pub added_blobs: u64,
+    /// Plaintext bytes of new blobs.
+    pub added_bytes: u64,
+}
+
+/// Writes blobs for one run, then commits its snapshot.
+pub struct Writer<'r> {
+    repository: &'r Repository,
+    index: &'r BlobIndex,
+    run: Arc<Run>,
+    engine: Engine,
+    open: Vec<(BlobKind, OpenFrame)>,
+    written: HashSet<BlobId>,
+    /// What opening those blobs costs that this run wrote as deltas.
+    deltas: HashMap<BlobId, Cost>,
+    relied: BTreeSet<u32>,
+    run_mark: [u8; 16],
+    pages: Vec<(BlobId, Option<Vec<u8>>)>,
+    carried: BTreeSet<ObjectId>,
+    /// The domain whose members must be able to read what the owner relies on.
+    for_members: Option<DomainId>,
+    inherited: Option<&'r Inherited>,
+    is_dry: bool,
+    /// What happened so far.
+    pub counts: Counts,
+}
+
+/// What a run has stored: outlives the writer, so that the next run finds it.
+pub struct Written(Arc<Run>);
+
+impl Written {
+    /// Adds it to a lookup.
+    pub fn add_to(&self, index: &mut BlobIndex) {
+        self.0.add_to(index);
+    }
+}
+
+fn book(repository: &Repository, domain: DomainId) -> Result<Key> {
+    let keys = repository.keys();
+    keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })
+}
+
+#[derive(Default)]
+struct OpenFrame {
+    bytes: Vec<u8>,
+    blobs: Vec<BlobEntry>,
+}
+
+impl<'r> Writer<'r> {
+    /// Starts a run that writes for a source of `domain`. `index` must be loaded by rule W1.
+    pub fn new(repository: &'r Repository, index: &'r BlobIndex, domain: DomainId, source: &str) -> Result<Self> {
+        let label = book(repository, domain)?.source_label(source);
+        Self::at(repository, index, Place { domain, label, shared: true })
+    }
+
+    /// The same for a place: how the owner writes anew what others have written.
+    pub fn at(repository: &'r Repository, index: &'r BlobIndex, place: Place) -> Result<Self> {
+        let Place { domain, label, shared } = place;
+        let (keys, book) = (repository.keys(), book(repository, domain)?);
+        let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
+        let (secret, wraps) = keys.new_run(domain, shared, &header, repository.runtime())?;
+        // the run began when it looked at marks, which may be long ago if the machine slept since
+        let since = index.since().unwrap_or_else(|| repository.runtime().clock.elapsed());
+        let cache = repository.cache().cloned();
+        let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps, since, cache }));
+        let engine = Engine::start(&run)?;
+        let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
+        Ok(Self {
+            repository,
+            index,
+            run,
+            engine,
+            open,
+            written: HashSet::new(),
+            deltas: HashMap::new(),
+            relied: BTreeSet::new(),
+            run_mark: repository.runtime().random(),
+            pages: Vec::new(),
+            carried: BTreeSet::new(),
+            inherited: None,
+            is_dry: false,
+            for_members: (shared && keys.role() == Role::Owner && domain != keys.domain()).then_some(domain),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Relies also on what earlier runs of this key have left in no index; the lookup must tell of it.
+    pub(crate) fn inheriting(mut self, inherited: &'r Inherited) -> Self {
+        self.inherited = Some(inherited);
+        self
+    }
+
+    /// Counts what would be stored, and stores nothing.
+    pub fn dry(mut self) -> Self {
+        self.is_dry = true;
+        self
+    }
+
+    /// The id that a plaintext has here.
+    pub fn id_of(&self, kind: BlobKind, plaintext: &[u8]) -> BlobId {
+        self.repository.keys().id_key().blob_id(kind, plaintext)
+    }
+
+    /// Makes sure that a blob is stored; nothing is durable before [`Writer::flush`].
+    pub fn put(&mut self, kind: BlobKind, plaintext: &[u8]) -> Result<BlobId> {
+        let id = self.id_of(kind, plaintext);
+        let is_new = !self.rely(&id);
+        if kind != BlobKind::Chunk {
+            self.keep(id, Some(plaintext));
+        }
+        if is_new {
+            self.store(kind, id, plaintext)?;
+        }
+        Ok(id)
+    }
+
+    /// Keeps a page, which the cache has already, for the next run: it belongs to something that was taken over unread.
+    pub fn keep_known_page(&mut self, id: BlobId) {
+        self.keep(id, None);
+    }
+
+    /// Keeps a page for the next run of this source on this machine.
+    fn keep(&mut self, id: BlobId, plaintext: Option<&[u8]>) {
+        if self.repository.cache().is_some() {
+            self.pages.push((id, plaintext.map(<[u8]>::to_vec)));
+            if self.pages.len() == PAGES_AT_ONCE {
+                self.flush_pages();
+            }
+        }
+    }
+
+    fn flush_pages(&mut self) {
+        if let Some(cache) = self.repository.cache() {
+            cache.keep_pages(self.run.label, &self.run_mark, &self.pages);
+        }
+        self.pages.clear();
+    }
+
+    /// True if the blob is stored already, in a place to rely on; notes the packs that it relies on.
+    pub fn rely(&mut self, id: &BlobId) -> bool {
+        if self.written.contains(id) {
+            return true;
+        }
+        let for_members = self.for_members;
+        let counts =
+            |pack: &PackRecord| pack.is_reliable() && for_members.is_none_or(|domain| pack.wraps.reaches(domain));
+        let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return self.inherit(id) };
+        self.index.collect_packs(location, &counts, &mut self.relied);
+        true
+    }
+
+    /// Relies on packs that an earlier run of the same process relied on: its trees are taken over without a walk.
+    pub(crate) fn carry(&mut self, packs: BTreeSet<ObjectId>) {
+        self.carried.extend(packs);
+    }
+
+    /// Stores a blob again, wherever else it lies, but only once in this run.
+    pub fn copy(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
+        if self.written.contains(&id) { Ok(()) } else { self.store(kind, id, plaintext) }
+    }
+
+    /// Stores a frame as it was encoded before, wherever else its blobs lie.
+    pub fn copy_frame(&mut self, frame: EncodedFrame) -> Result<()> {
+        for blob in frame.blobs.iter().filter(|blob| !self.written.contains(&blob.id)) {
+            self.counts.added_blobs += 1;
+            self.counts.added_bytes += u64::from(blob.length);
+        }
+        self.written.extend(frame.blobs.iter().map(|blob| blob.id));
+        if self.is_dry { Ok(()) } else { self.engine.pass(&self.run, frame) }
+    }
+
+    /// Threads in use.
+    pub(crate) fn workers(&self) -> usize {
+        self.run.runtime.workers
+    }
+
+    fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
+        self.written.insert(id);
+        self.counts.added_blobs += 1;
+        self.counts.added_bytes += plaintext.len() as u64;
+        if self.is_dry {
+            return Ok(());
+        }
+        let length = u32::try_from(plaintext.len()).unwrap_or(u32::MAX);
+        let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == kind) else { return Ok(()) };
+        let mut full = None;
+        if !open.bytes.is_empty() && open.bytes.len() + plaintext.len() > 2 * FRAME_BYTES_TARGET {
+            full = Some(std::mem::take(open));
+        }
+        open.bytes.extend_from_slice(plaintext);
+        open.blobs.push(BlobEntry { id, kind, length });
+        let is_full = open.bytes.len() >= FRAME_BYTES_TARGET || open.blobs.len() >= FRAME_BLOBS_MAX;
+        let now_full = is_full.then(|| std::mem::take(open));
+        for frame in full.into_iter().chain(now_full) {
+            self.engine.encode(&self.run, kind.class(), frame)?;
+        }
+        Ok(())
+    }
+
+    /// W2: everything put so far is stored and indexed when this returns.
+    pub fn flush(&mut self) -> Result<()> {
+        for (kind, open) in &mut self.open {
+            let frame = std::mem::take(open);
+            if !frame.blobs.is_empty() {
+                self.engine.encode(&self.run, kind.class(), frame)?;
+            }
+        }
+        self.engine.finish(&self.run)?;
+        if self.repository.options().keeps(Rule::IndexBeforeSnapshot) { self.put_index() } else { Ok(()) }
+    }
+
+    fn put_index(&self) -> Result<()> {
+        let mut stored = self.run.stored();
+        self.run.put_index(&mut stored)
+    }
+
+    /// Packs stored so far.
+    pub fn stored_packs(&self) -> u64 {
+        self.run.stored().packs.len() as u64
+    }
+
+    /// Deletes the packs of this run that no index tells of yet: nobody else knows them.
+    pub fn abandon(&mut self) -> Result<()> {
+        self.engine.leave(&self.run);
+        let packs = self.run.stored().take_pending();
+        packs
+            .iter()
+            .try_for_each(|(class, id)| Ok(self.repository.backend().delete(&Name::Pack(*class, *id).to_string())?))
+    }
+
+    /// Bytes of packs stored so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.run.stored().pack_bytes
+    }
+
+    /// Index objects put so far.
+    pub fn indexes(&self) -> Vec<ObjectId> {
+        self.run.stored().indexes.clone()
+    }
+
+    /// What this run has stored when it is over.
+    pub fn written(&self) -> Written {
+        Written(self.run.clone())
+    }
+
+    fn relied(&self, snapshot: Option<ObjectId>) -> Relied {
+        let opaque = self.index.opaque().clone();
+        Relied { packs: self.relied_packs(), snapshot, opaque, since: self.run.since }
+    }
+
+    /// All packs that this run relies on, its own among them.
+    pub(crate) fn relied_packs(&self) -> BTreeSet<ObjectId> {
+        let packs = self.index.packs();
+        let known = self.relied.iter().filter_map(|number| packs.get(*number as usize)).map(|pack| pack.id);
+        let carried = self.carried.iter().copied();
+        known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).chain(carried).collect()
+    }
+
+    /// W3 to W5: commits a snapshot. It is there when this returns its name.
+    pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
+        self.flush()?;
+        let author = Author {
+            repository: self.repository.id(),
+            domain: self.run.domain,
+            signer: self.repository.keys().signer(),
+            book: &self.run.book,
+        };
+        let salt = self.repository.runtime().random();
+        let sealed = snapshot::seal(&author, &salt, (&self.run.secret, &self.run.wraps), (head, body));
+        let bytes = encoding("a snapshot", sealed)?;
+        let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
+        commit::commit(self.repository, &self.relied(None), (&name, &bytes))?;
+        if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {
+            self.put_index()?;
+        }
+        self.flush_pages();
+        if let Some(cache) = self.repository.cache() {
+            cache.retain_pages(self.run.label, &self.run_mark);
+        }
+        Ok(name)
+    }
+
+    /// W3 to W5 for an order that makes a stored snapshot live again: all of its blobs must be relied on or put by now.
+    pub fn commit_undelete(mut self, snapshot: ObjectId) -> Result<ObjectId> {
+        self.flush()?;
+        let (name, bytes) = orders::seal(self.repository, self.run.domain, Action::Undelete(vec![snapshot]))?;
+        commit::commit(self.repository, &self.relied(Some(snapshot)), (&name, &bytes))?;
+        Ok(ObjectId::of(&bytes))
+    }
+}

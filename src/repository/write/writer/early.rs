@@ -1,0 +1,57 @@
+//! Runs that end early, and those that come after them. Whatever ends a run, an index tells of what it has stored, as far
+//! as the store still takes one; what a killed run has left in no index is relied on by the next run of the same key once
+//! it is proven, and indexed with what that run stores itself.
+
+use super::Writer;
+use crate::repository::lookup::{ANY_DEPTH, PackRecord};
+use std::collections::BTreeSet;
+use vault_format::id::BlobId;
+
+impl Writer<'_> {
+    /// Relies on a blob in a pack that an earlier run of this key has left in no index.
+    pub(super) fn inherit(&mut self, id: &BlobId) -> bool {
+        let Some(inherited) = self.inherited.filter(|inherited| !inherited.is_empty()) else { return false };
+        let (repository, for_members) = (self.repository, self.for_members);
+        let counts = |pack: &PackRecord| {
+            let is_open = for_members.is_none_or(|domain| pack.wraps.reaches(domain));
+            let is_own = || pack.is_loose && pack.within_reach && inherited.is_proven(repository, &pack.id);
+            is_open && (pack.is_reliable() || is_own())
+        };
+        let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return false };
+        let mut packs = BTreeSet::new();
+        self.index.collect_packs(location, &counts, &mut packs);
+        for pack in packs.iter().filter_map(|number| self.index.packs().get(*number as usize)) {
+            if let Some(loose) = inherited.take(&pack.id).filter(|_| !self.is_dry) {
+                self.run.stored().inherit(loose);
+            }
+        }
+        self.relied.extend(packs);
+        if self.run.stored().has_taken_enough() {
+            // what can't be put now is put later, or says then why not
+            let _ = self.put_index();
+        }
+        true
+    }
+
+    /// Ends a run that can't go on. Returns the bytes of what it has stored, for the next run to find.
+    pub fn leave(&mut self) -> u64 {
+        if self.is_dry {
+            return 0;
+        }
+        self.engine.leave(&self.run);
+        // a store that does not answer would be waited for again; the packs are found without an index too
+        if !self.run.is_silent() {
+            let _ = self.put_index();
+        }
+        self.run.stored().pack_bytes
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        // what is over has nothing left to index
+        if !std::thread::panicking() {
+            self.leave();
+        }
+    }
+}

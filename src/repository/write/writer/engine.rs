@@ -1,0 +1,258 @@
+//! Who compresses, packs and puts: the caller itself, or a pool, a packer and a few uploaders with a byte budget between
+//! them. Both do the same in the same order; the first error ends the run, and nothing waits for what never comes.
+
+use super::OpenFrame;
+use crate::repository::write::packer::{EncodedFrame, Packer, ReadyPack, Run};
+use crate::repository::{Error, Result, encoding};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use vault_format::frame;
+use vault_format::frame::Codec;
+use vault_format::id::Class;
+
+/// How often a run that waits for its threads looks whether it is stopped, and how many such times they have then: a slow
+/// store must not keep somebody who wants an end from having it, nor the index from being put before.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS_WHEN_STOPPED: u32 = 80;
+
+/// Who compresses, packs and puts.
+pub(super) enum Engine {
+    Inline(Packer),
+    Threads(Threads),
+    Finished,
+}
+
+pub(super) struct Threads {
+    pool: rayon::ThreadPool,
+    frames: Sender<(EncodedFrame, Permit)>,
+    budget: Arc<Budget>,
+    threads: Vec<JoinHandle<()>>,
+    /// Disconnected once all threads are over.
+    alive: Receiver<()>,
+}
+
+/// How the threads ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    Panicked,
+    /// The run was stopped, and something is still being put: nobody waits for it.
+    Left,
+}
+
+impl Engine {
+    pub fn start(run: &Arc<Run>) -> Result<Self> {
+        let workers = run.runtime.workers;
+        if workers == 0 {
+            return Ok(Self::Inline(Packer::default()));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .build()
+            .map_err(|error| Error::Threads(error.to_string()))?;
+        let (frames, encoded) = unbounded::<(EncodedFrame, Permit)>();
+        let (packs, ready) = bounded::<ReadyPack>(1);
+        let (life, alive) = bounded::<()>(0);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let life = life.clone();
+            let work = move || {
+                work();
+                drop(life);
+            };
+            std::thread::Builder::new().name(name.into()).spawn(work).map_err(|error| Error::Threads(error.to_string()))
+        };
+        let mut threads = Vec::new();
+        let own = run.clone();
+        threads.push(spawn("packer", Box::new(move || pack_all(&own, &encoded, &packs)))?);
+        for _ in 0..workers.min(2) {
+            let (own, ready) = (run.clone(), ready.clone());
+            threads.push(spawn("uploader", Box::new(move || put_all(&own, &ready)))?);
+        }
+        let budget = Arc::new(Budget::new((run.options.memory_bytes / 3).max(1)));
+        drop(life);
+        Ok(Self::Threads(Threads { pool, frames, budget, threads, alive }))
+    }
+
+    pub fn encode(&mut self, run: &Arc<Run>, class: Class, frame: OpenFrame) -> Result<()> {
+        match self {
+            Self::Inline(packer) => {
+                if let Some(ready) = packer.push(run, compress(class, frame)?)? {
+                    run.put_pack(ready)?;
+                }
+                Ok(())
+            }
+            Self::Threads(threads) => {
+                run.check()?;
+                let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
+                let (run, frames) = (run.clone(), threads.frames.clone());
+                threads.pool.spawn_fifo(move || {
+                    if run.has_ended() {
+                        return;
+                    }
+                    match compress(class, frame) {
+                        // the receiver is gone only after an error that is kept already
+                        Ok(encoded) => drop(frames.send((encoded, permit))),
+                        Err(error) => run.fail(error),
+                    }
+                });
+                Ok(())
+            }
+            Self::Finished => Ok(()),
+        }
+    }
+
+    /// Packs a frame that is encoded already.
+    pub fn pass(&mut self, run: &Arc<Run>, frame: EncodedFrame) -> Result<()> {
+        match self {
+            Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |ready| run.put_pack(ready)),
+            Self::Threads(threads) => {
+                run.check()?;
+                let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
+                // the receiver is gone only after an error that is kept already
+                drop(threads.frames.send((frame, permit)));
+                Ok(())
+            }
+            Self::Finished => Ok(()),
+        }
+    }
+
+    /// Waits until all is put; nothing can be encoded after that.
+    pub fn finish(&mut self, run: &Arc<Run>) -> Result<()> {
+        match std::mem::replace(self, Self::Finished) {
+            Self::Inline(mut packer) => {
+                for class in [Class::Data, Class::Metadata] {
+                    if let Some(ready) = packer.close(run, class)? {
+                        run.put_pack(ready)?;
+                    }
+                }
+                Ok(())
+            }
+            Self::Threads(mut threads) => {
+                if threads.join(run) == End::Panicked {
+                    run.fail(Error::Threads("a worker thread panicked".into()));
+                }
+                run.check()?;
+                // then something was left out
+                if run.runtime.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
+            }
+            Self::Finished => Ok(()),
+        }
+    }
+
+    /// Ends a run that can't go on: waits for what is being put, and packs nothing more.
+    pub fn leave(&mut self, run: &Run) {
+        run.end();
+        if let Self::Threads(mut threads) = std::mem::replace(self, Self::Finished) {
+            threads.join(run);
+        }
+    }
+}
+
+fn compress(class: Class, frame: OpenFrame) -> Result<EncodedFrame> {
+    let smaller = encoding("a frame", frame::compress(&frame.bytes, frame::LEVEL_DEFAULT))?;
+    let (codec, bytes) = smaller.map_or((Codec::Raw, frame.bytes), |bytes| (Codec::Zstd, bytes));
+    Ok(EncodedFrame { class, codec, bytes, blobs: frame.blobs, bases: Vec::new(), lineage: (0, 0) })
+}
+
+fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sender<ReadyPack>) {
+    let mut packer = Packer::default();
+    let send = |ready: Result<Option<ReadyPack>>| match ready {
+        Ok(Some(ready)) => drop(packs.send(ready)),
+        Ok(None) => {}
+        Err(error) => run.fail(error),
+    };
+    // after an error the rest is drained, so that nobody waits for a budget that never comes
+    for (frame, permit) in encoded {
+        if !run.has_ended() {
+            send(packer.push(run, frame));
+        }
+        drop(permit);
+    }
+    for class in [Class::Data, Class::Metadata] {
+        if !run.has_ended() {
+            send(packer.close(run, class));
+        }
+    }
+}
+
+fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
+    for pack in ready {
+        // what waits here when the run is stopped has not begun
+        if !run.is_broken()
+            && !run.runtime.is_stopped()
+            && let Err(error) = run.put_pack(pack)
+        {
+            run.fail(error);
+        }
+    }
+}
+
+/// Bounds the bytes that wait to be compressed and packed.
+struct Budget {
+    free: Mutex<isize>,
+    changed: Condvar,
+}
+
+struct Permit {
+    budget: Arc<Budget>,
+    bytes: isize,
+}
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        Self { free: Mutex::new(isize::try_from(bytes).unwrap_or(isize::MAX)), changed: Condvar::new() }
+    }
+
+    /// Waits until something is free, then takes all that is asked: a frame larger than the budget passes alone.
+    fn take(budget: &Arc<Self>, bytes: usize, run: &Run) -> Permit {
+        let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
+        let mut free = budget.free.lock().unwrap_or_else(PoisonError::into_inner);
+        // who has ended needs no room: nothing more is packed
+        while *free <= 0 && !run.has_ended() {
+            free = budget.changed.wait_timeout(free, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *free -= bytes;
+        Permit { budget: budget.clone(), bytes }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *self.budget.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        self.budget.changed.notify_one();
+    }
+}
+
+impl Threads {
+    /// Ends the input and waits for all threads; if the run is stopped, only a little for what is being put.
+    fn join(&mut self, run: &Run) -> End {
+        // the jobs that still run hold senders of their own: the packer ends after the last of them
+        let (closed, _) = unbounded();
+        self.frames = closed;
+        let mut looks = 0;
+        while self.alive.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            looks += u32::from(run.runtime.is_stopped());
+            if looks == LOOKS_WHEN_STOPPED {
+                self.threads.clear();
+                return End::Left;
+            }
+        }
+        if self.join_all() { End::Done } else { End::Panicked }
+    }
+
+    fn join_all(&mut self) -> bool {
+        // every one is waited for, also after one that panicked
+        self.threads.drain(..).filter_map(|thread| thread.join().err()).count() == 0
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // an abandoned run must not leave threads behind that still put packs; if it is stopped they put no more
+        let (closed, _) = unbounded();
+        self.frames = closed;
+        self.join_all();
+    }
+}
