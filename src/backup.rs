@@ -30,6 +30,7 @@ use scan::{Found, Scan};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use vault_format::id::{ObjectId, RunId, SourceLabel};
 use vault_format::journal::Outcome;
 use vault_format::secret::Role;
@@ -170,10 +171,10 @@ fn record(repository: &Repository, options: &Options, started: i64, result: &Res
 
 /// What a run knows of the repository when it begins (W1).
 struct Look {
-    lookup: BlobIndex,
+    lookup: Arc<BlobIndex>,
     snapshots: Snapshots,
     /// What earlier runs of this key have left in no index.
-    left: Inherited,
+    left: Arc<Inherited>,
 }
 
 impl Look {
@@ -196,7 +197,7 @@ impl Look {
         let since = own.filter_map(|snapshot| snapshot.arrived).max();
         let left = inherited::find(repository, (&packs, &objects, &marks), (Some(domain), since));
         left.add_to(&mut lookup, repository, domain);
-        Ok(Self { lookup, snapshots, left })
+        Ok(Self { lookup: Arc::new(lookup), snapshots, left: Arc::new(left) })
     }
 }
 

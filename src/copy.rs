@@ -26,6 +26,7 @@ use crate::repository::tree::reach;
 use crate::repository::write::transfer;
 use crate::repository::write::writer::{Place, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use target::{Domain, Target};
 use translation::Translation;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, RunId};
@@ -157,7 +158,7 @@ fn attempt(
     let target = Target::load(to)?;
     for (domain, chosen) in domains {
         let objects = IndexObjects::load(from, &trust, Some(domain))?;
-        let lookup = BlobIndex::new(from, &objects, Some(&packs), &Marks::default());
+        let lookup = Arc::new(BlobIndex::new(from, &objects, Some(&packs), &Marks::default()));
         let reader = Reader::new(from, &lookup);
         let is_owners = from.keys().role() == Role::Owner && domain == from.keys().domain();
         let there = if is_owners { to.keys().domain() } else { domain };
@@ -205,13 +206,13 @@ fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) 
 }
 
 /// Copies the snapshots of one domain.
-struct Copier<'c, 'r> {
+struct Copier<'c> {
     from: &'c Repository,
     to: &'c Repository,
     options: &'c Options,
     progress: &'c dyn Progress,
     report: &'c mut Report,
-    reader: &'c Reader<'r>,
+    reader: &'c Reader,
     target: &'c Target<'c>,
     domain: Domain,
     translation: Translation,
@@ -223,7 +224,7 @@ struct Copier<'c, 'r> {
     relied: BTreeSet<ObjectId>,
 }
 
-impl Copier<'_, '_> {
+impl Copier<'_> {
     fn snapshot(&mut self, snapshot: &SnapshotEntry) -> Result<()> {
         if self.from.runtime().is_stopped() || self.to.runtime().is_stopped() {
             return Err(Error::Interrupted);
@@ -306,7 +307,7 @@ impl Copier<'_, '_> {
 
     fn commit(
         &mut self,
-        writer: Writer<'_>,
+        writer: Writer,
         snapshot: &SnapshotEntry,
         root: TreeRoot,
         body: Body,
@@ -346,7 +347,7 @@ impl Copier<'_, '_> {
     }
 
     /// Moves what the other repository lacks; the ids stay.
-    fn move_blobs(&mut self, snapshot: &SnapshotEntry, writer: &mut Writer<'_>) -> Result<TreeRoot> {
+    fn move_blobs(&mut self, snapshot: &SnapshotEntry, writer: &mut Writer) -> Result<TreeRoot> {
         let (mut wanted, mut pages) = (HashSet::new(), HashSet::new());
         let mut each = |kind: BlobKind, id: BlobId| {
             if kind != BlobKind::Chunk {
@@ -372,7 +373,7 @@ impl Copier<'_, '_> {
         result.map(|()| snapshot.head.root)
     }
 
-    fn move_wanted(&mut self, wanted: &HashSet<(BlobKind, BlobId)>, writer: &mut Writer<'_>) -> Result<()> {
+    fn move_wanted(&mut self, wanted: &HashSet<(BlobKind, BlobId)>, writer: &mut Writer) -> Result<()> {
         let moved = |bytes: u64| {
             self.progress.advance(0, bytes);
             // an interruption ends the run like an error of the store would
@@ -396,7 +397,7 @@ impl Copier<'_, '_> {
     }
 
     /// Stores everything under the ids that the other repository gives.
-    fn rewrite(&mut self, snapshot: &SnapshotEntry, writer: &mut Writer<'_>) -> Result<TreeRoot> {
+    fn rewrite(&mut self, snapshot: &SnapshotEntry, writer: &mut Writer) -> Result<TreeRoot> {
         if self.options.dry_run {
             // what is there can't be told without reading all content
             self.report.added_bytes += snapshot.head.root.bytes;

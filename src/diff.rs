@@ -107,7 +107,7 @@ enum Place {
 }
 
 impl Place {
-    fn find(reader: &Reader<'_>, (snapshot, path): Part<'_>) -> Result<Self> {
+    fn find(reader: &Reader, (snapshot, path): Part<'_>) -> Result<Self> {
         Ok(match walk::find(reader, &snapshot.head.root, path, &snapshot.id.short())? {
             None => Self::Root(snapshot.head.root),
             Some(Node { kind: NodeKind::Directory(root), .. }) => Self::Root(root),

@@ -11,6 +11,7 @@ use crate::repository::tree::changes::{difference, join};
 use crate::repository::tree::walk;
 use crate::source::Excludes;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use vault_format::id::{BlobId, DomainId};
 use vault_format::tree::{Node, NodeKind, TreePage};
 
@@ -86,7 +87,7 @@ pub fn find(
     for (number, snapshot) in snapshots.iter().enumerate() {
         sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(number);
     }
-    let mut indexes: BTreeMap<DomainId, BlobIndex> = BTreeMap::new();
+    let mut indexes: BTreeMap<DomainId, Arc<BlobIndex>> = BTreeMap::new();
     let mut report = Report::default();
     for ((_, domain), numbers) in sources {
         if let std::collections::btree_map::Entry::Vacant(slot) = indexes.entry(domain) {
@@ -115,8 +116,8 @@ struct Page {
 }
 
 /// The search through one source.
-struct Search<'s, 'r> {
-    reader: &'s Reader<'r>,
+struct Search<'s> {
+    reader: &'s Reader,
     patterns: &'s Excludes,
     options: &'s Options,
     pages: HashMap<Key, Page>,
@@ -125,8 +126,8 @@ struct Search<'s, 'r> {
     damaged: Vec<String>,
 }
 
-impl<'s, 'r> Search<'s, 'r> {
-    fn new(reader: &'s Reader<'r>, patterns: &'s Excludes, options: &'s Options) -> Self {
+impl<'s> Search<'s> {
+    fn new(reader: &'s Reader, patterns: &'s Excludes, options: &'s Options) -> Self {
         Self {
             reader,
             patterns,

@@ -17,7 +17,7 @@ pub fn snapshots(repository: &Repository) -> Result<Catalog> {
 
 /// Calls `each` with path and node of everything directly below `path`, or at any depth. A file's path gives that file.
 pub fn nodes(
-    reader: &Reader<'_>,
+    reader: &Reader,
     snapshot: &SnapshotEntry,
     path: &[u8],
     recursive: bool,
@@ -33,7 +33,7 @@ pub fn nodes(
 }
 
 fn below(
-    reader: &Reader<'_>,
+    reader: &Reader,
     root: &TreeRoot,
     prefix: Vec<u8>,
     recursive: bool,

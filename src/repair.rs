@@ -23,6 +23,7 @@ use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;
 use look::Look;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::Outcome;
 use vault_format::name::Name;
@@ -188,13 +189,13 @@ fn all(
     config(repository, options, report)?;
     packs::judge(repository, &mut look, options, report, progress)?;
     let domains = look.domains();
-    let mut readable: BTreeMap<DomainId, BlobIndex> =
+    let mut readable: BTreeMap<DomainId, Arc<BlobIndex>> =
         domains.iter().map(|domain| (*domain, look.readable(repository, *domain))).collect();
     let foreign = from.map(|from| blobs::foreign(from).map(|index| (from, index))).transpose()?;
     let context = Context { repository, look: &look, options, progress };
     for domain in domains {
         let own = readable.remove(&domain).unwrap_or_default();
-        let mut readers: Vec<Reader<'_>> = readable.values().map(|index| Reader::new(repository, index)).collect();
+        let mut readers: Vec<Reader> = readable.values().map(|index| Reader::new(repository, index)).collect();
         let others = readers.len();
         readers.extend(foreign.iter().map(|(from, index)| Reader::new(from, index)));
         // what was lost first, so that an interruption leaves the old index in force

@@ -14,23 +14,23 @@ pub mod tree;
 pub mod view;
 pub mod write;
 
-use access::opening;
 use crate::backend::{Backend, ErrorKind};
 use crate::cache::Cache;
 use crate::runtime::Runtime;
 use crate::{backend, cache};
+pub use access::create::NewRepository;
+use access::opening;
+pub use access::opening::probe;
+pub use access::recover::{Recovered, Recovery};
 pub use error::{Error, Result};
 use keys::Keys;
 use objects::{foreign, journal};
-pub use access::create::NewRepository;
-pub use access::opening::probe;
-pub use access::recover::{Recovered, Recovery};
 pub use rules::Rule;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use vault_format::config::Config;
 
@@ -41,7 +41,6 @@ use vault_format::order::Order;
 use vault_format::seal::Header;
 use vault_format::secret::Bundle;
 use vault_format::slot::SlotInfo;
-
 
 /// Why an object whose bytes are sound is passed over: whoever can write to the store can put such a thing, so it must
 /// stop nobody.
@@ -127,14 +126,17 @@ pub enum Access<'a> {
     Bundle(Box<Bundle>),
 }
 
-/// An open repository.
-pub struct Repository {
-    pub(crate) backend: Backend,
-    pub(crate) runtime: Runtime,
-    pub(crate) options: Options,
-    pub(crate) config: Config,
-    pub(crate) keys: Keys,
-    cache: Option<Arc<Cache>>,
+/// An open repository: a handle, and every clone of it is the same repository.
+#[derive(Clone)]
+pub struct Repository(Arc<Opened>);
+
+struct Opened {
+    backend: Backend,
+    runtime: Runtime,
+    options: Options,
+    config: Config,
+    keys: Keys,
+    cache: OnceLock<Arc<Cache>>,
     cache_counts: AtomicBool,
     store_clock: Mutex<Option<StoreClock>>,
     known: Mutex<Known>,
@@ -178,58 +180,59 @@ impl Repository {
     }
 
     fn assemble(backend: Backend, runtime: Runtime, options: Options, (config, keys): (Config, Keys)) -> Self {
-        Self {
+        Self(Arc::new(Opened {
             backend,
             runtime,
             options,
             config,
             keys,
-            cache: None,
+            cache: OnceLock::new(),
             cache_counts: AtomicBool::new(true),
             store_clock: Mutex::default(),
             known: Mutex::default(),
-        }
+        }))
     }
 
-    /// Opens this machine's cache in a folder and uses it from now on.
-    pub fn use_cache(&mut self, folder: &Path) -> std::result::Result<(), cache::Error> {
-        self.cache = Some(Arc::new(Cache::open(folder, self.id(), self.keys.cache_key())?));
+    /// Opens this machine's cache in a folder and uses it from now on; the first folder that opens stays.
+    pub fn use_cache(&self, folder: &Path) -> std::result::Result<(), cache::Error> {
+        let cache = Cache::open(folder, self.id(), self.keys().cache_key())?;
+        self.0.cache.get_or_init(|| Arc::new(cache));
         Ok(())
     }
 
     /// From now on everything comes from the store: for operations that judge or delete what lies there.
     pub fn distrust_cache(&self) {
-        self.cache_counts.store(false, Ordering::SeqCst);
+        self.0.cache_counts.store(false, Ordering::SeqCst);
     }
 
     /// The cache, if there is one to use.
     pub(crate) fn cache(&self) -> Option<&Arc<Cache>> {
-        self.cache.as_ref().filter(|_| self.cache_counts.load(Ordering::SeqCst))
+        self.0.cache.get().filter(|_| self.0.cache_counts.load(Ordering::SeqCst))
     }
 
     /// The repository's identity.
     pub fn id(&self) -> RepositoryId {
-        self.keys.repository()
+        self.0.keys.repository()
     }
 
     /// Where it is, without secrets.
     pub fn location(&self) -> String {
-        self.backend.describe().to_owned()
+        self.0.backend.describe().to_owned()
     }
 
     /// The keys in use.
     pub fn keys(&self) -> &Keys {
-        &self.keys
+        &self.0.keys
     }
 
     /// The store.
     pub fn backend(&self) -> &Backend {
-        &self.backend
+        &self.0.backend
     }
 
     /// Folders on this machine that are the repository itself, and what is kept of it: no source, and no target.
     pub fn own_folders(&self) -> Vec<PathBuf> {
-        let store = self.backend.is_local().then(|| PathBuf::from(self.backend.describe()));
+        let store = self.0.backend.is_local().then(|| PathBuf::from(self.0.backend.describe()));
         let cache = self.cache().and_then(|cache| cache.folder()).map(PathBuf::from);
         store.into_iter().chain(cache).collect()
     }
@@ -237,54 +240,54 @@ impl Repository {
     /// True if this came of a store that answers nothing any more, or is not there: whatever is asked next would fail too.
     pub fn is_silent(&self, error: &Error) -> bool {
         let is_silent = |error: &backend::Error| matches!(error.kind, ErrorKind::Unreachable | ErrorKind::NoPlace);
-        let asked_again = || self.backend.stat(&Name::Config.to_string()).is_err_and(|error| is_silent(&error));
+        let asked_again = || self.0.backend.stat(&Name::Config.to_string()).is_err_and(|error| is_silent(&error));
         error.backend().is_some_and(is_silent) && asked_again()
     }
 
     /// Clock and randomness.
     pub fn runtime(&self) -> &Runtime {
-        &self.runtime
+        &self.0.runtime
     }
 
     /// Limits in use.
     pub fn options(&self) -> &Options {
-        &self.options
+        &self.0.options
     }
 
     /// The shortest grace of a mark that no writer at work can suffer from: 2 (W + 2 D + e).
     pub fn shortest_grace(&self) -> Duration {
-        (self.options.commit_window + 2 * self.listing_lag() + self.options.clock_error) * 2
+        (self.0.options.commit_window + 2 * self.listing_lag() + self.0.options.clock_error) * 2
     }
 
     /// How long a listing may show what was before (D).
     pub fn listing_lag(&self) -> Duration {
-        self.options.listing_lag.unwrap_or_else(|| self.backend.listing_lag())
+        self.0.options.listing_lag.unwrap_or_else(|| self.0.backend.listing_lag())
     }
 
     /// Settings of the repository.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.0.config
     }
 
     /// Puts an object under the name that its bytes give.
     pub(crate) fn put(&self, name: &Name, bytes: &[u8]) -> Result<()> {
-        self.backend.put(&name.to_string(), bytes)?;
+        self.0.backend.put(&name.to_string(), bytes)?;
         Ok(())
     }
 
     /// Gets an object and compares its bytes with its name.
     pub(crate) fn get_named(&self, name: &Name) -> Result<Vec<u8>> {
-        let Some(id) = name.id() else { return Ok(self.backend.get(&name.to_string(), None)?) };
+        let Some(id) = name.id() else { return Ok(self.0.backend.get(&name.to_string(), None)?) };
         let is_kept =
             matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..) | Name::Order(_) | Name::Mark(_));
         // a local store is as near as the cache
-        let cache = self.cache().filter(|_| is_kept && !self.backend.is_local());
+        let cache = self.cache().filter(|_| is_kept && !self.0.backend.is_local());
         if let Some(bytes) = cache.and_then(|cache| cache.object(&name.to_string()))
             && ObjectId::of(&bytes) == id
         {
             return Ok(bytes);
         }
-        let bytes = self.backend.get(&name.to_string(), None)?;
+        let bytes = self.0.backend.get(&name.to_string(), None)?;
         if ObjectId::of(&bytes) != id {
             return Err(Error::Rot(name.to_string()));
         }
@@ -299,15 +302,15 @@ impl Repository {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists a prefix; what is not vault's comes back as paths in the second part.
     pub(crate) fn list(&self, prefix: &str) -> Result<(Vec<Listed>, Vec<String>)> {
         let mut known = Vec::new();
         let mut unknown = Vec::new();
-        let listed = self.backend.list(prefix)?;
-        if let Some(cache) = self.cache().filter(|_| !self.backend.is_local()) {
+        let listed = self.0.backend.list(prefix)?;
+        if let Some(cache) = self.cache().filter(|_| !self.0.backend.is_local()) {
             cache.retain_objects(prefix, &listed.iter().map(|entry| entry.name.clone()).collect());
         }
         for entry in listed {
@@ -331,31 +334,31 @@ impl Repository {
     }
 
     fn store_time(&self) -> Result<(i64, i64)> {
-        let elapsed = || self.runtime.clock.elapsed();
-        if !self.options.keeps(Rule::StoreClock) {
-            let now = self.runtime.clock.now();
+        let elapsed = || self.0.runtime.clock.elapsed();
+        if !self.0.options.keeps(Rule::StoreClock) {
+            let now = self.0.runtime.clock.now();
             return Ok((now, now));
         }
-        let mut clock = self.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.0.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match *clock {
             Some(known) => known,
             None => {
                 let before = elapsed();
                 let name = journal::put_begun(self, "run", Vec::new())?;
-                let stat = self.backend.stat(&name.to_string())?;
+                let stat = self.0.backend.stat(&name.to_string())?;
                 // a store without times: this machine's clock has to serve
-                let modified = stat.modified.unwrap_or_else(|| self.runtime.clock.now());
+                let modified = stat.modified.unwrap_or_else(|| self.0.runtime.clock.now());
                 let known = StoreClock { modified, before, after: elapsed() };
                 // one that a suspend has blurred serves once
                 if u128::try_from(known.after.saturating_sub(before))
-                    .is_ok_and(|took| took <= self.options.commit_window.as_nanos())
+                    .is_ok_and(|took| took <= self.0.options.commit_window.as_nanos())
                 {
                     *clock = Some(known);
                 }
                 known
             }
         };
-        if !self.options.keeps(Rule::TimeGoesOn) {
+        if !self.0.options.keeps(Rule::TimeGoesOn) {
             return Ok((known.modified, known.modified));
         }
         let since = |at: i64| known.modified.saturating_add(elapsed().saturating_sub(at));

@@ -117,8 +117,8 @@ pub fn restore(
 }
 
 /// One restore, done once or looked at before.
-struct Job<'a, 'r> {
-    reader: &'a Reader<'r>,
+struct Job<'a> {
+    reader: &'a Reader,
     snapshot: &'a SnapshotEntry,
     /// As the names in the tree say it, however it was written.
     path: &'a [u8],
@@ -128,7 +128,7 @@ struct Job<'a, 'r> {
     target: &'a Path,
 }
 
-impl Job<'_, '_> {
+impl Job<'_> {
     fn run(&self, options: &Options, progress: &dyn Progress) -> Result<Report> {
         let mut options = options.clone();
         let mut warnings = Vec::new();
@@ -243,7 +243,7 @@ fn node_size(node: &Node) -> u64 {
 }
 
 /// The audit trail; whoever may only read the store restores without it.
-fn record(reader: &Reader<'_>, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
+fn record(reader: &Reader, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
     let repository = reader.repository();
     let mut record = journal::record(repository, "restore");
     record.source.clone_from(&snapshot.head.source);

@@ -15,6 +15,7 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use crate::repository::write::writer::{Place, Writer};
 use std::collections::HashSet;
+use std::sync::Arc;
 use vault_format::id::{BlobId, ObjectId, RunId};
 use vault_format::order::Action;
 use vault_format::snapshot::Head;
@@ -95,7 +96,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     let (packs, _) = index_objects::list_packs(repository)?;
     let domain = snapshot.place.domain;
     let objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
-    let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
+    let lookup = Arc::new(BlobIndex::new(repository, &objects, Some(&packs), &marks));
     // whoever could not read it can't read its copy either
     let place = Place { domain, label: snapshot.place.label, shared: snapshot.is_shared() };
     let mut writer = Writer::at(repository, &lookup, place)?;
@@ -145,7 +146,7 @@ fn find<'c>(catalog: &'c Catalog, marks: &Marks, prefix: &str) -> Result<&'c Sna
 }
 
 /// W1 and W2: relies on each blob where no mark of age names it, and stores it again where one does.
-fn rely_or_copy(reader: &Reader<'_>, snapshot: &SnapshotEntry, writer: &mut Writer<'_>) -> Result<()> {
+fn rely_or_copy(reader: &Reader, snapshot: &SnapshotEntry, writer: &mut Writer) -> Result<()> {
     let mut needed = HashSet::new();
     // a run that was cut off may have taken it back too late, and prune stops at what is not there
     let next = if snapshot.state.is_forgotten() { "" } else { "; `vault forget` it, so that prune can go on" };
@@ -171,7 +172,7 @@ fn copy(
     repository: &Repository,
     (catalog, snapshot): (&Catalog, &SnapshotEntry),
     run: RunId,
-    writer: Writer<'_>,
+    writer: Writer,
 ) -> Result<ObjectId> {
     let mut body = snapshot.body(repository)?;
     body.tags = snapshot.state.tags(&body.tags);

@@ -43,7 +43,7 @@ impl FileWriter {
     /// Reads a stream to its end; returns its content and length in bytes.
     pub fn write(
         &mut self,
-        writer: &mut Writer<'_>,
+        writer: &mut Writer,
         input: &mut dyn Read,
         progress: &dyn Progress,
     ) -> std::result::Result<(Content, u64), ReadError> {
@@ -76,8 +76,8 @@ pub struct Belief {
 
 /// The kind to take over from the parent's node, if the file may be left unread.
 pub fn unchanged(
-    writer: &mut Writer<'_>,
-    reader: &Reader<'_>,
+    writer: &mut Writer,
+    reader: &Reader,
     (size, metadata): (u64, &Metadata),
     parent: &Node,
     belief: &Belief,

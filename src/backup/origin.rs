@@ -158,7 +158,7 @@ impl<'s> Origin<'s> {
     }
 
     /// Where the tree of the last snapshot fits into a walk that begins at `base`.
-    pub fn join(&self, reader: &Reader<'_>, base: &[u8], options: &Options) -> Join {
+    pub fn join(&self, reader: &Reader, base: &[u8], options: &Options) -> Join {
         let Some(parent) = self.parent else { return Join::default() };
         // size and mtime tell nothing of files of two machines
         if self.other_host && options.ignores() {

@@ -61,12 +61,12 @@ impl Found {
 }
 
 /// One pass over a source.
-pub struct Scan<'s, 'r> {
-    pub repository: &'r Repository,
+pub struct Scan<'s> {
+    pub repository: &'s Repository,
     pub options: &'s Options,
     pub progress: &'s dyn Progress,
-    pub reader: &'s Reader<'r>,
-    pub writer: &'s mut Writer<'r>,
+    pub reader: &'s Reader,
+    pub writer: &'s mut Writer,
     pub files: FileWriter,
     pub found: Found,
     pub started: i64,
@@ -74,16 +74,16 @@ pub struct Scan<'s, 'r> {
 }
 
 /// A directory that is being read.
-struct Level<'a, 'r> {
+struct Level {
     name: Vec<u8>,
     metadata: Metadata,
     builder: TreeBuilder,
-    parent: Option<Peekable<Nodes<'a, 'r>>>,
+    parent: Option<Peekable<Nodes>>,
     /// Where the parent's tree begins, if not above.
     join: Join,
 }
 
-impl Level<'_, '_> {
+impl Level {
     /// The parent's node with this name; names must ascend. A page that can't be read counts as not there.
     fn parent_node(&mut self, name: &[u8]) -> Option<Node> {
         let nodes = self.parent.as_mut()?;
@@ -92,8 +92,8 @@ impl Level<'_, '_> {
     }
 }
 
-impl<'s, 'r> Scan<'s, 'r> {
-    fn level(&self, name: Vec<u8>, metadata: Metadata, (parent, join): (Option<TreeRoot>, Join)) -> Level<'s, 'r> {
+impl<'s> Scan<'s> {
+    fn level(&self, name: Vec<u8>, metadata: Metadata, (parent, join): (Option<TreeRoot>, Join)) -> Level {
         let root = join.here().copied().or(parent);
         let parent = root.map(|root| Nodes::new(self.reader, &root).peekable());
         Level { name, metadata, builder: TreeBuilder::default(), parent, join }
@@ -172,7 +172,7 @@ impl<'s, 'r> Scan<'s, 'r> {
     }
 
     /// What the format can't hold is left out: no run fails for one entry.
-    fn push(&mut self, directory: &Directory, level: &mut Level<'_, '_>, node: Node) -> Result<()> {
+    fn push(&mut self, directory: &Directory, level: &mut Level, node: Node) -> Result<()> {
         if let Err(error) = node.validate() {
             self.fail(&directory.path_of(&node.name), &error);
             return Ok(());

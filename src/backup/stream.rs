@@ -12,7 +12,7 @@ use std::path::Path;
 use vault_format::id::BlobKind;
 use vault_format::tree::{Metadata, Node, NodeKind, Time, TreePage, TreeRoot};
 
-impl Scan<'_, '_> {
+impl Scan<'_> {
     /// Reads a stream, which becomes one file.
     pub fn stream(self, input: &mut dyn Read, name: &[u8]) -> Result<Found> {
         let (scan, bytes) = self.one_file(input, name)?;

@@ -13,7 +13,7 @@ use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::read::reader::Reader;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::name::Name;
@@ -33,7 +33,7 @@ pub(super) struct Packs<'a> {
 
 /// What the index of one domain tells.
 pub(super) struct Domain<'a> {
-    pub lookup: BlobIndex,
+    pub lookup: Arc<BlobIndex>,
     entries: HashMap<ObjectId, Vec<&'a PackEntry>>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Domain<'a> {
                 entries.entry(entry.id).or_default().push(entry);
             }
         }
-        Self { lookup: BlobIndex::new(repository, objects, Some(listing), marks), entries }
+        Self { lookup: Arc::new(BlobIndex::new(repository, objects, Some(listing), marks)), entries }
     }
 
     /// Packs that can be read, with their numbers.
@@ -192,7 +192,7 @@ impl<'a> Packs<'a> {
     }
 
     /// `None` if it was not read.
-    fn read_pack(&self, (domain, reader): (&Domain<'_>, &Reader<'_>), number: u32, pack: &PackRecord) -> Option<Seen> {
+    fn read_pack(&self, (domain, reader): (&Domain<'_>, &Reader), number: u32, pack: &PackRecord) -> Option<Seen> {
         if self.repository.runtime().is_stopped() || self.silent.get().is_some() {
             return None;
         }
@@ -269,7 +269,7 @@ impl<'a> Packs<'a> {
 }
 
 /// Opens one frame and compares every blob in it with its id.
-fn frame(reader: &Reader<'_>, number: u32, places: &[Place], bytes: &[u8]) -> repository::Result<()> {
+fn frame(reader: &Reader, number: u32, places: &[Place], bytes: &[u8]) -> repository::Result<()> {
     let frame = reader.index().frame(number);
     let range = frame.offset as usize..(frame.offset as usize).saturating_add(frame.stored as usize);
     let plain = reader.open_frame(number, bytes.get(range).unwrap_or_default())?;

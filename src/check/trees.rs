@@ -101,7 +101,7 @@ struct Level {
 pub(super) struct Trees<'a, 'r> {
     repository: &'r Repository,
     packs: &'a Packs<'r>,
-    reader: &'a Reader<'r>,
+    reader: &'a Reader,
     bad: &'a HashSet<u32>,
     pages: HashMap<BlobId, Page>,
     /// Blobs of packs that no index tells of; read when the first of them is needed.
@@ -113,12 +113,7 @@ pub(super) struct Trees<'a, 'r> {
 }
 
 impl<'a, 'r> Trees<'a, 'r> {
-    pub fn new(
-        packs: &'a Packs<'r>,
-        reader: &'a Reader<'r>,
-        bad: &'a HashSet<u32>,
-        findings: &'a mut Findings,
-    ) -> Self {
+    pub fn new(packs: &'a Packs<'r>, reader: &'a Reader, bad: &'a HashSet<u32>, findings: &'a mut Findings) -> Self {
         let (pages, loose) = (HashMap::new(), None);
         Self { repository: packs.repository, packs, reader, bad, pages, loose, remembered: 0, findings, closed: 0 }
     }
@@ -303,7 +298,7 @@ impl<'a, 'r> Trees<'a, 'r> {
         culprits
     }
 
-    fn lookup(&self) -> &'r BlobIndex {
+    fn lookup(&self) -> &'a BlobIndex {
         self.reader.index()
     }
 

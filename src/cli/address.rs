@@ -2,8 +2,8 @@
 //! nobody takes it for what it is not; an address that means nothing is answered with what would mean something.
 
 use super::exit::{Context, Failure, code};
-use super::{render, time};
 use super::session::Session;
+use super::{render, time};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

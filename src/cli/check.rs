@@ -2,8 +2,8 @@
 //! quiet check in a crontab is still heard.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, render, time};
 use super::session::Session;
+use super::{Outcome, render, time};
 use serde::Serialize;
 use std::time::Duration;
 use vault::check::{self, Finding, Read};

@@ -3,8 +3,8 @@
 //! repository is only looked at if the environment alone opens it, and only for a moment; else there is nothing.
 
 use super::exit::{Failure, code};
-use super::{Arguments as Program, Outcome, grammar, render, secret};
 use super::session::Session;
+use super::{Arguments as Program, Outcome, grammar, render, secret};
 use clap::Parser;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};

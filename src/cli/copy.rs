@@ -3,8 +3,8 @@
 
 use super::exit::{Context, Failure, code};
 use super::proposal::quote;
-use super::{Outcome, render, secret, time};
 use super::session::Session;
+use super::{Outcome, render, secret, time};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -2,8 +2,8 @@
 //! printed as differences are found; figures come last.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, address, node, output, render, time};
 use super::session::Session;
+use super::{Outcome, address, node, output, render, time};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

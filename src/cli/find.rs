@@ -2,9 +2,9 @@
 //! is nothing, so that a script need not read the output.
 
 use super::exit::{Context, Failure, code};
+use super::session::Session;
 use super::table::{Cell, Give, Table};
 use super::{Outcome, address, node, render, time};
-use super::session::Session;
 use serde::Serialize;
 use std::ffi::OsString;
 use vault::find::{self, Type, Version};

@@ -3,9 +3,9 @@
 
 use super::exit::{Context, Failure, code};
 use super::proposal::quote;
+use super::session::Session;
 use super::table::{Cell, Give, Table};
 use super::{Outcome, prune, render, secret, time};
-use super::session::Session;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::collections::BTreeSet;

@@ -3,8 +3,8 @@
 //! sheet that can't be written leaves nothing behind.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, exit, key, render, secret};
 use super::session::{Session, parse_location};
+use super::{Outcome, exit, key, render, secret};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{IsTerminal, Seek, Write};

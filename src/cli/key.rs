@@ -3,9 +3,9 @@
 
 use super::exit::{Context, Failure, code};
 use super::progress::Bar;
+use super::session::Session;
 use super::table::{Cell, Give, Table};
 use super::{Outcome, render, secret};
-use super::session::Session;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -3,7 +3,7 @@
 //! took is one.
 
 use super::exit::{Failure, code};
-use super::{render};
+use super::render;
 use super::session::Session;
 use vault::repository::Repository;
 use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};

@@ -2,8 +2,8 @@
 //! are to be sorted first.
 
 use super::exit::{Context, code};
-use super::{Outcome, address, node, output, render};
 use super::session::Session;
+use super::{Outcome, address, node, output, render};
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use vault::list;

@@ -2,8 +2,8 @@
 //! every day.
 
 use super::exit::{Failure, code};
-use super::{Outcome, grammar, render, secret};
 use super::session::Session;
+use super::{Outcome, grammar, render, secret};
 use std::path::{Path, PathBuf};
 
 /// Write a manual page for each command

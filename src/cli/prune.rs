@@ -2,8 +2,8 @@
 //! nothing needs now; the space comes back with the next run after the grace.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, render, secret, snapshot, time};
 use super::session::Session;
+use super::{Outcome, render, secret, snapshot, time};
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! that it is heard in a crontab too; what stays damaged makes the exit code that of check.
 
 use super::exit::{Context, code};
-use super::{Outcome, render, secret};
 use super::session::Session;
+use super::{Outcome, render, secret};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

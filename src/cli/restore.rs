@@ -4,8 +4,8 @@
 use super::exit::{Context, Failure, code};
 use super::lacks::{Told, names_line};
 use super::progress::Bar;
-use super::{Outcome, address, output, render, secret};
 use super::session::Session;
+use super::{Outcome, address, output, render, secret};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};

@@ -3,8 +3,8 @@
 
 pub mod keyfile;
 
-use super::global::Global;
 use super::exit::{Failure, code};
+use super::global::Global;
 use super::signal::Question;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read, Write};

@@ -78,7 +78,7 @@ impl Session {
             }
             secret::Secret::Bundle(bundle) => Repository::open(backend, runtime, options, Access::Bundle(bundle)),
         };
-        let mut repository = opened.context(&what)?;
+        let repository = opened.context(&what)?;
         let Some(folder) = self.cache_folder() else { return Ok(repository) };
         // without its cache a run is slower, and nothing else
         if let Err(error) = repository.use_cache(&folder) {

@@ -2,8 +2,8 @@
 //! named on standard error, and the exit code tells a whole snapshot from one with gaps.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, address, render, time};
 use super::session::Session;
+use super::{Outcome, address, render, time};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

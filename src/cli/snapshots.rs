@@ -2,9 +2,9 @@
 //! times that are not believed. A content part that this key may not open shows as `-`.
 
 use super::exit::{Context, Failure, code};
+use super::session::Session;
 use super::table::{Cell, Give, Table};
 use super::{Outcome, address, render};
-use super::session::Session;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;

@@ -2,9 +2,9 @@
 //! the newest run, and which paths made it grow.
 
 use super::exit::{Context, Failure, code};
+use super::session::Session;
 use super::table::{Cell, Give, Table};
 use super::{Outcome, diff, node, render};
-use super::session::Session;
 use serde::Serialize;
 use vault::list;
 use vault::repository::Repository;

@@ -1,8 +1,8 @@
 //! `vault tag`: tags, a hold and an expiry, given by the owner after the snapshot was taken.
 
 use super::exit::{Context, Failure, code};
-use super::{Outcome, render, time};
 use super::session::Session;
+use super::{Outcome, render, time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! `vault undelete`: takes a forgotten snapshot back, as long as prune has not deleted what it needs.
 
 use super::exit::{Context, code};
-use super::{Outcome, render};
 use super::session::Session;
+use super::{Outcome, render};
 use serde::Serialize;
 use vault::undelete::{self, Report};
 

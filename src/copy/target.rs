@@ -14,6 +14,7 @@ use crate::repository::objects::trust::Trust;
 use crate::repository::objects::{index_objects, orders};
 use crate::repository::tree::whole;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
@@ -28,13 +29,13 @@ pub(super) struct Target<'r> {
     snapshots: Snapshots,
     orders: Orders,
     /// What earlier runs of this key have left in no index.
-    pub left: Inherited,
+    pub left: Arc<Inherited>,
 }
 
 /// What there is in one domain of the target.
 pub(super) struct Domain {
     pub id: DomainId,
-    pub index: BlobIndex,
+    pub index: Arc<BlobIndex>,
     /// Newest heads of the owner as writer, by source.
     heads: BTreeMap<String, Vec<ObjectId>>,
     /// Copies by what they are copies of.
@@ -53,7 +54,7 @@ impl<'r> Target<'r> {
         let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        let left = inherited::find(repository, (&packs, &objects, &marks), (None, None));
+        let left = Arc::new(inherited::find(repository, (&packs, &objects, &marks), (None, None)));
         Ok(Self { repository, trust, marks, packs, objects, snapshots, orders, left })
     }
 
@@ -101,7 +102,7 @@ impl<'r> Target<'r> {
             }
         }
         let snapshots = self.snapshots.visible().filter(own).cloned().collect();
-        Domain { id, index, heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() }
+        Domain { id, index: Arc::new(index), heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() }
     }
 }
 

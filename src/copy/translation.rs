@@ -25,28 +25,28 @@ impl Translation {
     /// Stores a tree under the ids of the writer's repository.
     pub fn rewrite(
         &mut self,
-        reader: &Reader<'_>,
+        reader: &Reader,
         root: &TreeRoot,
-        writer: &mut Writer<'_>,
+        writer: &mut Writer,
         to: &Repository,
         progress: &dyn Progress,
     ) -> repository::Result<TreeRoot> {
         if let Some(known) = self.directories.get(&root.id) {
             return Ok(*known);
         }
-        trees::rewrite(reader, root, writer, to.keys().gear_key(), &mut Pass { reader, to, progress, known: self })
+        build::rewrite(reader, root, writer, to.keys().gear_key(), &mut Pass { reader, to, progress, known: self })
     }
 }
 
-struct Pass<'p, 'r> {
-    reader: &'p Reader<'r>,
+struct Pass<'p> {
+    reader: &'p Reader,
     to: &'p Repository,
     progress: &'p dyn Progress,
     known: &'p mut Translation,
 }
 
-impl Pass<'_, '_> {
-    fn chunk(&mut self, writer: &mut Writer<'_>, chunk: ChunkRef) -> repository::Result<ChunkRef> {
+impl Pass<'_> {
+    fn chunk(&mut self, writer: &mut Writer, chunk: ChunkRef) -> repository::Result<ChunkRef> {
         if self.to.runtime().is_stopped() {
             return Err(Error::Interrupted);
         }
@@ -61,8 +61,8 @@ impl Pass<'_, '_> {
     }
 }
 
-impl Rewrite for Pass<'_, '_> {
-    fn file(&mut self, writer: &mut Writer<'_>, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
+impl Rewrite for Pass<'_> {
+    fn file(&mut self, writer: &mut Writer, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
         let NodeKind::File { size, content, holes } = node.kind else { return Ok(Some(node)) };
         let mut list = ListBuilder::default();
         let reader = self.reader;

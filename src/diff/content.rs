@@ -92,7 +92,7 @@ impl<R: Read> Masked<'_, R> {
 /// True if the open file has the content of a stored file of the same size. The outer error is the repository's, the
 /// inner one the file's.
 pub fn is_same(
-    (repository, reader): (&Repository, &Reader<'_>),
+    (repository, reader): (&Repository, &Reader),
     file: &mut FileReader,
     (content, holes): (&Content, &[Extent]),
     advance: &dyn Fn(u64),

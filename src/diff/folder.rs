@@ -26,7 +26,7 @@ const YOUNG_NANOSECONDS: i64 = 2_000_000_000;
 
 /// Compares.
 pub fn compare(
-    (repository, reader): (&Repository, &Reader<'_>),
+    (repository, reader): (&Repository, &Reader),
     (snapshot, place): (&SnapshotEntry, Place),
     path: PathBuf,
     options: &Options,
@@ -69,29 +69,29 @@ pub fn compare(
 }
 
 /// What does not change while the two are walked.
-struct Side<'a, 'r> {
+struct Side<'a> {
     repository: &'a Repository,
-    reader: &'a Reader<'r>,
+    reader: &'a Reader,
     progress: &'a dyn Progress,
     options: &'a Options,
     gear: Gear,
 }
 
-struct Level<'a, 'r> {
+struct Level {
     path: Vec<u8>,
-    nodes: Peekable<Nodes<'a, 'r>>,
+    nodes: Peekable<Nodes>,
 }
 
-struct Join<'a, 'r, 'e> {
-    side: Side<'a, 'r>,
+struct Join<'a, 'e> {
+    side: Side<'a>,
     /// Times before this one tell that a file is the same.
     trusted: i64,
-    levels: Vec<Level<'a, 'r>>,
+    levels: Vec<Level>,
     report: Report,
     each: &'a mut Each<'e>,
 }
 
-impl Join<'_, '_, '_> {
+impl Join<'_, '_> {
     fn walk(&mut self, mut directory: Directory) -> Result<()> {
         while let Some(event) = directory.next() {
             if self.side.repository.runtime().is_stopped() {
@@ -264,7 +264,7 @@ type Open<'o> = dyn Fn() -> io::Result<FileReader> + 'o;
 /// Size, content and holes of a stored file.
 type Stored<'s> = (u64, &'s Content, &'s Vec<Extent>);
 
-impl Side<'_, '_> {
+impl Side<'_> {
     /// `None` if the content is the same, else the bytes added and removed. The outer error is the repository's, the
     /// inner one the file's.
     fn compare(

@@ -12,6 +12,7 @@ use crate::repository::write::writer::Place;
 use crate::repository::{Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};
 use vault_format::mark::SnapshotPlace;
 
@@ -19,7 +20,7 @@ use vault_format::mark::SnapshotPlace;
 pub(super) struct Need {
     pub domain: DomainId,
     owner: WriterId,
-    pub lookup: BlobIndex,
+    pub lookup: Arc<BlobIndex>,
     pub live: HashSet<(BlobKind, BlobId)>,
     /// What members must be able to read of it.
     shared: HashSet<BlobId>,

@@ -107,8 +107,8 @@ fn left(task: &Task<'_>) -> HashSet<BlobId> {
 struct Mover<'m, 'r> {
     repository: &'r Repository,
     need: &'r Need,
-    reader: Reader<'r>,
-    writer: Writer<'r>,
+    reader: Reader,
+    writer: Writer,
     left: HashSet<BlobId>,
     work: &'m mut Work,
     progress: &'m dyn Progress,

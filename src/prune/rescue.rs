@@ -10,6 +10,7 @@ use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::{Place, Writer};
 use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 
@@ -26,7 +27,7 @@ struct Rescue<'a> {
     repository: &'a Repository,
     survey: &'a Survey,
     domain: DomainId,
-    lookup: BlobIndex,
+    lookup: Arc<BlobIndex>,
     ripe: &'a [Condemnation],
     going: &'a BTreeSet<ObjectId>,
     /// What members must be able to read.

@@ -17,6 +17,7 @@ use crate::repository::view::missing::Heads;
 use crate::repository::write::writer::Place;
 use crate::repository::{Error, Options, Repository, Rule};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
@@ -163,9 +164,9 @@ impl Survey {
     }
 
     /// The lookup of one domain: nobody else's copies count for it.
-    pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobIndex {
+    pub fn lookup(&self, repository: &Repository, domain: DomainId) -> Arc<BlobIndex> {
         let objects = IndexObjects { objects: self.objects_of(domain), ..IndexObjects::default() };
-        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
+        Arc::new(BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks))
     }
 
     fn objects_of(&self, domain: DomainId) -> Vec<IndexObject> {
@@ -175,7 +176,7 @@ impl Survey {
 
     /// The same as if nothing had ever told of the packs that marks name, or of those that members can't read if it is
     /// `for_members`: a reader tries all that it knows.
-    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId, for_members: bool) -> BlobIndex {
+    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId, for_members: bool) -> Arc<BlobIndex> {
         let mut objects = self.objects_of(domain);
         for IndexObject { index, .. } in &mut objects {
             let serves = |pack: &PackEntry| {
@@ -184,14 +185,14 @@ impl Survey {
             index.packs.retain(|pack| !self.marks.names(&pack.id) && serves(pack));
         }
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks)
+        Arc::new(BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks))
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.
     pub fn live(
         &self,
         repository: &Repository,
-        lookup: &BlobIndex,
+        lookup: &Arc<BlobIndex>,
         domain: DomainId,
         due: &BTreeSet<SnapshotPlace>,
     ) -> Result<Live> {

@@ -14,6 +14,7 @@ use crate::repository::tree::reach;
 use crate::repository::write::transfer;
 use crate::repository::write::writer::{Place, Writer};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId};
 
 /// A set of blobs.
@@ -23,9 +24,9 @@ pub(super) type Blobs = HashSet<(BlobKind, BlobId)>;
 pub(super) struct Mended {
     pub domain: DomainId,
     /// Every place that anybody tells of, the new ones among them.
-    pub readable: BlobIndex,
+    pub readable: Arc<BlobIndex>,
     /// Good packs, the new ones among them.
-    pub reliable: BlobIndex,
+    pub reliable: Arc<BlobIndex>,
     /// Blobs that nobody has.
     pub lost: Blobs,
 }
@@ -33,9 +34,9 @@ pub(super) struct Mended {
 /// Stores again what can be had: from the domain itself, from other domains, from another repository.
 pub(super) fn recover(
     context: &Context<'_>,
-    (domain, mut readable): (DomainId, BlobIndex),
-    (home, foreign): (&[Reader<'_>], &[Reader<'_>]),
-    around: &[Reader<'_>],
+    (domain, mut readable): (DomainId, Arc<BlobIndex>),
+    (home, foreign): (&[Reader], &[Reader]),
+    around: &[Reader],
     report: &mut Report,
 ) -> Result<Mended> {
     let repository = context.repository;
@@ -79,9 +80,9 @@ pub(super) fn recover(
 /// Moves what a reader has of what is wanted; returns how many blobs. Where the store did not answer goes to `doubts`.
 fn take(
     context: &Context<'_>,
-    reader: &Reader<'_>,
+    reader: &Reader,
     (wanted, doubts): (&mut Blobs, &mut HashMap<BlobId, repository::Error>),
-    writer: &mut Writer<'_>,
+    writer: &mut Writer,
 ) -> Result<u64> {
     let moved = |bytes| {
         context.progress.advance(0, bytes);
@@ -98,8 +99,8 @@ fn take(
 fn wanted(
     context: &Context<'_>,
     (domain, shared): (DomainId, bool),
-    reader: &Reader<'_>,
-    reliable: &BlobIndex,
+    reader: &Reader,
+    reliable: &Arc<BlobIndex>,
     seen: &mut HashSet<BlobId>,
 ) -> Result<Blobs> {
     let mut wanted = Blobs::new();
@@ -116,15 +117,15 @@ fn wanted(
     Ok(wanted)
 }
 
-fn readable_in<'a, 'r: 'a>(readers: impl Iterator<Item = &'a Reader<'r>> + Clone, wanted: &mut Blobs) -> u64 {
+fn readable_in<'a, 'r: 'a>(readers: impl Iterator<Item = &'a Reader> + Clone, wanted: &mut Blobs) -> u64 {
     let all = wanted.len();
     wanted.retain(|(kind, id)| !readers.clone().any(|reader| reader.blob(*kind, id).is_ok()));
     (all - wanted.len()) as u64
 }
 
 /// The lookup over all domains of another repository.
-pub(super) fn foreign(from: &Repository) -> Result<BlobIndex> {
+pub(super) fn foreign(from: &Repository) -> Result<Arc<BlobIndex>> {
     let trust = Trust::load(from)?;
     let objects = IndexObjects::load(from, &trust, None)?;
-    Ok(BlobIndex::new(from, &objects, None, &Marks::default()))
+    Ok(Arc::new(BlobIndex::new(from, &objects, None, &Marks::default())))
 }

@@ -95,7 +95,7 @@ pub(super) fn judge(
 
 fn judge_all(
     repository: &Repository,
-    reader: &Reader<'_>,
+    reader: &Reader,
     look: &Look,
     entries: &[(&PackEntry, bool)],
     (report, progress): (&mut Report, &dyn Progress),
@@ -129,12 +129,7 @@ fn judge_all(
     if states.len() == entries.len() { Ok(states) } else { Err(crate::error::Error::Interrupted) }
 }
 
-fn one(
-    repository: &Repository,
-    reader: &Reader<'_>,
-    look: &Look,
-    (entry, is_read): (&PackEntry, bool),
-) -> Result<State> {
+fn one(repository: &Repository, reader: &Reader, look: &Look, (entry, is_read): (&PackEntry, bool)) -> Result<State> {
     let name = Name::Pack(entry.class, entry.id).to_string();
     let listed = look.packs.get(&entry.id).map(|(_, at)| at.size);
     if !is_read && listed == Some(entry.size) {
@@ -164,7 +159,7 @@ fn one(
 }
 
 /// What is wrong with a pack whose bytes are here.
-fn problem(reader: &Reader<'_>, entry: &PackEntry, bytes: &[u8]) -> Option<String> {
+fn problem(reader: &Reader, entry: &PackEntry, bytes: &[u8]) -> Option<String> {
     if ObjectId::of(bytes) != entry.id {
         return Some("its bytes do not match its name".into());
     }
@@ -194,7 +189,7 @@ fn problem(reader: &Reader<'_>, entry: &PackEntry, bytes: &[u8]) -> Option<Strin
     None
 }
 
-fn lacks_bases(reader: &Reader<'_>, frame: u32) -> bool {
+fn lacks_bases(reader: &Reader, frame: u32) -> bool {
     reader.index().frame(frame).bases.iter().any(|base| reader.blob(BlobKind::Chunk, base).is_err())
 }
 
@@ -230,7 +225,7 @@ pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, r
             wraps: object.index.wraps.clone(),
             supersedes: object.index.supersedes.iter().copied().chain([*id]).collect(),
         };
-        index::put(repository, (*domain, *label), &index, &Sketches::default())?;
+        index_objects::put(repository, (*domain, *label), &index, &Sketches::default())?;
         report.replaced_indexes += 1;
     }
     Ok(())

@@ -16,6 +16,7 @@ use crate::repository::tree::walk::Nodes;
 use crate::repository::tree::{build, reach};
 use crate::repository::write::writer::{Place, Writer, Written};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use vault_format::id::{ObjectId, OriginMark, RunId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
@@ -26,7 +27,7 @@ use vault_format::tree::{Node, NodeKind, TreeRoot};
 pub(super) fn rewrite(
     context: &Context<'_>,
     mended: &mut Mended,
-    around: &[Reader<'_>],
+    around: &[Reader],
     report: &mut Report,
 ) -> Result<()> {
     let Mended { domain, readable, reliable, lost } = mended;
@@ -92,7 +93,7 @@ fn ancestors(originals: &BTreeMap<ObjectId, BTreeSet<ObjectId>>, id: ObjectId) -
 }
 
 /// Files and directories that are not whole, by path.
-fn lost_paths(reader: &Reader<'_>, verdict: &Verdict<'_, '_>, root: &TreeRoot) -> Result<Vec<String>> {
+fn lost_paths(reader: &Reader, verdict: &Verdict<'_>, root: &TreeRoot) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     let mut directories = vec![(*root, String::new())];
     while let Some((root, path)) = directories.pop() {
@@ -117,24 +118,24 @@ fn lost_paths(reader: &Reader<'_>, verdict: &Verdict<'_, '_>, root: &TreeRoot) -
     Ok(paths)
 }
 
-struct Copier<'c, 'v, 'r> {
+struct Copier<'c, 'v> {
     context: &'c Context<'c>,
-    reader: &'c Reader<'r>,
-    verdict: &'c Verdict<'v, 'r>,
+    reader: &'c Reader,
+    verdict: &'c Verdict<'v>,
     lost: &'c Blobs,
     /// Copies so far, and what they are copies of.
     heads: &'c [(SnapshotPlace, ObjectId)],
 }
 
-impl Copier<'_, '_, '_> {
+impl Copier<'_, '_> {
     /// The marked copy; `None` if it would be empty.
-    fn copy(&self, snapshot: &SnapshotEntry, reliable: &BlobIndex) -> Result<Option<(ObjectId, Written, u64)>> {
+    fn copy(&self, snapshot: &SnapshotEntry, reliable: &Arc<BlobIndex>) -> Result<Option<(ObjectId, Written, u64)>> {
         let (repository, head) = (self.context.repository, &snapshot.head);
         let (domain, label) = (snapshot.place.domain, snapshot.place.label);
         let mut writer = Writer::at(repository, reliable, Place { domain, label, shared: snapshot.is_shared() })?;
         self.rely(&mut writer, &head.root)?;
         let key = repository.keys().gear_key();
-        let root = trees::rewrite(self.reader, &head.root, &mut writer, key, &mut Without { verdict: self.verdict })?;
+        let root = build::rewrite(self.reader, &head.root, &mut writer, key, &mut Without { verdict: self.verdict })?;
         if root.count == 0 {
             return Ok(None);
         }
@@ -199,7 +200,7 @@ impl Copier<'_, '_, '_> {
     }
 
     /// Relies on everything that is not lost. What lies only in condemned packs is stored again.
-    fn rely(&self, writer: &mut Writer<'_>, root: &TreeRoot) -> Result<()> {
+    fn rely(&self, writer: &mut Writer, root: &TreeRoot) -> Result<()> {
         let mut absent = Vec::new();
         let mut each = |kind, id| {
             if !self.lost.contains(&(kind, id)) && !writer.rely(&id) {
@@ -216,12 +217,12 @@ impl Copier<'_, '_, '_> {
 }
 
 /// Leaves out what is lost.
-struct Without<'w, 'v, 'r> {
-    verdict: &'w Verdict<'v, 'r>,
+struct Without<'w, 'v> {
+    verdict: &'w Verdict<'v>,
 }
 
-impl Rewrite for Without<'_, '_, '_> {
-    fn file(&mut self, _: &mut Writer<'_>, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
+impl Rewrite for Without<'_, '_> {
+    fn file(&mut self, _: &mut Writer, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
         let is_kept = match &node.kind {
             NodeKind::File { content, .. } => self.verdict.has(content)?,
             _ => true,

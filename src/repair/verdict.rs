@@ -11,8 +11,8 @@ use vault_format::list::Content;
 use vault_format::tree::{NodeKind, TreePage};
 
 /// Judges trees of one domain.
-pub(super) struct Verdict<'v, 'r> {
-    reader: &'v Reader<'r>,
+pub(super) struct Verdict<'v> {
+    reader: &'v Reader,
     lost: &'v Blobs,
     known: HashMap<BlobId, bool>,
 }
@@ -23,9 +23,9 @@ struct Page {
     is_whole: bool,
 }
 
-impl<'v, 'r> Verdict<'v, 'r> {
+impl<'v> Verdict<'v> {
     /// Nothing is judged yet.
-    pub fn new(reader: &'v Reader<'r>, lost: &'v Blobs) -> Self {
+    pub fn new(reader: &'v Reader, lost: &'v Blobs) -> Self {
         Self { reader, lost, known: HashMap::new() }
     }
 

@@ -2,22 +2,20 @@
 //! against the listing of packs and the marks: a location counts only if its pack is there and each base of a delta has
 //! a usable location of smaller depth. Index objects never prove that a pack exists.
 
-use crate::backend;
+use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing, current};
 use crate::repository::objects::marks::Marks;
-use crate::repository::objects::orders;
 use crate::repository::objects::trust::Trust;
-use crate::repository::{Damage, Error, Judged, Repository, Result, Rule, STRANGE, encoding, of_object, strange};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::repository::{Repository, Result};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use vault_format::envelope::Wraps;
 use vault_format::frame::{Codec, DEPTH_MAX};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, SourceLabel, WriterId};
-use vault_format::index::{Index, PackEntry, Sketches};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
+use vault_format::index::PackEntry;
 use vault_format::name::Name;
 use vault_format::pack::Directory;
 use vault_format::seal::{Header, Kind};
 use vault_format::secret::Role;
-use vault_format::{index, name};
 
 /// Where a depth is asked for below which a frame must lie: any will do.
 pub const ANY_DEPTH: u8 = DEPTH_MAX + 1;
@@ -106,7 +104,7 @@ pub struct Location {
 }
 
 /// The lookup.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct BlobIndex {
     packs: Vec<PackRecord>,
     pack_numbers: HashMap<ObjectId, u32>,
@@ -130,9 +128,9 @@ impl BlobIndex {
     }
 
     /// The lookup of one domain for reading. Listings prove nothing to a reader, so none are taken.
-    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Self> {
+    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Arc<Self>> {
         let objects = IndexObjects::load(repository, trust, Some(domain))?;
-        Ok(Self::new(repository, &objects, None, &Marks::default()))
+        Ok(Arc::new(Self::new(repository, &objects, None, &Marks::default())))
     }
 
     fn add(&mut self, repository: &Repository, object: &IndexObject, packs: Option<&PackListing>, marks: &Marks) {

@@ -97,8 +97,8 @@ pub fn lost(
 }
 
 /// What is asked for.
-struct Part<'a, 'r> {
-    reader: &'a Reader<'r>,
+struct Part<'a> {
+    reader: &'a Reader,
     path: &'a [u8],
     include: Excludes,
     exclude: Excludes,
@@ -108,7 +108,7 @@ struct Part<'a, 'r> {
     is_all: bool,
 }
 
-impl Part<'_, '_> {
+impl Part<'_> {
     /// What lies at the path; `None` if nothing does.
     fn find(&self, snapshot: &SnapshotEntry) -> repository::Result<Option<NodeKind>> {
         let root = snapshot.head.root;

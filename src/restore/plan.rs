@@ -69,7 +69,7 @@ pub struct Outcome {
 
 impl Plan {
     /// Adds a file; its chunks are looked up now. An error means that the store answers nothing any more.
-    pub fn add(&mut self, reader: &Reader<'_>, node: &Node, slot: FileSlot) -> repository::Result<()> {
+    pub fn add(&mut self, reader: &Reader, node: &Node, slot: FileSlot) -> repository::Result<()> {
         let number = self.files.len();
         let before = self.pieces.len();
         if let NodeKind::File { content, .. } = &node.kind {
@@ -99,7 +99,7 @@ impl Plan {
     }
 
     /// Fetches and writes everything.
-    pub fn execute(self, repository: &Repository, reader: &Reader<'_>, progress: &dyn Progress) -> Outcome {
+    pub fn execute(self, repository: &Repository, reader: &Reader, progress: &dyn Progress) -> Outcome {
         let mut by_frame: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
         for (number, piece) in self.pieces.iter().enumerate() {
             let frame = reader.index().frame(piece.place.frame);
@@ -137,9 +137,9 @@ impl Plan {
     }
 }
 
-struct Work<'a, 'r> {
+struct Work<'a> {
     repository: &'a Repository,
-    reader: &'a Reader<'r>,
+    reader: &'a Reader,
     progress: &'a dyn Progress,
     frames: Vec<(u32, Vec<usize>)>,
     fetches: Vec<Fetch>,
@@ -148,7 +148,7 @@ struct Work<'a, 'r> {
     outcome: Mutex<Outcome>,
 }
 
-impl Work<'_, '_> {
+impl Work<'_> {
     fn run(&self) {
         while let Some(fetch) = self.fetches.get(self.next.fetch_add(1, Ordering::SeqCst)) {
             if self.is_stopped() {

@@ -20,8 +20,8 @@ use vault_format::id::BlobKind;
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// A directory on the way from the root.
-struct Level<'a, 'r> {
-    nodes: Nodes<'a, 'r>,
+struct Level {
+    nodes: Nodes,
     path: Vec<u8>,
     /// `Some` until something below it is wanted.
     waiting: Option<Node>,
@@ -31,9 +31,9 @@ struct Level<'a, 'r> {
 }
 
 /// One pass.
-pub(super) struct Run<'a, 'r> {
-    repository: &'r Repository,
-    reader: &'a Reader<'r>,
+pub(super) struct Run<'a> {
+    repository: &'a Repository,
+    reader: &'a Reader,
     options: &'a Options,
     progress: &'a dyn Progress,
     include: Excludes,
@@ -47,10 +47,10 @@ pub(super) struct Run<'a, 'r> {
     report: Report,
 }
 
-impl<'a, 'r> Run<'a, 'r> {
+impl<'a> Run<'a> {
     pub(super) fn new(
-        repository: &'r Repository,
-        reader: &'a Reader<'r>,
+        repository: &'a Repository,
+        reader: &'a Reader,
         options: &'a Options,
         progress: &'a dyn Progress,
         target: Target,
@@ -160,7 +160,7 @@ impl<'a, 'r> Run<'a, 'r> {
     }
 
     /// Enters every directory down to the last that is not entered yet; false if one of them can't be.
-    fn enter(&mut self, levels: &mut Vec<Level<'_, '_>>) -> Result<bool> {
+    fn enter(&mut self, levels: &mut Vec<Level>) -> Result<bool> {
         for number in 0..levels.len() {
             let Some(node) = levels.get_mut(number).and_then(|level| level.waiting.take()) else { continue };
             let is_wanted = levels.get(number).is_some_and(|level| level.wanted && !self.is_outside(&level.path));
@@ -343,7 +343,7 @@ fn file_size(node: &Node) -> u64 {
 }
 
 /// Reads a restored file back and compares every chunk's id.
-fn verify(repository: &Repository, reader: &Reader<'_>, path: &Path, node: &Node) -> std::result::Result<(), String> {
+fn verify(repository: &Repository, reader: &Reader, path: &Path, node: &Node) -> std::result::Result<(), String> {
     let NodeKind::File { content, holes, .. } = &node.kind else { return Ok(()) };
     let mut file = target::open_restored(path).map_err(|error| error.to_string())?;
     let mut offset = 0u64;

@@ -63,13 +63,7 @@ impl Write for Counted<'_> {
     }
 }
 
-fn root_to(
-    reader: &Reader<'_>,
-    root: &TreeRoot,
-    tar: bool,
-    out: &mut dyn Write,
-    progress: &dyn Progress,
-) -> Result<()> {
+fn root_to(reader: &Reader, root: &TreeRoot, tar: bool, out: &mut dyn Write, progress: &dyn Progress) -> Result<()> {
     if tar {
         return tar_tree(reader.repository(), reader, root, out);
     }
@@ -87,7 +81,7 @@ fn root_to(
 
 fn stream(
     repository: &Repository,
-    reader: &Reader<'_>,
+    reader: &Reader,
     node: &Node,
     out: &mut dyn Write,
     progress: &dyn Progress,
@@ -125,8 +119,8 @@ fn zeros(out: &mut dyn Write, count: u64) -> Result<()> {
 }
 
 /// A file's content without its holes, chunk by chunk.
-struct FileContent<'a, 'r> {
-    reader: &'a Reader<'r>,
+struct FileContent<'a> {
+    reader: &'a Reader,
     chunks: VecDeque<BlobId>,
     open: Vec<u8>,
     used: usize,
@@ -134,8 +128,8 @@ struct FileContent<'a, 'r> {
     error: Option<Error>,
 }
 
-impl<'a, 'r> FileContent<'a, 'r> {
-    fn new(reader: &'a Reader<'r>, node: &Node) -> Result<Self> {
+impl<'a> FileContent<'a> {
+    fn new(reader: &'a Reader, node: &Node) -> Result<Self> {
         let mut chunks = VecDeque::new();
         if let NodeKind::File { content, .. } = &node.kind {
             let mut each = |chunk: vault_format::list::ChunkRef| {
@@ -152,7 +146,7 @@ impl<'a, 'r> FileContent<'a, 'r> {
     }
 }
 
-impl Read for FileContent<'_, '_> {
+impl Read for FileContent<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.used == self.open.len() {
             let Some(id) = self.chunks.pop_front() else { return Ok(0) };
@@ -171,7 +165,7 @@ impl Read for FileContent<'_, '_> {
     }
 }
 
-fn tar_entry<W: Write>(writer: &mut TarWriter<W>, reader: &Reader<'_>, node: &Node) -> Result<()> {
+fn tar_entry<W: Write>(writer: &mut TarWriter<W>, reader: &Reader, node: &Node) -> Result<()> {
     if writer.wants_content(node) {
         let mut content = FileContent::new(reader, node)?;
         let placed = writer.place(node, &mut content);
@@ -180,7 +174,7 @@ fn tar_entry<W: Write>(writer: &mut TarWriter<W>, reader: &Reader<'_>, node: &No
     writer.place(node, &mut io::empty()).map_err(Error::Output)
 }
 
-fn tar_tree(repository: &Repository, reader: &Reader<'_>, root: &TreeRoot, out: &mut dyn Write) -> Result<()> {
+fn tar_tree(repository: &Repository, reader: &Reader, root: &TreeRoot, out: &mut dyn Write) -> Result<()> {
     let mut writer = TarWriter::new(out);
     let mut levels = vec![Nodes::new(reader, root)];
     while let Some(nodes) = levels.last_mut() {

@@ -126,7 +126,7 @@ pub fn costs(
 }
 
 fn walk(
-    reader: &Reader<'_>,
+    reader: &Reader,
     source: &Source<'_>,
     each: &mut dyn FnMut(BlobId),
     (unread, progress): (&mut Vec<String>, &dyn Progress),

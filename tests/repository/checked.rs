@@ -197,7 +197,7 @@ fn what_is_swept_meanwhile_is_no_damage() {
     drop(repository);
     let owner = open(store.clone(), &hand.runtime(5, 0)).unwrap();
     let forget = vault_format::order::Action::Forget(vec![old]);
-    vault::repository::orders::put(&owner, owner.keys().domain(), forget).unwrap();
+    vault::repository::objects::orders::put(&owner, owner.keys().domain(), forget).unwrap();
     vault::prune::mark(&owner, &vault::prune::Options::default()).unwrap();
     hand.advance(2 * DAY);
     let lists = ["packs/", "index/", "marks/", "snapshots/"].map(|prefix| ("list", prefix));

@@ -49,7 +49,7 @@ fn with_folder(repository: &Repository, id: ObjectId, folder: &Path, options: &O
     let snapshot = catalog.snapshots.by_id(&id.to_string()).unwrap();
     let progress = Counter::default();
     let mut found = Found::new();
-    let mut each = |change: &vault::repository::changes::Change, _: (u64, u64)| {
+    let mut each = |change: &vault::repository::tree::changes::Change, _: (u64, u64)| {
         found.insert(String::from_utf8(change.path.clone()).unwrap(), change.difference);
         Ok(())
     };
@@ -255,7 +255,7 @@ fn a_stream_is_compared_with_a_file_of_any_name() {
     let place = folder(|root| fs::write(root.join("other"), noise(5, 300_000)).unwrap());
     let compare = |path: &'static [u8], file: PathBuf| {
         let mut found = Vec::new();
-        let mut each = |change: &vault::repository::changes::Change, _: (u64, u64)| {
+        let mut each = |change: &vault::repository::tree::changes::Change, _: (u64, u64)| {
             found.push(change.difference);
             Ok(())
         };

@@ -3,6 +3,7 @@
 
 use crate::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
 use std::fs;
+use std::sync::Arc;
 use vault::repository::Repository;
 use vault::repository::lookup::BlobIndex;
 use vault::repository::objects::index_objects;
@@ -19,11 +20,11 @@ use vault_format::pack::PACK_BLOBS_MAX;
 use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, TARGET_BYTES_MAX, Xattr};
 
 /// Runs with an index of all that is stored.
-fn with_index<T>(repository: &Repository, work: impl FnOnce(&BlobIndex) -> T) -> T {
+fn with_index<T>(repository: &Repository, work: impl FnOnce(&Arc<BlobIndex>) -> T) -> T {
     let trust = Trust::load(repository).unwrap();
     let (packs, _) = index_objects::list_packs(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
-    work(&BlobIndex::new(repository, &objects, Some(&packs), &Marks::default()))
+    work(&Arc::new(BlobIndex::new(repository, &objects, Some(&packs), &Marks::default())))
 }
 
 #[test]

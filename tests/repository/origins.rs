@@ -103,7 +103,8 @@ fn a_derived_name_stands_for_one_place() {
     refused(take(&writer, &[bob], &derived("host")), &["can't read", &right]);
     // what was forgotten stands for nothing
     let catalog = list::snapshots(&repository).unwrap();
-    let own = |id: &&vault::repository::snapshots::SnapshotEntry| id.place.domain == repository.keys().domain();
+    let own =
+        |id: &&vault::repository::objects::snapshots::SnapshotEntry| id.place.domain == repository.keys().domain();
     let ids: Vec<String> = catalog.snapshots.visible().filter(own).map(|entry| entry.id.to_string()).collect();
     let options = forget::Options { may_empty: true, ..forget::Options::default() };
     forget::by_id(&repository, &ids, &options).unwrap();

@@ -88,7 +88,7 @@ fn look(root: &Path) -> Tree {
 }
 
 /// The paths of a snapshot.
-fn held(reader: &Reader<'_>, root: &TreeRoot, above: &str, out: &mut BTreeSet<String>) {
+fn held(reader: &Reader, root: &TreeRoot, above: &str, out: &mut BTreeSet<String>) {
     for node in Nodes::new(reader, root).map(Result::unwrap) {
         let path = format!("{above}{}", String::from_utf8(node.name.clone()).unwrap());
         if let NodeKind::Directory(root) = &node.kind {
@@ -166,7 +166,7 @@ fn with_gaps(repository: &Repository, id: ObjectId, gaps: Gaps) -> ObjectId {
     let objects = IndexObjects::load(repository, &trust, Some(domain)).unwrap();
     let (packs, _) = list_packs(repository).unwrap();
     let marks = Marks::load(repository).unwrap();
-    let lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
+    let lookup = std::sync::Arc::new(BlobIndex::new(repository, &objects, Some(&packs), &marks));
     let writer = Writer::new(repository, &lookup, domain, &entry.head.source).unwrap();
     let mut head = entry.head.clone();
     head.time += 1;

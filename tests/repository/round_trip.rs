@@ -143,7 +143,7 @@ fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
     let owner = init(store.clone(), &hand.runtime(1, 0));
     let (_, bundle) = member(&owner, Role::Writer, "member", None);
     let open = |seed, cached: bool| {
-        let mut repository = open_as(store.clone(), &hand.runtime(seed, 0), &bundle).unwrap();
+        let repository = open_as(store.clone(), &hand.runtime(seed, 0), &bundle).unwrap();
         if cached {
             repository.use_cache(place.path()).unwrap();
         }

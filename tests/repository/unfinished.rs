@@ -43,7 +43,7 @@ fn process(
 ) -> repository::Result<Repository> {
     let runtime = hand.runtime(seed, 0);
     let access = key.map_or(Access::Password(PASSWORD), |key| Access::Bundle(Box::new(key.clone())));
-    let mut repository = Repository::open(backend(store, &runtime), runtime, small(), access)?;
+    let repository = Repository::open(backend(store, &runtime), runtime, small(), access)?;
     if let Some(cache) = cache {
         repository.use_cache(cache).unwrap();
     }
@@ -348,8 +348,9 @@ fn what_only_says_that_it_is_ours_is_never_relied_on() {
 }
 
 fn index_names(repository: &Repository) -> Vec<ObjectId> {
-    let trust = vault::repository::trust::Trust::load(repository).unwrap();
-    let objects = vault::repository::index::IndexObjects::load(repository, &trust, None).unwrap().objects;
+    let trust = vault::repository::objects::trust::Trust::load(repository).unwrap();
+    let objects =
+        vault::repository::objects::index_objects::IndexObjects::load(repository, &trust, None).unwrap().objects;
     objects.iter().flat_map(|object| object.index.packs.iter().map(|pack| pack.id)).collect()
 }
 

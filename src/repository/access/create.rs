@@ -77,7 +77,7 @@ impl Repository {
 }
 
 /// What all repositories begin with.
-fn new_config(owner: &OwnerKeys, created: i64) -> Config {
+pub(super) fn new_config(owner: &OwnerKeys, created: i64) -> Config {
     Config {
         profiles: vec![PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE],
         pack_bytes: 16 << 20,

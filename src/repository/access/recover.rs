@@ -2,6 +2,7 @@
 //! config last, and nothing that is good is touched. Writers whose slots are gone can't be verified any more: what they
 //! left and opens with the keys of its domain is vouched for by hash, in an order that revokes them.
 
+use super::create::new_config;
 use super::opening;
 use crate::backend::Backend;
 use crate::progress::Progress;
@@ -10,7 +11,7 @@ use crate::repository::index::{loose, rebuild};
 use crate::repository::keys::Keys;
 use crate::repository::objects::orders;
 use crate::repository::objects::trust::Trust;
-use crate::repository::{Error, Options, Repository, Result, encoding, new_config, of_object};
+use crate::repository::{Error, Options, Repository, Result, encoding, of_object};
 use crate::runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::config::Config;

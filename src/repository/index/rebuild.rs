@@ -106,7 +106,7 @@ impl<'r> Indexer<'r> {
 
     fn put(&self, domain: DomainId, index: &Index) -> Result<()> {
         let label = self.repository.keys().owner("rebuild the index")?.book(domain).source_label(SOURCE);
-        index::put(self.repository, (domain, label), index, &Sketches::default())?;
+        index_objects::put(self.repository, (domain, label), index, &Sketches::default())?;
         Ok(())
     }
 }

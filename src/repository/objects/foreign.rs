@@ -99,7 +99,7 @@ impl Repository {
     pub(crate) fn others(&self) -> Result<Others> {
         let mut others = Others::default();
         let mut passed_over = None;
-        for entry in self.backend.list("")? {
+        for entry in self.backend().list("")? {
             if Name::parse(&entry.name).is_some() {
                 continue;
             }
@@ -111,7 +111,7 @@ impl Repository {
             if quarantined.contains(&id) {
                 continue;
             }
-            if is_object(&self.backend, &entry, self.id())? {
+            if is_object(self.backend(), &entry, self.id())? {
                 others.later.push((entry.name, id));
             } else {
                 others.foreign.push(entry.name);

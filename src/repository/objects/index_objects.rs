@@ -3,21 +3,13 @@
 //! is the listing of packs beside them.
 
 use crate::backend;
-use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders;
 use crate::repository::objects::trust::Trust;
 use crate::repository::{Damage, Error, Judged, Repository, Result, Rule, STRANGE, encoding, of_object, strange};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-use vault_format::envelope::Wraps;
-use vault_format::frame::{Codec, DEPTH_MAX};
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, SourceLabel, WriterId};
-use vault_format::index::{Index, PackEntry, Sketches};
-use vault_format::name::Name;
-use vault_format::pack::Directory;
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::Role;
-use vault_format::{index, name};
+use std::collections::{BTreeMap, BTreeSet};
+use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
+use vault_format::index::{self, Index, Sketches};
+use vault_format::name::{self, Name};
 
 /// How often index objects are listed again when some vanished in between.
 const LISTINGS: usize = 3;

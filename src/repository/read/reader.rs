@@ -4,7 +4,7 @@
 
 use crate::repository::keys::CONTENT_ROLES;
 use crate::repository::lookup::{ANY_DEPTH, BlobIndex, FrameRecord, Location, PackRecord};
-use crate::repository::{Error, Repository, Result};
+use crate::repository::{Error, Repository, Result, of_object};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,11 +18,17 @@ use vault_format::secret::Role;
 /// Plaintext of decoded frames that a reader keeps, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// Reads blobs through a lookup.
-pub struct Reader<'r> {
-    repository: &'r Repository,
-    index: &'r BlobIndex,
-    others: &'r [Reader<'r>],
+/// Reads blobs through a lookup: a handle, and every clone of it keeps the same frames.
+#[derive(Clone)]
+pub struct Reader {
+    repository: Repository,
+    index: Arc<BlobIndex>,
+    others: Arc<[Reader]>,
+    shared: Arc<Shared>,
+}
+
+/// What clones of one reader share.
+struct Shared {
     kept: Mutex<Kept>,
     fetched: AtomicU64,
     evicted: AtomicU64,
@@ -43,44 +49,42 @@ struct Allowance {
     bytes: u64,
 }
 
-impl<'r> Reader<'r> {
+impl Reader {
     /// A reader over a loaded lookup.
-    pub fn new(repository: &'r Repository, index: &'r BlobIndex) -> Self {
-        Self {
-            repository,
-            index,
-            others: &[],
+    pub fn new(repository: &Repository, index: &Arc<BlobIndex>) -> Self {
+        let shared = Shared {
             kept: Mutex::default(),
             fetched: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             opened: (0..index.frames().len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
-        }
+        };
+        Self { repository: repository.clone(), index: index.clone(), others: Arc::new([]), shared: Arc::new(shared) }
     }
 
     /// Asks other readers, of other domains or of a repository with the same id key, for what this one can't give.
-    pub fn or(self, others: &'r [Reader<'r>]) -> Self {
-        Self { others, ..self }
+    pub fn or(self, others: &[Reader]) -> Self {
+        Self { others: others.into(), ..self }
     }
 
     /// The repository that it reads.
-    pub fn repository(&self) -> &'r Repository {
-        self.repository
+    pub fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// The lookup.
-    pub fn index(&self) -> &'r BlobIndex {
-        self.index
+    pub fn index(&self) -> &Arc<BlobIndex> {
+        &self.index
     }
 
     /// Frames fetched and decoded frames evicted so far.
     pub fn counts(&self) -> (u64, u64) {
-        (self.fetched.load(Ordering::Relaxed), self.evicted.load(Ordering::Relaxed))
+        (self.shared.fetched.load(Ordering::Relaxed), self.shared.evicted.load(Ordering::Relaxed))
     }
 
     /// Packs all of whose frames were read, opened and decoded.
     pub fn verified_packs(&self) -> Vec<ObjectId> {
         let is_opened = |number: usize| {
-            let word = self.opened.get(number / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+            let word = self.shared.opened.get(number / 64).map_or(0, |word| word.load(Ordering::Relaxed));
             word >> (number % 64) & 1 == 1
         };
         let mut whole = vec![true; self.index.packs().len()];
@@ -104,7 +108,7 @@ impl<'r> Reader<'r> {
         }
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
         let mut found = self.blob_below(kind, id, ANY_DEPTH, allowance);
-        for other in self.others {
+        for other in self.others.iter() {
             let Err(error) = found else { return found };
             found = match other.blob(kind, id) {
                 Err(other) if !other.is_unanswered() => Err(error),
@@ -168,7 +172,7 @@ impl<'r> Reader<'r> {
 
     /// Fetches a byte range of a pack.
     pub fn fetch(&self, pack: &PackRecord, range: Range<u64>) -> Result<Vec<u8>> {
-        self.fetched.fetch_add(1, Ordering::Relaxed);
+        self.shared.fetched.fetch_add(1, Ordering::Relaxed);
         let name = Name::Pack(pack.class, pack.id).to_string();
         Ok(self.repository.backend().get(&name, Some(range))?)
     }
@@ -219,7 +223,7 @@ impl<'r> Reader<'r> {
             }
         }
         let plain = self.seal_of(number).decode(encoded, &prefix).or_else(|error| self.damaged(frame, error))?;
-        if let Some(word) = self.opened.get(number as usize / 64) {
+        if let Some(word) = self.shared.opened.get(number as usize / 64) {
             word.fetch_or(1 << (number % 64), Ordering::Relaxed);
         }
         Ok(plain)
@@ -235,17 +239,17 @@ impl<'r> Reader<'r> {
             Err(vault_format::Error::NoAccess) => {
                 Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: self.repository.keys().role() })
             }
-            opened => super::of_object(Name::Pack(pack.class, pack.id), opened),
+            opened => of_object(Name::Pack(pack.class, pack.id), opened),
         }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, number: u32, plain: &Arc<Vec<u8>>) {
         let evicted = self.kept().insert(number, plain.clone());
-        self.evicted.fetch_add(evicted, Ordering::Relaxed);
+        self.shared.evicted.fetch_add(evicted, Ordering::Relaxed);
     }
 }
 

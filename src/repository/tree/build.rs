@@ -24,7 +24,7 @@ pub struct TreeBuilder {
 
 impl TreeBuilder {
     /// Adds the next node; names must ascend.
-    pub fn push(&mut self, writer: &mut Writer<'_>, key: &Key, node: Node) -> Result<()> {
+    pub fn push(&mut self, writer: &mut Writer, key: &Key, node: Node) -> Result<()> {
         let bytes = node_bytes(&node);
         if self.leaf_bytes + bytes > PAGE_BYTES_TARGET && !self.leaf.is_empty() {
             self.close_leaf(writer)?;
@@ -38,7 +38,7 @@ impl TreeBuilder {
         Ok(())
     }
 
-    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> Result<()> {
+    fn close_leaf(&mut self, writer: &mut Writer) -> Result<()> {
         let nodes = std::mem::take(&mut self.leaf);
         self.leaf_bytes = 0;
         let last_name = nodes.last().map(|node| node.name.clone()).unwrap_or_default();
@@ -53,7 +53,7 @@ impl TreeBuilder {
     }
 
     /// Ends the directory.
-    pub fn finish(mut self, writer: &mut Writer<'_>, key: &Key) -> Result<TreeRoot> {
+    pub fn finish(mut self, writer: &mut Writer, key: &Key) -> Result<TreeRoot> {
         if !self.leaf.is_empty() || self.children.is_empty() {
             self.close_leaf(writer)?;
         }
@@ -80,7 +80,7 @@ impl TreeBuilder {
     }
 }
 
-fn put_page(writer: &mut Writer<'_>, page: &TreePage) -> Result<vault_format::id::BlobId> {
+fn put_page(writer: &mut Writer, page: &TreePage) -> Result<vault_format::id::BlobId> {
     let bytes = encoding("a tree page", page.encode())?;
     writer.put(BlobKind::Tree, &bytes)
 }
@@ -133,7 +133,7 @@ pub struct ListBuilder {
 
 impl ListBuilder {
     /// Adds the next chunk.
-    pub fn push(&mut self, writer: &mut Writer<'_>, chunk: ChunkRef) -> Result<()> {
+    pub fn push(&mut self, writer: &mut Writer, chunk: ChunkRef) -> Result<()> {
         self.chunks.push(chunk);
         let long = self.chunks.len() > INLINE_CHUNKS_MAX || !self.children.is_empty();
         if (long && chunk.id.0[0] == 0) || self.chunks.len() == PAGE_ENTRIES_MAX {
@@ -142,7 +142,7 @@ impl ListBuilder {
         Ok(())
     }
 
-    fn close_leaf(&mut self, writer: &mut Writer<'_>) -> Result<()> {
+    fn close_leaf(&mut self, writer: &mut Writer) -> Result<()> {
         let chunks = std::mem::take(&mut self.chunks);
         let count = chunks.len() as u64;
         let root = put_list(writer, &ListPage::Leaf(chunks), count)?;
@@ -151,7 +151,7 @@ impl ListBuilder {
     }
 
     /// Ends the list.
-    pub fn finish(mut self, writer: &mut Writer<'_>) -> Result<Content> {
+    pub fn finish(mut self, writer: &mut Writer) -> Result<Content> {
         if self.children.is_empty() && self.chunks.len() <= INLINE_CHUNKS_MAX {
             return Ok(Content::Inline(self.chunks));
         }
@@ -177,7 +177,7 @@ impl ListBuilder {
     }
 }
 
-fn put_list(writer: &mut Writer<'_>, page: &ListPage, count: u64) -> Result<ListRoot> {
+fn put_list(writer: &mut Writer, page: &ListPage, count: u64) -> Result<ListRoot> {
     let bytes = of_object("a list page", page.bytes())?;
     let encoded = encoding("a list page", page.encode())?;
     Ok(ListRoot { id: writer.put(BlobKind::List, &encoded)?, bytes, count })
@@ -186,7 +186,7 @@ fn put_list(writer: &mut Writer<'_>, page: &ListPage, count: u64) -> Result<List
 /// How a tree is written anew.
 pub trait Rewrite {
     /// The node that takes a file's place; `None` leaves it out. `path` is the file's.
-    fn file(&mut self, writer: &mut Writer<'_>, path: &[u8], node: Node) -> Result<Option<Node>>;
+    fn file(&mut self, writer: &mut Writer, path: &[u8], node: Node) -> Result<Option<Node>>;
     /// A page of the directory at `path` can't be read: an error ends it all, else the rest goes on without the page.
     fn unread(&mut self, path: &[u8], error: Error) -> Result<()>;
     /// The root that took the place of another one before, if it may be taken over; the writer relies on what is below.
@@ -195,19 +195,19 @@ pub trait Rewrite {
     fn wrote(&mut self, from: &TreeRoot, to: &TreeRoot);
 }
 
-struct Level<'a, 'r> {
+struct Level {
     node: Option<Node>,
     from: TreeRoot,
-    nodes: Nodes<'a, 'r>,
+    nodes: Nodes,
     builder: TreeBuilder,
     path: Vec<u8>,
 }
 
 /// Writes a tree anew, node by node, bottom-up.
 pub fn rewrite(
-    reader: &Reader<'_>,
+    reader: &Reader,
     root: &TreeRoot,
-    writer: &mut Writer<'_>,
+    writer: &mut Writer,
     key: &Key,
     how: &mut dyn Rewrite,
 ) -> Result<TreeRoot> {

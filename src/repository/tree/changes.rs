@@ -74,45 +74,38 @@ pub fn metadata(before: &Node, after: &Node) -> Vec<&'static str> {
 }
 
 /// Walks two trees side by side. Entries of a directory come right after it; after an error there is nothing more.
-pub struct Changes<'a, 'r> {
-    before: &'a Reader<'r>,
-    after: &'a Reader<'r>,
-    levels: Vec<(Vec<u8>, Pairs<'a, 'r>)>,
+pub struct Changes {
+    before: Reader,
+    after: Reader,
+    levels: Vec<(Vec<u8>, Pairs)>,
 }
 
-impl<'a, 'r> Changes<'a, 'r> {
+impl Changes {
     /// What differs between two nodes that lie at `path`; without one of them, all of the other.
-    pub fn new(
-        (before, old): (&'a Reader<'r>, Option<Node>),
-        (after, new): (&'a Reader<'r>, Option<Node>),
-        above: Vec<u8>,
-    ) -> Self {
+    pub fn new((before, old): (&Reader, Option<Node>), (after, new): (&Reader, Option<Node>), above: Vec<u8>) -> Self {
         let pairs = Pairs::new(Nodes::of(before, old), Nodes::of(after, new));
-        Self { before, after, levels: vec![(above, pairs)] }
+        Self { before: before.clone(), after: after.clone(), levels: vec![(above, pairs)] }
     }
 
     /// What differs between two directories; without one of them, all of the other.
-    pub fn of_roots(
-        (before, old): (&'a Reader<'r>, Option<&TreeRoot>),
-        (after, new): (&'a Reader<'r>, Option<&TreeRoot>),
-    ) -> Self {
-        let mut changes = Self { before, after, levels: Vec::new() };
+    pub fn of_roots((before, old): (&Reader, Option<&TreeRoot>), (after, new): (&Reader, Option<&TreeRoot>)) -> Self {
+        let mut changes = Self { before: before.clone(), after: after.clone(), levels: Vec::new() };
         changes.enter(Vec::new(), old, new);
         changes
     }
 
     fn enter(&mut self, path: Vec<u8>, old: Option<&TreeRoot>, new: Option<&TreeRoot>) {
         if old.map(|root| root.id) != new.map(|root| root.id) {
-            let nodes = |reader, root: Option<&TreeRoot>| match root {
+            let nodes = |reader: &Reader, root: Option<&TreeRoot>| match root {
                 Some(root) => Nodes::new(reader, root),
                 None => Nodes::of(reader, None),
             };
-            self.levels.push((path, Pairs::new(nodes(self.before, old), nodes(self.after, new))));
+            self.levels.push((path, Pairs::new(nodes(&self.before, old), nodes(&self.after, new))));
         }
     }
 }
 
-impl Iterator for Changes<'_, '_> {
+impl Iterator for Changes {
     type Item = Result<Change>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -160,7 +153,7 @@ pub struct Balance {
 
 impl Balance {
     /// Begins with the chunks of the version before.
-    pub fn new(reader: &Reader<'_>, before: &Content) -> Result<Self> {
+    pub fn new(reader: &Reader, before: &Content) -> Result<Self> {
         let mut balance = Self::default();
         let mut each = |chunk: vault_format::list::ChunkRef| {
             balance.before.insert(chunk.id, (chunk.length, false));
@@ -187,7 +180,7 @@ impl Balance {
 
 impl Change {
     /// Content bytes of this entry itself that only one side has: added, and removed. Other files are not looked at.
-    pub fn bytes(&self, before: &Reader<'_>, after: &Reader<'_>) -> Result<(u64, u64)> {
+    pub fn bytes(&self, before: &Reader, after: &Reader) -> Result<(u64, u64)> {
         let file = |node: &Option<Node>| match node {
             Some(Node { kind: NodeKind::File { content, size, .. }, .. }) => Some((content.clone(), *size)),
             _ => None,

@@ -12,7 +12,7 @@ use vault_format::tree::{NodeKind, TreePage};
 
 /// Calls `each` for everything below a root page, whether it can be read or not; returns what could not be read.
 pub fn reach(
-    reader: &Reader<'_>,
+    reader: &Reader,
     root: BlobId,
     seen: &mut HashSet<BlobId>,
     each: &mut dyn FnMut(BlobKind, BlobId),
@@ -43,7 +43,7 @@ pub fn reach(
 }
 
 fn file(
-    reader: &Reader<'_>,
+    reader: &Reader,
     content: &Content,
     seen: &mut HashSet<BlobId>,
     each: &mut dyn FnMut(BlobKind, BlobId),

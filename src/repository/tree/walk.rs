@@ -10,14 +10,14 @@ use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
 use vault_format::tree::{HEIGHT_MAX, Node, NodeKind, TreeChild, TreePage, TreeRoot};
 
 /// Reads one page of a directory.
-pub fn page(reader: &Reader<'_>, id: &BlobId) -> Result<TreePage> {
+pub fn page(reader: &Reader, id: &BlobId) -> Result<TreePage> {
     let bytes = reader.blob(BlobKind::Tree, id)?;
     of_object(format!("tree page {}", id.short()), TreePage::decode(&bytes))
 }
 
 /// The nodes of one directory, ascending by name. After an error it goes on with the next page.
-pub struct Nodes<'a, 'r> {
-    reader: &'a Reader<'r>,
+pub struct Nodes {
+    reader: Reader,
     // children still to visit, deepest level last, each with the height that its page must have
     pending: Vec<(u8, VecDeque<TreeChild>)>,
     leaf: VecDeque<Node>,
@@ -25,15 +25,27 @@ pub struct Nodes<'a, 'r> {
     last_name: Option<Vec<u8>>,
 }
 
-impl<'a, 'r> Nodes<'a, 'r> {
+impl Nodes {
     /// The nodes below a root page.
-    pub fn new(reader: &'a Reader<'r>, root: &TreeRoot) -> Self {
-        Self { reader, pending: Vec::new(), leaf: VecDeque::new(), root: Some(root.id), last_name: None }
+    pub fn new(reader: &Reader, root: &TreeRoot) -> Self {
+        Self {
+            reader: reader.clone(),
+            pending: Vec::new(),
+            leaf: VecDeque::new(),
+            root: Some(root.id),
+            last_name: None,
+        }
     }
 
     /// The directory that is not there, or one that holds a single node.
-    pub fn of(reader: &'a Reader<'r>, node: Option<Node>) -> Self {
-        Self { reader, pending: Vec::new(), leaf: node.into_iter().collect(), root: None, last_name: None }
+    pub fn of(reader: &Reader, node: Option<Node>) -> Self {
+        Self {
+            reader: reader.clone(),
+            pending: Vec::new(),
+            leaf: node.into_iter().collect(),
+            root: None,
+            last_name: None,
+        }
     }
 
     /// The page to read next, with its height; `None` while nodes are left, and at the end.
@@ -73,7 +85,7 @@ impl<'a, 'r> Nodes<'a, 'r> {
     }
 
     fn descend(&mut self, id: &BlobId, height: Option<u8>, last_name: Option<&[u8]>) -> Result<()> {
-        let page = page(self.reader, id)?;
+        let page = page(&self.reader, id)?;
         let object = || format!("tree page {}", id.short());
         let wrong = |what| of_object(object(), Err(vault_format::Error::Invalid(what)));
         if height.is_some_and(|height| height != page.height()) || page.height() > HEIGHT_MAX {
@@ -100,7 +112,7 @@ impl<'a, 'r> Nodes<'a, 'r> {
     }
 }
 
-impl Iterator for Nodes<'_, '_> {
+impl Iterator for Nodes {
     type Item = Result<Node>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -116,14 +128,14 @@ impl Iterator for Nodes<'_, '_> {
 }
 
 /// Two directories side by side, ascending by name. Pages that both hold are passed over unread.
-pub struct Pairs<'a, 'r> {
-    before: Nodes<'a, 'r>,
-    after: Nodes<'a, 'r>,
+pub struct Pairs {
+    before: Nodes,
+    after: Nodes,
 }
 
-impl<'a, 'r> Pairs<'a, 'r> {
+impl Pairs {
     /// Pairs up two walks that have not begun.
-    pub fn new(before: Nodes<'a, 'r>, after: Nodes<'a, 'r>) -> Self {
+    pub fn new(before: Nodes, after: Nodes) -> Self {
         Self { before, after }
     }
 
@@ -147,7 +159,7 @@ impl<'a, 'r> Pairs<'a, 'r> {
     }
 }
 
-impl Iterator for Pairs<'_, '_> {
+impl Iterator for Pairs {
     type Item = Result<(Option<Node>, Option<Node>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -168,7 +180,7 @@ impl Iterator for Pairs<'_, '_> {
 }
 
 /// The node with a name in a directory: reads one page a level.
-pub fn child(reader: &Reader<'_>, root: &TreeRoot, name: &[u8]) -> Result<Option<Node>> {
+pub fn child(reader: &Reader, root: &TreeRoot, name: &[u8]) -> Result<Option<Node>> {
     let mut id = root.id;
     for _ in 0..=HEIGHT_MAX {
         match page(reader, &id)? {
@@ -189,12 +201,12 @@ pub fn child(reader: &Reader<'_>, root: &TreeRoot, name: &[u8]) -> Result<Option
 }
 
 /// The node at a path below a root; `None` for the root itself.
-pub fn find(reader: &Reader<'_>, root: &TreeRoot, path: &[u8], snapshot: &str) -> Result<Option<Node>> {
+pub fn find(reader: &Reader, root: &TreeRoot, path: &[u8], snapshot: &str) -> Result<Option<Node>> {
     Ok(locate(reader, root, path, snapshot)?.1)
 }
 
 /// The same, with the path as the names of the nodes on the way say it: there are several ways to write one.
-pub fn locate(reader: &Reader<'_>, root: &TreeRoot, path: &[u8], snapshot: &str) -> Result<(Vec<u8>, Option<Node>)> {
+pub fn locate(reader: &Reader, root: &TreeRoot, path: &[u8], snapshot: &str) -> Result<(Vec<u8>, Option<Node>)> {
     let missing = || Error::NoPath { snapshot: snapshot.into(), path: String::from_utf8_lossy(path).into_owned() };
     let mut at = *root;
     let mut found: Option<Node> = None;
@@ -235,7 +247,7 @@ fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
 
 /// Calls `each` for every chunk of a file's content, in order; `page` for every list page.
 pub fn chunks(
-    reader: &Reader<'_>,
+    reader: &Reader,
     content: &Content,
     each: &mut dyn FnMut(ChunkRef) -> Result<()>,
     page: &mut dyn FnMut(BlobId),
@@ -247,7 +259,7 @@ pub fn chunks(
 }
 
 fn list(
-    reader: &Reader<'_>,
+    reader: &Reader,
     root: &ListRoot,
     height: Option<u8>,
     each: &mut dyn FnMut(ChunkRef) -> Result<()>,
@@ -272,7 +284,7 @@ fn list(
 
 /// Adds every blob that the tree below a root needs: pages of trees and lists, and chunks. A root that is in `seen` was
 /// walked before and is not walked again. Stops at the first that can't be read.
-pub fn blobs(reader: &Reader<'_>, root: &TreeRoot, seen: &mut HashSet<(BlobKind, BlobId)>) -> Result<()> {
+pub fn blobs(reader: &Reader, root: &TreeRoot, seen: &mut HashSet<(BlobKind, BlobId)>) -> Result<()> {
     let mut roots = vec![*root];
     while let Some(root) = roots.pop() {
         if seen.contains(&(BlobKind::Tree, root.id)) {

@@ -10,19 +10,20 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::objects::trust::Trust;
 use crate::repository::read::reader::Reader;
-use crate::repository::{Repository, Result};
+use crate::repository::{Error, Repository, Result};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// True if nothing that it needs is missing.
 pub fn is_whole(repository: &Repository, trust: &Trust, snapshot: &SnapshotEntry) -> Result<bool> {
     let (packs, _) = index_objects::list_packs(repository)?;
     let objects = IndexObjects::load(repository, trust, Some(snapshot.place.domain))?;
-    let lookup = BlobIndex::new(repository, &objects, Some(&packs), &Marks::default());
+    let lookup = Arc::new(BlobIndex::new(repository, &objects, Some(&packs), &Marks::default()));
     let reader = Reader::new(repository, &lookup);
     let mut is_whole = true;
     let mut each = |_, id| is_whole &= lookup.usable_where(&id, ANY_DEPTH, &|pack| pack.present).is_some();
     let unread = reach::reach(&reader, snapshot.head.root.id, &mut HashSet::new(), &mut each);
-    match unread.into_iter().find(super::Error::is_unanswered) {
+    match unread.into_iter().find(Error::is_unanswered) {
         Some(error) => Err(error),
         None => Ok(is_whole),
     }

@@ -11,7 +11,7 @@ use vault_format::name::Name;
 /// files are not looked at.
 pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<()> {
     match name {
-        Name::Index(..) => strange(index::read(repository, trust, (name, None))).map(drop),
+        Name::Index(..) => strange(index_objects::read(repository, trust, (name, None))).map(drop),
         Name::Order(_) => strange(orders::read(repository, name)).map(drop),
         Name::Mark(_) => marks::read(repository, name).map(drop),
         Name::Slot(_) => strange(trust::read_slot(repository, name)).map(drop),

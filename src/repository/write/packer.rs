@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::repository::index::loose;
 use crate::repository::index::loose::LoosePack;
 use crate::repository::lookup::{BlobIndex, FrameRecord, PackRecord};
-use crate::repository::{Error, Options, Result, encoding};
+use crate::repository::{Error, Options, Repository, Result, encoding};
 use crate::runtime::Runtime;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,9 +69,9 @@ const INDEX_TAKEN: usize = 8;
 const INDEX_PACKS_MAX: usize = 4096;
 
 /// Stored bytes at which a pack is closed.
-pub fn pack_bytes(repository: &super::Repository) -> usize {
-    let half_budget = repository.options.memory_bytes / 6;
-    (repository.config.pack_bytes as usize).min(half_budget.max(256 << 10))
+pub fn pack_bytes(repository: &Repository) -> usize {
+    let half_budget = repository.options().memory_bytes / 6;
+    (repository.config().pack_bytes as usize).min(half_budget.max(256 << 10))
 }
 
 /// A pack that is ready to be put.
@@ -184,21 +184,21 @@ pub(crate) struct RunParts {
 }
 
 impl Run {
-    pub fn new(repository: &super::Repository, parts: RunParts) -> Self {
+    pub fn new(repository: &Repository, parts: RunParts) -> Self {
         Self {
-            backend: repository.backend.clone(),
-            runtime: repository.runtime.clone(),
-            options: repository.options.clone(),
+            backend: repository.backend().clone(),
+            runtime: repository.runtime().clone(),
+            options: repository.options().clone(),
             repository: repository.id(),
             domain: parts.domain,
             label: parts.label,
-            signer: repository.keys.signer().clone(),
+            signer: repository.keys().signer().clone(),
             book: parts.book,
             secret: parts.secret,
             wraps: Arc::new(parts.wraps),
             pack_bytes: pack_bytes(repository),
             since: parts.since,
-            stored: Mutex::new(Stored { index_at: repository.runtime.clock.elapsed(), ..Stored::default() }),
+            stored: Mutex::new(Stored { index_at: repository.runtime().clock.elapsed(), ..Stored::default() }),
             failed: Mutex::new(None),
             cache: parts.cache,
             ending: AtomicBool::new(false),

@@ -31,9 +31,9 @@ enum Taken {
 
 /// Moves blobs; `moved` hears of stored bytes as they are fetched. What can't be read comes back, and the rest is moved.
 pub fn blobs(
-    reader: &Reader<'_>,
+    reader: &Reader,
     wanted: &HashSet<(BlobKind, BlobId)>,
-    writer: &mut Writer<'_>,
+    writer: &mut Writer,
     moved: &dyn Fn(u64) -> Result<()>,
 ) -> Result<Vec<Unread>> {
     let mut by_frame: BTreeMap<(u8, u32, u32), Vec<Placed>> = BTreeMap::new();
@@ -84,7 +84,7 @@ pub fn blobs(
 }
 
 /// A delta whose bases do not lie where it goes is stored whole.
-fn put_frame(writer: &mut Writer<'_>, frame: EncodedFrame, plain: &[u8]) -> Result<()> {
+fn put_frame(writer: &mut Writer, frame: EncodedFrame, plain: &[u8]) -> Result<()> {
     let blobs = frame.blobs.clone();
     if writer.put_frame(frame)? {
         return Ok(());
@@ -99,7 +99,7 @@ fn put_frame(writer: &mut Writer<'_>, frame: EncodedFrame, plain: &[u8]) -> Resu
 }
 
 /// All blobs of those frames that are wanted only in part, but by half or more.
-fn neighbours(reader: &Reader<'_>, frames: &[(u32, Vec<Placed>)]) -> HashMap<u32, Vec<Placed>> {
+fn neighbours(reader: &Reader, frames: &[(u32, Vec<Placed>)]) -> HashMap<u32, Vec<Placed>> {
     let in_part = frames.iter().filter(|(frame, placed)| {
         let (bytes, plain) = (wanted_bytes(placed), u64::from(reader.index().frame(*frame).plain));
         bytes < plain && 2 * bytes >= plain
@@ -121,13 +121,13 @@ fn wanted_bytes(placed: &[Placed]) -> u64 {
     placed.iter().map(|(_, place)| u64::from(place.length)).sum()
 }
 
-struct Work<'a, 'r> {
-    reader: &'a Reader<'r>,
+struct Work<'a> {
+    reader: &'a Reader,
     frames: Vec<(u32, Vec<Placed>)>,
     neighbours: HashMap<u32, Vec<Placed>>,
 }
 
-impl Work<'_, '_> {
+impl Work<'_> {
     /// Fetches and opens at the same time; the results come in order.
     fn take_all(&self, batch: &[Fetch], workers: usize) -> Vec<Vec<Taken>> {
         if workers == 0 {

@@ -47,9 +47,9 @@ pub struct Counts {
 }
 
 /// Writes blobs for one run, then commits its snapshot.
-pub struct Writer<'r> {
-    repository: &'r Repository,
-    index: &'r BlobIndex,
+pub struct Writer {
+    repository: Repository,
+    index: Arc<BlobIndex>,
     run: Arc<Run>,
     engine: Engine,
     open: Vec<(BlobKind, OpenFrame)>,
@@ -62,7 +62,7 @@ pub struct Writer<'r> {
     carried: BTreeSet<ObjectId>,
     /// The domain whose members must be able to read what the owner relies on.
     for_members: Option<DomainId>,
-    inherited: Option<&'r Inherited>,
+    inherited: Option<Arc<Inherited>>,
     is_dry: bool,
     /// What happened so far.
     pub counts: Counts,
@@ -72,9 +72,9 @@ pub struct Writer<'r> {
 pub struct Written(Arc<Run>);
 
 impl Written {
-    /// Adds it to a lookup.
-    pub fn add_to(&self, index: &mut BlobIndex) {
-        self.0.add_to(index);
+    /// Adds it to a lookup, which is copied only if somebody still reads or writes by it.
+    pub fn add_to(&self, index: &mut Arc<BlobIndex>) {
+        self.0.add_to(Arc::make_mut(index));
     }
 }
 
@@ -89,15 +89,15 @@ struct OpenFrame {
     blobs: Vec<BlobEntry>,
 }
 
-impl<'r> Writer<'r> {
+impl Writer {
     /// Starts a run that writes for a source of `domain`. `index` must be loaded by rule W1.
-    pub fn new(repository: &'r Repository, index: &'r BlobIndex, domain: DomainId, source: &str) -> Result<Self> {
+    pub fn new(repository: &Repository, index: &Arc<BlobIndex>, domain: DomainId, source: &str) -> Result<Self> {
         let label = book(repository, domain)?.source_label(source);
         Self::at(repository, index, Place { domain, label, shared: true })
     }
 
     /// The same for a place: how the owner writes anew what others have written.
-    pub fn at(repository: &'r Repository, index: &'r BlobIndex, place: Place) -> Result<Self> {
+    pub fn at(repository: &Repository, index: &Arc<BlobIndex>, place: Place) -> Result<Self> {
         let Place { domain, label, shared } = place;
         let (keys, book) = (repository.keys(), book(repository, domain)?);
         let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
@@ -109,8 +109,8 @@ impl<'r> Writer<'r> {
         let engine = Engine::start(&run)?;
         let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
         Ok(Self {
-            repository,
-            index,
+            repository: repository.clone(),
+            index: index.clone(),
             run,
             engine,
             open,
@@ -128,8 +128,8 @@ impl<'r> Writer<'r> {
     }
 
     /// Relies also on what earlier runs of this key have left in no index; the lookup must tell of it.
-    pub(crate) fn inheriting(mut self, inherited: &'r Inherited) -> Self {
-        self.inherited = Some(inherited);
+    pub(crate) fn inheriting(mut self, inherited: &Arc<Inherited>) -> Self {
+        self.inherited = Some(inherited.clone());
         self
     }
 
@@ -312,7 +312,7 @@ impl<'r> Writer<'r> {
         let sealed = snapshot::seal(&author, &salt, (&self.run.secret, &self.run.wraps), (head, body));
         let bytes = encoding("a snapshot", sealed)?;
         let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
-        commit::commit(self.repository, &self.relied(None), (&name, &bytes))?;
+        commit::commit(&self.repository, &self.relied(None), (&name, &bytes))?;
         if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {
             self.put_index()?;
         }
@@ -326,8 +326,8 @@ impl<'r> Writer<'r> {
     /// W3 to W5 for an order that makes a stored snapshot live again: all of its blobs must be relied on or put by now.
     pub fn commit_undelete(mut self, snapshot: ObjectId) -> Result<ObjectId> {
         self.flush()?;
-        let (name, bytes) = orders::seal(self.repository, self.run.domain, Action::Undelete(vec![snapshot]))?;
-        commit::commit(self.repository, &self.relied(Some(snapshot)), (&name, &bytes))?;
+        let (name, bytes) = orders::seal(&self.repository, self.run.domain, Action::Undelete(vec![snapshot]))?;
+        commit::commit(&self.repository, &self.relied(Some(snapshot)), (&name, &bytes))?;
         Ok(ObjectId::of(&bytes))
     }
 }

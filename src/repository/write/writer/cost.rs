@@ -16,7 +16,7 @@ pub(crate) struct Cost {
     pub bytes: u64,
 }
 
-impl Writer<'_> {
+impl Writer {
     /// Stores a frame that comes out of another pack, as it is. False, and nothing done, if it is a delta whose bases do
     /// not lie here with less depth, or could not be opened within the limits.
     pub(crate) fn put_frame(&mut self, frame: EncodedFrame) -> Result<bool> {

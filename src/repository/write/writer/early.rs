@@ -7,14 +7,14 @@ use crate::repository::lookup::{ANY_DEPTH, PackRecord};
 use std::collections::BTreeSet;
 use vault_format::id::BlobId;
 
-impl Writer<'_> {
+impl Writer {
     /// Relies on a blob in a pack that an earlier run of this key has left in no index.
     pub(super) fn inherit(&mut self, id: &BlobId) -> bool {
-        let Some(inherited) = self.inherited.filter(|inherited| !inherited.is_empty()) else { return false };
-        let (repository, for_members) = (self.repository, self.for_members);
+        let Some(inherited) = self.inherited.clone().filter(|inherited| !inherited.is_empty()) else { return false };
+        let (repository, for_members) = (self.repository.clone(), self.for_members);
         let counts = |pack: &PackRecord| {
             let is_open = for_members.is_none_or(|domain| pack.wraps.reaches(domain));
-            let is_own = || pack.is_loose && pack.within_reach && inherited.is_proven(repository, &pack.id);
+            let is_own = || pack.is_loose && pack.within_reach && inherited.is_proven(&repository, &pack.id);
             is_open && (pack.is_reliable() || is_own())
         };
         let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return false };
@@ -47,7 +47,7 @@ impl Writer<'_> {
     }
 }
 
-impl Drop for Writer<'_> {
+impl Drop for Writer {
     fn drop(&mut self) {
         // what is over has nothing left to index
         if !std::thread::panicking() {
