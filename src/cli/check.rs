@@ -35,26 +35,43 @@ pub struct Arguments {
     scrub: bool,
 }
 
+/// What `vault check` prints.
 #[derive(Default, Serialize)]
 struct Checked<'a> {
+    /// No damage was found.
     ok: bool,
+    /// `structure`, `subset`, `data` or `scrub`.
     depth: &'a str,
+    /// Objects looked at; null where this depth does not count them, as with all down to `skipped_packs`.
     objects: Option<u64>,
+    /// Snapshots looked at.
     snapshots: Option<u64>,
+    /// Packs that the store lists.
     packs: Option<u64>,
+    /// Blobs that the index tells of.
     blobs: Option<u64>,
+    /// Packs read and found good.
     verified_packs: Option<u64>,
+    /// Packs left out because they were verified lately.
     skipped_packs: Option<u64>,
+    /// Stored bytes read.
     read_bytes: u64,
+    /// Damage, each object once.
     findings: Vec<Found<'a>>,
+    /// Things worth knowing that are no damage.
     notes: &'a [String],
 }
 
+/// One damaged object.
 #[derive(Serialize)]
 struct Found<'a> {
+    /// Its name.
     object: &'a str,
+    /// How the damage showed, at most 20.
     problems: &'a [String],
+    /// Snapshots and files that need it, as `snapshot:/path`, at most 20.
     affected: &'a [String],
+    /// How many need it in all.
     affected_count: u64,
 }
 

@@ -50,25 +50,41 @@ pub struct Arguments {
     to_key_file: Option<PathBuf>,
 }
 
+/// What `vault copy` prints.
 #[derive(Serialize)]
 struct Copied<'a> {
+    /// Where the second repository is.
     to: String,
+    /// The two share a root: blob ids are equal.
     like: bool,
+    /// Nothing was written.
     dry_run: bool,
+    /// Snapshots copied now.
     copied: Vec<Line<'a>>,
+    /// Snapshots whose copies were there.
     known: u64,
+    /// Snapshots that were dropped there, and stay so.
     dropped: u64,
+    /// Snapshots that could not be copied, each with the reason.
     failed: &'a [String],
+    /// Blobs that were not there.
     added_blobs: u64,
+    /// Their content bytes.
     added_bytes: u64,
+    /// Bytes of new packs.
     stored_bytes: u64,
 }
 
+/// One snapshot.
 #[derive(Serialize)]
 struct Line<'a> {
+    /// Its id.
     snapshot: String,
+    /// Id of its copy; null for a dry run.
     copy: Option<String>,
+    /// Name of its source.
     name: &'a str,
+    /// Its time.
     time: String,
 }
 

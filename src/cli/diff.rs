@@ -45,32 +45,53 @@ pub struct Arguments {
     read_all: bool,
 }
 
+/// What `vault diff` prints.
 #[derive(Serialize)]
 struct Diffed {
+    /// Id of the first snapshot.
     before: String,
+    /// Id of the second, or the path of the folder.
     after: String,
+    /// Each entry that differs.
     changes: Vec<Line>,
+    /// Entries that are only after.
     added: u64,
+    /// Entries that are only before.
     removed: u64,
+    /// Entries of another type or content.
     changed: u64,
+    /// Entries that differ in metadata alone.
     metadata: u64,
+    /// Content bytes that the entry of the same path lacks before.
     added_bytes: u64,
+    /// Content bytes that the entry of the same path lacks after.
     removed_bytes: u64,
+    /// Entries of the folder that could not be compared, each with the reason.
     failed: Vec<String>,
 }
 
+/// One entry that differs.
 #[derive(Serialize)]
 struct Line {
+    /// Path in the snapshot; what is not UTF-8 is replaced.
     path: String,
+    /// The bytes of the path in hex, only if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
+    /// `added`, `removed`, `type`, `content`, or with --metadata `metadata`.
     change: &'static str,
+    /// As in `ls`.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// Bytes before; null if it was not there.
     size_before: Option<u64>,
+    /// Bytes after; null if it is gone.
     size_after: Option<u64>,
+    /// Bytes that it added.
     added_bytes: u64,
+    /// Bytes that it removed.
     removed_bytes: u64,
+    /// What of the metadata changed, in words.
     metadata: Vec<&'static str>,
 }
 

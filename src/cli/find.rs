@@ -81,17 +81,26 @@ impl From<Kind> for Type {
     }
 }
 
+/// What `vault find` prints, one object for each version of an entry.
 #[derive(Serialize)]
 struct Line<'a> {
+    /// Name of the source.
     name: &'a str,
+    /// Id of its domain.
     domain: String,
+    /// What the domain is called; null without a label.
     domain_label: Option<String>,
     #[serde(flatten)]
     fields: node::Fields,
+    /// How many snapshots hold this version.
     snapshots: u64,
+    /// Id of the first of them.
     first: String,
+    /// Its time.
     first_time: String,
+    /// Id of the last of them.
     last: String,
+    /// Its time.
     last_time: String,
 }
 

@@ -103,22 +103,35 @@ impl Keep {
     }
 }
 
+/// What `vault forget` prints; with `--prune` a second object follows, that of `prune`.
 #[derive(Serialize)]
 struct Forgotten<'a> {
+    /// Nothing was written.
     dry_run: bool,
+    /// Snapshots that were forgotten.
     forgotten: Vec<Line<'a>>,
+    /// Snapshots that stay.
     kept: Vec<Line<'a>>,
+    /// Ids of the orders that were put.
     orders: Vec<String>,
+    /// Things worth knowing.
     notes: &'a [String],
 }
 
+/// One snapshot.
 #[derive(Serialize)]
 struct Line<'a> {
+    /// Id.
     id: String,
+    /// The time that counts.
     time: String,
+    /// Its writer claims another time, which its arrival does not explain.
     late: bool,
+    /// Name of the source.
     name: &'a str,
+    /// What its domain is called.
     domain: String,
+    /// Why, in words.
     reasons: &'a [String],
 }
 

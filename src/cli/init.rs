@@ -44,20 +44,31 @@ pub struct Arguments {
     recover: bool,
 }
 
+/// What `vault init` prints.
 #[derive(Serialize)]
 struct Made {
+    /// Id of the repository.
     repository: String,
+    /// Where it is, without secrets.
     location: String,
 }
 
+/// What `vault init --recover` prints.
 #[derive(Serialize)]
 struct Recovering {
+    /// Id of the repository.
     repository: String,
+    /// Where it is, without secrets.
     location: String,
+    /// The config or its copy was lost, and made again.
     config_restored: bool,
+    /// Neither was left: keys from before may no longer fit.
     new_config: bool,
+    /// Packs that are in an index again.
     indexed_packs: u64,
+    /// Snapshots of lost keys that count because the owner vouches for them.
     vouched_snapshots: u64,
+    /// Snapshots and packs that can't be used, with the reason.
     damaged: Vec<String>,
 }
 

@@ -100,45 +100,72 @@ fn parse_role(text: &str) -> Result<Role, String> {
         .ok_or_else(|| "a role is writer, client or owner".into())
 }
 
+/// What `vault key list` prints.
 #[derive(Serialize)]
 struct Listing {
+    /// Each key, oldest first.
     keys: Vec<Line>,
+    /// Key slots that can't be used, with the reason.
     damaged: Vec<String>,
 }
 
+/// One key.
 #[derive(Serialize)]
 struct Line {
+    /// Id of its slot.
     id: String,
+    /// `owner`, `client` or `writer`.
     role: String,
+    /// In the owner's words.
     label: String,
+    /// Id of its domain.
     domain: String,
+    /// Id under which it writes.
     writer: String,
+    /// When it was made.
     created: String,
+    /// A password opens it; false for a key file.
     password: bool,
+    /// It is the key in use.
     in_use: bool,
+    /// The owner has revoked it.
     revoked: bool,
 }
 
+/// What `vault key add` prints.
 #[derive(Serialize)]
 struct Added<'a> {
+    /// Id of the new slot.
     id: String,
+    /// `owner`, `client` or `writer`.
     role: String,
+    /// In the owner's words.
     label: &'a str,
+    /// Id of its domain.
     domain: String,
+    /// The file that holds the key; null without one.
     key_file: Option<String>,
 }
 
+/// What `vault key remove` prints.
 #[derive(Serialize)]
 struct Removed<'a> {
+    /// Id of the slot that is gone.
     id: String,
+    /// Its role.
     role: String,
+    /// In the owner's words.
     label: &'a str,
+    /// The key is revoked: what it writes from now on does not count.
     revoked: bool,
+    /// Snapshots of it that still count.
     accepted_snapshots: u64,
 }
 
+/// What `vault key passwd` prints.
 #[derive(Serialize)]
 struct Changed {
+    /// Id of the new slot.
     id: String,
 }
 

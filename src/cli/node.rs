@@ -5,21 +5,32 @@ use super::render;
 use serde::Serialize;
 use vault_format::tree::{Node, NodeKind};
 
-/// The fields of an entry.
+/// What `vault ls` prints, one object for each entry.
 #[derive(Serialize)]
 pub struct Fields {
+    /// Path in the snapshot; what is not UTF-8 is replaced.
     path: String,
+    /// The bytes of the path in hex, only if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
+    /// `file`, `directory`, `symlink`, `fifo`, `char_device` or `block_device`.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// Bytes; of a directory those of all files below it.
     size: u64,
+    /// Permissions in octal.
     mode: String,
+    /// Number of the owner.
     uid: u32,
+    /// Number of the group.
     gid: u32,
+    /// Name of the owner; empty if unknown.
     user: String,
+    /// Name of the group; empty if unknown.
     group: String,
+    /// When the content last changed.
     mtime: String,
+    /// Where a link points, only of links.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
 }

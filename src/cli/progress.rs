@@ -111,16 +111,26 @@ struct Seen {
     moved: (Instant, u64, u64),
 }
 
+/// What `--json --progress` prints to standard error twice a second.
 #[derive(Serialize)]
 struct Line<'a> {
+    /// What is done, like `reading`.
     progress: &'a str,
+    /// Files done so far, or entries, packs or objects, by the command.
     done_files: u64,
+    /// Bytes done so far.
     done_bytes: u64,
+    /// How many there are to do; null while unknown: a stream, or a folder that is still being counted.
     total_files: Option<u64>,
+    /// Bytes of all there is to do; null while unknown.
     total_bytes: Option<u64>,
+    /// Since the start.
     seconds: f64,
+    /// Bytes each second, of late.
     rate: u64,
+    /// How long it will take; null while unknown.
     left_seconds: Option<u64>,
+    /// What nothing goes on without, like `the store` or `the command`; else null.
     waiting: Option<&'a str>,
 }
 

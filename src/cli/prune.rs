@@ -58,38 +58,70 @@ fn parse_unused(text: &str) -> Result<Unused, String> {
     }
 }
 
+/// What `vault prune` prints.
 #[derive(Serialize)]
 struct Pruned<'a> {
+    /// Nothing was written or deleted.
     dry_run: bool,
+    /// Snapshots deleted.
     deleted_snapshots: u64,
+    /// Packs deleted.
     deleted_packs: u64,
+    /// Their bytes.
     deleted_bytes: u64,
+    /// Blobs that had to be copied first.
     rescued_blobs: u64,
+    /// Marks that are not old enough yet.
     waiting_marks: u64,
+    /// Id of the mark; null if nothing was condemned.
     mark: Option<String>,
+    /// Snapshots that will be deleted.
     condemned_snapshots: u64,
+    /// Packs that will be deleted.
     condemned_packs: u64,
+    /// Their bytes.
     condemned_bytes: u64,
+    /// Of these, packs whose needed part was written again.
     repacked_packs: u64,
+    /// Their bytes.
     repacked_bytes: u64,
+    /// Requests to read for that.
     reads: u64,
+    /// Bytes read.
     read_bytes: u64,
+    /// New packs.
     writes: u64,
+    /// Their bytes.
     written_bytes: u64,
+    /// Bytes that are free in the end.
     freed_bytes: u64,
+    /// Packs that stay.
     kept_packs: u64,
+    /// Their bytes.
     kept_bytes: u64,
+    /// Stored bytes of what snapshots need.
     live_bytes: u64,
+    /// Dead, but kept: bytes that share a frame with needed ones.
     neighbour_bytes: u64,
+    /// Dead, but kept: bases of deltas that are needed.
     base_bytes: u64,
+    /// Dead, but kept: whole frames in packs that stay.
     loose_bytes: u64,
+    /// Index objects put in place of many.
     merged_indexes: u64,
+    /// Old marks deleted.
     old_marks: u64,
+    /// Packs kept for runs that may go on.
     unfinished_packs: u64,
+    /// Their bytes.
     unfinished_bytes: u64,
+    /// Until when the last of them is kept; null if there is none.
     unfinished_until: Option<String>,
+    /// Unfinished files removed, by a grace of 0.
     leftover_files: u64,
+    /// Their bytes.
     leftover_bytes: u64,
+    /// Things worth knowing.
     notes: &'a [String],
 }
 

@@ -49,32 +49,55 @@ pub struct Arguments {
     from_key_file: Option<PathBuf>,
 }
 
+/// What `vault repair` prints.
 #[derive(Serialize)]
 struct Repaired<'a> {
+    /// Nothing was wrong.
     healthy: bool,
+    /// Nothing stays damaged or lost.
     whole: bool,
+    /// Nothing was written.
     dry_run: bool,
+    /// Objects of the config that were restored from each other.
     config: &'a [String],
+    /// Packs that are damaged or missing, with the reason.
     damaged_packs: &'a [String],
+    /// Packs that got an index.
     indexed_packs: u64,
+    /// Index objects that were replaced, or are damaged and not needed any more.
     replaced_indexes: u64,
+    /// Blobs stored again from places in this repository.
     salvaged_blobs: u64,
+    /// Blobs stored again from the other repository.
     fetched_blobs: u64,
+    /// Blobs that snapshots need and nobody has.
     lost_blobs: u64,
+    /// Snapshots that lost something.
     lost: Vec<Lost<'a>>,
+    /// Objects that repair can't mend, with the reason.
     left: &'a [String],
+    /// Things worth knowing that are no damage.
     notes: &'a [String],
+    /// Packs looked at.
     packs: u64,
+    /// Stored bytes read.
     read_bytes: u64,
+    /// Bytes of new packs.
     stored_bytes: u64,
 }
 
+/// A snapshot that lost something.
 #[derive(Serialize)]
 struct Lost<'a> {
+    /// Its id; it is kept.
     snapshot: String,
+    /// Name of its source.
     name: &'a str,
+    /// Its time.
     time: String,
+    /// Id of the copy without what is lost; null for a dry run, or if nothing is left.
     copy: Option<String>,
+    /// Files and folders that can't be restored in full.
     paths: &'a [String],
 }
 
@@ -90,10 +113,14 @@ impl<'a> Lost<'a> {
     }
 }
 
+/// What `vault repair --quarantine` prints.
 #[derive(Serialize)]
 struct Quarantined<'a> {
+    /// Name of the object that is passed over from now on.
     quarantined: &'a str,
+    /// Nothing was written.
     dry_run: bool,
+    /// Ids of the orders that say so.
     orders: Vec<String>,
 }
 

@@ -74,23 +74,40 @@ enum Overwrite {
     Always,
 }
 
+/// What `vault restore` prints.
 #[derive(Serialize)]
 struct Restored<'a> {
+    /// Id of the snapshot.
     snapshot: String,
+    /// Name of its source.
     name: &'a str,
+    /// Its time.
     time: String,
+    /// Where it was restored.
     target: String,
+    /// Nothing was written.
     dry_run: bool,
+    /// Files written.
     files: u64,
+    /// Their bytes.
     bytes: u64,
+    /// Entries that were there already and are the same.
     same: u64,
+    /// Entries that were there, and of which mode, owner or attributes were set.
     mended: u64,
+    /// Entries that were replaced.
     replaced: u64,
+    /// Extra entries that were deleted.
     deleted: u64,
+    /// Extra entries that were never a part of the snapshot, and stay.
     kept: u64,
+    /// Entries that differ and were left.
     left: &'a [String],
+    /// Entries that could not be restored, each with the reason.
     failed: &'a [String],
+    /// What everybody should hear of, though nothing failed.
     warnings: &'a [String],
+    /// Things worth knowing.
     notes: &'a [String],
 }
 

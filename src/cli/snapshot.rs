@@ -104,23 +104,40 @@ pub struct Arguments {
     dry_run: bool,
 }
 
+/// What `vault snapshot` prints.
 #[derive(Serialize)]
 struct Taken<'a> {
+    /// Id of the snapshot; null for a dry run, or if nothing changed.
     snapshot: Option<String>,
+    /// Name of the source.
     name: &'a str,
+    /// Its time.
     time: String,
+    /// Id of the snapshot that it was compared with; null without one.
     parent: Option<String>,
+    /// Nothing was written.
     dry_run: bool,
+    /// Files.
     files: u64,
+    /// Folders.
     directories: u64,
+    /// Other entries: links, pipes, devices.
     others: u64,
+    /// Files that were not read again.
     unchanged_files: u64,
+    /// Content bytes.
     bytes: u64,
+    /// Content bytes that were new.
     added_bytes: u64,
+    /// Bytes of new packs.
     stored_bytes: u64,
+    /// How long it took.
     duration_seconds: f64,
+    /// Entries that could not be read, each with the reason.
     failed: &'a [String],
+    /// Things worth knowing.
     notes: &'a [String],
+    /// The last lines that the command said on its standard error.
     messages: &'a [String],
 }
 

@@ -37,41 +37,68 @@ pub struct Arguments {
     forgotten: bool,
 }
 
+/// What `vault snapshots` prints.
 #[derive(Serialize)]
 struct Listing {
+    /// Each snapshot, oldest first.
     snapshots: Vec<Line>,
+    /// Snapshots that can't be used, with the reason.
     damaged: Vec<String>,
 }
 
+/// One snapshot.
 #[derive(Serialize)]
 struct Line {
+    /// Id.
     id: String,
+    /// The time that counts.
     time: String,
+    /// Name of the source.
     name: String,
+    /// Id of its domain.
     domain: String,
+    /// What the domain is called; null without a label.
     domain_label: Option<String>,
+    /// Id of the snapshot that it was compared with; null without one.
     parent: Option<String>,
+    /// Id of what it is a copy of; null unless it is a copy.
     original: Option<String>,
     #[serde(skip)]
     is_repaired: bool,
+    /// Its writer claims another time, which its arrival does not explain.
     late: bool,
+    /// It is held: nothing drops it.
     held: bool,
+    /// When it expires; null for never.
     expires: Option<String>,
+    /// Files.
     files: u64,
+    /// Folders.
     directories: u64,
+    /// Content bytes.
     bytes: u64,
+    /// Content bytes that were new.
     added_bytes: u64,
+    /// Bytes of packs that its run stored.
     stored_bytes: u64,
+    /// Entries that could not be read.
     unreadable: u64,
     /// How many of these repair left out.
     #[serde(skip)]
     lost: u64,
+    /// Host; null without the right to read it, as are all that follow.
     host: Option<String>,
+    /// User.
     user: Option<String>,
+    /// Tags.
     tags: Option<Vec<String>>,
+    /// In the user's words.
     description: Option<String>,
+    /// Absolute paths that were read.
     paths: Option<Vec<String>>,
+    /// The command whose output it is, word by word.
     command: Option<Vec<String>>,
+    /// The last lines that the command said on its standard error.
     messages: Option<Vec<String>>,
 }
 

@@ -29,90 +29,156 @@ pub struct Arguments {
     quick: bool,
 }
 
+/// What `vault stats` prints.
 #[derive(Serialize)]
 struct Figures {
+    /// Each source that was asked for.
     sources: Vec<Source>,
+    /// What the store holds.
     repository: RepositoryFigures,
 }
 
+/// One source.
 #[derive(Serialize)]
 struct Source {
+    /// Name of the source.
     name: String,
+    /// Id of its domain.
     domain: String,
+    /// What the domain is called; null without a label.
     domain_label: Option<String>,
+    /// How many snapshots it has.
     snapshots: u64,
+    /// Time of the first.
     first_time: String,
+    /// Time of the last.
     last_time: String,
+    /// Files of the newest.
     files: u64,
+    /// Content bytes of the newest.
     bytes: u64,
+    /// Content bytes of all its snapshots together.
     logical_bytes: u64,
+    /// Stored bytes that it needs; null with a writer's key or --quick.
     stored_bytes: Option<u64>,
+    /// Stored bytes that only it needs; null like `stored_bytes`.
     alone_bytes: Option<u64>,
+    /// Stored bytes that others need too; null like `stored_bytes`.
     shared_bytes: Option<u64>,
+    /// Content bytes that its listed runs added.
     added_bytes: u64,
+    /// Bytes of packs that its listed runs stored.
     runs_stored_bytes: u64,
+    /// Its runs, only with NAME.
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Vec<Run>>,
+    /// What its newest run changed, only with NAME and the right to read content.
     #[serde(skip_serializing_if = "Option::is_none")]
     newest: Option<Newest>,
 }
 
+/// One run of a source.
 #[derive(Serialize)]
 struct Run {
+    /// Id of the snapshot.
     id: String,
+    /// Its time.
     time: String,
+    /// Files in it.
     files: u64,
+    /// Files that were read.
     read_files: u64,
+    /// Content bytes in it.
     bytes: u64,
+    /// Content bytes that were new.
     added_bytes: u64,
+    /// Bytes of packs that it stored.
     stored_bytes: u64,
+    /// Entries that could not be read.
     unreadable: u64,
+    /// How long the run took.
     duration_seconds: f64,
 }
 
+/// What the newest run changed.
 #[derive(Serialize)]
 struct Newest {
+    /// Id of the snapshot.
     id: String,
+    /// Id of the one before; null for the first.
     parent: Option<String>,
+    /// Files that are new.
     new_files: u64,
+    /// Their bytes.
     new_bytes: u64,
+    /// Files of other content.
     changed_files: u64,
+    /// Their bytes that the version before lacked.
     changed_bytes: u64,
+    /// Files that are gone.
     removed_files: u64,
+    /// Their bytes.
     removed_bytes: u64,
+    /// The entries that added or removed most, largest first.
     largest: Vec<Largest>,
 }
 
+/// An entry that added or removed much.
 #[derive(Serialize)]
 struct Largest {
+    /// Path; of a new or vanished folder only its own.
     path: String,
+    /// The bytes of the path in hex, only if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
+    /// As in `diff`.
     change: &'static str,
+    /// It is a folder.
     directory: bool,
+    /// Bytes that it added.
     added_bytes: u64,
+    /// Bytes that it removed.
     removed_bytes: u64,
 }
 
+/// What the store holds.
 #[derive(Serialize)]
 struct RepositoryFigures {
+    /// All stored bytes.
     stored_bytes: u64,
+    /// Packs of content.
     data_packs: u64,
+    /// Their bytes.
     data_bytes: u64,
+    /// Packs of trees and lists.
     tree_packs: u64,
+    /// Their bytes.
     tree_bytes: u64,
+    /// Index objects.
     index_objects: u64,
+    /// Their bytes.
     index_bytes: u64,
+    /// Snapshot objects.
     snapshot_objects: u64,
+    /// Their bytes.
     snapshot_bytes: u64,
+    /// All other objects.
     other_objects: u64,
+    /// Their bytes.
     other_bytes: u64,
+    /// Content bytes of all visible snapshots together.
     logical_bytes: u64,
+    /// Content bytes in different blobs.
     unique_bytes: u64,
+    /// Packs kept for runs that may go on, with the owner's key.
     unfinished_packs: u64,
+    /// Their bytes.
     unfinished_bytes: u64,
+    /// Until when the last of them is kept; null if there is none.
     unfinished_until: Option<String>,
+    /// `logical_bytes` to `unique_bytes`; null of nothing.
     dedup_ratio: Option<f64>,
+    /// Bytes of content before to those after compression; null of nothing.
     compression_ratio: Option<f64>,
 }
 

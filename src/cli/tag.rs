@@ -46,14 +46,22 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug)]
 struct Expiry(Option<i64>);
 
+/// What `vault tag` prints.
 #[derive(Serialize)]
 struct Tagged<'a> {
+    /// Id of the snapshot.
     snapshot: String,
+    /// Name of its source.
     name: &'a str,
+    /// All its tags.
     tags: &'a [String],
+    /// It is held: nothing drops it.
     held: bool,
+    /// When it expires; null for never.
     expires: Option<String>,
+    /// Ids of the orders that were put.
     orders: Vec<String>,
+    /// Things worth knowing.
     notes: &'a [String],
 }
 

@@ -20,15 +20,24 @@ pub struct Arguments {
     reason: String,
 }
 
+/// What `vault undelete` prints.
 #[derive(Serialize)]
 struct Undeleted<'a> {
+    /// Id of the snapshot that is there now: the same, or its copy.
     snapshot: String,
+    /// Name of its source.
     name: &'a str,
+    /// It was forgotten before.
     was_forgotten: bool,
+    /// It is a copy: the old object is about to be deleted.
     is_copy: bool,
+    /// Blobs that had to be copied.
     copied_blobs: u64,
+    /// Their bytes.
     copied_bytes: u64,
+    /// When it expires; null for never.
     expires: Option<String>,
+    /// Things worth knowing.
     notes: &'a [String],
 }
 
