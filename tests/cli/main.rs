@@ -12,6 +12,7 @@ mod durability;
 mod failures;
 mod forget;
 mod json;
+mod json_page;
 mod keys;
 mod kill;
 mod look;
