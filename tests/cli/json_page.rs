@@ -144,7 +144,8 @@ fn page() -> String {
     let all = printed();
     let mut sections = BTreeMap::new();
     for (key, printed) in &all {
-        let Some((command, _)) = printed.tells.strip_prefix("What `").and_then(|rest| rest.split_once("` prints")) else {
+        let Some((command, _)) = printed.tells.strip_prefix("What `").and_then(|rest| rest.split_once("` prints"))
+        else {
             continue;
         };
         let mut section = format!("\n{}.\n\n| field | is | tells |\n|---|---|---|\n", printed.tells);
