@@ -7,14 +7,16 @@ mod extra;
 mod file;
 mod folder;
 mod handles;
+mod keep;
 mod links;
 mod place;
 mod remove;
 mod tar;
 
 pub use changes::{Changes, Leftover, Named, Need, Room, is_full, room};
-pub use extra::{Extra, Gone, Keep};
+pub use extra::Gone;
 pub use file::{FileSlot, open_restored};
+pub use keep::{Extra, Keep};
 pub use tar::TarWriter;
 
 use crate::metadata::{self, Fault, Names};

@@ -1,30 +1,18 @@
 //! Entries of a target that the snapshot lacks. They are found while the directories are left and removed at the very
 //! end, when all content is there: a restore that fails has deleted nothing. What was never a part of the snapshot
-//! stays: whoever restores knows that, as a [`Keep`]; mounts and sockets stay by themselves.
+//! stays: see [`Keep`].
 
 use super::handles::{self, Branch};
+use super::keep::Keep;
 use super::remove::Removal;
 use super::{Note, NoteKind, Target, changes};
 use crate::metadata;
-use rustix::fs::{AtFlags, FileType, Stat, StatxAttributes, StatxFlags};
+use rustix::fs::AtFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// An entry that the snapshot lacks.
-#[derive(Debug)]
-pub struct Extra<'a> {
-    /// Path below the root of the target.
-    pub path: &'a [u8],
-    /// True for a directory.
-    pub is_directory: bool,
-    /// Apparent size in bytes.
-    pub size: u64,
-    /// True if it bears the attribute `nodump`.
-    pub no_dump: bool,
-}
 
 /// What went of an entry that the snapshot lacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,26 +23,6 @@ pub struct Gone {
     pub is_whole: bool,
 }
 
-/// Says what must stay though the snapshot lacks it.
-pub trait Keep: Send + Sync + std::fmt::Debug {
-    /// True if the user named this directory when the snapshot was taken: everything below it was looked at.
-    fn is_named(&self, path: &[u8]) -> bool;
-    /// Why an entry stays, with all that is below it.
-    fn entry(&self, extra: &Extra<'_>) -> Option<&'static str>;
-    /// Why everything in a directory stays, which is open here.
-    fn below(&self, path: &[u8], directory: BorrowedFd<'_>) -> Option<&'static str>;
-    /// True if nothing in the directory was ever a part of the snapshot but what that holds: then nobody wonders why it
-    /// stays.
-    fn is_outside(&self, path: &[u8]) -> bool;
-}
-
-/// What there is to know of an entry before it is removed.
-pub(super) struct Found {
-    pub(super) stat: Stat,
-    pub(super) is_mounted: bool,
-    pub(super) no_dump: bool,
-}
-
 /// The name of what goes, with how many entries go that lie in it.
 fn with_entries(name: String, gone: u64, is_whole: bool) -> String {
     match (gone, is_whole) {
@@ -63,34 +31,6 @@ fn with_entries(name: String, gone: u64, is_whole: bool) -> String {
         (_, true) => format!("{name}/ (with {} entries)", gone - 1),
         (1, false) => format!("{name}/ (1 entry of it)"),
         (_, false) => format!("{name}/ ({gone} entries of it)"),
-    }
-}
-
-/// Looks at an entry without following it.
-pub(super) fn look(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Found> {
-    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let attributes = attributes(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-    let is_mounted = attributes.contains(StatxAttributes::MOUNT_ROOT);
-    Ok(Found { stat, is_mounted, no_dump: attributes.contains(StatxAttributes::NODUMP) })
-}
-
-/// Attributes that only newer kernels tell, and that a mount of the same file system can only be told by.
-fn attributes(directory: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> StatxAttributes {
-    let found = rustix::fs::statx(directory, name, flags, StatxFlags::BASIC_STATS);
-    found.map_or(StatxAttributes::empty(), |found| found.stx_attributes)
-}
-
-/// True if something is mounted on a directory.
-pub(super) fn is_mounted(directory: BorrowedFd<'_>) -> bool {
-    attributes(directory, b"", AtFlags::EMPTY_PATH).contains(StatxAttributes::MOUNT_ROOT)
-}
-
-/// No walk takes these along.
-pub(super) fn kind_that_stays(kind: FileType) -> Option<&'static str> {
-    match kind {
-        FileType::Socket => Some("no snapshot holds sockets"),
-        FileType::Unknown => Some("no snapshot holds entries of its type"),
-        _ => None,
     }
 }
 

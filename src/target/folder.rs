@@ -3,7 +3,7 @@
 //! below changes any more.
 
 use super::handles::{self, Branch, put, settle};
-use super::{Entered, Frame, NoteKind, Overwrite, Target, extra};
+use super::{Entered, Frame, NoteKind, Overwrite, Target, keep};
 use crate::metadata::{self, At, Fault};
 use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -106,7 +106,7 @@ impl Target {
         };
         let branch = Branch::new(Some(parent), &node.name, identity, number);
         if let Some(handle) = &handle {
-            is_foreign |= identity.0 != device || extra::is_mounted(handle.as_fd());
+            is_foreign |= identity.0 != device || keep::is_mounted(handle.as_fd());
             device = identity.0;
             is_foreign &= !self.is_named(&branch);
         }

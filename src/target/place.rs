@@ -68,20 +68,14 @@ impl Target {
             }
             verdict = Verdict::Make { replace: true };
         }
+        // further names of the inode are linked to what is there
+        if !is_further && matches!(verdict, Verdict::Same | Verdict::Mend(_) | Verdict::Differs(_)) {
+            self.shared.links().begin(group, &branch, &node.name, existing.as_ref().map(metadata::identity));
+        }
         let replace = match verdict {
-            Verdict::Same | Verdict::Mend(_) => {
-                if !is_further {
-                    self.shared.links().begin(group, &branch, &node.name, existing.as_ref().map(metadata::identity));
-                }
-                return Ok(Placement::Same);
-            }
+            Verdict::Same | Verdict::Mend(_) => return Ok(Placement::Same),
             Verdict::Left => return Ok(self.left(node, NoteKind::Left)),
-            Verdict::Differs(how) => {
-                if !is_further {
-                    self.shared.links().begin(group, &branch, &node.name, existing.as_ref().map(metadata::identity));
-                }
-                return Ok(self.left(node, NoteKind::Differs(how)));
-            }
+            Verdict::Differs(how) => return Ok(self.left(node, NoteKind::Differs(how))),
             Verdict::Make { replace } => replace,
         };
         if !self.make_way(directory, &node.name, existing.as_ref())? {

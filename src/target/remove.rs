@@ -2,8 +2,8 @@
 //! stay and the folders above that. One handle is open at a time: the way back up is compared with the way down, so
 //! that a directory that is moved meanwhile ends the removal instead of leading it elsewhere.
 
-use super::extra::{Extra, Keep, kind_that_stays, look};
 use super::handles::{list, open_directory};
+use super::keep::{Extra, Keep, kind_that_stays, look};
 use crate::metadata::{self, At};
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;

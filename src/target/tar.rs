@@ -35,7 +35,7 @@ impl<W: Write> TarWriter<W> {
         let path = self.path_of(&node.name);
         let mut slashed = path.clone();
         slashed.push(b'/');
-        let header = self.header(EntryType::Directory, node, &slashed, 0, &[])?;
+        let header = self.header(node, &HeaderFields { path: &slashed, ..HeaderFields::of(EntryType::Directory) })?;
         self.builder.append(&header, io::empty())?;
         self.above.push(self.path.len());
         self.path = path;
@@ -61,19 +61,20 @@ impl<W: Write> TarWriter<W> {
         let path = self.path_of(&node.name);
         let group = node.metadata.link_group;
         if let Some(first) = self.links.get(&group).cloned().filter(|_| group != 0) {
-            let header = self.header(EntryType::Link, node, &path, 0, &first)?;
+            let fields = HeaderFields { path: &path, target: &first, ..HeaderFields::of(EntryType::Link) };
+            let header = self.header(node, &fields)?;
             return self.builder.append(&header, io::empty());
         }
-        let (entry_type, size, target, device) = match &node.kind {
-            NodeKind::File { size, .. } => (EntryType::Regular, *size, [].as_slice(), None),
-            NodeKind::Symlink(target) => (EntryType::Symlink, 0, target.as_slice(), None),
-            NodeKind::Fifo => (EntryType::Fifo, 0, [].as_slice(), None),
-            NodeKind::CharDevice(major, minor) => (EntryType::Char, 0, [].as_slice(), Some((*major, *minor))),
-            NodeKind::BlockDevice(major, minor) => (EntryType::Block, 0, [].as_slice(), Some((*major, *minor))),
+        let fields = match &node.kind {
+            NodeKind::File { size, .. } => HeaderFields { size: *size, ..HeaderFields::of(EntryType::Regular) },
+            NodeKind::Symlink(target) => HeaderFields { target, ..HeaderFields::of(EntryType::Symlink) },
+            NodeKind::Fifo => HeaderFields::of(EntryType::Fifo),
+            NodeKind::CharDevice(..) => HeaderFields::of(EntryType::Char),
+            NodeKind::BlockDevice(..) => HeaderFields::of(EntryType::Block),
             NodeKind::Directory(_) => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        let mut header = self.header(entry_type, node, &path, size, target)?;
-        if let Some((major, minor)) = device {
+        let mut header = self.header(node, &HeaderFields { path: &path, ..fields })?;
+        if let NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) = node.kind {
             header.set_device_major(major)?;
             header.set_device_minor(minor)?;
             header.set_cksum();
@@ -109,14 +110,8 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Writes the PAX records that an entry needs, and returns its header.
-    fn header(
-        &mut self,
-        entry_type: EntryType,
-        node: &Node,
-        path: &[u8],
-        size: u64,
-        target: &[u8],
-    ) -> io::Result<Header> {
+    fn header(&mut self, node: &Node, fields: &HeaderFields<'_>) -> io::Result<Header> {
+        let HeaderFields { entry_type, path, size, target } = *fields;
         let metadata = &node.metadata;
         let mut records = records(metadata);
         let mut header = Header::new_ustar();
@@ -155,6 +150,23 @@ impl<W: Write> TarWriter<W> {
         header.set_size(size);
         header.set_cksum();
         Ok(header)
+    }
+}
+
+/// What a header says that is not among the metadata.
+struct HeaderFields<'a> {
+    entry_type: EntryType,
+    path: &'a [u8],
+    /// Bytes of content that follow.
+    size: u64,
+    /// Where a link leads.
+    target: &'a [u8],
+}
+
+impl HeaderFields<'_> {
+    /// Those of an entry without content, that leads nowhere.
+    fn of(entry_type: EntryType) -> Self {
+        Self { entry_type, path: &[], size: 0, target: &[] }
     }
 }
 
