@@ -28,7 +28,7 @@ use crate::repository::write::writer::{Place, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use target::{Domain, Target};
-use translation::Translation;
+use translation::{Pass, Translation};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, RunId};
 use vault_format::journal::Outcome;
 use vault_format::secret::Role;
@@ -242,24 +242,29 @@ impl Copier<'_> {
             self.report.dropped += 1;
             return Ok(());
         }
-        let fail = |report: &mut Report, why: &str| {
-            report.failed.push(format!("snapshot {} of {}: {why}", snapshot.id.short(), snapshot.head.source));
-        };
         if snapshot.doubtful {
             // the copy would be the owner's, and believed
-            fail(
-                self.report,
+            self.fail(
+                snapshot,
                 "its time is in doubt: settle it with `vault forget --late claimed` if the repository was moved, else --late arrived",
             );
             return Ok(());
         }
-        let body = match snapshot.body(self.from) {
-            Ok(body) => body,
+        match snapshot.body(self.from) {
+            Ok(body) => self.store(snapshot, body),
             Err(error) => {
-                fail(self.report, &error.to_string());
-                return Ok(());
+                self.fail(snapshot, &error.to_string());
+                Ok(())
             }
-        };
+        }
+    }
+
+    fn fail(&mut self, snapshot: &SnapshotEntry, why: &str) {
+        self.report.failed.push(format!("snapshot {} of {}: {why}", snapshot.id.short(), snapshot.head.source));
+    }
+
+    /// Stores what the second repository lacks of a snapshot, and the snapshot last.
+    fn store(&mut self, snapshot: &SnapshotEntry, body: Body) -> Result<()> {
         let index = std::mem::take(&mut self.domain.index);
         let domain = self.domain.id;
         let label = self.to.keys().owner("copy into a repository")?.book(domain).source_label(&snapshot.head.source);
@@ -297,7 +302,7 @@ impl Copier<'_> {
             }
             Err(error) => {
                 drop(writer);
-                fail(self.report, &error.to_string());
+                self.fail(snapshot, &error.to_string());
             }
         }
         self.domain.index = index;
@@ -404,7 +409,8 @@ impl Copier<'_> {
             return Ok(snapshot.head.root);
         }
         let before = writer.counts;
-        let root = self.translation.rewrite(self.reader, &snapshot.head.root, writer, self.to, self.progress);
+        let (reader, to, progress) = (self.reader, self.to, self.progress);
+        let root = Pass { reader, to, progress, known: &mut self.translation }.rewrite(&snapshot.head.root, writer);
         self.report.added_blobs += writer.counts.added_blobs - before.added_blobs;
         self.report.added_bytes += writer.counts.added_bytes - before.added_bytes;
         Ok(root?)

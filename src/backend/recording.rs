@@ -23,6 +23,13 @@ pub struct Call {
     pub outcome: std::result::Result<(), ErrorKind>,
 }
 
+impl Call {
+    /// One that is still without an answer.
+    fn begin(operation: Operation, name: &str) -> Self {
+        Self { operation, name: name.to_owned(), amount: 0, range: None, outcome: Ok(()) }
+    }
+}
+
 /// The wrapper; clones share one log.
 #[derive(Clone)]
 pub struct Recording {
@@ -51,21 +58,9 @@ impl Recording {
         std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn note<T>(
-        &self,
-        operation: Operation,
-        name: &str,
-        range: Option<Range<u64>>,
-        result: Result<T>,
-        amount: impl Fn(&T) -> u64,
-    ) -> Result<T> {
-        let call = Call {
-            operation,
-            name: name.to_owned(),
-            amount: result.as_ref().map_or(0, amount),
-            range,
-            outcome: result.as_ref().map(|_| ()).map_err(|e| e.kind),
-        };
+    fn note<T>(&self, call: Call, result: Result<T>, amount: impl Fn(&T) -> u64) -> Result<T> {
+        let outcome = result.as_ref().map(|_| ()).map_err(|error| error.kind);
+        let call = Call { amount: result.as_ref().map_or(0, amount), outcome, ..call };
         self.log.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         result
     }
@@ -73,23 +68,24 @@ impl Recording {
 
 impl Store for Recording {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.note(Operation::Put, name, None, self.inner.put(name, bytes), |()| bytes.len() as u64)
+        self.note(Call::begin(Operation::Put, name), self.inner.put(name, bytes), |()| bytes.len() as u64)
     }
 
     fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
-        self.note(Operation::Get, name, range.clone(), self.inner.get(name, range), |bytes| bytes.len() as u64)
+        let call = Call { range: range.clone(), ..Call::begin(Operation::Get, name) };
+        self.note(call, self.inner.get(name, range), |bytes| bytes.len() as u64)
     }
 
     fn stat(&self, name: &str) -> Result<Stat> {
-        self.note(Operation::Stat, name, None, self.inner.stat(name), |_| 0)
+        self.note(Call::begin(Operation::Stat, name), self.inner.stat(name), |_| 0)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.note(Operation::List, prefix, None, self.inner.list(prefix), |entries| entries.len() as u64)
+        self.note(Call::begin(Operation::List, prefix), self.inner.list(prefix), |entries| entries.len() as u64)
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        self.note(Operation::Delete, name, None, self.inner.delete(name), |()| 0)
+        self.note(Call::begin(Operation::Delete, name), self.inner.delete(name), |()| 0)
     }
 
     fn remove_unfinished(&self) -> Result<Leftovers> {

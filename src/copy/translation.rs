@@ -21,31 +21,23 @@ pub(super) struct Translation {
     directories: HashMap<BlobId, TreeRoot>,
 }
 
-impl Translation {
-    /// Stores a tree under the ids of the writer's repository.
-    pub fn rewrite(
-        &mut self,
-        reader: &Reader,
-        root: &TreeRoot,
-        writer: &mut Writer,
-        to: &Repository,
-        progress: &dyn Progress,
-    ) -> repository::Result<TreeRoot> {
-        if let Some(known) = self.directories.get(&root.id) {
-            return Ok(*known);
-        }
-        build::rewrite(reader, root, writer, to.keys().gear_key(), &mut Pass { reader, to, progress, known: self })
-    }
-}
-
-struct Pass<'p> {
-    reader: &'p Reader,
-    to: &'p Repository,
-    progress: &'p dyn Progress,
-    known: &'p mut Translation,
+/// One pass over a tree of the first repository.
+pub(super) struct Pass<'p> {
+    pub reader: &'p Reader,
+    pub to: &'p Repository,
+    pub progress: &'p dyn Progress,
+    pub known: &'p mut Translation,
 }
 
 impl Pass<'_> {
+    /// Stores a tree under the ids of the writer's repository.
+    pub fn rewrite(mut self, root: &TreeRoot, writer: &mut Writer) -> repository::Result<TreeRoot> {
+        if let Some(known) = self.known.directories.get(&root.id) {
+            return Ok(*known);
+        }
+        build::rewrite(self.reader, root, writer, self.to.keys().gear_key(), &mut self)
+    }
+
     fn chunk(&mut self, writer: &mut Writer, chunk: ChunkRef) -> repository::Result<ChunkRef> {
         if self.to.runtime().is_stopped() {
             return Err(Error::Interrupted);

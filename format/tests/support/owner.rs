@@ -116,7 +116,7 @@ fn many_small(run: &mut Run<'_>) -> Node {
     for (number, (id, part)) in ids.iter().zip(&parts).enumerate() {
         let path = format!("many/file-{number:02}");
         let content = inline(&[*id], &[*part]);
-        nodes.push(run.file(path.as_bytes(), content, Vec::new(), part, metadata(100 + number as u64)));
+        nodes.push(run.file(path.as_bytes(), content, part, metadata(100 + number as u64)));
     }
     let root = run.tree(nodes, 16);
     run.directory(b"many", root, metadata(99))
@@ -133,7 +133,7 @@ fn long_file(run: &mut Run<'_>) -> Node {
         }
     }
     let content = run.list(&chunks, 32);
-    run.file(b"long.log", content, Vec::new(), &bytes, metadata(12))
+    run.file(b"long.log", content, &bytes, metadata(12))
 }
 
 fn sparse_file(run: &mut Run<'_>) -> Node {
@@ -142,7 +142,8 @@ fn sparse_file(run: &mut Run<'_>) -> Node {
     let holes = vec![Extent { offset: 500, length: 100_000 }, Extent { offset: 101_200, length: 50_000 }];
     let content = inline(&ids, &[&begin, &end]);
     let bytes = [begin, vec![0; 100_000], end, vec![0; 50_000]].concat();
-    run.file(b"sparse.img", content, holes, &bytes, metadata(13))
+    let file = run.file(b"sparse.img", content.clone(), &bytes, metadata(13));
+    Node { kind: NodeKind::File { size: bytes.len() as u64, content, holes }, ..file }
 }
 
 /// Versions of one content: a chain of depth 3, and deltas with 1 to 4 bases.
@@ -167,7 +168,7 @@ fn delta_files(run: &mut Run<'_>) -> Vec<Node> {
     for (number, (id, bytes)) in ids.clone().into_iter().zip(versions.clone()).enumerate() {
         let path = format!("version-{number}");
         let content = inline(&[id], &[&bytes]);
-        nodes.push(run.file(path.as_bytes(), content, Vec::new(), &bytes, metadata(20 + number as u64)));
+        nodes.push(run.file(path.as_bytes(), content, &bytes, metadata(20 + number as u64)));
     }
     for count in 2..=4usize {
         let mixed: Vec<u8> = others[..count].iter().rev().flat_map(|part| part[200..].to_vec()).collect();
@@ -175,7 +176,7 @@ fn delta_files(run: &mut Run<'_>) -> Vec<Node> {
         let id = run.delta(&mixed, &bases, 1);
         let path = format!("mixed-{count}");
         let content = inline(&[id], &[&mixed]);
-        nodes.push(run.file(path.as_bytes(), content, Vec::new(), &mixed, metadata(30 + count as u64)));
+        nodes.push(run.file(path.as_bytes(), content, &mixed, metadata(30 + count as u64)));
     }
     nodes
 }

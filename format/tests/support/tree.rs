@@ -42,24 +42,17 @@ impl Run<'_> {
         self.nodes.push(format!("{{\"path\": \"{}\", \"type\": \"{kind}\"{rest}}}", escape(path)));
     }
 
-    /// A regular file out of chunks that are already stored, the holes between them, and all of its bytes.
-    pub fn file(
-        &mut self,
-        path: &[u8],
-        content: Content,
-        holes: Vec<Extent>,
-        bytes: &[u8],
-        metadata: Metadata,
-    ) -> Node {
+    /// A regular file without holes out of chunks that are already stored, and all of its bytes.
+    pub fn file(&mut self, path: &[u8], content: Content, bytes: &[u8], metadata: Metadata) -> Node {
         let size = bytes.len() as u64;
         self.expect(path, "file", &format!(", \"size\": {size}, \"blake3\": \"{}\"", blake3::hash(bytes)));
-        Node { name: name_of(path), kind: NodeKind::File { size, content, holes }, metadata }
+        Node { name: name_of(path), kind: NodeKind::File { size, content, holes: Vec::new() }, metadata }
     }
 
     /// A regular file of one chunk each in `parts`, stored in one frame.
     pub fn small_file(&mut self, path: &[u8], parts: &[&[u8]], metadata: Metadata) -> Node {
         let ids = if parts.is_empty() { Vec::new() } else { self.frame(BlobKind::Chunk, parts) };
-        self.file(path, inline(&ids, parts), Vec::new(), &parts.concat(), metadata)
+        self.file(path, inline(&ids, parts), &parts.concat(), metadata)
     }
 
     pub fn symlink(&mut self, path: &[u8], target: &[u8], metadata: Metadata) -> Node {

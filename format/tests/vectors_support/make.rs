@@ -23,50 +23,48 @@ pub fn raw<T: Stored>(value: &T) -> Vec<u8> {
 }
 
 impl Maker {
-    pub fn add(&mut self, area: &str, name: &str, expect: &str, mut fields: Fields, bytes: Vec<u8>) {
+    pub fn add(&mut self, path: &str, expect: &str, mut fields: Fields, bytes: Vec<u8>) {
         fields.insert("expect".to_owned(), expect.to_owned());
-        let path = format!("{area}/{name}");
         assert!(self.vectors.iter().all(|vector| vector.path != path), "{path} twice");
-        self.vectors.push(Vector { path, fields, bytes });
+        self.vectors.push(Vector { path: path.to_owned(), fields, bytes });
     }
 
     /// A good small object and its damaged forms.
     pub fn small(&mut self, area: &str, decoder: &str, bytes: &[u8], keys: &[(&str, &[u8])]) {
         let fields = fields(decoder, keys);
-        self.add(area, "ok", "ok", fields.clone(), bytes.to_vec());
+        self.add(&format!("{area}/ok"), "ok", fields.clone(), bytes.to_vec());
         self.damage(area, bytes, &fields, "signature");
         let mut other = fields.clone();
         if decoder != "config" {
             other.insert("repository".to_owned(), hex(&[1; 16]));
-            self.add(area, "open-another-repository", "repository", other, bytes.to_vec());
+            self.add(&format!("{area}/open-another-repository"), "repository", other, bytes.to_vec());
         }
         let thief = vault_format::secret::Key::new([7; 32]).signing_key().verifying_key().to_bytes();
         let mut stolen = fields.clone();
         stolen.insert("verifying".to_owned(), hex(&thief));
-        self.add(area, "another-verifying-key", "origin", stolen, bytes.to_vec());
+        self.add(&format!("{area}/another-verifying-key"), "origin", stolen, bytes.to_vec());
         let mut first = bytes.to_vec();
         first[bytes.len() / 2] ^= 1;
-        self.add(area, "content-flipped", "signature", fields.clone(), first);
+        self.add(&format!("{area}/content-flipped"), "signature", fields.clone(), first);
         let mut lying = bytes.to_vec();
         lying[96..100].fill(0xFF);
-        self.add(area, "lying-section-length", "truncated", fields, lying);
+        self.add(&format!("{area}/lying-section-length"), "truncated", fields, lying);
     }
 
     /// Truncated, extended, its last byte flipped, and with each header field wrong.
     pub fn damage(&mut self, area: &str, bytes: &[u8], fields: &Fields, flipped: &str) {
         let (short, long) = if area == "keyfile" { ("unauthentic", "unauthentic") } else { ("truncated", "trailing") };
-        self.add(area, "truncated", short, fields.clone(), bytes[..bytes.len() - 1].to_vec());
+        self.add(&format!("{area}/truncated"), short, fields.clone(), bytes[..bytes.len() - 1].to_vec());
         self.add(
-            area,
-            "header-only",
+            &format!("{area}/header-only"),
             if area == "keyfile" { short } else { "truncated" },
             fields.clone(),
             bytes[..64].to_vec(),
         );
-        self.add(area, "extended", long, fields.clone(), [bytes, &[0]].concat());
+        self.add(&format!("{area}/extended"), long, fields.clone(), [bytes, &[0]].concat());
         let mut last = bytes.to_vec();
         *last.last_mut().unwrap() ^= 1;
-        self.add(area, "last-byte-flipped", flipped, fields.clone(), last);
+        self.add(&format!("{area}/last-byte-flipped"), flipped, fields.clone(), last);
         self.header_damage(area, bytes, fields);
     }
 
@@ -81,13 +79,13 @@ impl Maker {
         for (name, at, expect) in cases.into_iter().chain([("reserved", 63, "invalid")]) {
             let mut bytes = bytes.to_vec();
             bytes[at] ^= 0x40;
-            self.add(area, &format!("wrong-{name}"), expect, fields.clone(), bytes);
+            self.add(&format!("{area}/wrong-{name}"), expect, fields.clone(), bytes);
         }
         if fields.contains_key("repository") && area != "config" {
             let mut bytes = bytes.to_vec();
             bytes[12] ^= 1;
-            self.add(area, "wrong-repository", "repository", fields.clone(), bytes);
+            self.add(&format!("{area}/wrong-repository"), "repository", fields.clone(), bytes);
         }
-        self.add(area, "empty", "truncated", fields.clone(), Vec::new());
+        self.add(&format!("{area}/empty"), "truncated", fields.clone(), Vec::new());
     }
 }

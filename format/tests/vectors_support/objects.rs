@@ -75,46 +75,46 @@ fn config(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) {
     for (name, expect, config) in bad {
         let header = Header { domain: DomainId::default(), ..header(member, Kind::Config) };
         let bytes = Small::assemble(&header, &[0; 32], &[raw(&config)], &member.signer).unwrap();
-        maker.add("config", name, expect, fields("config", keys), bytes);
+        maker.add(&format!("config/{name}"), expect, fields("config", keys), bytes);
     }
     let salted = signed(member, Kind::Config, DomainId::default(), &[raw(&good)]);
-    maker.add("config", "with-a-salt", "invalid", fields("config", keys), salted);
+    maker.add("config/with-a-salt", "invalid", fields("config", keys), salted);
     let other = Key::new([9; 32]).signing_key();
-    maker.add("config", "another-owner", "origin", fields("config", keys), good.seal(REPOSITORY, &other).unwrap());
+    maker.add("config/another-owner", "origin", fields("config", keys), good.seal(REPOSITORY, &other).unwrap());
 }
 
 fn marks_and_orders(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) {
     let none = DomainId::default();
     let pack = (Class::Data, ObjectId([1; 32]));
     let twice = Mark::Condemn { packs: vec![pack, pack], snapshots: Vec::new(), grace: 1 };
-    maker.add("mark", "pack-twice", "invalid", fields("mark", keys), signed(member, Kind::Mark, none, &[raw(&twice)]));
+    maker.add("mark/pack-twice", "invalid", fields("mark", keys), signed(member, Kind::Mark, none, &[raw(&twice)]));
     let swept = Mark::Swept { mark: ObjectId([1; 32]) };
     let placed = signed(member, Kind::Mark, member.domain, &[raw(&swept)]);
-    maker.add("mark", "in-a-domain", "origin", fields("mark", keys), placed);
+    maker.add("mark/in-a-domain", "origin", fields("mark", keys), placed);
     let mut lying = vec![0; 4];
     lying.extend_from_slice(&u64::MAX.to_le_bytes());
     let lying = signed(member, Kind::Mark, none, &[lying]);
-    maker.add("mark", "lying-count", "limit", fields("mark", keys), lying);
+    maker.add("mark/lying-count", "limit", fields("mark", keys), lying);
     let unknown = signed(member, Kind::Mark, none, &[vec![7, 0, 0, 0]]);
-    maker.add("mark", "unknown-choice", "invalid", fields("mark", keys), unknown);
+    maker.add("mark/unknown-choice", "invalid", fields("mark", keys), unknown);
 
     let order = |number, action| Order { number, time: EPOCH, action };
     for (number, action) in crate::support::owner::actions(&[ObjectId([8; 32])]).into_iter().enumerate() {
         let place = (member.domain, &member.book);
         let bytes = order(7, action).seal(REPOSITORY, &member.signer, place, &[number as u8; 32]).unwrap();
-        maker.add("order", &format!("ok-action-{number}"), "ok", fields("order", keys), bytes);
+        maker.add(&format!("order/ok-action-{number}"), "ok", fields("order", keys), bytes);
     }
     let zero = sealed(member, Kind::Order, 0, &member.book, &order(0, Action::Hold(Vec::new())));
     let zero = signed(member, Kind::Order, member.domain, &[zero]);
-    maker.add("order", "number-0", "invalid", fields("order", keys), zero);
+    maker.add("order/number-0", "invalid", fields("order", keys), zero);
     let clear = signed(member, Kind::Order, none, &[raw(&order(1, Action::Hold(Vec::new())))]);
-    maker.add("order", "hold-in-clear", "invalid", fields("order", keys), clear);
+    maker.add("order/hold-in-clear", "invalid", fields("order", keys), clear);
     let hidden = sealed(member, Kind::Order, 0, &member.book, &order(1, Action::Require(1)));
     let hidden = signed(member, Kind::Order, member.domain, &[hidden]);
-    maker.add("order", "require-sealed", "invalid", fields("order", keys), hidden);
+    maker.add("order/require-sealed", "invalid", fields("order", keys), hidden);
     let foreign = sealed(member, Kind::Order, 0, &Key::new([1; 32]), &order(1, Action::Hold(Vec::new())));
     let foreign = signed(member, Kind::Order, member.domain, &[foreign]);
-    maker.add("order", "another-book-key", "unauthentic", fields("order", keys), foreign);
+    maker.add("order/another-book-key", "unauthentic", fields("order", keys), foreign);
 }
 
 fn indexes(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) {
@@ -130,10 +130,10 @@ fn indexes(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) {
         let first = sealed(member, Kind::Index, 0, &member.book, &index);
         let second = sealed(member, Kind::Index, 1, &member.book, &sketches);
         let bytes = signed(member, Kind::Index, member.domain, &[first.clone(), second.clone()]);
-        maker.add("index", name, expect, fields("index", keys), bytes);
+        maker.add(&format!("index/{name}"), expect, fields("index", keys), bytes);
         if name == "ok-empty" {
             let swapped = signed(member, Kind::Index, member.domain, &[second, first]);
-            maker.add("index", "sections-swapped", "unauthentic", fields("index", keys), swapped);
+            maker.add("index/sections-swapped", "unauthentic", fields("index", keys), swapped);
         }
     }
 }
@@ -181,11 +181,11 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
         if expect == "ok" {
             maker.small("snapshot", "snapshot", &bytes, &keys);
         } else {
-            maker.add("snapshot", name, expect, fields("snapshot", &keys), bytes);
+            maker.add(&format!("snapshot/{name}"), expect, fields("snapshot", &keys), bytes);
         }
     }
     let none = signed(member, Kind::Snapshot, member.domain, &[raw(&Wraps(Vec::new())), Vec::new(), Vec::new()]);
-    maker.add("snapshot", "no-wraps", "limit", fields("snapshot", &keys), none);
+    maker.add("snapshot/no-wraps", "limit", fields("snapshot", &keys), none);
 }
 
 fn slots(maker: &mut Maker, owner: &Repo) {
@@ -195,9 +195,9 @@ fn slots(maker: &mut Maker, owner: &Repo) {
         out.insert("password".to_owned(), password.to_owned());
         out
     };
-    maker.add("slot", "ok", "ok", with(PASSWORD), bytes.to_vec());
+    maker.add("slot/ok", "ok", with(PASSWORD), bytes.to_vec());
     maker.damage("slot", bytes, &with(PASSWORD), "signature");
-    maker.add("slot", "wrong-password", "password", with("guess"), bytes.to_vec());
+    maker.add("slot/wrong-password", "password", with("guess"), bytes.to_vec());
     let member = owner.owner_member();
     let info = |kdf, commitment| SlotInfo {
         role: Role::Owner,
@@ -221,21 +221,20 @@ fn slots(maker: &mut Maker, owner: &Repo) {
         ("commitment-of-another-key", "password", info(Some(KDF_FLOOR), [1; 32])),
     ] {
         let bytes = signed(&member, Kind::Slot, none, &[raw(&info), Vec::new()]);
-        maker.add("slot", name, expect, with(PASSWORD), bytes);
+        maker.add(&format!("slot/{name}"), expect, with(PASSWORD), bytes);
     }
     let bundle = owner.owner.bundle(owner.config);
     let new = NewSlot { bundle: &bundle, label: "x".to_owned(), created: 0, domain: none, verifying: [1; 32] };
     let thief = Key::new([7; 32]).signing_key();
     let forged = slot::seal(&new, Some((PASSWORD.as_bytes(), KDF_FLOOR)), &SALT, &thief).unwrap();
-    maker.add("slot", "forged-by-another-key", "origin", with(PASSWORD), forged);
+    maker.add("slot/forged-by-another-key", "origin", with(PASSWORD), forged);
 }
 
 fn key_files(maker: &mut Maker) {
     let roles = golden().remove(1).1;
     for (name, bytes) in roles.beside.iter().filter(|(name, _)| name.ends_with(".key")) {
         maker.add(
-            "keyfile",
-            &format!("ok-{}", name.trim_end_matches(".key")),
+            &format!("keyfile/ok-{}", name.trim_end_matches(".key")),
             "ok",
             fields("keyfile", &[]),
             bytes.clone(),
@@ -266,7 +265,7 @@ fn key_files(maker: &mut Maker) {
         ("bundle-of-another-repository", "repository", file(&elsewhere.bundle(roles.config), zero)),
         ("with-a-writer", "origin", file(&good, WriterId([1; 16]))),
     ] {
-        maker.add("keyfile", name, expect, fields("keyfile", &[]), bytes);
+        maker.add(&format!("keyfile/{name}"), expect, fields("keyfile", &[]), bytes);
     }
 }
 
@@ -277,7 +276,7 @@ fn signatures(maker: &mut Maker, fields: &Fields, bytes: &[u8]) {
     let mut put = |name: &str, expect: &str, edit: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = bytes.to_vec();
         edit(&mut bytes);
-        maker.add("signed-pack", name, expect, fields.clone(), bytes);
+        maker.add(&format!("signed-pack/{name}"), expect, fields.clone(), bytes);
     };
     put("ok", "ok", &|_| {});
     put("frame-flipped", "signature", &|bytes| bytes[70] ^= 1);
@@ -297,13 +296,13 @@ fn packs(maker: &mut Maker, owner: &Repo, keys: &[(&str, &[u8])]) {
         let mut fields = fields("pack", keys);
         fields.insert("class".to_owned(), class.to_owned());
         let area = format!("pack-{class}");
-        maker.add(&area, "ok", "ok", fields.clone(), bytes.clone());
+        maker.add(&format!("{area}/ok"), "ok", fields.clone(), bytes.clone());
         maker.header_damage(&area, &bytes, &fields);
         let end = bytes.len();
         let mut put = |name: &str, expect: &str, edit: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = bytes.clone();
             edit(&mut bytes);
-            maker.add(&area, name, expect, fields.clone(), bytes);
+            maker.add(&format!("{area}/{name}"), expect, fields.clone(), bytes);
         };
         put("truncated", "truncated", &|bytes| bytes.truncate(end - 1));
         put("extended", "limit", &|bytes| bytes.push(0));

@@ -29,7 +29,7 @@ fn file(name: &[u8]) -> Node {
 }
 
 fn plain(maker: &mut Maker, area: &str, name: &str, expect: &str, bytes: Vec<u8>) {
-    maker.add(area, name, expect, fields(area, &[]), bytes);
+    maker.add(&format!("{area}/{name}"), expect, fields(area, &[]), bytes);
 }
 
 /// Replaces the only place of `from` by bytes of the same length.
@@ -216,31 +216,31 @@ fn frames(maker: &mut Maker) {
         let area = format!("frame-{word}");
         let length = plain.len();
         let bytes = sealing(length).seal(&key, &encoded).unwrap();
-        maker.add(&area, "ok", "ok", with(length, &[]), bytes.clone());
+        maker.add(&format!("{area}/ok"), "ok", with(length, &[]), bytes.clone());
         for (name, changes) in [("swapped-ordinal", ("ordinal", "4")), ("another-class", ("class", "m"))] {
-            maker.add(&area, name, "unauthentic", with(length, &[changes]), bytes.clone());
+            maker.add(&format!("{area}/{name}"), "unauthentic", with(length, &[changes]), bytes.clone());
         }
-        maker.add(&area, "lying-length", "unauthentic", with(length + 1, &[]), bytes.clone());
+        maker.add(&format!("{area}/lying-length"), "unauthentic", with(length + 1, &[]), bytes.clone());
         let mut flipped = bytes.clone();
         *flipped.last_mut().unwrap() ^= 1;
-        maker.add(&area, "flipped-tag", "unauthentic", with(length, &[]), flipped);
-        maker.add(&area, "truncated", "unauthentic", with(length, &[]), bytes[..bytes.len() - 1].to_vec());
-        maker.add(&area, "shorter-than-a-tag", "truncated", with(length, &[]), bytes[..15].to_vec());
+        maker.add(&format!("{area}/flipped-tag"), "unauthentic", with(length, &[]), flipped);
+        maker.add(&format!("{area}/truncated"), "unauthentic", with(length, &[]), bytes[..bytes.len() - 1].to_vec());
+        maker.add(&format!("{area}/shorter-than-a-tag"), "truncated", with(length, &[]), bytes[..15].to_vec());
         let bomb = sealing(length - 1).seal(&key, &encoded).unwrap();
-        maker.add(&area, "more-than-promised", "frame", with(length - 1, &[]), bomb);
+        maker.add(&format!("{area}/more-than-promised"), "frame", with(length - 1, &[]), bomb);
         let less = sealing(length + 1).seal(&key, &encoded).unwrap();
-        maker.add(&area, "less-than-promised", "frame", with(length + 1, &[]), less);
+        maker.add(&format!("{area}/less-than-promised"), "frame", with(length + 1, &[]), less);
         let huge = sealing(5 << 20).seal(&key, &encoded).unwrap();
-        maker.add(&area, "above-the-limit", "limit", with(5 << 20, &[]), huge);
+        maker.add(&format!("{area}/above-the-limit"), "limit", with(5 << 20, &[]), huge);
         if codec == Codec::Zstd {
             let bomb = frame::compress(&vec![0; 3 << 20], 3).unwrap().unwrap();
             let sealed = sealing(10).seal(&key, &bomb).unwrap();
-            maker.add(&area, "bomb", "frame", with(10, &[]), sealed);
+            maker.add(&format!("{area}/bomb"), "frame", with(10, &[]), sealed);
             let twice = sealing(length).seal(&key, &[encoded.clone(), encoded].concat()).unwrap();
-            maker.add(&area, "two-frames", "frame", with(length, &[]), twice);
+            maker.add(&format!("{area}/two-frames"), "frame", with(length, &[]), twice);
             let skippable = [0x50, 0x2A, 0x4D, 0x18, 1, 0, 0, 0, 0];
             let skipped = sealing(1).seal(&key, &skippable).unwrap();
-            maker.add(&area, "skippable", "frame", with(1, &[]), skipped);
+            maker.add(&format!("{area}/skippable"), "frame", with(1, &[]), skipped);
         }
     }
 }
@@ -255,12 +255,12 @@ fn deltas(maker: &mut Maker) {
         out
     };
     let length = plain.len();
-    maker.add("delta", "ok", "ok", with(&base, length), bytes.clone());
-    maker.add("delta", "truncated", "frame", with(&base, length), bytes[..bytes.len() - 1].to_vec());
-    maker.add("delta", "extended", "frame", with(&base, length), [bytes.as_slice(), &[0]].concat());
-    maker.add("delta", "without-its-base", "frame", with(&[], length), bytes.clone());
-    maker.add("delta", "base-cut-short", "frame", with(&base[390..], length), bytes.clone());
-    maker.add("delta", "lying-length", "frame", with(&base, length - 1), bytes);
+    maker.add("delta/ok", "ok", with(&base, length), bytes.clone());
+    maker.add("delta/truncated", "frame", with(&base, length), bytes[..bytes.len() - 1].to_vec());
+    maker.add("delta/extended", "frame", with(&base, length), [bytes.as_slice(), &[0]].concat());
+    maker.add("delta/without-its-base", "frame", with(&[], length), bytes.clone());
+    maker.add("delta/base-cut-short", "frame", with(&base[390..], length), bytes.clone());
+    maker.add("delta/lying-length", "frame", with(&base, length - 1), bytes);
 }
 
 fn names(maker: &mut Maker) {
@@ -318,8 +318,9 @@ fn recoveries(maker: &mut Maker) {
     let spaced = format!("  {}\n", words.to_uppercase().replace(' ', "\n \t"));
     let mut list: Vec<&str> = words.split(' ').collect();
     let twelve = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
-    let mut add =
-        |name: &str, expect: &str, text: String| maker.add("recovery", name, expect, fields.clone(), text.into_bytes());
+    let mut add = |name: &str, expect: &str, text: String| {
+        maker.add(&format!("recovery/{name}"), expect, fields.clone(), text.into_bytes())
+    };
     add("ok", "ok", words.clone());
     add("ok-upper-case-and-space", "ok", spaced);
     add("too-few-words", "invalid", list[..23].join(" "));
