@@ -111,11 +111,11 @@ fn outcome() -> Outcome {
     match completions::answer() {
         Ok(false) => {}
         Ok(true) => return Ok(code::DONE),
-        Err(error) => return exit::usage(&error),
+        Err(error) => return grammar::usage(&error),
     }
     match grammar::parse(std::env::args_os().collect()) {
         Ok(arguments) => Session::new(arguments.global).and_then(|session| dispatch(&session, &arguments.command)),
-        Err(error) => exit::usage(&error),
+        Err(error) => grammar::usage(&error),
     }
 }
 

@@ -132,59 +132,61 @@ fn failure(error: &error::Error, what: &str) -> Failure {
 }
 
 fn in_words(error: &error::Error, what: &str) -> Failure {
-    use repository::Error as R;
     let cause = chain(error);
     let full = if what.is_empty() { cause.clone() } else { format!("{what}: {cause}") };
-    let failed = |hint: &str| {
-        let failure = Failure::new(code::FAILED, full.clone());
-        if hint.is_empty() { failure } else { failure.hint(hint) }
-    };
     match error {
-        error::Error::Interrupted | error::Error::Repository(R::Interrupted) => {
-            Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on")
-        }
+        error::Error::Interrupted => interrupted(full),
         error::Error::NoRoom(lack) => no_room(lack, what),
-        error::Error::Repository(R::NoRepository(place)) => no_repository(place),
-        error::Error::Repository(R::NoPlace(..)) => Failure::new(code::NO_REPOSITORY, cause).hint("check --repository"),
-        error::Error::Repository(R::NotARepository(place)) => not_a_repository(place),
-        error::Error::Repository(R::HalfMade(place)) => half_made(place),
-        error::Error::Repository(R::WrongPassword(_)) => Failure::new(code::WRONG_PASSWORD, cause).hint(
+        error::Error::Repository(error) => repository_in_words(error, cause, full),
+        _ => Failure::new(code::FAILED, full),
+    }
+}
+
+fn interrupted(text: String) -> Failure {
+    Failure::new(code::INTERRUPTED, text).hint("run the same command again to go on")
+}
+
+/// `full` is the cause and what could not be done.
+fn repository_in_words(error: &repository::Error, cause: String, full: String) -> Failure {
+    use repository::Error as R;
+    let failed = |hint: &str| Failure::new(code::FAILED, full.clone()).hint(hint);
+    match error {
+        R::Interrupted => interrupted(full),
+        R::NoRepository(place) => no_repository(place),
+        R::NoPlace(..) => Failure::new(code::NO_REPOSITORY, cause).hint("check --repository"),
+        R::NotARepository(place) => not_a_repository(place),
+        R::HalfMade(place) => half_made(place),
+        R::WrongPassword(_) => Failure::new(code::WRONG_PASSWORD, cause).hint(
             "check --password-file, --password-command or VAULT_PASSWORD, and --repository; if the password is lost, \
                    the recovery sheet opens it: `vault init --recover`",
         ),
-        error::Error::Repository(R::LostConfig(place)) => Failure::new(code::NO_REPOSITORY, cause).hint(format!(
+        R::LostConfig(place) => Failure::new(code::NO_REPOSITORY, cause).hint(format!(
             "make them again from the recovery sheet: `vault init --recover --repository {}`",
             quote(place)
         )),
-        error::Error::Repository(R::ForeignConfig(_)) => failed(
+        R::ForeignConfig(_) => failed(
             "somebody swapped it, or the repository was recovered after this key was made: use the key of the recovery, \
              or recover again with `vault init --recover`",
         ),
-        error::Error::Repository(R::WrongWords(_)) => {
-            Failure::new(code::WRONG_PASSWORD, cause).hint("check the sheet and --repository")
-        }
-        error::Error::Repository(R::Revoked(_)) => {
-            failed("ask the owner for a new key: `vault key add --role writer --export-key-file FILE`")
-        }
-        error::Error::Repository(R::NotEmpty(_)) => Failure::new(code::FAILED, cause)
+        R::WrongWords(_) => Failure::new(code::WRONG_PASSWORD, cause).hint("check the sheet and --repository"),
+        R::Revoked(_) => failed("ask the owner for a new key: `vault key add --role writer --export-key-file FILE`"),
+        R::NotEmpty(_) => Failure::new(code::FAILED, cause)
             .hint("choose an empty place, or `vault snapshots` if this is a repository"),
-        error::Error::Repository(R::NoSnapshot(_)) => failed("`vault snapshots` lists what there is"),
-        error::Error::Repository(R::UnreadableTime(_)) => failed(super::time::FORMS),
-        error::Error::Repository(R::NotThatOld { name, first }) => failed(&format!(
+        R::NoSnapshot(_) => failed("`vault snapshots` lists what there is"),
+        R::UnreadableTime(_) => failed(super::time::FORMS),
+        R::NotThatOld { name, first } => failed(&format!(
             "its first is from {}; `vault snapshots {}` lists them",
             super::render::time(*first),
             quote(name)
         )),
-        error::Error::Repository(R::Ambiguous { .. }) => failed("`vault snapshots` lists what there is"),
-        error::Error::Repository(R::NoPath { snapshot, .. }) => {
-            failed(&format!("`vault ls {snapshot} --recursive` lists what is in it"))
-        }
-        error::Error::Repository(R::Backend(error)) => failed(backend_hint(error)),
+        R::Ambiguous { .. } => failed("`vault snapshots` lists what there is"),
+        R::NoPath { snapshot, .. } => failed(&format!("`vault ls {snapshot} --recursive` lists what is in it")),
+        R::Backend(error) => failed(backend_hint(error)),
         // it could name anything, so it stops everybody
-        error::Error::Repository(R::Rot(object) | R::Object { object, .. }) if object.starts_with("marks/") => {
+        R::Rot(object) | R::Object { object, .. } if object.starts_with("marks/") => {
             failed(&format!("as the owner, `vault repair --quarantine {}` has everybody pass over it", quote(object)))
         }
-        error::Error::Repository(R::Object { source, .. }) => failed(match source {
+        R::Object { source, .. } => failed(match source {
             FormatError::UnsupportedVersion(_)
             | FormatError::UnsupportedSuite(_)
             | FormatError::UnsupportedEpoch(_)
@@ -194,25 +196,19 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
             _ => "`vault check` tells what else is affected",
         }),
         // it says itself what could not be done
-        error::Error::Repository(R::Role { .. }) => {
-            Failure::new(code::FAILED, cause).hint("use such a password or key file")
-        }
-        error::Error::Repository(R::Undecided(_)) => failed("`vault check` tells what else is affected"),
-        error::Error::Repository(R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. }) => {
+        R::Role { .. } => Failure::new(code::FAILED, cause).hint("use such a password or key file"),
+        R::Undecided(_) => failed("`vault check` tells what else is affected"),
+        R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. } => {
             failed("`vault check --read-data` tells what else is affected")
         }
-        error::Error::Repository(R::TooSlow(_) | R::TooOld(_) | R::Condemned(_)) => {
-            failed("run the same command again")
-        }
-        error::Error::Repository(R::NoSnapshots(_)) => {
-            failed("if none was ever completed there, `vault prune --without-snapshots` frees it")
-        }
-        error::Error::Repository(R::Unsafe(_)) => failed(
+        R::TooSlow(_) | R::TooOld(_) | R::Condemned(_) => failed("run the same command again"),
+        R::NoSnapshots(_) => failed("if none was ever completed there, `vault prune --without-snapshots` frees it"),
+        R::Unsafe(_) => failed(
             "nothing more was deleted; `vault check` tells what is wrong; `vault repair --quarantine ID` has an object \
              passed over, `vault forget ID` a snapshot that is missing",
         ),
-        error::Error::Repository(R::CannotRepair(_)) => failed("nothing was changed; a newer vault may know more"),
-        _ => failed(""),
+        R::CannotRepair(_) => failed("nothing was changed; a newer vault may know more"),
+        _ => Failure::new(code::FAILED, full),
     }
 }
 
@@ -285,34 +281,6 @@ pub fn opening(error: backend::Error, create: bool) -> Failure {
 /// Fails early if there is nothing that a password could open.
 pub fn probe(backend: &Backend) -> Result<(), Failure> {
     repository::probe(backend).context("cannot open the repository")
-}
-
-/// A command line that makes no sense, or a question about it.
-pub fn usage(error: &clap::Error) -> super::Outcome {
-    if !error.use_stderr() {
-        super::render::text(&error.to_string());
-        return Ok(code::DONE);
-    }
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // its help as it is, without what every command takes
-        super::render::text(&error.to_string());
-        return Ok(code::USAGE);
-    }
-    let text = format!("{}; see `{} --help`", super::grammar::complaint(error).trim_end_matches([';', ' ']), called());
-    Err(Failure::new(code::USAGE, text))
-}
-
-/// The command that was called, as far as the command line names one.
-fn called() -> String {
-    let mut command = super::grammar::definition();
-    let mut called = "vault".to_owned();
-    for word in std::env::args_os().skip(1) {
-        if let Some(inner) = command.find_subcommand(word).cloned() {
-            called = format!("{called} {}", inner.get_name());
-            command = inner;
-        }
-    }
-    called
 }
 
 fn chain(error: &error::Error) -> String {

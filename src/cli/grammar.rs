@@ -117,7 +117,7 @@ fn command_at(words: &[OsString]) -> Option<usize> {
 pub fn help(of: &[String]) -> Outcome {
     let words = std::iter::once("vault").chain(of.iter().map(String::as_str)).chain(["--help"]);
     match definition().try_get_matches_from(words) {
-        Err(error) => exit::usage(&error),
+        Err(error) => usage(&error),
         Ok(_) => Ok(exit::code::DONE),
     }
 }
@@ -128,8 +128,36 @@ pub fn version() -> Outcome {
     Ok(exit::code::DONE)
 }
 
+/// A command line that makes no sense, or a question about it.
+pub fn usage(error: &clap::Error) -> Outcome {
+    if !error.use_stderr() {
+        render::text(&error.to_string());
+        return Ok(exit::code::DONE);
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // its help as it is, without what every command takes
+        render::text(&error.to_string());
+        return Ok(exit::code::USAGE);
+    }
+    let text = format!("{}; see `{} --help`", complaint(error).trim_end_matches([';', ' ']), called());
+    Err(exit::Failure::new(exit::code::USAGE, text))
+}
+
+/// The command that was called, as far as the command line names one.
+fn called() -> String {
+    let mut command = definition();
+    let mut called = "vault".to_owned();
+    for word in std::env::args_os().skip(1) {
+        if let Some(inner) = command.find_subcommand(word).cloned() {
+            called = format!("{called} {}", inner.get_name());
+            command = inner;
+        }
+    }
+    called
+}
+
 /// What a command line that makes no sense says, in one line without the help.
-pub fn complaint(error: &clap::Error) -> String {
+fn complaint(error: &clap::Error) -> String {
     if lacks_target(error) {
         return "where to? --target DIR, or --stdout".into();
     }
