@@ -19,6 +19,7 @@ mod ls;
 mod man;
 mod node;
 mod output;
+mod plain;
 mod progress;
 mod proposal;
 mod prune;
@@ -101,7 +102,7 @@ type Outcome = Result<u8, Failure>;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    match output::finish(outcome()) {
+    match exit::finish(outcome()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(),
     }

@@ -205,7 +205,7 @@ fn complain(session: &Session, findings: &[Finding]) {
 }
 
 fn whole(finding: &Finding) -> String {
-    let mut parts: Vec<String> = finding.problems.iter().map(|problem| super::exit::plain(problem)).collect();
+    let mut parts: Vec<String> = finding.problems.iter().map(|problem| super::plain::line(problem)).collect();
     if !finding.affected.is_empty() {
         let more = finding.affected_count.saturating_sub(finding.affected.len() as u64);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -222,7 +222,7 @@ fn short(finding: &Finding) -> String {
         ([only], 1) => format!("; needed by {only}"),
         ([first, ..], count) => format!("; needed by {first} and {} more", count - 1),
     };
-    let first = super::exit::plain(finding.problems.first().map_or("", String::as_str));
+    let first = super::plain::line(finding.problems.first().map_or("", String::as_str));
     let room = LINE_MAX.saturating_sub(line.chars().count());
     // what it is matters more than who needs it, and that somebody does more than the rest of either
     let needed = render::shorten(&needed, room.saturating_sub(PROBLEM_LEAST.min(first.chars().count())));

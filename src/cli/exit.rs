@@ -1,7 +1,9 @@
 //! Exit codes, and errors in words: what could not be done to which thing, the cause, and the next command to try, on
 //! one line. Each layer's error is shown once; what an outer message already contains is not repeated.
 
+use super::output::{self, End};
 use super::proposal::quote;
+use super::{plain, render};
 use std::error::Error as _;
 use std::process::ExitCode;
 use vault::backend::{self, Backend, ErrorKind};
@@ -84,7 +86,7 @@ impl Failure {
     /// Prints the one line.
     pub fn report(&self) -> ExitCode {
         let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
-        super::render::complain(&format!("{}{hint}", self.text));
+        render::complain(&format!("{}{hint}", self.text));
         ExitCode::from(self.code)
     }
 }
@@ -123,7 +125,7 @@ fn failure(error: &error::Error, what: &str) -> Failure {
     };
     let output = match error {
         error::Error::Output(cause) => {
-            super::output::failed(cause);
+            output::failed(cause);
             true
         }
         _ => false,
@@ -174,11 +176,9 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
             .hint("choose an empty place, or `vault snapshots` if this is a repository"),
         R::NoSnapshot(_) => failed("`vault snapshots` lists what there is"),
         R::UnreadableTime(_) => failed(super::time::FORMS),
-        R::NotThatOld { name, first } => failed(&format!(
-            "its first is from {}; `vault snapshots {}` lists them",
-            super::render::time(*first),
-            quote(name)
-        )),
+        R::NotThatOld { name, first } => {
+            failed(&format!("its first is from {}; `vault snapshots {}` lists them", render::time(*first), quote(name)))
+        }
         R::Ambiguous { .. } => failed("`vault snapshots` lists what there is"),
         R::NoPath { snapshot, .. } => failed(&format!("`vault ls {snapshot} --recursive` lists what is in it")),
         R::Backend(error) => failed(backend_hint(error)),
@@ -213,7 +213,6 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
 }
 
 fn no_room(lack: &error::Lack, what: &str) -> Failure {
-    use super::render;
     let place = lack.place.display();
     let show = |number: u64| match lack.is_entries {
         true => render::count(number, "new entry", "new entries"),
@@ -274,13 +273,29 @@ pub fn opening(error: backend::Error, create: bool) -> Failure {
     match error.kind {
         ErrorKind::NoPlace if !create => no_repository(&error.location),
         ErrorKind::Other if error.cause == "it is not a folder" => not_a_repository(&error.location),
-        _ => Failure::new(code::FAILED, plain(&error.to_string())).hint(backend_hint(&error)),
+        _ => Failure::new(code::FAILED, plain::line(&error.to_string())).hint(backend_hint(&error)),
     }
 }
 
 /// Fails early if there is nothing that a password could open.
 pub fn probe(backend: &Backend) -> Result<(), Failure> {
     repository::probe(backend).context("cannot open the repository")
+}
+
+/// The exit code at the end of the program. A result that nobody got is a failure, though its work is done; that whoever
+/// read it has seen enough is none.
+pub fn finish(outcome: Result<u8, Failure>) -> Result<u8, Failure> {
+    let text = |cause| format!("cannot write to standard output: {cause}");
+    match (output::finish(), outcome) {
+        (Some(End::Closed), Err(failure)) if failure.is_output() => Ok(code::DONE),
+        (Some(End::Failed(_)), Err(failure)) if failure.is_output() => Err(failure),
+        (Some(End::Failed(cause)), Ok(code::DONE | code::PARTIAL)) => Err(Failure::new(code::FAILED, text(cause))),
+        (Some(End::Failed(cause)), outcome) => {
+            render::complain(&text(cause));
+            outcome
+        }
+        (_, outcome) => outcome,
+    }
 }
 
 fn chain(error: &error::Error) -> String {
@@ -293,20 +308,5 @@ fn chain(error: &error::Error) -> String {
         }
         source = error.source();
     }
-    plain(&text)
-}
-
-/// One line without the numbers of the operating system.
-pub fn plain(text: &str) -> String {
-    let mut out = one_line(text);
-    while let Some(start) = out.find(" (os error ") {
-        let Some(end) = out.get(start..).and_then(|rest| rest.find(')')) else { break };
-        out.replace_range(start..=start + end, "");
-    }
-    out
-}
-
-/// Lines joined to one.
-pub fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" / ")
+    plain::line(&text)
 }

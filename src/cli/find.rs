@@ -136,7 +136,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let report = find::find(&repository, &catalog, &chosen, &options).context(what)?;
     for damage in &report.damaged {
-        render::complain(&format!("{}; see `vault check`", super::exit::plain(damage)));
+        render::complain(&format!("{}; see `vault check`", super::plain::line(damage)));
     }
     show(session, arguments, &catalog, (&chosen, &report.versions));
     session.say_requests(&repository);

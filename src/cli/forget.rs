@@ -163,7 +163,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     } else {
         named(session, &repository, &arguments.ids, options)?
     };
-    report.notes.iter().for_each(|note| render::complain(&super::exit::plain(note)));
+    report.notes.iter().for_each(|note| render::complain(&super::plain::line(note)));
     if session.global.json {
         let lines = |keep: bool| report.verdicts.iter().filter(|one| one.keep == keep).map(line).collect();
         render::json(&Forgotten {

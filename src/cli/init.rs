@@ -113,7 +113,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         let text = key::sheet(&repository)?;
         write_sheet(&mut file, &text).map_err(|error| {
             let text = format!("the repository is made, but its sheet could not be written: {error}");
-            Failure::new(code::FAILED, exit::plain(&text)).hint("`vault key sheet --sheet FILE` writes it again")
+            Failure::new(code::FAILED, super::plain::line(&text)).hint("`vault key sheet --sheet FILE` writes it again")
         })?;
         session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
     } else if std::io::stdout().is_terminal() && !session.global.json && !session.global.quiet {
@@ -136,7 +136,7 @@ fn reserve(path: &Path) -> Result<File, Failure> {
         // it is of no use, and the failure is what matters
         let _ = std::fs::remove_file(path);
         let text = format!("cannot write the recovery sheet to {}: {error}; no repository was made", path.display());
-        Failure::new(code::FAILED, exit::plain(&text))
+        Failure::new(code::FAILED, super::plain::line(&text))
     })?;
     Ok(file)
 }
@@ -193,7 +193,7 @@ fn recover(session: &Session, arguments: &Arguments) -> Outcome {
     let location = repository.location();
     let vouched_snapshots = report.vouched.values().sum();
     let damaged: Vec<String> = report.damaged.iter().chain(&report.index.unreadable).cloned().collect();
-    damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", exit::plain(damage))));
+    damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
     if session.global.json {
         render::json(&Recovering {
             repository: repository.id().to_string(),

@@ -206,7 +206,7 @@ fn list(session: &Session, repository: &Repository) -> Outcome {
     listing
         .damaged
         .iter()
-        .for_each(|damage| render::complain(&format!("{}; see `vault check`", super::exit::plain(damage))));
+        .for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
     if session.global.json {
         render::json(&Listing { keys: listing.keys.iter().map(Line::of).collect(), damaged: listing.damaged });
         return Ok(code::DONE);
@@ -291,7 +291,7 @@ fn export(draft: &Draft, mut file: File) -> Result<(), Failure> {
     let text = draft.key_file().context("cannot write the key file")?;
     file.write_all(&text)
         .and_then(|()| file.sync_all())
-        .map_err(|error| Failure::new(code::FAILED, super::exit::plain(&format!("cannot write the key file: {error}"))))
+        .map_err(|error| Failure::new(code::FAILED, super::plain::line(&format!("cannot write the key file: {error}"))))
 }
 
 fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
@@ -342,7 +342,7 @@ fn write_sheet(session: &Session, repository: &Repository, path: &Path) -> Outco
         // half a sheet is of no use, and the failure is what matters
         let _ = std::fs::remove_file(path);
         let text = format!("cannot write the recovery sheet to {}: {error}", path.display());
-        Failure::new(code::FAILED, super::exit::plain(&text))
+        Failure::new(code::FAILED, super::plain::line(&text))
     })?;
     session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
     Ok(code::DONE)
@@ -359,6 +359,6 @@ pub fn sheet(repository: &Repository) -> Result<Zeroizing<String>, Failure> {
 pub fn create_private(path: &Path, what: &str) -> Result<File, Failure> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
         let text = format!("cannot write {what} to {}: {error}", path.display());
-        Failure::new(code::FAILED, super::exit::plain(&text)).hint("name a file that does not exist yet")
+        Failure::new(code::FAILED, super::plain::line(&text)).hint("name a file that does not exist yet")
     })
 }

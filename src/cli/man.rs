@@ -31,7 +31,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let failed = |path: &Path, error: std::io::Error| {
         let text = format!("cannot write manual pages to {}: {error}", path.display());
-        Failure::new(code::FAILED, super::exit::plain(&text))
+        Failure::new(code::FAILED, super::plain::line(&text))
     };
     std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
     for page in &pages {

@@ -1,7 +1,7 @@
-//! Standard output. The first write that fails is kept and ends all further ones; the exit code tells it, once, at the
-//! end. A closed pipe is not a failure: whoever reads has seen enough.
+//! Standard output. The first write that fails is kept and ends all further ones; `exit` tells it, once, at the end. A
+//! closed pipe is not a failure: whoever reads has seen enough.
 
-use super::exit::{Failure, code, plain};
+use super::plain;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +13,8 @@ struct State {
     end: Option<End>,
 }
 
-enum End {
+/// Why nothing more can be written.
+pub enum End {
     /// Whoever read it is gone.
     Closed,
     /// It can't be written, for this reason.
@@ -65,31 +66,21 @@ pub fn go_on() -> vault::error::Result<()> {
 pub fn failed(error: &io::Error) {
     let end = match error.kind() {
         io::ErrorKind::BrokenPipe => End::Closed,
-        _ => End::Failed(plain(&error.to_string())),
+        _ => End::Failed(plain::line(&error.to_string())),
     };
     with(|state| {
         state.end.get_or_insert(end);
     });
 }
 
-/// The end of the program: what was written has to be with the file system, since some say only now that it has no
-/// room. A result that nobody got is a failure, though its work is done.
-pub fn finish(outcome: Result<u8, Failure>) -> Result<u8, Failure> {
+/// At the end of the program: what was written has to be with the file system, since some say only now that it has no
+/// room. Tells why not all of it got there.
+pub fn finish() -> Option<End> {
     let is_waiting = with(|state| state.written && state.end.is_none());
     if is_waiting && let Err(error) = settle() {
         failed(&error);
     }
-    let text = |cause| format!("cannot write to standard output: {cause}");
-    match (with(|state| state.end.take()), outcome) {
-        (Some(End::Closed), Err(failure)) if failure.is_output() => Ok(code::DONE),
-        (Some(End::Failed(_)), Err(failure)) if failure.is_output() => Err(failure),
-        (Some(End::Failed(cause)), Ok(code::DONE | code::PARTIAL)) => Err(Failure::new(code::FAILED, text(cause))),
-        (Some(End::Failed(cause)), outcome) => {
-            super::render::complain(&text(cause));
-            outcome
-        }
-        (_, outcome) => outcome,
-    }
+    with(|state| state.end.take())
 }
 
 fn settle() -> io::Result<()> {

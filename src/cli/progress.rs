@@ -359,7 +359,7 @@ impl Progress for Bar {
     }
 
     fn note(&self, note: &str) {
-        let note = super::exit::plain(note);
+        let note = super::plain::line(note);
         if lock(&self.told).insert(note.clone()) {
             self.shared.bar.suspend(|| super::render::complain(&note));
         }
@@ -369,7 +369,7 @@ impl Progress for Bar {
         if self.verbose {
             return self.note(full);
         }
-        if lock(&self.told).insert(super::exit::plain(full))
+        if lock(&self.told).insert(super::plain::line(full))
             && self.damaged.fetch_add(1, Ordering::Relaxed) < DAMAGED_SHOWN
         {
             self.note(brief);

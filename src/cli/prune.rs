@@ -3,7 +3,7 @@
 
 use super::exit::{Context, Failure, code};
 use super::session::Session;
-use super::{Outcome, render, secret, snapshot, time};
+use super::{Outcome, render, secret, session, time};
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -181,14 +181,14 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
         max_repack: arguments.max_repack,
         without_snapshots: arguments.without_snapshots,
         dry_run: arguments.dry_run,
-        actor: format!("{}@{}", snapshot::user(), snapshot::host()),
+        actor: format!("{}@{}", session::user(), session::host()),
     };
     let progress = session.progress("repacking").watch(repository.backend());
     let report = prune::prune(repository, &options, &progress);
     progress.done();
     let report = match report {
         Err(vault::error::Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
-            return Err(Failure::new(code::FAILED, super::exit::plain(&format!("cannot prune: {error}"))).hint(
+            return Err(Failure::new(code::FAILED, super::plain::line(&format!("cannot prune: {error}"))).hint(
                 "prune writes a mark and a record, a few kilobytes, before it deletes anything: remove something else \
                  from that disk, then run `vault prune --grace 0s` while nobody writes",
             ));

@@ -174,7 +174,7 @@ fn quarantine(session: &Session, repository: &Repository, object: &str, dry_run:
 /// What is wrong, one line each.
 fn tell(session: &Session, report: &repair::Report, dry_run: bool) {
     let lines = report.damaged_packs.iter().chain(&report.left);
-    lines.for_each(|line| render::complain(&super::exit::plain(line)));
+    lines.for_each(|line| render::complain(&super::plain::line(line)));
     for lost in &report.lost {
         let what = format!("snapshot {} of {} ({})", lost.snapshot.short(), lost.name, render::time(lost.time));
         let rest = match lost.copy {

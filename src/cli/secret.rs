@@ -201,7 +201,7 @@ fn take(input: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Failure {
-    Failure::new(code::FAILED, super::exit::plain(&format!("cannot read {name}: {error}")))
+    Failure::new(code::FAILED, super::plain::line(&format!("cannot read {name}: {error}")))
 }
 
 fn first_line(bytes: &[u8]) -> Zeroizing<Vec<u8>> {

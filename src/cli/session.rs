@@ -3,7 +3,7 @@
 
 use super::exit::{self, Context, Failure, code};
 use super::global::Global;
-use super::{progress, proposal, render, secret, signal, snapshot};
+use super::{plain, progress, proposal, render, secret, signal};
 use std::path::PathBuf;
 use std::time::Duration;
 use vault::backend::location::Scheme;
@@ -82,7 +82,7 @@ impl Session {
         let Some(folder) = self.cache_folder() else { return Ok(repository) };
         // without its cache a run is slower, and nothing else
         if let Err(error) = repository.use_cache(&folder) {
-            self.say_notes(&[exit::one_line(&error.to_string())]);
+            self.say_notes(&[plain::joined(&error.to_string())]);
         }
         Ok(repository)
     }
@@ -103,7 +103,7 @@ impl Session {
 
     /// Who runs this, for the journal.
     pub fn actor(&self, reason: &str) -> Actor {
-        Actor { name: format!("{}@{}", snapshot::user(), snapshot::host()), reason: reason.to_owned() }
+        Actor { name: format!("{}@{}", user(), host()), reason: reason.to_owned() }
     }
 
     /// Opens the repository and a second one, which has the same password unless its own flags say otherwise.
@@ -156,6 +156,17 @@ impl Session {
     }
 }
 
+/// The name of this machine.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Who runs this.
+pub fn user() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
+}
+
 /// The protocol's times (W, D, e, G) in seconds from VAULT_TEST_TIMES, so that a test with real processes need not wait
 /// for a day. Only builds with debug assertions ask.
 pub(super) fn test_times() -> repository::Options {
@@ -173,7 +184,7 @@ pub(super) fn test_times() -> repository::Options {
 
 pub(super) fn parse_location(text: &str) -> Result<Location, Failure> {
     let location = Location::parse(text)
-        .map_err(|error| Failure::new(code::USAGE, exit::one_line(&error.to_string())).hint("see `vault --help`"))?;
+        .map_err(|error| Failure::new(code::USAGE, plain::joined(&error.to_string())).hint("see `vault --help`"))?;
     if let Location::Remote(remote) = &location
         && remote.scheme == Scheme::Memory
     {

@@ -3,7 +3,7 @@
 
 use super::exit::{Context, Failure, code};
 use super::session::Session;
-use super::{Outcome, address, render, time};
+use super::{Outcome, address, render, session, time};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -154,8 +154,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         name,
         tags: arguments.tags.clone(),
         description: arguments.description.clone(),
-        host: arguments.host.clone().unwrap_or_else(host),
-        user: user(),
+        host: arguments.host.clone().unwrap_or_else(session::host),
+        user: session::user(),
         time: arguments.time,
         allow_empty: arguments.allow_empty,
         skip_if_unchanged: arguments.skip_if_unchanged,
@@ -298,7 +298,7 @@ fn lists(arguments: &Arguments, input: &mut dyn std::io::Read) -> Result<Vec<Pat
             let mut bytes = Vec::new();
             let read = input.read_to_end(&mut bytes);
             read.map_err(|error| {
-                Failure::new(code::FAILED, super::exit::plain(&format!("cannot read standard input: {error}")))
+                Failure::new(code::FAILED, super::plain::line(&format!("cannot read standard input: {error}")))
             })?;
             bytes
         } else {
@@ -312,7 +312,7 @@ fn lists(arguments: &Arguments, input: &mut dyn std::io::Read) -> Result<Vec<Pat
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|error| {
-        Failure::new(code::FAILED, super::exit::plain(&format!("cannot read {}: {error}", file.display())))
+        Failure::new(code::FAILED, super::plain::line(&format!("cannot read {}: {error}", file.display())))
     })
 }
 
@@ -321,17 +321,6 @@ fn last_part(path: &Path) -> Option<String> {
     let ends_plain = absolute.file_name().is_some();
     let absolute = if ends_plain { absolute } else { absolute.canonicalize().ok()? };
     absolute.file_name().map(|name| name.to_string_lossy().into_owned())
-}
-
-/// The name of this machine.
-pub fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// Who runs this.
-pub fn user() -> String {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
 }
 
 fn parse_part(text: &str) -> Result<(u32, u32), String> {

@@ -138,7 +138,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         .iter()
         .map(|(name, why)| if why.contains(&name.to_string()) { why.clone() } else { format!("{name}: {why}") })
         .collect();
-    damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", super::exit::plain(damage))));
+    damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
     if session.global.json {
         render::json(&Listing { snapshots: lines.into_iter().map(|(_, line)| line).collect(), damaged });
     } else if let Some(tag) = arguments.tag.as_ref().filter(|_| lines.is_empty()) {

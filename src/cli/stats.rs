@@ -195,7 +195,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let stored = stats::stored(&repository, &catalog).context(what)?;
     let costs = costs(session, arguments, &repository, (&catalog, &sources)).context(what)?;
     let damaged = catalog.snapshots.damaged.iter().map(|(_, why)| why).chain(&stored.damaged).chain(&costs.unread);
-    damaged.for_each(|damage| render::complain(&format!("{}; see `vault check`", super::exit::plain(damage))));
+    damaged.for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
     let mut growths = Vec::new();
     for source in sources.iter().filter(|_| arguments.name.is_some()) {
         growths.push(newest(session, &repository, &catalog, source).context(what)?);

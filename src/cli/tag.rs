@@ -78,7 +78,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let actor = session.actor(&arguments.reason);
     let report = tag::tag(&repository, &arguments.address, &time::parse_address, &change, &actor)
         .context(&format!("cannot tag {}", render::safe(&arguments.address)))?;
-    report.notes.iter().for_each(|note| render::complain(&super::exit::plain(note)));
+    report.notes.iter().for_each(|note| render::complain(&super::plain::line(note)));
     if session.global.json {
         render::json(&Tagged {
             snapshot: report.snapshot.to_string(),

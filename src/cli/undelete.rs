@@ -46,7 +46,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     let report = undelete::undelete(&repository, &arguments.id, &session.actor(&arguments.reason))
         .context(&format!("cannot undelete {}", render::safe(&arguments.id)))?;
-    report.notes.iter().for_each(|note| render::complain(&super::exit::plain(note)));
+    report.notes.iter().for_each(|note| render::complain(&super::plain::line(note)));
     if session.global.json {
         render::json(&Undeleted {
             snapshot: report.snapshot.to_string(),
