@@ -3,7 +3,7 @@
 use super::Run;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
-use vault_format::tree::{Extent, Metadata, Node, NodeKind, Time, TreeChild, TreePage, TreeRoot, Xattr};
+use vault_format::tree::{Metadata, Node, NodeKind, Time, TreeChild, TreePage, TreeRoot, Xattr};
 
 /// Metadata that differs by `number`.
 pub fn metadata(number: u64) -> Metadata {
