@@ -12,7 +12,7 @@ use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::chunk::{Chunker, Gear};
 use vault::progress::Silent;
-use vault::repository::lookup::BlobIndex;
+use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
@@ -100,13 +100,13 @@ fn lookup(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("index");
     let load = || {
         let objects = IndexObjects::load(&repository, &trust, None).unwrap();
-        BlobIndex::new(&repository, &objects, None, &Marks::default())
+        BlobLookup::new(&repository, &objects, None, &Marks::default())
     };
     let index = load();
     let known: Vec<BlobId> = index.blobs().copied().collect();
     group.throughput(Throughput::Elements(known.len() as u64));
     group.bench_function("load", |bencher| bencher.iter(load));
-    let present = |index: &BlobIndex| known.iter().filter(|id| index.usable(id).is_some()).count();
+    let present = |index: &BlobLookup| known.iter().filter(|id| index.usable(id).is_some()).count();
     group.bench_function("find", |bencher| bencher.iter(|| present(black_box(&index))));
     group.finish();
 }

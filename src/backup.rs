@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::index::inherited;
 use crate::repository::index::inherited::Inherited;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::Orders;
@@ -171,7 +171,7 @@ fn record(repository: &Repository, options: &Options, started: i64, result: &Res
 
 /// What a run knows of the repository when it begins (W1).
 struct Look {
-    lookup: Arc<BlobIndex>,
+    lookup: BlobLookup,
     snapshots: Snapshots,
     /// What earlier runs of this key have left in no index.
     left: Arc<Inherited>,
@@ -187,7 +187,7 @@ impl Look {
         marks.notes().for_each(|note| progress.note(&note));
         let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, Some(domain))?;
-        let mut lookup = BlobIndex::new(repository, &objects, Some(&packs), &marks);
+        let mut lookup = BlobLookup::new(repository, &objects, Some(&packs), &marks);
         objects.damaged.iter().for_each(|(_, damage)| progress.note(damage));
         let orders = Orders::load(repository)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
@@ -197,7 +197,7 @@ impl Look {
         let since = own.filter_map(|snapshot| snapshot.arrived).max();
         let left = inherited::find(repository, (&packs, &objects, &marks), (Some(domain), since));
         left.add_to(&mut lookup, repository, domain);
-        Ok(Self { lookup: Arc::new(lookup), snapshots, left: Arc::new(left) })
+        Ok(Self { lookup, snapshots, left: Arc::new(left) })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::journal::Actor;
 use crate::repository::objects::marks::Marks;
@@ -26,7 +26,6 @@ use crate::repository::tree::reach;
 use crate::repository::write::transfer;
 use crate::repository::write::writer::{Place, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 use target::{Domain, Target};
 use translation::{Pass, Translation};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, RunId};
@@ -158,7 +157,7 @@ fn attempt(
     let target = Target::load(to)?;
     for (domain, chosen) in domains {
         let objects = IndexObjects::load(from, &trust, Some(domain))?;
-        let lookup = Arc::new(BlobIndex::new(from, &objects, Some(&packs), &Marks::default()));
+        let lookup = BlobLookup::new(from, &objects, Some(&packs), &Marks::default());
         let reader = Reader::new(from, &lookup);
         let is_owners = from.keys().role() == Role::Owner && domain == from.keys().domain();
         let there = if is_owners { to.keys().domain() } else { domain };

@@ -7,7 +7,7 @@ mod folder;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Change, Changes, Difference};
@@ -58,7 +58,7 @@ pub fn snapshots(
     (before, after): (Part<'_>, Part<'_>),
     each: &mut Each<'_>,
 ) -> Result<Report> {
-    let index = |(snapshot, _): Part<'_>| BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain);
+    let index = |(snapshot, _): Part<'_>| BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain);
     let old_index = index(before)?;
     let other_domain = before.0.place.domain != after.0.place.domain;
     let new_index = if other_domain { Some(index(after)?) } else { None };
@@ -94,7 +94,7 @@ pub fn with_folder(
     options: &Options,
     (each, progress): (&mut Each<'_>, &dyn Progress),
 ) -> Result<Report> {
-    let index = BlobIndex::for_reading(repository, &catalog.trust, before.0.place.domain)?;
+    let index = BlobLookup::for_reading(repository, &catalog.trust, before.0.place.domain)?;
     let reader = Reader::new(repository, &index);
     let place = Place::find(&reader, before)?;
     folder::compare((repository, &reader), (before.0, place), path, options, (each, progress))

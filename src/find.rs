@@ -4,14 +4,13 @@
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{difference, join};
 use crate::repository::tree::walk;
 use crate::source::Excludes;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use vault_format::id::{BlobId, DomainId};
 use vault_format::tree::{Node, NodeKind, TreePage};
 
@@ -87,11 +86,11 @@ pub fn find(
     for (number, snapshot) in snapshots.iter().enumerate() {
         sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(number);
     }
-    let mut indexes: BTreeMap<DomainId, Arc<BlobIndex>> = BTreeMap::new();
+    let mut indexes: BTreeMap<DomainId, BlobLookup> = BTreeMap::new();
     let mut report = Report::default();
     for ((_, domain), numbers) in sources {
         if let std::collections::btree_map::Entry::Vacant(slot) = indexes.entry(domain) {
-            slot.insert(BlobIndex::for_reading(repository, &catalog.trust, domain)?);
+            slot.insert(BlobLookup::for_reading(repository, &catalog.trust, domain)?);
         }
         let Some(index) = indexes.get(&domain) else { continue };
         let reader = Reader::new(repository, index);

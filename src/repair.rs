@@ -16,14 +16,13 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::journal;
 use crate::repository::objects::journal::Actor;
 use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;
 use look::Look;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::Outcome;
 use vault_format::name::Name;
@@ -189,7 +188,7 @@ fn all(
     config(repository, options, report)?;
     packs::judge(repository, &mut look, options, report, progress)?;
     let domains = look.domains();
-    let mut readable: BTreeMap<DomainId, Arc<BlobIndex>> =
+    let mut readable: BTreeMap<DomainId, BlobLookup> =
         domains.iter().map(|domain| (*domain, look.readable(repository, *domain))).collect();
     let foreign = from.map(|from| blobs::foreign(from).map(|index| (from, index))).transpose()?;
     let context = Context { repository, look: &look, options, progress };

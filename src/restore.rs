@@ -14,7 +14,7 @@ pub use stream::restore_to;
 use crate::error::{Error, Lack, Result};
 use crate::progress::{Progress, Silent};
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::journal;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::read::reader::Reader;
@@ -95,7 +95,7 @@ pub fn restore(
 ) -> Result<Report> {
     repository.keys().content("restore")?;
     let started = repository.runtime().clock.now();
-    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let (path, found) = walk::locate(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
     let path = path.as_slice();

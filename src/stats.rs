@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::index::unfinished;
 use crate::repository::index::unfinished::Unfinished;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
@@ -110,7 +110,7 @@ pub fn stored(repository: &Repository, catalog: &Catalog) -> Result<Stored> {
     if repository.keys().role() == Role::Owner {
         stored.unfinished = unfinished::look(repository, &packs, &objects, &catalog.snapshots)?;
     }
-    let index = BlobIndex::new(repository, &objects, None, &Marks::default());
+    let index = BlobLookup::new(repository, &objects, None, &Marks::default());
     stored.damaged = objects.damaged.into_iter().map(|(_, problem)| problem).collect();
     for frame in index.frames() {
         if index.packs().get(frame.pack as usize).is_some_and(|pack| pack.class == Class::Data) {
@@ -170,7 +170,7 @@ pub fn growth(
     source: &Source<'_>,
     snapshot: &SnapshotEntry,
 ) -> Result<Growth> {
-    let index = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let index = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &index);
     let visible = |id: ObjectId| catalog.snapshots.visible().find(|other| other.id == id);
     let before = source.snapshots.iter().rev().copied().find(|other| other.counted.time < snapshot.counted.time);

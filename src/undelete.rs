@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::journal::Actor;
 use crate::repository::objects::marks::{Condemnation, Marks};
@@ -15,7 +15,6 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use crate::repository::write::writer::{Place, Writer};
 use std::collections::HashSet;
-use std::sync::Arc;
 use vault_format::id::{BlobId, ObjectId, RunId};
 use vault_format::order::Action;
 use vault_format::snapshot::Head;
@@ -96,7 +95,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     let (packs, _) = index_objects::list_packs(repository)?;
     let domain = snapshot.place.domain;
     let objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
-    let lookup = Arc::new(BlobIndex::new(repository, &objects, Some(&packs), &marks));
+    let lookup = BlobLookup::new(repository, &objects, Some(&packs), &marks);
     // whoever could not read it can't read its copy either
     let place = Place { domain, label: snapshot.place.label, shared: snapshot.is_shared() };
     let mut writer = Writer::at(repository, &lookup, place)?;

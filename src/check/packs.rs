@@ -7,13 +7,13 @@ use crate::backend::{self, ErrorKind};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::{BlobIndex, Location, PackRecord};
+use crate::repository::lookup::{BlobLookup, Location, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::read::reader::Reader;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::name::Name;
@@ -33,7 +33,7 @@ pub(super) struct Packs<'a> {
 
 /// What the index of one domain tells.
 pub(super) struct Domain<'a> {
-    pub lookup: Arc<BlobIndex>,
+    pub lookup: BlobLookup,
     entries: HashMap<ObjectId, Vec<&'a PackEntry>>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Domain<'a> {
                 entries.entry(entry.id).or_default().push(entry);
             }
         }
-        Self { lookup: Arc::new(BlobIndex::new(repository, objects, Some(listing), marks)), entries }
+        Self { lookup: BlobLookup::new(repository, objects, Some(listing), marks), entries }
     }
 
     /// Packs that can be read, with their numbers.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::{ANY_DEPTH, BlobIndex};
+use crate::repository::lookup::{ANY_DEPTH, BlobLookup};
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
@@ -298,7 +298,7 @@ impl<'a, 'r> Trees<'a, 'r> {
         culprits
     }
 
-    fn lookup(&self) -> &'a BlobIndex {
+    fn lookup(&self) -> &'a BlobLookup {
         self.reader.index()
     }
 

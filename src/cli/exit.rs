@@ -207,6 +207,7 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
             "nothing more was deleted; `vault check` tells what is wrong; `vault repair --quarantine ID` has an object \
              passed over, `vault forget ID` a snapshot that is missing",
         ),
+        R::Bug(_) => failed("please report it, with what was run and `vault --version`"),
         R::CannotRepair(_) => failed("nothing was changed; a newer vault may know more"),
         _ => Failure::new(code::FAILED, full),
     }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::repository::Repository;
 use crate::repository::index::inherited;
 use crate::repository::index::inherited::Inherited;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::Orders;
@@ -35,7 +35,7 @@ pub(super) struct Target<'r> {
 /// What there is in one domain of the target.
 pub(super) struct Domain {
     pub id: DomainId,
-    pub index: Arc<BlobIndex>,
+    pub index: BlobLookup,
     /// Newest heads of the owner as writer, by source.
     heads: BTreeMap<String, Vec<ObjectId>>,
     /// Copies by what they are copies of.
@@ -92,7 +92,7 @@ impl<'r> Target<'r> {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == id);
         let objects = self.objects.objects.iter().filter(own).cloned().collect();
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        let mut index = BlobIndex::new(self.repository, &objects, Some(&self.packs), &self.marks);
+        let mut index = BlobLookup::new(self.repository, &objects, Some(&self.packs), &self.marks);
         self.left.add_to(&mut index, self.repository, id);
         let own = |snapshot: &&SnapshotEntry| snapshot.place.domain == id;
         let mut heads: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
@@ -102,7 +102,7 @@ impl<'r> Target<'r> {
             }
         }
         let snapshots = self.snapshots.visible().filter(own).cloned().collect();
-        Domain { id, index: Arc::new(index), heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() }
+        Domain { id, index, heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() }
     }
 }
 

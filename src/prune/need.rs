@@ -7,12 +7,11 @@
 use super::plan::{FrameUse, Held, Lineage, PackUse};
 use super::survey::{Live, Survey, unsafe_because};
 use crate::error::Result;
-use crate::repository::lookup::{ANY_DEPTH, BlobIndex, Location, PackRecord};
+use crate::repository::lookup::{ANY_DEPTH, BlobLookup, Location, PackRecord};
 use crate::repository::write::writer::Place;
 use crate::repository::{Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};
 use vault_format::mark::SnapshotPlace;
 
@@ -20,7 +19,7 @@ use vault_format::mark::SnapshotPlace;
 pub(super) struct Need {
     pub domain: DomainId,
     owner: WriterId,
-    pub lookup: Arc<BlobIndex>,
+    pub lookup: BlobLookup,
     pub live: HashSet<(BlobKind, BlobId)>,
     /// What members must be able to read of it.
     shared: HashSet<BlobId>,
@@ -172,7 +171,7 @@ impl Need {
     }
 }
 
-fn fullness(lookup: &BlobIndex, live: &HashSet<(BlobKind, BlobId)>) -> Vec<u32> {
+fn fullness(lookup: &BlobLookup, live: &HashSet<(BlobKind, BlobId)>) -> Vec<u32> {
     let mut all = vec![0u64; lookup.packs().len()];
     let mut alive = all.clone();
     for frame in lookup.frames() {

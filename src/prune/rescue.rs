@@ -4,13 +4,12 @@
 
 use super::survey::{self, Live, Survey};
 use crate::error::Result;
-use crate::repository::lookup::{ANY_DEPTH, BlobIndex, Location, PackRecord};
+use crate::repository::lookup::{ANY_DEPTH, BlobLookup, Location, PackRecord};
 use crate::repository::objects::marks::Condemnation;
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::{Place, Writer};
 use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 
@@ -27,7 +26,7 @@ struct Rescue<'a> {
     repository: &'a Repository,
     survey: &'a Survey,
     domain: DomainId,
-    lookup: Arc<BlobIndex>,
+    lookup: BlobLookup,
     ripe: &'a [Condemnation],
     going: &'a BTreeSet<ObjectId>,
     /// What members must be able to read.

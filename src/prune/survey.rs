@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::repository;
-use crate::repository::lookup::{ANY_DEPTH, BlobIndex, PackRecord};
+use crate::repository::lookup::{ANY_DEPTH, BlobLookup, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
@@ -17,7 +17,6 @@ use crate::repository::view::missing::Heads;
 use crate::repository::write::writer::Place;
 use crate::repository::{Error, Options, Repository, Rule};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
@@ -164,9 +163,9 @@ impl Survey {
     }
 
     /// The lookup of one domain: nobody else's copies count for it.
-    pub fn lookup(&self, repository: &Repository, domain: DomainId) -> Arc<BlobIndex> {
+    pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobLookup {
         let objects = IndexObjects { objects: self.objects_of(domain), ..IndexObjects::default() };
-        Arc::new(BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks))
+        BlobLookup::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 
     fn objects_of(&self, domain: DomainId) -> Vec<IndexObject> {
@@ -176,7 +175,7 @@ impl Survey {
 
     /// The same as if nothing had ever told of the packs that marks name, or of those that members can't read if it is
     /// `for_members`: a reader tries all that it knows.
-    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId, for_members: bool) -> Arc<BlobIndex> {
+    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId, for_members: bool) -> BlobLookup {
         let mut objects = self.objects_of(domain);
         for IndexObject { index, .. } in &mut objects {
             let serves = |pack: &PackEntry| {
@@ -185,14 +184,14 @@ impl Survey {
             index.packs.retain(|pack| !self.marks.names(&pack.id) && serves(pack));
         }
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        Arc::new(BlobIndex::new(repository, &objects, Some(&self.packs), &self.marks))
+        BlobLookup::new(repository, &objects, Some(&self.packs), &self.marks)
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.
     pub fn live(
         &self,
         repository: &Repository,
-        lookup: &Arc<BlobIndex>,
+        lookup: &BlobLookup,
         domain: DomainId,
         due: &BTreeSet<SnapshotPlace>,
     ) -> Result<Live> {

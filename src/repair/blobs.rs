@@ -5,7 +5,7 @@ use super::{Context, Report, SOURCE};
 use crate::error::Result;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::trust::Trust;
@@ -14,7 +14,6 @@ use crate::repository::tree::reach;
 use crate::repository::write::transfer;
 use crate::repository::write::writer::{Place, Writer};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use vault_format::id::{BlobId, BlobKind, DomainId};
 
 /// A set of blobs.
@@ -24,9 +23,9 @@ pub(super) type Blobs = HashSet<(BlobKind, BlobId)>;
 pub(super) struct Mended {
     pub domain: DomainId,
     /// Every place that anybody tells of, the new ones among them.
-    pub readable: Arc<BlobIndex>,
+    pub readable: BlobLookup,
     /// Good packs, the new ones among them.
-    pub reliable: Arc<BlobIndex>,
+    pub reliable: BlobLookup,
     /// Blobs that nobody has.
     pub lost: Blobs,
 }
@@ -34,7 +33,7 @@ pub(super) struct Mended {
 /// Stores again what can be had: from the domain itself, from other domains, from another repository.
 pub(super) fn recover(
     context: &Context<'_>,
-    (domain, mut readable): (DomainId, Arc<BlobIndex>),
+    (domain, mut readable): (DomainId, BlobLookup),
     (home, foreign): (&[Reader], &[Reader]),
     around: &[Reader],
     report: &mut Report,
@@ -100,7 +99,7 @@ fn wanted(
     context: &Context<'_>,
     (domain, shared): (DomainId, bool),
     reader: &Reader,
-    reliable: &Arc<BlobIndex>,
+    reliable: &BlobLookup,
     seen: &mut HashSet<BlobId>,
 ) -> Result<Blobs> {
     let mut wanted = Blobs::new();
@@ -124,8 +123,8 @@ fn readable_in<'a, 'r: 'a>(readers: impl Iterator<Item = &'a Reader> + Clone, wa
 }
 
 /// The lookup over all domains of another repository.
-pub(super) fn foreign(from: &Repository) -> Result<Arc<BlobIndex>> {
+pub(super) fn foreign(from: &Repository) -> Result<BlobLookup> {
     let trust = Trust::load(from)?;
     let objects = IndexObjects::load(from, &trust, None)?;
-    Ok(Arc::new(BlobIndex::new(from, &objects, None, &Marks::default())))
+    Ok(BlobLookup::new(from, &objects, None, &Marks::default()))
 }

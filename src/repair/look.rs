@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::repository::Repository;
 use crate::repository::index::loose;
 use crate::repository::index::loose::{Ends, LoosePack};
-use crate::repository::lookup::{BlobIndex, PackRecord};
+use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::Orders;
@@ -115,7 +115,7 @@ impl Look {
     }
 
     /// The lookup of a domain for reading: every place that anybody tells of.
-    pub fn readable(&self, repository: &Repository, domain: DomainId) -> Arc<BlobIndex> {
+    pub fn readable(&self, repository: &Repository, domain: DomainId) -> BlobLookup {
         let mut objects = self.of(domain, &|_| true);
         // those that were replaced may know more than those that replaced them
         for object in &mut objects.objects {
@@ -126,7 +126,7 @@ impl Look {
     }
 
     /// The lookup of a domain to rely on: only packs that are good.
-    pub fn reliable(&self, repository: &Repository, domain: DomainId) -> Arc<BlobIndex> {
+    pub fn reliable(&self, repository: &Repository, domain: DomainId) -> BlobLookup {
         let objects = self.of(domain, &|object| self.current.contains(&object.name));
         let good: PackListing =
             self.packs.iter().filter(|(id, _)| !self.bad.contains(id)).map(|(id, at)| (*id, at.clone())).collect();
@@ -144,14 +144,14 @@ impl Look {
         domain: DomainId,
         objects: &IndexObjects,
         packs: Option<&PackListing>,
-    ) -> Arc<BlobIndex> {
-        let mut lookup = BlobIndex::new(repository, objects, packs, &self.marks);
+    ) -> BlobLookup {
+        let mut lookup = BlobLookup::new(repository, objects, packs, &self.marks);
         for pack in self.loose.iter().filter(|pack| pack.header.domain == domain) {
             let is_there = packs.is_none_or(|packs| packs.contains_key(&pack.entry.id));
             let record = PackRecord::new(&pack.entry, pack.header, Arc::new(pack.wraps.clone()));
             lookup.add_pack(PackRecord { present: is_there, ..record }, &pack.entry.directory);
         }
-        Arc::new(lookup)
+        lookup
     }
 
     /// Index objects in force by domain, and the loose packs of the same domain.

@@ -7,7 +7,7 @@ use super::{Context, Lost, Report, TAG};
 use crate::error::Result;
 use crate::repository;
 use crate::repository::Error;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::objects::{orders, snapshots};
 use crate::repository::read::reader::Reader;
@@ -16,7 +16,6 @@ use crate::repository::tree::walk::Nodes;
 use crate::repository::tree::{build, reach};
 use crate::repository::write::writer::{Place, Writer, Written};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 use vault_format::id::{ObjectId, OriginMark, RunId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
@@ -129,7 +128,7 @@ struct Copier<'c, 'v> {
 
 impl Copier<'_, '_> {
     /// The marked copy; `None` if it would be empty.
-    fn copy(&self, snapshot: &SnapshotEntry, reliable: &Arc<BlobIndex>) -> Result<Option<(ObjectId, Written, u64)>> {
+    fn copy(&self, snapshot: &SnapshotEntry, reliable: &BlobLookup) -> Result<Option<(ObjectId, Written, u64)>> {
         let (repository, head) = (self.context.repository, &snapshot.head);
         let (domain, label) = (snapshot.place.domain, snapshot.place.label);
         let mut writer = Writer::at(repository, reliable, Place { domain, label, shared: snapshot.is_shared() })?;

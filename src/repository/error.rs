@@ -145,6 +145,9 @@ pub enum Error {
     /// Repair met something that it must not guess about.
     #[error("cannot repair safely: {0}")]
     CannotRepair(String),
+    /// What cannot happen has happened.
+    #[error("this is a fault in vault itself: {0}")]
+    Bug(&'static str),
 }
 
 impl Error {

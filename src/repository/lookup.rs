@@ -103,9 +103,14 @@ pub struct Location {
     pub kind: BlobKind,
 }
 
-/// The lookup.
+/// The lookup: a handle, and clones of it share one table until one of them adds to it.
 #[derive(Clone, Debug, Default)]
-pub struct BlobIndex {
+pub struct BlobLookup {
+    table: Arc<Table>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Table {
     packs: Vec<PackRecord>,
     pack_numbers: HashMap<ObjectId, u32>,
     frames: Vec<FrameRecord>,
@@ -116,11 +121,11 @@ pub struct BlobIndex {
     opaque: BTreeSet<ObjectId>,
 }
 
-impl BlobIndex {
+impl BlobLookup {
     /// The lookup over loaded index objects, judged against a listing of packs, if one is given, and marks.
     pub fn new(repository: &Repository, objects: &IndexObjects, packs: Option<&PackListing>, marks: &Marks) -> Self {
         let opaque = marks.opaque.iter().map(|mark| mark.id).collect();
-        let mut index = Self { since: marks.since, opaque, ..Self::default() };
+        let mut index = Self { table: Arc::new(Table { since: marks.since, opaque, ..Table::default() }) };
         for object in current(&objects.objects, repository.keys().owner_writer()) {
             index.add(repository, object, packs, marks);
         }
@@ -128,9 +133,9 @@ impl BlobIndex {
     }
 
     /// The lookup of one domain for reading. Listings prove nothing to a reader, so none are taken.
-    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Arc<Self>> {
+    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Self> {
         let objects = IndexObjects::load(repository, trust, Some(domain))?;
-        Ok(Arc::new(Self::new(repository, &objects, None, &Marks::default())))
+        Ok(Self::new(repository, &objects, None, &Marks::default()))
     }
 
     fn add(&mut self, repository: &Repository, object: &IndexObject, packs: Option<&PackListing>, marks: &Marks) {
@@ -152,20 +157,21 @@ impl BlobIndex {
         }
     }
 
-    /// Adds one pack.
+    /// Adds one pack; a table that others share is copied first.
     pub fn add_pack(&mut self, record: PackRecord, directory: &Directory) {
-        if self.pack_numbers.contains_key(&record.id) {
+        let table = Arc::make_mut(&mut self.table);
+        if table.pack_numbers.contains_key(&record.id) {
             return;
         }
-        let Ok(pack) = u32::try_from(self.packs.len()) else { return };
-        self.pack_numbers.insert(record.id, pack);
-        self.packs.push(record);
-        let first_frame = self.frames.len();
+        let Ok(pack) = u32::try_from(table.packs.len()) else { return };
+        table.pack_numbers.insert(record.id, pack);
+        table.packs.push(record);
+        let first_frame = table.frames.len();
         for place in directory.places() {
             let number = first_frame + place.frame as usize;
-            if number == self.frames.len() {
+            if number == table.frames.len() {
                 let Some(frame) = directory.frames.get(place.frame as usize) else { continue };
-                self.frames.push(FrameRecord {
+                table.frames.push(FrameRecord {
                     pack,
                     ordinal: frame.ordinal,
                     offset: place.offset,
@@ -179,12 +185,12 @@ impl BlobIndex {
             }
             let Ok(frame) = u32::try_from(number) else { continue };
             let location = Location { frame, at: place.at, length: place.blob.length, kind: place.blob.kind };
-            match self.first.entry(place.blob.id) {
+            match table.first.entry(place.blob.id) {
                 std::collections::hash_map::Entry::Vacant(slot) => {
                     slot.insert(location);
                 }
                 std::collections::hash_map::Entry::Occupied(_) => {
-                    self.more.entry(place.blob.id).or_default().push(location);
+                    table.more.entry(place.blob.id).or_default().push(location);
                 }
             }
         }
@@ -192,44 +198,44 @@ impl BlobIndex {
 
     /// When the marks were looked at by which it says what to rely on, nanoseconds since boot.
     pub fn since(&self) -> Option<i64> {
-        self.since
+        self.table.since
     }
 
     /// Marks that nobody can read: no pack that the store had when they came is relied on by this.
     pub fn opaque(&self) -> &BTreeSet<ObjectId> {
-        &self.opaque
+        &self.table.opaque
     }
 
     /// All locations of a blob, usable or not.
     pub fn locations(&self, id: &BlobId) -> impl Iterator<Item = Location> + '_ {
-        let more = self.more.get(id).map(Vec::as_slice).unwrap_or_default();
-        self.first.get(id).into_iter().chain(more).copied()
+        let more = self.table.more.get(id).map(Vec::as_slice).unwrap_or_default();
+        self.table.first.get(id).into_iter().chain(more).copied()
     }
 
     /// A frame by position.
     pub fn frame(&self, number: u32) -> &FrameRecord {
         // positions come only from this index
-        &self.frames[number as usize]
+        &self.table.frames[number as usize]
     }
 
     /// The pack of a frame.
     pub fn pack_of(&self, frame: u32) -> &PackRecord {
-        &self.packs[self.frame(frame).pack as usize]
+        &self.table.packs[self.frame(frame).pack as usize]
     }
 
     /// All packs.
     pub fn packs(&self) -> &[PackRecord] {
-        &self.packs
+        &self.table.packs
     }
 
     /// All frames.
     pub fn frames(&self) -> &[FrameRecord] {
-        &self.frames
+        &self.table.frames
     }
 
     /// All blobs, each once, in no order.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
-        self.first.keys()
+        self.table.first.keys()
     }
 
     /// The best usable location to read from, condemned or not: the one of least depth.
@@ -259,8 +265,8 @@ impl BlobIndex {
 
     /// The position of a pack, and of its first frame; the others follow.
     pub fn position(&self, pack: &ObjectId) -> Option<(u32, u32)> {
-        let number = *self.pack_numbers.get(pack)?;
-        let first = self.frames.partition_point(|frame| frame.pack < number);
+        let number = *self.table.pack_numbers.get(pack)?;
+        let first = self.table.frames.partition_point(|frame| frame.pack < number);
         Some((number, u32::try_from(first).ok()?))
     }
 

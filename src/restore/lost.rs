@@ -5,7 +5,7 @@
 use super::{Options, Result, patterns};
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
@@ -78,7 +78,7 @@ pub fn lost(
     path: &[u8],
     options: &Options,
 ) -> Result<Lost> {
-    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
     let is_all = options.include.is_empty() && options.exclude.is_empty();

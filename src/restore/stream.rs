@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
@@ -29,7 +29,7 @@ pub fn restore_to(
     repository.keys().content("restore")?;
     let started = repository.runtime().clock.now();
     let mut out = Counted { out, bytes: 0 };
-    let lookup = BlobIndex::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     match walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())? {
         None => root_to(&reader, &snapshot.head.root, tar, &mut out, progress)?,

@@ -6,7 +6,7 @@ use super::Source;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::Catalog;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::reach;
@@ -94,7 +94,7 @@ pub fn costs(
     // what a source shares is known only once all of its domain are walked
     let sources = super::sources(catalog, None)?;
     for domain in domains {
-        let index = BlobIndex::for_reading(repository, &catalog.trust, domain)?;
+        let index = BlobLookup::for_reading(repository, &catalog.trust, domain)?;
         let own: Vec<&Source<'_>> = sources.iter().filter(|source| source.domain == domain).collect();
         let mut all: Vec<u64> = Vec::new();
         let mut needs = HashMap::new();
@@ -146,7 +146,7 @@ fn walk(
 }
 
 /// A blob and the bases of its frame are needed by a source; returns the stored bytes of those that were not before.
-fn mark(index: &BlobIndex, needs: &mut Needs, (id, number): (BlobId, u32)) -> u64 {
+fn mark(index: &BlobLookup, needs: &mut Needs, (id, number): (BlobId, u32)) -> u64 {
     let mut bytes = 0u64;
     let mut pending = vec![id];
     while let Some(id) = pending.pop() {

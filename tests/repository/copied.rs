@@ -18,7 +18,7 @@ use vault::backend::faulty::{Fault, Faulty, Mode};
 use vault::backend::recording::Recording;
 use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
-use vault::repository::lookup::BlobIndex;
+use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::orders;
@@ -127,10 +127,10 @@ pub fn by_original(copy: &Repository) -> BTreeMap<ObjectId, SnapshotEntry> {
     all.into_iter().filter_map(|one| one.head.original.map(|original| (original, one))).collect()
 }
 
-pub fn lookup(repository: &Repository) -> BlobIndex {
+pub fn lookup(repository: &Repository) -> BlobLookup {
     let trust = Trust::load(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
-    BlobIndex::new(repository, &objects, None, &Marks::default())
+    BlobLookup::new(repository, &objects, None, &Marks::default())
 }
 
 /// Codec and sizes of all frames: they tell whether frames moved as they are.

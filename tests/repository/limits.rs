@@ -3,9 +3,8 @@
 
 use crate::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
 use std::fs;
-use std::sync::Arc;
 use vault::repository::Repository;
-use vault::repository::lookup::BlobIndex;
+use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::marks::Marks;
@@ -20,11 +19,11 @@ use vault_format::pack::PACK_BLOBS_MAX;
 use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, TARGET_BYTES_MAX, Xattr};
 
 /// Runs with an index of all that is stored.
-fn with_index<T>(repository: &Repository, work: impl FnOnce(&Arc<BlobIndex>) -> T) -> T {
+fn with_index<T>(repository: &Repository, work: impl FnOnce(&BlobLookup) -> T) -> T {
     let trust = Trust::load(repository).unwrap();
     let (packs, _) = index_objects::list_packs(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
-    work(&Arc::new(BlobIndex::new(repository, &objects, Some(&packs), &Marks::default())))
+    work(&BlobLookup::new(repository, &objects, Some(&packs), &Marks::default()))
 }
 
 #[test]

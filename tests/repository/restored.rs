@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::lookup::BlobIndex;
+use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::{IndexObjects, list_packs};
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
@@ -166,7 +166,7 @@ fn with_gaps(repository: &Repository, id: ObjectId, gaps: Gaps) -> ObjectId {
     let objects = IndexObjects::load(repository, &trust, Some(domain)).unwrap();
     let (packs, _) = list_packs(repository).unwrap();
     let marks = Marks::load(repository).unwrap();
-    let lookup = std::sync::Arc::new(BlobIndex::new(repository, &objects, Some(&packs), &marks));
+    let lookup = BlobLookup::new(repository, &objects, Some(&packs), &marks);
     let writer = Writer::new(repository, &lookup, domain, &entry.head.source).unwrap();
     let mut head = entry.head.clone();
     head.time += 1;
@@ -239,7 +239,7 @@ fn one_world(seed: u64) {
     change(&mut random, &root, &mut sockets);
     let before = look(&root);
     let catalog = list::snapshots(&repository).unwrap();
-    let lookup = BlobIndex::for_reading(&repository, &catalog.trust, repository.keys().domain()).unwrap();
+    let lookup = BlobLookup::for_reading(&repository, &catalog.trust, repository.keys().domain()).unwrap();
     let mut inside = BTreeSet::new();
     held(&Reader::new(&repository, &lookup), &taken.head.root, "", &mut inside);
     // what could not be read was there, and is no part of the snapshot

@@ -15,7 +15,7 @@ use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::error::Result;
 use vault::progress::Silent;
-use vault::repository::lookup::BlobIndex;
+use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::journal;
 use vault::repository::objects::marks::Marks;
@@ -190,7 +190,7 @@ pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
     let trust = Trust::load(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
     assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);
-    BlobIndex::new(repository, &objects, None, &Marks::default()).blobs().copied().collect()
+    BlobLookup::new(repository, &objects, None, &Marks::default()).blobs().copied().collect()
 }
 
 /// Bytes of all objects.

@@ -5,7 +5,7 @@
 
 use super::loose;
 use super::loose::{LoosePack, Pack};
-use crate::repository::lookup::{BlobIndex, PackRecord};
+use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::{Repository, of_object};
@@ -102,7 +102,7 @@ fn own(repository: &Repository, pack: Pack, domain: Option<DomainId>) -> Option<
 
 impl Inherited {
     /// Adds what there is in a domain to its lookup, where nothing counts before a writer has it proven.
-    pub fn add_to(&self, index: &mut BlobIndex, repository: &Repository, domain: DomainId) {
+    pub fn add_to(&self, index: &mut BlobLookup, repository: &Repository, domain: DomainId) {
         let keys = repository.keys();
         let own = self.order.iter().filter_map(|id| self.packs.get(id)).filter(|pack| pack.header.domain == domain);
         for pack in own {

@@ -1,7 +1,7 @@
 //! Ranges worth one request: frames that lie near each other in a pack are fetched together, a small gap included.
 //! Frames come in pack order, and every byte is fetched once.
 
-use crate::repository::lookup::BlobIndex;
+use crate::repository::lookup::BlobLookup;
 use std::ops::Range;
 
 /// Most bytes of one fetch.
@@ -20,7 +20,7 @@ pub struct Fetch {
 }
 
 /// The ranges of frames that are sorted by pack and place.
-pub fn ranges(index: &BlobIndex, frames: impl Iterator<Item = u32>) -> Vec<Fetch> {
+pub fn ranges(index: &BlobLookup, frames: impl Iterator<Item = u32>) -> Vec<Fetch> {
     let mut out: Vec<Fetch> = Vec::new();
     let mut last_pack = None;
     for (position, number) in frames.enumerate() {

@@ -3,7 +3,7 @@
 //! Decoded frames are kept up to a byte limit, since neighbours are wanted next.
 
 use crate::repository::keys::CONTENT_ROLES;
-use crate::repository::lookup::{ANY_DEPTH, BlobIndex, FrameRecord, Location, PackRecord};
+use crate::repository::lookup::{ANY_DEPTH, BlobLookup, FrameRecord, Location, PackRecord};
 use crate::repository::{Error, Repository, Result, of_object};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,7 +22,7 @@ const KEPT_BYTES: usize = 64 << 20;
 #[derive(Clone)]
 pub struct Reader {
     repository: Repository,
-    index: Arc<BlobIndex>,
+    index: BlobLookup,
     others: Arc<[Reader]>,
     shared: Arc<Shared>,
 }
@@ -51,7 +51,7 @@ struct Allowance {
 
 impl Reader {
     /// A reader over a loaded lookup.
-    pub fn new(repository: &Repository, index: &Arc<BlobIndex>) -> Self {
+    pub fn new(repository: &Repository, index: &BlobLookup) -> Self {
         let shared = Shared {
             kept: Mutex::default(),
             fetched: AtomicU64::new(0),
@@ -72,7 +72,7 @@ impl Reader {
     }
 
     /// The lookup.
-    pub fn index(&self) -> &Arc<BlobIndex> {
+    pub fn index(&self) -> &BlobLookup {
         &self.index
     }
 
@@ -283,6 +283,6 @@ impl Kept {
 }
 
 /// True if a blob has a place from which it may be read.
-pub fn is_present(index: &BlobIndex, id: &BlobId) -> bool {
+pub fn is_present(index: &BlobLookup, id: &BlobId) -> bool {
     index.usable(id).is_some()
 }

@@ -8,7 +8,7 @@ use crate::backend::{Backend, ErrorKind};
 use crate::cache::Cache;
 use crate::repository::index::loose;
 use crate::repository::index::loose::LoosePack;
-use crate::repository::lookup::{BlobIndex, FrameRecord, PackRecord};
+use crate::repository::lookup::{BlobLookup, FrameRecord, PackRecord};
 use crate::repository::{Error, Options, Repository, Result, encoding};
 use crate::runtime::Runtime;
 use std::collections::HashMap;
@@ -309,7 +309,7 @@ impl Run {
     }
 
     /// Adds the run's packs to a lookup, so that its own blobs can be read.
-    pub fn add_to(&self, index: &mut BlobIndex) {
+    pub fn add_to(&self, index: &mut BlobLookup) {
         let wraps = &self.wraps;
         for entry in &self.stored().packs {
             index.add_pack(PackRecord::new(entry, self.header(entry.class), wraps.clone()), &entry.directory);

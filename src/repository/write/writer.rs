@@ -12,7 +12,7 @@ use super::commit::Relied;
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Run, RunParts};
 use crate::repository::index::inherited::Inherited;
-use crate::repository::lookup::{ANY_DEPTH, BlobIndex, PackRecord};
+use crate::repository::lookup::{ANY_DEPTH, BlobLookup, PackRecord};
 use crate::repository::objects::orders;
 use crate::repository::{Error, Repository, Result, Rule, encoding};
 use cost::Cost;
@@ -49,7 +49,7 @@ pub struct Counts {
 /// Writes blobs for one run, then commits its snapshot.
 pub struct Writer {
     repository: Repository,
-    index: Arc<BlobIndex>,
+    index: BlobLookup,
     run: Arc<Run>,
     engine: Engine,
     open: Vec<(BlobKind, OpenFrame)>,
@@ -73,8 +73,8 @@ pub struct Written(Arc<Run>);
 
 impl Written {
     /// Adds it to a lookup, which is copied only if somebody still reads or writes by it.
-    pub fn add_to(&self, index: &mut Arc<BlobIndex>) {
-        self.0.add_to(Arc::make_mut(index));
+    pub fn add_to(&self, index: &mut BlobLookup) {
+        self.0.add_to(index);
     }
 }
 
@@ -91,13 +91,13 @@ struct OpenFrame {
 
 impl Writer {
     /// Starts a run that writes for a source of `domain`. `index` must be loaded by rule W1.
-    pub fn new(repository: &Repository, index: &Arc<BlobIndex>, domain: DomainId, source: &str) -> Result<Self> {
+    pub fn new(repository: &Repository, index: &BlobLookup, domain: DomainId, source: &str) -> Result<Self> {
         let label = book(repository, domain)?.source_label(source);
         Self::at(repository, index, Place { domain, label, shared: true })
     }
 
     /// The same for a place: how the owner writes anew what others have written.
-    pub fn at(repository: &Repository, index: &Arc<BlobIndex>, place: Place) -> Result<Self> {
+    pub fn at(repository: &Repository, index: &BlobLookup, place: Place) -> Result<Self> {
         let Place { domain, label, shared } = place;
         let (keys, book) = (repository.keys(), book(repository, domain)?);
         let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
