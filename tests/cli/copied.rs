@@ -3,23 +3,13 @@
 use crate::{World, diff, errors};
 use std::collections::BTreeMap;
 use std::path::Path;
-use vault::backend::{Backend, BackendOptions, Location};
-use vault::repository::{Access, NewRepository, Options, Repository};
-use vault::runtime::Runtime;
+use vault::repository::NewRepository;
 use vault_format::slot::KDF_FLOOR;
 
 /// Makes `second` with the root of the world's repository, or with one of its own.
 fn second(world: &World, is_like: bool, password: &str) {
-    let runtime = Runtime::system(1).expect("randomness");
-    let backend = |name: &str| {
-        let location = Location::parse(world.path(name).to_str().expect("a name")).expect("a place");
-        Backend::open(&location, &BackendOptions { create: true, ..BackendOptions::default() }, &runtime).expect("it")
-    };
-    let access = Access::Password(b"correct horse");
-    let first = Repository::open(backend("repository"), runtime.clone(), Options::default(), access).expect("it opens");
-    let like = is_like.then(|| first.keys().owner("test").expect("the owner").root().clone());
-    let new = NewRepository { like, kdf: KDF_FLOOR, ..NewRepository::new(password.as_bytes()) };
-    Repository::init(backend("second"), runtime.clone(), Options::default(), new).expect("a second repository");
+    let like = is_like.then(|| world.open().keys().owner("test").expect("the owner").root().clone());
+    world.make("second", NewRepository { like, kdf: KDF_FLOOR, ..NewRepository::new(password.as_bytes()) });
 }
 
 fn files(root: &Path) -> BTreeMap<String, u64> {

@@ -29,6 +29,13 @@ mod spared;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use vault::backend::{Backend, BackendOptions, Location};
+use vault::repository::{Access, NewRepository, Options, Repository};
+use vault::runtime::Runtime;
+use vault_format::slot::KDF_FLOOR;
+
+/// What `VAULT_PASSWORD` says.
+pub const PASSWORD: &str = "correct horse";
 
 /// A repository with everything around it.
 pub struct World {
@@ -49,8 +56,34 @@ impl World {
         std::fs::write(uploads.join("photos/2026/cat.jpg"), vec![7u8; 300_000]).expect("a file");
         std::fs::write(uploads.join("notes.txt"), "hello\n").expect("a file");
         std::os::unix::fs::symlink("notes.txt", uploads.join("link")).expect("a link");
-        world.ok(&["init"]);
+        world.init();
         world
+    }
+
+    /// Makes the repository as `vault init` does, with the cheapest password that a reader accepts: each command
+    /// derives its key anew, and at the price of `vault init` that would be most of what these tests do.
+    pub fn init(&self) {
+        self.make("repository", NewRepository { kdf: KDF_FLOOR, ..NewRepository::new(PASSWORD.as_bytes()) });
+    }
+
+    /// Makes a repository in this folder.
+    pub fn make(&self, name: &str, new: NewRepository<'_>) {
+        let (backend, runtime) = self.backend(name, true);
+        Repository::init(backend, runtime, Options::default(), new).expect("a repository");
+    }
+
+    /// The repository as the library sees it.
+    pub fn open(&self) -> Repository {
+        let (backend, runtime) = self.backend("repository", false);
+        let access = Access::Password(PASSWORD.as_bytes());
+        Repository::open(backend, runtime, Options::default(), access).expect("it opens")
+    }
+
+    fn backend(&self, name: &str, create: bool) -> (Backend, Runtime) {
+        let runtime = Runtime::system(1).expect("randomness");
+        let location = Location::parse(self.path(name).to_str().expect("a name")).expect("a location");
+        let options = BackendOptions { create, ..BackendOptions::default() };
+        (Backend::open(&location, &options, &runtime).expect("a folder"), runtime)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -63,7 +96,7 @@ impl World {
         for name in ["VAULT_PASSWORD_FILE", "VAULT_PASSWORD_COMMAND", "VAULT_KEY_FILE"] {
             command.env_remove(name);
         }
-        command.env("VAULT_REPOSITORY", self.path("repository")).env("VAULT_PASSWORD", "correct horse");
+        command.env("VAULT_REPOSITORY", self.path("repository")).env("VAULT_PASSWORD", PASSWORD);
         command.env("VAULT_CACHE_DIR", self.path("cache"));
         command.args(words).current_dir(self.directory.path()).stdin(Stdio::null());
         command

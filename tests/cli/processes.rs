@@ -1,7 +1,7 @@
 //! Two writers, prune and check as real processes on one repository, with the times of the protocol cut to seconds. In
 //! each round one of them is stopped at a random moment and goes on after the others have ended, or even after the
 //! next prune has deleted what it may rely on. Nothing is lost, and nobody waits for who is stopped.
-//! `VAULT_TEST_SEED` replays the choices; the moments still depend on the machine.
+//! `VAULT_TEST_SEED` replays the choices; the moments still depend on the machine. `VAULT_TEST_ROUNDS` asks for more.
 
 use crate::kill::contents;
 use crate::{World, errors};
@@ -51,7 +51,7 @@ impl Rounds {
     fn new(seed: u64) -> Self {
         let mut random = ChaCha20Rng::seed_from_u64(seed);
         let world = World::empty();
-        world.ok(&["init"]);
+        world.init();
         let pool = (0..6).map(|_| noise(&mut random, 100_000)).collect();
         Self { world, random, pool, acknowledged: BTreeMap::new(), deleted_packs: 0 }
     }
@@ -168,8 +168,8 @@ fn noise(random: &mut ChaCha20Rng, length: usize) -> Vec<u8> {
 
 #[test]
 fn processes_side_by_side_lose_nothing_while_one_is_stopped() {
-    let seed = std::env::var("VAULT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(11u64);
-    let rounds = if std::env::var_os("CI").is_some() { 20 } else { 4 };
+    let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    let (seed, rounds) = (number("VAULT_TEST_SEED").unwrap_or(11u64), number("VAULT_TEST_ROUNDS").unwrap_or(5));
     println!("VAULT_TEST_SEED={seed}, {rounds} rounds");
     let mut all = Rounds::new(seed);
     // two of each, so that the first round has something to forget

@@ -4,19 +4,12 @@ use crate::{World, errors, is_root};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use vault::backend::{Backend, BackendOptions, Location};
 use vault::repository::objects::orders;
-use vault::repository::{Access, Options, Repository};
-use vault::runtime::Runtime;
 use vault_format::order::Action;
 
 /// Has the owner forget the snapshots of a source.
 fn forget(world: &World, source: &str) {
-    let runtime = Runtime::system(1).expect("randomness");
-    let location = Location::parse(&world.path("repository").display().to_string()).expect("a location");
-    let backend = Backend::open(&location, &BackendOptions::default(), &runtime).expect("a folder");
-    let repository =
-        Repository::open(backend, runtime, Options::default(), Access::Password(b"correct horse")).expect("it opens");
+    let repository = world.open();
     let snapshots = vault::list::snapshots(&repository).expect("snapshots").snapshots;
     let ids = snapshots.all.iter().filter(|one| one.head.source == source).map(|one| one.id).collect();
     orders::put(&repository, repository.keys().domain(), Action::Forget(ids)).expect("an order");

@@ -338,7 +338,7 @@ fn a_disk_without_room_is_one_line_before_or_during_the_run() {
         return;
     }
     let world = World::empty();
-    world.ok(&["init"]);
+    world.init();
     fill(&world.path("big"), 200, 50_000);
     fill(&world.path("many"), 300, 1);
     world.ok(&["snapshot", "big"]);

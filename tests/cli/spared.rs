@@ -13,7 +13,7 @@ fn write(path: &Path, text: &str) {
 #[test]
 fn the_repository_and_the_cache_stay_where_all_else_that_is_extra_goes() {
     let world = World::empty();
-    world.ok(&["init"]);
+    world.init();
     write(&world.path("source/file"), "1");
     world.ok(&["snapshot", "source"]);
     write(&world.path("extra/deep/file"), "2");
@@ -39,7 +39,7 @@ fn the_repository_and_the_cache_stay_where_all_else_that_is_extra_goes() {
 fn nothing_takes_the_place_of_the_repository() {
     for is_file in [true, false] {
         let world = World::empty();
-        world.ok(&["init"]);
+        world.init();
         let name = if is_file { "source/repository" } else { "source/repository/snapshots/mine" };
         write(&world.path(name), "1");
         write(&world.path("source/beside"), "1");
@@ -76,7 +76,7 @@ fn a_folder_around_the_repository_comes_back_around_it() {
 #[test]
 fn no_restore_goes_into_the_repository_or_the_cache() {
     let world = World::empty();
-    world.ok(&["init"]);
+    world.init();
     write(&world.path("source/file"), "1");
     world.ok(&["snapshot", "source"]);
     symlink("repository", world.path("link")).expect("a link");
@@ -95,7 +95,7 @@ fn no_restore_goes_into_the_repository_or_the_cache() {
 fn what_was_left_out_stays_however_the_address_is_written() {
     use std::os::unix::ffi::OsStrExt;
     let world = World::empty();
-    world.ok(&["init"]);
+    world.init();
     write(&world.path("s/sub/file"), "1");
     write(&world.path("s/sub/logs/log"), "1");
     let odd = world.path("s").join(std::ffi::OsStr::from_bytes(b"o\xffd"));
@@ -120,7 +120,7 @@ fn what_was_left_out_stays_however_the_address_is_written() {
 #[test]
 fn a_link_on_the_way_to_what_is_restored_is_never_replaced() {
     let world = World::empty();
-    world.ok(&["init"]);
+    world.init();
     for name in ["root/etc/conf", "root/lib/modules/m", "root/lib/firmware/f"] {
         write(&world.path(name), "saved");
     }
@@ -154,7 +154,7 @@ fn a_link_on_the_way_to_what_is_restored_is_never_replaced() {
 #[test]
 fn what_a_rule_left_out_stays_though_the_rule_would_take_it_now() {
     let world = World::empty();
-    world.ok(&["init"]);
+    world.init();
     for name in ["s/kept", "s/marked/.nobackup", "s/marked/deep/file", "s/also/marked/.nobackup"] {
         write(&world.path(name), "1");
     }
