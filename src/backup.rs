@@ -264,7 +264,7 @@ fn attempt(
     if options.dry_run || unchanged {
         return Ok(report(None, head));
     }
-    let flushed = writer.flush().map_err(Error::from).and_then(|()| stopped(repository));
+    let flushed = writer.flush().map_err(Error::from).and_then(|()| Ok(repository.runtime().check_stopped()?));
     flushed.inspect_err(|_| progress.kept(writer.leave()))?;
     head.statistics.stored_bytes = writer.stored_bytes();
     head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
@@ -316,8 +316,4 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
         messages: found.messages.clone(),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),
     }
-}
-
-fn stopped(repository: &Repository) -> Result<()> {
-    if repository.runtime().is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
 }

@@ -13,7 +13,7 @@ pub use finding::Finding;
 pub use scrub::{Scrub, scrub};
 pub use selection::Read;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::lookup::PackRecord;
@@ -159,9 +159,7 @@ impl<'a> Look<'a> {
         for (id, domain) in &domains {
             let chosen = chosen.remove(id).unwrap_or_default();
             let outcome = packs.read(domain, &chosen, &mut findings, progress);
-            if repository.runtime().is_stopped() {
-                return Err(Error::Interrupted);
-            }
+            repository.runtime().check_stopped()?;
             packs.answered()?;
             report.read_bytes += outcome.read_bytes;
             self.walk(*id, (&packs, domain, &outcome), (&mut findings, &mut report.notes), progress)?;

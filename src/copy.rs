@@ -225,9 +225,8 @@ struct Copier<'c> {
 
 impl Copier<'_> {
     fn snapshot(&mut self, snapshot: &SnapshotEntry) -> Result<()> {
-        if self.from.runtime().is_stopped() || self.to.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        self.from.runtime().check_stopped()?;
+        self.to.runtime().check_stopped()?;
         let known = match self.domain.recognise(snapshot, self.report.like) {
             None => self.target.whole(&self.domain, snapshot)?,
             known => known,
@@ -381,7 +380,7 @@ impl Copier<'_> {
         let moved = |bytes: u64| {
             self.progress.advance(0, bytes);
             // an interruption ends the run like an error of the store would
-            if self.to.runtime().is_stopped() { Err(repository::Error::Interrupted) } else { Ok(()) }
+            Ok(self.to.runtime().check_stopped()?)
         };
         let before = writer.counts;
         let unread = transfer::blobs(self.reader, wanted, writer, &moved)?;

@@ -76,9 +76,7 @@ pub fn snapshots(
     };
     let mut report = Report::default();
     for change in changes {
-        if repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        repository.runtime().check_stopped()?;
         let change = change?;
         let bytes = change.bytes(&old_reader, new_reader)?;
         report.tell(&change, bytes, each)?;

@@ -2,6 +2,7 @@
 //! line turns it into words and an exit code.
 
 use crate::repository;
+use crate::runtime::Interrupted;
 use std::io;
 use std::path::PathBuf;
 
@@ -37,9 +38,6 @@ pub enum Error {
     /// The request makes no sense.
     #[error("{0}")]
     Request(String),
-    /// The user stopped it.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// Room that is missing on a disk.
@@ -66,6 +64,12 @@ impl std::fmt::Display for Lack {
 
 /// The result of every operation.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<Interrupted> for Error {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Repository(interrupted.into())
+    }
+}
 
 impl From<crate::backend::Error> for Error {
     fn from(error: crate::backend::Error) -> Self {

@@ -141,9 +141,7 @@ impl<'s> Search<'s> {
     fn snapshot(&mut self, repository: &Repository, number: usize, snapshot: &SnapshotEntry) -> Result<()> {
         let mut pending: Vec<Key> = vec![(Vec::new(), snapshot.head.root.id)];
         while let Some(key) = pending.pop() {
-            if repository.runtime().is_stopped() {
-                return Err(Error::Interrupted);
-            }
+            repository.runtime().check_stopped()?;
             if !self.pages.contains_key(&key) {
                 let page = self.page(&key, number);
                 self.pages.insert(key.clone(), page);

@@ -238,9 +238,7 @@ fn put_orders(repository: &Repository, report: &mut Report) -> Result<()> {
         targets.entry(*domain).or_default().push(*id);
     }
     for (domain, ids) in targets {
-        if repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        repository.runtime().check_stopped()?;
         // first this one: a snapshot that is there still counts as known
         if let Some(firsts) = firsts.remove(&domain).filter(|firsts| !firsts.is_empty()) {
             report.orders.push(orders::put(repository, domain, Action::Decline(firsts))?);

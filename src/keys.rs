@@ -328,9 +328,7 @@ fn wait(repository: &Repository, (time, why): (Duration, &str), progress: &dyn P
         progress.note(&format!("the key is cut off; waiting {minutes} minutes {why}"));
     }
     for _ in 0..WAIT_PARTS {
-        if runtime.is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        runtime.check_stopped()?;
         runtime.clock.sleep(time / WAIT_PARTS);
     }
     Ok(())

@@ -247,10 +247,6 @@ fn unsafe_because(why: String) -> Error {
     repository::Error::CannotRepair(why).into()
 }
 
-fn stopped(repository: &Repository) -> Result<()> {
-    if repository.runtime().is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
-}
-
 /// Stops at what a store did not give just now: it must not pass for lost.
 fn answered(unread: impl IntoIterator<Item = repository::Error>) -> Result<()> {
     let unanswered = unread.into_iter().find(repository::Error::is_unanswered);

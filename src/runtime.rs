@@ -57,6 +57,11 @@ impl Clock {
     }
 }
 
+/// The user stopped the run: nothing is committed after that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
 /// Clock, randomness and worker count of one run.
 #[derive(Clone)]
 pub struct Runtime {
@@ -93,6 +98,11 @@ impl Runtime {
     /// True once the run should end early.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Ends, by `?`, a run that should end early. Whoever loops over something long asks this in each turn.
+    pub fn check_stopped(&self) -> Result<(), Interrupted> {
+        if self.is_stopped() { Err(Interrupted) } else { Ok(()) }
     }
 
     /// Fresh random bytes.

@@ -5,7 +5,7 @@ mod cost;
 
 pub use cost::{Cost, Costs, Needed, costs};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::repository::Repository;
 use crate::repository::index::unfinished;
 use crate::repository::index::unfinished::Unfinished;
@@ -180,9 +180,7 @@ pub fn growth(
     let changes = Changes::of_roots((&reader, old), (&reader, Some(&snapshot.head.root)));
     let mut whole: Vec<u8> = Vec::new();
     for change in changes {
-        if repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        repository.runtime().check_stopped()?;
         let change = change?;
         let (mut added_bytes, mut removed_bytes) = change.bytes(&reader, &reader)?;
         let node = change.after.as_ref().or(change.before.as_ref());

@@ -100,9 +100,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     let place = Place { domain, label: snapshot.place.label, shared: snapshot.is_shared() };
     let mut writer = Writer::at(repository, &lookup, place)?;
     rely_or_copy(&Reader::new(repository, &lookup), snapshot, &mut writer)?;
-    if repository.runtime().is_stopped() {
-        return Err(Error::Interrupted);
-    }
+    repository.runtime().check_stopped()?;
     let counts = writer.counts;
     let names_it = |mark: &&Condemnation| mark.snapshots.iter().any(|place| place.id == snapshot.id);
     let dooms: Vec<&Condemnation> = marks.condemnations.iter().filter(names_it).collect();

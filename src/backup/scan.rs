@@ -1,10 +1,10 @@
 //! One pass over named files and folders. The walk is merge-joined with the parent snapshot, so that unchanged files are
 //! never opened, and what it yields becomes a tree, bottom-up. What can't be read is named and left out.
 
+use super::Options;
 use super::files::{self, Belief, FileWriter, ReadError};
 use super::gaps::GapList;
 use super::origin::{Join, Origin, absolute};
-use super::{Options, stopped};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository;
@@ -112,7 +112,7 @@ impl<'s> Scan<'s> {
         let join = self.origin.join(self.reader, &self.found.base, self.options);
         let mut levels = vec![self.level(Vec::new(), Metadata::default(), (None, join))];
         while let Some(event) = directory.next() {
-            stopped(self.repository)?;
+            self.repository.runtime().check_stopped()?;
             let Some(level) = levels.last_mut() else { break };
             match event {
                 Event::Enter { name, metadata } => {

@@ -26,7 +26,8 @@ impl Scan<'_> {
     pub fn command(self, words: &[OsString], name: &[u8]) -> Result<Found> {
         let runtime = self.repository.runtime();
         let failed = |failure: CommandFailure| {
-            if runtime.is_stopped() { Error::Interrupted } else { Error::Source(failure.to_string()) }
+            let stopped = runtime.check_stopped().err();
+            stopped.map_or_else(|| Error::Source(failure.to_string()), Error::from)
         };
         let mut command = Command::spawn(words, runtime, self.progress).map_err(failed)?;
         let (mut scan, bytes) = self.one_file(&mut command, name)?;
@@ -46,8 +47,10 @@ impl Scan<'_> {
         let (content, bytes) = match self.files.write(self.writer, &mut input, self.progress) {
             Ok(done) => done,
             Err(ReadError::Repository(error)) => return Err(error),
-            Err(ReadError::Input(_)) if self.repository.runtime().is_stopped() => return Err(Error::Interrupted),
-            Err(ReadError::Input(error)) => return Err(Error::Source(format!("cannot read the stream: {error}"))),
+            Err(ReadError::Input(error)) => {
+                self.repository.runtime().check_stopped()?;
+                return Err(Error::Source(format!("cannot read the stream: {error}")));
+            }
         };
         let kind = NodeKind::File { size: bytes, content, holes: Vec::new() };
         let mut tree = self.tree(name, &kind, self.options.time.unwrap_or(self.started))?;

@@ -4,7 +4,7 @@
 
 use super::finding::{Finding, Findings};
 use crate::backend::{Backend, Entry, ErrorKind};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::runtime::Runtime;
 use vault_format::config::Config;
@@ -48,9 +48,7 @@ pub fn scrub(backend: &Backend, runtime: &Runtime, progress: &dyn Progress) -> R
         progress.advance(1, entry.size);
         problem
     });
-    if runtime.is_stopped() {
-        return Err(Error::Interrupted);
-    }
+    runtime.check_stopped()?;
     for ((name, entry), problem) in objects.iter().zip(problems) {
         scrub.read_bytes += entry.size;
         if let Some(problem) = problem {

@@ -4,7 +4,7 @@
 
 use super::finding::{AFFECTED_MAX, Findings};
 use super::packs::{Packs, reason};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
@@ -161,9 +161,7 @@ impl<'a, 'r> Trees<'a, 'r> {
         let mut levels = Vec::new();
         let mut level = Level::above(root);
         loop {
-            if self.repository.runtime().is_stopped() {
-                return Err(Error::Interrupted);
-            }
+            self.repository.runtime().check_stopped()?;
             if let Some(page) = level.below.pop_front() {
                 if let Some(below) = self.enter(page, &mut level)? {
                     levels.push(std::mem::replace(&mut level, below));

@@ -137,15 +137,10 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
     let cause = chain(error);
     let full = if what.is_empty() { cause.clone() } else { format!("{what}: {cause}") };
     match error {
-        error::Error::Interrupted => interrupted(full),
         error::Error::NoRoom(lack) => no_room(lack, what),
         error::Error::Repository(error) => repository_in_words(error, cause, full),
         _ => Failure::new(code::FAILED, full),
     }
-}
-
-fn interrupted(text: String) -> Failure {
-    Failure::new(code::INTERRUPTED, text).hint("run the same command again to go on")
 }
 
 /// `full` is the cause and what could not be done.
@@ -153,7 +148,9 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
     use repository::Error as R;
     let failed = |hint: &str| Failure::new(code::FAILED, full.clone()).hint(hint);
     match error {
-        R::Interrupted => interrupted(full),
+        R::Interrupted(_) => {
+            Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on")
+        },
         R::NoRepository(place) => no_repository(place),
         R::NoPlace(..) => Failure::new(code::NO_REPOSITORY, cause).hint("check --repository"),
         R::NotARepository(place) => not_a_repository(place),

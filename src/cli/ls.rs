@@ -58,9 +58,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let reader = Reader::new(&repository, &index);
     let mut sorted = Vec::new();
     list::nodes(&reader, snapshot, &path, arguments.recursive, &mut |path, node| {
-        if repository.runtime().is_stopped() {
-            return Err(vault::error::Error::Interrupted);
-        }
+        repository.runtime().check_stopped()?;
         output::go_on()?;
         if arguments.sort == Sort::Name && !arguments.reverse {
             show(session, arguments, path, node);

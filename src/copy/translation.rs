@@ -39,9 +39,7 @@ impl Pass<'_> {
     }
 
     fn chunk(&mut self, writer: &mut Writer, chunk: ChunkRef) -> repository::Result<ChunkRef> {
-        if self.to.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        self.to.runtime().check_stopped()?;
         self.progress.advance(0, u64::from(chunk.length));
         if let Some(id) = self.known.chunks.get(&chunk.id).copied().filter(|id| writer.rely(id)) {
             return Ok(ChunkRef { id, ..chunk });

@@ -94,9 +94,7 @@ struct Join<'a, 'e> {
 impl Join<'_, '_> {
     fn walk(&mut self, mut directory: Directory) -> Result<()> {
         while let Some(event) = directory.next() {
-            if self.side.repository.runtime().is_stopped() {
-                return Err(Error::Interrupted);
-            }
+            self.side.repository.runtime().check_stopped()?;
             match event {
                 Event::Enter { name, metadata } => self.enter(name, metadata)?,
                 Event::Entry(entry) => self.entry(&directory, entry)?,

@@ -130,12 +130,8 @@ impl Mover<'_, '_> {
         Ok(())
     }
 
-    fn stopped(&self) -> Result<()> {
-        if self.repository.runtime().is_stopped() { Err(crate::error::Error::Interrupted) } else { Ok(()) }
-    }
-
     fn pack(&mut self, pack: &PackUse, entry: &PackEntry, anew: bool) -> Result<()> {
-        self.stopped()?;
+        self.repository.runtime().check_stopped()?;
         let Some((number, first)) = self.need.lookup.position(&pack.id) else { return Ok(()) };
         let mut ranges = Vec::new();
         for range in pack.ranges(anew) {
@@ -187,7 +183,7 @@ impl Mover<'_, '_> {
 
     /// Stores the first version whole and the others against it, or against others that are whole.
     fn lineage(&mut self, lineage: &Lineage) -> Result<()> {
-        self.stopped()?;
+        self.repository.runtime().check_stopped()?;
         let mut whole: Vec<(BlobId, Vec<u8>)> = Vec::new();
         for held in &lineage.deltas {
             let plaintext = self.reader.blob(BlobKind::Chunk, &held.blob)?;

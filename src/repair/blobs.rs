@@ -85,7 +85,7 @@ fn take(
 ) -> Result<u64> {
     let moved = |bytes| {
         context.progress.advance(0, bytes);
-        if context.repository.runtime().is_stopped() { Err(repository::Error::Interrupted) } else { Ok(()) }
+        Ok(context.repository.runtime().check_stopped()?)
     };
     let all = wanted.len();
     let unread = transfer::blobs(reader, wanted, writer, &moved)?;
@@ -104,7 +104,7 @@ fn wanted(
 ) -> Result<Blobs> {
     let mut wanted = Blobs::new();
     for snapshot in context.look.live(domain).filter(|snapshot| snapshot.is_shared() == shared) {
-        super::stopped(context.repository)?;
+        context.repository.runtime().check_stopped()?;
         // what can't be read is wanted; what lies below it comes with it, or is lost
         let mut each = |kind, id| {
             if reliable.usable(&id).is_none() {

@@ -3,10 +3,11 @@
 //! damaged and every reader finds what is not.
 
 use super::look::Look;
-use super::{Options, Report, stopped};
+use super::{Options, Report};
 use crate::backend::{self, ErrorKind};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::repository;
 use crate::repository::Repository;
 use crate::repository::index::loose::LoosePack;
 use crate::repository::index::rebuild::Indexer;
@@ -106,7 +107,10 @@ fn judge_all(
         loop {
             let number = next.fetch_add(1, Ordering::SeqCst);
             let Some((entry, is_read)) = entries.get(number) else { return };
-            let state = stopped(repository).and_then(|()| one(repository, reader, look, (entry, *is_read)));
+            let state = match repository.runtime().check_stopped() {
+                Ok(()) => one(repository, reader, look, (entry, *is_read)),
+                Err(interrupted) => Err(interrupted.into()),
+            };
             if *is_read {
                 read_bytes.fetch_add(entry.size, Ordering::SeqCst);
                 progress.advance(1, entry.size);
@@ -126,7 +130,11 @@ fn judge_all(
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let states = done.into_values().collect::<Result<Vec<_>>>()?;
     // a thread that died has judged nothing, and what is not judged must not pass for good
-    if states.len() == entries.len() { Ok(states) } else { Err(crate::error::Error::Interrupted) }
+    if states.len() == entries.len() {
+        Ok(states)
+    } else {
+        Err(repository::Error::Threads("a worker thread panicked".into()).into())
+    }
 }
 
 fn one(repository: &Repository, reader: &Reader, look: &Look, (entry, is_read): (&PackEntry, bool)) -> Result<State> {

@@ -50,7 +50,7 @@ pub(super) fn rewrite(
     snapshots.sort_by_key(|one| std::cmp::Reverse(ancestors(&originals, one.id).len()));
     let mut covered: BTreeSet<ObjectId> = BTreeSet::new();
     for snapshot in snapshots {
-        super::stopped(context.repository)?;
+        context.repository.runtime().check_stopped()?;
         if verdict.is_whole(snapshot.head.root.id)? {
             if snapshot.is_visible() {
                 covered.extend(ancestors(&originals, snapshot.id));

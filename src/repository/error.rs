@@ -1,6 +1,7 @@
 //! What can go wrong with a repository, each in one line that names the thing. The command line adds what to try next.
 
 use crate::backend;
+use crate::runtime::Interrupted;
 use std::time::Duration;
 use vault_format::id::{BlobId, DomainId, ObjectId};
 use vault_format::secret::Role;
@@ -137,8 +138,8 @@ pub enum Error {
     #[error("cannot prune safely: domain {} has data, but the store shows no snapshot of it and no record of one", .0.short())]
     NoSnapshots(DomainId),
     /// The user stopped it.
-    #[error("interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
     Unsafe(String),

@@ -106,9 +106,7 @@ impl<'a> Run<'a> {
         let mut levels = vec![Level { nodes, path: Vec::new(), waiting: None, wanted, entered: true }];
         self.keep_extra_if_filtered();
         while let Some(level) = levels.last_mut() {
-            if self.repository.runtime().is_stopped() {
-                return Err(Error::Interrupted);
-            }
+            self.repository.runtime().check_stopped()?;
             let Some(node) = level.nodes.next() else {
                 let done = levels.pop();
                 if done.is_some_and(|done| done.entered) && !levels.is_empty() {
@@ -259,9 +257,7 @@ impl<'a> Run<'a> {
         let plan = std::mem::take(&mut self.plan);
         let Outcome { files, bytes, failed, damaged, written, silent, full } =
             plan.execute(self.repository, self.reader, self.progress);
-        if self.repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        self.repository.runtime().check_stopped()?;
         if let Some(error) = silent {
             return Err(repository::Error::from(error).into());
         }

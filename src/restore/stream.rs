@@ -95,9 +95,7 @@ fn stream(
     let mut at = 0u64;
     let NodeKind::File { holes, .. } = &node.kind else { return Ok(()) };
     loop {
-        if repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        repository.runtime().check_stopped()?;
         let read = content.read(&mut buffer).map_err(|error| content.error.take().unwrap_or(Error::Output(error)))?;
         if read == 0 {
             break;
@@ -178,9 +176,7 @@ fn tar_tree(repository: &Repository, reader: &Reader, root: &TreeRoot, out: &mut
     let mut writer = TarWriter::new(out);
     let mut levels = vec![Nodes::new(reader, root)];
     while let Some(nodes) = levels.last_mut() {
-        if repository.runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        repository.runtime().check_stopped()?;
         match nodes.next().transpose()? {
             None => {
                 levels.pop();

@@ -3,7 +3,7 @@
 //! whatever runs have added and whatever was forgotten since; each page is read once for each source that needs it.
 
 use super::Source;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
@@ -133,9 +133,7 @@ fn walk(
 ) -> Result<()> {
     let mut seen = HashSet::new();
     for snapshot in source.snapshots.iter().rev() {
-        if reader.repository().runtime().is_stopped() {
-            return Err(Error::Interrupted);
-        }
+        reader.repository().runtime().check_stopped()?;
         let failed = reach::reach(reader, snapshot.head.root.id, &mut seen, &mut |_, id| each(id));
         if let Some(first) = failed.first() {
             unread.push(format!("snapshot {} of {}: {first}", snapshot.id.short(), source.name));

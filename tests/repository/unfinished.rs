@@ -153,7 +153,7 @@ fn a_run_that_is_interrupted_leaves_an_index_and_says_how_much() {
         let source = backup::Source::Stream(&mut bytes.as_slice(), b"dump".to_vec());
         let options = backup::Options { name: "stream".into(), ..backup::Options::default() };
         let failed = backup::backup(&first, source, &options, &signal).unwrap_err();
-        assert!(matches!(failed, Error::Interrupted), "{failed}");
+        assert!(matches!(failed, Error::Repository(repository::Error::Interrupted(_))), "{failed}");
         let before = pack_bytes(&store);
         assert_eq!(signal.kept.into_inner(), before);
         assert!(before > 2_000_000 && index_objects(&store) == 1, "{workers} workers: {before} stored");
@@ -217,7 +217,7 @@ fn a_slow_store_keeps_nobody_from_an_end_and_has_its_index_all_the_same() {
         stop.store(true, Ordering::SeqCst);
     });
     let failed = snapshot_stream(&run, &bytes).unwrap_err();
-    assert!(matches!(failed, Error::Interrupted), "{failed}");
+    assert!(matches!(failed, Error::Repository(repository::Error::Interrupted(_))), "{failed}");
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     assert_eq!((packs(&store).len(), index_objects(&store)), (3, 1));
 }

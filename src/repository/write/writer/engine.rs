@@ -135,7 +135,7 @@ impl Engine {
                 }
                 run.check()?;
                 // then something was left out
-                if run.runtime.is_stopped() { Err(Error::Interrupted) } else { Ok(()) }
+                Ok(run.runtime.check_stopped()?)
             }
             Self::Finished => Ok(()),
         }
