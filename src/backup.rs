@@ -10,6 +10,7 @@ mod stream;
 
 use crate::chunk::Gear;
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::index::inherited;
@@ -20,10 +21,10 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, journal, snapshots};
+use crate::repository::objects::{index_objects, snapshots};
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::Writer;
-use crate::{repository, source};
+use crate::source;
 use files::FileWriter;
 use origin::Origin;
 use scan::{Found, Scan};
@@ -32,12 +33,8 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use vault_format::id::{ObjectId, RunId, SourceLabel};
-use vault_format::journal::Outcome;
 use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head, Statistics};
-
-/// How often a run starts over when prune condemns what it relies on.
-const TRIES: u32 = 3;
 
 /// What is backed up.
 pub enum Source<'a> {
@@ -111,61 +108,37 @@ pub fn backup(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    let started = repository.runtime().clock.now();
-    let run = RunId(repository.runtime().random());
-    let mut tries = 0;
-    let result = loop {
-        tries += 1;
-        let result = attempt(repository, &mut source, (options, run), progress);
-        if !matches!(&result, Err(Error::Repository(repository::Error::Condemned(_) | repository::Error::TooOld(_)))) {
-            break result;
-        }
+    let actor = Actor { name: format!("{}@{}", options.user, options.host), reason: String::new() };
+    let run = Run::start(repository, Operation::Snapshot, &actor);
+    // a stream can't be read again
+    let is_once = matches!(source, Source::Stream(..));
+    let mut take = |_| {
+        let result = attempt(&run, &mut source, options, progress);
         // a snapshot that was put too late may lack what it needs, and would stop prune
-        if repository.keys().role() == Role::Owner
-            && let Err(error) = snapshots::drop_unfinished(repository, run)
+        if result.as_ref().is_err_and(Error::is_overtaken)
+            && repository.keys().role() == Role::Owner
+            && let Err(error) = snapshots::drop_unfinished(repository, run.id())
         {
             progress.note(&format!("what was put too late could not be forgotten: {error}"));
         }
-        // the condemned data is absent for the next try, and is read and stored again
-        if tries == TRIES || matches!(source, Source::Stream(..)) {
-            break result;
-        }
+        result
     };
+    // condemned data is absent for the next try, and is read and stored again
+    let result = if is_once { take(1) } else { run.attempts(take) };
     if !options.dry_run {
-        record(repository, options, started, &result, progress);
+        let ending = result.as_ref().map_or_else(|_| Ending::done(""), ending);
+        let ending = Ending { source: options.name.clone(), ..ending };
+        run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
     }
     result
 }
 
-/// A journal record that can't be written is a warning: the snapshot is there, or the error is already on its way.
-fn record(repository: &Repository, options: &Options, started: i64, result: &Result<Report>, progress: &dyn Progress) {
-    let now = repository.runtime().clock.now();
-    let mut record = journal::record(repository, "snapshot");
-    record.source.clone_from(&options.name);
-    record.started = started;
-    record.duration = u64::try_from(now.saturating_sub(started)).unwrap_or_default();
-    record.actor = format!("{}@{}", options.user, options.host);
-    match result {
-        Ok(report) => {
-            record.run = report.head.run;
-            record.outcome = if report.failed.is_empty() { Outcome::Done } else { Outcome::Partial };
-            record.message = format!("{} left out", report.failed.len());
-            record.heads = report.head.seen.iter().copied().chain(report.snapshot).collect();
-            let statistics = &report.head.statistics;
-            record.figures = vec![
-                ("read_bytes".into(), statistics.bytes),
-                ("added_bytes".into(), statistics.added_bytes),
-                ("stored_bytes".into(), statistics.stored_bytes),
-                ("files".into(), statistics.files),
-            ];
-        }
-        Err(error) => {
-            record.outcome = Outcome::Failed;
-            record.message = error.to_string();
-        }
-    }
-    if let Err(error) = journal::put(repository, &record) {
-        progress.note(&format!("the journal record could not be written: {error}"));
+fn ending(report: &Report) -> Ending {
+    let Statistics { bytes, added_bytes, stored_bytes, files, .. } = report.head.statistics;
+    Ending {
+        heads: report.head.seen.iter().copied().chain(report.snapshot).collect(),
+        figures: Figures::Snapshot { read_bytes: bytes, added_bytes, stored_bytes, files },
+        ..Ending::done_or_partial(format!("{} left out", report.failed.len()), !report.failed.is_empty())
     }
 }
 
@@ -201,12 +174,8 @@ impl Look {
     }
 }
 
-fn attempt(
-    repository: &Repository,
-    source: &mut Source<'_>,
-    (options, run): (&Options, RunId),
-    progress: &dyn Progress,
-) -> Result<Report> {
+fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn Progress) -> Result<Report> {
+    let repository = run.repository();
     let clock = &repository.runtime().clock;
     let (started, elapsed) = (clock.now(), clock.elapsed());
     let domain = repository.keys().domain();
@@ -240,7 +209,7 @@ fn attempt(
     let body = body(source, options, &found);
     let seen = snapshots.seen_by(repository.keys().writer(), (domain, label));
     let mut head = head(repository, options, &found, &body);
-    (head.run, head.parent, head.seen) = (run, origin.parent.map(|parent| parent.id), seen);
+    (head.run, head.parent, head.seen) = (run.id(), origin.parent.map(|parent| parent.id), seen);
     // what was stored again heals what the parent has lost
     let unchanged =
         options.skip_if_unchanged && counts.added_blobs == 0 && origin.is_unchanged(repository, &head, &body);

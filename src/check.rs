@@ -14,7 +14,9 @@ pub use scrub::{Scrub, scrub};
 pub use selection::Read;
 
 use crate::error::Result;
+use crate::operation::{self, Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
+use crate::repository;
 use crate::repository::Repository;
 use crate::repository::lookup::PackRecord;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
@@ -22,7 +24,7 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, journal, marks};
+use crate::repository::objects::{index_objects, marks};
 use crate::repository::read::reader::Reader;
 use finding::Findings;
 use objects::Told;
@@ -34,9 +36,6 @@ use trees::Trees;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::Outcome as Ended;
 use vault_format::secret::Role;
-
-/// How often a check starts over because prune deleted meanwhile what it was looking at.
-const TRIES: u32 = 3;
 
 /// How deep to look.
 #[derive(Clone, Debug, Default)]
@@ -73,19 +72,19 @@ pub struct Report {
 /// Checks a repository as far as the key can see: the owner everything, a client its domain, a writer structure and
 /// names only.
 pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
-    let started = repository.runtime().clock.now();
+    let run = Run::start(repository, Operation::Check, &Actor::default());
     repository.distrust_cache();
-    let mut tries = 0;
-    let (report, verified) = loop {
-        tries += 1;
+    let (report, verified) = run.attempts(|number| {
         let look = Look::take(repository)?;
         let (report, verified) = look.judge(options, progress)?;
         // what was swept meanwhile was no damage; its index objects were replaced by others
-        if report.findings.is_empty() || tries == TRIES || !look.was_swept(repository)? {
-            break (report, verified);
+        if report.findings.is_empty() || number == operation::TRIES || !look.was_swept(repository)? {
+            return Ok((report, verified));
         }
-    };
-    record(repository, (started, options), (&report, &verified), progress);
+        Err(repository::Error::Swept.into())
+    })?;
+    let ending = Ending { verified, ..ending(options.read, &report) };
+    run.finish(&Result::Ok(()), ending).into_iter().for_each(|warning| progress.note(&warning));
     Ok(report)
 }
 
@@ -235,30 +234,22 @@ impl<'a> Look<'a> {
     }
 }
 
-fn record(
-    repository: &Repository,
-    (started, options): (i64, &Options),
-    (report, verified): (&Report, &[ObjectId]),
-    progress: &dyn Progress,
-) {
-    let mut record = journal::record(repository, "check");
-    record.started = started;
-    record.duration = u64::try_from(repository.runtime().clock.now().saturating_sub(started)).unwrap_or_default();
-    record.outcome = if report.findings.is_empty() { Ended::Done } else { Ended::Failed };
-    record.message = match options.read {
+fn ending(read: Read, report: &Report) -> Ending {
+    let depth = match read {
         Read::Nothing => "structure".into(),
         Read::All => "all data".into(),
         Read::Part { number, of } => format!("part {number} of {of} of the data"),
         Read::Percent(percent) => format!("{percent}% of the data"),
         Read::Bytes(bytes) => format!("{bytes} bytes of the data"),
     };
-    record.figures = vec![
-        ("findings".into(), report.findings.len() as u64),
-        ("verified_packs".into(), report.verified_packs),
-        ("skipped_packs".into(), report.skipped_packs),
-        ("read_bytes".into(), report.read_bytes),
-    ];
-    if let Err(error) = journal::put_verified(repository, &record, verified) {
-        progress.note(&format!("the journal record could not be written: {error}"));
+    Ending {
+        outcome: if report.findings.is_empty() { Ended::Done } else { Ended::Failed },
+        figures: Figures::Check {
+            findings: report.findings.len() as u64,
+            verified_packs: report.verified_packs,
+            skipped_packs: report.skipped_packs,
+            read_bytes: report.read_bytes,
+        },
+        ..Ending::done(depth)
     }
 }

@@ -10,17 +10,17 @@ mod target;
 mod translation;
 
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
-use crate::repository::objects::journal::Actor;
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, journal, snapshots};
+use crate::repository::objects::{index_objects, snapshots};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::reach;
 use crate::repository::write::transfer;
@@ -29,13 +29,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use target::{Domain, Target};
 use translation::{Pass, Translation};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, RunId};
-use vault_format::journal::Outcome;
 use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head};
 use vault_format::tree::TreeRoot;
 
-/// How often a run starts over when prune condemns what it relies on.
-const TRIES: u32 = 3;
 /// How long one look at the second repository serves.
 const LOOK_NANOSECONDS: i64 = 24 * 3600 * 1_000_000_000;
 
@@ -99,41 +96,32 @@ pub fn copy(from: &Repository, to: &Repository, options: &Options, progress: &dy
     }
     // frames that move leave no pages behind for the cache of the second repository
     to.distrust_cache();
-    let mut record = journal::record(to, "copy");
+    let run = Run::start(to, Operation::Copy, &options.actor);
     let like = from.keys().id_key() == to.keys().id_key();
     let mut report = Report { like, ..Report::default() };
-    let mut tries = 0;
-    let result = loop {
-        tries += 1;
-        match attempt(from, to, options, progress, &mut report) {
-            Ok(true) => break Ok(()),
-            // what was copied so far is recognised
-            Ok(false) => (tries, report.known, report.dropped) = (0, 0, 0),
-            // the condemned data is absent for the next try
-            Err(Error::Repository(repository::Error::Condemned(_))) if tries < TRIES => {
-                (report.known, report.dropped) = (0, 0);
-            }
-            Err(error) => break Err(error),
-        }
-    };
+    let result = all(&run, from, options, progress, &mut report);
     if !options.dry_run && (result.is_err() || !report.copied.is_empty() || !report.failed.is_empty()) {
-        record.heads = report.copied.iter().filter_map(|copied| copied.copy).collect();
-        record.figures = vec![
-            ("snapshots".into(), report.copied.len() as u64),
-            ("added_bytes".into(), report.added_bytes),
-            ("stored_bytes".into(), report.stored_bytes),
-        ];
-        let summary = match report.failed.len() {
-            0 => String::new(),
-            failed => {
-                record.outcome = Outcome::Partial;
-                format!("{failed} not copied")
-            }
+        let failed = report.failed.len();
+        let summary = if failed == 0 { String::new() } else { format!("{failed} not copied") };
+        let ending = Ending {
+            heads: report.copied.iter().filter_map(|copied| copied.copy).collect(),
+            figures: Figures::Copy {
+                snapshots: report.copied.len() as u64,
+                added_bytes: report.added_bytes,
+                stored_bytes: report.stored_bytes,
+            },
+            ..Ending::done_or_partial(summary, failed > 0)
         };
-        let warning = journal::close(to, record, &options.actor, result.as_ref().map(|()| summary));
-        warning.into_iter().for_each(|warning| progress.note(&warning));
+        run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
     }
     result.map(|()| report)
+}
+
+/// Looks and copies until nothing is left. What was copied so far the next look recognises; what was condemned it does
+/// not see, so that it is copied again.
+fn all(run: &Run, from: &Repository, options: &Options, progress: &dyn Progress, report: &mut Report) -> Result<()> {
+    while !run.attempts(|_| attempt(from, run.repository(), options, progress, report))? {}
+    Ok(())
 }
 
 /// One pass over what is chosen; false if it should start again because what it knows of the target has grown old.
@@ -146,6 +134,7 @@ fn attempt(
 ) -> Result<bool> {
     let clock = &to.runtime().clock;
     let (loaded, before) = (clock.elapsed(), report.copied.len());
+    (report.known, report.dropped) = (0, 0);
     let trust = Trust::load(from)?;
     let orders = Orders::load(from)?;
     let snapshots = Snapshots::load(from, &trust, &orders, None)?;
@@ -337,7 +326,7 @@ impl Copier<'_> {
         let body = Body { tags: snapshot.state.tags(&body.tags), ..body };
         let name = match writer.commit(&head, &body) {
             // else the next try would take it for a copy that is there
-            Err(error @ repository::Error::Condemned(_)) => {
+            Err(error) if error.is_overtaken() => {
                 snapshots::drop_unfinished(self.to, head.run)?;
                 return Err(error.into());
             }

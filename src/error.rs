@@ -40,6 +40,13 @@ pub enum Error {
     Request(String),
 }
 
+impl Error {
+    /// True if somebody else changed meanwhile what the operation relied on: begun again, it sees the change.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Repository(error) if error.is_overtaken())
+    }
+}
+
 /// Room that is missing on a disk.
 #[derive(Clone, Debug)]
 pub struct Lack {

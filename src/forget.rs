@@ -3,12 +3,12 @@
 //! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
 
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
 pub use crate::repository::objects::arrivals::Late;
-use crate::repository::objects::journal::Actor;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
-use crate::repository::objects::{journal, orders, pins};
+use crate::repository::objects::{orders, pins};
 use crate::repository::tree::whole;
 use crate::repository::view::address::Asked;
 use crate::repository::view::missing::Heads;
@@ -91,7 +91,7 @@ pub fn by_policy<'a>(
         return Err(Error::Request("no rule says what to keep".into()));
     }
     let only: Vec<&str> = only.into_iter().collect();
-    run(repository, &only.join(" "), options, |catalog| {
+    forget(repository, &only.join(" "), options, |catalog| {
         let asked = only.iter().map(|only| one_source(catalog, only)).collect::<Result<Vec<_>>>()?;
         let mut sources: BTreeMap<(DomainId, &str), Vec<&SnapshotEntry>> = BTreeMap::new();
         let is_meant = |one: &&SnapshotEntry| asked.is_empty() || asked.iter().any(|asked| asked.fits(one));
@@ -113,7 +113,7 @@ pub fn by_policy<'a>(
 /// Only says which time of late snapshots counts; see [`Options::late`]. Needs the owner.
 pub fn settle(repository: &Repository, options: &Options) -> Result<Report> {
     repository.keys().owner("settle the times of snapshots")?;
-    run(repository, "", options, |_| Ok(Report::default()))
+    forget(repository, "", options, |_| Ok(Report::default()))
 }
 
 fn settled_note(count: usize, dry_run: bool) -> String {
@@ -125,7 +125,7 @@ fn settled_note(count: usize, dry_run: bool) -> String {
 /// stops, is forgotten by its whole id. Needs the owner.
 pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Result<Report> {
     repository.keys().owner("forget snapshots")?;
-    run(repository, "", options, |catalog| {
+    forget(repository, "", options, |catalog| {
         let mut chosen = BTreeMap::new();
         let (mut notes, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
@@ -181,15 +181,14 @@ fn named_by_others(repository: &Repository, catalog: &Catalog, id: &str) -> Resu
 }
 
 /// What both ways share: a look at all snapshots, one order for each domain, a record in the journal.
-fn run(
+fn forget(
     repository: &Repository,
     source: &str,
     options: &Options,
     decide: impl FnOnce(&Catalog) -> Result<Report>,
 ) -> Result<Report> {
-    let mut record = journal::record(repository, "forget");
-    source.clone_into(&mut record.source);
-    let result = Catalog::load_to_decide(repository).map_err(Error::from).and_then(|mut catalog| {
+    let run = Run::start(repository, Operation::Forget, &options.actor);
+    let mut result = Catalog::load_to_decide(repository).map_err(Error::from).and_then(|mut catalog| {
         let settled = options.late.map(|late| catalog.settle(late));
         let mut report = decide(&catalog)?;
         for verdict in &mut report.verdicts {
@@ -205,7 +204,7 @@ fn run(
         if !options.dry_run && (report.forgotten() > 0 || !report.missing.is_empty()) {
             // before anything is forgotten somebody has to know what is left
             let forgotten = report.verdicts.iter().filter(|verdict| !verdict.keep).map(|verdict| verdict.place.id);
-            journal::put_begun(repository, "forget", catalog.snapshots.newest(&forgotten.collect()))?;
+            run.announce(catalog.snapshots.newest(&forgotten.collect()))?;
             put_orders(repository, &mut report)?;
         }
         Ok(report)
@@ -213,18 +212,22 @@ fn run(
     if options.dry_run {
         return result;
     }
-    let summary = |report: &Report| {
-        let (forgotten, all) = (report.forgotten(), report.verdicts.len());
-        record.figures =
-            vec![("forgotten_snapshots".into(), forgotten as u64), ("kept_snapshots".into(), (all - forgotten) as u64)];
-        format!("{forgotten} forgotten, {} kept", all - forgotten)
+    let ending = match &result {
+        Ok(report) => {
+            let (forgotten, all) = (report.forgotten(), report.verdicts.len());
+            let (forgotten_snapshots, kept_snapshots) = (forgotten as u64, (all - forgotten) as u64);
+            Ending {
+                figures: Figures::Forget { forgotten_snapshots, kept_snapshots },
+                ..Ending::done(format!("{forgotten} forgotten, {kept_snapshots} kept"))
+            }
+        }
+        Err(_) => Ending::done(""),
     };
-    let summary = result.as_ref().map(summary);
-    let warning = journal::close(repository, record, &options.actor, summary);
-    result.map(|mut report| {
+    let warning = run.finish(&result, Ending { source: source.to_owned(), ..ending });
+    if let Ok(report) = &mut result {
         report.notes.extend(warning);
-        report
-    })
+    }
+    result
 }
 
 fn put_orders(repository: &Repository, report: &mut Report) -> Result<()> {

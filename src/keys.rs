@@ -3,6 +3,7 @@
 //! revoke order lists. All but the listing needs the owner.
 
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::objects::index_objects::IndexObjects;
@@ -10,7 +11,7 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::{Orders, Revocation};
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{journal, orders, trust};
+use crate::repository::objects::{orders, trust};
 use crate::repository::view::missing::Heads;
 use crate::repository::view::readable;
 use crate::repository::{Repository, encoding};
@@ -211,8 +212,9 @@ pub fn add(
     password: Option<(&[u8], KdfParams)>,
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
+    let run = Run::start(repository, Operation::AddKey, &Actor::default());
     let id = put_slot(repository, draft, password)?;
-    record(repository, "key add", format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short()), progress);
+    record(run, format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short()), progress);
     Ok(id)
 }
 
@@ -249,6 +251,7 @@ pub struct Removed {
 /// Takes a key away: revokes it first, then deletes its slot.
 pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) -> Result<Removed> {
     repository.keys().owner("remove a key")?;
+    let run = Run::start(repository, Operation::RemoveKey, &Actor::default());
     let keys = list(repository)?.keys;
     let Some(key) = keys.iter().find(|key| key.id == id) else {
         return Err(Error::Request(format!("there is no key {:?}", id.short())));
@@ -271,7 +274,7 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
         orders::put(repository, domain, Action::Call { domain, label })?;
     }
     repository.backend().delete(&Name::Slot(id).to_string())?;
-    record(repository, "key remove", format!("{} {}, slot {}", key.info.role, key.info.label, id.short()), progress);
+    record(run, format!("{} {}, slot {}", key.info.role, key.info.label, id.short()), progress);
     Ok(removed)
 }
 
@@ -376,6 +379,7 @@ pub fn change_password(
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
     let owner = repository.keys().owner("change a password")?;
+    let run = Run::start(repository, Operation::ChangePassword, &Actor::default());
     let listing = list(repository)?;
     let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
         return Err(Error::Request(
@@ -387,15 +391,10 @@ pub fn change_password(
     let draft = Draft { bundle, label: old.info.label.clone(), domain, verifying };
     let new = put_slot(repository, &draft, Some(password))?;
     repository.backend().delete(&Name::Slot(old.id).to_string())?;
-    record(repository, "key passwd", format!("slot {} replaces {}", new.short(), old.id.short()), progress);
+    record(run, format!("slot {} replaces {}", new.short(), old.id.short()), progress);
     Ok(new)
 }
 
-/// A journal record that can't be written is a warning: what it tells of is done.
-fn record(repository: &Repository, operation: &str, message: String, progress: &dyn Progress) {
-    let mut record = journal::record(repository, operation);
-    record.message = message;
-    if let Err(error) = journal::put(repository, &record) {
-        progress.note(&format!("the journal record could not be written: {error}"));
-    }
+fn record(run: Run, message: String, progress: &dyn Progress) {
+    run.finish(&Result::Ok(()), Ending::done(message)).into_iter().for_each(|warning| progress.note(&warning));
 }

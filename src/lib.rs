@@ -1,5 +1,5 @@
 //! vault: a content-addressed, deduplicating, encrypted backup repository. Modules lie in layers, and use only lower
-//! ones: `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`; `error`; the
+//! ones: `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`; `error`, `operation`; the
 //! operations, free functions over `&Repository`; and the command line on top. The library never prints, and never
 //! reads the environment.
 
@@ -16,6 +16,7 @@ pub mod forget;
 pub mod keys;
 pub mod list;
 pub mod metadata;
+pub mod operation;
 pub mod progress;
 pub mod prune;
 pub mod repair;

@@ -12,16 +12,17 @@ mod survey;
 mod sweep;
 mod tidy;
 
-pub use plan::{Figures, Unused};
+pub use plan::{PlanFigures, Unused};
 pub use sweep::{SweepReport, sweep};
 
 use crate::backend::{ErrorKind, Leftovers};
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::{Progress, Silent};
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::index::unfinished::Unfinished;
-use crate::repository::objects::{journal, marks, pins};
+use crate::repository::objects::{marks, pins};
 use crate::repository::write::writer::{Place, Written, pack_bytes};
 use need::Need;
 use plan::{Limits, Lineage, PackUse, Plan};
@@ -30,7 +31,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use survey::Survey;
 use vault_format::id::{Class, ObjectId};
-use vault_format::journal::Outcome;
 use vault_format::mark::{Mark, SnapshotPlace};
 
 /// How to prune.
@@ -47,7 +47,7 @@ pub struct Options {
     /// Look, but put and delete nothing.
     pub dry_run: bool,
     /// Who runs it, for the journal.
-    pub actor: String,
+    pub actor: Actor,
 }
 
 impl Default for Options {
@@ -58,7 +58,7 @@ impl Default for Options {
             max_repack: None,
             without_snapshots: false,
             dry_run: false,
-            actor: String::new(),
+            actor: Actor::default(),
         }
     }
 }
@@ -81,7 +81,7 @@ pub struct MarkReport {
     /// Stored bytes of these packs.
     pub bytes: u64,
     /// What was planned; after a repack with what was really read and written.
-    pub figures: Figures,
+    pub figures: PlanFigures,
 }
 
 /// What a run of prune did, or would do.
@@ -107,7 +107,6 @@ pub struct Report {
 /// too if its grace is zero. Needs the owner.
 pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
     repository.keys().owner("prune")?;
-    let started = repository.runtime().clock.now();
     let mut report = Report::default();
     if options.dry_run {
         let prepared = Prepared::new(repository, options, &mut report.notes)?;
@@ -115,33 +114,34 @@ pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress
         (report.marked, report.unfinished) = (prepared.report(), prepared.unfinished);
         return Ok(report);
     }
-    let result = run(repository, options, progress, &mut report);
-    if let Err(error) = record(repository, options, started, (&report, &result)) {
-        report.notes.push(format!("the journal record could not be written: {error}"));
-    }
+    let run = Run::start(repository, Operation::Prune, &options.actor);
+    let result = carry_out(&run, options, progress, &mut report);
+    let ending = ending(&report);
+    report.notes.extend(run.finish(&result, ending));
     result.map(|()| report)
 }
 
-fn run(repository: &Repository, options: &Options, progress: &dyn Progress, report: &mut Report) -> Result<()> {
+fn carry_out(run: &Run, options: &Options, progress: &dyn Progress, report: &mut Report) -> Result<()> {
+    let repository = run.repository();
     let is_immediate = options.grace(repository).is_zero();
     if is_immediate {
         // first of all: on a full disk this may be the room for a mark
         report.leftovers = repository.backend().remove_unfinished().map_err(repository::Error::from)?;
     }
-    report.swept = sweep::sweep_with(repository, options)?;
+    report.swept = sweep::sweep_with(run, options)?;
     let mut prepared = Prepared::new(repository, options, &mut report.notes)?;
     report.unfinished = prepared.unfinished;
     // what nothing needs goes first: on a full disk there is room for copies only then
-    if !prepared.plan.repack.is_empty() && prepared.mark(repository, false)?.is_some() && is_immediate {
-        report.swept.add(sweep::sweep_with(repository, options)?);
+    if !prepared.plan.repack.is_empty() && prepared.mark(run, false)?.is_some() && is_immediate {
+        report.swept.add(sweep::sweep_with(run, options)?);
     }
-    report.marked = prepared.carry_out(repository, progress, &mut report.notes)?;
+    report.marked = prepared.carry_out(run, progress, &mut report.notes)?;
     if let Err(error) = pins::pin(repository, &prepared.survey.snapshots) {
         report.notes.push(format!("the times of new snapshots were not pinned: {error}"));
     }
     drop(prepared);
     if is_immediate && report.marked.mark.is_some() {
-        report.swept.add(sweep::sweep_with(repository, options)?);
+        report.swept.add(sweep::sweep_with(run, options)?);
     }
     (report.merged_indexes, report.old_marks) = tidy::tidy(repository)?;
     report.merged_indexes += report.swept.merged_indexes;
@@ -151,8 +151,9 @@ fn run(repository: &Repository, options: &Options, progress: &dyn Progress, repo
 /// Condemns all packs that no live snapshot needs, and repacks those that few need. Needs the owner.
 pub fn mark(repository: &Repository, options: &Options) -> Result<MarkReport> {
     repository.keys().owner("prune")?;
+    let run = Run::start(repository, Operation::Prune, &options.actor);
     let mut prepared = Prepared::new(repository, options, &mut Vec::new())?;
-    if options.dry_run { Ok(prepared.report()) } else { prepared.carry_out(repository, &Silent, &mut Vec::new()) }
+    if options.dry_run { Ok(prepared.report()) } else { prepared.carry_out(&run, &Silent, &mut Vec::new()) }
 }
 
 /// A survey and the plan made of it.
@@ -233,7 +234,7 @@ impl Prepared {
     }
 
     /// M3: one mark for what no mark of this run names yet.
-    fn mark(&mut self, repository: &Repository, repacked: bool) -> Result<Option<ObjectId>> {
+    fn mark(&mut self, run: &Run, repacked: bool) -> Result<Option<ObjectId>> {
         if !repacked {
             self.prove(&[], false)?;
         }
@@ -248,25 +249,22 @@ impl Prepared {
         if self.last.is_none() {
             // a listing that shows nothing when this is carried out can't be true
             let heads = self.survey.snapshots.newest(&BTreeSet::new());
-            journal::put_begun(repository, "prune", heads)?;
+            run.announce(heads)?;
         }
-        self.last =
-            Some(marks::put(repository, &Mark::Condemn { packs: packs.into_iter().collect(), snapshots, grace })?);
+        self.last = Some(marks::put(
+            run.repository(),
+            &Mark::Condemn { packs: packs.into_iter().collect(), snapshots, grace },
+        )?);
         self.marked.extend(fresh);
         Ok(self.last)
     }
 
     /// M2 and M3: copies and their index, then the mark.
-    fn carry_out(
-        &mut self,
-        repository: &Repository,
-        progress: &dyn Progress,
-        notes: &mut Vec<String>,
-    ) -> Result<MarkReport> {
+    fn carry_out(&mut self, run: &Run, progress: &dyn Progress, notes: &mut Vec<String>) -> Result<MarkReport> {
         let mut written = Vec::new();
         if !self.plan.repack.is_empty() {
             progress.expect(self.plan.figures.repacked_packs, self.plan.figures.read_bytes);
-            match self.repack(repository, progress) {
+            match self.repack(run.repository(), progress) {
                 Ok((work, new)) => {
                     self.note(work);
                     written = new;
@@ -281,7 +279,7 @@ impl Prepared {
             }
         }
         self.prove(&written, true)?;
-        self.mark(repository, true)?;
+        self.mark(run, true)?;
         Ok(self.report())
     }
 
@@ -301,7 +299,7 @@ impl Prepared {
 
     fn note(&mut self, work: Work) {
         let Work { reads, read_bytes, writes, written_bytes } = work;
-        self.plan.figures = Figures { reads, read_bytes, writes, written_bytes, ..self.plan.figures };
+        self.plan.figures = PlanFigures { reads, read_bytes, writes, written_bytes, ..self.plan.figures };
     }
 }
 
@@ -355,36 +353,22 @@ fn unclear_packs(survey: &Survey, options: &Options, notes: &mut Vec<String>) ->
     Ok(fixed)
 }
 
-fn record(
-    repository: &Repository,
-    options: &Options,
-    started: i64,
-    (report, result): (&Report, &Result<()>),
-) -> repository::Result<()> {
-    let mut record = journal::record(repository, "prune");
-    record.started = started;
-    record.duration = u64::try_from(repository.runtime().clock.now().saturating_sub(started)).unwrap_or_default();
-    record.actor.clone_from(&options.actor);
-    (record.outcome, record.message) = match result {
-        Ok(()) => (Outcome::Done, report.notes.join("; ")),
-        Err(error) => (Outcome::Failed, error.to_string()),
+/// What was done, in words that the user reads too, and in figures.
+fn ending(report: &Report) -> Ending {
+    let (swept, marked, plan) = (&report.swept, &report.marked, &report.marked.figures);
+    let figures = Figures::Prune {
+        deleted_packs: swept.packs,
+        deleted_bytes: swept.bytes,
+        deleted_snapshots: swept.snapshots,
+        rescued_blobs: swept.rescued_blobs,
+        condemned_packs: marked.packs.len() as u64,
+        condemned_bytes: marked.bytes,
+        condemned_snapshots: marked.snapshots.len() as u64,
+        read_bytes: plan.read_bytes,
+        written_bytes: plan.written_bytes,
+        live_bytes: plan.live_bytes,
+        held_bytes: plan.held_bytes(),
+        loose_bytes: plan.loose_bytes,
     };
-    let figures = &report.marked.figures;
-    record.figures = [
-        ("deleted_packs", report.swept.packs),
-        ("deleted_bytes", report.swept.bytes),
-        ("deleted_snapshots", report.swept.snapshots),
-        ("rescued_blobs", report.swept.rescued_blobs),
-        ("condemned_packs", report.marked.packs.len() as u64),
-        ("condemned_bytes", report.marked.bytes),
-        ("condemned_snapshots", report.marked.snapshots.len() as u64),
-        ("read_bytes", figures.read_bytes),
-        ("written_bytes", figures.written_bytes),
-        ("live_bytes", figures.live_bytes),
-        ("held_bytes", figures.held_bytes()),
-        ("loose_bytes", figures.loose_bytes),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into();
-    journal::put(repository, &record).map(drop)
+    Ending { figures, ..Ending::done(report.notes.join("; ")) }
 }

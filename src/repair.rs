@@ -13,23 +13,19 @@ mod verdict;
 pub use quarantine::{Quarantined, quarantine};
 
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::journal;
-use crate::repository::objects::journal::Actor;
 use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;
 use look::Look;
 use std::collections::BTreeMap;
 use vault_format::id::{DomainId, ObjectId};
-use vault_format::journal::Outcome;
 use vault_format::name::Name;
 use vault_format::secret::Role;
 
-/// How often it starts over because prune deleted packs meanwhile.
-const TRIES: u32 = 3;
 /// The tag of a snapshot that repair wrote.
 pub const TAG: &str = "repaired";
 /// The source under whose label recovered blobs are indexed.
@@ -129,29 +125,20 @@ pub fn repair(
     if let Some(from) = from {
         usable(repository, from)?;
     }
-    let mut record = journal::record(repository, "repair");
+    let run = Run::start(repository, Operation::Repair, &options.actor);
     let mut report = Report::default();
-    let mut tries = 0;
-    let result = loop {
-        tries += 1;
-        match all(repository, from, options, &mut report, progress) {
-            Ok(true) => break Ok(()),
-            Ok(false) if tries < TRIES => report.start_over(),
-            Ok(false) => {
-                break Err(unsafe_because("prune deletes packs at the same time: repair when it is done".into()));
-            }
-            Err(error) => break Err(error),
-        }
-    };
+    let result = run.attempts(|_| {
+        report.start_over();
+        all(repository, from, options, &mut report, progress)
+    });
     if !options.dry_run && (result.is_err() || !report.is_healthy()) {
-        record.heads = report.lost.iter().filter_map(|lost| lost.copy).collect();
-        record.figures = figures(&report);
         let summary = if report.is_whole() { "" } else { "some damage stays" };
-        if !report.is_whole() {
-            record.outcome = Outcome::Partial;
-        }
-        let warning = journal::close(repository, record, &options.actor, result.as_ref().map(|()| summary.to_owned()));
-        warning.into_iter().for_each(|warning| progress.note(&warning));
+        let ending = Ending {
+            heads: report.lost.iter().filter_map(|lost| lost.copy).collect(),
+            figures: figures(&report),
+            ..Ending::done_or_partial(summary, !report.is_whole())
+        };
+        run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
     }
     result.map(|()| report)
 }
@@ -170,14 +157,14 @@ fn usable(repository: &Repository, from: &Repository) -> Result<()> {
     Ok(())
 }
 
-/// One pass; false if it should start over because a sweep was there meanwhile, so that what seems lost need not be.
+/// One pass. It ends early if a sweep was there meanwhile: then what seems lost need not be.
 fn all(
     repository: &Repository,
     from: Option<&Repository>,
     options: &Options,
     report: &mut Report,
     progress: &dyn Progress,
-) -> Result<bool> {
+) -> Result<()> {
     if let Some(unknown) = repository.later_object()? {
         return Err(unsafe_because(unknown));
     }
@@ -200,13 +187,12 @@ fn all(
         // what was lost first, so that an interruption leaves the old index in force
         let mut mended = blobs::recover(&context, (domain, own), readers.split_at(others), &readers, report)?;
         if !mended.lost.is_empty() && look.was_swept(repository)? {
-            return Ok(false);
+            return Err(repository::Error::Swept.into());
         }
         snapshots::rewrite(&context, &mut mended, &readers, report)?;
         readable.insert(domain, mended.readable);
     }
-    packs::reindex(repository, &look, options, report)?;
-    Ok(true)
+    packs::reindex(repository, &look, options, report)
 }
 
 /// What all parts of one repair look at.
@@ -253,12 +239,12 @@ fn answered(unread: impl IntoIterator<Item = repository::Error>) -> Result<()> {
     unanswered.map_or(Ok(()), |error| Err(error.into()))
 }
 
-fn figures(report: &Report) -> Vec<(String, u64)> {
-    vec![
-        ("damaged_packs".into(), report.damaged_packs.len() as u64),
-        ("indexed_packs".into(), report.indexed_packs),
-        ("recovered_blobs".into(), report.salvaged_blobs + report.fetched_blobs),
-        ("lost_blobs".into(), report.lost_blobs),
-        ("stored_bytes".into(), report.stored_bytes),
-    ]
+fn figures(report: &Report) -> Figures {
+    Figures::Repair {
+        damaged_packs: report.damaged_packs.len() as u64,
+        indexed_packs: report.indexed_packs,
+        recovered_blobs: report.salvaged_blobs + report.fetched_blobs,
+        lost_blobs: report.lost_blobs,
+        stored_bytes: report.stored_bytes,
+    }
 }

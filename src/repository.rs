@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use vault_format::config::Config;
 
-use vault_format::id::{ObjectId, RepositoryId};
+use vault_format::id::{ObjectId, RepositoryId, RunId};
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
@@ -344,7 +344,7 @@ impl Repository {
             Some(known) => known,
             None => {
                 let before = elapsed();
-                let name = journal::put_begun(self, "run", Vec::new())?;
+                let name = journal::put_begun(self, RunId(self.0.runtime.random()), "run", Vec::new())?;
                 let stat = self.0.backend.stat(&name.to_string())?;
                 // a store without times: this machine's clock has to serve
                 let modified = stat.modified.unwrap_or_else(|| self.0.runtime.clock.now());

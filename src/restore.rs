@@ -12,10 +12,10 @@ pub use lost::{Lacks, Lost, lacks, lacks_of, lost};
 pub use stream::restore_to;
 
 use crate::error::{Error, Lack, Result};
+use crate::operation::{self, Actor, Ending, Figures, Operation};
 use crate::progress::{Progress, Silent};
 use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::journal;
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
@@ -27,7 +27,6 @@ use run::Run;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vault_format::journal::Outcome as Ended;
 use vault_format::snapshot::Body;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
@@ -94,7 +93,7 @@ pub fn restore(
     progress: &dyn Progress,
 ) -> Result<Report> {
     repository.keys().content("restore")?;
-    let started = repository.runtime().clock.now();
+    let run = operation::Run::start(repository, Operation::Restore, &Actor::default());
     let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let (path, found) = walk::locate(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
@@ -112,7 +111,7 @@ pub fn restore(
         Err(Error::File { source, .. }) if target::is_full(&source) => return Err(job.shortage(&options)?),
         report => report?,
     };
-    record(&reader, snapshot, started, &report, progress);
+    record(run, &reader, snapshot, &report, progress);
     Ok(report)
 }
 
@@ -243,18 +242,14 @@ fn node_size(node: &Node) -> u64 {
 }
 
 /// The audit trail; whoever may only read the store restores without it.
-fn record(reader: &Reader, snapshot: &SnapshotEntry, started: i64, report: &Report, progress: &dyn Progress) {
-    let repository = reader.repository();
-    let mut record = journal::record(repository, "restore");
-    record.source.clone_from(&snapshot.head.source);
-    record.started = started;
-    let duration = repository.runtime().clock.now().saturating_sub(started);
-    record.duration = u64::try_from(duration).unwrap_or_default();
-    record.outcome = if report.failed.is_empty() { Ended::Done } else { Ended::Partial };
-    record.heads = vec![snapshot.id];
-    record.figures = vec![("restored_bytes".into(), report.bytes), ("restored_files".into(), report.files)];
-    // what was read in full need not be read soon by a check
-    if let Err(error) = journal::put_verified(repository, &record, &reader.verified_packs()) {
-        progress.note(&format!("the journal record could not be written: {error}"));
-    }
+fn record(run: operation::Run, reader: &Reader, snapshot: &SnapshotEntry, report: &Report, progress: &dyn Progress) {
+    let ending = Ending {
+        source: snapshot.head.source.clone(),
+        heads: vec![snapshot.id],
+        figures: Figures::Restore { restored_bytes: report.bytes, restored_files: report.files },
+        // what was read in full need not be read soon by a check
+        verified: reader.verified_packs(),
+        ..Ending::done_or_partial("", !report.failed.is_empty())
+    };
+    run.finish(&Result::Ok(()), ending).into_iter().for_each(|warning| progress.note(&warning));
 }

@@ -3,11 +3,11 @@
 //! condemned, and only `undelete` looks at that.
 
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Operation, Run};
 use crate::repository::Repository;
-use crate::repository::objects::journal::Actor;
+use crate::repository::objects::orders;
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Catalog;
-use crate::repository::objects::{journal, orders};
 use vault_format::id::ObjectId;
 use vault_format::order::Action;
 
@@ -71,16 +71,17 @@ pub fn tag(
 ) -> Result<Report> {
     repository.keys().owner("tag a snapshot")?;
     change.check()?;
-    let mut record = journal::record(repository, "tag");
-    let result = apply(repository, address, at, change);
-    if let Ok(report) = &result {
-        record.source.clone_from(&report.source);
-    }
-    let warning = journal::close(repository, record, actor, result.as_ref().map(|report| said(report, change)));
-    result.map(|mut report| {
+    let run = Run::start(repository, Operation::Tag, actor);
+    let mut result = apply(repository, address, at, change);
+    let ending = match &result {
+        Ok(report) => Ending { source: report.source.clone(), ..Ending::done(said(report, change)) },
+        Err(_) => Ending::done(""),
+    };
+    let warning = run.finish(&result, ending);
+    if let Ok(report) = &mut result {
         report.notes.extend(warning);
-        report
-    })
+    }
+    result
 }
 
 fn apply(repository: &Repository, address: &str, at: &dyn Fn(&str) -> Option<i64>, change: &Change) -> Result<Report> {

@@ -3,14 +3,14 @@
 //! at any moment comes back as a copy that the owner signs. What prune has deleted is gone: then this says so.
 
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
-use crate::repository::objects::journal::Actor;
 use crate::repository::objects::marks::{Condemnation, Marks};
 use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
-use crate::repository::objects::{index_objects, journal, orders, snapshots};
+use crate::repository::objects::{index_objects, orders, snapshots};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use crate::repository::write::writer::{Place, Writer};
@@ -18,9 +18,6 @@ use std::collections::HashSet;
 use vault_format::id::{BlobId, ObjectId, RunId};
 use vault_format::order::Action;
 use vault_format::snapshot::Head;
-
-/// How often it starts over when a mark comes of age meanwhile.
-const TRIES: u32 = 3;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -46,36 +43,36 @@ pub struct Report {
 /// Takes back the snapshot whose id begins with `prefix`. Needs the owner.
 pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<Report> {
     repository.keys().owner("undelete a snapshot")?;
-    let mut record = journal::record(repository, "undelete");
-    let mut tries = 0;
-    let mut result = loop {
-        tries += 1;
-        match attempt(repository, prefix, record.run) {
+    let run = Run::start(repository, Operation::Undelete, actor);
+    let mut result = run.attempts(|number| {
+        let mut result = attempt(&run, prefix);
+        match &mut result {
             // what was relied on is copied the next time
-            Err(error @ Error::Repository(repository::Error::Condemned(_))) => {
-                snapshots::drop_unfinished(repository, record.run)?;
-                if tries == TRIES {
-                    break Err(error);
-                }
-            }
-            other => break other,
+            Err(error) if error.is_overtaken() => snapshots::drop_unfinished(repository, run.id())?,
+            Err(_) => {}
+            // an order that came too late counts as put by the next try
+            Ok(report) => report.was_forgotten |= number > 1,
         }
+        result
+    });
+    let ending = match &result {
+        Ok(report) => Ending {
+            source: report.source.clone(),
+            heads: vec![report.snapshot],
+            figures: Figures::Undelete { copied_bytes: report.copied_bytes },
+            ..Ending::done(prefix)
+        },
+        Err(_) => Ending::done(""),
     };
+    let warning = run.finish(&result, ending);
     if let Ok(report) = &mut result {
-        // an order that came too late counts as put by the next try
-        report.was_forgotten |= tries > 1;
-        record.source.clone_from(&report.source);
-        record.heads = vec![report.snapshot];
-        record.figures = vec![("copied_bytes".into(), report.copied_bytes)];
-    }
-    let warning = journal::close(repository, record, actor, result.as_ref().map(|_| prefix.to_owned()));
-    result.map(|mut report| {
         report.notes.extend(warning);
-        report
-    })
+    }
+    result
 }
 
-fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> {
+fn attempt(run: &Run, prefix: &str) -> Result<Report> {
+    let repository = run.repository();
     let mut marks = Marks::load(repository)?;
     let mut old = Vec::new();
     for mark in std::mem::take(&mut marks.condemnations) {
@@ -124,7 +121,7 @@ fn attempt(repository: &Repository, prefix: &str, run: RunId) -> Result<Report> 
     if dooms.is_empty() {
         writer.commit_undelete(snapshot.id)?;
     } else {
-        report.snapshot = copy(repository, (&catalog, snapshot), run, writer)?;
+        report.snapshot = copy(repository, (&catalog, snapshot), run.id(), writer)?;
         report.is_copy = true;
     }
     Ok(report)

@@ -148,9 +148,7 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
     use repository::Error as R;
     let failed = |hint: &str| Failure::new(code::FAILED, full.clone()).hint(hint);
     match error {
-        R::Interrupted(_) => {
-            Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on")
-        },
+        R::Interrupted(_) => Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on"),
         R::NoRepository(place) => no_repository(place),
         R::NoPlace(..) => Failure::new(code::NO_REPOSITORY, cause).hint("check --repository"),
         R::NotARepository(place) => not_a_repository(place),
@@ -198,6 +196,7 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
         R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. } => {
             failed("`vault check --read-data` tells what else is affected")
         }
+        R::Swept => failed("run the same command again when prune is done"),
         R::TooSlow(_) | R::TooOld(_) | R::Condemned(_) => failed("run the same command again"),
         R::NoSnapshots(_) => failed("if none was ever completed there, `vault prune --without-snapshots` frees it"),
         R::Unsafe(_) => failed(

@@ -3,7 +3,7 @@
 
 use super::exit::{Context, Failure, code};
 use super::session::Session;
-use super::{Outcome, render, secret, session, time};
+use super::{Outcome, render, secret, time};
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -181,7 +181,7 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
         max_repack: arguments.max_repack,
         without_snapshots: arguments.without_snapshots,
         dry_run: arguments.dry_run,
-        actor: format!("{}@{}", session::user(), session::host()),
+        actor: session.actor(""),
     };
     let progress = session.progress("repacking").watch(repository.backend());
     let report = prune::prune(repository, &options, &progress);
@@ -300,7 +300,7 @@ fn freed(session: &Session, arguments: &Arguments, report: &prune::Report, grace
 }
 
 /// What nothing needs, and why it stays.
-fn kept(session: &Session, figures: &prune::Figures) {
+fn kept(session: &Session, figures: &prune::PlanFigures) {
     let (beside, bases, loose) = (figures.neighbour_bytes, figures.base_bytes, figures.loose_bytes);
     let all = beside.saturating_add(bases).saturating_add(loose);
     if all == 0 {

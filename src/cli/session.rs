@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use vault::backend::location::Scheme;
 use vault::backend::{Backend, BackendOptions, Location};
-use vault::repository::objects::journal::Actor;
+use vault::operation::Actor;
 use vault::repository::{self, Access, Repository};
 use vault::runtime::Runtime;
 

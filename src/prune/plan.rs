@@ -103,7 +103,7 @@ pub(super) enum Fate {
 
 /// What will be done, in numbers. Bytes and packs to write are estimates as far as something is encoded anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct PlanFigures {
     /// Stored bytes of what snapshots need.
     pub live_bytes: u64,
     /// Packs that nothing needs.
@@ -138,7 +138,7 @@ pub struct Figures {
     pub base_bytes: u64,
 }
 
-impl Figures {
+impl PlanFigures {
     /// Bytes that are free in the end.
     pub fn freed_bytes(&self) -> u64 {
         (self.deleted_bytes + self.repacked_bytes).saturating_sub(self.written_bytes)
@@ -159,7 +159,7 @@ pub(super) struct Plan {
     pub repack: BTreeMap<usize, bool>,
     /// Lineages whose dead bases are replaced.
     pub rebase: BTreeSet<usize>,
-    pub figures: Figures,
+    pub figures: PlanFigures,
 }
 
 fn share(stored: u32, part: u32, plain: u32) -> u64 {
@@ -294,9 +294,11 @@ impl Plan {
         packs
     }
 
-    fn count(&self, before: &[PackUse], packs: &[PackUse], lineages: &[Lineage], pack_bytes: usize) -> Figures {
-        let mut figures =
-            Figures { live_bytes: before.iter().map(|p| p.sum(FrameUse::live_bytes)).sum(), ..Figures::default() };
+    fn count(&self, before: &[PackUse], packs: &[PackUse], lineages: &[Lineage], pack_bytes: usize) -> PlanFigures {
+        let mut figures = PlanFigures {
+            live_bytes: before.iter().map(|p| p.sum(FrameUse::live_bytes)).sum(),
+            ..PlanFigures::default()
+        };
         let mut new: BTreeMap<(u32, bool), NewPacks> = BTreeMap::new();
         for (number, pack) in packs.iter().enumerate() {
             if self.delete.contains(&number) {

@@ -8,10 +8,11 @@ use super::rescue::rescue;
 use super::survey::Survey;
 use crate::backend::ErrorKind;
 use crate::error::Result;
+use crate::operation::{Operation, Run};
 use crate::repository::index::merge;
 use crate::repository::index::merge::Merge;
+use crate::repository::objects::marks;
 use crate::repository::objects::marks::Condemnation;
-use crate::repository::objects::{journal, marks};
 use crate::repository::{Error, Repository, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{Class, ObjectId};
@@ -52,10 +53,12 @@ impl SweepReport {
 
 /// Carries out every mark that is due. Needs the owner.
 pub fn sweep(repository: &Repository) -> Result<SweepReport> {
-    sweep_with(repository, &Options::default())
+    let options = Options::default();
+    sweep_with(&Run::start(repository, Operation::Prune, &options.actor), &options)
 }
 
-pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<SweepReport> {
+pub(super) fn sweep_with(run: &Run, options: &Options) -> Result<SweepReport> {
+    let repository = run.repository();
     repository.keys().owner("prune")?;
     let mut report = SweepReport::default();
     let keeps = |rule| repository.options().keeps(rule);
@@ -78,7 +81,7 @@ pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<S
         }
     }
     if !hurried.is_empty() {
-        ripe.extend(name_again(repository, &hurried)?);
+        ripe.extend(name_again(run, &hurried)?);
         ripe.append(&mut hurried);
     }
     if ripe.is_empty() {
@@ -112,7 +115,8 @@ pub(super) fn sweep_with(repository: &Repository, options: &Options) -> Result<S
 
 /// Where nobody writes no mark has to wait: one with a grace of 0 names again what the waiting ones name. A sweep that is
 /// cut off then leaves nothing missing that no mark of age explains. What was taken back meanwhile it does not name.
-fn name_again(repository: &Repository, waiting: &[Condemnation]) -> Result<Option<Condemnation>> {
+fn name_again(run: &Run, waiting: &[Condemnation]) -> Result<Option<Condemnation>> {
+    let repository = run.repository();
     let survey = Survey::take(repository)?;
     let forgotten = survey.forgotten(repository.options());
     let forgotten: BTreeSet<SnapshotPlace> = forgotten.map(|snapshot| snapshot.place).collect();
@@ -126,7 +130,7 @@ fn name_again(repository: &Repository, waiting: &[Condemnation]) -> Result<Optio
     }
     let packs = listed.iter().map(|(_, id)| *id).collect();
     let snapshots: Vec<SnapshotPlace> = snapshots.into_iter().collect();
-    journal::put_begun(repository, "prune", survey.snapshots.newest(&BTreeSet::new()))?;
+    run.announce(survey.snapshots.newest(&BTreeSet::new()))?;
     let mark = Mark::Condemn { packs: listed.into_iter().collect(), snapshots: snapshots.clone(), grace: 0 };
     let id = marks::put(repository, &mark)?;
     Ok(Some(Condemnation { id, packs, snapshots, grace: 0, put_at: None, swept: false }))

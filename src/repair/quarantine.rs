@@ -3,11 +3,11 @@
 
 use crate::backend::ErrorKind;
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Ending, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::objects::journal::Actor;
+use crate::repository::objects::orders;
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{journal, orders};
 use crate::repository::view::readable;
 use std::collections::BTreeSet;
 use vault_format::id::{DomainId, ObjectId};
@@ -59,13 +59,15 @@ fn put(
     if dry_run {
         return Ok(quarantined);
     }
+    let run = Run::start(repository, Operation::Quarantine, actor);
     for domain in domains {
         quarantined.orders.push(orders::put(repository, *domain, Action::Quarantine(vec![id]))?);
     }
-    let record = journal::record(repository, "quarantine");
+    let ending = Ending::done(quarantined.name.as_str());
+    let done = Ok(quarantined);
     // the orders are there: a record that can't be written changes nothing
-    let _ = journal::close::<Error>(repository, record, actor, Ok(quarantined.name.clone()));
-    Ok(quarantined)
+    let _ = run.finish(&done, ending);
+    done
 }
 
 /// An object of a kind that only a later version knows.

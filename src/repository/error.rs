@@ -113,6 +113,9 @@ pub enum Error {
     /// Prune condemned data that this run relies on.
     #[error("data that this run relies on was condemned by prune meanwhile (mark {})", .0.short())]
     Condemned(ObjectId),
+    /// Prune deleted what was being looked at.
+    #[error("prune deletes packs at the same time")]
+    Swept,
     /// The commit took longer than the protocol allows.
     #[error("the snapshot could not be committed in time: the store needed more than {} seconds", .0.as_secs())]
     TooSlow(Duration),
@@ -164,6 +167,11 @@ impl Error {
             Self::DamagedBlob { why, .. } => why.backend(),
             _ => None,
         }
+    }
+
+    /// True if somebody else changed meanwhile what an operation relied on: begun again, it sees the change.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Condemned(_) | Self::TooOld(_) | Self::Swept)
     }
 
     /// True if no place in the repository gives a blob.

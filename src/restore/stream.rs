@@ -3,6 +3,7 @@
 
 use super::{Report, plan, record};
 use crate::error::{Error, Result};
+use crate::operation::{Actor, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
@@ -27,7 +28,7 @@ pub fn restore_to(
     progress: &dyn Progress,
 ) -> Result<()> {
     repository.keys().content("restore")?;
-    let started = repository.runtime().clock.now();
+    let run = Run::start(repository, Operation::Restore, &Actor::default());
     let mut out = Counted { out, bytes: 0 };
     let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
@@ -41,7 +42,7 @@ pub fn restore_to(
         }
         Some(node) => stream(repository, &reader, &node, &mut out, progress)?,
     }
-    record(&reader, snapshot, started, &Report { bytes: out.bytes, ..Report::default() }, progress);
+    record(run, &reader, snapshot, &Report { bytes: out.bytes, ..Report::default() }, progress);
     Ok(())
 }
 

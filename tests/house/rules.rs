@@ -11,7 +11,8 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
             &["source", "target", "chunk", "similar", "retention"],
             &["cache", "backend"],
             &["repository"],
-            &["error", "plan", "operation"],
+            &["error", "plan"],
+            &["operation"],
             &[
                 "backup", "restore", "list", "find", "diff", "stats", "forget", "undelete", "tag", "prune", "check",
                 "repair", "copy", "keys", "wal",

@@ -6,9 +6,9 @@ use crate::world::{Hand, assert_clean, assert_restores, folder, init, init_like,
 use jiff::tz::TimeZone;
 use std::fs;
 use tempfile::TempDir;
+use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::objects::journal::Actor;
 use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::retention::Policy;
 use vault::{copy, forget, list, prune, undelete};

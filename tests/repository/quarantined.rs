@@ -5,7 +5,7 @@ use crate::copied::client;
 use crate::repaired::{Small, repair_all};
 use crate::world::{assert_clean, assert_restores, snapshot_folder};
 use vault::backend::Store;
-use vault::repository::objects::journal::Actor;
+use vault::operation::Actor;
 use vault::{prune, repair};
 use vault_format::id::ObjectId;
 use vault_format::mark::Mark;

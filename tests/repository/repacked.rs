@@ -134,7 +134,7 @@ fn a_dry_run_tells_what_will_be_done() {
         let near = is.written_bytes.abs_diff(was.written_bytes) * 20 <= is.written_bytes;
         assert!(near, "{unused:?}: written {} instead of {}", is.written_bytes, was.written_bytes);
         // what is encoded anew may be a little smaller or larger than its part was before
-        assert_eq!(is, prune::Figures { written_bytes: is.written_bytes, ..was }, "{unused:?}");
+        assert_eq!(is, prune::PlanFigures { written_bytes: is.written_bytes, ..was }, "{unused:?}");
         let new =
             store.objects().into_iter().filter(|(name, _)| name.starts_with("packs/") && !before.contains_key(name));
         let new: Vec<u64> = new.map(|(_, bytes)| bytes.len() as u64).collect();

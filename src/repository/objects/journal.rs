@@ -1,5 +1,6 @@
-//! Writes and reads journal records. A record that can't be written is a warning, never a failure of the run that it
-//! tells of; a `begun` record also serves as the object that shows the store's clock.
+//! Writes and reads journal records, each a sealed object of its own under year and month. What a record says is for
+//! people, but for two things: the heads that it names must stay visible, and a `begun` record serves as the object that
+//! shows the store's clock.
 
 use super::orders;
 use super::trust::Trust;
@@ -17,26 +18,8 @@ const VERIFIED_MAX: usize = 1 << 16;
 /// Records that are in memory together.
 const RECORDS_AT_ONCE: usize = 16;
 
-/// A record with everything empty but run, operation and start.
-pub fn record(repository: &Repository, operation: &str) -> Record {
-    Record {
-        run: RunId(repository.runtime().random()),
-        operation: operation.into(),
-        source: String::new(),
-        started: repository.runtime().clock.now(),
-        duration: 0,
-        outcome: Outcome::Done,
-        message: String::new(),
-        reason: String::new(),
-        actor: String::new(),
-        figures: Vec::new(),
-        heads: Vec::new(),
-        verified: Vec::new(),
-    }
-}
-
 /// Puts a record into the journal of the own domain.
-pub fn put(repository: &Repository, record: &Record) -> Result<Name> {
+fn put(repository: &Repository, record: &Record) -> Result<Name> {
     let keys = repository.keys();
     let salt = repository.runtime().random();
     let place = (repository.id(), keys.domain());
@@ -49,44 +32,27 @@ pub fn put(repository: &Repository, record: &Record) -> Result<Name> {
     Ok(name)
 }
 
-/// Who runs something, and why, in the user's words.
-#[derive(Clone, Debug, Default)]
-pub struct Actor {
-    /// Host and user, as `user@host`.
-    pub name: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// Puts the record of a run that has ended: `figures` of one that is done, or the error of one that failed. Returns
-/// what to tell the user if that was not possible.
-pub fn close<E: std::fmt::Display>(
-    repository: &Repository,
-    mut record: Record,
-    actor: &Actor,
-    result: std::result::Result<String, &E>,
-) -> Option<String> {
-    let took = repository.runtime().clock.now().saturating_sub(record.started);
-    record.duration = u64::try_from(took).unwrap_or_default();
-    record.actor.clone_from(&actor.name);
-    record.reason.clone_from(&actor.reason);
-    match result {
-        Ok(summary) => record.message = summary,
-        Err(error) => {
-            record.outcome = Outcome::Failed;
-            record.message = error.to_string();
-        }
-    }
-    put(repository, &record).err().map(|error| format!("the journal record could not be written: {error}"))
-}
-
 /// Puts a record that says that a run has begun, and names snapshots that it saw: whoever deletes later must see them too.
-pub(crate) fn put_begun(repository: &Repository, operation: &str, heads: Vec<ObjectId>) -> Result<Name> {
-    put(repository, &Record { outcome: Outcome::Begun, heads, ..record(repository, operation) })
+pub(crate) fn put_begun(repository: &Repository, run: RunId, operation: &str, heads: Vec<ObjectId>) -> Result<Name> {
+    let record = Record {
+        run,
+        operation: operation.to_owned(),
+        source: String::new(),
+        started: repository.runtime().clock.now(),
+        duration: 0,
+        outcome: Outcome::Begun,
+        message: String::new(),
+        reason: String::new(),
+        actor: String::new(),
+        figures: Vec::new(),
+        heads,
+        verified: Vec::new(),
+    };
+    put(repository, &record)
 }
 
 /// Puts a record, and the packs that its run verified: as many more records of the same run as they need.
-pub fn put_verified(repository: &Repository, record: &Record, packs: &[ObjectId]) -> Result<Name> {
+pub(crate) fn put_verified(repository: &Repository, record: &Record, packs: &[ObjectId]) -> Result<Name> {
     let (first, rest) = packs.split_at(packs.len().min(VERIFIED_MAX));
     for more in rest.chunks(VERIFIED_MAX) {
         put(repository, &Record { verified: more.to_vec(), heads: Vec::new(), figures: Vec::new(), ..record.clone() })?;

@@ -1,0 +1,306 @@
+//! One operation on a repository from its start to its record in the journal: who runs it and why, when it began, what
+//! came of it in figures, and when it starts over. Whatever leaves a record does it through a `Run`, so that all records
+//! say the same things in the same words; names of operations and of figures are spelled here and nowhere else. A record
+//! that can't be written is a warning, never a failure of the run that it tells of.
+
+use crate::error::Result;
+use crate::repository;
+use crate::repository::Repository;
+use crate::repository::objects::journal;
+use std::fmt::Display;
+use vault_format::id::{ObjectId, RunId};
+use vault_format::journal::{Outcome, Record};
+
+/// How often an operation begins in all, if others overtake it each time.
+pub(crate) const TRIES: u32 = 3;
+
+/// What leaves a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Operation {
+    /// A snapshot is taken.
+    Snapshot,
+    /// Files of a snapshot are written somewhere.
+    Restore,
+    /// The repository is looked over.
+    Check,
+    /// What nothing needs is condemned or deleted.
+    Prune,
+    /// Snapshots are forgotten.
+    Forget,
+    /// What is said of a snapshot changes.
+    Tag,
+    /// A forgotten snapshot is taken back.
+    Undelete,
+    /// Snapshots are copied from another repository.
+    Copy,
+    /// What is damaged is mended.
+    Repair,
+    /// An object is to be passed over.
+    Quarantine,
+    /// A key is announced.
+    AddKey,
+    /// A key is taken away.
+    RemoveKey,
+    /// A key gets another password.
+    ChangePassword,
+}
+
+impl Operation {
+    /// Its name in the journal.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
+            Self::Check => "check",
+            Self::Prune => "prune",
+            Self::Forget => "forget",
+            Self::Tag => "tag",
+            Self::Undelete => "undelete",
+            Self::Copy => "copy",
+            Self::Repair => "repair",
+            Self::Quarantine => "quarantine",
+            Self::AddKey => "key add",
+            Self::RemoveKey => "key remove",
+            Self::ChangePassword => "key passwd",
+        }
+    }
+}
+
+/// What came of a run, in numbers. In the journal each has the name that its field has here.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Figures {
+    #[default]
+    None,
+    Snapshot {
+        read_bytes: u64,
+        added_bytes: u64,
+        stored_bytes: u64,
+        files: u64,
+    },
+    Restore {
+        restored_bytes: u64,
+        restored_files: u64,
+    },
+    Check {
+        findings: u64,
+        verified_packs: u64,
+        skipped_packs: u64,
+        read_bytes: u64,
+    },
+    Prune {
+        deleted_packs: u64,
+        deleted_bytes: u64,
+        deleted_snapshots: u64,
+        rescued_blobs: u64,
+        condemned_packs: u64,
+        condemned_bytes: u64,
+        condemned_snapshots: u64,
+        read_bytes: u64,
+        written_bytes: u64,
+        live_bytes: u64,
+        held_bytes: u64,
+        loose_bytes: u64,
+    },
+    Forget {
+        forgotten_snapshots: u64,
+        kept_snapshots: u64,
+    },
+    Undelete {
+        copied_bytes: u64,
+    },
+    Copy {
+        snapshots: u64,
+        added_bytes: u64,
+        stored_bytes: u64,
+    },
+    Repair {
+        damaged_packs: u64,
+        indexed_packs: u64,
+        recovered_blobs: u64,
+        lost_blobs: u64,
+        stored_bytes: u64,
+    },
+}
+
+/// Fields by their own names, in the order of the journal.
+macro_rules! named {
+    ($($field:ident),*) => { vec![$((stringify!($field), *$field)),*] };
+}
+
+impl Figures {
+    fn named(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Snapshot { read_bytes, added_bytes, stored_bytes, files } => {
+                named![read_bytes, added_bytes, stored_bytes, files]
+            }
+            Self::Restore { restored_bytes, restored_files } => named![restored_bytes, restored_files],
+            Self::Check { findings, verified_packs, skipped_packs, read_bytes } => {
+                named![findings, verified_packs, skipped_packs, read_bytes]
+            }
+            Self::Prune {
+                deleted_packs,
+                deleted_bytes,
+                deleted_snapshots,
+                rescued_blobs,
+                condemned_packs,
+                condemned_bytes,
+                condemned_snapshots,
+                read_bytes,
+                written_bytes,
+                live_bytes,
+                held_bytes,
+                loose_bytes,
+            } => named![
+                deleted_packs,
+                deleted_bytes,
+                deleted_snapshots,
+                rescued_blobs,
+                condemned_packs,
+                condemned_bytes,
+                condemned_snapshots,
+                read_bytes,
+                written_bytes,
+                live_bytes,
+                held_bytes,
+                loose_bytes
+            ],
+            Self::Forget { forgotten_snapshots, kept_snapshots } => named![forgotten_snapshots, kept_snapshots],
+            Self::Undelete { copied_bytes } => named![copied_bytes],
+            Self::Copy { snapshots, added_bytes, stored_bytes } => named![snapshots, added_bytes, stored_bytes],
+            Self::Repair { damaged_packs, indexed_packs, recovered_blobs, lost_blobs, stored_bytes } => {
+                named![damaged_packs, indexed_packs, recovered_blobs, lost_blobs, stored_bytes]
+            }
+        }
+    }
+}
+
+/// Who runs something, and why, in the user's words.
+#[derive(Clone, Debug, Default)]
+pub struct Actor {
+    /// Host and user, as `user@host`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a run tells of its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    /// The source that it concerned, empty if none.
+    pub source: String,
+    /// How it ended, unless by an error: then it failed.
+    pub outcome: Outcome,
+    /// A summary in one line; an error takes its place.
+    pub message: String,
+    pub figures: Figures,
+    /// Heads that it saw, and what it committed.
+    pub heads: Vec<ObjectId>,
+    /// Packs that it read and found good: a check need not read them again soon.
+    pub verified: Vec<ObjectId>,
+}
+
+impl Ending {
+    /// All is done, and there is nothing else to tell.
+    pub fn done(message: impl Into<String>) -> Self {
+        Self {
+            source: String::new(),
+            outcome: Outcome::Done,
+            message: message.into(),
+            figures: Figures::None,
+            heads: Vec::new(),
+            verified: Vec::new(),
+        }
+    }
+
+    /// The same, with something left out if `is_partial`.
+    pub fn done_or_partial(message: impl Into<String>, is_partial: bool) -> Self {
+        let outcome = if is_partial { Outcome::Partial } else { Outcome::Done };
+        Self { outcome, ..Self::done(message) }
+    }
+}
+
+/// An operation that has begun.
+#[derive(Clone)]
+#[must_use]
+pub(crate) struct Run {
+    repository: Repository,
+    id: RunId,
+    operation: Operation,
+    actor: Actor,
+    /// Wall time, nanoseconds since 1970.
+    started: i64,
+    /// The same moment, nanoseconds since boot: the wall clock may be set meanwhile.
+    began: i64,
+}
+
+impl Run {
+    /// Begins an operation.
+    pub fn start(repository: &Repository, operation: Operation, actor: &Actor) -> Self {
+        let runtime = repository.runtime();
+        Self {
+            repository: repository.clone(),
+            id: RunId(runtime.random()),
+            operation,
+            actor: actor.clone(),
+            started: runtime.clock.now(),
+            began: runtime.clock.elapsed(),
+        }
+    }
+
+    /// What is worked on.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Names the run in its records, and in a snapshot that it takes.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// Puts a record that says that the run has begun, and names snapshots that it saw: whoever deletes later must see
+    /// them too. Unlike the last record this one is part of the protocol, so without it nothing goes on.
+    pub fn announce(&self, heads: Vec<ObjectId>) -> repository::Result<()> {
+        journal::put_begun(&self.repository, self.id, self.operation.name(), heads).map(drop)
+    }
+
+    /// Calls `attempt` with the number of the try, and again if somebody changed meanwhile what it relied on: prune
+    /// condemned it or swept it away, or the run took so long that nobody can tell. The last try's error stands.
+    pub fn attempts<T>(&self, mut attempt: impl FnMut(u32) -> Result<T>) -> Result<T> {
+        let mut number = 1;
+        loop {
+            match attempt(number) {
+                Err(error) if error.is_overtaken() && number < TRIES => number += 1,
+                ended => return ended,
+            }
+            self.repository.runtime().check_stopped()?;
+        }
+    }
+
+    /// Puts the record of the run; returns what to tell the user if that was not possible.
+    #[must_use]
+    pub fn finish<T, E: Display>(self, result: &std::result::Result<T, E>, ending: Ending) -> Option<String> {
+        let Ending { source, outcome, message, figures, heads, verified } = ending;
+        let (outcome, message) = match result {
+            Ok(_) => (outcome, message),
+            Err(error) => (Outcome::Failed, error.to_string()),
+        };
+        let took = self.repository.runtime().clock.elapsed().saturating_sub(self.began);
+        let record = Record {
+            run: self.id,
+            operation: self.operation.name().to_owned(),
+            source,
+            started: self.started,
+            duration: u64::try_from(took).unwrap_or_default(),
+            outcome,
+            message,
+            reason: self.actor.reason,
+            actor: self.actor.name,
+            figures: figures.named().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            heads,
+            verified: Vec::new(),
+        };
+        let put = journal::put_verified(&self.repository, &record, &verified);
+        put.err().map(|error| format!("the journal record could not be written: {error}"))
+    }
+}
