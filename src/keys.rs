@@ -278,7 +278,7 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
     Ok(removed)
 }
 
-/// Revokes a writer: from the first order on nothing new of it counts. What it put before everybody could see that order
+/// T4: from the first order on nothing new of a writer counts. What it put before everybody could see that order
 /// does, since others may rely on it by then; a second order says so. Returns how many snapshots still count.
 fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progress: &dyn Progress) -> Result<u64> {
     let order = |accepted: &BTreeSet<ObjectId>| {

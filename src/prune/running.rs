@@ -1,6 +1,7 @@
-//! Packs of runs that may still go on. A run that takes days would never end if every prune condemned what it has stored
-//! so far: what no snapshot has ever needed stays until its writer takes another snapshot of the same source, or until no
-//! run can be that old. Copies that prune itself has made are needed by something, if only by what is forgotten.
+//! Packs of runs that may still go on (M2). A run that takes days would never end if every prune condemned what it has
+//! stored so far: what no snapshot has ever needed stays until its writer takes another snapshot of the same source, or
+//! until no run can be that old. Copies that prune itself has made are needed by something, if only by what is
+//! forgotten.
 
 use super::need::Need;
 use super::survey::Survey;

@@ -1,5 +1,5 @@
-//! Everything that a deleter must know, read in full or not at all: snapshots, orders, marks, index, the listing of
-//! packs. An empty or shortened listing, an object that does not open, a prefix from the future: each is a reason to
+//! Everything that a deleter must know, read in full or not at all (M1): snapshots, orders, marks, index, the listing
+//! of packs. An empty or shortened listing, an object that does not open, a prefix from the future: each is a reason to
 //! stop. The config is read again after the listings, since a vanished mount lists as empty.
 
 use crate::error::Result;

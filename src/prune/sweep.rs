@@ -113,8 +113,9 @@ pub(super) fn sweep_with(run: &Run, options: &Options) -> Result<SweepReport> {
     Ok(report)
 }
 
-/// Where nobody writes no mark has to wait: one with a grace of 0 names again what the waiting ones name. A sweep that is
-/// cut off then leaves nothing missing that no mark of age explains. What was taken back meanwhile it does not name.
+/// S6: where nobody writes no mark has to wait: one with a grace of 0 names again what the waiting ones name. A sweep
+/// that is cut off then leaves nothing missing that no mark of age explains. What was taken back meanwhile it does not
+/// name.
 fn name_again(run: &Run, waiting: &[Condemnation]) -> Result<Option<Condemnation>> {
     let repository = run.repository();
     let survey = Survey::take(repository)?;

@@ -30,7 +30,7 @@ pub(super) fn tidy(repository: &Repository) -> Result<(u64, u64)> {
     Ok((put, old.len() as u64))
 }
 
-/// Marks that were carried out longer ago than twice the life of a run.
+/// S5: marks that were carried out longer ago than twice the life of a run.
 fn old<'m>(repository: &Repository, marks: &'m Marks) -> Result<Vec<&'m Swept>> {
     let most = i64::try_from(2 * repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
     let is_old = |swept: &&Swept, now: i64| swept.put_at.is_some_and(|at| now.saturating_sub(at) > most);

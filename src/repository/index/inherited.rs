@@ -1,7 +1,8 @@
 //! What earlier runs of the same key have stored and no index tells of, since they were cut off: the next run looks for
-//! it among the packs that it lists anyway, and relies on it instead of storing it again. Whoever holds the book key can
-//! seal a directory and name another writer in a header, so a pack counts only once it is proven: this machine's cache
-//! knows that it was made here, or all of its bytes were read, and fit its name and the signature of this key.
+//! it among the packs that it lists anyway, and relies on it instead of storing it again (W8). Whoever holds the book
+//! key can seal a directory and name another writer in a header, so a pack counts only once it is proven: this
+//! machine's cache knows that it was made here, or all of its bytes were read, and fit its name and the signature of
+//! this key.
 
 use super::loose;
 use super::loose::{LoosePack, Pack};

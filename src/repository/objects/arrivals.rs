@@ -1,7 +1,7 @@
-//! Which time of a snapshot counts: a pure function from what all of them claim, and when the store received them. A
-//! member's claim counts near the arrival; else the arrival does, unless the store seems to have been moved: then all
-//! arrivals are those of the move, and what is late is in doubt. No claim places a snapshot behind its arrival, or
-//! before one of its writer that it names as seen.
+//! Which time of a snapshot counts (T5, T6): a pure function from what all of them claim, and when the store received
+//! them. A member's claim counts near the arrival; else the arrival does, unless the store seems to have been moved:
+//! then all arrivals are those of the move, and what is late is in doubt. No claim places a snapshot behind its
+//! arrival, or before one of its writer that it names as seen.
 
 use crate::retention::Counted;
 use std::collections::HashMap;

@@ -62,7 +62,7 @@ pub struct Marks {
     pub since: Option<i64>,
 }
 
-/// A mark that can't be read: rotten, or junk that looks like it.
+/// A mark that can't be read: rotten, or junk that looks like it (W9).
 #[derive(Clone, Debug)]
 pub struct Opaque {
     /// Its name.

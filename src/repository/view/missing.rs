@@ -1,4 +1,4 @@
-//! Snapshots that others name, that nobody had removed, and that the store does not list: the listing is short, or
+//! Snapshots that others name, that nobody had removed, and that the store does not list (D2): the listing is short, or
 //! somebody deleted them. Whoever deletes, or says what of a revoked writer counts, stops at one, for what a snapshot
 //! needs can't be told without it. The newest heads, and all of them if the listing is empty, are named by the journal
 //! alone, which therefore has to be read before snapshots are listed.

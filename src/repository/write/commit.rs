@@ -54,8 +54,8 @@ impl Relied {
     }
 }
 
-/// Marks may be gone after twice the life of a run, and what they named looks as if it were never condemned. `since` is
-/// in nanoseconds since boot.
+/// W6: marks may be gone after twice the life of a run, and what they named looks as if it were never condemned.
+/// `since` is in nanoseconds since boot.
 pub(crate) fn refuse_age((options, runtime): (&Options, &Runtime), since: i64) -> Result<()> {
     let age = u128::try_from(runtime.clock.elapsed().saturating_sub(since)).unwrap_or_default();
     if age > options.run_lifetime.as_nanos() && options.keeps(Rule::RunLifetime) {

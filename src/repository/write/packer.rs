@@ -59,8 +59,9 @@ pub struct Place {
     pub shared: bool,
 }
 
-/// An index object is put for so many packs that none tells of yet, or for this part of those that the run has stored,
-/// whichever is more: a run that is cut off leaves little to be read again, and a long one puts no object for every few.
+/// W7: an index object is put for so many packs that none tells of yet, or for this part of those that the run has
+/// stored, whichever is more: a run that is cut off leaves little to be read again, and a long one puts no object for
+/// every few.
 const INDEX_PACKS: usize = 16;
 const INDEX_PART: usize = 16;
 /// The same for packs of earlier runs: a run that is cut off while it reads them must have come further.
