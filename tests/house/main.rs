@@ -4,6 +4,7 @@
 
 mod check;
 mod circle;
+mod documents;
 mod modules;
 mod rules;
 mod source;
