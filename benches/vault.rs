@@ -19,9 +19,10 @@ use vault::repository::objects::trust::Trust;
 use vault::repository::{NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, source};
-use vault_format::frame::{self, Codec, FrameSeal};
+use vault_format::compress::{LEVEL_DEFAULT, compress};
+use vault_format::frame::{FrameCodec, FrameSeal};
 use vault_format::id::{BlobId, BlobKind, Class, RepositoryId};
-use vault_format::secret::Key;
+use vault_format::key::Key;
 use vault_format::slot::KDF_FLOOR;
 
 const MIB: usize = 1 << 20;
@@ -62,16 +63,14 @@ fn stages(criterion: &mut Criterion) {
     group.bench_function("compress", |bencher| {
         bencher.iter(|| {
             let frames = data.chunks(MIB / 2);
-            frames
-                .map(|bytes| frame::compress(bytes, frame::LEVEL_DEFAULT).unwrap().map_or(0, |out| out.len()))
-                .sum::<usize>()
+            frames.map(|bytes| compress(bytes, LEVEL_DEFAULT).unwrap().map_or(0, |out| out.len())).sum::<usize>()
         });
     });
     let seal = FrameSeal {
         repository: RepositoryId([1; 16]),
         class: Class::Data,
         ordinal: 0,
-        codec: Codec::Raw,
+        codec: FrameCodec::Raw,
         plain: u32::try_from(MIB / 2).unwrap(),
     };
     group.bench_function("seal", |bencher| {

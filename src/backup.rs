@@ -32,8 +32,8 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use vault_format::bundle::Role;
 use vault_format::id::{ObjectId, RunId, SourceLabel};
-use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head, Statistics};
 
 /// What is backed up.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
+use vault_format::key::Key;
 use vault_format::seal;
-use vault_format::secret::Key;
 
 /// Changes whenever the tables do; another version's file is made anew.
 const SCHEMA: i32 = 2;
@@ -253,7 +253,7 @@ mod tests {
     use super::Cache;
     use std::sync::Mutex;
     use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
-    use vault_format::secret::Key;
+    use vault_format::key::Key;
 
     fn open(folder: &std::path::Path) -> Cache {
         Cache::open(folder, RepositoryId([1; 16]), Key::new([2; 32])).unwrap()

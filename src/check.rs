@@ -33,9 +33,9 @@ use selection::Selection;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use trees::Trees;
+use vault_format::bundle::Role;
 use vault_format::id::{DomainId, ObjectId};
-use vault_format::journal::Outcome as Ended;
-use vault_format::secret::Role;
+use vault_format::journal::RunOutcome as Ended;
 
 /// How deep to look.
 #[derive(Clone, Debug, Default)]

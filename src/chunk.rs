@@ -5,7 +5,7 @@
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
 use std::io::{self, Read};
 use vault_format::gear::{self, ChunkProfile, PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
-use vault_format::secret::Key;
+use vault_format::key::Key;
 
 /// How much of a stream decides its profile, in bytes.
 const PROBE_BYTES: usize = 1 << 20;
@@ -40,7 +40,7 @@ pub fn profile_of(first: &[u8]) -> ChunkProfile {
     if probe.len() <= PROFILE_DEFAULT.min as usize {
         return PROFILE_DEFAULT;
     }
-    match vault_format::frame::compress(probe, 1) {
+    match vault_format::compress::compress(probe, 1) {
         Ok(Some(smaller)) if smaller.len() < probe.len() / 20 * 19 => PROFILE_DEFAULT,
         _ => PROFILE_INCOMPRESSIBLE,
     }
@@ -121,7 +121,7 @@ impl Chunker {
 mod tests {
     use super::{Chunker, Gear};
     use std::io::{self, Read};
-    use vault_format::secret::Key;
+    use vault_format::key::Key;
 
     /// Hands out at most `step` bytes a read.
     struct Slow<'a>(&'a [u8], usize);

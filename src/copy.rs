@@ -28,8 +28,8 @@ use crate::repository::write::writer::{Place, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use target::{Domain, Target};
 use translation::{Pass, Translation};
+use vault_format::bundle::Role;
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, RunId};
-use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head};
 use vault_format::tree::TreeRoot;
 

@@ -17,11 +17,14 @@ use crate::repository::view::readable;
 use crate::repository::{Repository, encoding};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use vault_format::bundle::{Bundle, Role};
 use vault_format::id::{DomainId, ObjectId, WriterId};
+use vault_format::key::Key;
+use vault_format::key_file;
 use vault_format::name::{self, Name};
 use vault_format::order::Action;
-use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, Role};
-use vault_format::slot::{self, KdfParams, NewSlot, SlotInfo};
+use vault_format::owner::OWNER_DOMAIN;
+use vault_format::slot::{self, NewPassword, NewSlot, SlotInfo};
 use vault_format::snapshot::is_source_name;
 use zeroize::Zeroizing;
 
@@ -137,7 +140,7 @@ pub struct Draft {
 impl Draft {
     /// The bytes of its key file.
     pub fn key_file(&self) -> Result<Zeroizing<Vec<u8>>> {
-        Ok(encoding("a key file", slot::key_file(&self.bundle))?)
+        Ok(encoding("a key file", key_file::encode(&self.bundle))?)
     }
 }
 
@@ -209,7 +212,7 @@ fn is_taken(repository: &Repository, keys: &[Entry], domain: DomainId) -> Result
 pub fn add(
     repository: &Repository,
     draft: &Draft,
-    password: Option<(&[u8], KdfParams)>,
+    password: Option<NewPassword<'_>>,
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
     let run = Run::start(repository, Operation::AddKey, &Actor::default());
@@ -218,9 +221,9 @@ pub fn add(
     Ok(id)
 }
 
-fn put_slot(repository: &Repository, draft: &Draft, password: Option<(&[u8], KdfParams)>) -> Result<ObjectId> {
+fn put_slot(repository: &Repository, draft: &Draft, password: Option<NewPassword<'_>>) -> Result<ObjectId> {
     repository.keys().owner("add a key")?;
-    if password.is_some_and(|(password, _)| password.is_empty()) {
+    if password.is_some_and(|new| new.password.is_empty()) {
         return Err(Error::Request("the new password is empty".into()));
     }
     let runtime = repository.runtime();
@@ -375,7 +378,7 @@ fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId,
 /// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.
 pub fn change_password(
     repository: &Repository,
-    password: (&[u8], KdfParams),
+    password: NewPassword<'_>,
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
     let owner = repository.keys().owner("change a password")?;

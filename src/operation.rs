@@ -9,7 +9,7 @@ use crate::repository::Repository;
 use crate::repository::objects::journal;
 use std::fmt::Display;
 use vault_format::id::{ObjectId, RunId};
-use vault_format::journal::{Outcome, Record};
+use vault_format::journal::{Record, RunOutcome};
 
 /// How often an operation begins in all, if others overtake it each time.
 pub(crate) const TRIES: u32 = 3;
@@ -190,7 +190,7 @@ pub(crate) struct Ending {
     /// The source that it concerned, empty if none.
     pub source: String,
     /// How it ended, unless by an error: then it failed.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// A summary in one line; an error takes its place.
     pub message: String,
     pub figures: Figures,
@@ -205,7 +205,7 @@ impl Ending {
     pub fn done(message: impl Into<String>) -> Self {
         Self {
             source: String::new(),
-            outcome: Outcome::Done,
+            outcome: RunOutcome::Done,
             message: message.into(),
             figures: Figures::None,
             heads: Vec::new(),
@@ -215,7 +215,7 @@ impl Ending {
 
     /// The same, with something left out if `is_partial`.
     pub fn done_or_partial(message: impl Into<String>, is_partial: bool) -> Self {
-        let outcome = if is_partial { Outcome::Partial } else { Outcome::Done };
+        let outcome = if is_partial { RunOutcome::Partial } else { RunOutcome::Done };
         Self { outcome, ..Self::done(message) }
     }
 }
@@ -283,7 +283,7 @@ impl Run {
         let Ending { source, outcome, message, figures, heads, verified } = ending;
         let (outcome, message) = match result {
             Ok(_) => (outcome, message),
-            Err(error) => (Outcome::Failed, error.to_string()),
+            Err(error) => (RunOutcome::Failed, error.to_string()),
         };
         let took = self.repository.runtime().clock.elapsed().saturating_sub(self.began);
         let record = Record {

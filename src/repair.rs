@@ -22,9 +22,9 @@ use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;
 use look::Look;
 use std::collections::BTreeMap;
+use vault_format::bundle::Role;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::Name;
-use vault_format::secret::Role;
 
 /// The tag of a snapshot that repair wrote.
 pub const TAG: &str = "repaired";

@@ -32,14 +32,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use vault_format::bundle::Bundle;
 use vault_format::config::Config;
-
+use vault_format::header::Header;
 use vault_format::id::{ObjectId, RepositoryId, RunId};
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
-use vault_format::seal::Header;
-use vault_format::secret::Bundle;
 use vault_format::slot::SlotInfo;
 
 /// Why an object whose bytes are sound is passed over: whoever can write to the store can put such a thing, so it must

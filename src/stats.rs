@@ -16,9 +16,9 @@ use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Changes, Difference};
 use std::collections::BTreeMap;
+use vault_format::bundle::Role;
 use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
 use vault_format::name::Name;
-use vault_format::secret::Role;
 use vault_format::tree::{Node, NodeKind};
 
 /// Most changes of a run that are named.

@@ -2,11 +2,12 @@
 //! `config.copy`; bundles carry its hash, so that a swapped config is refused.
 
 use crate::codec::{self, Limited, Stored, limited};
+use crate::directory::PACK_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::gear::ChunkProfile;
-use crate::id::{DomainId, RepositoryId, WriterId};
-use crate::pack::PACK_BYTES_MAX;
-use crate::seal::{Header, Kind, Small};
+use crate::header::{Header, Kind};
+use crate::id::{DomainId, RepositoryId};
+use crate::object::SignedObject;
 use bincode::{Decode, Encode};
 use ed25519_dalek::SigningKey;
 
@@ -52,22 +53,21 @@ impl Stored for Config {
 impl Config {
     /// The signed object.
     pub fn seal(&self, repository: RepositoryId, signer: &SigningKey) -> Result<Vec<u8>> {
-        let writer = WriterId::of(&signer.verifying_key().to_bytes());
-        let header = Header { kind: Kind::Config, repository, domain: DomainId::default(), writer };
-        Small::assemble(&header, &[0; 32], &[codec::encode(self)?], signer)
+        let header = Header::without_domain(Kind::Config, repository, signer);
+        SignedObject::assemble(&header, &[0; 32], &[codec::encode(self)?], signer)
     }
 
     /// Reads and verifies a config; `owner` is the key that a bundle trusts, if one is open already.
     pub fn open(bytes: &[u8], owner: Option<&[u8; 32]>) -> Result<(RepositoryId, Self)> {
-        let small = Small::parse(bytes, Kind::Config, None, 1, "the config")?;
+        let object = SignedObject::parse(bytes, Kind::Config, None)?;
         if let Some(owner) = owner {
-            small.verify(owner, "the config")?;
+            object.verify(owner)?;
         }
-        let config: Self = codec::decode(small.section(0))?;
-        small.verify(&config.owner, "the config")?;
-        if small.salt != [0; 32] || small.header.domain != DomainId::default() {
+        let config: Self = codec::decode(object.section(0))?;
+        object.verify(&config.owner)?;
+        if object.salt != [0; 32] || object.header.domain != DomainId::default() {
             return Err(Error::Invalid("the config has a salt or a domain"));
         }
-        Ok((small.header.repository, config))
+        Ok((object.header.repository, config))
     }
 }

@@ -5,8 +5,8 @@
 use crate::codec::{self, Limited, Stored, limited};
 use crate::error::{Error, Result};
 use crate::id::{Class, DomainId};
+use crate::key::Key;
 use crate::seal;
-use crate::secret::Key;
 use bincode::{Decode, Encode};
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
@@ -62,9 +62,9 @@ pub enum Wrap {
     },
     /// For the members of a domain who hold its read key.
     Domain {
-        /// The domain.
+        /// Whose read key opens it.
         domain: DomainId,
-        /// Fresh salt.
+        /// Fresh for each wrap: one key seals only once.
         salt: [u8; 32],
         /// Sealed secret, 48 bytes.
         sealed: [u8; SEALED_SECRET_BYTES],

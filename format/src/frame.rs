@@ -1,15 +1,13 @@
 //! The unit of compression: one or more blobs as raw bytes, as zstd, or as a delta (zstd with the plaintext of 1 to 4
 //! base blobs as prefix). Every decoder writes at most the promised length, whatever the compressed bytes claim.
 
+use crate::compress::{decompress, decompress_delta};
 use crate::error::{Error, Result};
+use crate::header::SUITE;
 use crate::id::{Class, RepositoryId};
-use crate::seal::{self, SUITE};
-use crate::secret::Key;
-use std::cell::RefCell;
-use zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective};
+use crate::key::Key;
+use crate::seal;
 
-/// zstd level of everything that is compressed by default.
-pub const LEVEL_DEFAULT: i32 = 3;
 /// Largest plaintext of a frame in bytes.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Most bases of a delta.
@@ -20,21 +18,19 @@ pub const DEPTH_MAX: u8 = 8;
 pub const OPEN_FRAMES_MAX: u32 = 32;
 /// Most plaintext bytes that opening one blob may decode.
 pub const OPEN_BYTES_MAX: u64 = 32 << 20;
-/// Most plaintext bytes of all bases of one delta.
-pub const PREFIX_BYTES_MAX: usize = 4 << 20;
 
 /// How a frame's plaintext is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, bincode::Encode, bincode::Decode)]
-pub enum Codec {
-    /// As it is.
+pub enum FrameCodec {
+    /// As it is, where compression gains nothing.
     Raw,
-    /// zstd.
+    /// As one zstd frame.
     Zstd,
     /// zstd with the bases as prefix; exactly one blob.
     Delta,
 }
 
-impl Codec {
+impl FrameCodec {
     fn byte(self) -> u8 {
         match self {
             Self::Raw => 0,
@@ -44,97 +40,17 @@ impl Codec {
     }
 }
 
-thread_local! {
-    // their tables cost more to make than a small frame to code
-    static COMPRESS: RefCell<Option<CCtx<'static>>> = RefCell::new(CCtx::try_create());
-    static DECOMPRESS: RefCell<Option<DCtx<'static>>> = RefCell::new(DCtx::try_create());
-}
-
-/// Compresses, and decompresses again to compare; `None` if that does not make it smaller.
-pub fn compress(plaintext: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
-    let out = COMPRESS.with_borrow_mut(|context| {
-        let context = context.as_mut().ok_or(Error::BadFrame)?;
-        context.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
-        set(context, CParameter::CompressionLevel(level))?;
-        finish(context, plaintext)
-    })?;
-    let Some(out) = out else { return Ok(None) };
-    // compressor bugs have lost data elsewhere: nothing is sealed that was not seen to come back
-    if decompress(&out, plaintext.len())? != plaintext {
-        return Err(Error::BadFrame);
-    }
-    Ok(Some(out))
-}
-
-/// Decompresses to exactly `length` bytes.
-pub fn decompress(bytes: &[u8], length: usize) -> Result<Vec<u8>> {
-    DECOMPRESS.with_borrow_mut(|context| {
-        let context = context.as_mut().ok_or(Error::BadFrame)?;
-        context.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
-        decode(context, bytes, length)
-    })
-}
-
-/// Compresses `plaintext` against `prefix`, and decompresses again to compare; `None` if it does not get smaller.
-/// The two must not share memory: zstd drops the part of a prefix that its input overlaps.
-pub fn compress_delta(plaintext: &[u8], prefix: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
-    let total = plaintext.len().saturating_add(prefix.len());
-    let window = total.next_power_of_two().ilog2().clamp(10, 27);
-    let mut context = CCtx::try_create().ok_or(Error::BadFrame)?;
-    set(&mut context, CParameter::CompressionLevel(level))?;
-    set(&mut context, CParameter::WindowLog(window))?;
-    set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
-    context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
-    let Some(out) = finish(&mut context, plaintext)? else { return Ok(None) };
-    if decompress_delta(&out, prefix, plaintext.len())? != plaintext {
-        return Err(Error::BadFrame);
-    }
-    Ok(Some(out))
-}
-
-/// Decompresses a delta against its prefix to exactly `length` bytes.
-pub fn decompress_delta(bytes: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>> {
-    if prefix.len() > PREFIX_BYTES_MAX {
-        return Err(Error::Limit("the bases of a delta"));
-    }
-    let mut context = DCtx::try_create().ok_or(Error::BadFrame)?;
-    context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
-    decode(&mut context, bytes, length)
-}
-
-fn set(context: &mut CCtx, parameter: CParameter) -> Result<()> {
-    context.set_parameter(parameter).map(|_| ()).map_err(|_| Error::BadFrame)
-}
-
-fn finish(context: &mut CCtx, plaintext: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut out = Vec::with_capacity(zstd_safe::compress_bound(plaintext.len()));
-    context.compress2(&mut out, plaintext).map_err(|_| Error::BadFrame)?;
-    Ok((out.len() < plaintext.len()).then_some(out))
-}
-
-fn decode(context: &mut DCtx, bytes: &[u8], length: usize) -> Result<Vec<u8>> {
-    context.set_parameter(DParameter::WindowLogMax(27)).map_err(|_| Error::BadFrame)?;
-    // exactly one zstd frame: concatenated or skippable frames would be a second encoding of the same bytes
-    if zstd_safe::find_frame_compressed_size(bytes).map_err(|_| Error::BadFrame)? != bytes.len() {
-        return Err(Error::BadFrame);
-    }
-    let mut out = Vec::with_capacity(length);
-    // the capacity may exceed the request: the length is compared below
-    context.decompress(&mut out, bytes).map_err(|_| Error::BadFrame)?;
-    if out.len() == length { Ok(out) } else { Err(Error::BadFrame) }
-}
-
 /// What a frame's seal binds besides its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameSeal {
-    /// Repository.
+    /// Repository of the pack.
     pub repository: RepositoryId,
     /// Class of its pack.
     pub class: Class,
     /// Position in the order of drawing, the nonce.
     pub ordinal: u32,
-    /// Codec.
-    pub codec: Codec,
+    /// How the plaintext is stored.
+    pub codec: FrameCodec,
     /// Plaintext length in bytes.
     pub plain: u32,
 }
@@ -169,10 +85,10 @@ impl FrameSeal {
             return Err(Error::Limit("a frame"));
         }
         match self.codec {
-            Codec::Raw if encoded.len() == length => Ok(encoded),
-            Codec::Raw => Err(Error::BadFrame),
-            Codec::Zstd => decompress(&encoded, length),
-            Codec::Delta => decompress_delta(&encoded, prefix, length),
+            FrameCodec::Raw if encoded.len() == length => Ok(encoded),
+            FrameCodec::Raw => Err(Error::BadFrame),
+            FrameCodec::Zstd => decompress(&encoded, length),
+            FrameCodec::Delta => decompress_delta(&encoded, prefix, length),
         }
     }
 }

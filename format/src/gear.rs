@@ -2,7 +2,7 @@
 //! where content is cut, so they are part of the format: two writers with other tables would share nothing.
 
 use crate::error::{Error, Result};
-use crate::secret::Key;
+use crate::key::Key;
 use bincode::{Decode, Encode};
 
 /// Chunk sizes in bytes.
@@ -12,9 +12,9 @@ pub struct ChunkProfile {
     pub id: u8,
     /// Smallest chunk but the last.
     pub min: u32,
-    /// Aimed at, a power of two.
+    /// Length aimed at, a power of two.
     pub average: u32,
-    /// Largest chunk.
+    /// A chunk is cut here at the latest.
     pub max: u32,
 }
 

@@ -121,16 +121,6 @@ impl BlobKind {
         }
     }
 
-    /// The kind of a stored byte.
-    pub fn from_byte(byte: u8) -> Result<Self> {
-        match byte {
-            0 => Ok(Self::Chunk),
-            1 => Ok(Self::Tree),
-            2 => Ok(Self::List),
-            _ => Err(Error::Invalid("unknown blob kind")),
-        }
-    }
-
     /// The class of pack that holds this kind.
     pub fn class(self) -> Class {
         match self {
@@ -143,9 +133,9 @@ impl BlobKind {
 /// Secrecy and placement class of packs: data, or trees and lists. Never mixed in one pack.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode)]
 pub enum Class {
-    /// File content.
+    /// Chunks of file content.
     Data,
-    /// Trees and lists.
+    /// Pages of trees and lists.
     Metadata,
 }
 

@@ -3,14 +3,15 @@
 //! are a section of their own.
 
 use crate::codec::{self, Limited, Stored, limited};
+use crate::directory::{Directory, PACK_BYTES_MAX};
 use crate::envelope::Wraps;
 use crate::error::{Error, Result};
-use crate::id::{BlobId, Class, DomainId, ObjectId, RepositoryId, WriterId};
-use crate::pack::{Directory, PACK_BYTES_MAX};
-use crate::seal::{Header, Kind, Small};
-use crate::secret::Key;
+use crate::header::Kind;
+use crate::id::{BlobId, Class, ObjectId, RepositoryId, WriterId};
+use crate::key::Key;
+use crate::object::{Author, SignedObject};
+use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
-use ed25519_dalek::SigningKey;
 
 /// Most blobs of one index object.
 pub const INDEX_BLOBS_MAX: usize = 65536;
@@ -22,7 +23,7 @@ pub const SKETCH_FEATURES_MAX: usize = 8;
 pub struct PackEntry {
     /// Name of the pack.
     pub id: ObjectId,
-    /// Class.
+    /// What the pack holds, by its place in the store.
     pub class: Class,
     /// Stored size in bytes; a pack of another size is absent.
     pub size: u64,
@@ -50,9 +51,9 @@ pub struct Index {
 /// Features of one chunk, for finding similar ones.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Sketch {
-    /// The chunk.
+    /// The chunk that it describes.
     pub blob: BlobId,
-    /// At most eight, ascending.
+    /// At most eight, ascending; chunks that share some are alike.
     pub features: Vec<u32>,
 }
 
@@ -110,31 +111,27 @@ impl Stored for Sketches {
 }
 
 /// Seals and signs an index. `salt` must be fresh.
-pub fn seal(
-    (repository, domain): (RepositoryId, DomainId),
-    signer: &SigningKey,
-    book: &Key,
-    salt: &[u8; 32],
-    (index, sketches): (&Index, &Sketches),
-) -> Result<Vec<u8>> {
-    let writer = WriterId::of(&signer.verifying_key().to_bytes());
-    let header = Header { kind: Kind::Index, repository, domain, writer };
-    let first = crate::seal::seal_section(book, salt, 0, &header, &[], &codec::encode(index)?)?;
-    let second = crate::seal::seal_section(book, salt, 1, &header, &[], &codec::encode(sketches)?)?;
-    Small::assemble(&header, salt, &[first, second], signer)
+pub fn seal(author: &Author<'_>, salt: &[u8; 32], index: &Index, sketches: &Sketches) -> Result<Vec<u8>> {
+    let header = author.header(Kind::Index);
+    let section = |number| SectionSeal { header: &header, salt, number, bound: &[] };
+    let sections = [
+        section(0).seal(author.book, &codec::encode(index)?)?,
+        section(1).seal(author.book, &codec::encode(sketches)?)?,
+    ];
+    SignedObject::assemble(&header, salt, &sections, author.signer)
 }
 
 /// Takes an index apart; the signature must then be verified with the key of the writer in its header.
-pub fn parse(bytes: &[u8], repository: RepositoryId) -> Result<Small<'_>> {
-    Small::parse(bytes, Kind::Index, Some(repository), 2, "an index")
+pub fn parse(bytes: &[u8], repository: RepositoryId) -> Result<SignedObject<'_>> {
+    SignedObject::parse(bytes, Kind::Index, Some(repository))
 }
 
 /// Opens the directories of a verified index.
-pub fn open(small: &Small<'_>, book: &Key) -> Result<Index> {
-    codec::decode(&small.open(book, 0, &[], "an index")?)
+pub fn open(object: &SignedObject<'_>, book: &Key) -> Result<Index> {
+    codec::decode(&object.open(book, 0, &[], "an index")?)
 }
 
 /// Opens the sketches of a verified index.
-pub fn open_sketches(small: &Small<'_>, book: &Key) -> Result<Sketches> {
-    codec::decode(&small.open(book, 1, &[], "the sketches of an index")?)
+pub fn open_sketches(object: &SignedObject<'_>, book: &Key) -> Result<Sketches> {
+    codec::decode(&object.open(book, 1, &[], "the sketches of an index")?)
 }

@@ -3,29 +3,30 @@
 
 use crate::codec::{self, Limited, Stored, limited};
 use crate::error::{Error, Result};
-use crate::id::{DomainId, ObjectId, RepositoryId, RunId, WriterId};
-use crate::seal::{self, Header, Kind, Small};
-use crate::secret::Key;
+use crate::header::Kind;
+use crate::id::{ObjectId, RepositoryId, RunId};
+use crate::key::Key;
+use crate::object::{Author, SignedObject};
+use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
-use ed25519_dalek::SigningKey;
 
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-pub enum Outcome {
+pub enum RunOutcome {
     /// It has begun; a second record tells the end.
     Begun,
-    /// All done.
+    /// Ended with nothing left out.
     Done,
     /// Done, but something was left out.
     Partial,
-    /// Not done.
+    /// Ended without its result.
     Failed,
 }
 
 /// One record.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Record {
-    /// The run.
+    /// Ties the records of one run together.
     pub run: RunId,
     /// What was run: `snapshot`, `restore`, `check`, `prune`, ...
     pub operation: String,
@@ -33,10 +34,10 @@ pub struct Record {
     pub source: String,
     /// Start, nanoseconds since 1970.
     pub started: i64,
-    /// Nanoseconds.
+    /// Nanoseconds from the start to this record.
     pub duration: u64,
-    /// Result.
-    pub outcome: Outcome,
+    /// How it ended, or that it has only begun.
+    pub outcome: RunOutcome,
     /// One line: error or summary.
     pub message: String,
     /// Why, in the user's words.
@@ -63,26 +64,20 @@ impl Stored for Record {
 
 impl Record {
     /// Seals and signs a record. `salt` must be fresh.
-    pub fn seal(
-        &self,
-        (repository, domain): (RepositoryId, DomainId),
-        signer: &SigningKey,
-        book: &Key,
-        salt: &[u8; 32],
-    ) -> Result<Vec<u8>> {
-        let writer = WriterId::of(&signer.verifying_key().to_bytes());
-        let header = Header { kind: Kind::Journal, repository, domain, writer };
-        let section = seal::seal_section(book, salt, 0, &header, &[], &codec::encode(self)?)?;
-        Small::assemble(&header, salt, &[section], signer)
+    pub fn seal(&self, author: &Author<'_>, salt: &[u8; 32]) -> Result<Vec<u8>> {
+        let header = author.header(Kind::Journal);
+        let section =
+            SectionSeal { header: &header, salt, number: 0, bound: &[] }.seal(author.book, &codec::encode(self)?)?;
+        SignedObject::assemble(&header, salt, &[section], author.signer)
     }
 
     /// Takes a record apart; the signature must then be verified with the key of the writer in its header.
-    pub fn parse(bytes: &[u8], repository: RepositoryId) -> Result<Small<'_>> {
-        Small::parse(bytes, Kind::Journal, Some(repository), 1, "a journal record")
+    pub fn parse(bytes: &[u8], repository: RepositoryId) -> Result<SignedObject<'_>> {
+        SignedObject::parse(bytes, Kind::Journal, Some(repository))
     }
 
     /// Opens a verified record.
-    pub fn open(small: &Small<'_>, book: &Key) -> Result<Self> {
-        codec::decode(&small.open(book, 0, &[], "a journal record")?)
+    pub fn open(object: &SignedObject<'_>, book: &Key) -> Result<Self> {
+        codec::decode(&object.open(book, 0, &[], "a journal record")?)
     }
 }

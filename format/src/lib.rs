@@ -13,23 +13,32 @@
 //!   **source** and **target**: what is backed up, and where a restore writes.
 //! - **forget** drops snapshots, **prune** drops packs, **check** only looks.
 
+pub mod bundle;
 pub mod codec;
+pub mod compress;
 pub mod config;
+pub mod directory;
 pub mod envelope;
 pub mod error;
 pub mod frame;
 pub mod gear;
+pub mod header;
 pub mod id;
 pub mod index;
 pub mod journal;
+pub mod key;
+pub mod key_file;
 pub mod list;
 pub mod mark;
 pub mod name;
+pub mod object;
 pub mod order;
+pub mod owner;
 pub mod pack;
+pub mod page;
 pub mod recovery;
 pub mod seal;
-pub mod secret;
+pub mod section;
 pub mod slot;
 pub mod snapshot;
 pub mod tree;

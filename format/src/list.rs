@@ -4,7 +4,7 @@
 use crate::codec::{self, Limited, Stored, limited};
 use crate::error::{Error, Result};
 use crate::id::BlobId;
-use crate::tree::{HEIGHT_MAX, PAGE_ENTRIES_MAX};
+use crate::page::{self, PAGE_ENTRIES_MAX};
 use bincode::{Decode, Encode};
 
 /// Most chunks that a node holds itself.
@@ -26,9 +26,9 @@ pub struct ChunkRef {
 pub struct ListRoot {
     /// Blob of the page.
     pub id: BlobId,
-    /// Content bytes below, more than 0.
+    /// Content bytes below the page, more than 0.
     pub bytes: u64,
-    /// Chunks below.
+    /// Chunks below the page.
     pub count: u64,
 }
 
@@ -67,7 +67,7 @@ pub enum ListPage {
     Leaf(Vec<ChunkRef>),
     /// Children in order, all of height `height - 1`.
     Branch {
-        /// 1 to [`HEIGHT_MAX`].
+        /// 1 to [`page::HEIGHT_MAX`].
         height: u8,
         /// At least two.
         children: Vec<ListRoot>,
@@ -80,26 +80,20 @@ impl Stored for ListPage {
     const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
-        let count = match self {
+        match self {
             Self::Leaf(chunks) => {
                 Content::Inline(chunks.clone()).bytes()?;
-                chunks.len()
+                if chunks.is_empty() || chunks.len() > PAGE_ENTRIES_MAX {
+                    return Err(Error::Limit("a list page"));
+                }
             }
             Self::Branch { height, children } => {
-                if *height == 0 || *height > HEIGHT_MAX {
-                    return Err(Error::Limit("the height of a list"));
-                }
+                page::validate_height(*height, "the height of a list")?;
                 sum(children.iter().map(|child| {
                     if child.bytes == 0 { Err(Error::Invalid("an empty part of a list")) } else { Ok(child.bytes) }
                 }))?;
-                if children.len() < 2 {
-                    return Err(Error::Limit("a list page"));
-                }
-                children.len()
+                page::validate_children(children.len(), "a list page")?;
             }
-        };
-        if count == 0 || count > PAGE_ENTRIES_MAX {
-            return Err(Error::Limit("a list page"));
         }
         Ok(())
     }

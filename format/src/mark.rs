@@ -3,19 +3,20 @@
 
 use crate::codec::{self, Limited, Stored, limited};
 use crate::error::{Error, Result};
-use crate::id::{Class, DomainId, ObjectId, RepositoryId, SourceLabel, WriterId};
-use crate::seal::{Header, Kind, Small};
+use crate::header::{Header, Kind};
+use crate::id::{Class, DomainId, ObjectId, RepositoryId, SourceLabel};
+use crate::object::SignedObject;
 use bincode::{Decode, Encode};
 use ed25519_dalek::SigningKey;
 
 /// A snapshot's place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub struct SnapshotPlace {
-    /// Domain.
+    /// Domain that it lies under.
     pub domain: DomainId,
-    /// Source.
+    /// Folder of its source.
     pub label: SourceLabel,
-    /// Object.
+    /// Hash of its stored bytes.
     pub id: ObjectId,
 }
 
@@ -28,12 +29,12 @@ pub enum Mark {
         packs: Vec<(Class, ObjectId)>,
         /// Snapshots whose forgetting is due, ascending.
         snapshots: Vec<SnapshotPlace>,
-        /// Nanoseconds.
+        /// Nanoseconds that must pass between the mark and its sweep.
         grace: u64,
     },
     /// A mark was carried out.
     Swept {
-        /// The mark.
+        /// The mark that was carried out.
         mark: ObjectId,
     },
 }
@@ -59,18 +60,17 @@ impl Stored for Mark {
 impl Mark {
     /// The signed object.
     pub fn seal(&self, repository: RepositoryId, signer: &SigningKey, salt: &[u8; 32]) -> Result<Vec<u8>> {
-        let writer = WriterId::of(&signer.verifying_key().to_bytes());
-        let header = Header { kind: Kind::Mark, repository, domain: DomainId::default(), writer };
-        Small::assemble(&header, salt, &[codec::encode(self)?], signer)
+        let header = Header::without_domain(Kind::Mark, repository, signer);
+        SignedObject::assemble(&header, salt, &[codec::encode(self)?], signer)
     }
 
     /// Reads and verifies a mark. The salt keeps names from recurring.
     pub fn open(bytes: &[u8], repository: RepositoryId, owner: &[u8; 32]) -> Result<Self> {
-        let small = Small::parse(bytes, Kind::Mark, Some(repository), 1, "a mark")?;
-        small.verify(owner, "a mark")?;
-        if small.header.domain != DomainId::default() {
+        let object = SignedObject::parse(bytes, Kind::Mark, Some(repository))?;
+        object.verify(owner)?;
+        if object.header.domain != DomainId::default() {
             return Err(Error::WrongOrigin);
         }
-        codec::decode(small.section(0))
+        codec::decode(object.section(0))
     }
 }

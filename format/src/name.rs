@@ -47,8 +47,6 @@ pub const MARKS: &str = "marks/";
 pub const JOURNAL: &str = "journal/";
 /// Prefix of WAL segments.
 pub const WAL: &str = "wal/";
-/// Reserved prefix: readers ignore it, deleters stop.
-pub const PARITY: &str = "parity/";
 
 /// False for a folder below which nothing of any version lies: the first part of an object's path has lower-case letters
 /// only, the others begin with a letter or a digit. What systems and other tools leave is told from objects by this.

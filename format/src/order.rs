@@ -3,11 +3,12 @@
 
 use crate::codec::{self, Limited, Stored, limited};
 use crate::error::{Error, Result};
+use crate::header::Kind;
 use crate::id::{DomainId, ObjectId, RepositoryId, WriterId};
-use crate::seal::{self, Header, Kind, Small};
-use crate::secret::Key;
+use crate::key::Key;
+use crate::object::{Author, SignedObject};
+use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
-use ed25519_dalek::SigningKey;
 
 /// What is ordered.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
@@ -18,7 +19,7 @@ pub enum Action {
     Undelete(Vec<ObjectId>),
     /// Tags change.
     Tag {
-        /// Which snapshots.
+        /// Snapshots whose tags change.
         snapshots: Vec<ObjectId>,
         /// Tags to add.
         add: Vec<String>,
@@ -33,7 +34,7 @@ pub enum Action {
     Expire(Vec<ObjectId>, Option<i64>),
     /// A writer's key counts only for the objects listed.
     Revoke {
-        /// The writer.
+        /// Whose key.
         writer: WriterId,
         /// Snapshots and index objects of it that are still accepted.
         accepted: Vec<ObjectId>,
@@ -48,7 +49,7 @@ pub enum Action {
     Arrived(Vec<(ObjectId, i64)>),
     /// A domain is called so, though no key here bears the label.
     Call {
-        /// Which domain.
+        /// The domain that gets the label.
         domain: DomainId,
         /// In the owner's words.
         label: String,
@@ -66,9 +67,9 @@ impl Action {
 pub struct Order {
     /// 1 + the highest number seen.
     pub number: u64,
-    /// When, nanoseconds since 1970.
+    /// When it was given, nanoseconds since 1970, by the clock of the one who gave it.
     pub time: i64,
-    /// What.
+    /// What is ordered.
     pub action: Action,
 }
 
@@ -83,37 +84,35 @@ impl Stored for Order {
 }
 
 impl Order {
-    /// Seals and signs an order that concerns `domain`. Clear orders have no domain and ignore the book key.
-    pub fn seal(
-        &self,
-        repository: RepositoryId,
-        signer: &SigningKey,
-        (domain, book): (DomainId, &Key),
-        salt: &[u8; 32],
-    ) -> Result<Vec<u8>> {
-        let writer = WriterId::of(&signer.verifying_key().to_bytes());
+    /// Seals and signs an order that concerns the author's domain. `salt` must be fresh. An order in clear concerns all
+    /// domains: it names none, and the book key is not used.
+    pub fn seal(&self, author: &Author<'_>, salt: &[u8; 32]) -> Result<Vec<u8>> {
         let clear = self.action.is_clear();
-        let domain = if clear { DomainId::default() } else { domain };
-        let header = Header { kind: Kind::Order, repository, domain, writer };
+        let domain = if clear { DomainId::default() } else { author.domain };
+        let header = Author { domain, ..*author }.header(Kind::Order);
         let encoded = codec::encode(self)?;
-        let section = if clear { encoded } else { seal::seal_section(book, salt, 0, &header, &[], &encoded)? };
-        Small::assemble(&header, salt, &[section], signer)
+        let section = if clear {
+            encoded
+        } else {
+            SectionSeal { header: &header, salt, number: 0, bound: &[] }.seal(author.book, &encoded)?
+        };
+        SignedObject::assemble(&header, salt, &[section], author.signer)
     }
 
     /// Takes an order apart and verifies the owner's signature.
-    pub fn parse<'a>(bytes: &'a [u8], repository: RepositoryId, owner: &[u8; 32]) -> Result<Small<'a>> {
-        let small = Small::parse(bytes, Kind::Order, Some(repository), 1, "an order")?;
-        small.verify(owner, "an order")?;
-        Ok(small)
+    pub fn parse<'a>(bytes: &'a [u8], repository: RepositoryId, owner: &[u8; 32]) -> Result<SignedObject<'a>> {
+        let object = SignedObject::parse(bytes, Kind::Order, Some(repository))?;
+        object.verify(owner)?;
+        Ok(object)
     }
 
     /// Opens a verified order. `book` = the key of the domain in its header, `None` if the holder has none.
-    pub fn open(small: &Small<'_>, book: Option<&Key>) -> Result<Self> {
-        let clear = small.header.domain == DomainId::default();
+    pub fn open(object: &SignedObject<'_>, book: Option<&Key>) -> Result<Self> {
+        let clear = object.header.domain == DomainId::default();
         let order: Self = if clear {
-            codec::decode(small.section(0))?
+            codec::decode(object.section(0))?
         } else {
-            codec::decode(&small.open(book.ok_or(Error::NoAccess)?, 0, &[], "an order")?)?
+            codec::decode(&object.open(book.ok_or(Error::NoAccess)?, 0, &[], "an order")?)?
         };
         if order.action.is_clear() != clear {
             return Err(Error::Invalid("an order lies in clear that should be sealed, or the reverse"));

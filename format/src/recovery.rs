@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::id::RepositoryId;
-use crate::secret::Key;
+use crate::key::Key;
 use bip39::{Language, Mnemonic};
 use zeroize::Zeroizing;
 
@@ -42,14 +42,23 @@ pub fn doubt(sheet: &str) -> Option<String> {
     Some(format!("word {number}, {word:?}, is not on the list of words"))
 }
 
-/// The root and, if it is named, the repository of a sheet, or of words alone. A sheet numbers its words.
-pub fn read(sheet: &str) -> Result<(Option<RepositoryId>, Key)> {
+/// What a sheet tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sheet {
+    /// The repository; `None` for words alone.
+    pub repository: Option<RepositoryId>,
+    /// The root of the words.
+    pub root: Key,
+}
+
+/// Reads a sheet, whose words are numbered, or words alone.
+pub fn read(sheet: &str) -> Result<Sheet> {
     let tokens = || sheet.split_whitespace();
     let id = tokens().zip(tokens().skip(1)).find(|(name, _)| *name == "repository").map(|(_, id)| id);
-    let id = id.and_then(|id| RepositoryId::parse(id).ok());
+    let repository = id.and_then(|id| RepositoryId::parse(id).ok());
     let numbered = numbered(sheet);
     let words = numbered.as_ref().map_or(sheet, |words| words.as_str());
-    Ok((id, root(words)?))
+    Ok(Sheet { repository, root: root(words)? })
 }
 
 /// The words of a sheet that numbers them.

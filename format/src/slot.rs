@@ -2,11 +2,14 @@
 //! are checked before any work, and a key commitment, since ChaCha20-Poly1305 does not commit to its key. Signed by the
 //! owner; role, label and verifying key lie in clear, so that signatures of writers can be checked by all.
 
+use crate::bundle::{Bundle, Role};
 use crate::codec::{self, Limited, Stored, limited};
 use crate::error::{Error, Result};
-use crate::id::{DomainId, RepositoryId, WriterId};
-use crate::seal::{self, Header, Kind, Small};
-use crate::secret::{Bundle, Key, Role};
+use crate::header::{Header, Kind};
+use crate::id::{DomainId, RepositoryId};
+use crate::key::Key;
+use crate::object::SignedObject;
+use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
@@ -16,9 +19,9 @@ use zeroize::Zeroizing;
 pub struct KdfParams {
     /// Memory in KiB.
     pub memory_kib: u32,
-    /// Passes.
+    /// Passes over the memory.
     pub passes: u32,
-    /// Lanes.
+    /// Lanes, computed in parallel.
     pub lanes: u32,
 }
 
@@ -94,40 +97,50 @@ pub struct NewSlot<'a> {
     pub verifying: [u8; 32],
 }
 
+/// The password of a new slot.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPassword<'a> {
+    /// In the bytes that the user typed.
+    pub password: &'a [u8],
+    /// How much work a guess at it costs.
+    pub kdf: KdfParams,
+}
+
 /// Wraps a bundle under a password and signs the slot. `salt` must be fresh. Without a password the slot only announces
 /// the holder's verifying key.
 pub fn seal(
     new: &NewSlot<'_>,
-    password: Option<(&[u8], KdfParams)>,
+    password: Option<NewPassword<'_>>,
     salt: &[u8; 32],
     owner: &SigningKey,
 ) -> Result<Vec<u8>> {
-    let writer = WriterId::of(&owner.verifying_key().to_bytes());
-    let header = Header { kind: Kind::Slot, repository: new.bundle.repository, domain: DomainId::default(), writer };
+    let header = Header::without_domain(Kind::Slot, new.bundle.repository, owner);
     let mut info = SlotInfo {
         role: new.bundle.role(),
         label: new.label.clone(),
         verifying: new.verifying,
         domain: new.domain,
         created: new.created,
-        kdf: password.map(|(_, kdf)| kdf),
+        kdf: password.map(|new| new.kdf),
         commitment: [0; 32],
     };
     info.validate()?;
-    let Some((password, kdf)) = password else {
-        return Small::assemble(&header, salt, &[codec::encode(&info)?, Vec::new()], owner);
+    let Some(NewPassword { password, kdf }) = password else {
+        return SignedObject::assemble(&header, salt, &[codec::encode(&info)?, Vec::new()], owner);
     };
     let (key, commitment) = password_key(password, salt, kdf)?;
     info.commitment = commitment;
     let info = codec::encode(&info)?;
-    let wrapped = seal::seal_section(&key, salt, 1, &header, blake3::hash(&info).as_bytes(), &new.bundle.encode()?)?;
-    Small::assemble(&header, salt, &[info, wrapped], owner)
+    let bound = blake3::hash(&info);
+    let seal = SectionSeal { header: &header, salt, number: 1, bound: bound.as_bytes() };
+    let wrapped = seal.seal(&key, &new.bundle.encode()?)?;
+    SignedObject::assemble(&header, salt, &[info, wrapped], owner)
 }
 
 /// A slot taken apart.
 #[derive(Debug)]
 pub struct Slot<'a> {
-    small: Small<'a>,
+    object: SignedObject<'a>,
     /// The clear part.
     pub info: SlotInfo,
 }
@@ -135,72 +148,40 @@ pub struct Slot<'a> {
 impl<'a> Slot<'a> {
     /// Takes a slot apart.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let small = Small::parse(bytes, Kind::Slot, None, 2, "a key slot")?;
-        let info: SlotInfo = codec::decode(small.section(0))?;
-        if small.header.domain != DomainId::default() {
+        let object = SignedObject::parse(bytes, Kind::Slot, None)?;
+        let info: SlotInfo = codec::decode(object.section(0))?;
+        if object.header.domain != DomainId::default() {
             return Err(Error::WrongOrigin);
         }
-        if info.kdf.is_none() && (info.commitment != [0; 32] || !small.section(1).is_empty()) {
+        if info.kdf.is_none() && (info.commitment != [0; 32] || !object.section(1).is_empty()) {
             return Err(Error::Invalid("a key slot without a password wraps something"));
         }
-        Ok(Self { small, info })
+        Ok(Self { object, info })
     }
 
     /// The repository that it says it belongs to.
     pub fn repository(&self) -> RepositoryId {
-        self.small.header.repository
+        self.object.header.repository
     }
 
     /// Checks that the owner signed it.
     pub fn verify(&self, owner: &[u8; 32]) -> Result<()> {
-        self.small.verify(owner, "a key slot")
+        self.object.verify(owner)
     }
 
     /// Opens the bundle, and checks that slot and bundle belong together and the owner signed.
     pub fn open(&self, password: &[u8]) -> Result<Bundle> {
         let kdf = self.info.kdf.ok_or(Error::NoAccess)?;
-        let (key, commitment) = password_key(password, &self.small.salt, kdf)?;
+        let (key, commitment) = password_key(password, &self.object.salt, kdf)?;
         if blake3::Hash::from(commitment) != blake3::Hash::from(self.info.commitment) {
             return Err(Error::WrongPassword);
         }
-        let bound = blake3::hash(self.small.section(0));
-        let bundle = Bundle::decode(&Zeroizing::new(self.small.open(&key, 1, bound.as_bytes(), "a key slot")?))?;
+        let bound = blake3::hash(self.object.section(0));
+        let bundle = Bundle::decode(&Zeroizing::new(self.object.open(&key, 1, bound.as_bytes(), "a key slot")?))?;
         if bundle.repository != self.repository() {
             return Err(Error::WrongRepository);
         }
         self.verify(&bundle.owner.verifying)?;
         if bundle.role() == self.info.role { Ok(bundle) } else { Err(Error::Invalid("a key slot lies about its role")) }
     }
-}
-
-/// The bytes of a key file: a bundle in the open, to be kept like a private key.
-pub fn key_file(bundle: &Bundle) -> Result<Zeroizing<Vec<u8>>> {
-    let header = Header {
-        kind: Kind::KeyFile,
-        repository: bundle.repository,
-        domain: DomainId::default(),
-        writer: WriterId::default(),
-    };
-    let mut out = Zeroizing::new(header.encode().to_vec());
-    out.extend_from_slice(&bundle.encode()?);
-    let check = blake3::hash(&out);
-    out.extend_from_slice(check.as_bytes());
-    Ok(out)
-}
-
-/// Reads a key file.
-pub fn open_key_file(bytes: &[u8]) -> Result<Bundle> {
-    const WHAT: &str = "a key file";
-    let (header, _) = Header::decode_any(bytes, Kind::KeyFile)?;
-    let end = bytes.len().checked_sub(32).ok_or(Error::Truncated(WHAT))?;
-    let (text, check) = bytes.split_at_checked(end).ok_or(Error::Truncated(WHAT))?;
-    if blake3::hash(text).as_bytes() != check {
-        return Err(Error::Unauthentic(WHAT));
-    }
-    let (_, encoded) = Header::decode_any(text, Kind::KeyFile)?;
-    if header.domain != DomainId::default() || header.writer != WriterId::default() {
-        return Err(Error::WrongOrigin);
-    }
-    let bundle = Bundle::decode(encoded)?;
-    if bundle.repository == header.repository { Ok(bundle) } else { Err(Error::WrongRepository) }
 }

@@ -5,15 +5,16 @@
 use crate::codec::{self, Limited, Stored, limited};
 use crate::envelope::{RunSecret, Wraps};
 use crate::error::{Error, Result};
-use crate::id::{DomainId, ObjectId, OriginMark, RepositoryId, RunId, WriterId};
-use crate::seal::{self, Header, Kind, Small};
-use crate::secret::Key;
+use crate::header::{Header, Kind};
+use crate::id::{ObjectId, OriginMark, RepositoryId, RunId};
+use crate::key::Key;
+use crate::object::{Author, SignedObject};
+use crate::section::SectionSeal;
 use crate::tree::{Metadata, Time, TreeRoot};
 use bincode::de::Decoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
-use ed25519_dalek::SigningKey;
 
 /// Longest source name in bytes.
 pub const SOURCE_BYTES_MAX: usize = 128;
@@ -21,17 +22,17 @@ pub const SOURCE_BYTES_MAX: usize = 128;
 /// Figures of one run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct Statistics {
-    /// Regular files.
+    /// Regular files in the snapshot.
     pub files: u64,
-    /// Directories.
+    /// Directories in the snapshot.
     pub directories: u64,
-    /// Other nodes.
+    /// Nodes of other kinds: links, pipes, devices.
     pub others: u64,
     /// Content bytes, holes included.
     pub bytes: u64,
     /// Files taken over from the parent without reading.
     pub unchanged_files: u64,
-    /// New blobs.
+    /// Blobs that the repository did not have.
     pub added_blobs: u64,
     /// Plaintext bytes of new blobs.
     pub added_bytes: u64,
@@ -52,13 +53,13 @@ pub struct Head {
     pub time: i64,
     /// The run that made it.
     pub run: RunId,
-    /// Root directory.
+    /// Page at the root of the tree.
     pub root: TreeRoot,
     /// The snapshot whose tree was compared with, if any.
     pub parent: Option<ObjectId>,
     /// Heads and last journal record of this writer that it saw.
     pub seen: Vec<ObjectId>,
-    /// Figures.
+    /// What the run met and stored.
     pub statistics: Statistics,
     /// Chunk profile; 0 = several.
     pub profile: u8,
@@ -85,9 +86,9 @@ pub struct Body {
     pub base: Vec<u8>,
     /// Absolute paths that were read, as bytes: the base itself, or entries at any depth below it.
     pub paths: Vec<Vec<u8>>,
-    /// Host name.
+    /// Name of the host on which it was taken.
     pub host: String,
-    /// User name.
+    /// Name of the user who took it.
     pub user: String,
     /// Tags, ascending.
     pub tags: Vec<String>,
@@ -109,9 +110,9 @@ pub struct Body {
 /// the snapshot.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LeftOut {
-    /// Patterns as in `.gitignore`, relative to the base.
+    /// Patterns as in `.gitignore` that tell upper from lower case, relative to the base.
     pub patterns: Vec<Vec<u8>>,
-    /// The same, in upper or lower case.
+    /// Patterns that count in upper and lower case alike, relative to the base.
     pub any_case: Vec<Vec<u8>>,
     /// A folder that holds an entry of such a name was left out.
     pub markers: Vec<Vec<u8>>,
@@ -256,66 +257,61 @@ impl Body {
 /// A snapshot taken apart, its signature not yet checked.
 #[derive(Debug)]
 pub struct Snapshot<'a> {
-    small: Small<'a>,
+    object: SignedObject<'a>,
     /// Wraps of the run secret.
     pub wraps: Wraps,
 }
 
-/// Who writes, for whom.
+/// What a new snapshot is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Author<'a> {
-    /// Repository.
-    pub repository: RepositoryId,
-    /// Domain under which it lies.
-    pub domain: DomainId,
-    /// Signer.
-    pub signer: &'a SigningKey,
-    /// Book key of the domain.
-    pub book: &'a Key,
+pub struct NewSnapshot<'a> {
+    /// Secret of the run.
+    pub secret: &'a RunSecret,
+    /// Wraps of the secret.
+    pub wraps: &'a Wraps,
+    /// The bookkeeping part.
+    pub head: &'a Head,
+    /// The content part.
+    pub body: &'a Body,
 }
 
 /// Seals and signs a snapshot. `salt` must be fresh.
-pub fn seal(
-    author: &Author<'_>,
-    salt: &[u8; 32],
-    (secret, wraps): (&RunSecret, &Wraps),
-    (head, body): (&Head, &Body),
-) -> Result<Vec<u8>> {
-    let writer = WriterId::of(&author.signer.verifying_key().to_bytes());
-    let header = Header { kind: Kind::Snapshot, repository: author.repository, domain: author.domain, writer };
+pub fn seal(author: &Author<'_>, salt: &[u8; 32], new: &NewSnapshot<'_>) -> Result<Vec<u8>> {
+    let header = author.header(Kind::Snapshot);
+    let section = |number| SectionSeal { header: &header, salt, number, bound: &[] };
     let sections = [
-        wraps.encode()?,
-        seal::seal_section(author.book, salt, 1, &header, &[], &codec::encode(head)?)?,
-        seal::seal_section(&secret.body_key(), salt, 2, &header, &[], &codec::encode(body)?)?,
+        new.wraps.encode()?,
+        section(1).seal(author.book, &codec::encode(new.head)?)?,
+        section(2).seal(&new.secret.body_key(), &codec::encode(new.body)?)?,
     ];
-    Small::assemble(&header, salt, &sections, author.signer)
+    SignedObject::assemble(&header, salt, &sections, author.signer)
 }
 
 impl<'a> Snapshot<'a> {
     /// Takes a stored snapshot apart.
     pub fn parse(bytes: &'a [u8], repository: RepositoryId) -> Result<Self> {
-        let small = Small::parse(bytes, Kind::Snapshot, Some(repository), 3, "a snapshot")?;
-        let wraps = Wraps::decode(small.section(0))?;
-        Ok(Self { small, wraps })
+        let object = SignedObject::parse(bytes, Kind::Snapshot, Some(repository))?;
+        let wraps = Wraps::decode(object.section(0))?;
+        Ok(Self { object, wraps })
     }
 
     /// The clear header.
     pub fn header(&self) -> &Header {
-        &self.small.header
+        &self.object.header
     }
 
     /// Checks the signature.
     pub fn verify(&self, verifying: &[u8; 32]) -> Result<()> {
-        self.small.verify(verifying, "a snapshot")
+        self.object.verify(verifying)
     }
 
     /// Opens the bookkeeping.
     pub fn head(&self, book: &Key) -> Result<Head> {
-        codec::decode(&self.small.open(book, 1, &[], "the head of a snapshot")?)
+        codec::decode(&self.object.open(book, 1, &[], "the head of a snapshot")?)
     }
 
     /// Opens the content part.
     pub fn body(&self, secret: &RunSecret) -> Result<Body> {
-        codec::decode(&self.small.open(&secret.body_key(), 2, &[], "the body of a snapshot")?)
+        codec::decode(&self.object.open(&secret.body_key(), 2, &[], "the body of a snapshot")?)
     }
 }

@@ -6,16 +6,9 @@ use crate::codec::{self, Limited, Stored, limited};
 use crate::error::{Error, Result};
 use crate::id::BlobId;
 use crate::list::{Content, INLINE_CHUNKS_MAX};
+use crate::page::{self, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX};
 use bincode::{Decode, Encode};
 
-/// Largest encoded page in bytes.
-pub const PAGE_BYTES_MAX: usize = 4 << 20;
-/// A page is closed when its encoding would reach this size in bytes, whatever the cut says.
-pub const PAGE_BYTES_TARGET: usize = 256 << 10;
-/// Most entries of one page.
-pub const PAGE_ENTRIES_MAX: usize = 4096;
-/// Highest page: leaves are 0.
-pub const HEIGHT_MAX: u8 = 8;
 /// Longest name in bytes.
 pub const NAME_BYTES_MAX: usize = 4096;
 /// Longest link target in bytes.
@@ -35,14 +28,14 @@ pub struct Time {
 pub struct Xattr {
     /// Full name with namespace, as bytes.
     pub name: Vec<u8>,
-    /// Raw value.
+    /// Value, as bytes of no meaning here.
     pub value: Vec<u8>,
 }
 
 /// A byte range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Extent {
-    /// First byte.
+    /// Position of the first byte in the file.
     pub offset: u64,
     /// Number of bytes, more than 0.
     pub length: u64,
@@ -53,9 +46,9 @@ pub struct Extent {
 pub struct Metadata {
     /// Permission, setuid, setgid and sticky bits (12 bits).
     pub mode: u32,
-    /// Numeric owner.
+    /// Number of the owner.
     pub uid: u32,
-    /// Numeric group.
+    /// Number of the group.
     pub gid: u32,
     /// Owner's name, empty if unknown.
     pub user: Vec<u8>,
@@ -115,7 +108,7 @@ pub struct Node {
     pub name: Vec<u8>,
     /// Type and content.
     pub kind: NodeKind,
-    /// All else.
+    /// Owner, permissions and times.
     pub metadata: Metadata,
 }
 
@@ -135,7 +128,7 @@ pub enum TreePage {
     Leaf(Vec<Node>),
     /// Children, strictly ascending by last name, all of height `height - 1`.
     Branch {
-        /// 1 to [`HEIGHT_MAX`].
+        /// 1 to [`page::HEIGHT_MAX`].
         height: u8,
         /// At least two children.
         children: Vec<TreeChild>,
@@ -237,12 +230,8 @@ impl TreePage {
                 ascending(nodes.iter().map(|node| node.name.as_slice()))
             }
             Self::Branch { height, children } => {
-                if *height == 0 || *height > HEIGHT_MAX {
-                    return Err(Error::Limit("the height of a tree"));
-                }
-                if children.len() < 2 || children.len() > PAGE_ENTRIES_MAX {
-                    return Err(Error::Limit("a tree page"));
-                }
+                page::validate_height(*height, "the height of a tree")?;
+                page::validate_children(children.len(), "a tree page")?;
                 if !children.iter().all(|child| is_plain_name(&child.last_name)) {
                     return Err(Error::Invalid("a tree names something outside itself"));
                 }

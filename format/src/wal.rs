@@ -1,9 +1,7 @@
 //! WAL segments of PostgreSQL: packs with one frame under names of their own, so that `archive_command` is one put.
+//! A segment is found by its name alone, so only names that PostgreSQL itself gives are taken.
 
 use crate::error::{Error, Result};
-
-/// Longest cluster name in bytes.
-pub const CLUSTER_BYTES_MAX: usize = 128;
 
 /// True for a WAL file name: a segment (24 hex digits), a partial one, a backup label or a timeline history.
 pub fn is_segment_name(name: &str) -> bool {

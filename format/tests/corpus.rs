@@ -9,12 +9,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use vault_format::codec;
+use vault_format::compress::{compress, compress_delta};
+use vault_format::directory::Directory;
 use vault_format::envelope::RunSecret;
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobKind, Class};
-use vault_format::pack::{Directory, PackEnd};
-use vault_format::seal::{Header, Kind};
+use vault_format::index;
+use vault_format::pack::PackEnd;
+use vault_format::recovery;
 use vault_format::snapshot::Snapshot;
-use vault_format::{codec, frame, index, recovery};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
@@ -48,10 +52,10 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     out.entry("recovery").or_default().push(words.into_bytes());
     inner(&owner, &mut out);
     let (plain, base) = (support::text(3, 30), support::noise(3, 400));
-    let zstd = frame::compress(&plain, 3).unwrap().unwrap();
+    let zstd = compress(&plain, 3).unwrap().unwrap();
     out.entry("frame").or_default().push([&(plain.len() as u32).to_le_bytes(), zstd.as_slice()].concat());
     let changed = support::noise(3, 400).split_off(10);
-    let delta = frame::compress_delta(&changed, &base, 3).unwrap().unwrap();
+    let delta = compress_delta(&changed, &base, 3).unwrap().unwrap();
     out.entry("delta").or_default().push([&[0x90, 1, 0x86, 1], base.as_slice(), &delta].concat());
     out
 }
@@ -61,7 +65,7 @@ fn inner(owner: &support::Repo, out: &mut BTreeMap<&'static str, Vec<Vec<u8>>>) 
     let book = owner.owner_member().book;
     for (name, bytes) in &owner.files {
         if name.starts_with("packs/m/") {
-            let (header, _) = Header::decode(bytes, Kind::MetadataPack, support::REPOSITORY).unwrap();
+            let header = Header::decode(bytes, Kind::MetadataPack, support::REPOSITORY).unwrap();
             let end = PackEnd::parse(bytes, bytes.len() as u64).unwrap();
             let directory: Directory = end.directory(&header, &book).unwrap();
             out.entry("pack").or_default().push(directory.encode().unwrap());
@@ -83,10 +87,10 @@ fn inner(owner: &support::Repo, out: &mut BTreeMap<&'static str, Vec<Vec<u8>>>) 
             entry.push(codec::encode(&snapshot.head(&book).unwrap()).unwrap());
             entry.push(codec::encode(&snapshot.body(&secret).unwrap()).unwrap());
         } else if name.starts_with("index/") {
-            let small = index::parse(bytes, support::REPOSITORY).unwrap();
+            let object = index::parse(bytes, support::REPOSITORY).unwrap();
             let entry = out.entry("index").or_default();
-            entry.push(codec::encode(&index::open_sketches(&small, &book).unwrap()).unwrap());
-            entry.push(codec::encode(&index::open(&small, &book).unwrap()).unwrap());
+            entry.push(codec::encode(&index::open_sketches(&object, &book).unwrap()).unwrap());
+            entry.push(codec::encode(&index::open(&object, &book).unwrap()).unwrap());
         }
     }
 }

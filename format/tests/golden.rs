@@ -9,16 +9,18 @@ use std::fs;
 use std::path::Path;
 use support::{Repo, golden, golden_folder};
 use vault_format::config::Config;
+use vault_format::directory::Directory;
 use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::header::{Header, Kind};
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index;
 use vault_format::journal::Record;
+use vault_format::key_file;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
-use vault_format::pack::{Directory, PackEnd};
-use vault_format::seal::{Header, Kind};
-use vault_format::slot::{Slot, open_key_file};
+use vault_format::pack::PackEnd;
+use vault_format::slot::Slot;
 use vault_format::snapshot::Snapshot;
 
 fn files_below(folder: &Path, prefix: &str, out: &mut BTreeMap<String, Vec<u8>>) {
@@ -89,16 +91,16 @@ fn open(repo: &Repo, keys: &BTreeMap<DomainId, [u8; 32]>, name: &Name, bytes: &[
         Name::Pack(Class::Metadata, _) => drop(open_pack(repo, bytes, Kind::MetadataPack)),
         Name::Wal(..) => assert_eq!(open_pack(repo, bytes, Kind::Wal).frames.len(), 1),
         Name::Index(domain, _, _) => {
-            let small = index::parse(bytes, repository).unwrap();
-            small.verify(&keys[domain], "an index").unwrap();
+            let object = index::parse(bytes, repository).unwrap();
+            object.verify(&keys[domain]).unwrap();
             let book = repo.owner.book(*domain);
-            for pack in index::open(&small, &book).unwrap().packs {
+            for pack in index::open(&object, &book).unwrap().packs {
                 let stored = &repo.files[&Name::Pack(pack.class, pack.id).to_string()];
                 assert_eq!(stored.len() as u64, pack.size);
                 let kind = if pack.class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
                 assert_eq!(open_pack(repo, stored, kind), pack.directory);
             }
-            index::open_sketches(&small, &book).unwrap();
+            index::open_sketches(&object, &book).unwrap();
         }
         Name::Snapshot(domain, label, _) => {
             let snapshot = Snapshot::parse(bytes, repository).unwrap();
@@ -108,15 +110,15 @@ fn open(repo: &Repo, keys: &BTreeMap<DomainId, [u8; 32]>, name: &Name, bytes: &[
             snapshot.body(&secret(repo, &snapshot.wraps, snapshot.header())).unwrap();
         }
         Name::Order(_) => {
-            let small = Order::parse(bytes, repository, &owner).unwrap();
-            let book = repo.owner.book(small.header.domain);
-            Order::open(&small, Some(&book)).unwrap();
+            let object = Order::parse(bytes, repository, &owner).unwrap();
+            let book = repo.owner.book(object.header.domain);
+            Order::open(&object, Some(&book)).unwrap();
         }
         Name::Mark(_) => drop(Mark::open(bytes, repository, &owner).unwrap()),
         Name::Journal(domain, ..) => {
-            let small = Record::parse(bytes, repository).unwrap();
-            small.verify(&keys[domain], "a journal record").unwrap();
-            Record::open(&small, &repo.owner.book(*domain)).unwrap();
+            let object = Record::parse(bytes, repository).unwrap();
+            object.verify(&keys[domain]).unwrap();
+            Record::open(&object, &repo.owner.book(*domain)).unwrap();
         }
     }
 }
@@ -134,7 +136,7 @@ fn secret(repo: &Repo, wraps: &Wraps, header: &Header) -> RunSecret {
 }
 
 fn open_pack(repo: &Repo, bytes: &[u8], kind: Kind) -> Directory {
-    let (header, _) = Header::decode(bytes, kind, support::REPOSITORY).unwrap();
+    let header = Header::decode(bytes, kind, support::REPOSITORY).unwrap();
     let end = PackEnd::parse(bytes, bytes.len() as u64).unwrap();
     let directory = end.directory(&header, &repo.owner.book(header.domain)).unwrap();
     let class = if kind == Kind::MetadataPack { Class::Metadata } else { Class::Data };
@@ -157,7 +159,7 @@ fn open_pack(repo: &Repo, bytes: &[u8], kind: Kind) -> Directory {
 fn key_files_open() {
     for (_, repo) in golden() {
         for (name, bytes) in repo.beside.iter().filter(|(name, _)| name.ends_with(".key")) {
-            assert_eq!(open_key_file(bytes).unwrap().config, repo.config, "{name}");
+            assert_eq!(key_file::decode(bytes).unwrap().config, repo.config, "{name}");
         }
     }
 }

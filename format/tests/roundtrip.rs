@@ -6,20 +6,22 @@ mod support;
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
+use vault_format::bundle::Bundle;
 use vault_format::codec::{self, Stored};
 use vault_format::config::Config;
+use vault_format::directory::{BlobEntry, Directory, FrameEntry};
 use vault_format::envelope::{Wrap, Wraps};
-use vault_format::frame::Codec;
+use vault_format::frame::FrameCodec;
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, OriginMark, RunId, SourceLabel, WriterId};
 use vault_format::index::{Index, PackEntry, Sketch, Sketches};
-use vault_format::journal::{Outcome, Record};
+use vault_format::journal::{Record, RunOutcome};
+use vault_format::key_file;
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
 use vault_format::order::{Action, Order};
-use vault_format::pack::{BlobEntry, Directory, FrameEntry, PackEnd};
-use vault_format::secret::Bundle;
-use vault_format::slot::{Slot, SlotInfo, open_key_file};
+use vault_format::pack::PackEnd;
+use vault_format::slot::{Slot, SlotInfo};
 use vault_format::snapshot::{Body, Gaps, Head, LeftOut, Statistics};
 use vault_format::tree::{Extent, Metadata, Node, NodeKind, Time, TreeChild, TreePage, TreeRoot, Xattr};
 
@@ -155,7 +157,7 @@ fn directory(class: Class) -> impl Strategy<Value = Directory> {
             out.frames.push(FrameEntry {
                 ordinal: ordinal as u32 * 7,
                 stored,
-                codec: if delta { Codec::Delta } else { Codec::Zstd },
+                codec: if delta { FrameCodec::Delta } else { FrameCodec::Zstd },
                 depth: if delta { depth } else { 0 },
                 generation,
                 bases,
@@ -259,7 +261,8 @@ fn gaps() -> impl Strategy<Value = Gaps> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let outcome = prop::sample::select(vec![Outcome::Begun, Outcome::Done, Outcome::Partial, Outcome::Failed]);
+    let outcome =
+        prop::sample::select(vec![RunOutcome::Begun, RunOutcome::Done, RunOutcome::Partial, RunOutcome::Failed]);
     (any::<[u8; 16]>(), "[a-z]{1,9}", outcome, vec((".{0,8}", any::<u64>()), 0..3), objects(), any::<(i64, u64)>())
         .prop_map(|(run, operation, outcome, figures, heads, (started, duration))| Record {
             run: RunId(run),
@@ -359,7 +362,7 @@ proptest! {
             let _ = (codec::decode::<Index>(bytes), codec::decode::<Sketches>(bytes), codec::decode::<Head>(bytes));
             let _ = (codec::decode::<Body>(bytes), codec::decode::<Record>(bytes), codec::decode::<Order>(bytes));
             let _ = (codec::decode::<Mark>(bytes), codec::decode::<Config>(bytes), codec::decode::<SlotInfo>(bytes));
-            let _ = (Bundle::decode(bytes), open_key_file(bytes), Slot::parse(bytes).map(|slot| slot.info));
+            let _ = (Bundle::decode(bytes), key_file::decode(bytes), Slot::parse(bytes).map(|slot| slot.info));
             let _ = (Config::open(bytes, None), PackEnd::parse(bytes, bytes.len() as u64).map(|end| end.salt));
             let _ = Name::parse(&String::from_utf8_lossy(bytes));
         }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use vault_format::id::RepositoryId;
-use vault_format::recovery;
-use vault_format::secret::Key;
+use vault_format::key::Key;
+use vault_format::recovery::{self, Sheet};
 
 #[test]
 fn a_sheet_is_read_back_in_any_shape() {
@@ -12,7 +12,7 @@ fn a_sheet_is_read_back_in_any_shape() {
         let (root, id) = (Key::new(bytes), RepositoryId([seed; 16]));
         // a location with numbers in it must not be taken for words
         let sheet = recovery::sheet(&root, id, "/srv/1 2 3/backup 1").unwrap();
-        assert_eq!(recovery::read(&sheet).unwrap(), (Some(id), root.clone()), "{}", *sheet);
+        assert_eq!(recovery::read(&sheet).unwrap(), Sheet { repository: Some(id), root: root.clone() }, "{}", *sheet);
         let words = recovery::words(&root).unwrap();
         assert!(words.split(' ').all(recovery::is_word));
         let numbered = |mark: &str| -> String {
@@ -24,7 +24,7 @@ fn a_sheet_is_read_back_in_any_shape() {
         };
         for shape in [words.to_string(), words.to_uppercase(), words.replace(' ', "\n\n"), numbered("."), numbered(")")]
         {
-            assert_eq!(recovery::read(&shape).unwrap(), (None, root.clone()), "{shape}");
+            assert_eq!(recovery::read(&shape).unwrap(), Sheet { repository: None, root: root.clone() }, "{shape}");
         }
         assert!(recovery::read(&sheet.replacen(" 7 ", " 8 ", 1)).is_err(), "a word is missing");
     }

@@ -4,22 +4,27 @@
 #![allow(dead_code, clippy::panic, clippy::unwrap_used)]
 
 use std::sync::OnceLock;
+use vault_format::bundle::Bundle;
 use vault_format::codec::{self, Stored};
+use vault_format::compress::decompress_delta;
 use vault_format::config::Config;
+use vault_format::directory::Directory;
 use vault_format::envelope::{RunSecret, Wraps};
-use vault_format::frame::{self, Codec, FrameSeal};
+use vault_format::frame::{FrameCodec, FrameSeal};
+use vault_format::header::{Header, Kind};
 use vault_format::id::{Class, DomainId, RepositoryId};
 use vault_format::index::{self, Index, Sketches};
 use vault_format::journal::Record;
+use vault_format::key::Key;
+use vault_format::key_file;
 use vault_format::list::ListPage;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
-use vault_format::pack::{Directory, PackEnd};
-use vault_format::recovery;
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::{Bundle, Key, OWNER_DOMAIN, OwnerKeys};
-use vault_format::slot::{Slot, SlotInfo, key_file, open_key_file};
+use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
+use vault_format::pack::PackEnd;
+use vault_format::recovery::{self, Sheet};
+use vault_format::slot::{Slot, SlotInfo};
 use vault_format::snapshot::{Body, Head, Snapshot};
 use vault_format::tree::TreePage;
 
@@ -92,7 +97,7 @@ pub fn pack(bytes: &[u8]) {
     for (kind, class) in
         [(Kind::DataPack, Class::Data), (Kind::MetadataPack, Class::Metadata), (Kind::Wal, Class::Data)]
     {
-        let Ok((header, _)) = Header::decode(bytes, kind, REPOSITORY) else { continue };
+        let Ok(header) = Header::decode(bytes, kind, REPOSITORY) else { continue };
         let Ok(end) = PackEnd::parse(bytes, bytes.len() as u64) else { continue };
         let Ok(directory) = end.directory(&header, &keys().owner.book(header.domain)) else { continue };
         let Ok(secret) = RunSecret::open_as_owner(&end.wraps, &keys().owner.sealing(), &header.scope()) else {
@@ -116,10 +121,10 @@ pub fn pack(bytes: &[u8]) {
 pub fn index_object(bytes: &[u8]) {
     plain::<Index>(bytes);
     plain::<Sketches>(bytes);
-    if let Ok(small) = index::parse(bytes, REPOSITORY) {
-        let _ = small.verify(&keys().verifying, "an index");
-        let book = keys().owner.book(small.header.domain);
-        let _ = (index::open(&small, &book), index::open_sketches(&small, &book));
+    if let Ok(object) = index::parse(bytes, REPOSITORY) {
+        let _ = object.verify(&keys().verifying);
+        let book = keys().owner.book(object.header.domain);
+        let _ = (index::open(&object, &book), index::open_sketches(&object, &book));
     }
 }
 
@@ -152,8 +157,8 @@ pub fn snapshot(bytes: &[u8]) {
 
 pub fn order(bytes: &[u8]) {
     plain::<Order>(bytes);
-    if let Ok(small) = Order::parse(bytes, REPOSITORY, &keys().verifying) {
-        let _ = Order::open(&small, Some(&keys().book));
+    if let Ok(object) = Order::parse(bytes, REPOSITORY, &keys().verifying) {
+        let _ = Order::open(&object, Some(&keys().book));
     }
 }
 
@@ -164,9 +169,9 @@ pub fn mark(bytes: &[u8]) {
 
 pub fn journal(bytes: &[u8]) {
     plain::<Record>(bytes);
-    if let Ok(small) = Record::parse(bytes, REPOSITORY) {
-        let _ = small.verify(&keys().verifying, "a journal record");
-        let _ = Record::open(&small, &keys().owner.book(small.header.domain));
+    if let Ok(object) = Record::parse(bytes, REPOSITORY) {
+        let _ = object.verify(&keys().verifying);
+        let _ = Record::open(&object, &keys().owner.book(object.header.domain));
     }
 }
 
@@ -174,7 +179,7 @@ pub fn journal(bytes: &[u8]) {
 pub fn frame_target(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return };
     let plain = u32::from_le_bytes(*length);
-    for codec in [Codec::Raw, Codec::Zstd] {
+    for codec in [FrameCodec::Raw, FrameCodec::Zstd] {
         let seal = FrameSeal { repository: REPOSITORY, class: Class::Data, ordinal: 0, codec, plain };
         if let Ok(out) = seal.decode(rest.to_vec(), &[]) {
             assert_eq!(out.len(), plain as usize);
@@ -188,7 +193,7 @@ pub fn delta(bytes: &[u8]) {
     let Some((&[a, b, c, d], rest)) = bytes.split_first_chunk::<4>() else { return };
     let (prefix, plain) = (usize::from(u16::from_le_bytes([a, b])), usize::from(u16::from_le_bytes([c, d])));
     let Some((prefix, encoded)) = rest.split_at_checked(prefix) else { return };
-    if let Ok(out) = frame::decompress_delta(encoded, prefix, plain) {
+    if let Ok(out) = decompress_delta(encoded, prefix, plain) {
         assert_eq!(out.len(), plain);
     }
 }
@@ -203,9 +208,10 @@ pub fn name(bytes: &[u8]) {
 
 pub fn recovery_words(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    if let Ok((id, root)) = recovery::read(text) {
-        let sheet = recovery::sheet(&root, id.unwrap_or(REPOSITORY), "a place").unwrap();
-        assert_eq!(recovery::read(&sheet).unwrap(), (Some(id.unwrap_or(REPOSITORY)), root));
+    if let Ok(sheet) = recovery::read(text) {
+        let repository = sheet.repository.unwrap_or(REPOSITORY);
+        let printed = recovery::sheet(&sheet.root, repository, "a place").unwrap();
+        assert_eq!(recovery::read(&printed).unwrap(), Sheet { repository: Some(repository), ..sheet });
     }
     if let Ok(root) = recovery::root(text) {
         assert_eq!(recovery::root(&recovery::words(&root).unwrap()).unwrap(), root);
@@ -214,7 +220,7 @@ pub fn recovery_words(bytes: &[u8]) {
 
 pub fn keyfile(bytes: &[u8]) {
     plain::<Bundle>(bytes);
-    if let Ok(bundle) = open_key_file(bytes) {
-        assert_eq!(key_file(&bundle).unwrap().as_slice(), bytes, "a key file has two encodings");
+    if let Ok(bundle) = key_file::decode(bytes) {
+        assert_eq!(key_file::encode(&bundle).unwrap().as_slice(), bytes, "a key file has two encodings");
     }
 }

@@ -11,7 +11,7 @@ use crate::repository::tree::walk;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use vault_format::secret::Key;
+use vault_format::key::Key;
 use vault_format::snapshot::{Body, Head};
 use vault_format::tree::{NodeKind, TreeRoot};
 

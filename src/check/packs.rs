@@ -14,12 +14,13 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::read::reader::Reader;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
+use vault_format::bundle::Role;
+use vault_format::directory::BlobPlace;
+use vault_format::header::Header;
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::name::Name;
-use vault_format::pack::{PackEnd, Place};
-use vault_format::seal::Header;
-use vault_format::secret::Role;
+use vault_format::pack::PackEnd;
 
 /// All packs that the store lists or an index tells of.
 pub(super) struct Packs<'a> {
@@ -253,7 +254,7 @@ impl<'a> Packs<'a> {
 
     fn directory(&self, domain: &Domain<'_>, pack: &PackRecord, bytes: &[u8]) -> Result<(), String> {
         let words = |error: vault_format::Error| error.to_string();
-        let (header, _) = Header::decode(bytes, pack.header.kind, self.repository.id()).map_err(words)?;
+        let header = Header::decode(bytes, pack.header.kind, self.repository.id()).map_err(words)?;
         if header != pack.header {
             return Err("its header is not what the index says".into());
         }
@@ -269,11 +270,11 @@ impl<'a> Packs<'a> {
 }
 
 /// Opens one frame and compares every blob in it with its id.
-fn frame(reader: &Reader, number: u32, places: &[Place], bytes: &[u8]) -> repository::Result<()> {
+fn frame(reader: &Reader, number: u32, places: &[BlobPlace], bytes: &[u8]) -> repository::Result<()> {
     let frame = reader.index().frame(number);
     let range = frame.offset as usize..(frame.offset as usize).saturating_add(frame.stored as usize);
     let plain = reader.open_frame(number, bytes.get(range).unwrap_or_default())?;
-    for Place { blob, at, .. } in places {
+    for BlobPlace { blob, at, .. } in places {
         let at = Location { frame: number, at: *at, length: blob.length, kind: blob.kind };
         reader.slice(blob.kind, &blob.id, at, &plain).map_err(|_| repository::Error::Object {
             object: format!("blob {}", blob.id.short()),

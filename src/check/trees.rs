@@ -14,11 +14,12 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
+use vault_format::header::{HEADER_BYTES, Header, Kind};
 use vault_format::id::{BlobId, ObjectId};
 use vault_format::name::Name;
 use vault_format::pack::PackEnd;
-use vault_format::seal::{HEADER_BYTES, Header, Kind};
-use vault_format::tree::{HEIGHT_MAX, Node, NodeKind, TreeChild, TreePage};
+use vault_format::page::HEIGHT_MAX;
+use vault_format::tree::{Node, NodeKind, TreeChild, TreePage};
 
 /// Most relative paths that are remembered in all; behind that damage is only counted.
 const PATHS_MAX: usize = 1 << 17;
@@ -393,7 +394,7 @@ fn path(levels: &[Level], last: &Level) -> Vec<u8> {
 /// The blobs of a pack, from its own directory.
 fn directory(repository: &Repository, name: &Name, kind: Kind, size: u64) -> Option<Vec<BlobId>> {
     let get = |from: u64, to: u64| repository.backend().get(&name.to_string(), Some(from..to)).ok();
-    let (header, _) = Header::decode(&get(0, size.min(HEADER_BYTES as u64))?, kind, repository.id()).ok()?;
+    let header = Header::decode(&get(0, size.min(HEADER_BYTES as u64))?, kind, repository.id()).ok()?;
     let book = repository.keys().book(header.domain)?;
     let mut suffix = get(size.saturating_sub(vault_format::pack::SUFFIX_BYTES as u64), size)?;
     let needed = PackEnd::suffix_bytes(&suffix).ok()? as u64;

@@ -10,8 +10,8 @@ use std::fs::File;
 use std::io::{IsTerminal, Seek, Write};
 use std::path::{Path, PathBuf};
 use vault::repository::{NewRepository, Recovered, Recovery, Repository};
+use vault_format::key::Key;
 use vault_format::recovery;
-use vault_format::secret::Key;
 use zeroize::Zeroizing;
 
 /// No sheet is longer.
@@ -179,15 +179,21 @@ fn new_password(session: &Session) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 fn recover(session: &Session, arguments: &Arguments) -> Outcome {
     let backend = session.backend(false)?;
-    let sheet = secret::sheet(arguments.sheet.as_deref())?;
-    let (id, root) = recovery::read(&sheet).map_err(|error| {
+    let text = secret::sheet(arguments.sheet.as_deref())?;
+    let sheet = recovery::read(&text).map_err(|error| {
         Failure::new(code::WRONG_PASSWORD, format!("cannot use the recovery words: {error}"))
-            .hint(recovery::doubt(&sheet).unwrap_or_else(|| "compare them with the sheet".into()))
+            .hint(recovery::doubt(&text).unwrap_or_else(|| "compare them with the sheet".into()))
     })?;
     let password = new_password(session)?;
     let (runtime, options) = (session.runtime.clone(), session.repository_options());
     let progress = session.progress("reading packs");
-    let recovered = Repository::recover(backend, runtime, options, Recovery::new(root, id, &password), &progress);
+    let recovered = Repository::recover(
+        backend,
+        runtime,
+        options,
+        Recovery::new(sheet.root, sheet.repository, &password),
+        &progress,
+    );
     progress.done();
     let (repository, report) = recovered.context("cannot recover the repository")?;
     let location = repository.location();

@@ -13,9 +13,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use vault::keys::{self, Draft, Entry};
 use vault::repository::Repository;
+use vault_format::bundle::Role;
 use vault_format::recovery;
-use vault_format::secret::Role;
-use vault_format::slot::KDF_DEFAULT;
+use vault_format::slot::{KDF_DEFAULT, NewPassword};
 use zeroize::Zeroizing;
 
 /// Keys of the repository
@@ -244,7 +244,7 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
         (None, Some(_)) => None,
         (file, _) => Some(secret::new_password(file.as_deref())?),
     };
-    let password = password.as_ref().map(|password| (password.as_slice(), KDF_DEFAULT));
+    let password = password.as_ref().map(|password| NewPassword { password, kdf: KDF_DEFAULT });
     let progress = Bar::hidden();
     let exported = arguments.export_key_file.as_deref();
     let is_text = exported == Some(Path::new("-"));
@@ -326,7 +326,7 @@ fn passwd(session: &Session, repository: &Repository, file: Option<&Path>) -> Ou
     repository.keys().owner("change a password").context("")?;
     let password = secret::new_password(file)?;
     let progress = Bar::hidden();
-    let changed = keys::change_password(repository, (&password, KDF_DEFAULT), &progress);
+    let changed = keys::change_password(repository, NewPassword { password: &password, kdf: KDF_DEFAULT }, &progress);
     let id = changed.context("cannot change the password")?;
     if session.global.json {
         render::json(&Changed { id: id.to_string() });

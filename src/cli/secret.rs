@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use vault::runtime::Runtime;
 use vault::source::Stream;
+use vault_format::bundle::Bundle;
 use vault_format::recovery;
-use vault_format::secret::Bundle;
 use zeroize::Zeroizing;
 
 /// Longest password or key file.

@@ -10,7 +10,7 @@ use vault::list;
 use vault::repository::Repository;
 use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
 use vault::stats::{self, Cost, Costs, Files, Growth, Needed, Objects, Stored};
-use vault_format::secret::Role;
+use vault_format::bundle::Role;
 
 /// Show how much is stored, and what each run added
 ///

@@ -9,8 +9,8 @@ mod size;
 use size::NewPacks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use vault_format::header::HEADER_BYTES;
 use vault_format::id::{BlobId, Class, ObjectId};
-use vault_format::seal::HEADER_BYTES;
 
 /// Ranges of a pack that are closer than this are read at once.
 const GAP_BYTES: u64 = 256 << 10;

@@ -12,10 +12,11 @@ use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::{EncodedFrame, Place, Writer, Written};
 use crate::repository::{Repository, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use vault_format::frame::{self, BASES_MAX, Codec, LEVEL_DEFAULT, PREFIX_BYTES_MAX};
+use vault_format::compress::{LEVEL_DEFAULT, PREFIX_BYTES_MAX, compress, compress_delta};
+use vault_format::directory::{BlobEntry, BlobPlace, Descent};
+use vault_format::frame::{BASES_MAX, FrameCodec};
 use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
 use vault_format::index::PackEntry;
-use vault_format::pack;
 
 /// Versions of one lineage that are kept at hand as bases of the others.
 const WHOLE_VERSIONS: usize = 8;
@@ -138,7 +139,7 @@ impl Mover<'_, '_> {
             let bytes = self.reader.fetch(&self.need.lookup.packs()[number as usize], range.clone())?;
             ranges.push((range, bytes));
         }
-        let mut blobs: BTreeMap<u32, Vec<pack::Place>> = BTreeMap::new();
+        let mut blobs: BTreeMap<u32, Vec<BlobPlace>> = BTreeMap::new();
         for place in entry.directory.places() {
             blobs.entry(place.frame).or_default().push(place);
         }
@@ -160,14 +161,14 @@ impl Mover<'_, '_> {
         Ok(())
     }
 
-    fn move_frame(&mut self, class: Class, number: u32, sealed: &[u8], places: &[pack::Place]) -> Result<()> {
+    fn move_frame(&mut self, class: Class, number: u32, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
         let bytes = self.reader.open_seal(number, sealed)?;
         let frame = self.need.lookup.frame(number);
         let blobs = places.iter().map(|place| place.blob).collect();
         Ok(self.writer.copy_frame(EncodedFrame::again(class, frame, bytes, blobs))?)
     }
 
-    fn recode(&mut self, number: u32, sealed: &[u8], places: &[pack::Place]) -> Result<()> {
+    fn recode(&mut self, number: u32, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
         let plain = self.reader.open_frame(number, sealed)?;
         for place in places {
             let (kind, id) = (place.blob.kind, place.blob.id);
@@ -189,9 +190,9 @@ impl Mover<'_, '_> {
             let plaintext = self.reader.blob(BlobKind::Chunk, &held.blob)?;
             match against(&whole, &plaintext, held.length)? {
                 Some((bytes, bases)) => {
-                    let blobs = vec![pack::BlobEntry { id: held.blob, kind: BlobKind::Chunk, length: held.length }];
-                    let (class, codec) = (Class::Data, Codec::Delta);
-                    self.writer.copy_frame(EncodedFrame { class, codec, bytes, blobs, bases, lineage: (1, 1) })?;
+                    let blobs = vec![BlobEntry { id: held.blob, kind: BlobKind::Chunk, length: held.length }];
+                    let (class, codec, descent) = (Class::Data, FrameCodec::Delta, Descent { depth: 1, generation: 1 });
+                    self.writer.copy_frame(EncodedFrame { class, codec, bytes, blobs, bases, descent })?;
                 }
                 None => {
                     self.writer.copy(BlobKind::Chunk, held.blob, &plaintext)?;
@@ -216,9 +217,8 @@ fn against(whole: &[(BlobId, Vec<u8>)], plaintext: &[u8], length: u32) -> Result
     if bases.is_empty() {
         return Ok(None);
     }
-    let alone =
-        encoding("a frame", frame::compress(plaintext, LEVEL_DEFAULT))?.map_or(length as usize, |bytes| bytes.len());
-    let delta = encoding("a frame", frame::compress_delta(plaintext, &prefix, LEVEL_DEFAULT))?;
+    let alone = encoding("a frame", compress(plaintext, LEVEL_DEFAULT))?.map_or(length as usize, |bytes| bytes.len());
+    let delta = encoding("a frame", compress_delta(plaintext, &prefix, LEVEL_DEFAULT))?;
     Ok(delta.filter(|delta| 2 * delta.len() <= alone).map(|delta| (delta, bases)))
 }
 

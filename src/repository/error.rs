@@ -3,8 +3,8 @@
 use crate::backend;
 use crate::runtime::Interrupted;
 use std::time::Duration;
+use vault_format::bundle::Role;
 use vault_format::id::{BlobId, DomainId, ObjectId};
-use vault_format::secret::Role;
 
 /// Why a repository could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,12 @@ use crate::runtime::Runtime;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use vault_format::SigningKey;
+use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::envelope::{RunSecret, Wraps};
+use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, RepositoryId, WriterId};
-use vault_format::seal::Header;
-use vault_format::secret::{Bundle, BundleKeys, Key, OWNER_DOMAIN, OwnerKeys, Role};
+use vault_format::key::Key;
+use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
 
 /// Whose keys open content, for errors.
 pub(super) const CONTENT_ROLES: &str = "owner's or the domain's client";

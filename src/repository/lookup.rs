@@ -8,14 +8,14 @@ use crate::repository::objects::trust::Trust;
 use crate::repository::{Repository, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use vault_format::bundle::Role;
+use vault_format::directory::Directory;
 use vault_format::envelope::Wraps;
-use vault_format::frame::{Codec, DEPTH_MAX};
+use vault_format::frame::{DEPTH_MAX, FrameCodec};
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, WriterId};
 use vault_format::index::PackEntry;
 use vault_format::name::Name;
-use vault_format::pack::Directory;
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::Role;
 
 /// Where a depth is asked for below which a frame must lie: any will do.
 pub const ANY_DEPTH: u8 = DEPTH_MAX + 1;
@@ -81,7 +81,7 @@ pub struct FrameRecord {
     /// Plaintext length in bytes.
     pub plain: u32,
     /// Codec.
-    pub codec: Codec,
+    pub codec: FrameCodec,
     /// 0 = whole.
     pub depth: u8,
     /// Hint for deltas.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use vault_format::secret::BundleKeys;
-use vault_format::slot::open_key_file;
+use vault_format::bundle::BundleKeys;
+use vault_format::key_file;
 
 fn json(world: &World, words: &[&str]) -> Value {
     serde_json::from_str(&world.ok(words)).expect("JSON")
@@ -168,7 +168,7 @@ fn a_repository_like_another() {
     let content_key = |repository: &str, password: &[&str], file: &str| {
         let add = ["key", "add", "--role", "client", "--export-key-file", file, "--repository", repository];
         world.ok(&[&add[..], password].concat());
-        let bundle = open_key_file(&std::fs::read(world.path(file)).expect("a key file")).expect("a key");
+        let bundle = key_file::decode(&std::fs::read(world.path(file)).expect("a key file")).expect("a key");
         let BundleKeys::Member { id_key, gear_key, domain, .. } = bundle.keys else { panic!("a member's key") };
         (id_key, gear_key, domain)
     };

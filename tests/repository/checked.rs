@@ -8,9 +8,9 @@ use vault::backend::simulated::Simulated;
 use vault::check::{Options, Read, Report};
 use vault::progress::Silent;
 use vault::repository::Repository;
+use vault_format::bundle::Role;
 use vault_format::id::{Class, ObjectId};
 use vault_format::name::Name;
-use vault_format::secret::Role;
 
 const DAY: Duration = Duration::from_hours(24);
 

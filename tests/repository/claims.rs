@@ -16,15 +16,16 @@ use vault::repository::objects::orders;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, Options, Repository};
 use vault::{forget, prune, undelete};
+use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::envelope::{RunSecret, Wraps};
-use vault_format::frame::Codec;
+use vault_format::frame::FrameCodec;
+use vault_format::header::{Header, Kind};
 use vault_format::id::{Class, ObjectId, WriterId};
 use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::name::Name;
+use vault_format::object::Author;
 use vault_format::order::Action;
-use vault_format::pack::PackBuilder;
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::{Bundle, BundleKeys, Role};
+use vault_format::pack::{NewFrame, PackBuilder};
 
 /// For every pack of the thief's domain another one with the same directory and noise in it, and an index of them that
 /// says who wrote them.
@@ -53,7 +54,7 @@ fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said)
             let (own, rest) = blobs.split_at(frame.blobs as usize);
             blobs = rest;
             let plain: u32 = own.iter().map(|blob| blob.length).sum();
-            pack.push(Codec::Raw, &noise(u64::from(seed), plain as usize), own, Vec::new(), (0, 0)).unwrap();
+            pack.push(NewFrame::whole(FrameCodec::Raw, &noise(u64::from(seed), plain as usize), own)).unwrap();
         }
         let finished = pack.finish(book, &wraps, &signer).unwrap();
         let id = ObjectId::of(&finished.bytes);
@@ -67,8 +68,8 @@ fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said)
         forged.packs.push(PackEntry { id, class, size, writer, salt: finished.salt, wraps: 0, directory });
     }
     assert!(!forged.packs.is_empty());
-    let parts = (&forged, &Sketches::default());
-    let sealed = index::seal((owner.id(), *domain), &signer, book, &[seed; 32], parts).unwrap();
+    let author = Author { repository: owner.id(), domain: *domain, signer: &signer, book };
+    let sealed = index::seal(&author, &[seed; 32], &forged, &Sketches::default()).unwrap();
     let name = Name::Index(*domain, book.source_label("stream"), ObjectId::of(&sealed));
     store.put(&name.to_string(), &sealed).unwrap();
 }
@@ -184,9 +185,9 @@ fn nobody_speaks_for_the_packs_of_others() {
             pack.writer = by;
             pack.directory.blobs.iter_mut().for_each(|blob| blob.id.0[0] ^= 1);
         }
-        let parts = (&index, &Sketches::default());
-        let sealed =
-            index::seal((world.owner.id(), *domain), &signing.signing_key(), book, &[seed; 32], parts).unwrap();
+        let signer = &signing.signing_key();
+        let author = Author { repository: world.owner.id(), domain: *domain, signer, book };
+        let sealed = index::seal(&author, &[seed; 32], &index, &Sketches::default()).unwrap();
         let name = Name::Index(*domain, book.source_label("stream"), ObjectId::of(&sealed));
         world.hand.advance(Duration::from_mins(1));
         world.store.put(&name.to_string(), &sealed).unwrap();

@@ -26,10 +26,11 @@ use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, Options, Repository};
 use vault::{copy, list, prune};
+use vault_format::bundle::Role;
 use vault_format::id::{BlobId, BlobKind, ObjectId};
+use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::order::Action;
-use vault_format::secret::{Key, Role};
 use vault_format::slot::{self, NewSlot};
 
 const SEED: u64 = 60;

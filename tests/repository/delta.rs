@@ -5,21 +5,24 @@ use crate::world::{Hand, assert_clean, init, init_like, noise, restore_stream};
 use vault::copy;
 use vault::progress::Silent;
 use vault::repository::Repository;
+use vault_format::compress::compress_delta;
+use vault_format::directory::{BlobEntry, Descent};
 use vault_format::envelope::Wraps;
-use vault_format::frame::{self, Codec};
+use vault_format::frame::FrameCodec;
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, RunId};
 use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::list::{ChunkRef, Content};
 use vault_format::name::Name;
-use vault_format::pack::{BlobEntry, PackBuilder};
-use vault_format::seal::{Header, Kind};
-use vault_format::snapshot::{self, Author, Body, Head, Statistics};
+use vault_format::object::Author;
+use vault_format::pack::{NewFrame, PackBuilder};
+use vault_format::snapshot::{self, Body, Head, NewSnapshot, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, TreePage, TreeRoot};
 
 const SEED: u64 = 64;
 
 /// A frame of one blob: codec, encoded bytes, blob, bases, depth.
-type Frame = (Codec, Vec<u8>, BlobEntry, Vec<BlobId>, u8);
+type Frame = (FrameCodec, Vec<u8>, BlobEntry, Vec<BlobId>, u8);
 
 /// A pack, put and indexed by hand.
 struct HandMade<'r> {
@@ -37,7 +40,8 @@ impl HandMade<'_> {
         let salt = self.repository.runtime().random();
         let mut pack = PackBuilder::new(header, salt, secret.pack_key(self.class, &salt)).unwrap();
         for (codec, bytes, blob, bases, depth) in self.frames {
-            pack.push(codec, &bytes, &[blob], bases, (depth, 0)).unwrap();
+            let descent = Descent { depth, generation: 0 };
+            pack.push(NewFrame { codec, encoded: &bytes, blobs: &[blob], bases, descent }).unwrap();
         }
         let finished = pack.finish(&keys.own_book(), &wraps, keys.signer()).unwrap();
         let id = ObjectId::of(&finished.bytes);
@@ -58,13 +62,13 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
         length: u32::try_from(bytes.len()).unwrap(),
     };
     let chunks = [base, next].map(|bytes| entry(BlobKind::Chunk, bytes));
-    let delta = frame::compress_delta(next, base, 3).unwrap().unwrap();
+    let delta = compress_delta(next, base, 3).unwrap().unwrap();
     let data = HandMade {
         repository,
         class: Class::Data,
         frames: vec![
-            (Codec::Raw, base.to_vec(), chunks[0], Vec::new(), 0),
-            (Codec::Delta, delta, chunks[1], vec![chunks[0].id], 1),
+            (FrameCodec::Raw, base.to_vec(), chunks[0], Vec::new(), 0),
+            (FrameCodec::Delta, delta, chunks[1], vec![chunks[0].id], 1),
         ],
     };
     let pages = chunks.map(|chunk| {
@@ -73,15 +77,15 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
         TreePage::Leaf(vec![Node { name: b"dump".to_vec(), kind, metadata: Metadata::default() }]).encode().unwrap()
     });
     let trees = pages.each_ref().map(|page| entry(BlobKind::Tree, page));
-    let frames = trees.into_iter().zip(&pages).map(|(tree, page)| (Codec::Raw, page.clone(), tree, Vec::new(), 0));
+    let frames = trees.into_iter().zip(&pages).map(|(tree, page)| (FrameCodec::Raw, page.clone(), tree, Vec::new(), 0));
     let metadata = HandMade { repository, class: Class::Metadata, frames: frames.collect() };
     let label = keys.own_book().source_label("stream");
-    let place = (repository.id(), keys.domain());
+    let book = &keys.own_book();
+    let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
     for (entry, wraps) in [data.put(), metadata.put()] {
         let index = Index { packs: vec![entry], wraps: vec![wraps], supersedes: Vec::new() };
         let salt = repository.runtime().random();
-        let parts = (&index, &Sketches::default());
-        let stored = index::seal(place, keys.signer(), &keys.own_book(), &salt, parts).unwrap();
+        let stored = index::seal(&author, &salt, &index, &Sketches::default()).unwrap();
         let name = Name::Index(keys.domain(), label, ObjectId::of(&stored));
         repository.backend().put(&name.to_string(), &stored).unwrap();
     }
@@ -109,7 +113,8 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
         let book = keys.own_book();
         let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book: &book };
         let salt = repository.runtime().random();
-        let stored = snapshot::seal(&author, &salt, (&secret, &wraps), (&head, &Body::default())).unwrap();
+        let new = NewSnapshot { secret: &secret, wraps: &wraps, head: &head, body: &Body::default() };
+        let stored = snapshot::seal(&author, &salt, &new).unwrap();
         let id = ObjectId::of(&stored);
         repository.backend().put(&Name::Snapshot(keys.domain(), label, id).to_string(), &stored).unwrap();
         id

@@ -18,8 +18,8 @@ use vault::progress::Silent;
 use vault::repository::{Error, Options, Repository};
 use vault::{prune, repair};
 use vault_format::id::ObjectId;
+use vault_format::key::Key;
 use vault_format::name::Name;
-use vault_format::secret::Key;
 
 const FOREIGN: [&str; 14] = [
     ".DS_Store",

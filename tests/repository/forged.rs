@@ -12,14 +12,16 @@ use vault::repository::objects::trust::Trust;
 use vault::repository::{Error, NewRepository, Options, Repository};
 use vault::{keys, list, prune};
 use vault_format::SigningKey;
+use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::config::Config;
 use vault_format::id::{Class, DomainId, ObjectId, WriterId};
 use vault_format::index::{self, Index, Sketches};
+use vault_format::key::Key;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
+use vault_format::object::Author;
 use vault_format::order::{Action, Order};
-use vault_format::secret::{Bundle, BundleKeys, Key, Role};
-use vault_format::slot::{self, KDF_FLOOR, NewSlot, Slot};
+use vault_format::slot::{self, KDF_FLOOR, NewPassword, NewSlot, Slot};
 
 /// A repository with an owner and a client, who stored a stream each.
 struct World {
@@ -141,7 +143,8 @@ fn a_swapped_slot_opens_and_announces_nothing() {
     // and one that a stranger made and signed
     let (domain, ..) = world.thief();
     let new = NewSlot { bundle: &world.client, label: "me too".into(), created: 0, domain, verifying: evil };
-    let stored = slot::seal(&new, Some((PASSWORD, KDF_FLOOR)), &[1; 32], &anybody()).unwrap();
+    let stored =
+        slot::seal(&new, Some(NewPassword { password: PASSWORD, kdf: KDF_FLOOR }), &[1; 32], &anybody()).unwrap();
     world.put(&stored, Name::Slot);
 
     let trust = Trust::load(&world.owner).unwrap();
@@ -187,7 +190,8 @@ fn an_order_that_is_not_the_owners_is_not_obeyed() {
     ];
     for (number, action) in actions.into_iter().enumerate() {
         let order = Order { number: 1000, time: 0, action };
-        let sealed = order.seal(world.owner.id(), &signer, (domain, &book), &[number as u8; 32]).unwrap();
+        let author = Author { repository: world.owner.id(), domain, signer: &signer, book: &book };
+        let sealed = order.seal(&author, &[number as u8; 32]).unwrap();
         world.put(&sealed, Name::Order);
     }
     world.assert_unmoved("orders");
@@ -211,9 +215,9 @@ fn an_object_of_the_wrong_writer_is_passed_over() {
         _ => None,
     });
     let index = Index { supersedes: everything.collect(), ..Index::default() };
-    let parts = (&index, &Sketches::default());
     for (place, by) in [(home, &signer), (home, &anybody())] {
-        let sealed = index::seal((world.owner.id(), place), by, &book, &[3; 32], parts).unwrap();
+        let author = Author { repository: world.owner.id(), domain: place, signer: by, book: &book };
+        let sealed = index::seal(&author, &[3; 32], &index, &Sketches::default()).unwrap();
         world.put(&sealed, |id| Name::Index(place, label, id));
     }
     assert_ne!(domain, home);
@@ -236,8 +240,8 @@ fn a_member_replaces_only_its_own_index() {
     let supersedes =
         objects.keys().filter_map(|name| Name::parse(name).filter(|name| matches!(name, Name::Index(..)))?.id());
     let index = Index { supersedes: supersedes.collect(), ..Index::default() };
-    let parts = (&index, &Sketches::default());
-    let sealed = index::seal((owner.id(), *domain), &signing.signing_key(), book, &[4; 32], parts).unwrap();
+    let author = Author { repository: owner.id(), domain: *domain, signer: &signing.signing_key(), book };
+    let sealed = index::seal(&author, &[4; 32], &index, &Sketches::default()).unwrap();
     let name = Name::Index(*domain, book.source_label("stream"), ObjectId::of(&sealed));
     store.put(&name.to_string(), &sealed).unwrap();
     assert!(restore_stream(&honest, id).unwrap() == stream);

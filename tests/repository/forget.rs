@@ -19,10 +19,11 @@ use vault::retention::{Amount, Policy};
 use vault::tag::{Change, tag};
 use vault::undelete::{self, undelete};
 use vault::{backup, forget, prune};
+use vault_format::bundle::Role;
 use vault_format::id::ObjectId;
-use vault_format::journal::Outcome;
+use vault_format::journal::RunOutcome;
+use vault_format::key::Key;
 use vault_format::name::Name;
-use vault_format::secret::{Key, Role};
 use vault_format::slot::{self, NewSlot};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -124,7 +125,7 @@ fn a_policy_forgets_by_source_and_the_journal_tells() {
     assert_eq!((report.forgotten(), report.verdicts.len(), report.orders.len()), (3, 5, 1));
     assert_eq!(visible(&world.owner), BTreeSet::from([ids[3], ids[4], other]));
     let records = records(&world.owner);
-    let record = records.iter().find(|one| one.operation == "forget" && one.outcome == Outcome::Done).unwrap();
+    let record = records.iter().find(|one| one.operation == "forget" && one.outcome == RunOutcome::Done).unwrap();
     let said = (record.source.as_str(), record.reason.as_str(), record.actor.as_str());
     assert_eq!(said, ("stream", "disk is full", "ann@host"));
     assert_eq!(record.figures, [("forgotten_snapshots".into(), 3), ("kept_snapshots".into(), 2)]);

@@ -15,11 +15,11 @@ use vault::repository::objects::orders;
 use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::{Access, Options, Repository};
 use vault::{forget, keys, list, prune, repository, tag, undelete};
+use vault_format::bundle::{Bundle, Role};
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
 use vault_format::order::Action;
-use vault_format::secret::{Bundle, Role};
-use vault_format::slot::KDF_FLOOR;
+use vault_format::slot::{KDF_FLOOR, NewPassword};
 
 const SEED: u64 = 60;
 const NEW_PASSWORD: &[u8] = b"battery staple";
@@ -97,7 +97,10 @@ fn take(repository: &Repository, start: &Start, step: Step) -> Result<()> {
             let draft = keys::draft(repository, &new)?;
             keys::add(repository, &draft, None, &Silent)?;
         }
-        Step::ChangePassword => drop(keys::change_password(repository, (NEW_PASSWORD, KDF_FLOOR), &Silent)?),
+        Step::ChangePassword => {
+            let new = NewPassword { password: NEW_PASSWORD, kdf: KDF_FLOOR };
+            keys::change_password(repository, new, &Silent)?;
+        }
         Step::RemoveKey => _ = keys::remove(repository, start.client.0, &Silent)?,
     }
     Ok(())

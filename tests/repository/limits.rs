@@ -13,9 +13,9 @@ use vault::repository::read::reader::Reader;
 use vault::repository::tree::build::TreeBuilder;
 use vault::repository::tree::walk::Nodes;
 use vault::repository::write::writer::Writer;
+use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::id::BlobKind;
 use vault_format::list::Content;
-use vault_format::pack::PACK_BLOBS_MAX;
 use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, TARGET_BYTES_MAX, Xattr};
 
 /// Runs with an index of all that is stored.

@@ -10,7 +10,7 @@ use vault::error::{Error, Result};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::{backup, forget, list, source};
-use vault_format::secret::Role;
+use vault_format::bundle::Role;
 use vault_format::snapshot::Body;
 
 fn derived(host: &str) -> backup::Options {

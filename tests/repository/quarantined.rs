@@ -10,6 +10,7 @@ use vault::{prune, repair};
 use vault_format::id::ObjectId;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
+use vault_format::object::Author;
 
 #[test]
 fn the_owner_quarantines_what_is_torn() {
@@ -26,7 +27,8 @@ fn the_owner_quarantines_what_is_torn() {
         action: vault_format::order::Action::Forget(vec![ObjectId::default()]),
     };
     let domain = owner.keys().domain();
-    let order = order.seal(owner.id(), owner.keys().signer(), (domain, &owner.keys().own_book()), &[1; 32]).unwrap();
+    let (signer, book) = (owner.keys().signer(), &owner.keys().own_book());
+    let order = order.seal(&Author { repository: owner.id(), domain, signer, book }, &[1; 32]).unwrap();
     let names = [Name::Mark(ObjectId::of(&mark)), Name::Order(ObjectId::of(&order))];
     let torn = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
     let mut cases: Vec<(Name, Vec<u8>)> = names.into_iter().zip([torn(&mark), torn(&order)]).collect();

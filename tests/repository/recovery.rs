@@ -13,9 +13,10 @@ use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
 use vault::repository::{Error, NewRepository, Options, Recovered, Recovery, Repository};
 use vault::{keys, list, repository};
+use vault_format::bundle::{Bundle, Role};
 use vault_format::id::{ObjectId, RepositoryId};
+use vault_format::key::Key;
 use vault_format::recovery;
-use vault_format::secret::{Bundle, Key, Role};
 use vault_format::slot::KDF_FLOOR;
 
 /// An owner, a client and a writer, each with a folder and a stream, and the owner's sheet.
@@ -62,8 +63,8 @@ impl Whole {
     }
 
     fn recover(&self, store: impl Store + 'static, seed: u64) -> repository::Result<(Repository, Recovered)> {
-        let (id, root) = recovery::read(&self.sheet).unwrap();
-        recover(store, &self.hand, seed, (id, root))
+        let sheet = recovery::read(&self.sheet).unwrap();
+        recover(store, &self.hand, seed, (sheet.repository, sheet.root))
     }
 
     fn assert_restores(&self, repository: &Repository, context: &str) {
@@ -96,7 +97,7 @@ fn opens(store: &Simulated, hand: &Hand, password: &[u8]) -> repository::Result<
 #[test]
 fn packs_snapshots_and_the_sheet_suffice() {
     let whole = Whole::new();
-    let words = recovery::root(&recovery::words(&recovery::read(&whole.sheet).unwrap().1).unwrap()).unwrap();
+    let words = recovery::root(&recovery::words(&recovery::read(&whole.sheet).unwrap().root).unwrap()).unwrap();
     for (seed, id) in [(10, Some(whole.id)), (11, None)] {
         let store = whole.left(&["packs/", "snapshots/"]);
         assert!(matches!(open(store.clone(), &whole.hand.runtime(9, 0)), Err(Error::LostConfig(_))));
@@ -210,7 +211,7 @@ fn foreign_words_recover_nothing() {
         }
     }
     // the right words on the sheet of another repository: one was made like the other
-    let (_, root) = recovery::read(&whole.sheet).unwrap();
+    let root = recovery::read(&whole.sheet).unwrap().root;
     for (id, is_other) in [(RepositoryId([1; 16]), true), (whole.id, false)] {
         let store = whole.left(&["packs/", "snapshots/"]);
         let (repository, report) = recover(store, &whole.hand, 10, (Some(id), root.clone())).unwrap();
@@ -254,7 +255,7 @@ fn a_recovery_can_be_interrupted_anywhere() {
 #[test]
 fn repositories_of_one_root_share_the_ids_of_content() {
     let whole = Whole::new();
-    let (_, root) = recovery::read(&whole.sheet).unwrap();
+    let root = recovery::read(&whole.sheet).unwrap().root;
     let runtime = whole.hand.runtime(30, 0);
     let new = |like| NewRepository { like, ..cheap() };
     let make =

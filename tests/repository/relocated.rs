@@ -15,8 +15,8 @@ use vault::repository::Repository;
 use vault::repository::objects::snapshots::Catalog;
 use vault::retention::Policy;
 use vault::{copy, prune};
+use vault_format::bundle::Role;
 use vault_format::id::ObjectId;
-use vault_format::secret::Role;
 
 fn daily() -> Policy {
     Policy { daily: Some("30d".parse().unwrap()), ..Policy::default() }

@@ -19,14 +19,18 @@ use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::orders;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, Error, NewRepository, Repository};
-use vault_format::frame::{Codec, LEVEL_DEFAULT, compress, compress_delta};
+use vault_format::bundle::Role;
+use vault_format::compress::{LEVEL_DEFAULT, compress, compress_delta};
+use vault_format::directory::{BlobEntry, Descent};
+use vault_format::frame::FrameCodec;
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobKind, Class, ObjectId, WriterId};
 use vault_format::index::{Index, PackEntry, Sketches};
+use vault_format::key::Key;
 use vault_format::name::Name;
+use vault_format::object::Author;
 use vault_format::order::Action;
-use vault_format::pack::{BlobEntry, PackBuilder};
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::{Key, Role};
+use vault_format::pack::{NewFrame, PackBuilder};
 
 fn now() -> Options {
     Options { grace: Some(Duration::ZERO), ..Options::default() }
@@ -220,7 +224,9 @@ impl Lineage {
         let mut builder = PackBuilder::new(header, salt, secret.pack_key(Class::Data, &salt)).unwrap();
         let delta = compress_delta(&self.versions[newer], &self.versions[older], LEVEL_DEFAULT).unwrap().unwrap();
         let entry = BlobEntry { id: blob(newer), kind: BlobKind::Chunk, length: 30_000 };
-        builder.push(Codec::Delta, &delta, &[entry], vec![blob(older)], (depth, depth.into())).unwrap();
+        let descent = Descent { depth, generation: depth.into() };
+        let (codec, bases) = (FrameCodec::Delta, vec![blob(older)]);
+        builder.push(NewFrame { codec, encoded: &delta, blobs: &[entry], bases, descent }).unwrap();
         let pack = builder.finish(&keys.own_book(), &wraps, keys.signer()).unwrap();
         let id = ObjectId::of(&pack.bytes);
         self.store.put(&Name::Pack(Class::Data, id).to_string(), &pack.bytes).unwrap();
@@ -239,14 +245,13 @@ impl Lineage {
         let wraps = object.index.wraps.iter().cloned().chain([wraps]).collect();
         let new = Index { packs, wraps, supersedes: vec![old] };
         let salt = repository.runtime().random();
-        let place = (repository.id(), domain);
-        let parts = (&new, &Sketches::default());
-        let sealed = vault_format::index::seal(place, keys.signer(), &keys.own_book(), &salt, parts).unwrap();
+        let author = Author { repository: repository.id(), domain, signer: keys.signer(), book: &keys.own_book() };
+        let sealed = vault_format::index::seal(&author, &salt, &new, &Sketches::default()).unwrap();
         self.store.put(&Name::Index(domain, label, ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
     }
 
     /// Codec, depth and blob of every data frame that index objects tell of.
-    fn frames(&self) -> Vec<(Codec, u8, usize)> {
+    fn frames(&self) -> Vec<(FrameCodec, u8, usize)> {
         let id = |bytes: &Vec<u8>| self.repository.keys().id_key().blob_id(BlobKind::Chunk, bytes);
         let ids: Vec<_> = self.versions.iter().map(id).collect();
         let mut frames = Vec::new();
@@ -275,10 +280,10 @@ impl Lineage {
 fn a_dead_base_stays_while_it_is_within_the_limit_and_is_replaced_beyond() {
     let (much, little) = (Unused::Thousandths(1_000_000), Unused::Thousandths(100));
     for (third, unused, expected) in [
-        (1, much, vec![(Codec::Raw, 0, 0), (Codec::Delta, 1, 1), (Codec::Delta, 2, 2)]),
+        (1, much, vec![(FrameCodec::Raw, 0, 0), (FrameCodec::Delta, 1, 1), (FrameCodec::Delta, 2, 2)]),
         // the third one's base is live: whole now, and less deep than the third, which stays as it is
-        (1, little, vec![(Codec::Raw, 0, 1), (Codec::Delta, 2, 2)]),
-        (0, little, vec![(Codec::Raw, 0, 1), (Codec::Delta, 1, 2)]),
+        (1, little, vec![(FrameCodec::Raw, 0, 1), (FrameCodec::Delta, 2, 2)]),
+        (0, little, vec![(FrameCodec::Raw, 0, 1), (FrameCodec::Delta, 1, 2)]),
     ] {
         let world = Lineage::new(third);
         world.assert_kept(&[0, 1, 2], "as made");
@@ -288,7 +293,7 @@ fn a_dead_base_stays_while_it_is_within_the_limit_and_is_replaced_beyond() {
         let report = prune::prune(&world.repository, &options, &Silent).unwrap();
         world.assert_kept(&[1, 2], &format!("{unused:?}"));
         // where both lie as deep, the ids of packs decide which of them is whole now
-        let other = vec![(Codec::Delta, 1, 1), (Codec::Raw, 0, 2)];
+        let other = vec![(FrameCodec::Delta, 1, 1), (FrameCodec::Raw, 0, 2)];
         let is_either = third == 0 && world.frames() == other;
         assert!(is_either || world.frames() == expected, "{unused:?}: {:?} after {report:?}", world.frames());
         let (is, was) = (report.marked.figures, planned.marked.figures);
@@ -306,10 +311,10 @@ fn a_delta_moves_as_it_is_and_a_dead_link_of_its_chain_stays() {
     forget(&world.repository, &world.ids[1..2]);
     prune::prune(&world.repository, &Options { max_unused: Unused::Thousandths(500), ..now() }, &Silent).unwrap();
     world.assert_kept(&[0, 2], "the link stays");
-    assert_eq!(world.frames(), [(Codec::Raw, 0, 0), (Codec::Delta, 1, 1), (Codec::Delta, 2, 2)]);
+    assert_eq!(world.frames(), [(FrameCodec::Raw, 0, 0), (FrameCodec::Delta, 1, 1), (FrameCodec::Delta, 2, 2)]);
     prune::prune(&world.repository, &thorough(), &Silent).unwrap();
     world.assert_kept(&[0, 2], "the link is gone");
-    assert_eq!(world.frames(), [(Codec::Raw, 0, 0), (Codec::Raw, 0, 2)]);
+    assert_eq!(world.frames(), [(FrameCodec::Raw, 0, 0), (FrameCodec::Raw, 0, 2)]);
     assert!(compress(&world.versions[0], LEVEL_DEFAULT).unwrap().is_none());
 }
 

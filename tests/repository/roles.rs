@@ -15,11 +15,11 @@ use vault::repository::index::rebuild;
 use vault::repository::objects::orders;
 use vault::repository::{Access, Options, Repository};
 use vault::{forget, keys, list, prune, repair, repository};
+use vault_format::bundle::{Bundle, Role};
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
-use vault_format::secret::{Bundle, Role};
-use vault_format::slot::KDF_FLOOR;
+use vault_format::slot::{KDF_FLOOR, NewPassword};
 
 fn opens(store: &Simulated, hand: &Hand, password: &[u8]) -> bool {
     let runtime = hand.runtime(90, 0);
@@ -126,7 +126,7 @@ fn what_needs_the_owner_says_so() {
             rebuild::reindex(&repository, &Silent).unwrap_err().into(),
             keys::draft(&repository, &draft).unwrap_err(),
             keys::remove(&repository, slot, &Silent).unwrap_err(),
-            keys::change_password(&repository, (b"new", KDF_FLOOR), &Silent).unwrap_err(),
+            keys::change_password(&repository, NewPassword { password: b"new", kdf: KDF_FLOOR }, &Silent).unwrap_err(),
         ];
         for error in refused {
             let text = error.to_string();
@@ -272,15 +272,15 @@ fn a_new_password_replaces_the_old_one_and_one_always_opens() {
             let faulty = Faulty::new(Arc::new(store.clone()));
             faulty.plan(Fault { operation_number, mode, then_dead: true });
             let owner = open(faulty, &hand.runtime(2, 0)).unwrap();
-            let done = keys::change_password(&owner, (b"new", KDF_FLOOR), &Silent).is_ok();
+            let done = keys::change_password(&owner, NewPassword { password: b"new", kdf: KDF_FLOOR }, &Silent).is_ok();
             let (old, new) = (opens(&store, &hand, PASSWORD), opens(&store, &hand, b"new"));
             assert!(old || new, "write {operation_number}, {mode:?}");
             assert!(!done || (new && !old), "write {operation_number}, {mode:?}");
         }
     }
     let owner = open(begin.clone(), &hand.runtime(3, 0)).unwrap();
-    assert!(keys::change_password(&owner, (b"", KDF_FLOOR), &Silent).is_err());
-    keys::change_password(&owner, (b"new", KDF_FLOOR), &Silent).unwrap();
+    assert!(keys::change_password(&owner, NewPassword { password: b"", kdf: KDF_FLOOR }, &Silent).is_err());
+    keys::change_password(&owner, NewPassword { password: b"new", kdf: KDF_FLOOR }, &Silent).unwrap();
     assert!(!opens(&begin, &hand, PASSWORD) && opens(&begin, &hand, b"new"));
     assert_clean(&owner, false, "changed");
 }
@@ -296,7 +296,7 @@ fn the_last_password_of_the_owner_stays() {
     let file = keys::add(&owner, &draft, None, &Silent).unwrap();
     let error = keys::remove(&owner, first, &Silent).unwrap_err();
     assert!(error.to_string().contains("last password of the owner"), "{error}");
-    let second = keys::add(&owner, &draft, Some((b"second", KDF_FLOOR)), &Silent).unwrap();
+    let second = keys::add(&owner, &draft, Some(NewPassword { password: b"second", kdf: KDF_FLOOR }), &Silent).unwrap();
     keys::remove(&owner, first, &Silent).unwrap();
     assert!(opens(&store, &hand, b"second") && !opens(&store, &hand, PASSWORD));
     assert!(keys::remove(&owner, second, &Silent).is_err());

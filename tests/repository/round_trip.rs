@@ -16,7 +16,7 @@ use vault::progress::Silent;
 use vault::repository::{Options, Repository};
 use vault::runtime::Clock;
 use vault::{backup, source};
-use vault_format::secret::Role;
+use vault_format::bundle::Role;
 
 /// Regular files of [`fill`], by name.
 const FILES: u64 = 51;

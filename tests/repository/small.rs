@@ -9,11 +9,12 @@ use vault::progress::Silent;
 use vault::repository::objects::orders;
 use vault::repository::{Access, Options, Repository};
 use vault::{error, list, repository, restore};
+use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::id::{Class, ObjectId};
+use vault_format::key::Key;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Action;
-use vault_format::secret::{Bundle, BundleKeys, Key, Role};
 use vault_format::slot::{self, NewSlot, Slot};
 
 /// The small repository and what was put into it.

@@ -5,13 +5,16 @@ use crate::world::{Hand, folder, init, member, noise, open_as, snapshot_folder, 
 use std::collections::BTreeSet;
 use vault::backend::simulated::Simulated;
 use vault::repository::Repository;
+use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::envelope::{RunSecret, SealingKey, Wraps};
 use vault_format::frame::FrameSeal;
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, Class, DomainId};
+use vault_format::key::Key;
 use vault_format::name::Name;
+use vault_format::object::SignedObject;
+use vault_format::owner::OwnerKeys;
 use vault_format::pack::PackEnd;
-use vault_format::seal::{Header, Kind, Small};
-use vault_format::secret::{Bundle, BundleKeys, Key, OwnerKeys, Role};
 use vault_format::snapshot::Snapshot;
 
 /// Every context of key derivation that the format knows.
@@ -52,7 +55,7 @@ fn sealed(store: &Simulated, owner: &OwnerKeys) -> Vec<Sealed> {
         match Name::parse(&name).unwrap() {
             Name::Pack(class, _) => {
                 let kind = if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
-                let (pack, _) = Header::decode(&stored, kind, owner.repository()).unwrap();
+                let pack = Header::decode(&stored, kind, owner.repository()).unwrap();
                 let end = PackEnd::parse(&stored, stored.len() as u64).unwrap();
                 let directory = end.directory(&pack, &owner.book(pack.domain)).unwrap();
                 let mut frames = BTreeSet::new();
@@ -116,9 +119,9 @@ fn opens(content: &Content, key: &Key, sealing: &SealingKey, domains: &[DomainId
         }
         Content::Body { header, stored } => {
             let snapshot = Snapshot::parse(stored, header.repository).unwrap();
-            let small = Small::parse(stored, Kind::Snapshot, Some(header.repository), 3, "a snapshot").unwrap();
+            let object = SignedObject::parse(stored, Kind::Snapshot, Some(header.repository)).unwrap();
             let found = secrets(key, sealing, &snapshot.wraps, header, domains);
-            small.open(key, 2, &[], "a body").is_ok() || found.iter().any(|secret| snapshot.body(secret).is_ok())
+            object.open(key, 2, &[], "a body").is_ok() || found.iter().any(|secret| snapshot.body(secret).is_ok())
         }
     }
 }

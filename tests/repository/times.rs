@@ -9,8 +9,8 @@ use vault::progress::Silent;
 use vault::repository::objects::snapshots::Catalog;
 use vault::repository::{Error, Repository};
 use vault::{backup, list};
+use vault_format::bundle::{Bundle, Role};
 use vault_format::id::ObjectId;
-use vault_format::secret::{Bundle, Role};
 
 pub const SECOND: i64 = 1_000_000_000;
 pub const DAY: Duration = Duration::from_hours(24);

@@ -20,12 +20,12 @@ use vault::error::Error;
 use vault::progress::{Progress, Silent};
 use vault::repository::{Access, Options, Repository};
 use vault::{backup, copy, list, prune, repository, stats};
-use vault_format::frame::Codec;
+use vault_format::bundle::{Bundle, BundleKeys, Role};
+use vault_format::frame::FrameCodec;
+use vault_format::header::{Header, Kind};
 use vault_format::id::{Class, ObjectId};
 use vault_format::name::Name;
-use vault_format::pack::{PackBuilder, PackEnd};
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::{Bundle, BundleKeys, Role};
+use vault_format::pack::{NewFrame, PackBuilder, PackEnd};
 
 const SIZE: usize = 16_000_000;
 /// With the memory that these runs may use: what does not compress is one chunk and one frame a pack.
@@ -276,18 +276,18 @@ fn forgeries(store: &Simulated, victim: &Repository, thief: &Bundle) -> Vec<(Obj
     let mut forged = Vec::new();
     for (class, bytes) in packs(store).into_values() {
         let kind = if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
-        let (header, _) = Header::decode(&bytes, kind, victim.id()).unwrap();
+        let header = Header::decode(&bytes, kind, victim.id()).unwrap();
         assert_eq!(header.writer, victim.keys().writer());
         let end = PackEnd::parse(&bytes, bytes.len() as u64).unwrap();
         let directory = end.directory(&header, book).unwrap();
-        let key = vault_format::secret::Key::new([7; 32]);
+        let key = vault_format::key::Key::new([7; 32]);
         let mut pack = PackBuilder::new(header, [8; 32], key).unwrap();
         let mut blobs = directory.blobs.as_slice();
         for frame in &directory.frames {
             let (own, rest) = blobs.split_at(frame.blobs as usize);
             blobs = rest;
             let plain: u32 = own.iter().map(|blob| blob.length).sum();
-            pack.push(Codec::Raw, &noise(9, plain as usize), own, Vec::new(), (0, 0)).unwrap();
+            pack.push(NewFrame::whole(FrameCodec::Raw, &noise(9, plain as usize), own)).unwrap();
         }
         // all that a member can make itself
         let made = pack.finish(book, &end.wraps, &signing.signing_key()).unwrap().bytes;

@@ -23,9 +23,9 @@ use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, keys, list, repository, restore, source};
+use vault_format::bundle::{Bundle, Role};
 use vault_format::id::{BlobId, ObjectId};
 use vault_format::journal::Record;
-use vault_format::secret::{Bundle, Role};
 use vault_format::slot::KDF_FLOOR;
 
 pub const PASSWORD: &[u8] = b"correct horse";

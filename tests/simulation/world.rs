@@ -12,9 +12,10 @@ use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::repository::{Access, NewRepository, Options, Repository, Rule};
 use vault::runtime::Runtime;
+use vault_format::bundle::{Bundle, Role};
 use vault_format::id::ObjectId;
+use vault_format::key::Key;
 use vault_format::name::Name;
-use vault_format::secret::{Bundle, Key, Role};
 use vault_format::slot::{self, KDF_FLOOR, NewSlot};
 
 pub const SECOND: i64 = 1_000_000_000;

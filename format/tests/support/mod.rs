@@ -12,18 +12,22 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use vault_format::compress::{LEVEL_DEFAULT, compress, compress_delta};
 use vault_format::config::Config;
+use vault_format::directory::{BlobEntry, Descent};
 use vault_format::envelope::{RunSecret, Wraps};
-use vault_format::frame::{self, Codec};
+use vault_format::frame::FrameCodec;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, RepositoryId, RunId};
 use vault_format::index::{Index, PackEntry, Sketch, Sketches};
+use vault_format::key::Key;
 use vault_format::name::Name;
-use vault_format::pack::{BlobEntry, PackBuilder};
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::{Key, OWNER_DOMAIN, OwnerKeys};
-use vault_format::slot::{self, KDF_FLOOR, NewSlot};
-use vault_format::snapshot::{self, Author, Body, Head};
+use vault_format::object::Author;
+use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
+use vault_format::pack::{NewFrame, PackBuilder};
+use vault_format::slot::{self, KDF_FLOOR, NewPassword, NewSlot};
+use vault_format::snapshot::{self, Body, Head, NewSnapshot};
 
 /// Root of every golden repository.
 pub const ROOT: [u8; 32] = [0x42; 32];
@@ -45,6 +49,12 @@ pub struct Member {
     pub signer: SigningKey,
     pub book: Key,
     pub read: Option<Key>,
+}
+
+impl Member {
+    pub fn author(&self) -> Author<'_> {
+        Author { repository: REPOSITORY, domain: self.domain, signer: &self.signer, book: &self.book }
+    }
 }
 
 /// A golden repository in memory.
@@ -89,7 +99,9 @@ impl Repo {
             verifying: bundle.owner.verifying,
         };
         let salt = repo.random();
-        let stored = slot::seal(&new, Some((PASSWORD.as_bytes(), KDF_FLOOR)), &salt, &signer).unwrap();
+        let stored =
+            slot::seal(&new, Some(NewPassword { password: PASSWORD.as_bytes(), kdf: KDF_FLOOR }), &salt, &signer)
+                .unwrap();
         repo.put(stored, Name::Slot);
         repo.beside.insert("password".to_owned(), format!("{PASSWORD}\n").into_bytes());
         repo
@@ -196,11 +208,11 @@ impl<'a> Run<'a> {
             .map(|blob| BlobEntry { id: id_key.blob_id(kind, blob), kind, length: blob.len() as u32 })
             .collect();
         let plain = blobs.concat();
-        let (codec, encoded) = match frame::compress(&plain, frame::LEVEL_DEFAULT).unwrap() {
-            Some(smaller) => (Codec::Zstd, smaller),
-            None => (Codec::Raw, plain),
+        let (codec, encoded) = match compress(&plain, LEVEL_DEFAULT).unwrap() {
+            Some(smaller) => (FrameCodec::Zstd, smaller),
+            None => (FrameCodec::Raw, plain),
         };
-        self.pack(kind.class()).push(codec, &encoded, &entries, Vec::new(), (0, 0)).unwrap();
+        self.pack(kind.class()).push(NewFrame::whole(codec, &encoded, &entries)).unwrap();
         entries.iter().map(|entry| entry.id).collect()
     }
 
@@ -209,10 +221,12 @@ impl<'a> Run<'a> {
         let kind = BlobKind::Chunk;
         let id = self.repo.owner.id_key().blob_id(kind, plain);
         let prefix: Vec<u8> = bases.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-        let encoded = frame::compress_delta(plain, &prefix, frame::LEVEL_DEFAULT).unwrap().unwrap();
+        let encoded = compress_delta(plain, &prefix, LEVEL_DEFAULT).unwrap().unwrap();
         let entry = BlobEntry { id, kind, length: plain.len() as u32 };
         let bases = bases.iter().map(|(id, _)| *id).collect();
-        self.pack(Class::Data).push(Codec::Delta, &encoded, &[entry], bases, (depth, u32::from(depth))).unwrap();
+        let descent = Descent { depth, generation: depth.into() };
+        let frame = NewFrame { codec: FrameCodec::Delta, encoded: &encoded, blobs: &[entry], bases, descent };
+        self.pack(Class::Data).push(frame).unwrap();
         id
     }
 
@@ -235,15 +249,15 @@ impl<'a> Run<'a> {
     pub fn commit(mut self, head: &Head, body: &Body) -> ObjectId {
         self.close(Class::Data);
         self.close(Class::Metadata);
-        let Member { domain, signer, book, .. } = self.member;
+        let Member { domain, book, .. } = self.member;
         let label = book.source_label(&head.source);
+        let author = self.member.author();
         let salt = self.repo.random();
-        let parts = (&self.index, &self.sketches);
-        let stored = vault_format::index::seal((REPOSITORY, *domain), signer, book, &salt, parts).unwrap();
+        let stored = vault_format::index::seal(&author, &salt, &self.index, &self.sketches).unwrap();
         self.repo.put(stored, |id| Name::Index(*domain, label, id));
         let salt = self.repo.random();
-        let author = Author { repository: REPOSITORY, domain: *domain, signer, book };
-        let stored = snapshot::seal(&author, &salt, (&self.secret, &self.wraps), (head, body)).unwrap();
+        let new = NewSnapshot { secret: &self.secret, wraps: &self.wraps, head, body };
+        let stored = snapshot::seal(&author, &salt, &new).unwrap();
         let id = self.repo.put(stored, |id| Name::Snapshot(*domain, label, id));
         let nodes = self.nodes.join(",\n   ");
         self.repo.expected.push(format!(

@@ -2,14 +2,15 @@
 
 use super::tree::{inline, metadata, with_xattr};
 use super::{EPOCH, Member, REPOSITORY, Repo, Run, header, noise, text};
+use vault_format::directory::BlobEntry;
+use vault_format::header::Kind;
 use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, WriterId};
-use vault_format::journal::{Outcome, Record};
+use vault_format::journal::{Record, RunOutcome};
 use vault_format::list::ChunkRef;
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
 use vault_format::order::{Action, Order};
-use vault_format::pack::{BlobEntry, PackBuilder};
-use vault_format::seal::Kind;
+use vault_format::pack::{NewFrame, PackBuilder};
 use vault_format::snapshot::{Body, Gaps, Head, LeftOut, Statistics};
 use vault_format::tree::{Extent, Node, NodeKind, TreeRoot};
 
@@ -205,8 +206,8 @@ fn wal(repo: &mut Repo, member: &Member) {
     let salt = run.repo.random();
     let key = run.secret.pack_key(Class::Data, &salt);
     let mut pack = PackBuilder::new(header(member, Kind::Wal), salt, key).unwrap();
-    let encoded = vault_format::frame::compress(&segment, 3).unwrap().unwrap();
-    pack.push(vault_format::frame::Codec::Zstd, &encoded, &[blob], Vec::new(), (0, 0)).unwrap();
+    let encoded = vault_format::compress::compress(&segment, 3).unwrap().unwrap();
+    pack.push(NewFrame::whole(vault_format::frame::FrameCodec::Zstd, &encoded, &[blob])).unwrap();
     let done = pack.finish(&member.book, &run.wraps, &member.signer).unwrap();
     run.repo.put(done.bytes, |id| Name::Wal("main".to_owned(), 1, "000000010000000000000003".to_owned(), id));
 }
@@ -235,7 +236,7 @@ fn orders(repo: &mut Repo, member: &Member, snapshots: &[ObjectId]) {
     for (number, action) in actions(snapshots).into_iter().enumerate() {
         let order = Order { number: 1 + number as u64, time: EPOCH + 5, action };
         let salt = repo.random();
-        let stored = order.seal(REPOSITORY, &member.signer, (member.domain, &member.book), &salt).unwrap();
+        let stored = order.seal(&member.author(), &salt).unwrap();
         repo.put(stored, Name::Order);
     }
 }
@@ -257,7 +258,7 @@ fn journal(repo: &mut Repo, member: &Member, heads: &[ObjectId]) {
         source: "home".to_owned(),
         started: EPOCH,
         duration: 9_000_000_000,
-        outcome: Outcome::Done,
+        outcome: RunOutcome::Done,
         message: "2 snapshots".to_owned(),
         reason: "golden".to_owned(),
         actor: "anna@host".to_owned(),
@@ -266,6 +267,6 @@ fn journal(repo: &mut Repo, member: &Member, heads: &[ObjectId]) {
         verified: Vec::new(),
     };
     let salt = repo.random();
-    let stored = record.seal((REPOSITORY, member.domain), &member.signer, &member.book, &salt).unwrap();
+    let stored = record.seal(&member.author(), &salt).unwrap();
     repo.put(stored, |id| Name::Journal(member.domain, 2025, 6, id));
 }

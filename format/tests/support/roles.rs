@@ -3,9 +3,11 @@
 use super::owner::body;
 use super::tree::metadata;
 use super::{EPOCH, Member, Repo, Run, text};
+use vault_format::bundle::{BundleKeys, Role};
 use vault_format::id::{ObjectId, OriginMark};
+use vault_format::key::Key;
+use vault_format::key_file;
 use vault_format::name::Name;
-use vault_format::secret::{BundleKeys, Key, Role};
 use vault_format::slot::{self, NewSlot};
 use vault_format::snapshot::{Head, Statistics};
 
@@ -32,7 +34,7 @@ fn member(repo: &mut Repo, name: &str, file: &str, role: Role) -> Member {
     let salt = repo.random();
     let stored = slot::seal(&new, None, &salt, &repo.owner.signing().signing_key()).unwrap();
     repo.put(stored, Name::Slot);
-    repo.beside.insert(format!("{file}.key"), slot::key_file(&bundle).unwrap().to_vec());
+    repo.beside.insert(format!("{file}.key"), key_file::encode(&bundle).unwrap().to_vec());
     let BundleKeys::Member { book, read, .. } = &bundle.keys else { panic!("a member's bundle") };
     Member { domain, signer, book: book.clone(), read: read.clone() }
 }

@@ -29,8 +29,8 @@ impl Maker {
         self.vectors.push(Vector { path: path.to_owned(), fields, bytes });
     }
 
-    /// A good small object and its damaged forms.
-    pub fn small(&mut self, area: &str, decoder: &str, bytes: &[u8], keys: &[(&str, &[u8])]) {
+    /// A good object and its damaged forms.
+    pub fn object(&mut self, area: &str, decoder: &str, bytes: &[u8], keys: &[(&str, &[u8])]) {
         let fields = fields(decoder, keys);
         self.add(&format!("{area}/ok"), "ok", fields.clone(), bytes.to_vec());
         self.damage(area, bytes, &fields, "signature");
@@ -39,7 +39,7 @@ impl Maker {
             other.insert("repository".to_owned(), hex(&[1; 16]));
             self.add(&format!("{area}/open-another-repository"), "repository", other, bytes.to_vec());
         }
-        let thief = vault_format::secret::Key::new([7; 32]).signing_key().verifying_key().to_bytes();
+        let thief = vault_format::key::Key::new([7; 32]).signing_key().verifying_key().to_bytes();
         let mut stolen = fields.clone();
         stolen.insert("verifying".to_owned(), hex(&thief));
         self.add(&format!("{area}/another-verifying-key"), "origin", stolen, bytes.to_vec());

@@ -3,17 +3,21 @@
 use super::make::{Fields, Maker, fields, raw};
 use crate::support::owner::body;
 use crate::support::{EPOCH, Member, PASSWORD, REPOSITORY, Repo, golden, header, owner_keys};
+use vault_format::bundle::{Bundle, Role};
 use vault_format::codec::Stored;
 use vault_format::config::Config;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::gear::{ChunkProfile, PROFILE_DEFAULT};
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, Class, DomainId, ObjectId, OriginMark, RunId, WriterId};
 use vault_format::index::{Index, Sketch, Sketches};
+use vault_format::key::Key;
+use vault_format::key_file;
 use vault_format::mark::Mark;
+use vault_format::object::SignedObject;
 use vault_format::order::{Action, Order};
-use vault_format::seal::{Header, Kind, Small, seal_section};
-use vault_format::secret::{Bundle, Key, Role};
-use vault_format::slot::{self, KDF_FLOOR, KdfParams, NewSlot, SlotInfo};
+use vault_format::section::SectionSeal;
+use vault_format::slot::{self, KDF_FLOOR, KdfParams, NewPassword, NewSlot, SlotInfo};
 use vault_format::snapshot::{Head, Statistics};
 use vault_format::tree::TreeRoot;
 
@@ -23,14 +27,15 @@ fn first<'a>(repo: &'a Repo, prefix: &str) -> &'a [u8] {
     repo.files.iter().find(|(name, _)| name.starts_with(prefix)).map(|(_, bytes)| bytes.as_slice()).unwrap()
 }
 
-/// A small object with any sections, properly signed.
+/// An object with any sections, properly signed.
 fn signed(member: &Member, kind: Kind, domain: DomainId, sections: &[Vec<u8>]) -> Vec<u8> {
     let header = Header { domain, ..header(member, kind) };
-    Small::assemble(&header, &SALT, sections, &member.signer).unwrap()
+    SignedObject::assemble(&header, &SALT, sections, &member.signer).unwrap()
 }
 
 fn sealed<T: Stored>(member: &Member, kind: Kind, number: u8, key: &Key, value: &T) -> Vec<u8> {
-    seal_section(key, &SALT, number, &header(member, kind), &[], &raw(value)).unwrap()
+    let header = header(member, kind);
+    SectionSeal { header: &header, salt: &SALT, number, bound: &[] }.seal(key, &raw(value)).unwrap()
 }
 
 pub fn all(maker: &mut Maker) {
@@ -38,11 +43,11 @@ pub fn all(maker: &mut Maker) {
     let member = owner.owner_member();
     let verifying = owner.owner.public().verifying;
     let keys = [("repository", &REPOSITORY.0[..]), ("verifying", &verifying), ("book", member.book.expose())];
-    maker.small("config", "config", first(&owner, "config"), &keys);
-    maker.small("mark", "mark", first(&owner, "marks/"), &keys);
-    maker.small("order", "order", first(&owner, "orders/"), &keys);
-    maker.small("journal", "journal", first(&owner, "journal/"), &keys);
-    maker.small("index", "index", first(&owner, "index/"), &keys);
+    maker.object("config", "config", first(&owner, "config"), &keys);
+    maker.object("mark", "mark", first(&owner, "marks/"), &keys);
+    maker.object("order", "order", first(&owner, "orders/"), &keys);
+    maker.object("journal", "journal", first(&owner, "journal/"), &keys);
+    maker.object("index", "index", first(&owner, "index/"), &keys);
     config(maker, &member, &keys);
     marks_and_orders(maker, &member, &keys);
     indexes(maker, &member, &keys);
@@ -74,7 +79,7 @@ fn config(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) {
     ];
     for (name, expect, config) in bad {
         let header = Header { domain: DomainId::default(), ..header(member, Kind::Config) };
-        let bytes = Small::assemble(&header, &[0; 32], &[raw(&config)], &member.signer).unwrap();
+        let bytes = SignedObject::assemble(&header, &[0; 32], &[raw(&config)], &member.signer).unwrap();
         maker.add(&format!("config/{name}"), expect, fields("config", keys), bytes);
     }
     let salted = signed(member, Kind::Config, DomainId::default(), &[raw(&good)]);
@@ -100,8 +105,7 @@ fn marks_and_orders(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) 
 
     let order = |number, action| Order { number, time: EPOCH, action };
     for (number, action) in crate::support::owner::actions(&[ObjectId([8; 32])]).into_iter().enumerate() {
-        let place = (member.domain, &member.book);
-        let bytes = order(7, action).seal(REPOSITORY, &member.signer, place, &[number as u8; 32]).unwrap();
+        let bytes = order(7, action).seal(&member.author(), &[number as u8; 32]).unwrap();
         maker.add(&format!("order/ok-action-{number}"), "ok", fields("order", keys), bytes);
     }
     let zero = sealed(member, Kind::Order, 0, &member.book, &order(0, Action::Hold(Vec::new())));
@@ -179,7 +183,7 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
         let second = sealed(member, Kind::Snapshot, 2, &secret.body_key(), &body);
         let bytes = signed(member, Kind::Snapshot, member.domain, &[raw(&wraps), first, second]);
         if expect == "ok" {
-            maker.small("snapshot", "snapshot", &bytes, &keys);
+            maker.object("snapshot", "snapshot", &bytes, &keys);
         } else {
             maker.add(&format!("snapshot/{name}"), expect, fields("snapshot", &keys), bytes);
         }
@@ -226,7 +230,8 @@ fn slots(maker: &mut Maker, owner: &Repo) {
     let bundle = owner.owner.bundle(owner.config);
     let new = NewSlot { bundle: &bundle, label: "x".to_owned(), created: 0, domain: none, verifying: [1; 32] };
     let thief = Key::new([7; 32]).signing_key();
-    let forged = slot::seal(&new, Some((PASSWORD.as_bytes(), KDF_FLOOR)), &SALT, &thief).unwrap();
+    let password = NewPassword { password: PASSWORD.as_bytes(), kdf: KDF_FLOOR };
+    let forged = slot::seal(&new, Some(password), &SALT, &thief).unwrap();
     maker.add("slot/forged-by-another-key", "origin", with(PASSWORD), forged);
 }
 
@@ -241,7 +246,7 @@ fn key_files(maker: &mut Maker) {
         );
     }
     let good = owner_keys().bundle(roles.config);
-    let bytes = slot::key_file(&good).unwrap();
+    let bytes = key_file::encode(&good).unwrap();
     maker.damage("keyfile", &bytes, &fields("keyfile", &[]), "unauthentic");
     let file = |bundle: &Bundle, writer: WriterId| {
         let header = Header { kind: Kind::KeyFile, repository: REPOSITORY, domain: DomainId::default(), writer };
@@ -256,7 +261,7 @@ fn key_files(maker: &mut Maker) {
     let mut short = good.clone();
     short.owner.sealing.pop();
     let suite = Bundle { suite: 2, ..good.clone() };
-    let elsewhere = vault_format::secret::OwnerKeys::new(Key::new([1; 32]), vault_format::id::RepositoryId([1; 16]));
+    let elsewhere = vault_format::owner::OwnerKeys::new(Key::new([1; 32]), vault_format::id::RepositoryId([1; 16]));
     let zero = WriterId::default();
     for (name, expect, bytes) in [
         ("root-of-another-owner", "invalid", file(&other, zero)),

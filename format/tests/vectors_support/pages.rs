@@ -4,12 +4,13 @@ use super::make::{Maker, fields, raw};
 use super::run::hex;
 use crate::support::tree::{metadata, with_xattr};
 use crate::support::{REPOSITORY, noise, text};
-use vault_format::frame::{self, Codec, FrameSeal};
+use vault_format::compress::{compress, compress_delta};
+use vault_format::directory::{BlobEntry, Directory, FrameEntry};
+use vault_format::frame::{FrameCodec, FrameSeal};
 use vault_format::id::{BlobId, BlobKind, Class};
+use vault_format::key::Key;
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
-use vault_format::pack::{BlobEntry, Directory, FrameEntry};
 use vault_format::recovery;
-use vault_format::secret::Key;
 use vault_format::tree::{Extent, Node, NodeKind, TreeChild, TreePage, TreeRoot};
 
 pub fn all(maker: &mut Maker) {
@@ -139,14 +140,14 @@ fn directories(maker: &mut Maker) {
     let whole = |ordinal, blobs| FrameEntry {
         ordinal,
         stored: 100,
-        codec: Codec::Zstd,
+        codec: FrameCodec::Zstd,
         depth: 0,
         generation: 0,
         bases: Vec::new(),
         blobs,
     };
     let delta = |depth, bases: &[u8]| FrameEntry {
-        codec: Codec::Delta,
+        codec: FrameCodec::Delta,
         depth,
         bases: bases.iter().map(|id| BlobId([*id; 32])).collect(),
         ..whole(1, 1)
@@ -187,15 +188,15 @@ fn frames(maker: &mut Maker) {
     let key = Key::new([0x77; 32]);
     let base = noise(5, 300);
     let plains = [
-        ("raw", noise(6, 200), Codec::Raw),
-        ("zstd", text(6, 20), Codec::Zstd),
-        ("delta", base[9..].to_vec(), Codec::Delta),
+        ("raw", noise(6, 200), FrameCodec::Raw),
+        ("zstd", text(6, 20), FrameCodec::Zstd),
+        ("delta", base[9..].to_vec(), FrameCodec::Delta),
     ];
     for (word, plain, codec) in plains {
         let encoded = match codec {
-            Codec::Raw => plain.clone(),
-            Codec::Zstd => frame::compress(&plain, 3).unwrap().unwrap(),
-            Codec::Delta => frame::compress_delta(&plain, &base, 3).unwrap().unwrap(),
+            FrameCodec::Raw => plain.clone(),
+            FrameCodec::Zstd => compress(&plain, 3).unwrap().unwrap(),
+            FrameCodec::Delta => compress_delta(&plain, &base, 3).unwrap().unwrap(),
         };
         let sealing = |plain: usize| FrameSeal {
             repository: REPOSITORY,
@@ -232,8 +233,8 @@ fn frames(maker: &mut Maker) {
         maker.add(&format!("{area}/less-than-promised"), "frame", with(length + 1, &[]), less);
         let huge = sealing(5 << 20).seal(&key, &encoded).unwrap();
         maker.add(&format!("{area}/above-the-limit"), "limit", with(5 << 20, &[]), huge);
-        if codec == Codec::Zstd {
-            let bomb = frame::compress(&vec![0; 3 << 20], 3).unwrap().unwrap();
+        if codec == FrameCodec::Zstd {
+            let bomb = compress(&vec![0; 3 << 20], 3).unwrap().unwrap();
             let sealed = sealing(10).seal(&key, &bomb).unwrap();
             maker.add(&format!("{area}/bomb"), "frame", with(10, &[]), sealed);
             let twice = sealing(length).seal(&key, &[encoded.clone(), encoded].concat()).unwrap();
@@ -248,7 +249,7 @@ fn frames(maker: &mut Maker) {
 fn deltas(maker: &mut Maker) {
     let base = noise(7, 400);
     let plain: Vec<u8> = base.iter().rev().take(3).chain(&base[20..]).copied().collect();
-    let bytes = frame::compress_delta(&plain, &base, 3).unwrap().unwrap();
+    let bytes = compress_delta(&plain, &base, 3).unwrap().unwrap();
     let with = |prefix: &[u8], length: usize| {
         let mut out = fields("delta", &[("prefix", prefix)]);
         out.insert("plain".to_owned(), length.to_string());

@@ -1,23 +1,27 @@
 //! A vector as a file, and what each decoder does with it.
 
 use std::collections::BTreeMap;
+use vault_format::compress::decompress_delta;
 use vault_format::config::Config;
+use vault_format::directory::Directory;
 use vault_format::envelope::RunSecret;
 use vault_format::error::Error;
-use vault_format::frame::{self, Codec, FrameSeal};
+use vault_format::frame::{FrameCodec, FrameSeal};
+use vault_format::header::{Header, Kind};
 use vault_format::id::{Class, DomainId, RepositoryId};
+use vault_format::index;
 use vault_format::journal::Record;
+use vault_format::key::Key;
+use vault_format::key_file;
 use vault_format::list::ListPage;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
-use vault_format::pack::{self, Directory, PackEnd};
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::Key;
-use vault_format::slot::{Slot, open_key_file};
+use vault_format::pack::{self, PackEnd};
+use vault_format::recovery;
+use vault_format::slot::Slot;
 use vault_format::snapshot::Snapshot;
 use vault_format::tree::TreePage;
-use vault_format::{index, recovery};
 
 /// One vector.
 #[derive(Clone)]
@@ -91,14 +95,12 @@ impl Vector {
             "pack" => self.pack(),
             "signed-pack" => self.signed_pack(),
             "frame" => self.frame(),
-            "delta" => {
-                frame::decompress_delta(bytes, &unhex(&self.fields["prefix"]), self.number("plain") as usize).map(drop)
-            }
+            "delta" => decompress_delta(bytes, &unhex(&self.fields["prefix"]), self.number("plain") as usize).map(drop),
             "index" => {
-                let small = index::parse(bytes, self.repository())?;
-                small.verify(&self.array("verifying"), "an index")?;
-                index::open(&small, &self.key("book"))?;
-                index::open_sketches(&small, &self.key("book")).map(drop)
+                let object = index::parse(bytes, self.repository())?;
+                object.verify(&self.array("verifying"))?;
+                index::open(&object, &self.key("book"))?;
+                index::open_sketches(&object, &self.key("book")).map(drop)
             }
             "snapshot" => {
                 let snapshot = Snapshot::parse(bytes, self.repository())?;
@@ -107,18 +109,18 @@ impl Vector {
                 snapshot.body(&RunSecret::new(self.array("secret"))).map(drop)
             }
             "order" => {
-                let small = Order::parse(bytes, self.repository(), &self.array("verifying"))?;
-                Order::open(&small, Some(&self.key("book"))).map(drop)
+                let object = Order::parse(bytes, self.repository(), &self.array("verifying"))?;
+                Order::open(&object, Some(&self.key("book"))).map(drop)
             }
             "mark" => Mark::open(bytes, self.repository(), &self.array("verifying")).map(drop),
             "journal" => {
-                let small = Record::parse(bytes, self.repository())?;
-                small.verify(&self.array("verifying"), "a journal record")?;
-                Record::open(&small, &self.key("book")).map(drop)
+                let object = Record::parse(bytes, self.repository())?;
+                object.verify(&self.array("verifying"))?;
+                Record::open(&object, &self.key("book")).map(drop)
             }
             "slot" => Slot::parse(bytes)?.open(self.fields["password"].as_bytes()).map(drop),
             "config" => Config::open(bytes, Some(&self.array("verifying"))).map(drop),
-            "keyfile" => open_key_file(bytes).map(drop),
+            "keyfile" => key_file::decode(bytes).map(drop),
             "recovery" => recovery::root(&String::from_utf8_lossy(bytes)).map(|root| {
                 assert_eq!(root.expose(), &self.array::<32>("root"), "{}", self.path);
             }),
@@ -135,22 +137,22 @@ impl Vector {
             "d" => Kind::DataPack,
             _ => Kind::MetadataPack,
         };
-        let (header, _) = Header::decode(&self.bytes, kind, self.repository())?;
+        let header = Header::decode(&self.bytes, kind, self.repository())?;
         assert_ne!(header.domain, DomainId::default());
         let end = PackEnd::parse(&self.bytes, self.bytes.len() as u64)?;
         end.directory(&header, &self.key("book")).map(drop)
     }
 
     fn signed_pack(&self) -> Result<(), Error> {
-        let (header, _) = Header::decode(&self.bytes, Kind::DataPack, self.repository())?;
+        let header = Header::decode(&self.bytes, Kind::DataPack, self.repository())?;
         pack::verify(&self.bytes, &header, &self.array("verifying"))
     }
 
     fn frame(&self) -> Result<(), Error> {
         let codec = match self.fields["codec"].as_str() {
-            "raw" => Codec::Raw,
-            "zstd" => Codec::Zstd,
-            _ => Codec::Delta,
+            "raw" => FrameCodec::Raw,
+            "zstd" => FrameCodec::Zstd,
+            _ => FrameCodec::Delta,
         };
         let class = if self.fields["class"] == "d" { Class::Data } else { Class::Metadata };
         let (ordinal, plain) = (self.number("ordinal"), self.number("plain"));

@@ -2,8 +2,9 @@
 //! is no key file is told by what it is instead, since the usual mistake is to give the password or the sheet.
 
 use crate::cli::exit::{Failure, code};
-use vault_format::secret::Bundle;
-use vault_format::{recovery, slot};
+use vault_format::bundle::Bundle;
+use vault_format::key_file;
+use vault_format::recovery;
 use zeroize::Zeroizing;
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -53,13 +54,13 @@ fn from_text(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 
 /// The keys in a key file, or in its text; `place` is where it came from.
 pub fn open(bytes: &[u8], place: &str) -> Result<Box<Bundle>, Failure> {
-    let opened = match slot::open_key_file(bytes) {
+    let opened = match key_file::decode(bytes) {
         // too short to be torn: a password of such letters
         Err(_)
             if bytes.len() > TORN_LEAST
                 && let Some(bytes) = from_text(bytes) =>
         {
-            slot::open_key_file(&bytes)
+            key_file::decode(&bytes)
         }
         opened => opened,
     };
@@ -79,7 +80,7 @@ pub fn open(bytes: &[u8], place: &str) -> Result<Box<Bundle>, Failure> {
 /// Refuses a key or a sheet that was given for a password: it would only be a wrong one.
 pub fn refuse_as_password(bytes: &[u8], place: &str) -> Result<(), Failure> {
     let no_password = |is: &str| Failure::new(code::FAILED, format!("{place} holds no password: it is {is}"));
-    if slot::open_key_file(bytes).is_ok() || from_text(bytes).is_some_and(|bytes| slot::open_key_file(&bytes).is_ok()) {
+    if key_file::decode(bytes).is_ok() || from_text(bytes).is_some_and(|bytes| key_file::decode(&bytes).is_ok()) {
         return Err(no_password("a key").hint("give it with --key-file"));
     }
     let is_sheet = std::str::from_utf8(bytes).is_ok_and(|text| text.contains(SHEET) && recovery::read(text).is_ok());

@@ -1,7 +1,8 @@
 //! How large new packs will be: filled as the packer fills them, with what a directory and a trailer take, about.
 
+use vault_format::header::HEADER_BYTES;
 use vault_format::pack::padme;
-use vault_format::seal::{HEADER_BYTES, TAG_BYTES};
+use vault_format::seal::TAG_BYTES;
 
 /// Signature, trailer and wraps of a pack, about.
 const END_BYTES: usize = 1364;

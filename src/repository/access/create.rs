@@ -9,9 +9,10 @@ use crate::runtime::Runtime;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
 use vault_format::id::{ObjectId, RepositoryId};
+use vault_format::key::Key;
 use vault_format::name::{self, Name};
-use vault_format::secret::{Key, OWNER_DOMAIN, OwnerKeys};
-use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewSlot};
+use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
+use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewPassword, NewSlot};
 
 /// What a new repository is made of.
 pub struct NewRepository<'a> {
@@ -57,7 +58,8 @@ impl Repository {
             verifying: owner.public().verifying,
         };
         let salt = runtime.random();
-        let slot = encoding("a key slot", slot::seal(&slot, Some((new.password, new.kdf)), &salt, &signer))?;
+        let password = NewPassword { password: new.password, kdf: new.kdf };
+        let slot = encoding("a key slot", slot::seal(&slot, Some(password), &salt, &signer))?;
         let slot_id = ObjectId::of(&slot);
         let slot_name = Name::Slot(slot_id).to_string();
         backend.put(&slot_name, &slot)?;

@@ -5,11 +5,10 @@ use crate::backend;
 use crate::backend::{Backend, ErrorKind};
 use crate::repository::objects::foreign;
 use crate::repository::{Error, Result};
+use vault_format::bundle::Bundle;
 use vault_format::config::Config;
 use vault_format::id::{ObjectId, RepositoryId};
-use vault_format::name;
-use vault_format::name::Name;
-use vault_format::secret::Bundle;
+use vault_format::name::{self, Name};
 use vault_format::slot::Slot;
 
 /// A config as it lies in the store, its signature by a key of its own choice.

@@ -14,15 +14,16 @@ use crate::repository::objects::trust::Trust;
 use crate::repository::{Error, Options, Repository, Result, encoding, of_object};
 use crate::runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
+use vault_format::bundle::Role;
 use vault_format::config::Config;
+use vault_format::header::{HEADER_BYTES, Header, Kind};
 use vault_format::id::{Class, DomainId, ObjectId, RepositoryId, WriterId};
-use vault_format::name::Name;
+use vault_format::key::Key;
+use vault_format::name::{self, Name};
 use vault_format::order::Action;
-use vault_format::seal::{HEADER_BYTES, Header, Kind};
-use vault_format::secret::{Key, OWNER_DOMAIN, OwnerKeys, Role};
-use vault_format::slot::{KDF_DEFAULT, KdfParams, NewSlot, Slot};
+use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
+use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewPassword, NewSlot, Slot};
 use vault_format::snapshot::Snapshot;
-use vault_format::{name, slot};
 
 /// What a repository is recovered with.
 pub struct Recovery<'a> {
@@ -91,7 +92,7 @@ impl Repository {
         let created = if report.new_config { config.created } else { runtime.clock.now() };
         let domain = owner.domain(OWNER_DOMAIN);
         let new = NewSlot { bundle: &bundle, label: recovery.label, created, domain, verifying };
-        let (password, salt) = ((recovery.password, recovery.kdf), runtime.random());
+        let (password, salt) = (NewPassword { password: recovery.password, kdf: recovery.kdf }, runtime.random());
         let slot = encoding("a key slot", slot::seal(&new, Some(password), &salt, &owner.signing().signing_key()))?;
         let slot_id = ObjectId::of(&slot);
         let keys = Keys::new(bundle.clone(), Some(slot_id));
@@ -232,7 +233,7 @@ fn repository_in(backend: &Backend, name: &Name) -> Result<Option<RepositoryId>>
         _ => Kind::Snapshot,
     };
     let start = readable(backend.get(&name.to_string(), Some(0..HEADER_BYTES as u64)).map_err(Error::from))?;
-    let header = |start: Vec<u8>| Header::decode_any(&start, kind).map(|(header, _)| header.repository).ok();
+    let header = |start: Vec<u8>| Header::decode_any(&start, kind).map(|header| header.repository).ok();
     Ok(start.and_then(header))
 }
 

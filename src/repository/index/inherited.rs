@@ -12,12 +12,12 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::{Repository, of_object};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vault_format::bundle::Role;
+use vault_format::directory::PACK_BYTES_MAX;
+use vault_format::header::Kind;
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::name::Name;
-use vault_format::pack;
-use vault_format::pack::{PACK_BYTES_MAX, PackEnd};
-use vault_format::seal::Kind;
-use vault_format::secret::Role;
+use vault_format::pack::{self, PackEnd};
 
 /// Packs whose headers are read at a time, youngest first; where none of them is this key's, the search ends.
 const BATCH: usize = 64;

@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use vault_format::envelope::Wraps;
+use vault_format::header::{HEADER_BYTES, Header, Kind};
 use vault_format::id::{Class, DomainId, ObjectId, RepositoryId};
 use vault_format::index::PackEntry;
+use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::pack::{PackEnd, SUFFIX_BYTES};
-use vault_format::seal::{HEADER_BYTES, Header, Kind};
-use vault_format::secret::Key;
 
 /// Most bytes of a trailer and directory: a pack that claims more is damaged.
 const END_BYTES_MAX: usize = 48 << 20;
@@ -79,7 +79,7 @@ pub(crate) fn read_end(
 /// Reads the clear header of a pack.
 pub(crate) fn header(backend: &Backend, name: &Name, kind: Kind, repository: RepositoryId) -> Result<Header> {
     let start = backend.get(&name.to_string(), Some(0..HEADER_BYTES as u64))?;
-    Ok(of_object(name, Header::decode(&start, kind, repository))?.0)
+    of_object(name, Header::decode(&start, kind, repository))
 }
 
 /// Reads the end of a pack, and hashes it.

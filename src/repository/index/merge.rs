@@ -154,8 +154,8 @@ impl Merge<'_> {
     fn sketches(&self, repository: &Repository) -> Vec<Sketch> {
         let read = |object: &&IndexObject| {
             let stored = repository.get_named(&object.name).ok()?;
-            let small = index::parse(&stored, repository.id()).ok()?;
-            index::open_sketches(&small, &repository.keys().book(self.place.0)?).ok()
+            let object = index::parse(&stored, repository.id()).ok()?;
+            index::open_sketches(&object, &repository.keys().book(self.place.0)?).ok()
         };
         let found: Vec<Sketch> = self.inputs.iter().filter_map(read).flat_map(|sketches| sketches.0).collect();
         if found.is_empty() {

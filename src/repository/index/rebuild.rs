@@ -10,9 +10,9 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::objects::trust::Trust;
 use crate::repository::{Repository, Result};
 use std::collections::BTreeMap;
+use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::index::{INDEX_BLOBS_MAX, Index, Sketches};
-use vault_format::seal::Header;
 
 /// The source under whose label such index objects lie: a pack does not tell its source.
 const SOURCE: &str = "reindex";

@@ -7,7 +7,7 @@ use super::trust::Trust;
 use crate::repository::Repository;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::DomainId;
-use vault_format::secret::{OWNER_DOMAIN, OwnerKeys};
+use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
 
 /// The names of domains.
 #[derive(Clone, Debug, Default)]

@@ -6,10 +6,10 @@ use super::orders;
 use crate::backend::{Backend, Entry, ErrorKind};
 use crate::repository::{Repository, Result};
 use std::collections::BTreeMap;
+use vault_format::header::{self, Kind};
 use vault_format::id::{ObjectId, RepositoryId};
-use vault_format::name::Name;
-use vault_format::seal::Kind;
-use vault_format::{name, seal};
+use vault_format::name::{self, Name};
+use vault_format::object;
 
 /// Most places of foreign files that are named one by one.
 const NAMED_MAX: usize = 20;
@@ -128,12 +128,12 @@ impl Repository {
 
 /// True if a file begins as objects do, of whatever version, and is of this repository as far as that can be told.
 fn is_object(backend: &Backend, entry: &Entry, repository: RepositoryId) -> Result<bool> {
-    let length = seal::HEADER_BYTES as u64;
+    let length = header::HEADER_BYTES as u64;
     if entry.size < length {
         return Ok(false);
     }
     match backend.get(&entry.name, Some(0..length)) {
-        Ok(header) => Ok(seal::may_be_of(&header, repository)),
+        Ok(header) => Ok(header::may_be_of(&header, repository)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         // nobody can tell, until the owner says so
         Err(error) if matches!(error.kind, ErrorKind::Damaged | ErrorKind::Denied) => Ok(true),
@@ -144,16 +144,16 @@ fn is_object(backend: &Backend, entry: &Entry, repository: RepositoryId) -> Resu
 /// False for bytes under a name of their own that nobody can have signed, since they have not even the form of what
 /// belongs there. What a later version has put is not judged.
 pub(crate) fn is_formed(name: &Name, bytes: &[u8]) -> bool {
-    let (kind, sections) = match name {
-        Name::Slot(_) => (Kind::Slot, 2),
-        Name::Index(..) => (Kind::Index, 2),
-        Name::Snapshot(..) => (Kind::Snapshot, 3),
-        Name::Order(_) => (Kind::Order, 1),
-        Name::Mark(_) => (Kind::Mark, 1),
-        Name::Journal(..) => (Kind::Journal, 1),
+    let kind = match name {
+        Name::Slot(_) => Kind::Slot,
+        Name::Index(..) => Kind::Index,
+        Name::Snapshot(..) => Kind::Snapshot,
+        Name::Order(_) => Kind::Order,
+        Name::Mark(_) => Kind::Mark,
+        Name::Journal(..) => Kind::Journal,
         Name::Config | Name::ConfigCopy | Name::Pack(..) | Name::Wal(..) => return true,
     };
-    seal::is_formed(bytes, kind, sections)
+    object::is_formed(bytes, kind)
 }
 
 #[cfg(test)]

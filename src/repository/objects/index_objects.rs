@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::index::{self, Index, Sketches};
 use vault_format::name::{self, Name};
+use vault_format::object::Author;
 
 /// How often index objects are listed again when some vanished in between.
 const LISTINGS: usize = 3;
@@ -124,11 +125,11 @@ pub(crate) fn read(
         return of_object(name, Err(vault_format::Error::WrongKind));
     };
     let stored = repository.get_named(name)?;
-    let small = of_object(name, index::parse(&stored, repository.id()))?;
-    let writer = small.header.writer;
+    let object = of_object(name, index::parse(&stored, repository.id()))?;
+    let writer = object.header.writer;
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
-    let index = index::open(&small, &of_object(name, book)?);
-    match trust.judge(&small.header, *domain, (*id, arrived), |key| small.verify(key, "an index")) {
+    let index = index::open(&object, &of_object(name, book)?);
+    match trust.judge(&object.header, *domain, (*id, arrived), |key| object.verify(key)) {
         Ok(Ok(())) => {}
         Ok(Err(why)) => return Ok(Err(why)),
         // only a member can have sealed it: its slot is lost
@@ -150,11 +151,10 @@ pub(crate) fn put(
     index: &Index,
     sketches: &Sketches,
 ) -> Result<Name> {
-    let book = repository.keys().owner("write an index")?.book(domain);
+    let book = &repository.keys().owner("write an index")?.book(domain);
+    let author = Author { repository: repository.id(), domain, signer: repository.keys().signer(), book };
     let salt = repository.runtime().random();
-    let place = (repository.id(), domain);
-    let sealed = index::seal(place, repository.keys().signer(), &book, &salt, (index, sketches));
-    let bytes = encoding("an index", sealed)?;
+    let bytes = encoding("an index", index::seal(&author, &salt, index, sketches))?;
     let name = Name::Index(domain, label, ObjectId::of(&bytes));
     repository.put(&name, &bytes)?;
     Ok(name)

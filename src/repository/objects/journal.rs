@@ -7,11 +7,11 @@ use super::trust::Trust;
 use crate::repository::{Damage, Error, Repository, Result, encoding, of_object};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use vault_format::header::Header;
 use vault_format::id::{ObjectId, RunId};
-use vault_format::journal::{Outcome, Record};
-use vault_format::name;
-use vault_format::name::Name;
-use vault_format::seal::Header;
+use vault_format::journal::{Record, RunOutcome};
+use vault_format::name::{self, Name};
+use vault_format::object::Author;
 
 /// Most packs that one record says were verified: 2 MiB of ids, where the format allows 32.
 const VERIFIED_MAX: usize = 1 << 16;
@@ -21,9 +21,9 @@ const RECORDS_AT_ONCE: usize = 16;
 /// Puts a record into the journal of the own domain.
 fn put(repository: &Repository, record: &Record) -> Result<Name> {
     let keys = repository.keys();
-    let salt = repository.runtime().random();
-    let place = (repository.id(), keys.domain());
-    let stored = encoding("a journal record", record.seal(place, keys.signer(), &keys.own_book(), &salt))?;
+    let book = &keys.own_book();
+    let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
+    let stored = encoding("a journal record", record.seal(&author, &repository.runtime().random()))?;
     let time = Timestamp::from_nanosecond(i128::from(record.started)).unwrap_or_default().to_zoned(TimeZone::UTC);
     let year = u16::try_from(time.year()).unwrap_or_default();
     let month = u8::try_from(time.month()).unwrap_or(1);
@@ -40,7 +40,7 @@ pub(crate) fn put_begun(repository: &Repository, run: RunId, operation: &str, he
         source: String::new(),
         started: repository.runtime().clock.now(),
         duration: 0,
-        outcome: Outcome::Begun,
+        outcome: RunOutcome::Begun,
         message: String::new(),
         reason: String::new(),
         actor: String::new(),
@@ -105,11 +105,11 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
     let Name::Journal(domain, _, _, id) = name else { return Ok(None) };
     let Some(book) = repository.keys().book(*domain) else { return Ok(None) };
     let stored = repository.get_named(name)?;
-    let small = of_object(name, Record::parse(&stored, repository.id()))?;
-    let header = small.header;
-    let verify = |key: &[u8; 32]| small.verify(key, "a journal record");
-    if of_object(name, trust.judge(&small.header, *domain, (*id, None), verify))?.is_err() {
+    let object = of_object(name, Record::parse(&stored, repository.id()))?;
+    let header = object.header;
+    let verify = |key: &[u8; 32]| object.verify(key);
+    if of_object(name, trust.judge(&object.header, *domain, (*id, None), verify))?.is_err() {
         return Ok(None);
     }
-    of_object(name, Record::open(&small, &book)).map(|record| Some((header, record)))
+    of_object(name, Record::open(&object, &book)).map(|record| Some((header, record)))
 }

@@ -8,9 +8,8 @@ use crate::repository::{Damage, Error, Judged, Repository, Result, encoding, of_
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
-use vault_format::name;
-use vault_format::name::Name;
-use vault_format::seal::SMALL_BYTES_MAX;
+use vault_format::name::{self, Name};
+use vault_format::object::OBJECT_BYTES_MAX;
 
 /// One condemning mark.
 #[derive(Clone, Debug)]
@@ -161,7 +160,7 @@ impl Marks {
         let mut passed_over = None;
         for (name, entry) in repository.list(name::MARKS)?.0 {
             let Name::Mark(id) = name else { continue };
-            if entry.size > SMALL_BYTES_MAX as u64 {
+            if entry.size > OBJECT_BYTES_MAX as u64 {
                 ignored.push(format!("{name}: it is too large for a mark"));
                 continue;
             }

@@ -7,6 +7,7 @@ use vault_format::config::FEATURES_KNOWN;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name;
 use vault_format::name::Name;
+use vault_format::object::Author;
 use vault_format::order::{Action, Order};
 
 /// What orders say of one snapshot.
@@ -172,9 +173,9 @@ pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>
     }
     let stored = repository.get_named(name)?;
     let keys = repository.keys();
-    let small = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;
-    let book = keys.book(small.header.domain);
-    let order = match Order::open(&small, book.as_ref()) {
+    let object = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;
+    let book = keys.book(object.header.domain);
+    let order = match Order::open(&object, book.as_ref()) {
         Err(vault_format::Error::NoAccess) => None,
         opened => Some(of_object(name, opened)?),
     };
@@ -251,8 +252,8 @@ pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) ->
     let owner = repository.keys().owner("give orders")?;
     let number = Orders::load(repository)?.highest.saturating_add(1);
     let order = Order { number, time: repository.runtime().clock.now(), action };
-    let book = owner.book(domain);
-    let salt = repository.runtime().random();
-    let stored = encoding("an order", order.seal(repository.id(), repository.keys().signer(), (domain, &book), &salt))?;
+    let signer = repository.keys().signer();
+    let author = Author { repository: repository.id(), domain, signer, book: &owner.book(domain) };
+    let stored = encoding("an order", order.seal(&author, &repository.runtime().random()))?;
     Ok((Name::Order(ObjectId::of(&stored)), stored))
 }

@@ -10,14 +10,13 @@ use crate::repository::keys::CONTENT_ROLES;
 use crate::repository::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, strange};
 use crate::retention::Counted;
 use std::collections::{BTreeMap, BTreeSet};
+use vault_format::bundle::Role;
 use vault_format::envelope::Wraps;
+use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, RunId, SourceLabel, WriterId};
 use vault_format::mark::SnapshotPlace;
-use vault_format::name;
-use vault_format::name::Name;
+use vault_format::name::{self, Name};
 use vault_format::order::Action;
-use vault_format::seal::Header;
-use vault_format::secret::Role;
 use vault_format::snapshot::{Body, Head, Snapshot};
 
 /// One snapshot with its head.

@@ -7,11 +7,11 @@ use super::orders::{Revocation, Revocations};
 use crate::repository::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, strange};
 use crate::retention::Counted;
 use std::collections::BTreeMap;
+use vault_format::bundle::Role;
+use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, WriterId};
-use vault_format::name;
-use vault_format::name::Name;
-use vault_format::seal::Header;
-use vault_format::secret::{OWNER_DOMAIN, Role};
+use vault_format::name::{self, Name};
+use vault_format::owner::OWNER_DOMAIN;
 use vault_format::slot::{Slot, SlotInfo};
 
 /// Why an object whose bytes are sound is passed over.

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vault_format::bundle::Role;
 use vault_format::envelope::RunSecret;
-use vault_format::frame::{Codec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
+use vault_format::frame::{FrameCodec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
 use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::name::Name;
-use vault_format::secret::Role;
 
 /// Plaintext of decoded frames that a reader keeps, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
@@ -217,7 +217,7 @@ impl Reader {
     fn decode(&self, number: u32, encoded: Vec<u8>, allowance: &mut Allowance) -> Result<Vec<u8>> {
         let frame = self.index.frame(number);
         let mut prefix = Vec::new();
-        if frame.codec == Codec::Delta {
+        if frame.codec == FrameCodec::Delta {
             for base in &frame.bases {
                 prefix.extend_from_slice(&self.blob_below(BlobKind::Chunk, base, frame.depth, allowance)?);
             }

@@ -7,9 +7,10 @@ use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::Writer;
 use crate::repository::{Error, Result, encoding, of_object};
 use vault_format::id::BlobKind;
+use vault_format::key::Key;
 use vault_format::list::{ChunkRef, Content, INLINE_CHUNKS_MAX, ListPage, ListRoot};
-use vault_format::secret::Key;
-use vault_format::tree::{Node, NodeKind, PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, TreeChild, TreePage, TreeRoot};
+use vault_format::page::{PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX};
+use vault_format::tree::{Node, NodeKind, TreeChild, TreePage, TreeRoot};
 
 /// Rough bytes of a node besides its names, link target, attributes and chunks.
 const NODE_BYTES: usize = 140;
@@ -58,7 +59,7 @@ impl TreeBuilder {
             self.close_leaf(writer)?;
         }
         let mut level = self.children;
-        for height in 1..=vault_format::tree::HEIGHT_MAX {
+        for height in 1..=vault_format::page::HEIGHT_MAX {
             if level.len() == 1 {
                 break;
             }
@@ -159,7 +160,7 @@ impl ListBuilder {
             self.close_leaf(writer)?;
         }
         let mut level = self.children;
-        for height in 1..=vault_format::tree::HEIGHT_MAX {
+        for height in 1..=vault_format::page::HEIGHT_MAX {
             if level.len() == 1 {
                 break;
             }

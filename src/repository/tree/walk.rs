@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
-use vault_format::tree::{HEIGHT_MAX, Node, NodeKind, TreeChild, TreePage, TreeRoot};
+use vault_format::page::HEIGHT_MAX;
+use vault_format::tree::{Node, NodeKind, TreeChild, TreePage, TreeRoot};
 
 /// Reads one page of a directory.
 pub fn page(reader: &Reader, id: &BlobId) -> Result<TreePage> {

@@ -14,37 +14,39 @@ use crate::runtime::Runtime;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vault_format::SigningKey;
+use vault_format::directory::{BlobEntry, Descent, PACK_BLOBS_MAX};
 use vault_format::envelope::{RunSecret, Wraps};
-use vault_format::frame::Codec;
+use vault_format::frame::FrameCodec;
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, Class, DomainId, ObjectId, RepositoryId, SourceLabel};
-use vault_format::index::{INDEX_BLOBS_MAX, Index, PackEntry, Sketches};
+use vault_format::index::{self, INDEX_BLOBS_MAX, Index, PackEntry, Sketches};
+use vault_format::key::Key;
 use vault_format::name::Name;
-use vault_format::pack::{BlobEntry, FinishedPack, PACK_BLOBS_MAX, PackBuilder, PackEnd};
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::Key;
-use vault_format::{SigningKey, index};
+use vault_format::object::Author;
+use vault_format::pack::{FinishedPack, NewFrame, PackBuilder, PackEnd};
 
 /// An encoded frame on its way into a pack.
 pub struct EncodedFrame {
     /// Class of the pack.
     pub class: Class,
     /// How it is encoded.
-    pub codec: Codec,
+    pub codec: FrameCodec,
     /// Encoded bytes.
     pub bytes: Vec<u8>,
     /// What it holds.
     pub blobs: Vec<BlobEntry>,
     /// Bases of a delta.
     pub bases: Vec<BlobId>,
-    /// Depth and generation.
-    pub lineage: (u8, u32),
+    /// Zero unless a delta.
+    pub descent: Descent,
 }
 
 impl EncodedFrame {
     /// A frame that was read, to be stored again as it is.
     pub fn again(class: Class, frame: &FrameRecord, bytes: Vec<u8>, blobs: Vec<BlobEntry>) -> Self {
-        let (bases, lineage) = (frame.bases.to_vec(), (frame.depth, frame.generation));
-        Self { class, codec: frame.codec, bytes, blobs, bases, lineage }
+        let (bases, descent) = (frame.bases.to_vec(), Descent { depth: frame.depth, generation: frame.generation });
+        Self { class, codec: frame.codec, bytes, blobs, bases, descent }
     }
 }
 
@@ -252,10 +254,13 @@ impl Run {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
+    /// Who signs what the run writes.
+    pub fn author(&self) -> Author<'_> {
+        Author { repository: self.repository, domain: self.domain, signer: &self.signer, book: &self.book }
+    }
+
     fn header(&self, class: Class) -> Header {
-        let kind = if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack };
-        let writer = vault_format::id::WriterId::of(&self.signer.verifying_key().to_bytes());
-        Header { kind, repository: self.repository, domain: self.domain, writer }
+        self.author().header(if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack })
     }
 
     /// Puts a pack and notes it for the index.
@@ -295,9 +300,8 @@ impl Run {
             // one that comes so late would tell of packs that prune took for nobody's
             refuse_age((&self.options, &self.runtime), self.since)?;
             let (index, count) = stored.next_index();
-            let (place, salt) = ((self.repository, self.domain), self.runtime.random());
-            let parts = (&index, &Sketches::default());
-            let bytes = encoding("an index", index::seal(place, &self.signer, &self.book, &salt, parts))?;
+            let salt = self.runtime.random();
+            let bytes = encoding("an index", index::seal(&self.author(), &salt, &index, &Sketches::default()))?;
             let id = ObjectId::of(&bytes);
             self.put(&Name::Index(self.domain, self.label, id), &bytes)?;
             stored.indexes.push(id);
@@ -340,7 +344,8 @@ impl Packer {
                 vacant.insert((pack, key))
             }
         };
-        let pushed = pack.push(frame.codec, &frame.bytes, &frame.blobs, frame.bases, frame.lineage);
+        let EncodedFrame { codec, bytes, blobs, bases, descent, .. } = frame;
+        let pushed = pack.push(NewFrame { codec, encoded: &bytes, blobs: &blobs, bases, descent });
         encoding("a frame", pushed)?;
         Ok(ready)
     }
@@ -397,12 +402,13 @@ fn fresh_salt(runtime: &Runtime, blobs: &[BlobEntry]) -> [u8; 32] {
 mod tests {
     use super::verify_seals;
     use vault_format::SigningKey;
+    use vault_format::directory::BlobEntry;
     use vault_format::envelope::{RunSecret, Wraps};
-    use vault_format::frame::Codec;
+    use vault_format::frame::FrameCodec;
+    use vault_format::header::{HEADER_BYTES, Header, Kind};
     use vault_format::id::{BlobId, BlobKind, Class, DomainId, RepositoryId, WriterId};
-    use vault_format::pack::{BlobEntry, PackBuilder};
-    use vault_format::seal::{HEADER_BYTES, Header, Kind};
-    use vault_format::secret::Key;
+    use vault_format::key::Key;
+    use vault_format::pack::{NewFrame, PackBuilder};
 
     #[test]
     fn a_frame_that_does_not_open_is_not_stored() -> vault_format::Result<()> {
@@ -415,7 +421,7 @@ mod tests {
         let mut pack = PackBuilder::new(header, [7; 32], key.clone())?;
         for number in 0..3u8 {
             let blob = BlobEntry { id: BlobId([number; 32]), kind: BlobKind::Chunk, length: 100 };
-            pack.push(Codec::Raw, &[number; 100], &[blob], Vec::new(), (0, 0))?;
+            pack.push(NewFrame::whole(FrameCodec::Raw, &[number; 100], &[blob]))?;
         }
         let wraps = Wraps(vec![secret.wrap_for_domain(domain, &read, &header.scope(), [8; 32])?]);
         let mut finished = pack.finish(&book, &wraps, &signer)?;

@@ -10,8 +10,8 @@ use crate::repository::read::ranges::Fetch;
 use crate::repository::read::reader::Reader;
 use crate::repository::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use vault_format::directory::BlobEntry;
 use vault_format::id::{BlobId, BlobKind};
-use vault_format::pack::BlobEntry;
 
 /// A blob that could not be had from any place, and why.
 pub type Unread = (BlobKind, BlobId, Error);

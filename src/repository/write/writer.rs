@@ -19,14 +19,14 @@ use cost::Cost;
 use engine::Engine;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use vault_format::bundle::Role;
+use vault_format::directory::{BlobEntry, PACK_BLOBS_MAX};
+use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
+use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::order::Action;
-use vault_format::pack::{BlobEntry, PACK_BLOBS_MAX};
-use vault_format::seal::{Header, Kind};
-use vault_format::secret::{Key, Role};
-use vault_format::snapshot;
-use vault_format::snapshot::{Author, Body, Head};
+use vault_format::snapshot::{self, Body, Head, NewSnapshot};
 
 /// A shared frame is closed at this many plaintext bytes.
 const FRAME_BYTES_TARGET: usize = 512 << 10;
@@ -302,15 +302,9 @@ impl Writer {
     /// W3 to W5: commits a snapshot. It is there when this returns its name.
     pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
         self.flush()?;
-        let author = Author {
-            repository: self.repository.id(),
-            domain: self.run.domain,
-            signer: self.repository.keys().signer(),
-            book: &self.run.book,
-        };
+        let new = NewSnapshot { secret: &self.run.secret, wraps: &self.run.wraps, head, body };
         let salt = self.repository.runtime().random();
-        let sealed = snapshot::seal(&author, &salt, (&self.run.secret, &self.run.wraps), (head, body));
-        let bytes = encoding("a snapshot", sealed)?;
+        let bytes = encoding("a snapshot", snapshot::seal(&self.run.author(), &salt, &new))?;
         let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
         commit::commit(&self.repository, &self.relied(None), (&name, &bytes))?;
         if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {

@@ -5,7 +5,7 @@ use super::{FRAME_BYTES_TARGET, Writer};
 use crate::repository::Result;
 use crate::repository::lookup::{Location, PackRecord};
 use crate::repository::write::packer::EncodedFrame;
-use vault_format::frame::{Codec, DEPTH_MAX, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
+use vault_format::frame::{DEPTH_MAX, FrameCodec, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
 use vault_format::id::BlobId;
 
 /// What opening a blob costs: bounded, whatever lies below it.
@@ -20,11 +20,11 @@ impl Writer {
     /// Stores a frame that comes out of another pack, as it is. False, and nothing done, if it is a delta whose bases do
     /// not lie here with less depth, or could not be opened within the limits.
     pub(crate) fn put_frame(&mut self, frame: EncodedFrame) -> Result<bool> {
-        if frame.codec == Codec::Delta {
+        if frame.codec == FrameCodec::Delta {
             let Some(cost) = self.cost_above(&frame) else { return Ok(false) };
             self.deltas.extend(frame.blobs.iter().map(|blob| (blob.id, cost)));
             for base in &frame.bases {
-                if let Some(place) = self.index.usable_where(base, frame.lineage.0, &PackRecord::is_reliable) {
+                if let Some(place) = self.index.usable_where(base, frame.descent.depth, &PackRecord::is_reliable) {
                     self.index.collect_packs(place, &PackRecord::is_reliable, &mut self.relied);
                 }
             }
@@ -36,7 +36,7 @@ impl Writer {
     /// What opening a delta costs here, if its bases have places of less depth and the limits hold.
     fn cost_above(&self, frame: &EncodedFrame) -> Option<Cost> {
         let plain: u64 = frame.blobs.iter().map(|blob| u64::from(blob.length)).sum();
-        let mut total = Cost { depth: frame.lineage.0, frames: 1, bytes: plain };
+        let mut total = Cost { depth: frame.descent.depth, frames: 1, bytes: plain };
         for base in &frame.bases {
             let cost = self.cost(base, total.depth)?;
             (total.frames, total.bytes) = (total.frames + cost.frames, total.bytes + cost.bytes);

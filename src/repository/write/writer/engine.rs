@@ -8,8 +8,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use vault_format::frame;
-use vault_format::frame::Codec;
+use vault_format::compress::{self, LEVEL_DEFAULT};
+use vault_format::directory::Descent;
+use vault_format::frame::FrameCodec;
 use vault_format::id::Class;
 
 /// How often a run that waits for its threads looks whether it is stopped, and how many such times they have then: a slow
@@ -151,9 +152,9 @@ impl Engine {
 }
 
 fn compress(class: Class, frame: OpenFrame) -> Result<EncodedFrame> {
-    let smaller = encoding("a frame", frame::compress(&frame.bytes, frame::LEVEL_DEFAULT))?;
-    let (codec, bytes) = smaller.map_or((Codec::Raw, frame.bytes), |bytes| (Codec::Zstd, bytes));
-    Ok(EncodedFrame { class, codec, bytes, blobs: frame.blobs, bases: Vec::new(), lineage: (0, 0) })
+    let smaller = encoding("a frame", compress::compress(&frame.bytes, LEVEL_DEFAULT))?;
+    let (codec, bytes) = smaller.map_or((FrameCodec::Raw, frame.bytes), |bytes| (FrameCodec::Zstd, bytes));
+    Ok(EncodedFrame { class, codec, bytes, blobs: frame.blobs, bases: Vec::new(), descent: Descent::default() })
 }
 
 fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sender<ReadyPack>) {

@@ -1,0 +1,92 @@
+//! zstd, plain and as a delta: against the plaintext of other blobs as prefix. What is compressed is decompressed again
+//! and compared. Every decoder writes at most the promised length, whatever the compressed bytes claim, so that a bomb
+//! of a few bytes costs no more memory than the frame that it says it is.
+
+use crate::error::{Error, Result};
+use std::cell::RefCell;
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective};
+
+/// zstd level of everything that is compressed by default.
+pub const LEVEL_DEFAULT: i32 = 3;
+/// Most plaintext bytes of all bases of one delta.
+pub const PREFIX_BYTES_MAX: usize = 4 << 20;
+
+thread_local! {
+    // their tables cost more to make than a small frame to code
+    static COMPRESS: RefCell<Option<CCtx<'static>>> = RefCell::new(CCtx::try_create());
+    static DECOMPRESS: RefCell<Option<DCtx<'static>>> = RefCell::new(DCtx::try_create());
+}
+
+/// Compresses, and decompresses again to compare; `None` if that does not make it smaller.
+pub fn compress(plaintext: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
+    let out = COMPRESS.with_borrow_mut(|context| {
+        let context = context.as_mut().ok_or(Error::BadFrame)?;
+        context.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
+        set(context, CParameter::CompressionLevel(level))?;
+        finish(context, plaintext)
+    })?;
+    let Some(out) = out else { return Ok(None) };
+    // compressor bugs have lost data elsewhere: nothing is sealed that was not seen to come back
+    if decompress(&out, plaintext.len())? != plaintext {
+        return Err(Error::BadFrame);
+    }
+    Ok(Some(out))
+}
+
+/// Decompresses to exactly `length` bytes.
+pub fn decompress(bytes: &[u8], length: usize) -> Result<Vec<u8>> {
+    DECOMPRESS.with_borrow_mut(|context| {
+        let context = context.as_mut().ok_or(Error::BadFrame)?;
+        context.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
+        decode(context, bytes, length)
+    })
+}
+
+/// Compresses `plaintext` against `prefix`, and decompresses again to compare; `None` if it does not get smaller.
+/// The two must not share memory: zstd drops the part of a prefix that its input overlaps.
+pub fn compress_delta(plaintext: &[u8], prefix: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
+    let total = plaintext.len().saturating_add(prefix.len());
+    let window = total.next_power_of_two().ilog2().clamp(10, 27);
+    let mut context = CCtx::try_create().ok_or(Error::BadFrame)?;
+    set(&mut context, CParameter::CompressionLevel(level))?;
+    set(&mut context, CParameter::WindowLog(window))?;
+    set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
+    context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
+    let Some(out) = finish(&mut context, plaintext)? else { return Ok(None) };
+    if decompress_delta(&out, prefix, plaintext.len())? != plaintext {
+        return Err(Error::BadFrame);
+    }
+    Ok(Some(out))
+}
+
+/// Decompresses a delta against its prefix to exactly `length` bytes.
+pub fn decompress_delta(bytes: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>> {
+    if prefix.len() > PREFIX_BYTES_MAX {
+        return Err(Error::Limit("the bases of a delta"));
+    }
+    let mut context = DCtx::try_create().ok_or(Error::BadFrame)?;
+    context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
+    decode(&mut context, bytes, length)
+}
+
+fn set(context: &mut CCtx, parameter: CParameter) -> Result<()> {
+    context.set_parameter(parameter).map(|_| ()).map_err(|_| Error::BadFrame)
+}
+
+fn finish(context: &mut CCtx, plaintext: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(plaintext.len()));
+    context.compress2(&mut out, plaintext).map_err(|_| Error::BadFrame)?;
+    Ok((out.len() < plaintext.len()).then_some(out))
+}
+
+fn decode(context: &mut DCtx, bytes: &[u8], length: usize) -> Result<Vec<u8>> {
+    context.set_parameter(DParameter::WindowLogMax(27)).map_err(|_| Error::BadFrame)?;
+    // exactly one zstd frame: concatenated or skippable frames would be a second encoding of the same bytes
+    if zstd_safe::find_frame_compressed_size(bytes).map_err(|_| Error::BadFrame)? != bytes.len() {
+        return Err(Error::BadFrame);
+    }
+    let mut out = Vec::with_capacity(length);
+    // the capacity may exceed the request: the length is compared below
+    context.decompress(&mut out, bytes).map_err(|_| Error::BadFrame)?;
+    if out.len() == length { Ok(out) } else { Err(Error::BadFrame) }
+}
