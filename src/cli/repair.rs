@@ -113,7 +113,7 @@ impl<'a> Lost<'a> {
     }
 }
 
-/// What `vault repair --quarantine` prints.
+/// What `vault repair --quarantine ID` prints.
 #[derive(Serialize)]
 struct Quarantined<'a> {
     /// Name of the object that is passed over from now on.
