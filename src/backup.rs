@@ -17,7 +17,7 @@ use crate::repository::index::inherited;
 use crate::repository::index::inherited::Inherited;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
-use crate::repository::objects::marks::Marks;
+use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::Trust;
@@ -156,15 +156,15 @@ impl Look {
         let domain = keys.domain();
         let trust = Trust::load(repository)?;
         trust.may_write(repository)?;
-        let marks = Marks::load_beside(repository)?;
+        let marks = Marks::load_with(repository, Unreadable::NamesAll)?;
         marks.notes().for_each(|note| progress.note(&note));
         let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, Some(domain))?;
         let mut lookup = BlobLookup::new(repository, &objects, Some(&packs), &marks);
-        objects.damaged.iter().for_each(|(_, damage)| progress.note(damage));
+        objects.damaged.iter().for_each(|damage| progress.note(&damage.to_string()));
         let orders = Orders::load(repository)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
-        snapshots.damaged.iter().for_each(|(_, damage)| progress.note(damage));
+        snapshots.damaged.iter().for_each(|damage| progress.note(&damage.to_string()));
         // what was cut off before the last run that was not is needed no more, or was found by that
         let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == keys.writer());
         let since = own.filter_map(|snapshot| snapshot.arrived).max();

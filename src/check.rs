@@ -20,7 +20,7 @@ use crate::repository;
 use crate::repository::Repository;
 use crate::repository::lookup::PackRecord;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
-use crate::repository::objects::marks::Marks;
+use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::Trust;
@@ -112,17 +112,17 @@ impl<'a> Look<'a> {
         let told = Told::load(repository, &trust)?;
         let orders = Orders::load(repository)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        let (marks, damaged_marks) = Marks::load_readable(repository)?;
+        let marks = Marks::load_with(repository, Unreadable::NamesNothing)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let (packs, _) = index_objects::list_packs(repository)?;
-        for damaged in [&orders.damaged, &snapshots.damaged, &damaged_marks, &objects.damaged] {
+        for damaged in [&orders.damaged, &snapshots.damaged, &marks.damaged, &objects.damaged] {
             findings.add_all(damaged);
         }
-        let unreadable = snapshots.damaged.iter().chain(&objects.damaged).filter_map(|(name, _)| name.id()).collect();
+        let unreadable =
+            snapshots.damaged.iter().chain(&objects.damaged).filter_map(|damage| damage.name.id()).collect();
         let mut notes = repository.others()?.notes();
-        let ignored = [&trust.ignored, &orders.ignored, &marks.ignored, &objects.ignored];
-        notes.extend(ignored.into_iter().flatten().map(|why| format!("not counted: {why}")));
-        notes.extend(snapshots.ignored.iter().map(|(name, why)| format!("not counted: {name}: {why}")));
+        let ignored = [&trust.ignored, &orders.ignored, &marks.ignored, &objects.ignored, &snapshots.ignored];
+        notes.extend(ignored.into_iter().flatten().map(|ignored| format!("not counted: {ignored}")));
         let mut domains = packs::by_domain(objects);
         for snapshot in &snapshots.all {
             domains.entry(snapshot.place.domain).or_default();

@@ -186,7 +186,7 @@ fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) 
             if options.snapshots.is_empty() { snapshot.is_visible() } else { options.snapshots.contains(&snapshot.id) };
         is_named && is_meant
     };
-    report.failed = snapshots.damaged.iter().map(|(_, problem)| problem.clone()).collect();
+    report.failed = snapshots.damaged.iter().map(ToString::to_string).collect();
     if !options.snapshots.is_empty() {
         report.failed.clear();
     }

@@ -199,7 +199,7 @@ fn forget(
         if !options.dry_run {
             pins::pin(repository, &catalog.snapshots)?;
         }
-        let damaged = catalog.snapshots.damaged.iter().map(|(name, why)| format!("{name} is left out: {why}"));
+        let damaged = catalog.snapshots.damaged.iter().map(|damage| format!("{} is left out: {damage}", damage.name));
         report.notes.extend(damaged);
         if !options.dry_run && (report.forgotten() > 0 || !report.missing.is_empty()) {
             // before anything is forgotten somebody has to know what is left

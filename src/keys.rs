@@ -5,15 +5,15 @@
 use crate::error::{Error, Result};
 use crate::operation::{Actor, Ending, Operation, Run};
 use crate::progress::Progress;
-use crate::repository;
 use crate::repository::objects::index_objects::IndexObjects;
-use crate::repository::objects::marks::Marks;
+use crate::repository::objects::loaded::{Damage, Ignored};
+use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::orders::{Orders, Revocation};
+use crate::repository::objects::slots::Slots;
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{orders, trust};
+use crate::repository::objects::orders;
 use crate::repository::view::missing::Heads;
-use crate::repository::view::readable;
 use crate::repository::{Repository, encoding};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -89,8 +89,9 @@ impl Listing {
 
 /// Lists all key slots. Every role may.
 pub fn list(repository: &Repository) -> Result<Listing> {
-    let slots = trust::slots(repository)?;
-    let trust = Trust::load(repository)?;
+    let orders = Orders::load(repository)?;
+    let slots = Slots::load(repository, &orders)?;
+    let trust = Trust::new(repository, &orders, &slots);
     let in_use = in_use(repository, &slots.good);
     let entry = |(id, info): (ObjectId, SlotInfo)| {
         let is_revoked = info.role != Role::Owner && trust.is_revoked(WriterId::of(&info.verifying));
@@ -98,7 +99,8 @@ pub fn list(repository: &Repository) -> Result<Listing> {
     };
     let mut keys: Vec<Entry> = slots.good.into_iter().map(entry).collect();
     keys.sort_by_key(|key| (key.info.created, key.id));
-    Ok(Listing { keys, damaged: slots.damaged.into_iter().map(|(_, problem)| problem).chain(slots.ignored).collect() })
+    let damaged = slots.damaged.iter().map(Damage::to_string);
+    Ok(Listing { keys, damaged: damaged.chain(slots.ignored.iter().map(Ignored::to_string)).collect() })
 }
 
 /// The slot of the key in use. A key file does not say which it is: then it is the only one that it can be, if any.
@@ -302,7 +304,8 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
             (accepted, repository.backend().stat(&name)?.modified)
         }
     };
-    if let Some((name, problem)) = undecided {
+    if let Some(problem) = undecided {
+        let name = &problem.name;
         let next = format!("remove it again once that order can be read, or after `vault repair --quarantine {name}`");
         return Err(Error::Request(format!("the key is cut off, but {problem}: {next}")));
     }
@@ -353,20 +356,15 @@ fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId,
     let mut trust = Trust::load(repository)?;
     trust.pardon(writer);
     let orders = Orders::load(repository)?;
-    let (marks, _) = Marks::load_readable(repository)?;
+    let marks = Marks::load_with(repository, Unreadable::NamesNothing)?;
     let heads = Heads::load(repository, &trust)?;
     let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
     let missing = heads.missing(&snapshots, &orders, (&marks, repository.runtime().clock.now()));
     let objects = IndexObjects::load(repository, &trust, Some(domain))?;
     // what is rotten can't be vouched for; what the store did not serve just now must not be forgotten
-    let mut unsure: Vec<Name> = snapshots.damaged.into_iter().map(|(name, _)| name).collect();
-    unsure.extend(objects.damaged.into_iter().map(|(name, _)| name));
-    for name in unsure {
-        match readable::read(repository, &trust, &name) {
-            Err(error @ repository::Error::Backend(_)) => return Err(error.into()),
-            Ok(()) => return Err(Error::Request(format!("{name} could not be read at first: remove the key again"))),
-            Err(_) => {}
-        }
+    let mut damaged = snapshots.damaged.into_iter().chain(objects.damaged);
+    if let Some(unsure) = damaged.find(|damage| damage.error.backend().is_some()) {
+        return Err(unsure.error.into());
     }
     let in_time = |arrived: Option<i64>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
     let own = snapshots.all.iter().filter(|one| one.header.writer == writer && in_time(one.arrived)).map(|one| one.id);

@@ -24,6 +24,7 @@ pub use access::opening::probe;
 pub use access::recover::{Recovered, Recovery};
 pub use error::{Error, Result};
 use keys::Keys;
+pub use objects::loaded::Damage;
 use objects::{foreign, journal};
 pub use rules::Rule;
 use std::collections::BTreeMap;
@@ -40,25 +41,6 @@ use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
 use vault_format::slot::SlotInfo;
-
-/// Why an object whose bytes are sound is passed over: whoever can write to the store can put such a thing, so it must
-/// stop nobody.
-const STRANGE: &str = "nobody who may has signed it";
-
-/// What counts, or why it does not.
-pub(crate) type Judged<T> = std::result::Result<T, &'static str>;
-
-/// Sorts out what only a stranger can have made; other errors are damage.
-pub(crate) fn strange<T>(read: Result<T>) -> Result<Judged<T>> {
-    match read {
-        Ok(read) => Ok(Ok(read)),
-        Err(Error::Object { source, .. }) if source.is_strange() => Ok(Err(STRANGE)),
-        Err(error) => Err(error),
-    }
-}
-
-/// An object that can't be used, and why.
-pub type Damage = (Name, String);
 
 /// An object as a listing shows it.
 pub(crate) type Listed = (Name, backend::Entry);

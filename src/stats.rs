@@ -111,7 +111,7 @@ pub fn stored(repository: &Repository, catalog: &Catalog) -> Result<Stored> {
         stored.unfinished = unfinished::look(repository, &packs, &objects, &catalog.snapshots)?;
     }
     let index = BlobLookup::new(repository, &objects, None, &Marks::default());
-    stored.damaged = objects.damaged.into_iter().map(|(_, problem)| problem).collect();
+    stored.damaged = objects.damaged.iter().map(ToString::to_string).collect();
     for frame in index.frames() {
         if index.packs().get(frame.pack as usize).is_some_and(|pack| pack.class == Class::Data) {
             stored.plain_bytes += u64::from(frame.plain);

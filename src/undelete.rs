@@ -110,7 +110,7 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
         copied_blobs: counts.added_blobs,
         copied_bytes: counts.added_bytes,
         expires: snapshot.expires(),
-        notes: objects.damaged.into_iter().map(|(_, problem)| problem).collect(),
+        notes: objects.damaged.iter().map(ToString::to_string).collect(),
     };
     // a run that was cut off may have put the order, and no more
     if !was_forgotten && counts.added_blobs == 0 && dooms.iter().all(|mark| mark.swept) {

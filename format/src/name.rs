@@ -142,4 +142,12 @@ impl Name {
             | Self::Wal(_, _, _, id) => Some(*id),
         }
     }
+
+    /// The domain under which the object lies, if its name tells one.
+    pub fn domain(&self) -> Option<DomainId> {
+        match self {
+            Self::Index(domain, ..) | Self::Snapshot(domain, ..) | Self::Journal(domain, ..) => Some(*domain),
+            _ => None,
+        }
+    }
 }

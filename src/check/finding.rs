@@ -1,6 +1,7 @@
 //! What is damaged: each object once, with every way in which that was noticed and the files that need it. The lists are
 //! bounded, their counts are not, so that a lost disk does not become a lost memory.
 
+use crate::repository::Damage;
 use std::collections::BTreeMap;
 
 /// Most files that one finding names.
@@ -51,9 +52,9 @@ impl Findings {
     }
 
     /// Notes objects that could not be used.
-    pub fn add_all<'a, N: ToString + 'a>(&mut self, damaged: impl IntoIterator<Item = &'a (N, String)>) {
-        for (name, problem) in damaged {
-            self.add(name.to_string(), problem);
+    pub fn add_all<'a>(&mut self, damaged: impl IntoIterator<Item = &'a Damage>) {
+        for damage in damaged {
+            self.add(&damage.name, &damage.to_string());
         }
     }
 

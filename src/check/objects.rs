@@ -71,7 +71,7 @@ pub(super) fn heads(
     findings: &mut Findings,
 ) -> Result<()> {
     findings.add_all(&told.damaged);
-    let damaged_ids = snapshots.damaged.iter().filter_map(|(name, _)| name.id());
+    let damaged_ids = snapshots.damaged.iter().filter_map(|damage| damage.name.id());
     let known: BTreeSet<ObjectId> = snapshots.all.iter().map(|snapshot| snapshot.id).chain(damaged_ids).collect();
     let due = marks.due_snapshots();
     let is_missing = |id: &ObjectId| {

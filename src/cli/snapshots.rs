@@ -132,12 +132,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     for snapshot in catalog.snapshots.visible().filter(wanted).filter(|one| newest.contains(&one.id)) {
         address::say_oddities(session, snapshot);
     }
-    let damaged: Vec<String> = catalog
-        .snapshots
-        .damaged
-        .iter()
-        .map(|(name, why)| if why.contains(&name.to_string()) { why.clone() } else { format!("{name}: {why}") })
-        .collect();
+    let damaged: Vec<String> = catalog.snapshots.damaged.iter().map(ToString::to_string).collect();
     damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
     if session.global.json {
         render::json(&Listing { snapshots: lines.into_iter().map(|(_, line)| line).collect(), damaged });

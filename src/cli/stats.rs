@@ -194,7 +194,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let stored = stats::stored(&repository, &catalog).context(what)?;
     let costs = costs(session, arguments, &repository, (&catalog, &sources)).context(what)?;
-    let damaged = catalog.snapshots.damaged.iter().map(|(_, why)| why).chain(&stored.damaged).chain(&costs.unread);
+    let heads: Vec<String> = catalog.snapshots.damaged.iter().map(ToString::to_string).collect();
+    let damaged = heads.iter().chain(&stored.damaged).chain(&costs.unread);
     damaged.for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
     let mut growths = Vec::new();
     for source in sources.iter().filter(|_| arguments.name.is_some()) {

@@ -7,7 +7,7 @@ use crate::repository::index::inherited;
 use crate::repository::index::inherited::Inherited;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
-use crate::repository::objects::marks::Marks;
+use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::objects::trust::Trust;
@@ -50,7 +50,7 @@ impl<'r> Target<'r> {
     pub fn load(repository: &'r Repository) -> Result<Self> {
         let trust = Trust::load(repository)?;
         let orders = Orders::load(repository)?;
-        let marks = Marks::load_beside(repository)?;
+        let marks = Marks::load_with(repository, Unreadable::NamesAll)?;
         let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;

@@ -65,10 +65,10 @@ impl Survey {
         let due = marks.due_snapshots();
         // a listing that lags shows a snapshot that a sweep has deleted
         let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
-        let lost = snapshots.damaged.iter().filter(|(name, _)| !is_gone(name));
+        let lost = snapshots.damaged.iter().filter(|damage| !is_gone(&damage.name));
         let mut stopped = trust.damaged.iter().chain(&orders.damaged).chain(&objects.damaged).chain(lost);
-        if let Some((_, problem)) = stopped.next() {
-            return Err(unsafe_because(problem));
+        if let Some(damage) = stopped.next() {
+            return Err(unsafe_because(damage.to_string()));
         }
         if !orders.are_understood() {
             return Err(unsafe_because(UNKNOWN_FEATURES));

@@ -60,16 +60,14 @@ impl Look {
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         // what the store did not serve just now is no damage
-        for name in snapshots.damaged.iter().chain(&objects.damaged).map(|(name, _)| name) {
-            match repository.get_named(name) {
-                Err(error) if error.is_unanswered() => return Err(error.into()),
-                _ => {}
-            }
+        let mut lost = snapshots.damaged.iter().chain(&objects.damaged);
+        if let Some(unanswered) = lost.find(|damage| damage.error.is_unanswered()) {
+            return Err(unanswered.error.clone().into());
         }
         let (packs, _) = index_objects::list_packs(repository)?;
         let left = trust.damaged.iter().chain(&orders.damaged);
         let records = journal::visit(repository, &trust, &mut |_, _, _| {})?;
-        report.left.extend(left.chain(&snapshots.damaged).chain(&records).map(|(_, problem)| problem.clone()));
+        report.left.extend(left.chain(&snapshots.damaged).chain(&records).map(ToString::to_string));
         let in_force: Vec<&IndexObject> =
             index_objects::current(&objects.objects, repository.keys().owner_writer()).collect();
         let current = in_force.into_iter().map(|object| object.name.clone()).collect();
@@ -99,7 +97,7 @@ impl Look {
         if self.missing.iter().any(|id| self.packs.contains_key(id)) {
             return Ok(true);
         }
-        let damaged = self.snapshots.damaged.iter().chain(&self.objects.damaged).map(|(name, _)| name);
+        let damaged = self.snapshots.damaged.iter().chain(&self.objects.damaged).map(|damage| &damage.name);
         let names = damaged.chain(self.objects.objects.iter().map(|object| &object.name)).filter_map(Name::id);
         let snapshots = self.snapshots.all.iter().map(|snapshot| snapshot.id);
         Ok(marks::was_swept(repository, names.chain(snapshots).chain(self.packs.keys().copied()))?)

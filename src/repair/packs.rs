@@ -205,8 +205,8 @@ fn lacks_bases(reader: &Reader, frame: u32) -> bool {
 pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, report: &mut Report) -> Result<()> {
     let good: Vec<LoosePack> = look.loose.iter().filter(|pack| !look.bad.contains(&pack.entry.id)).cloned().collect();
     let mut damaged: BTreeMap<DomainId, Vec<ObjectId>> = BTreeMap::new();
-    for (name, _) in &look.objects.damaged {
-        if let Name::Index(domain, _, id) = name {
+    for damage in &look.objects.damaged {
+        if let Name::Index(domain, _, id) = &damage.name {
             damaged.entry(*domain).or_default().push(*id);
         }
     }

@@ -7,7 +7,7 @@ use vault_format::bundle::Role;
 use vault_format::id::{BlobId, DomainId, ObjectId};
 
 /// Why a repository could not be opened, read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The store refused.
     #[error(transparent)]
@@ -21,6 +21,9 @@ pub enum Error {
         #[source]
         source: vault_format::Error,
     },
+    /// It opens with the key of its domain, so a member made it, and no key slot announces that member.
+    #[error("cannot use {0}: the key slot of its writer is missing")]
+    LostSlot(String),
     /// Bytes and name do not fit: rot or tampering.
     #[error("{0} is damaged: its bytes do not match its name")]
     Rot(String),

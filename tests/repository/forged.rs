@@ -8,6 +8,7 @@ use crate::world::{
 use std::time::Duration;
 use vault::backend::Store;
 use vault::backend::simulated::Simulated;
+use vault::check::Finding;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Error, NewRepository, Options, Repository};
 use vault::{keys, list, prune};
@@ -152,6 +153,27 @@ fn a_swapped_slot_opens_and_announces_nothing() {
     assert_eq!((trust.ignored.len(), trust.damaged.len()), (3, 0), "{trust:?}");
     assert_eq!(keys::list(&world.owner).unwrap().keys.len(), 2);
     world.assert_unmoved("slots");
+}
+
+/// A key slot that got lost: what its member stored opens with the key of the domain, and nobody can tell what of it is
+/// needed. Readers go on without it, check says so, and prune stops.
+#[test]
+fn a_lost_slot_stops_who_deletes() {
+    let world = World::new();
+    let of_client = |bytes: &[u8]| Slot::parse(bytes).is_ok_and(|slot| slot.info.role == Role::Client);
+    let objects = world.store.objects();
+    let slots = objects.iter().filter(|(name, bytes)| name.starts_with("keys/") && of_client(bytes));
+    slots.for_each(|(name, _)| drop(world.store.remove(name)));
+    world.hand.advance(Duration::from_hours(25));
+    let owner = open(world.store.clone(), &world.hand.runtime(3, 0)).unwrap();
+    assert!(restore_stream(&owner, world.snapshots[0]).unwrap() == world.stream);
+    let lost = format!("{}: the key slot of its writer is missing", world.snapshots[1]);
+    let stopped = prune::mark(&owner, &prune::Options::default()).unwrap_err().to_string();
+    assert!(stopped.contains("the key slot of its writer is missing"), "{stopped}");
+    let findings = check(&owner, false).findings;
+    let of_snapshot = |one: &&Finding| one.object.ends_with(&world.snapshots[1].to_string());
+    let problems = &findings.iter().find(of_snapshot).expect(&lost).problems;
+    assert_eq!(problems, &["the key slot of its writer is missing"]);
 }
 
 /// A mark by a client, as the owner and as itself: it condemns nothing, and nobody waits for it.

@@ -61,8 +61,8 @@ fn complete(world: &World, owner: &Repository) -> Result<(), Loss> {
     let truth = world.truth.lock().unwrap();
     let late = world.log.late.lock().unwrap();
     let catalog = list::snapshots(owner).map_err(|error| format!("listing fails: {error}"))?;
-    if let Some((name, problem)) = catalog.snapshots.damaged.first() {
-        return Err(format!("{name}: {problem}"));
+    if let Some(damage) = catalog.snapshots.damaged.first() {
+        return Err(format!("{}: {damage}", damage.name));
     }
     for id in truth.acknowledged.keys() {
         let kept = !truth.forgotten.contains(id) || truth.held.contains(id);

@@ -4,7 +4,7 @@
 
 use super::loose;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing, current};
-use crate::repository::objects::marks::Marks;
+use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::{Repository, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ pub(crate) fn look(
     snapshots: &Snapshots,
 ) -> Result<Unfinished> {
     let options = repository.options();
-    let marks = Marks::load_readable(repository)?.0;
+    let marks = Marks::load_with(repository, Unreadable::NamesNothing)?;
     let mut unfinished = Unfinished::default();
     let arrived = |id: &ObjectId| packs.get(id).and_then(|(_, listed)| listed.modified);
     for (id, _, size) in loose::unindexed(repository, packs, objects, &marks) {

@@ -107,7 +107,10 @@ impl Repository {
                 others.foreign.push(entry.name);
                 continue;
             };
-            let quarantined = passed_over.get_or_insert_with(|| orders::quarantined(self));
+            let quarantined = match &passed_over {
+                Some(known) => known,
+                None => passed_over.insert(orders::quarantined(self)?),
+            };
             if quarantined.contains(&id) {
                 continue;
             }

@@ -2,10 +2,10 @@
 //! only about its own packs, and the owner's replace those of others. They never prove that a pack exists: for that there
 //! is the listing of packs beside them.
 
+use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
+use super::trust::{Claimant, Trust};
 use crate::backend;
-use crate::repository::objects::orders;
-use crate::repository::objects::trust::Trust;
-use crate::repository::{Damage, Error, Judged, Repository, Result, Rule, STRANGE, encoding, of_object, strange};
+use crate::repository::{Error, Repository, Result, Rule, encoding, of_object};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::index::{self, Index, Sketches};
@@ -33,68 +33,46 @@ pub struct IndexObject {
 pub struct IndexObjects {
     /// Those that can be used, replaced ones included.
     pub objects: Vec<IndexObject>,
-    /// Those that can't, with the reason.
+    /// Those that can't.
     pub damaged: Vec<Damage>,
-    /// Those that do not count, with the reason.
-    pub ignored: Vec<String>,
+    /// Those that do not count.
+    pub ignored: Vec<Ignored>,
 }
 
 impl IndexObjects {
     /// Loads the index objects of `domain`, or of all domains that this key can open.
     pub fn load(repository: &Repository, trust: &Trust, domain: Option<DomainId>) -> Result<Self> {
-        let mut known: BTreeMap<Name, Result<Judged<IndexObject>>> = BTreeMap::new();
         let prefix = domain.map_or(name::INDEX.to_owned(), |domain| format!("{}{domain}/", name::INDEX));
+        let mut loaded = Loaded::default();
+        let mut known: BTreeSet<Name> = BTreeSet::new();
         // prune replaces index objects meanwhile: what vanished after it was listed lies in others now
         for _ in 0..LISTINGS {
-            let mut vanished = false;
-            let mut listed = BTreeSet::new();
-            let entries = repository.list(&prefix)?.0;
+            let mut listed = repository.list(&prefix)?.0;
             // not before this: somebody may rely on what was listed, and what came after a revocation never counts
             let trust =
                 if repository.options().keeps(Rule::OrdersAfterIndex) { &trust.renewed(repository)? } else { trust };
-            for (name, entry) in entries {
-                let Name::Index(domain, ..) = &name else { continue };
-                if repository.keys().book(*domain).is_none() {
-                    continue;
-                }
-                listed.insert(name.clone());
-                if !known.get(&name).is_some_and(Result::is_ok) {
-                    let object =
-                        strange(read(repository, trust, (&name, entry.modified))).map(std::result::Result::flatten);
-                    vanished |= object.as_ref().is_err_and(is_missing);
-                    known.insert(name, object);
-                }
-            }
-            known.retain(|name, object| object.is_ok() || listed.contains(name));
-            if !vanished {
+            let can_open = |domain: DomainId| repository.keys().book(domain).is_some();
+            listed.retain(|(name, _)| matches!(name, Name::Index(domain, ..) if can_open(*domain)));
+            listed.retain(|(name, _)| !known.contains(name));
+            let more = load(repository, &listed, |(name, entry)| read(repository, trust, name, entry.modified))?;
+            known.extend(more.good.iter().map(|object: &IndexObject| object.name.clone()));
+            known.extend(more.ignored.iter().map(|one| one.name.clone()));
+            loaded.good.extend(more.good);
+            loaded.ignored.extend(more.ignored);
+            // those of before were listed again, or are gone
+            loaded.damaged = more.damaged;
+            if !loaded.damaged.iter().any(|damage| is_missing(&damage.error)) {
                 break;
             }
         }
-        Ok(Self::sorted_out(repository, known))
-    }
-
-    fn sorted_out(repository: &Repository, known: BTreeMap<Name, Result<Judged<IndexObject>>>) -> Self {
-        let mut loaded = Self::default();
-        let mut damaged = Vec::new();
-        for (name, object) in known {
-            match object {
-                Ok(Ok(object)) => loaded.objects.push(object),
-                Ok(Err(why)) => loaded.ignored.push(format!("{name}: {why}")),
-                // one bad index must not cost the others
-                Err(error) => damaged.push((name, error)),
-            }
-        }
+        loaded.spare(trust.quarantined());
         let owner = repository.keys().owner_writer();
-        let by_owner = loaded.objects.iter().filter(|object| object.writer == owner);
+        let by_owner = loaded.good.iter().filter(|object| object.writer == owner);
         let replaced: BTreeSet<ObjectId> = by_owner.flat_map(|object| object.index.supersedes.clone()).collect();
         // what the owner has replaced nobody misses, be it gone or unreadable
-        damaged.retain(|(name, _)| !name.id().is_some_and(|id| replaced.contains(&id)));
-        if !damaged.is_empty() {
-            let passed_over = orders::quarantined(repository);
-            damaged.retain(|(name, _)| !name.id().is_some_and(|id| passed_over.contains(&id)));
-        }
-        loaded.damaged = damaged.into_iter().map(|(name, error)| (name, error.to_string())).collect();
-        loaded
+        loaded.spare(&replaced);
+        let Loaded { good: objects, damaged, ignored } = loaded;
+        Ok(Self { objects, damaged, ignored })
     }
 }
 
@@ -115,33 +93,31 @@ pub fn list_packs(repository: &Repository) -> Result<(PackListing, Vec<String>)>
     Ok((packs.collect(), unknown))
 }
 
-/// Reads and judges one index object.
+/// Reads and judges one index object; `arrived` is when the store received it, if that is known.
 pub(crate) fn read(
     repository: &Repository,
     trust: &Trust,
-    (name, arrived): (&Name, Option<i64>),
-) -> Result<Judged<IndexObject>> {
-    let Name::Index(domain, _, id) = name else {
+    name: &Name,
+    arrived: Option<i64>,
+) -> Result<Verdict<IndexObject>> {
+    let Name::Index(domain, ..) = name else {
         return of_object(name, Err(vault_format::Error::WrongKind));
     };
     let stored = repository.get_named(name)?;
     let object = of_object(name, index::parse(&stored, repository.id()))?;
-    let writer = object.header.writer;
+    let (writer, header) = (object.header.writer, &object.header);
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
     let index = index::open(&object, &of_object(name, book)?);
-    match trust.judge(&object.header, *domain, (*id, arrived), |key| object.verify(key)) {
-        Ok(Ok(())) => {}
-        Ok(Err(why)) => return Ok(Err(why)),
-        // only a member can have sealed it: its slot is lost
-        Err(unknown) if index.is_ok() => return of_object(name, Err(unknown)),
-        Err(_) => return Ok(Err(STRANGE)),
+    let claimant = Claimant { name, header, arrived, opens: index.is_ok() };
+    if let Verdict::Ignored(reason) = trust.judge(&claimant, |key| object.verify(key))? {
+        return Ok(Verdict::Ignored(reason));
     }
     let mut index = of_object(name, index)?;
     // nobody but the owner has a say about the packs of others
     if writer != repository.keys().owner_writer() {
         index.packs.retain(|pack| pack.writer == writer);
     }
-    Ok(Ok(IndexObject { name: name.clone(), writer, index, arrived }))
+    Ok(Verdict::Counts(IndexObject { name: name.clone(), writer, index, arrived }))
 }
 
 /// Puts an index object for a domain. Needs the owner.

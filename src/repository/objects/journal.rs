@@ -2,13 +2,13 @@
 //! people, but for two things: the heads that it names must stay visible, and a `begun` record serves as the object that
 //! shows the store's clock.
 
-use super::orders;
-use super::trust::Trust;
-use crate::repository::{Damage, Error, Repository, Result, encoding, of_object};
+use super::loaded::{Damage, Verdict, load};
+use super::trust::{Claimant, Trust};
+use crate::repository::{Listed, Repository, Result, encoding, of_object};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use vault_format::header::Header;
-use vault_format::id::{ObjectId, RunId};
+use vault_format::id::{DomainId, ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
 use vault_format::name::{self, Name};
 use vault_format::object::Author;
@@ -67,49 +67,45 @@ pub fn visit(
     trust: &Trust,
     each: &mut dyn FnMut(&Name, &Header, Record),
 ) -> Result<Vec<Damage>> {
-    let names = repository.list(name::JOURNAL)?.0.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-    visit_some(repository, trust, &names, each)
+    visit_some(repository, trust, repository.list(name::JOURNAL)?.0, each)
 }
 
-/// The same for some of them.
+/// Gives every record among those that were listed.
 pub(crate) fn visit_some(
     repository: &Repository,
     trust: &Trust,
-    names: &[Name],
+    mut listed: Vec<Listed>,
     each: &mut dyn FnMut(&Name, &Header, Record),
 ) -> Result<Vec<Damage>> {
     let mut damaged = Vec::new();
-    let threads = repository.backend().connections();
-    for some in names.chunks(RECORDS_AT_ONCE) {
-        let found = repository.runtime().map(threads, some, |name| read(repository, trust, name));
-        for (name, read) in some.iter().zip(found) {
-            match read {
-                Ok(Some((header, record))) => each(name, &header, record),
-                Ok(None) => {}
-                // nobody has signed it
-                Err(Error::Object { source: vault_format::Error::BadSignature(_), .. }) => {}
-                Err(error) => damaged.push((name.clone(), error.to_string())),
-            }
-        }
-    }
-    if !damaged.is_empty() {
-        let passed_over = orders::quarantined(repository);
-        damaged.retain(|(name, _): &Damage| !name.id().is_some_and(|id| passed_over.contains(&id)));
+    let can_open = |domain: DomainId| repository.keys().book(domain).is_some();
+    listed.retain(|(name, _)| matches!(name, Name::Journal(domain, ..) if can_open(*domain)));
+    for some in listed.chunks(RECORDS_AT_ONCE) {
+        let mut loaded = load(repository, some, |(name, _)| read(repository, trust, name))?;
+        loaded.spare(trust.quarantined());
+        damaged.append(&mut loaded.damaged);
+        loaded.good.into_iter().for_each(|one| each(&one.name, &one.header, one.record));
     }
     Ok(damaged)
 }
 
-/// Reads and judges one record. `None` for a record of a domain that this key can't open, and for one that does not
-/// count.
-pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Option<(Header, Record)>> {
-    let Name::Journal(domain, _, _, id) = name else { return Ok(None) };
-    let Some(book) = repository.keys().book(*domain) else { return Ok(None) };
+/// One record that counts.
+pub(crate) struct Read {
+    name: Name,
+    header: Header,
+    record: Record,
+}
+
+/// Reads and judges one record.
+pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Verdict<Read>> {
     let stored = repository.get_named(name)?;
     let object = of_object(name, Record::parse(&stored, repository.id()))?;
     let header = object.header;
-    let verify = |key: &[u8; 32]| object.verify(key);
-    if of_object(name, trust.judge(&object.header, *domain, (*id, None), verify))?.is_err() {
-        return Ok(None);
+    let book = name.domain().and_then(|domain| repository.keys().book(domain)).ok_or(vault_format::Error::NoAccess);
+    let record = Record::open(&object, &of_object(name, book)?);
+    let claimant = Claimant { name, header: &header, arrived: None, opens: record.is_ok() };
+    if let Verdict::Ignored(reason) = trust.judge(&claimant, |key| object.verify(key))? {
+        return Ok(Verdict::Ignored(reason));
     }
-    of_object(name, Record::open(&object, &book)).map(|record| Some((header, record)))
+    Ok(Verdict::Counts(Read { name: name.clone(), header, record: of_object(name, record)? }))
 }

@@ -2,9 +2,10 @@
 //! name everything that the store had when it came: nobody relies on that, and who deletes stops until the owner
 //! quarantines the mark.
 
+use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders;
 use crate::backend::{Entry, ErrorKind};
-use crate::repository::{Damage, Error, Judged, Repository, Result, encoding, of_object, strange};
+use crate::repository::{Error, Repository, Result, encoding, of_object};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
@@ -53,12 +54,25 @@ pub struct Marks {
     pub condemnations: Vec<Condemnation>,
     /// Marks that say that one was carried out.
     pub swept: Vec<Swept>,
-    /// Marks that are not the owner's, with the reason.
-    pub ignored: Vec<String>,
-    /// Marks that nobody can read, for whoever goes on beside them.
+    /// Marks that are not the owner's.
+    pub ignored: Vec<Ignored>,
+    /// Marks that can't be read, and are taken for such as name nothing.
+    pub damaged: Vec<Damage>,
+    /// Marks that can't be read, and are taken for such as name all that they may.
     pub opaque: Vec<Opaque>,
     /// When they were looked at, nanoseconds since boot: what is relied on by them is as old as this.
     pub since: Option<i64>,
+}
+
+/// How marks that can't be read are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// As an error: whoever deletes must know what each of them says.
+    Stops,
+    /// As one that names all that the store had received when it came: a writer goes on, and relies on nothing of that.
+    NamesAll,
+    /// As one that names nothing, and is told of: for whoever neither relies on packs nor deletes them.
+    NamesNothing,
 }
 
 /// A mark that can't be read: rotten, or junk that looks like it (W9).
@@ -92,95 +106,84 @@ pub struct Swept {
     pub put_at: Option<i64>,
 }
 
-/// Old enough that it may be gone, by this machine's clock.
-fn is_past(repository: &Repository, entry: &Entry) -> bool {
-    let lifetime = i64::try_from(2 * repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
-    entry.modified.is_some_and(|at| repository.runtime().clock.now().saturating_sub(at) > lifetime)
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Backend(error) if error.kind == ErrorKind::NotFound)
 }
 
-/// Reads and judges one mark.
-pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Judged<Mark>> {
+/// Old enough that it may be gone, by this machine's clock.
+fn is_past(repository: &Repository, put_at: Option<i64>) -> bool {
+    let lifetime = i64::try_from(2 * repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
+    put_at.is_some_and(|at| repository.runtime().clock.now().saturating_sub(at) > lifetime)
+}
+
+/// Reads one mark of the owner.
+pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Mark> {
     let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
     if let Some(known) = repository.known().marks.get(&id) {
-        return Ok(Ok(known.clone()));
+        return Ok(known.clone());
     }
-    let open =
-        |stored: Vec<u8>| of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying()));
-    let mark = strange(repository.get_named(name).and_then(open))?;
-    if let Ok(mark) = &mark {
-        repository.known().marks.insert(id, mark.clone());
-    }
+    let stored = repository.get_named(name)?;
+    let mark = of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying()))?;
+    repository.known().marks.insert(id, mark.clone());
     Ok(mark)
 }
 
-/// Takes a mark that can't be read, with the time at which it was put.
-type Unreadable<'u> = &'u mut dyn FnMut((Name, Option<i64>), Error) -> Result<()>;
-
 impl Marks {
-    /// Lists and reads all marks. What the owner did not sign is no mark; what the owner quarantined is passed over.
+    /// Lists and reads all marks; one that can't be read is an error.
     pub fn load(repository: &Repository) -> Result<Self> {
-        Self::load_with(repository, &mut |_, error| Err(error))
+        Self::load_with(repository, Unreadable::Stops)
     }
 
-    /// The marks that can be read, and those that can't: for whoever neither relies on packs nor deletes them.
-    pub fn load_readable(repository: &Repository) -> Result<(Self, Vec<Damage>)> {
-        let mut damaged = Vec::new();
-        let marks = Self::load_with(repository, &mut |(name, _), error| {
-            damaged.push((name, error.to_string()));
-            Ok(())
-        })?;
-        Ok((marks, damaged))
-    }
-
-    /// The same for a writer, who only has to know what not to rely on: it goes on beside marks that nobody can read.
-    pub fn load_beside(repository: &Repository) -> Result<Self> {
-        let error_of_clocks = i64::try_from(repository.options().clock_error.as_nanos()).unwrap_or(i64::MAX);
-        let mut opaque = Vec::new();
-        let mut marks = Self::load_with(repository, &mut |(name, put_at), error| {
-            let is_lost = match &error {
-                Error::Backend(error) => matches!(error.kind, ErrorKind::Damaged | ErrorKind::Denied),
-                error => !error.is_unanswered(),
-            };
-            if !is_lost {
-                return Err(error);
+    /// Lists and reads all marks. What the owner did not sign is no mark; what the owner quarantined is passed over.
+    pub fn load_with(repository: &Repository, unreadable: Unreadable) -> Result<Self> {
+        let since = Some(repository.runtime().clock.elapsed());
+        let mut listed = repository.list(name::MARKS)?.0;
+        listed.retain(|(name, _)| matches!(name, Name::Mark(_)));
+        let mut loaded = load(repository, &listed, |(name, entry)| {
+            if entry.size > OBJECT_BYTES_MAX as u64 {
+                return Ok(Verdict::Ignored(Reason::TooLarge));
             }
-            let until = put_at.map(|at| at.saturating_add(error_of_clocks));
-            opaque.extend(name.id().map(|id| Opaque { id, put_at, until }));
-            Ok(())
+            Ok(Verdict::Counts((name.id().unwrap_or_default(), read(repository, name)?, entry.modified)))
         })?;
-        marks.opaque = opaque;
+        let entries: BTreeMap<&Name, &Entry> = listed.iter().map(|(name, entry)| (name, entry)).collect();
+        let arrived = |name: &Name| entries.get(name).and_then(|entry| entry.modified);
+        // deleted meanwhile by the owner: nothing else is that old
+        loaded.damaged.retain(|damage| !(is_gone(&damage.error) && is_past(repository, arrived(&damage.name))));
+        if !loaded.damaged.is_empty() {
+            loaded.spare(&orders::quarantined(repository)?);
+        }
+        let Loaded { good, damaged, ignored } = loaded;
+        let mut marks = Self { ignored, since, ..Self::of(good) };
+        match unreadable {
+            Unreadable::NamesNothing => marks.damaged = damaged,
+            Unreadable::Stops => damaged.into_iter().next().map_or(Ok(()), |damage| Err(damage.error))?,
+            Unreadable::NamesAll => {
+                let error_of_clocks = i64::try_from(repository.options().clock_error.as_nanos()).unwrap_or(i64::MAX);
+                for Damage { name, error } in damaged {
+                    // a mark that is listed and not there may say what the store just did not show
+                    if is_gone(&error) {
+                        return Err(error);
+                    }
+                    let put_at = arrived(&name);
+                    let until = put_at.map(|at| at.saturating_add(error_of_clocks));
+                    marks.opaque.extend(name.id().map(|id| Opaque { id, put_at, until }));
+                }
+            }
+        }
         Ok(marks)
     }
 
-    fn load_with(repository: &Repository, unreadable: Unreadable<'_>) -> Result<Self> {
-        let since = Some(repository.runtime().clock.elapsed());
-        let mut condemnations = BTreeMap::new();
-        let mut swept = BTreeMap::new();
-        let mut ignored = Vec::new();
-        let mut passed_over = None;
-        for (name, entry) in repository.list(name::MARKS)?.0 {
-            let Name::Mark(id) = name else { continue };
-            if entry.size > OBJECT_BYTES_MAX as u64 {
-                ignored.push(format!("{name}: it is too large for a mark"));
-                continue;
-            }
-            match read(repository, &name) {
-                Ok(Err(why)) => ignored.push(format!("{name}: {why}")),
-                Ok(Ok(Mark::Swept { mark })) => {
-                    swept.insert(id, Swept { id, mark, put_at: entry.modified });
+    /// What marks say, given with their ids and the times at which the store received them.
+    fn of(read: Vec<(ObjectId, Mark, Option<i64>)>) -> Self {
+        let (mut condemnations, mut swept) = (BTreeMap::new(), BTreeMap::new());
+        for (id, mark, put_at) in read {
+            match mark {
+                Mark::Swept { mark } => {
+                    swept.insert(id, Swept { id, mark, put_at });
                 }
-                Ok(Ok(Mark::Condemn { packs, snapshots, grace })) => {
+                Mark::Condemn { packs, snapshots, grace } => {
                     let packs = packs.into_iter().map(|(_, pack)| pack).collect();
-                    let put_at = entry.modified;
                     condemnations.insert(id, Condemnation { id, packs, snapshots, grace, put_at, swept: false });
-                }
-                // deleted meanwhile by the owner: nothing else is that old
-                Err(Error::Backend(error)) if error.kind == ErrorKind::NotFound && is_past(repository, &entry) => {}
-                Err(error) => {
-                    let known = passed_over.get_or_insert_with(|| orders::quarantined(repository));
-                    if !known.contains(&id) {
-                        unreadable((name, entry.modified), error)?;
-                    }
                 }
             }
         }
@@ -190,7 +193,7 @@ impl Marks {
             }
         }
         let condemnations = condemnations.into_values().collect();
-        Ok(Self { condemnations, swept: swept.into_values().collect(), ignored, opaque: Vec::new(), since })
+        Self { condemnations, swept: swept.into_values().collect(), ..Self::default() }
     }
 
     /// Packs of marks that were carried out.

@@ -1,7 +1,8 @@
 //! Reads and puts the owner's orders. A snapshot's state is its object and all orders on it; numbers decide, a tie keeps
 //! the snapshot, so the outcome does not depend on the order of reading.
 
-use crate::repository::{Damage, Repository, Result, encoding, of_object, strange};
+use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
+use crate::repository::{Listed, Repository, Result, encoding, of_object};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::config::FEATURES_KNOWN;
 use vault_format::id::{DomainId, ObjectId, WriterId};
@@ -73,10 +74,12 @@ pub struct Orders {
     pub required: u64,
     /// Highest number seen.
     pub highest: u64,
-    /// Orders that could not be used, with the reason.
+    /// Writers whose word counts no longer.
+    pub(super) revocations: Revocations,
+    /// Orders that can't be used.
     pub damaged: Vec<Damage>,
-    /// Orders that are not the owner's, with the reason.
-    pub ignored: Vec<String>,
+    /// Orders that are not the owner's.
+    pub ignored: Vec<Ignored>,
 }
 
 /// What stops whoever deletes or repairs.
@@ -91,17 +94,15 @@ impl Orders {
     /// Reads all orders; those of foreign domains are passed over.
     pub fn load(repository: &Repository) -> Result<Self> {
         let mut orders = Self::default();
-        let mut damaged = Vec::new();
-        for (name, _) in repository.list(name::ORDERS)?.0 {
-            match strange(read(repository, &name)) {
-                Ok(Ok(Some(order))) => orders.apply(order),
-                Ok(Ok(None)) => {}
-                Ok(Err(why)) => orders.ignored.push(format!("{name}: {why}")),
-                Err(error) => damaged.push((name, error)),
+        let mut loaded = load_listed(repository, &repository.list(name::ORDERS)?.0)?;
+        for one in std::mem::take(&mut loaded.good) {
+            orders.revocations.take(repository, &one);
+            if let Some(order) = one.order {
+                orders.apply(order);
             }
         }
-        damaged.retain(|(name, _)| !name.id().is_some_and(|id| orders.quarantined.contains(&id)));
-        orders.damaged = damaged.into_iter().map(|(name, error)| (name, error.to_string())).collect();
+        loaded.spare(&orders.quarantined);
+        (orders.damaged, orders.ignored) = (loaded.damaged, loaded.ignored);
         Ok(orders)
     }
 
@@ -183,9 +184,24 @@ pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>
     Ok(order)
 }
 
+/// One order, and when the store received it, nanoseconds on its clock.
+struct Received {
+    name: Name,
+    /// `None` if it is for a domain whose key is not here.
+    order: Option<Order>,
+    arrived: Option<i64>,
+}
+
+fn load_listed(repository: &Repository, listed: &[Listed]) -> Result<Loaded<Received>> {
+    load(repository, listed, |(name, entry)| {
+        let order = read(repository, name)?;
+        Ok(Verdict::Counts(Received { name: name.clone(), order, arrived: entry.modified }))
+    })
+}
+
 /// Objects that the owner wants passed over, as far as orders can be read: asked only once something can't be used.
-pub(crate) fn quarantined(repository: &Repository) -> BTreeSet<ObjectId> {
-    Orders::load(repository).map(|orders| orders.quarantined).unwrap_or_default()
+pub(crate) fn quarantined(repository: &Repository) -> Result<BTreeSet<ObjectId>> {
+    Ok(Orders::load(repository)?.quarantined)
 }
 
 /// What the owner said of one revoked writer.
@@ -206,26 +222,26 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Reads the orders that came since the last time.
-    pub fn renew(&mut self, repository: &Repository) -> Result<()> {
-        for (name, entry) in repository.list(name::ORDERS)?.0 {
-            if self.seen.contains(&name) {
-                continue;
-            }
-            // an unreadable order could be a revocation, but also belongs to all kinds of damage that check reports
-            let Ok(Some(order)) = read(repository, &name) else { continue };
-            self.seen.insert(name);
-            // the owner's key follows from the root, and can't be taken back
-            if let Action::Revoke { writer, accepted } = order.action
-                && writer != repository.keys().owner_writer()
-                && !self.pardoned.contains(&writer)
-            {
-                let known = self.by_writer.entry(writer).or_default();
-                known.accepted.extend(accepted);
-                known.since = known.since.into_iter().chain(entry.modified).min();
-            }
-        }
+    /// Reads the orders that came since the last time. One that can't be read could be a revocation; whoever decides by
+    /// that has stopped at the damage when it read all orders.
+    pub(super) fn renew(&mut self, repository: &Repository) -> Result<()> {
+        let mut listed = repository.list(name::ORDERS)?.0;
+        listed.retain(|(name, _)| !self.seen.contains(name));
+        load_listed(repository, &listed)?.good.iter().for_each(|one| self.take(repository, one));
         Ok(())
+    }
+
+    fn take(&mut self, repository: &Repository, one: &Received) {
+        self.seen.insert(one.name.clone());
+        // the owner's key follows from the root, and can't be taken back
+        if let Some(Order { action: Action::Revoke { writer, accepted }, .. }) = &one.order
+            && *writer != repository.keys().owner_writer()
+            && !self.pardoned.contains(writer)
+        {
+            let known = self.by_writer.entry(*writer).or_default();
+            known.accepted.extend(accepted);
+            known.since = known.since.into_iter().chain(one.arrived).min();
+        }
     }
 
     /// What was said of a writer, if it is revoked.

@@ -3,11 +3,12 @@
 
 use super::arrivals::{Claim, Late};
 use super::domains::Domains;
+use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders::{Orders, State};
-use super::trust::Trust;
+use super::trust::{Claimant, Trust};
 use super::{arrivals, orders};
 use crate::repository::keys::CONTENT_ROLES;
-use crate::repository::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, strange};
+use crate::repository::{Error, Repository, Result, of_object};
 use crate::retention::Counted;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::bundle::Role;
@@ -50,10 +51,10 @@ pub struct SnapshotEntry {
 pub struct Snapshots {
     /// Oldest first by the time that counts, forgotten ones included.
     pub all: Vec<SnapshotEntry>,
-    /// Objects that could not be used, with the reason.
+    /// Objects that can't be used.
     pub damaged: Vec<Damage>,
-    /// Objects that do not count, with the reason.
-    pub ignored: Vec<Damage>,
+    /// Objects that do not count.
+    pub ignored: Vec<Ignored>,
     /// What their domains are called.
     pub domains: Domains,
     /// All that the store lists, whether they count or not.
@@ -142,36 +143,46 @@ impl SnapshotEntry {
     }
 }
 
-/// Reads and judges one head.
+/// Reads and judges one head; `arrived` is when the store received it, if that is known.
 pub(crate) fn read(
     repository: &Repository,
     trust: &Trust,
-    (place, arrived): (SnapshotPlace, Option<i64>),
-) -> Result<Judged<SnapshotEntry>> {
-    let name = Name::Snapshot(place.domain, place.label, place.id);
-    let stored = repository.get_named(&name)?;
-    let snapshot = of_object(&name, Snapshot::parse(&stored, repository.id()))?;
+    place: SnapshotPlace,
+    arrived: Option<i64>,
+) -> Result<Verdict<SnapshotEntry>> {
+    let name = &Name::Snapshot(place.domain, place.label, place.id);
+    let stored = repository.get_named(name)?;
+    let snapshot = of_object(name, Snapshot::parse(&stored, repository.id()))?;
     let header = *snapshot.header();
     let book = repository.keys().book(place.domain).ok_or(vault_format::Error::NoAccess);
-    let book = of_object(&name, book)?;
+    let book = of_object(name, book)?;
     let head = snapshot.head(&book);
-    match trust.judge(&header, place.domain, (place.id, arrived), |key| snapshot.verify(key)) {
-        Ok(Ok(())) => {}
-        Ok(Err(why)) => return Ok(Err(why)),
-        // only a member can have sealed the head: its slot is lost
-        Err(unknown) if head.is_ok() => return of_object(&name, Err(unknown)),
-        Err(_) => return Ok(Err(STRANGE)),
+    let claimant = Claimant { name, header: &header, arrived, opens: head.is_ok() };
+    if let Verdict::Ignored(reason) = trust.judge(&claimant, |key| snapshot.verify(key))? {
+        return Ok(Verdict::Ignored(reason));
     }
-    let head = of_object(&name, head)?;
+    let head = of_object(name, head)?;
     if book.source_label(&head.source) != place.label {
         // anybody who can put can put it a second time: only where it belongs it counts
-        return Ok(Err(STRANGE));
+        return Ok(Verdict::Ignored(Reason::Unsigned));
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
     let (state, counted) = (State::default(), Counted::of_owner(head.time));
     let (id, pinned, doubtful) = (place.id, None, false);
-    Ok(Ok(SnapshotEntry { id, place, header, head, arrived, pinned, state, by_owner, counted, doubtful, wraps }))
+    Ok(Verdict::Counts(SnapshotEntry {
+        id,
+        place,
+        header,
+        head,
+        arrived,
+        pinned,
+        state,
+        by_owner,
+        counted,
+        doubtful,
+        wraps,
+    }))
 }
 
 /// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
@@ -193,7 +204,7 @@ impl Catalog {
     pub fn load_to_decide(repository: &Repository) -> Result<Self> {
         let catalog = Self::of(repository, Trust::load(repository)?.patient(repository))?;
         match catalog.orders.damaged.first() {
-            Some((_, problem)) => Err(Error::Undecided(problem.clone())),
+            Some(damage) => Err(Error::Undecided(damage.to_string())),
             None => Ok(catalog),
         }
     }
@@ -218,24 +229,23 @@ impl Snapshots {
         orders: &Orders,
         only: Option<(DomainId, SourceLabel)>,
     ) -> Result<Self> {
-        let mut snapshots = Self { domains: Domains::new(repository, trust, orders), ..Self::default() };
         let prefix =
             only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| format!("{}{domain}/{label}/", name::SNAPSHOTS));
-        for (name, entry) in repository.list(&prefix)?.0 {
-            let Name::Snapshot(domain, label, id) = name else { continue };
-            snapshots.listed.insert(id);
-            if repository.keys().book(domain).is_none() || orders.quarantined.contains(&id) {
-                continue;
-            }
-            let place = (SnapshotPlace { domain, label, id }, entry.modified);
-            match strange(read(repository, trust, place)).map(std::result::Result::flatten) {
-                Ok(Err(why)) => snapshots.ignored.push((name, why.to_owned())),
-                Ok(Ok(snapshot)) => {
-                    snapshots.all.push(SnapshotEntry { state: orders.state(id), ..snapshot });
-                }
-                Err(error) => snapshots.damaged.push((name, error.to_string())),
-            }
-        }
+        let mut listed = repository.list(&prefix)?.0;
+        listed.retain(|(name, _)| matches!(name, Name::Snapshot(..)));
+        let ids = listed.iter().filter_map(|(name, _)| name.id()).collect();
+        let can_open = |name: &Name| name.domain().is_some_and(|domain| repository.keys().book(domain).is_some());
+        let is_quarantined = |name: &Name| name.id().is_some_and(|id| orders.quarantined.contains(&id));
+        listed.retain(|(name, _)| can_open(name) && !is_quarantined(name));
+        let Loaded { good, damaged, ignored } = load(repository, &listed, |(name, entry)| {
+            let Name::Snapshot(domain, label, id) = *name else {
+                return of_object(name, Err(vault_format::Error::WrongKind));
+            };
+            read(repository, trust, SnapshotPlace { domain, label, id }, entry.modified)
+        })?;
+        let all = good.into_iter().map(|one| SnapshotEntry { state: orders.state(one.id), ..one }).collect();
+        let domains = Domains::new(repository, trust, orders);
+        let mut snapshots = Self { all, damaged, ignored, domains, listed: ids };
         for one in snapshots.all.iter_mut().filter(|one| !one.by_owner) {
             one.pinned = one.state.arrived();
         }

@@ -2,20 +2,16 @@
 //! the owner's order lists by hash, for which no key of the writer is needed. Read once per run from slots and clear
 //! orders.
 
-use super::orders;
-use super::orders::{Revocation, Revocations};
-use crate::repository::{Damage, Error, Judged, Repository, Result, STRANGE, of_object, strange};
-use crate::retention::Counted;
-use std::collections::BTreeMap;
+use super::loaded::{Damage, Ignored, Reason, Verdict};
+use super::orders::{Orders, Revocation, Revocations};
+use super::slots::Slots;
+use crate::repository::{Error, Repository, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use vault_format::bundle::Role;
 use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, WriterId};
-use vault_format::name::{self, Name};
+use vault_format::name::Name;
 use vault_format::owner::OWNER_DOMAIN;
-use vault_format::slot::{Slot, SlotInfo};
-
-/// Why an object whose bytes are sound is passed over.
-const REVOKED: &str = "it was made with a key after the owner had revoked it";
 
 /// One known signer.
 #[derive(Clone, Debug)]
@@ -49,16 +45,43 @@ pub struct Trust {
     pub labels: BTreeMap<DomainId, Vec<String>>,
     /// Usable slots of the owner.
     pub owner_slots: usize,
-    /// Slots that could not be used, with the reason.
+    /// Objects that the owner wants passed over.
+    quarantined: BTreeSet<ObjectId>,
+    /// Slots that can't be used.
     pub damaged: Vec<Damage>,
-    /// Slots that are not the owner's, with the reason.
-    pub ignored: Vec<String>,
+    /// Slots that are not the owner's.
+    pub ignored: Vec<Ignored>,
+}
+
+/// An object that asks to count.
+pub struct Claimant<'a> {
+    /// Where it lies.
+    pub name: &'a Name,
+    /// Its clear header.
+    pub header: &'a Header,
+    /// When the store received it, where that is known.
+    pub arrived: Option<i64>,
+    /// It opens with the book key of the domain that it lies in: a member made it, or had it made.
+    pub opens: bool,
 }
 
 impl Trust {
-    /// Reads slots and clear orders.
+    /// Reads orders, then slots.
     pub fn load(repository: &Repository) -> Result<Self> {
-        let mut trust = Self::default();
+        let orders = Orders::load(repository)?;
+        Ok(Self::new(repository, &orders, &Slots::load(repository, &orders)?))
+    }
+
+    /// Those whom slots announce, as far as the owner has not said otherwise.
+    pub fn new(repository: &Repository, orders: &Orders, slots: &Slots) -> Self {
+        let mut trust = Self {
+            revoked: orders.revocations.clone(),
+            quarantined: orders.quarantined.clone(),
+            damaged: slots.damaged.clone(),
+            ignored: slots.ignored.clone(),
+            saw_move: slots.moved,
+            ..Self::default()
+        };
         let keys = repository.keys();
         let owner = *keys.owner_verifying();
         trust.signers.insert(
@@ -71,9 +94,7 @@ impl Trust {
             domain: keys.domain(),
             label: String::new(),
         });
-        let slots = slots(repository)?;
-        (trust.damaged, trust.ignored, trust.saw_move) = (slots.damaged, slots.ignored, slots.moved);
-        let mut good = slots.good;
+        let mut good: Vec<_> = slots.good.iter().collect();
         good.sort_by_key(|(id, info)| (info.created, *id));
         for (_, info) in good {
             let labels = trust.labels.entry(info.domain).or_default();
@@ -84,13 +105,12 @@ impl Trust {
             if info.role == Role::Owner {
                 trust.owner_slots += 1;
             } else {
-                let signer =
-                    Signer { verifying: info.verifying, role: info.role, domain: info.domain, label: info.label };
+                let (verifying, label) = (info.verifying, info.label.clone());
+                let signer = Signer { verifying, role: info.role, domain: info.domain, label };
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
             }
         }
-        trust.revoked.renew(repository)?;
-        Ok(trust)
+        trust
     }
 
     /// The same for somebody who decides what may go. The removal of a key may not be finished: of a writer whose slot is
@@ -113,30 +133,36 @@ impl Trust {
         self.revoked.pardon(writer)
     }
 
-    /// Whether an object with this header, at home in `place`, counts; an error is an unknown writer, whose slot may be
-    /// lost. With the object goes the time at which the store received it, where that is known.
+    /// Whether an object counts where it lies. The error is an unknown writer that had the key of the domain: its slot is
+    /// lost, or was taken away by somebody who may delete, and nobody can tell what of it is needed.
     pub fn judge(
         &self,
-        header: &Header,
-        place: DomainId,
-        (object, arrived): (ObjectId, Option<i64>),
+        claimant: &Claimant<'_>,
         verify: impl FnOnce(&[u8; 32]) -> vault_format::Result<()>,
-    ) -> vault_format::Result<Judged<()>> {
+    ) -> Result<Verdict<()>> {
+        let Claimant { name, header, arrived, opens } = claimant;
+        let (Some(place), Some(object)) = (name.domain(), name.id()) else {
+            return Ok(Verdict::Ignored(Reason::Unsigned));
+        };
         let signer = self.signers.get(&header.writer);
         if let Some(revocation) = self.revoked.of(header.writer) {
             if header.domain != place {
-                return Ok(Err(STRANGE));
+                return Ok(Verdict::Ignored(Reason::Unsigned));
             }
             if revocation.accepted.contains(&object) {
-                return Ok(Ok(()));
+                return Ok(Verdict::Counts(()));
             }
-            if signer.is_none() || !self.may_be_accepted(revocation, arrived) {
-                return Ok(Err(REVOKED));
+            if signer.is_none() || !self.may_be_accepted(revocation, *arrived) {
+                return Ok(Verdict::Ignored(Reason::Revoked));
             }
         }
-        let signer = signer.ok_or(vault_format::Error::WrongOrigin)?;
-        let at_home = header.domain == place && signer.is_at_home(place);
-        Ok(if at_home && verify(&signer.verifying).is_ok() { Ok(()) } else { Err(STRANGE) })
+        match signer {
+            None if *opens => Err(Error::LostSlot(name.to_string())),
+            Some(signer) if header.domain == place && signer.is_at_home(place) && verify(&signer.verifying).is_ok() => {
+                Ok(Verdict::Counts(()))
+            }
+            _ => Ok(Verdict::Ignored(Reason::Unsigned)),
+        }
     }
 
     fn may_be_accepted(&self, revocation: &Revocation, arrived: Option<i64>) -> bool {
@@ -162,6 +188,11 @@ impl Trust {
         Ok(())
     }
 
+    /// Objects that the owner wants passed over.
+    pub fn quarantined(&self) -> &BTreeSet<ObjectId> {
+        &self.quarantined
+    }
+
     /// A signer by identity.
     pub fn signer(&self, writer: WriterId) -> Option<&Signer> {
         self.signers.get(&writer)
@@ -171,56 +202,4 @@ impl Trust {
     pub fn signers(&self) -> impl Iterator<Item = (&WriterId, &Signer)> {
         self.signers.iter()
     }
-}
-
-/// All key slots.
-#[derive(Debug, Default)]
-pub struct Slots {
-    /// Those that the owner signed.
-    pub good: Vec<(ObjectId, SlotInfo)>,
-    /// Those that could not be used, with the reason.
-    pub damaged: Vec<Damage>,
-    /// Those of nobody known, with the reason.
-    pub ignored: Vec<String>,
-    /// One reached this store long after it was signed.
-    pub moved: bool,
-}
-
-/// Reads and verifies one slot.
-pub(crate) fn read_slot(repository: &Repository, name: &Name) -> Result<SlotInfo> {
-    let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
-    if let Some(known) = repository.known().slots.get(&id) {
-        return Ok(known.clone());
-    }
-    let stored = repository.get_named(name)?;
-    let parsed = Slot::parse(&stored).and_then(|slot| {
-        slot.verify(repository.keys().owner_verifying())?;
-        Ok(slot.info.clone())
-    });
-    let info = of_object(name, parsed)?;
-    repository.known().slots.insert(id, info.clone());
-    Ok(info)
-}
-
-/// Reads all slots.
-pub fn slots(repository: &Repository) -> Result<Slots> {
-    let mut slots = Slots::default();
-    let mut damaged = Vec::new();
-    for (name, entry) in repository.list(name::KEYS)?.0 {
-        let Name::Slot(id) = name else { continue };
-        match strange(read_slot(repository, &name)) {
-            Ok(Ok(info)) => {
-                slots.moved |= Counted::of_writer(info.created, entry.modified).is_behind(info.created);
-                slots.good.push((id, info));
-            }
-            Ok(Err(why)) => slots.ignored.push(format!("{name}: {why}")),
-            Err(error) => damaged.push((id, error)),
-        }
-    }
-    if !damaged.is_empty() {
-        let passed_over = orders::quarantined(repository);
-        damaged.retain(|(id, _)| !passed_over.contains(id));
-    }
-    slots.damaged = damaged.into_iter().map(|(id, error)| (Name::Slot(id), error.to_string())).collect();
-    Ok(slots)
 }

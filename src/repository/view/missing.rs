@@ -4,10 +4,11 @@
 //! alone, which therefore has to be read before snapshots are listed.
 
 use crate::repository::objects::journal;
+use crate::repository::objects::loaded::Verdict;
 use crate::repository::objects::marks::{Condemnation, Marks};
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Snapshots;
-use crate::repository::objects::trust::Trust;
+use crate::repository::objects::trust::{Claimant, Trust};
 use crate::repository::{Repository, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId};
@@ -28,20 +29,19 @@ impl Heads {
     pub fn load(repository: &Repository, trust: &Trust) -> Result<Self> {
         let mut heads = Self::default();
         let mut new = Vec::new();
-        for (name, _) in repository.list(name::JOURNAL)?.0 {
-            let Name::Journal(domain, _, _, id) = name else { continue };
-            let known = repository.known().heads.get(&id).cloned();
-            match known {
-                // its signature was verified, but its writer may have been revoked since
-                Some((header, named)) => {
-                    if matches!(trust.judge(&header, domain, (id, None), |_| Ok(())), Ok(Ok(()))) {
-                        heads.add(&name, named);
-                    }
-                }
-                None => new.push(name),
+        for (name, entry) in repository.list(name::JOURNAL)?.0 {
+            let known = name.id().and_then(|id| repository.known().heads.get(&id).cloned());
+            let Some((header, named)) = known else {
+                new.push((name, entry));
+                continue;
+            };
+            // its signature was verified, but its writer may have been revoked since
+            let claimant = Claimant { name: &name, header: &header, arrived: None, opens: true };
+            if matches!(trust.judge(&claimant, |_| Ok(())), Ok(Verdict::Counts(()))) {
+                heads.add(&name, named);
             }
         }
-        journal::visit_some(repository, trust, &new, &mut |name, header, record| {
+        journal::visit_some(repository, trust, new, &mut |name, header, record| {
             if let Some(id) = name.id() {
                 repository.known().heads.insert(id, (*header, record.heads.clone()));
             }

@@ -3,7 +3,7 @@
 //! the object relies on must be young both times: its sweep, which looks at snapshots and orders again only after the
 //! grace, then sees the object and saves what it needs.
 
-use crate::repository::objects::marks::{Condemnation, Marks};
+use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
 use crate::repository::{Error, Options, Repository, Result, Rule};
 use crate::runtime::Runtime;
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ impl Relied {
         if !repository.options().keeps(rule) {
             return Ok(());
         }
-        let marks = Marks::load_beside(repository)?;
+        let marks = Marks::load_with(repository, Unreadable::NamesAll)?;
         for mark in marks.opaque.iter().filter(|mark| !self.opaque.contains(&mark.id)) {
             // whatever its grace is: only one that lets nobody write is shorter
             if !mark.is_young(repository)? {
