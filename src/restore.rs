@@ -84,6 +84,7 @@ fn patterns(patterns: &[Vec<u8>]) -> Result<Excludes> {
 }
 
 /// Restores what lies at `path` of a snapshot into the directory `target`.
+#[expect(clippy::too_many_arguments, reason = "a snapshot and a path in it are not one thing yet")]
 pub fn restore(
     repository: &Repository,
     (catalog, snapshot): (&Catalog, &SnapshotEntry),

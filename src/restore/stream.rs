@@ -19,6 +19,7 @@ use vault_format::id::{BlobId, BlobKind};
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Writes one file to a stream, or with `tar` everything at `path` as a tar archive.
+#[expect(clippy::too_many_arguments, reason = "a snapshot and a path in it are not one thing yet")]
 pub fn restore_to(
     repository: &Repository,
     (catalog, snapshot): (&Catalog, &SnapshotEntry),

@@ -192,6 +192,7 @@ fn prune_all(repository: &Repository, context: &str) {
 }
 
 /// Opens what survived; only torn objects themselves may be reported.
+#[expect(clippy::too_many_arguments, reason = "the tests' worlds are not one thing yet")]
 fn assert_sound(
     store: &Simulated,
     hand: &Hand,
