@@ -99,13 +99,13 @@ fn lookup(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("index");
     let load = || {
         let objects = IndexObjects::load(&repository, &trust, None).unwrap();
-        BlobLookup::new(&repository, &objects, None, &Marks::default())
+        BlobLookup::new(&repository, objects, None, &Marks::default()).unwrap()
     };
     let index = load();
-    let known: Vec<BlobId> = index.blobs().copied().collect();
+    let known: Vec<BlobId> = index.blobs().collect();
     group.throughput(Throughput::Elements(known.len() as u64));
     group.bench_function("load", |bencher| bencher.iter(load));
-    let present = |index: &BlobLookup| known.iter().filter(|id| index.usable(id).is_some()).count();
+    let present = |index: &BlobLookup| known.iter().filter(|id| index.is_there(id)).count();
     group.bench_function("find", |bencher| bencher.iter(|| present(black_box(&index))));
     group.finish();
 }

@@ -15,6 +15,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::index::inherited;
 use crate::repository::index::inherited::Inherited;
+use crate::repository::index::loose;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks::{Marks, Unreadable};
@@ -160,16 +161,17 @@ impl Look {
         marks.notes().for_each(|note| progress.note(&note));
         let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, Some(domain))?;
-        let mut lookup = BlobLookup::new(repository, &objects, Some(&packs), &marks);
         objects.damaged.iter().for_each(|damage| progress.note(&damage.to_string()));
+        let loose = loose::unindexed(repository, &packs, &objects, &marks);
+        let mut lookup = BlobLookup::new(repository, objects, Some(&packs), &marks)?;
         let orders = Orders::load(repository)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
         snapshots.damaged.iter().for_each(|damage| progress.note(&damage.to_string()));
         // what was cut off before the last run that was not is needed no more, or was found by that
         let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == keys.writer());
         let since = own.filter_map(|snapshot| snapshot.arrived).max();
-        let left = inherited::find(repository, (&packs, &objects, &marks), (Some(domain), since));
-        left.add_to(&mut lookup, repository, domain);
+        let left = inherited::find(repository, loose, &packs, Some(domain), since);
+        left.add_to(&mut lookup, repository, domain)?;
         Ok(Self { lookup, snapshots, left: Arc::new(left) })
     }
 }

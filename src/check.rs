@@ -18,7 +18,7 @@ use crate::operation::{self, Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::PackRecord;
+use crate::repository::lookup::{PackNumber, PackRecord};
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
@@ -142,7 +142,7 @@ impl<'a> Look<'a> {
         objects::heads(repository, (&self.told, &self.snapshots), (&self.orders, &self.marks), &mut findings)?;
         let domain = |objects| Domain::new(repository, objects, &self.packs, &self.marks);
         let domains: BTreeMap<DomainId, Domain<'_>> =
-            self.domains.iter().map(|(id, objects)| (*id, domain(objects))).collect();
+            self.domains.iter().map(|(id, objects)| Ok((*id, domain(objects)?))).collect::<Result<_>>()?;
         let packs = Packs::new(repository, domains.values(), &self.packs, &self.marks);
         packs.note_loose(&mut report.notes);
         domains.values().for_each(|domain| packs.presence(domain, &mut findings));
@@ -185,7 +185,7 @@ impl<'a> Look<'a> {
         options: &Options,
         domains: &'d BTreeMap<DomainId, Domain<'_>>,
         report: &mut Report,
-    ) -> BTreeMap<DomainId, Vec<(u32, &'d PackRecord)>> {
+    ) -> BTreeMap<DomainId, Vec<(PackNumber, &'d PackRecord)>> {
         let runtime = self.repository.runtime();
         let now = runtime.clock.now();
         let (read, max_age) = (options.read, options.max_age);
@@ -193,7 +193,7 @@ impl<'a> Look<'a> {
         let all = domains.iter().flat_map(|(id, domain)| domain.present().map(|(number, pack)| ((*id, number), pack)));
         let (chosen, skipped) = selection.choose(all, &mut runtime.generator());
         report.skipped_packs = skipped;
-        let mut by_domain: BTreeMap<DomainId, Vec<(u32, &PackRecord)>> = BTreeMap::new();
+        let mut by_domain: BTreeMap<DomainId, Vec<(PackNumber, &PackRecord)>> = BTreeMap::new();
         for ((id, number), pack) in chosen {
             by_domain.entry(id).or_default().push((number, pack));
         }

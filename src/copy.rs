@@ -146,7 +146,7 @@ fn attempt(
     let target = Target::load(to)?;
     for (domain, chosen) in domains {
         let objects = IndexObjects::load(from, &trust, Some(domain))?;
-        let lookup = BlobLookup::new(from, &objects, Some(&packs), &Marks::default());
+        let lookup = BlobLookup::new(from, objects, Some(&packs), &Marks::default())?;
         let reader = Reader::new(from, &lookup);
         let is_owners = from.keys().role() == Role::Owner && domain == from.keys().domain();
         let there = if is_owners { to.keys().domain() } else { domain };
@@ -161,7 +161,7 @@ fn attempt(
             report,
             reader: &reader,
             target: &target,
-            domain: target.domain(there),
+            domain: target.domain(there)?,
             translation: Translation::default(),
             seen: HashSet::new(),
             would: HashSet::new(),
@@ -278,7 +278,7 @@ impl Copier<'_> {
             writer.flush()?;
         }
         self.report.stored_bytes += writer.stored_bytes();
-        self.relied = writer.relied_packs();
+        self.relied = writer.relied_packs()?;
         let written = writer.written();
         match root {
             Ok(root) => {
@@ -293,7 +293,7 @@ impl Copier<'_> {
             }
         }
         self.domain.index = index;
-        written.add_to(&mut self.domain.index);
+        written.add_to(&mut self.domain.index)?;
         Ok(())
     }
 
@@ -381,7 +381,7 @@ impl Copier<'_> {
     fn would_move(&mut self, wanted: &HashSet<(BlobKind, BlobId)>) {
         for (_, id) in wanted {
             if self.would.insert(*id) {
-                let place = self.reader.index().locations(id).next();
+                let place = self.reader.index().known_places(id).next();
                 self.report.added_blobs += 1;
                 self.report.added_bytes += place.map_or(0, |place| u64::from(place.length));
             }

@@ -186,9 +186,12 @@ impl Prepared {
         let unfinished = unfinished(repository, &survey, (&fixed, grace), &running);
         fixed.extend(unclear_packs(&survey, options, notes)?);
         fixed.extend(running);
-        let (packs, places) = need::packs(&survey, &needs, &fixed);
+        let (packs, places) = need::packs(&survey, &needs, &fixed)?;
         let numbers: HashMap<ObjectId, usize> = packs.iter().map(|pack| pack.id).zip(0..).collect();
-        let lineages: Vec<Lineage> = needs.iter().flat_map(|need| need.lineages(&numbers)).collect();
+        let mut lineages: Vec<Lineage> = Vec::new();
+        for need in &needs {
+            lineages.extend(need.lineages(&numbers)?);
+        }
         let limits = Limits {
             unused: options.max_unused,
             repack: options.max_repack.unwrap_or(u64::MAX),
@@ -291,7 +294,7 @@ impl Prepared {
     /// Nothing is condemned before every live blob was seen to have a place without it.
     fn prove(&mut self, written: &[Vec<Written>], repacked: bool) -> Result<()> {
         let going = self.chosen(repacked).into_iter().map(|number| self.packs[number].id).collect();
-        match repack::lost(&mut self.needs, written, &going) {
+        match repack::lost(&mut self.needs, written, &going)? {
             None => Ok(()),
             Some(blob) => Err(survey::stop(repository::Error::MissingBlob(blob))),
         }

@@ -176,7 +176,7 @@ fn all(
     packs::judge(repository, &mut look, options, report, progress)?;
     let domains = look.domains();
     let mut readable: BTreeMap<DomainId, BlobLookup> =
-        domains.iter().map(|domain| (*domain, look.readable(repository, *domain))).collect();
+        domains.iter().map(|domain| Ok((*domain, look.readable(repository, *domain)?))).collect::<Result<_>>()?;
     let foreign = from.map(|from| blobs::foreign(from).map(|index| (from, index))).transpose()?;
     let context = Context { repository, look: &look, options, progress };
     for domain in domains {

@@ -7,6 +7,7 @@ pub use children::{Children, GRACE, Program};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -112,9 +113,33 @@ impl Runtime {
         out
     }
 
-    /// Calls `work` for each item and gives the results in their order: on at most `threads` threads, or, without
-    /// workers, one after the other on the caller's.
+    /// Calls `work` for each item and gives the results in their order: on at most `threads` threads, the caller's among
+    /// them, or, without workers, one after the other on the caller's. A panic of `work` is the caller's too.
     pub fn map<T: Sync, R: Send>(&self, threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        let all: Result<Vec<R>, Infallible> = self.spread(threads, items, |item| Ok(work(item)));
+        all.unwrap_or_else(|never| match never {})
+    }
+
+    /// The same for work that may fail: after an error, or once the run should end early, no further item is begun. Of
+    /// several errors that of the first item counts.
+    pub fn try_map<T: Sync, R: Send, E: From<Interrupted> + Send>(
+        &self,
+        threads: usize,
+        items: &[T],
+        work: impl Fn(&T) -> Result<R, E> + Sync,
+    ) -> Result<Vec<R>, E> {
+        self.spread(threads, items, |item| {
+            self.check_stopped()?;
+            work(item)
+        })
+    }
+
+    fn spread<T: Sync, R: Send, E: Send>(
+        &self,
+        threads: usize,
+        items: &[T],
+        work: impl Fn(&T) -> Result<R, E> + Sync,
+    ) -> Result<Vec<R>, E> {
         let threads = if self.workers == 0 { 1 } else { threads.min(items.len()) };
         let next = AtomicUsize::new(0);
         let run = || {
@@ -122,7 +147,11 @@ impl Runtime {
             loop {
                 let number = next.fetch_add(1, Ordering::SeqCst);
                 let Some(item) = items.get(number) else { return own };
-                own.push((number, work(item)));
+                let result = work(item);
+                if result.is_err() {
+                    next.fetch_add(items.len(), Ordering::SeqCst);
+                }
+                own.push((number, result));
             }
         };
         let mut all = std::thread::scope(|scope| {
@@ -136,6 +165,7 @@ impl Runtime {
             }
             all
         });
+        // items are begun in order: before the first error there is no gap
         all.sort_by_key(|(number, _)| *number);
         all.into_iter().map(|(_, result)| result).collect()
     }
@@ -143,5 +173,74 @@ impl Runtime {
     /// A generator of its own, seeded from this one.
     pub fn generator(&self) -> ChaCha20Rng {
         ChaCha20Rng::from_seed(self.random())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, Interrupted, Runtime};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn runtime(workers: usize) -> Runtime {
+        Runtime::seeded(1, Clock::Manual(Arc::default()), workers)
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        let items: Vec<u32> = (0..1000).collect();
+        for workers in [0, 4] {
+            assert_eq!(runtime(workers).map(4, &items, |item| item + 1), (1..=1000).collect::<Vec<u32>>());
+            assert!(runtime(workers).map(4, &[], |item: &u32| *item).is_empty());
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Failed {
+        At(u32),
+        Interrupted,
+    }
+
+    impl From<Interrupted> for Failed {
+        fn from(_: Interrupted) -> Self {
+            Self::Interrupted
+        }
+    }
+
+    #[test]
+    fn after_an_error_no_more_is_begun_and_the_first_counts() {
+        let items: Vec<u32> = (0..100_000).collect();
+        for workers in [0, 4] {
+            let begun = AtomicUsize::new(0);
+            let work = |item: &u32| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                if *item < 10 { Ok(()) } else { Err(Failed::At(*item)) }
+            };
+            assert_eq!(runtime(workers).try_map(4, &items, work), Err(Failed::At(10)));
+            let begun = begun.into_inner();
+            assert!((11..=14).contains(&begun), "{begun} begun");
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_begins_no_more() {
+        let items: Vec<u32> = (0..100_000).collect();
+        for workers in [0, 4] {
+            let (runtime, begun) = (runtime(workers), AtomicUsize::new(0));
+            let work = |item: &u32| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                runtime.stop.fetch_or(*item == 10, Ordering::SeqCst);
+                Ok(())
+            };
+            assert_eq!(runtime.try_map(4, &items, work), Err(Failed::Interrupted));
+            assert!(begun.into_inner() < items.len());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "of item 7")]
+    fn a_panic_is_the_callers() {
+        let items: Vec<u32> = (0..100).collect();
+        runtime(4).map(4, &items, |item| assert!(*item != 7, "of item 7"));
     }
 }

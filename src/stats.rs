@@ -110,15 +110,15 @@ pub fn stored(repository: &Repository, catalog: &Catalog) -> Result<Stored> {
     if repository.keys().role() == Role::Owner {
         stored.unfinished = unfinished::look(repository, &packs, &objects, &catalog.snapshots)?;
     }
-    let index = BlobLookup::new(repository, &objects, None, &Marks::default());
     stored.damaged = objects.damaged.iter().map(ToString::to_string).collect();
-    for frame in index.frames() {
-        if index.packs().get(frame.pack as usize).is_some_and(|pack| pack.class == Class::Data) {
+    let index = BlobLookup::new(repository, objects, None, &Marks::default())?;
+    for (_, frame) in index.frames() {
+        if index.pack(frame.pack)?.class == Class::Data {
             stored.plain_bytes += u64::from(frame.plain);
             stored.compressed_bytes += u64::from(frame.stored);
         }
     }
-    let content = |id| index.locations(id).next().filter(|place| place.kind == BlobKind::Chunk);
+    let content = |id| index.known_places(&id).next().filter(|place| place.kind == BlobKind::Chunk);
     stored.unique_bytes = index.blobs().filter_map(content).map(|place| u64::from(place.length)).sum();
     stored.logical_bytes = catalog.snapshots.visible().map(|snapshot| snapshot.head.statistics.bytes).sum();
     Ok(stored)

@@ -91,8 +91,9 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
     }
     let (packs, _) = index_objects::list_packs(repository)?;
     let domain = snapshot.place.domain;
-    let objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
-    let lookup = BlobLookup::new(repository, &objects, Some(&packs), &marks);
+    let mut objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
+    let damaged = std::mem::take(&mut objects.damaged);
+    let lookup = BlobLookup::new(repository, objects, Some(&packs), &marks)?;
     // whoever could not read it can't read its copy either
     let place = Place { domain, label: snapshot.place.label, shared: snapshot.is_shared() };
     let mut writer = Writer::at(repository, &lookup, place)?;
@@ -110,7 +111,7 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
         copied_blobs: counts.added_blobs,
         copied_bytes: counts.added_bytes,
         expires: snapshot.expires(),
-        notes: objects.damaged.iter().map(ToString::to_string).collect(),
+        notes: damaged.iter().map(ToString::to_string).collect(),
     };
     // a run that was cut off may have put the order, and no more
     if !was_forgotten && counts.added_blobs == 0 && dooms.iter().all(|mark| mark.swept) {
@@ -153,7 +154,7 @@ fn rely_or_copy(reader: &Reader, snapshot: &SnapshotEntry, writer: &mut Writer) 
     walk::blobs(reader, &snapshot.head.root, &mut needed).map_err(gone)?;
     let mut missing: Vec<_> = needed.into_iter().filter(|(_, id)| !writer.rely(id)).collect();
     // as they lie, so that each frame is fetched once and neighbours stay together
-    let place = |id: &BlobId| reader.index().locations(id).map(|place| (place.frame, place.at)).min();
+    let place = |id: &BlobId| reader.index().known_places(id).map(|place| (place.frame, place.at)).min();
     missing.sort_by_cached_key(|(_, id)| (place(id), *id));
     for (kind, id) in missing {
         writer.put(kind, &reader.blob(kind, &id).map_err(gone)?)?;

@@ -7,7 +7,7 @@ use crate::backend::{self, ErrorKind};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::{BlobLookup, Location, PackRecord};
+use crate::repository::lookup::{BlobLocation, BlobLookup, FrameNumber, PackNumber, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
@@ -42,7 +42,7 @@ pub(super) struct Domain<'a> {
 #[derive(Default)]
 pub(super) struct Outcome {
     /// Frames that do not give what the index says.
-    pub bad: HashSet<u32>,
+    pub bad: HashSet<FrameNumber>,
     /// Packs without fault.
     pub verified: Vec<ObjectId>,
     /// Bytes read.
@@ -52,7 +52,7 @@ pub(super) struct Outcome {
 /// What came of one pack.
 #[derive(Default)]
 struct Seen {
-    bad: Vec<u32>,
+    bad: Vec<FrameNumber>,
     problems: Vec<String>,
 }
 
@@ -68,29 +68,25 @@ pub(super) fn by_domain(objects: IndexObjects) -> BTreeMap<DomainId, IndexObject
 }
 
 impl<'a> Domain<'a> {
-    pub fn new(repository: &Repository, objects: &'a IndexObjects, listing: &PackListing, marks: &Marks) -> Self {
+    pub fn new(
+        repository: &Repository,
+        objects: &'a IndexObjects,
+        listing: &PackListing,
+        marks: &Marks,
+    ) -> repository::Result<Self> {
+        let current = || index_objects::current(&objects.objects, repository.keys().owner_writer());
         let mut entries: HashMap<ObjectId, Vec<&PackEntry>> = HashMap::new();
-        for object in index_objects::current(&objects.objects, repository.keys().owner_writer()) {
+        for object in current() {
             for entry in &object.index.packs {
                 entries.entry(entry.id).or_default().push(entry);
             }
         }
-        Self { lookup: BlobLookup::new(repository, objects, Some(listing), marks), entries }
+        Ok(Self { lookup: BlobLookup::over(repository, current(), Some(listing), marks)?, entries })
     }
 
     /// Packs that can be read, with their numbers.
-    pub fn present(&self) -> impl Iterator<Item = (u32, &PackRecord)> {
-        let numbered = self.lookup.packs().iter().enumerate().filter(|(_, pack)| pack.present);
-        numbered.map(|(number, pack)| (u32::try_from(number).unwrap_or(u32::MAX), pack))
-    }
-
-    /// The frames of a pack: they were added one pack after the other.
-    fn frames(&self, pack: u32) -> std::ops::Range<u32> {
-        let frames = self.lookup.frames();
-        let position = |pack: u32| frames.partition_point(|frame| frame.pack < pack);
-        let numbers = [position(pack), position(pack.saturating_add(1))];
-        let [first, end] = numbers.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-        first..end
+    pub fn present(&self) -> impl Iterator<Item = (PackNumber, &PackRecord)> {
+        self.lookup.packs().filter(|(_, pack)| pack.present)
     }
 }
 
@@ -116,7 +112,7 @@ impl<'a> Packs<'a> {
 
     /// Reports packs of a domain that are not there, or not of their size.
     pub fn presence(&self, domain: &Domain<'_>, findings: &mut Findings) {
-        for pack in domain.lookup.packs().iter().filter(|pack| !pack.present && !self.marks.names(&pack.id)) {
+        for (_, pack) in domain.lookup.packs().filter(|(_, pack)| !pack.present && !self.marks.names(&pack.id)) {
             let problem = match self.listing.get(&pack.id) {
                 Some((_, entry)) => format!("has {} bytes, the index says {}", entry.size, pack.size),
                 None => MISSING.into(),
@@ -137,7 +133,7 @@ impl<'a> Packs<'a> {
     pub fn read(
         &self,
         domain: &Domain<'_>,
-        chosen: &[(u32, &PackRecord)],
+        chosen: &[(PackNumber, &PackRecord)],
         findings: &mut Findings,
         progress: &dyn Progress,
     ) -> Outcome {
@@ -193,11 +189,16 @@ impl<'a> Packs<'a> {
     }
 
     /// `None` if it was not read.
-    fn read_pack(&self, (domain, reader): (&Domain<'_>, &Reader), number: u32, pack: &PackRecord) -> Option<Seen> {
+    fn read_pack(
+        &self,
+        (domain, reader): (&Domain<'_>, &Reader),
+        number: PackNumber,
+        pack: &PackRecord,
+    ) -> Option<Seen> {
         if self.repository.runtime().is_stopped() || self.silent.get().is_some() {
             return None;
         }
-        let frames = domain.frames(number);
+        let frames = domain.lookup.frames_of(number);
         let bytes = match self.repository.backend().get(&Name::Pack(pack.class, pack.id).to_string(), None) {
             Ok(bytes) => bytes,
             // a condemned pack may be swept meanwhile
@@ -220,8 +221,9 @@ impl<'a> Packs<'a> {
         }
         let places =
             domain.entries.get(&pack.id).and_then(|entries| entries.first()).map(|entry| entry.directory.places());
-        for places in places.unwrap_or_default().chunk_by(|left, right| left.frame == right.frame) {
-            let Some(number) = places.first().map(|place| frames.start + place.frame) else { continue };
+        let places = places.unwrap_or_default();
+        // a directory has the frames of the pack, in their order
+        for (number, places) in frames.zip(places.chunk_by(|left, right| left.frame == right.frame)) {
             match frame(reader, number, places, &bytes) {
                 Ok(()) => {}
                 // another key's run in this domain: what can be seen was looked at
@@ -270,12 +272,13 @@ impl<'a> Packs<'a> {
 }
 
 /// Opens one frame and compares every blob in it with its id.
-fn frame(reader: &Reader, number: u32, places: &[BlobPlace], bytes: &[u8]) -> repository::Result<()> {
-    let frame = reader.index().frame(number);
+fn frame(reader: &Reader, number: FrameNumber, places: &[BlobPlace], bytes: &[u8]) -> repository::Result<()> {
+    let frame = reader.index().frame(number)?;
     let range = frame.offset as usize..(frame.offset as usize).saturating_add(frame.stored as usize);
     let plain = reader.open_frame(number, bytes.get(range).unwrap_or_default())?;
     for BlobPlace { blob, at, .. } in places {
-        let at = Location { frame: number, at: *at, length: blob.length, kind: blob.kind };
+        let (pack, depth) = (frame.pack, frame.depth);
+        let at = BlobLocation { frame: number, pack, at: *at, length: blob.length, kind: blob.kind, depth };
         reader.slice(blob.kind, &blob.id, at, &plain).map_err(|_| repository::Error::Object {
             object: format!("blob {}", blob.id.short()),
             source: vault_format::Error::WrongBlob,

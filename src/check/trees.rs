@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::{ANY_DEPTH, BlobLookup};
+use crate::repository::lookup::{ANY_DEPTH, BlobLookup, FrameNumber, PackNumber, PackRule};
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
@@ -28,7 +28,7 @@ const PATHS_MAX: usize = 1 << 17;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Culprit {
     /// A pack of the index, by number.
-    Pack(u32),
+    Pack(PackNumber),
     /// A pack that holds what is needed, and no index tells of it.
     Loose(ObjectId),
     /// No pack holds it.
@@ -103,7 +103,7 @@ pub(super) struct Trees<'a, 'r> {
     repository: &'r Repository,
     packs: &'a Packs<'r>,
     reader: &'a Reader,
-    bad: &'a HashSet<u32>,
+    bad: &'a HashSet<FrameNumber>,
     pages: HashMap<BlobId, Page>,
     /// Blobs of packs that no index tells of; read when the first of them is needed.
     loose: Option<HashMap<BlobId, ObjectId>>,
@@ -114,7 +114,12 @@ pub(super) struct Trees<'a, 'r> {
 }
 
 impl<'a, 'r> Trees<'a, 'r> {
-    pub fn new(packs: &'a Packs<'r>, reader: &'a Reader, bad: &'a HashSet<u32>, findings: &'a mut Findings) -> Self {
+    pub fn new(
+        packs: &'a Packs<'r>,
+        reader: &'a Reader,
+        bad: &'a HashSet<FrameNumber>,
+        findings: &'a mut Findings,
+    ) -> Self {
         let (pages, loose) = (HashMap::new(), None);
         Self { repository: packs.repository, packs, reader, bad, pages, loose, remembered: 0, findings, closed: 0 }
     }
@@ -138,7 +143,7 @@ impl<'a, 'r> Trees<'a, 'r> {
             let paths = paths.iter().map(|path| format!("{name}:/{}", String::from_utf8_lossy(path)));
             match culprit {
                 Culprit::Pack(number) => {
-                    let Some(pack) = self.lookup().packs().get(number as usize) else { continue };
+                    let pack = self.lookup().pack(number)?;
                     self.findings.affect(Name::Pack(pack.class, pack.id), paths, count);
                 }
                 Culprit::Loose(id) => {
@@ -268,14 +273,7 @@ impl<'a, 'r> Trees<'a, 'r> {
 
     /// A usable place none of whose frames is bad.
     fn is_good(&self, id: &BlobId, below: u8) -> bool {
-        let lookup = self.lookup();
-        lookup.locations(id).any(|place| {
-            let frame = lookup.frame(place.frame);
-            frame.depth < below
-                && lookup.pack_of(place.frame).present
-                && !self.bad.contains(&place.frame)
-                && frame.bases.iter().all(|base| self.is_good(base, frame.depth))
-        })
+        self.lookup().place_below(id, below, &PackRule::THERE.without_frames(self.bad)).is_some()
     }
 
     /// The objects at fault for a page that can't be used, after noting with them how that showed.
@@ -285,11 +283,11 @@ impl<'a, 'r> Trees<'a, 'r> {
         let lookup = self.lookup();
         // every place looked good and was tried: none of them gives it
         if culprits.is_empty() {
-            culprits.extend(lookup.locations(id).map(|place| Culprit::Pack(lookup.frame(place.frame).pack)));
+            culprits.extend(lookup.known_places(id).map(|place| Culprit::Pack(place.pack)));
         }
         for culprit in culprits.iter().filter(|_| !why.is_empty()) {
             if let Culprit::Pack(number) = culprit
-                && let Some(pack) = lookup.packs().get(*number as usize)
+                && let Ok(pack) = lookup.pack(*number)
             {
                 self.findings.add(Name::Pack(pack.class, pack.id), why);
             }
@@ -307,19 +305,19 @@ impl<'a, 'r> Trees<'a, 'r> {
             return;
         }
         let lookup = self.lookup();
-        let places: Vec<_> = lookup.locations(id).filter(|place| lookup.frame(place.frame).depth < below).collect();
+        let places: Vec<_> = lookup.known_places(id).filter(|place| place.depth < below).collect();
         if places.is_empty() {
             let pack = self.loose().get(id).copied();
             out.insert(pack.map_or(Culprit::Nowhere, Culprit::Loose));
         }
         for place in places {
-            let frame = lookup.frame(place.frame);
+            let bases = lookup.frame(place.frame).map_or_else(|_| Box::default(), |frame| frame.bases);
             let mut of_bases = BTreeSet::new();
-            frame.bases.iter().for_each(|base| self.culprits(base, frame.depth, &mut of_bases));
+            bases.iter().for_each(|base| self.culprits(base, place.depth, &mut of_bases));
             // a frame may be bad only because a base is
             let bad = self.bad.contains(&place.frame) && of_bases.is_empty();
-            if bad || !lookup.pack_of(place.frame).present {
-                out.insert(Culprit::Pack(frame.pack));
+            if bad || !lookup.pack(place.pack).is_ok_and(|pack| pack.present) {
+                out.insert(Culprit::Pack(place.pack));
             }
             out.extend(of_bases);
         }

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::repository::Repository;
 use crate::repository::index::inherited;
 use crate::repository::index::inherited::Inherited;
+use crate::repository::index::loose;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
 use crate::repository::objects::marks::{Marks, Unreadable};
@@ -54,7 +55,8 @@ impl<'r> Target<'r> {
         let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, None)?;
         let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        let left = Arc::new(inherited::find(repository, (&packs, &objects, &marks), (None, None)));
+        let loose = loose::unindexed(repository, &packs, &objects, &marks);
+        let left = Arc::new(inherited::find(repository, loose, &packs, None, None));
         Ok(Self { repository, trust, marks, packs, objects, snapshots, orders, left })
     }
 
@@ -88,12 +90,11 @@ impl<'r> Target<'r> {
     }
 
     /// One domain of it.
-    pub fn domain(&self, id: DomainId) -> Domain {
+    pub fn domain(&self, id: DomainId) -> Result<Domain> {
         let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == id);
-        let objects = self.objects.objects.iter().filter(own).cloned().collect();
-        let objects = IndexObjects { objects, ..IndexObjects::default() };
-        let mut index = BlobLookup::new(self.repository, &objects, Some(&self.packs), &self.marks);
-        self.left.add_to(&mut index, self.repository, id);
+        let own = index_objects::current(&self.objects.objects, self.repository.keys().owner_writer()).filter(own);
+        let mut index = BlobLookup::over(self.repository, own, Some(&self.packs), &self.marks)?;
+        self.left.add_to(&mut index, self.repository, id)?;
         let own = |snapshot: &&SnapshotEntry| snapshot.place.domain == id;
         let mut heads: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
         for snapshot in self.snapshots.all.iter().filter(own) {
@@ -102,7 +103,7 @@ impl<'r> Target<'r> {
             }
         }
         let snapshots = self.snapshots.visible().filter(own).cloned().collect();
-        Domain { id, index, heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() }
+        Ok(Domain { id, index, heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() })
     }
 }
 

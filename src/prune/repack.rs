@@ -7,16 +7,18 @@ use super::plan::{Fate, Lineage, PackUse, Plan};
 use super::survey::Survey;
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::repository::lookup::{ANY_DEPTH, PackRecord};
+use crate::repository::lookup::{FrameNumber, PackRule};
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::{EncodedFrame, Place, Writer, Written};
-use crate::repository::{Repository, encoding};
+use crate::repository::{Error, Repository, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::compress::{LEVEL_DEFAULT, PREFIX_BYTES_MAX, compress, compress_delta};
 use vault_format::directory::{BlobEntry, BlobPlace, Descent};
 use vault_format::frame::{BASES_MAX, FrameCodec};
 use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
 use vault_format::index::PackEntry;
+
+const UNTOLD: Error = Error::Bug("a pack is repacked whose directory is not the one of the plan");
 
 /// Versions of one lineage that are kept at hand as bases of the others.
 const WHOLE_VERSIONS: usize = 8;
@@ -52,7 +54,9 @@ pub(super) fn repack(
     for need in task.needs {
         let mut own = Vec::new();
         for (group, place) in task.places.iter().enumerate().filter(|(_, place)| place.domain == need.domain) {
-            let jobs = Jobs::of(task, u32::try_from(group).unwrap_or(u32::MAX));
+            let group =
+                u32::try_from(group).map_err(|_| Error::Bug("copies go to more places than can be numbered"))?;
+            let jobs = Jobs::of(task, group);
             if jobs.packs.is_empty() && jobs.lineages.is_empty() {
                 continue;
             }
@@ -119,8 +123,10 @@ impl Mover<'_, '_> {
     fn run(&mut self, task: &Task<'_>, after: &[PackUse], jobs: &Jobs) -> Result<()> {
         for number in &jobs.packs {
             let pack = &after[*number];
-            let Some((_, entry)) = task.survey.entry(&pack.id) else { continue };
-            self.pack(pack, entry, task.plan.repack.get(number).copied().unwrap_or_default())?;
+            // what is passed over here would be condemned all the same
+            let (_, entry) = task.survey.entry(&pack.id).ok_or(UNTOLD)?;
+            let anew = task.plan.repack.get(number).copied().ok_or(Error::Bug("a pack is repacked without a plan"))?;
+            self.pack(pack, entry, anew)?;
         }
         for number in &jobs.lineages {
             self.lineage(&task.lineages[*number])?;
@@ -133,51 +139,56 @@ impl Mover<'_, '_> {
 
     fn pack(&mut self, pack: &PackUse, entry: &PackEntry, anew: bool) -> Result<()> {
         self.repository.runtime().check_stopped()?;
-        let Some((number, first)) = self.need.lookup.position(&pack.id) else { return Ok(()) };
+        let lookup = &self.need.lookup;
+        let number = lookup.number_of(&pack.id).ok_or(UNTOLD)?;
+        let fates = pack.fates(anew);
+        if fates.len() != lookup.frames_of(number).len() {
+            return Err(UNTOLD.into());
+        }
         let mut ranges = Vec::new();
         for range in pack.ranges(anew) {
-            let bytes = self.reader.fetch(&self.need.lookup.packs()[number as usize], range.clone())?;
+            let bytes = self.reader.fetch(lookup.pack(number)?, range.clone())?;
             ranges.push((range, bytes));
         }
         let mut blobs: BTreeMap<u32, Vec<BlobPlace>> = BTreeMap::new();
         for place in entry.directory.places() {
             blobs.entry(place.frame).or_default().push(place);
         }
-        for (position, fate) in (0..).zip(pack.fates(anew)) {
-            let places = blobs.remove(&position).unwrap_or_default();
-            let Some(start) = places.first().map(|place| u64::from(place.offset)).filter(|_| fate != Fate::Left) else {
-                continue;
-            };
-            let Some((range, bytes)) = ranges.iter().find(|(range, _)| range.contains(&start)) else { continue };
-            let from = usize::try_from(start - range.start).unwrap_or(usize::MAX);
-            let sealed = bytes.get(from..).unwrap_or_default();
-            let sealed = sealed.get(..pack.frames[position as usize].stored as usize).unwrap_or_default();
+        let fated = (0..).zip(lookup.frames_of(number)).zip(fates).filter(|(_, fate)| *fate != Fate::Left);
+        for ((position, number), fate) in fated {
+            let frame = lookup.frame(number)?;
+            let places = blobs.remove(&position).ok_or(UNTOLD)?;
+            let (start, stored) = (u64::from(frame.offset), frame.stored as usize);
+            let (range, bytes) = ranges.iter().find(|(range, _)| range.contains(&start)).ok_or(UNTOLD)?;
+            let sealed = usize::try_from(start - range.start).ok().and_then(|from| bytes.get(from..)?.get(..stored));
+            // shorter than was asked for: the frame does not open
+            let sealed = sealed.unwrap_or_default();
             match fate {
-                Fate::Moved => self.move_frame(pack.class, first + position, sealed, &places)?,
-                _ => self.recode(first + position, sealed, &places)?,
+                Fate::Moved => self.move_frame(pack.class, number, sealed, &places)?,
+                _ => self.recode(number, sealed, &places)?,
             }
             self.progress.advance(0, sealed.len() as u64);
         }
         Ok(())
     }
 
-    fn move_frame(&mut self, class: Class, number: u32, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
+    fn move_frame(&mut self, class: Class, number: FrameNumber, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
         let bytes = self.reader.open_seal(number, sealed)?;
-        let frame = self.need.lookup.frame(number);
+        let frame = self.need.lookup.frame(number)?;
         let blobs = places.iter().map(|place| place.blob).collect();
-        Ok(self.writer.copy_frame(EncodedFrame::again(class, frame, bytes, blobs))?)
+        Ok(self.writer.copy_frame(EncodedFrame::again(class, &frame, bytes, blobs))?)
     }
 
-    fn recode(&mut self, number: u32, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
+    fn recode(&mut self, number: FrameNumber, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
         let plain = self.reader.open_frame(number, sealed)?;
         for place in places {
             let (kind, id) = (place.blob.kind, place.blob.id);
-            let here = self.need.lookup.locations(&id).find(|at| at.frame == number && at.at == place.at);
-            let Some(here) = here.filter(|here| self.need.needs(kind, &id, *here) && !self.left.contains(&id)) else {
-                continue;
-            };
-            let plaintext = self.reader.slice(kind, &id, here, &plain)?;
-            self.writer.copy(kind, id, &plaintext)?;
+            let here = self.need.lookup.known_places(&id).find(|at| at.frame == number && at.at == place.at);
+            let here = here.ok_or(UNTOLD)?;
+            if self.need.needs(kind, &id, here)? && !self.left.contains(&id) {
+                let plaintext = self.reader.slice(kind, &id, here, &plain)?;
+                self.writer.copy(kind, id, &plaintext)?;
+            }
         }
         Ok(())
     }
@@ -224,15 +235,18 @@ fn against(whole: &[(BlobId, Vec<u8>)], plaintext: &[u8], length: u32) -> Result
 
 /// A blob that has a place now, but would have none in the new packs and the old ones outside of `going`: there is none
 /// if the plan was right.
-pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSet<ObjectId>) -> Option<BlobId> {
-    let outside = |pack: &PackRecord| pack.present && !pack.condemned;
-    let stays = |pack: &PackRecord| outside(pack) && !going.contains(&pack.id);
+pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSet<ObjectId>) -> Result<Option<BlobId>> {
+    let (outside, stays) = (PackRule::OUTSIDE_MARKS, PackRule::OUTSIDE_MARKS.without(going));
     let mut written = written.iter();
-    needs.iter_mut().find_map(|need| {
-        written.next().into_iter().flatten().for_each(|packs| packs.add_to(&mut need.lookup));
-        let has = |id: &BlobId, counts: &dyn Fn(&PackRecord) -> bool| {
-            need.lookup.usable_where(id, ANY_DEPTH, counts).is_some()
-        };
-        need.live.iter().map(|(_, id)| *id).find(|id| !has(id, &stays) && has(id, &outside))
-    })
+    for need in needs {
+        for packs in written.next().into_iter().flatten() {
+            packs.add_to(&mut need.lookup)?;
+        }
+        let has = |id: &BlobId, rule: &PackRule<'_>| need.lookup.place(id, rule).is_some();
+        let lost = need.live.iter().map(|(_, id)| *id).find(|id| !has(id, &stays) && has(id, &outside));
+        if lost.is_some() {
+            return Ok(lost);
+        }
+    }
+    Ok(None)
 }

@@ -4,7 +4,7 @@
 
 use super::survey::{self, Live, Survey};
 use crate::error::Result;
-use crate::repository::lookup::{ANY_DEPTH, BlobLookup, Location, PackRecord};
+use crate::repository::lookup::{BlobLocation, BlobLookup, PackRule};
 use crate::repository::objects::marks::Condemnation;
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::{Place, Writer};
@@ -43,7 +43,7 @@ pub(super) fn rescue(
     if !repository.options().keeps(Rule::RescueFirst) {
         return Ok(0);
     }
-    let lookup = survey.lookup(repository, domain);
+    let lookup = survey.lookup(repository, domain)?;
     let Live { needed, shared, wished } = survey.live(repository, &lookup, domain, due)?;
     let rescue = Rescue { repository, survey, domain, lookup, ripe, going, shared };
     let mut lost = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn rescue(
     let wished = wished.into_iter().map(|(kind, id)| Wanted { kind, id, is_needed: false });
     for blob in needed.chain(wished) {
         let is_open = rescue.is_open(&blob.id);
-        match rescue.survives(&blob.id, is_open) {
+        match rescue.survives(&blob.id, is_open)? {
             Survival::Sure => {}
             Survival::Claimed => claimed.entry(is_open).or_default().push(blob),
             Survival::No => lost.push(blob),
@@ -73,25 +73,27 @@ enum Survival {
 }
 
 impl Rescue<'_> {
-    fn survives(&self, id: &BlobId, is_open: bool) -> Survival {
+    fn survives(&self, id: &BlobId, is_open: bool) -> Result<Survival> {
         let sure_if = |is_sure: bool| if is_sure { Survival::Sure } else { Survival::No };
         if !self.repository.options().keeps(Rule::SurvivorOutsideMarks) {
-            let apart = |mark: &Condemnation, pack: &PackRecord| pack.present && !mark.packs.contains(&pack.id);
-            let has = |mark| self.lookup.usable_where(id, ANY_DEPTH, &|pack| apart(mark, pack)).is_some();
-            return sure_if(self.ripe.iter().all(has));
+            let has = |mark: &Condemnation| self.lookup.place(id, &PackRule::THERE.without(&mark.packs)).is_some();
+            return Ok(sure_if(self.ripe.iter().all(has)));
         }
-        let stays = |pack: &PackRecord| self.serves(pack, is_open) && !pack.condemned;
-        let places: Vec<Location> = self.lookup.all_usable(id, ANY_DEPTH, &stays).collect();
-        match places.iter().any(|place| self.is_proven(id, *place, &stays)) {
-            false if !places.is_empty() => Survival::Claimed,
-            is_proven => sure_if(is_proven),
+        let stays = PackRule::OUTSIDE_MARKS.open_to(is_open.then_some(self.domain));
+        let mut survival = Survival::No;
+        for place in self.lookup.places(id, &stays) {
+            if self.is_proven(id, place, &stays)? {
+                return Ok(Survival::Sure);
+            }
+            survival = Survival::Claimed;
         }
+        Ok(survival)
     }
 
     /// Those that can't be read from what no mark names; what members need, from what they can read.
     fn unread(&self, is_open: bool, mut claimed: Vec<Wanted>) -> Result<Vec<Wanted>> {
         self.sort(&mut claimed);
-        let staying = self.survey.lookup_outside_marks(self.repository, self.domain, is_open);
+        let staying = self.survey.lookup_outside_marks(self.repository, self.domain, is_open)?;
         let reader = Reader::new(self.repository, &staying);
         let mut unread = Vec::new();
         for blob in claimed {
@@ -106,7 +108,7 @@ impl Rescue<'_> {
 
     /// As they lie, so that each frame is fetched once and neighbours stay together.
     fn sort(&self, blobs: &mut [Wanted]) {
-        let place = |id: &BlobId| self.lookup.locations(id).map(|place| (place.frame, place.at)).min();
+        let place = |id: &BlobId| self.lookup.known_places(id).map(|place| (place.frame, place.at)).min();
         blobs.sort_by_cached_key(|blob| (place(&blob.id), blob.id));
     }
 
@@ -114,7 +116,7 @@ impl Rescue<'_> {
         self.sort(&mut lost);
         let mut places: BTreeMap<Place, Vec<Wanted>> = BTreeMap::new();
         for blob in lost {
-            match self.place(&blob.id) {
+            match self.place(&blob.id)? {
                 Some(place) => places.entry(place).or_default().push(blob),
                 None if blob.is_needed => return Err(survey::stop(Error::MissingBlob(blob.id))),
                 None => {}
@@ -140,30 +142,38 @@ impl Rescue<'_> {
 
     /// True if members must be able to read a blob, and can.
     fn is_open(&self, id: &BlobId) -> bool {
-        self.shared.contains(id) && self.lookup.usable_where(id, ANY_DEPTH, &|pack| self.serves(pack, true)).is_some()
+        self.shared.contains(id) && self.lookup.place(id, &self.serves(true)).is_some()
     }
 
-    fn serves(&self, pack: &PackRecord, is_open: bool) -> bool {
-        pack.present && (!is_open || pack.wraps.reaches(self.domain))
+    fn serves(&self, is_open: bool) -> PackRule<'static> {
+        PackRule::THERE.open_to(is_open.then_some(self.domain))
     }
 
     /// True if this place, and those of its bases, may replace all places of the same blob that are going.
-    fn is_proven(&self, id: &BlobId, place: Location, stays: &dyn Fn(&PackRecord) -> bool) -> bool {
-        let frame = self.lookup.frame(place.frame);
-        let pack = self.lookup.pack_of(place.frame);
+    fn is_proven(&self, id: &BlobId, place: BlobLocation, stays: &PackRule<'_>) -> Result<bool> {
         let owner = self.repository.keys().owner_writer();
-        let packs = self.lookup.locations(id).map(|other| self.lookup.pack_of(other.frame));
-        let mut going = packs.filter(|other| other.present && self.going.contains(&other.id));
-        let has_place = |base: &BlobId| {
-            self.lookup.all_usable(base, frame.depth, stays).any(|place| self.is_proven(base, place, stays))
-        };
-        going.all(|other| pack.standing(owner) <= other.standing(owner)) && frame.bases.iter().all(has_place)
+        let standing = self.lookup.pack(place.pack)?.standing(owner);
+        for other in self.lookup.known_places(id) {
+            let pack = self.lookup.pack(other.pack)?;
+            if pack.present && self.going.contains(&pack.id) && standing > pack.standing(owner) {
+                return Ok(false);
+            }
+        }
+        for base in &self.lookup.frame(place.frame)?.bases {
+            let mut has_place = false;
+            for place in self.lookup.places_below(base, place.depth, stays) {
+                has_place = has_place || self.is_proven(base, place, stays)?;
+            }
+            if !has_place {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Where the copy goes: to where what it is made from lies.
-    fn place(&self, id: &BlobId) -> Option<Place> {
-        let is_open = self.is_open(id);
-        let found = self.lookup.usable_where(id, ANY_DEPTH, &|pack| self.serves(pack, is_open))?;
-        self.survey.place_of(self.domain, self.lookup.pack_of(found.frame))
+    fn place(&self, id: &BlobId) -> Result<Option<Place>> {
+        let Some(found) = self.lookup.place(id, &self.serves(self.is_open(id))) else { return Ok(None) };
+        Ok(self.survey.place_of(self.domain, self.lookup.pack(found.pack)?))
     }
 }

@@ -37,18 +37,23 @@ pub(super) fn packs(repository: &Repository, survey: &Survey, needs: &[Need]) ->
         let Some(author) = author(survey, id) else { return false };
         newest.get(&author).is_none_or(|at| *at < arrived) && now.saturating_sub(arrived) <= lifetime
     };
-    let is_needed =
-        |id: &ObjectId| needs.iter().any(|need| need.uses(id).iter().any(|frame| frame.live + frame.base > 0));
     let listed = survey.packs.iter().filter(|(id, _)| !survey.marks.names(id));
     let mut running: BTreeSet<ObjectId> = listed
-        .filter(|(id, (_, entry))| entry.modified.is_some_and(|at| is_running(id, at)) && !is_needed(id))
+        .filter(|(id, (_, entry))| entry.modified.is_some_and(|at| is_running(id, at)))
         .map(|(id, _)| *id)
         .collect();
+    let mut needed = BTreeSet::new();
+    for need in needs {
+        for id in &running {
+            needed.extend(need.needs_of(id)?.then_some(*id));
+        }
+    }
+    running.retain(|id| !needed.contains(id));
     let domains: BTreeSet<DomainId> = running.iter().filter_map(|id| Some(author(survey, id)?.0)).collect();
     for need in needs.iter().filter(|need| domains.contains(&need.domain)) {
         let wished = survey.live(repository, &need.lookup, need.domain, &BTreeSet::new())?.wished;
-        for place in wished.iter().flat_map(|(_, id)| need.lookup.locations(id)) {
-            running.remove(&need.lookup.pack_of(place.frame).id);
+        for place in wished.iter().flat_map(|(_, id)| need.lookup.known_places(id)) {
+            running.remove(&need.lookup.pack(place.pack)?.id);
         }
     }
     Ok(running)

@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::repository;
-use crate::repository::lookup::{ANY_DEPTH, BlobLookup, PackRecord};
+use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
@@ -163,20 +163,22 @@ impl Survey {
     }
 
     /// The lookup of one domain: nobody else's copies count for it.
-    pub fn lookup(&self, repository: &Repository, domain: DomainId) -> BlobLookup {
-        let objects = IndexObjects { objects: self.objects_of(domain), ..IndexObjects::default() };
-        BlobLookup::new(repository, &objects, Some(&self.packs), &self.marks)
-    }
-
-    fn objects_of(&self, domain: DomainId) -> Vec<IndexObject> {
-        let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
-        self.objects.objects.iter().filter(own).cloned().collect()
+    pub fn lookup(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
+        let current = index_objects::current(&self.objects.objects, repository.keys().owner_writer());
+        let own = current.filter(|object| matches!(object.name, Name::Index(of, ..) if of == domain));
+        Ok(BlobLookup::over(repository, own, Some(&self.packs), &self.marks)?)
     }
 
     /// The same as if nothing had ever told of the packs that marks name, or of those that members can't read if it is
     /// `for_members`: a reader tries all that it knows.
-    pub fn lookup_outside_marks(&self, repository: &Repository, domain: DomainId, for_members: bool) -> BlobLookup {
-        let mut objects = self.objects_of(domain);
+    pub fn lookup_outside_marks(
+        &self,
+        repository: &Repository,
+        domain: DomainId,
+        for_members: bool,
+    ) -> Result<BlobLookup> {
+        let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
+        let mut objects: Vec<IndexObject> = self.objects.objects.iter().filter(own).cloned().collect();
         for IndexObject { index, .. } in &mut objects {
             let serves = |pack: &PackEntry| {
                 !for_members || index.wraps.get(pack.wraps as usize).is_some_and(|wraps| wraps.reaches(domain))
@@ -184,7 +186,7 @@ impl Survey {
             index.packs.retain(|pack| !self.marks.names(&pack.id) && serves(pack));
         }
         let objects = IndexObjects { objects, ..IndexObjects::default() };
-        BlobLookup::new(repository, &objects, Some(&self.packs), &self.marks)
+        Ok(BlobLookup::new(repository, objects, Some(&self.packs), &self.marks)?)
     }
 
     /// Every blob that the snapshots of a domain need, but for those that are `due`.
@@ -210,7 +212,7 @@ impl Survey {
             walk::blobs(&reader, &snapshot.head.root, &mut live.needed)
                 .map_err(|error| if error.is_lost() { incomplete(snapshot, &error) } else { stop(error) })?;
         }
-        let has_private = lookup.packs().iter().any(|pack| !pack.wraps.reaches(domain));
+        let has_private = lookup.packs().any(|(_, pack)| !pack.wraps.reaches(domain));
         if has_private {
             live.shared = live.needed.iter().map(|(_, id)| *id).collect();
         }
@@ -222,7 +224,7 @@ impl Survey {
         for snapshot in damaged {
             // repair has saved beside it what is left; of itself all that is there stays, and may be whole again one day
             let mut each = |kind, id| {
-                if lookup.usable_where(&id, ANY_DEPTH, &|pack| pack.present).is_some() {
+                if lookup.is_there(&id) {
                     live.needed.insert((kind, id));
                     if snapshot.is_shared() && has_private {
                         live.shared.insert(id);

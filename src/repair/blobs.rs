@@ -39,7 +39,7 @@ pub(super) fn recover(
     report: &mut Report,
 ) -> Result<Mended> {
     let repository = context.repository;
-    let mut reliable = context.look.reliable(repository, domain);
+    let mut reliable = context.look.reliable(repository, domain)?;
     let (mut lost, mut seen) = (Blobs::new(), HashSet::new());
     let label = repository.keys().owner("repair")?.book(domain).source_label(SOURCE);
     // what members of the domain can't read stays closed to them
@@ -67,8 +67,8 @@ pub(super) fn recover(
             report.stored_bytes += writer.stored_bytes();
             let written = writer.written();
             drop(writer);
-            written.add_to(&mut reliable);
-            written.add_to(&mut readable);
+            written.add_to(&mut reliable)?;
+            written.add_to(&mut readable)?;
         }
         lost.extend(wanted);
     }
@@ -107,7 +107,7 @@ fn wanted(
         context.repository.runtime().check_stopped()?;
         // what can't be read is wanted; what lies below it comes with it, or is lost
         let mut each = |kind, id| {
-            if reliable.usable(&id).is_none() {
+            if !reliable.is_there(&id) {
                 wanted.insert((kind, id));
             }
         };
@@ -126,5 +126,5 @@ fn readable_in<'a, 'r: 'a>(readers: impl Iterator<Item = &'a Reader> + Clone, wa
 pub(super) fn foreign(from: &Repository) -> Result<BlobLookup> {
     let trust = Trust::load(from)?;
     let objects = IndexObjects::load(from, &trust, None)?;
-    Ok(BlobLookup::new(from, &objects, None, &Marks::default()))
+    Ok(BlobLookup::new(from, objects, None, &Marks::default())?)
 }

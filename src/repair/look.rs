@@ -113,43 +113,39 @@ impl Look {
     }
 
     /// The lookup of a domain for reading: every place that anybody tells of.
-    pub fn readable(&self, repository: &Repository, domain: DomainId) -> BlobLookup {
-        let mut objects = self.of(domain, &|_| true);
+    pub fn readable(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
+        let own = self.objects.objects.iter().filter(|object| domain_of(object) == Some(domain));
+        let mut objects = IndexObjects { objects: own.cloned().collect(), ..IndexObjects::default() };
         // those that were replaced may know more than those that replaced them
         for object in &mut objects.objects {
             object.index.supersedes.clear();
             object.index.packs.retain(|pack| !self.missing.contains(&pack.id));
         }
-        self.lookup(repository, domain, &objects, None)
+        let lookup = BlobLookup::new(repository, objects, None, &self.marks)?;
+        self.with_loose(lookup, domain, &|_| true)
     }
 
     /// The lookup of a domain to rely on: only packs that are good.
-    pub fn reliable(&self, repository: &Repository, domain: DomainId) -> BlobLookup {
-        let objects = self.of(domain, &|object| self.current.contains(&object.name));
+    pub fn reliable(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
+        let current = index_objects::current(&self.objects.objects, repository.keys().owner_writer());
+        let own = current.filter(|object| domain_of(object) == Some(domain));
         let good: PackListing =
             self.packs.iter().filter(|(id, _)| !self.bad.contains(id)).map(|(id, at)| (*id, at.clone())).collect();
-        self.lookup(repository, domain, &objects, Some(&good))
+        let lookup = BlobLookup::over(repository, own, Some(&good), &self.marks)?;
+        self.with_loose(lookup, domain, &|id| good.contains_key(id))
     }
 
-    fn of(&self, domain: DomainId, is_wanted: &dyn Fn(&IndexObject) -> bool) -> IndexObjects {
-        let own = self.objects.objects.iter().filter(|object| domain_of(object) == Some(domain) && is_wanted(object));
-        IndexObjects { objects: own.cloned().collect(), ..IndexObjects::default() }
-    }
-
-    fn lookup(
+    fn with_loose(
         &self,
-        repository: &Repository,
+        mut lookup: BlobLookup,
         domain: DomainId,
-        objects: &IndexObjects,
-        packs: Option<&PackListing>,
-    ) -> BlobLookup {
-        let mut lookup = BlobLookup::new(repository, objects, packs, &self.marks);
+        is_there: &dyn Fn(&ObjectId) -> bool,
+    ) -> Result<BlobLookup> {
         for pack in self.loose.iter().filter(|pack| pack.header.domain == domain) {
-            let is_there = packs.is_none_or(|packs| packs.contains_key(&pack.entry.id));
             let record = PackRecord::new(&pack.entry, pack.header, Arc::new(pack.wraps.clone()));
-            lookup.add_pack(PackRecord { present: is_there, ..record }, &pack.entry.directory);
+            lookup.add_pack(PackRecord { present: is_there(&pack.entry.id), ..record }, &pack.entry.directory)?;
         }
-        lookup
+        Ok(lookup)
     }
 
     /// Index objects in force by domain, and the loose packs of the same domain.

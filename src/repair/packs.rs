@@ -7,18 +7,16 @@ use super::{Options, Report};
 use crate::backend::{self, ErrorKind};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::repository;
 use crate::repository::Repository;
 use crate::repository::index::loose::LoosePack;
 use crate::repository::index::rebuild::Indexer;
-use crate::repository::lookup::Location;
+use crate::repository::lookup::{BlobLocation, FrameNumber};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::IndexObject;
 use crate::repository::objects::marks::Marks;
 use crate::repository::read::reader::Reader;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
 use vault_format::index::{Index, PackEntry, Sketches};
 use vault_format::name::Name;
@@ -45,7 +43,7 @@ pub(super) fn judge(
     let mut missing = BTreeSet::new();
     let mut listed: Vec<(ObjectId, (Class, backend::Entry))> = Vec::new();
     for (domain, (objects, loose)) in look.by_domain() {
-        let readable = look.readable(repository, domain);
+        let readable = look.readable(repository, domain)?;
         let reader = Reader::new(repository, &readable);
         let mut entries: BTreeMap<ObjectId, (&PackEntry, bool)> = BTreeMap::new();
         for entry in objects.iter().flat_map(|object| &object.index.packs) {
@@ -101,40 +99,18 @@ fn judge_all(
     entries: &[(&PackEntry, bool)],
     (report, progress): (&mut Report, &dyn Progress),
 ) -> Result<Vec<State>> {
-    let (next, read_bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let done: Mutex<BTreeMap<usize, Result<State>>> = Mutex::default();
-    let work = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::SeqCst);
-            let Some((entry, is_read)) = entries.get(number) else { return };
-            let state = match repository.runtime().check_stopped() {
-                Ok(()) => one(repository, reader, look, (entry, *is_read)),
-                Err(interrupted) => Err(interrupted.into()),
-            };
-            if *is_read {
-                read_bytes.fetch_add(entry.size, Ordering::SeqCst);
-                progress.advance(1, entry.size);
-            }
-            let failed = state.is_err();
-            done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, state);
-            if failed {
-                return;
-            }
+    let read_bytes = AtomicU64::new(0);
+    let runtime = repository.runtime();
+    let states = runtime.try_map(runtime.workers, entries, |(entry, is_read)| {
+        let state = one(repository, reader, look, (entry, *is_read));
+        if *is_read {
+            read_bytes.fetch_add(entry.size, Ordering::SeqCst);
+            progress.advance(1, entry.size);
         }
-    };
-    match repository.runtime().workers {
-        0 => work(),
-        workers => std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work)))),
-    }
+        state
+    });
     report.read_bytes += read_bytes.into_inner();
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let states = done.into_values().collect::<Result<Vec<_>>>()?;
-    // a thread that died has judged nothing, and what is not judged must not pass for good
-    if states.len() == entries.len() {
-        Ok(states)
-    } else {
-        Err(repository::Error::Threads("a worker thread panicked".into()).into())
-    }
+    states
 }
 
 fn one(repository: &Repository, reader: &Reader, look: &Look, (entry, is_read): (&PackEntry, bool)) -> Result<State> {
@@ -160,45 +136,43 @@ fn one(repository: &Repository, reader: &Reader, look: &Look, (entry, is_read): 
         return Ok(good);
     }
     match repository.backend().get(&name, None) {
-        Ok(bytes) => Ok(problem(reader, entry, &bytes).map_or(good, State::Bad)),
+        Ok(bytes) => Ok(problem(reader, entry, &bytes)?.map_or(good, State::Bad)),
         Err(error) if error.is_unanswered() => Err(error.into()),
         Err(error) => Ok(State::Bad(error.to_string())),
     }
 }
 
 /// What is wrong with a pack whose bytes are here.
-fn problem(reader: &Reader, entry: &PackEntry, bytes: &[u8]) -> Option<String> {
+fn problem(reader: &Reader, entry: &PackEntry, bytes: &[u8]) -> Result<Option<String>> {
     if ObjectId::of(bytes) != entry.id {
-        return Some("its bytes do not match its name".into());
+        return Ok(Some("its bytes do not match its name".into()));
     }
-    let mut plain: Option<(u32, Vec<u8>)> = None;
+    let number = reader.index().number_of(&entry.id);
+    let mut plain: Option<(FrameNumber, Vec<u8>)> = None;
     for place in entry.directory.places() {
-        let here = |at: &Location| reader.index().pack_of(at.frame).id == entry.id && at.at == place.at;
-        let Some(at) = reader.index().locations(&place.blob.id).find(here) else {
-            return Some("another index tells something else of it".into());
+        let here = |at: &BlobLocation| Some(at.pack) == number && at.at == place.at;
+        let Some(at) = reader.index().known_places(&place.blob.id).find(here) else {
+            return Ok(Some("another index tells something else of it".into()));
         };
         if plain.as_ref().is_none_or(|(frame, _)| *frame != at.frame) {
-            let frame = reader.index().frame(at.frame);
+            let frame = reader.index().frame(at.frame)?;
             let start = frame.offset as usize;
             let sealed = bytes.get(start..start.saturating_add(frame.stored as usize)).unwrap_or_default();
+            let lacks_bases = || frame.bases.iter().any(|base| reader.blob(BlobKind::Chunk, base).is_err());
             plain = match reader.open_frame(at.frame, sealed) {
                 Ok(bytes) => Some((at.frame, bytes)),
                 // a delta without its bases is not this pack's fault
-                Err(error) if error.is_unanswered() || lacks_bases(reader, at.frame) => continue,
-                Err(error) => return Some(error.to_string()),
+                Err(error) if error.is_unanswered() || lacks_bases() => continue,
+                Err(error) => return Ok(Some(error.to_string())),
             };
         }
         if let Some((_, plain)) = &plain
             && let Err(error) = reader.slice(at.kind, &place.blob.id, at, plain)
         {
-            return Some(error.to_string());
+            return Ok(Some(error.to_string()));
         }
     }
-    None
-}
-
-fn lacks_bases(reader: &Reader, frame: u32) -> bool {
-    reader.index().frame(frame).bases.iter().any(|base| reader.blob(BlobKind::Chunk, base).is_err())
+    Ok(None)
 }
 
 /// Puts an index for good packs that have none, and replaces those that tell of bad packs.

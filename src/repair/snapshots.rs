@@ -70,7 +70,7 @@ pub(super) fn rewrite(
                     covered.extend(ancestors(&originals, snapshot.id));
                     report.stored_bytes += bytes;
                     // the next copy shares its pages
-                    written.add_to(reliable);
+                    written.add_to(reliable)?;
                 }
                 None => report.notes.push(format!("nothing is left of snapshot {}", snapshot.id.short())),
             }

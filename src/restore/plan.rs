@@ -4,7 +4,7 @@
 
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::lookup::Location;
+use crate::repository::lookup::{BlobLocation, FrameNumber, PackNumber, PackRule};
 use crate::repository::read::ranges;
 use crate::repository::read::ranges::Fetch;
 use crate::repository::read::reader::Reader;
@@ -33,10 +33,10 @@ struct Pending {
 
 /// A piece of a file.
 struct Piece {
-    file: usize,
+    file: u32,
     /// Offset in the content without holes.
     offset: u64,
-    place: Location,
+    place: BlobLocation,
     id: BlobId,
 }
 
@@ -71,14 +71,15 @@ impl Plan {
     /// Adds a file; its chunks are looked up now. An error means that the store answers nothing any more.
     pub fn add(&mut self, reader: &Reader, node: &Node, slot: FileSlot) -> repository::Result<()> {
         let number = self.files.len();
+        let file = u32::try_from(number).map_err(|_| repository::Error::Bug("a plan has too many files"))?;
         let before = self.pieces.len();
         if let NodeKind::File { content, .. } = &node.kind {
             let mut offset = 0u64;
             let pieces = &mut self.pieces;
             let mut each = |ChunkRef { id, length }| {
                 let missing = repository::Error::MissingBlob(id);
-                let place = reader.index().usable(&id).ok_or(missing)?;
-                pieces.push(Piece { file: number, offset, place, id });
+                let place = reader.index().place(&id, &PackRule::THERE).ok_or(missing)?;
+                pieces.push(Piece { file, offset, place, id });
                 offset += u64::from(length);
                 Ok(())
             };
@@ -99,23 +100,19 @@ impl Plan {
     }
 
     /// Fetches and writes everything.
-    pub fn execute(self, repository: &Repository, reader: &Reader, progress: &dyn Progress) -> Outcome {
-        let mut by_frame: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
+    pub fn execute(
+        self,
+        repository: &Repository,
+        reader: &Reader,
+        progress: &dyn Progress,
+    ) -> repository::Result<Outcome> {
+        let mut by_frame: BTreeMap<(PackNumber, FrameNumber), Vec<usize>> = BTreeMap::new();
         for (number, piece) in self.pieces.iter().enumerate() {
-            let frame = reader.index().frame(piece.place.frame);
-            by_frame.entry((frame.pack, piece.place.frame)).or_default().push(number);
+            by_frame.entry((piece.place.pack, piece.place.frame)).or_default().push(number);
         }
-        let frames: Vec<(u32, Vec<usize>)> = by_frame.into_iter().map(|((_, frame), pieces)| (frame, pieces)).collect();
-        let work = Work {
-            repository,
-            reader,
-            progress,
-            fetches: ranges::ranges(reader.index(), frames.iter().map(|(frame, _)| *frame)),
-            frames,
-            plan: &self,
-            next: AtomicUsize::new(0),
-            outcome: Mutex::new(Outcome::default()),
-        };
+        let frames: Vec<_> = by_frame.into_iter().map(|((_, frame), pieces)| (frame, pieces)).collect();
+        let fetches = ranges::ranges(reader.index(), frames.iter().map(|(frame, _)| *frame))?;
+        let work = Work { repository, reader, progress, frames, plan: &self, outcome: Mutex::new(Outcome::default()) };
         for (number, why) in &self.lost {
             work.fail_to_read(*number, why);
         }
@@ -124,16 +121,13 @@ impl Plan {
                 work.finish(number);
             }
         }
-        match repository.runtime().workers {
-            0 => work.run(),
-            workers => std::thread::scope(|scope| {
-                for _ in 1..workers {
-                    scope.spawn(|| work.run());
-                }
-                work.run();
-            }),
-        }
-        work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+        // what goes wrong is noted with the file; the rest is given up only once all is
+        repository.runtime().map(repository.runtime().workers, &fetches, |fetch| {
+            if !work.is_stopped() {
+                work.fetch(fetch);
+            }
+        });
+        Ok(work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -141,23 +135,12 @@ struct Work<'a> {
     repository: &'a Repository,
     reader: &'a Reader,
     progress: &'a dyn Progress,
-    frames: Vec<(u32, Vec<usize>)>,
-    fetches: Vec<Fetch>,
+    frames: Vec<(FrameNumber, Vec<usize>)>,
     plan: &'a Plan,
-    next: AtomicUsize,
     outcome: Mutex<Outcome>,
 }
 
 impl Work<'_> {
-    fn run(&self) {
-        while let Some(fetch) = self.fetches.get(self.next.fetch_add(1, Ordering::SeqCst)) {
-            if self.is_stopped() {
-                return;
-            }
-            self.fetch(fetch);
-        }
-    }
-
     fn is_stopped(&self) -> bool {
         let outcome = self.outcome();
         self.repository.runtime().is_stopped() || outcome.silent.is_some() || outcome.full.is_some()
@@ -174,17 +157,18 @@ impl Work<'_> {
 
     fn fetch(&self, fetch: &Fetch) {
         let Some(frames) = self.frames.get(fetch.frames.clone()) else { return };
-        let Some((first, _)) = frames.first() else { return };
-        let bytes = self.reader.fetch(self.reader.index().pack_of(*first), fetch.start..fetch.end);
+        let index = self.reader.index();
+        let bytes = index.pack(fetch.pack).and_then(|pack| self.reader.fetch(pack, fetch.start..fetch.end));
         if bytes.as_ref().is_err_and(|error| self.is_silent(error)) {
             return;
         }
         for (number, pieces) in frames {
-            let frame = self.reader.index().frame(*number);
-            let start = (u64::from(frame.offset) - fetch.start) as usize;
-            let plain = bytes.as_ref().ok().and_then(|bytes| bytes.get(start..start + frame.stored as usize));
             self.at(pieces);
-            let plain = plain.and_then(|sealed| self.reader.open_frame(*number, sealed).ok());
+            let plain = index.frame(*number).ok().and_then(|frame| {
+                let start = (u64::from(frame.offset) - fetch.start) as usize;
+                let sealed = bytes.as_ref().ok()?.get(start..start + frame.stored as usize)?;
+                self.reader.open_frame(*number, sealed).ok()
+            });
             for piece in pieces.iter().filter_map(|number| self.plan.pieces.get(*number)) {
                 if self.is_stopped() {
                     return;
@@ -197,7 +181,7 @@ impl Work<'_> {
     /// Tells which file is worked on.
     fn at(&self, pieces: &[usize]) {
         let first = pieces.first().and_then(|number| self.plan.pieces.get(*number));
-        let Some(file) = first.and_then(|piece| self.plan.files.get(piece.file)) else { return };
+        let Some(file) = first.and_then(|piece| self.plan.files.get(piece.file as usize)) else { return };
         let path = file.slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(FileSlot::path);
         path.iter().for_each(|path| self.progress.at(path));
     }
@@ -212,11 +196,12 @@ impl Work<'_> {
         if bytes.as_ref().is_err_and(|error| self.is_silent(error)) {
             return;
         }
-        let Some(file) = self.plan.files.get(piece.file) else { return };
+        let number = piece.file as usize;
+        let Some(file) = self.plan.files.get(number) else { return };
         let NodeKind::File { holes, .. } = &file.node.kind else { return };
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            Err(error) => return self.fail_to_read(piece.file, &error),
+            Err(error) => return self.fail_to_read(number, &error),
         };
         let written = {
             let slot = file.slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,10 +213,10 @@ impl Work<'_> {
                 self.outcome().bytes += bytes.len() as u64;
                 self.progress.advance(0, bytes.len() as u64);
                 if file.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-                    self.finish(piece.file);
+                    self.finish(number);
                 }
             }
-            Err(error) => self.fail_to_write(piece.file, error),
+            Err(error) => self.fail_to_write(number, error),
         }
     }
 

@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
     fn execute(&mut self) -> Result<()> {
         let plan = std::mem::take(&mut self.plan);
         let Outcome { files, bytes, failed, damaged, written, silent, full } =
-            plan.execute(self.repository, self.reader, self.progress);
+            plan.execute(self.repository, self.reader, self.progress)?;
         self.repository.runtime().check_stopped()?;
         if let Some(error) = silent {
             return Err(repository::Error::from(error).into());

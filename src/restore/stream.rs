@@ -138,7 +138,7 @@ impl<'a> FileContent<'a> {
             };
             walk::chunks(reader, content, &mut each, &mut |_| {})?;
             // known before the first byte goes out: half a dump is worse than none
-            if let Some(lost) = chunks.iter().find(|id| reader.index().usable(id).is_none()) {
+            if let Some(lost) = chunks.iter().find(|id| !reader.index().is_there(id)) {
                 return Err(repository::Error::MissingBlob(*lost).into());
             }
         }

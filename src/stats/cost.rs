@@ -5,8 +5,9 @@
 use super::Source;
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
+use crate::repository::lookup::{BlobLookup, FrameNumber, PackRule};
 use crate::repository::objects::snapshots::Catalog;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::reach;
@@ -77,7 +78,7 @@ impl Need {
 }
 
 /// Blobs by frame and place in it.
-type Needs = HashMap<(u32, u32), Need>;
+type Needs = HashMap<(FrameNumber, u32), Need>;
 
 /// Walks what the sources of these domains need. Needs a key that reads.
 pub fn costs(
@@ -100,9 +101,13 @@ pub fn costs(
         let mut needs = HashMap::new();
         for (number, source) in (0u32..).zip(&own) {
             let reader = Reader::new(repository, &index);
-            let mut bytes = 0u64;
-            let mut each = |id| bytes = bytes.saturating_add(mark(&index, &mut needs, (id, number)));
+            let (mut bytes, mut failed) = (0u64, None);
+            let mut each = |id| match mark(&index, &mut needs, (id, number)) {
+                Ok(more) => bytes = bytes.saturating_add(more),
+                Err(error) => failed = Some(error),
+            };
             walk(&reader, source, &mut each, (&mut costs.unread, progress))?;
+            failed.map_or(Ok(()), Err)?;
             all.push(bytes);
         }
         let needed = costs.needed.get_or_insert_default();
@@ -144,12 +149,12 @@ fn walk(
 }
 
 /// A blob and the bases of its frame are needed by a source; returns the stored bytes of those that were not before.
-fn mark(index: &BlobLookup, needs: &mut Needs, (id, number): (BlobId, u32)) -> u64 {
+fn mark(index: &BlobLookup, needs: &mut Needs, (id, number): (BlobId, u32)) -> repository::Result<u64> {
     let mut bytes = 0u64;
     let mut pending = vec![id];
     while let Some(id) = pending.pop() {
-        let Some(place) = index.usable(&id) else { continue };
-        let frame = index.frame(place.frame);
+        let Some(place) = index.place(&id, &PackRule::THERE) else { continue };
+        let frame = index.frame(place.frame)?;
         let need = needs.entry((place.frame, place.at)).or_default();
         if need.last == Some(number) {
             continue;
@@ -161,5 +166,5 @@ fn mark(index: &BlobLookup, needs: &mut Needs, (id, number): (BlobId, u32)) -> u
         bytes = bytes.saturating_add(need.bytes);
         pending.extend(frame.bases.iter().copied());
     }
-    bytes
+    Ok(bytes)
 }

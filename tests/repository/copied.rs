@@ -131,12 +131,12 @@ pub fn by_original(copy: &Repository) -> BTreeMap<ObjectId, SnapshotEntry> {
 pub fn lookup(repository: &Repository) -> BlobLookup {
     let trust = Trust::load(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
-    BlobLookup::new(repository, &objects, None, &Marks::default())
+    BlobLookup::new(repository, objects, None, &Marks::default()).unwrap()
 }
 
 /// Codec and sizes of all frames: they tell whether frames moved as they are.
 fn frames(repository: &Repository) -> Vec<(u32, u32, u8)> {
-    let mut all: Vec<_> = lookup(repository).frames().iter().map(|f| (f.stored, f.plain, f.depth)).collect();
+    let mut all: Vec<_> = lookup(repository).frames().map(|(_, f)| (f.stored, f.plain, f.depth)).collect();
     all.sort_unstable();
     all
 }
@@ -253,8 +253,8 @@ fn only_what_the_chosen_need_is_copied() {
 
 fn chunks(repository: &Repository) -> BTreeSet<BlobId> {
     let index = lookup(repository);
-    let is_chunk = |id: &&BlobId| index.locations(id).any(|place| place.kind == BlobKind::Chunk);
-    index.blobs().filter(is_chunk).copied().collect()
+    let is_chunk = |id: &BlobId| index.known_places(id).any(|place| place.kind == BlobKind::Chunk);
+    index.blobs().filter(is_chunk).collect()
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn what_is_condemned_there_is_stored_again() {
 
 fn stored_twice(repository: &Repository) -> usize {
     let index = lookup(repository);
-    index.blobs().filter(|id| index.locations(id).count() > 1).count()
+    index.blobs().filter(|id| index.known_places(id).count() > 1).count()
 }
 
 #[test]

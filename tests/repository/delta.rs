@@ -139,8 +139,8 @@ fn a_delta_moves_with_its_base_and_is_stored_whole_without() {
         assert!(restore_stream(&second, copies[&new].id).unwrap() == next);
         assert_clean(&second, true, "with a delta");
         let index = lookup(&second);
-        let is_data = |frame: &&vault::repository::lookup::FrameRecord| frame.plain == 200_000;
-        let mut found: Vec<u8> = index.frames().iter().filter(is_data).map(|frame| frame.depth).collect();
+        let data = index.frames().filter(|(_, frame)| frame.plain == 200_000);
+        let mut found: Vec<u8> = data.map(|(_, frame)| frame.depth).collect();
         found.sort_unstable();
         assert_eq!(found, depths);
     }

@@ -23,7 +23,7 @@ fn with_index<T>(repository: &Repository, work: impl FnOnce(&BlobLookup) -> T) -
     let trust = Trust::load(repository).unwrap();
     let (packs, _) = index_objects::list_packs(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
-    work(&BlobLookup::new(repository, &objects, Some(&packs), &Marks::default()))
+    work(&BlobLookup::new(repository, objects, Some(&packs), &Marks::default()).unwrap())
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn with_gaps(repository: &Repository, id: ObjectId, gaps: Gaps) -> ObjectId {
     let objects = IndexObjects::load(repository, &trust, Some(domain)).unwrap();
     let (packs, _) = list_packs(repository).unwrap();
     let marks = Marks::load(repository).unwrap();
-    let lookup = BlobLookup::new(repository, &objects, Some(&packs), &marks);
+    let lookup = BlobLookup::new(repository, objects, Some(&packs), &marks).unwrap();
     let writer = Writer::new(repository, &lookup, domain, &entry.head.source).unwrap();
     let mut head = entry.head.clone();
     head.time += 1;

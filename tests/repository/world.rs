@@ -190,7 +190,7 @@ pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
     let trust = Trust::load(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
     assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);
-    BlobLookup::new(repository, &objects, None, &Marks::default()).blobs().copied().collect()
+    BlobLookup::new(repository, objects, None, &Marks::default()).unwrap().blobs().collect()
 }
 
 /// Bytes of all objects.

@@ -7,9 +7,8 @@
 use super::loose;
 use super::loose::{LoosePack, Pack};
 use crate::repository::lookup::{BlobLookup, PackRecord};
-use crate::repository::objects::index_objects::{IndexObjects, PackListing};
-use crate::repository::objects::marks::Marks;
-use crate::repository::{Repository, of_object};
+use crate::repository::objects::index_objects::PackListing;
+use crate::repository::{Repository, Result, of_object};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vault_format::bundle::Role;
@@ -50,15 +49,16 @@ pub(crate) struct Inherited {
     states: Mutex<BTreeMap<ObjectId, State>>,
 }
 
-/// Looks for packs of this key in one domain, or in all, that arrived after a time. Whatever can't be read is
-/// passed over: what is not found is only stored again.
+/// Looks among packs that are in no index for those of this key in one domain, or in all, that arrived after a time.
+/// Whatever can't be read is passed over: what is not found is only stored again.
 pub(crate) fn find(
     repository: &Repository,
-    (packs, objects, marks): (&PackListing, &IndexObjects, &Marks),
-    (domain, after): (Option<DomainId>, Option<i64>),
+    mut candidates: Vec<Pack>,
+    packs: &PackListing,
+    domain: Option<DomainId>,
+    after: Option<i64>,
 ) -> Inherited {
     let arrived = |id: &ObjectId| packs.get(id).and_then(|(_, entry)| entry.modified);
-    let mut candidates = loose::unindexed(repository, packs, objects, marks);
     candidates.retain(|(id, _, size)| {
         let is_late = arrived(id).zip(after).is_none_or(|(at, after)| at >= after);
         is_late && *size <= PACK_BYTES_MAX as u64
@@ -68,9 +68,9 @@ pub(crate) fn find(
     let (mut found, mut blobs) = (Vec::new(), 0);
     for batch in candidates.chunks(BATCH) {
         let before = found.len();
-        for own in
-            loose::each(repository, (batch, usize::MAX), |pack| own(repository, pack, domain)).into_iter().flatten()
-        {
+        let connections = repository.backend().connections();
+        let opened = repository.runtime().map(connections, batch, |pack| own(repository, *pack, domain));
+        for own in opened.into_iter().flatten() {
             blobs += own.entry.directory.blobs.len();
             found.push(own);
         }
@@ -103,7 +103,7 @@ fn own(repository: &Repository, pack: Pack, domain: Option<DomainId>) -> Option<
 
 impl Inherited {
     /// Adds what there is in a domain to its lookup, where nothing counts before a writer has it proven.
-    pub fn add_to(&self, index: &mut BlobLookup, repository: &Repository, domain: DomainId) {
+    pub fn add_to(&self, index: &mut BlobLookup, repository: &Repository, domain: DomainId) -> Result<()> {
         let keys = repository.keys();
         let own = self.order.iter().filter_map(|id| self.packs.get(id)).filter(|pack| pack.header.domain == domain);
         for pack in own {
@@ -111,8 +111,9 @@ impl Inherited {
             let within_reach = keys.role() != Role::Client || pack.wraps.reaches(keys.domain());
             let record = PackRecord::new(&pack.entry, pack.header, Arc::new(pack.wraps.clone()));
             let record = PackRecord { is_loose: true, arrived, within_reach, ..record };
-            index.add_pack(record, &pack.entry.directory);
+            index.add_pack(record, &pack.entry.directory)?;
         }
+        Ok(())
     }
 
     /// True if there is nothing.
@@ -132,8 +133,9 @@ impl Inherited {
         let is_claimed = |id: &&ObjectId| self.state(id) == Some(State::Claimed);
         let next: Vec<Pack> =
             self.order.iter().skip(from).filter(is_claimed).take(ahead).filter_map(|id| self.pack(id)).collect();
-        let proofs = loose::each(repository, (&next, PROOFS_AT_ONCE), |(id, ..)| {
-            self.packs.get(&id).is_some_and(|pack| is_made_by_this_key(repository, pack))
+        let threads = repository.backend().connections().min(PROOFS_AT_ONCE);
+        let proofs = repository.runtime().map(threads, &next, |(id, ..)| {
+            self.packs.get(id).is_some_and(|pack| is_made_by_this_key(repository, pack))
         });
         for ((id, ..), proven) in next.into_iter().zip(proofs) {
             self.states().insert(id, if proven { State::Proven } else { State::Refused });

@@ -8,7 +8,6 @@ use crate::repository::objects::index_objects::{IndexObjects, PackListing, curre
 use crate::repository::objects::marks::Marks;
 use crate::repository::{Repository, Result, of_object};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use vault_format::envelope::Wraps;
 use vault_format::header::{HEADER_BYTES, Header, Kind};
@@ -103,34 +102,6 @@ pub(crate) fn end_hash(suffix: &[u8]) -> [u8; 32] {
     *blake3::hash(end).as_bytes()
 }
 
-/// Does something with each pack, on as many threads as the store serves and at most `threads`; the results are in the
-/// order of the packs.
-pub(crate) fn each<T: Send>(
-    repository: &Repository,
-    (packs, threads): (&[Pack], usize),
-    work: impl Fn(Pack) -> T + Sync,
-) -> Vec<T> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let run = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::SeqCst);
-            let Some(pack) = packs.get(number) else { return };
-            let result = work(*pack);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
-        }
-    };
-    match repository.runtime().workers {
-        0 => run(),
-        _ => std::thread::scope(|scope| {
-            let threads = repository.backend().connections().min(threads).min(packs.len());
-            (0..threads).for_each(|_| drop(scope.spawn(run)));
-        }),
-    }
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, result)| result).collect()
-}
-
 /// Reads packs from their ends.
 pub struct Ends<'r> {
     repository: &'r Repository,
@@ -149,7 +120,8 @@ impl<'r> Ends<'r> {
 
     /// Reads the ends of some packs, on as many threads as the store serves, and returns them in order.
     pub fn read(&self, packs: &[Pack]) -> Result<Vec<std::result::Result<LoosePack, Unread>>> {
-        each(self.repository, (packs, usize::MAX), |pack| self.read_one(pack)).into_iter().collect()
+        let connections = self.repository.backend().connections();
+        self.repository.runtime().try_map(connections, packs, |pack| self.read_one(*pack))
     }
 
     fn read_one(&self, pack: Pack) -> Read {

@@ -2,8 +2,9 @@
 //! that it replaces; it is put before they are deleted, so a crash leaves at most entries twice, never none. Sketches
 //! move along as far as their blobs are still there.
 
+use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObject, current};
-use crate::repository::{Repository, Result};
+use crate::repository::{Error, Repository, Result, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::envelope::Wraps;
 use vault_format::id::{BlobId, DomainId, ObjectId, SourceLabel};
@@ -113,13 +114,13 @@ impl Merge<'_> {
         let mut sketches = self.sketches(repository);
         let outputs = self.outputs();
         for (number, packs) in outputs.iter().enumerate() {
-            let mut index = indexed(packs);
+            let mut index = indexed(packs)?;
             // only the last says what it replaces: until then the old objects hold what the others do not
             if number + 1 == outputs.len() {
                 index.supersedes = self.replaced.iter().filter_map(|name| name.id()).collect();
             }
             let own = Sketches(sketches.split_off(sketches.len().saturating_sub(INDEX_BLOBS_MAX)));
-            super::super::objects::index_objects::put(repository, self.place, &index, &own)?;
+            index_objects::put(repository, self.place, &index, &own)?;
         }
         Ok(outputs.len() as u64)
     }
@@ -169,17 +170,16 @@ impl Merge<'_> {
     }
 }
 
-fn indexed(packs: &[Held<'_>]) -> Index {
+fn indexed(packs: &[Held<'_>]) -> Result<Index> {
     let mut index = Index::default();
     let mut numbers: HashMap<Vec<u8>, u16> = HashMap::new();
     for (entry, wraps) in packs {
-        let next = u16::try_from(index.wraps.len()).unwrap_or(u16::MAX);
-        // wraps that were decoded encode again
-        let number = *numbers.entry(wraps.encode().unwrap_or_default()).or_insert(next);
+        let next = u16::try_from(index.wraps.len()).map_err(|_| Error::Bug("a merged index has too many wraps"))?;
+        let number = *numbers.entry(encoding("the wraps of a run", wraps.encode())?).or_insert(next);
         if number == next {
             index.wraps.push((*wraps).clone());
         }
         index.packs.push(PackEntry { wraps: number, ..(*entry).clone() });
     }
-    index
+    Ok(index)
 }

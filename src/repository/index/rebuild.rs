@@ -8,7 +8,7 @@ use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObjects, list_packs};
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::trust::Trust;
-use crate::repository::{Repository, Result};
+use crate::repository::{Error, Repository, Result};
 use std::collections::BTreeMap;
 use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId};
@@ -87,7 +87,7 @@ impl<'r> Indexer<'r> {
         if position == index.wraps.len() {
             index.wraps.push(wraps);
         }
-        entry.wraps = u16::try_from(position).unwrap_or(u16::MAX);
+        entry.wraps = u16::try_from(position).map_err(|_| Error::Bug("a rebuilt index has too many wraps"))?;
         index.packs.push(entry);
         Ok(())
     }

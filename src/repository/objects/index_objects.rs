@@ -136,9 +136,14 @@ pub(crate) fn put(
     Ok(name)
 }
 
-/// Drops index objects that another one of the same writer, or of the owner, replaces. The owner's come first, then
-/// older before younger: where two tell of one pack, the first is to be believed.
+/// The index objects that are in force, as they are to be believed where two tell of one pack.
 pub fn current(objects: &[IndexObject], owner: WriterId) -> impl Iterator<Item = &IndexObject> {
+    in_force(objects, owner).into_iter().filter_map(|number| objects.get(number))
+}
+
+/// The positions of those that no other one of the same writer, or of the owner, replaces. The owner's come first, then
+/// older before younger: where two tell of one pack, the first is to be believed.
+pub fn in_force(objects: &[IndexObject], owner: WriterId) -> Vec<usize> {
     let mut replaced: BTreeMap<ObjectId, Vec<WriterId>> = BTreeMap::new();
     for object in objects {
         for id in &object.index.supersedes {
@@ -149,7 +154,9 @@ pub fn current(objects: &[IndexObject], owner: WriterId) -> impl Iterator<Item =
         let by = object.name.id().and_then(|id| replaced.get(&id));
         by.is_some_and(|writers| writers.iter().any(|writer| *writer == owner || *writer == object.writer))
     };
-    let mut current: Vec<&IndexObject> = objects.iter().filter(|object| !is_replaced(object)).collect();
-    current.sort_by_key(|object| (object.writer != owner, object.arrived.unwrap_or(i64::MAX)));
-    current.into_iter()
+    let in_force = objects.iter().enumerate().filter(|(_, object)| !is_replaced(object));
+    let mut order: Vec<_> =
+        in_force.map(|(number, object)| (object.writer != owner, object.arrived.unwrap_or(i64::MAX), number)).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(.., number)| number).collect()
 }

@@ -1,7 +1,8 @@
 //! Ranges worth one request: frames that lie near each other in a pack are fetched together, a small gap included.
 //! Frames come in pack order, and every byte is fetched once.
 
-use crate::repository::lookup::BlobLookup;
+use crate::repository::Result;
+use crate::repository::lookup::{BlobLookup, FrameNumber, PackNumber};
 use std::ops::Range;
 
 /// Most bytes of one fetch.
@@ -13,6 +14,8 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 pub struct Fetch {
     /// Positions.
     pub frames: Range<usize>,
+    /// Their pack.
+    pub pack: PackNumber,
     /// First byte in the pack.
     pub start: u64,
     /// Behind the last byte.
@@ -20,24 +23,22 @@ pub struct Fetch {
 }
 
 /// The ranges of frames that are sorted by pack and place.
-pub fn ranges(index: &BlobLookup, frames: impl Iterator<Item = u32>) -> Vec<Fetch> {
+pub fn ranges(index: &BlobLookup, frames: impl Iterator<Item = FrameNumber>) -> Result<Vec<Fetch>> {
     let mut out: Vec<Fetch> = Vec::new();
-    let mut last_pack = None;
     for (position, number) in frames.enumerate() {
-        let frame = index.frame(number);
+        let frame = index.frame(number)?;
         let (start, end) = (u64::from(frame.offset), u64::from(frame.offset) + u64::from(frame.stored));
         match out.last_mut() {
             Some(fetch)
-                if last_pack == Some(frame.pack)
+                if fetch.pack == frame.pack
                     && (fetch.end..=fetch.end + GAP_BYTES_MAX).contains(&start)
                     && end - fetch.start <= FETCH_BYTES_MAX =>
             {
                 fetch.frames.end = position + 1;
                 fetch.end = end;
             }
-            _ => out.push(Fetch { frames: position..position + 1, start, end }),
+            _ => out.push(Fetch { frames: position..position + 1, pack: frame.pack, start, end }),
         }
-        last_pack = Some(frame.pack);
     }
-    out
+    Ok(out)
 }

@@ -3,7 +3,7 @@
 //! and not the copy. Content is not read for this, only pages of trees and lists.
 
 use super::reach;
-use crate::repository::lookup::{ANY_DEPTH, BlobLookup};
+use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks::Marks;
@@ -17,10 +17,10 @@ use std::collections::HashSet;
 pub fn is_whole(repository: &Repository, trust: &Trust, snapshot: &SnapshotEntry) -> Result<bool> {
     let (packs, _) = index_objects::list_packs(repository)?;
     let objects = IndexObjects::load(repository, trust, Some(snapshot.place.domain))?;
-    let lookup = BlobLookup::new(repository, &objects, Some(&packs), &Marks::default());
+    let lookup = BlobLookup::new(repository, objects, Some(&packs), &Marks::default())?;
     let reader = Reader::new(repository, &lookup);
     let mut is_whole = true;
-    let mut each = |_, id| is_whole &= lookup.usable_where(&id, ANY_DEPTH, &|pack| pack.present).is_some();
+    let mut each = |_, id| is_whole &= lookup.is_there(&id);
     let unread = reach::reach(&reader, snapshot.head.root.id, &mut HashSet::new(), &mut each);
     match unread.into_iter().find(Error::is_unanswered) {
         Some(error) => Err(error),

@@ -314,11 +314,9 @@ impl Run {
     }
 
     /// Adds the run's packs to a lookup, so that its own blobs can be read.
-    pub fn add_to(&self, index: &mut BlobLookup) {
-        let wraps = &self.wraps;
-        for entry in &self.stored().packs {
-            index.add_pack(PackRecord::new(entry, self.header(entry.class), wraps.clone()), &entry.directory);
-        }
+    pub fn add_to(&self, index: &mut BlobLookup) -> Result<()> {
+        let record = |entry: &PackEntry| PackRecord::new(entry, self.header(entry.class), self.wraps.clone());
+        self.stored().packs.iter().try_for_each(|entry| index.add_pack(record(entry), &entry.directory))
     }
 }
 

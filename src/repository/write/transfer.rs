@@ -4,7 +4,7 @@
 
 use super::packer::EncodedFrame;
 use super::writer::Writer;
-use crate::repository::lookup::Location;
+use crate::repository::lookup::{BlobLocation, FrameNumber, PackNumber, PackRule};
 use crate::repository::read::ranges;
 use crate::repository::read::ranges::Fetch;
 use crate::repository::read::reader::Reader;
@@ -17,7 +17,7 @@ use vault_format::id::{BlobId, BlobKind};
 pub type Unread = (BlobKind, BlobId, Error);
 
 /// A blob and its place in a frame.
-type Placed = (BlobId, Location);
+type Placed = (BlobId, BlobLocation);
 
 /// A frame, taken out of its pack and verified.
 enum Taken {
@@ -36,26 +36,25 @@ pub fn blobs(
     writer: &mut Writer,
     moved: &dyn Fn(u64) -> Result<()>,
 ) -> Result<Vec<Unread>> {
-    let mut by_frame: BTreeMap<(u8, u32, u32), Vec<Placed>> = BTreeMap::new();
+    let mut by_frame: BTreeMap<(u8, PackNumber, FrameNumber), Vec<Placed>> = BTreeMap::new();
     let mut single: Vec<(BlobKind, BlobId)> = Vec::new();
     for (kind, id) in wanted {
-        match reader.index().usable(id) {
+        match reader.index().place(id, &PackRule::THERE) {
             // bases before what needs them, then in the order of packs
-            Some(place) => {
-                let frame = reader.index().frame(place.frame);
-                by_frame.entry((frame.depth, frame.pack, place.frame)).or_default().push((*id, place));
-            }
+            Some(place) => by_frame.entry((place.depth, place.pack, place.frame)).or_default().push((*id, place)),
             None => single.push((*kind, *id)),
         }
     }
     // as they lie: what is read together stays together, and a seed can be replayed
     by_frame.values_mut().for_each(|placed| placed.sort_by_key(|(_, place)| place.at));
     single.sort_unstable();
-    let frames: Vec<(u32, Vec<Placed>)> = by_frame.into_iter().map(|((.., frame), placed)| (frame, placed)).collect();
-    let work = Work { reader, neighbours: neighbours(reader, &frames), frames };
-    let fetches = ranges::ranges(reader.index(), work.frames.iter().map(|(frame, _)| *frame));
-    for batch in fetches.chunks(writer.workers().max(1)) {
-        for (fetch, taken) in batch.iter().zip(work.take_all(batch, writer.workers())) {
+    let frames: Vec<_> = by_frame.into_iter().map(|((.., frame), placed)| (frame, placed)).collect();
+    let work = Work { reader, neighbours: neighbours(reader, &frames)?, frames };
+    let fetches = ranges::ranges(reader.index(), work.frames.iter().map(|(frame, _)| *frame))?;
+    let workers = writer.workers().max(1);
+    for batch in fetches.chunks(workers) {
+        let all = reader.repository().runtime().map(workers, batch, |fetch| work.take(fetch));
+        for (fetch, taken) in batch.iter().zip(all) {
             let mut taken = taken.into_iter();
             for (_, placed) in work.frames.get(fetch.frames.clone()).unwrap_or_default() {
                 match taken.next().unwrap_or(Taken::Unread) {
@@ -99,22 +98,24 @@ fn put_frame(writer: &mut Writer, frame: EncodedFrame, plain: &[u8]) -> Result<(
 }
 
 /// All blobs of those frames that are wanted only in part, but by half or more.
-fn neighbours(reader: &Reader, frames: &[(u32, Vec<Placed>)]) -> HashMap<u32, Vec<Placed>> {
-    let in_part = frames.iter().filter(|(frame, placed)| {
-        let (bytes, plain) = (wanted_bytes(placed), u64::from(reader.index().frame(*frame).plain));
-        bytes < plain && 2 * bytes >= plain
-    });
-    let mut found: HashMap<u32, Vec<Placed>> = in_part.map(|(frame, _)| (*frame, Vec::new())).collect();
+fn neighbours(reader: &Reader, frames: &[(FrameNumber, Vec<Placed>)]) -> Result<HashMap<FrameNumber, Vec<Placed>>> {
+    let mut found: HashMap<FrameNumber, Vec<Placed>> = HashMap::new();
+    for (frame, placed) in frames {
+        let (bytes, plain) = (wanted_bytes(placed), u64::from(reader.index().frame(*frame)?.plain));
+        if bytes < plain && 2 * bytes >= plain {
+            found.insert(*frame, Vec::new());
+        }
+    }
     if !found.is_empty() {
         for id in reader.index().blobs() {
-            for place in reader.index().locations(id) {
+            for place in reader.index().known_places(&id) {
                 if let Some(all) = found.get_mut(&place.frame) {
-                    all.push((*id, place));
+                    all.push((id, place));
                 }
             }
         }
     }
-    found
+    Ok(found)
 }
 
 fn wanted_bytes(placed: &[Placed]) -> u64 {
@@ -123,52 +124,35 @@ fn wanted_bytes(placed: &[Placed]) -> u64 {
 
 struct Work<'a> {
     reader: &'a Reader,
-    frames: Vec<(u32, Vec<Placed>)>,
-    neighbours: HashMap<u32, Vec<Placed>>,
+    frames: Vec<(FrameNumber, Vec<Placed>)>,
+    neighbours: HashMap<FrameNumber, Vec<Placed>>,
 }
 
 impl Work<'_> {
-    /// Fetches and opens at the same time; the results come in order.
-    fn take_all(&self, batch: &[Fetch], workers: usize) -> Vec<Vec<Taken>> {
-        if workers == 0 {
-            return batch.iter().map(|fetch| self.take(fetch)).collect();
-        }
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = batch.iter().map(|fetch| scope.spawn(|| self.take(fetch))).collect();
-            // a thread that panicked has read nothing
-            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
-        })
-    }
-
     fn take(&self, fetch: &Fetch) -> Vec<Taken> {
-        let Some(frames) = self.frames.get(fetch.frames.clone()) else { return Vec::new() };
-        let Some((first, _)) = frames.first() else { return Vec::new() };
+        let frames = self.frames.get(fetch.frames.clone()).unwrap_or_default();
         let index = self.reader.index();
-        let bytes = self.reader.fetch(index.pack_of(*first), fetch.start..fetch.end);
-        let sealed = |number: u32| {
-            let frame = index.frame(number);
+        let bytes = index.pack(fetch.pack).and_then(|pack| self.reader.fetch(pack, fetch.start..fetch.end));
+        let frame = |(number, placed): &(FrameNumber, Vec<Placed>)| {
+            let frame = index.frame(*number).ok()?;
             let start = usize::try_from(u64::from(frame.offset) - fetch.start).ok()?;
-            bytes.as_ref().ok()?.get(start..start.checked_add(frame.stored as usize)?)
+            let sealed = bytes.as_ref().ok()?.get(start..start.checked_add(frame.stored as usize)?)?;
+            self.frame(*number, placed, sealed)
         };
-        frames
-            .iter()
-            .map(|(number, placed)| {
-                sealed(*number).and_then(|sealed| self.frame(*number, placed, sealed)).unwrap_or(Taken::Unread)
-            })
-            .collect()
+        frames.iter().map(|placed| frame(placed).unwrap_or(Taken::Unread)).collect()
     }
 
-    fn frame(&self, number: u32, placed: &[Placed], sealed: &[u8]) -> Option<Taken> {
+    fn frame(&self, number: FrameNumber, placed: &[Placed], sealed: &[u8]) -> Option<Taken> {
         let (encoded, plain) = self.reader.take_frame(number, sealed).ok()?;
-        let frame = self.reader.index().frame(number);
+        let frame = self.reader.index().frame(number).ok()?;
         let slice = |(id, place): &Placed| self.reader.slice(place.kind, id, *place, &plain);
         let mut all = self.neighbours.get(&number).map_or(placed, Vec::as_slice).to_vec();
         all.sort_by_key(|(_, place)| place.at);
         if wanted_bytes(&all) == u64::from(frame.plain) && all.iter().all(|blob| slice(blob).is_ok()) {
-            let class = self.reader.index().pack_of(number).class;
+            let class = self.reader.index().pack(frame.pack).ok()?.class;
             let entry = |(id, place): &Placed| BlobEntry { id: *id, kind: place.kind, length: place.length };
             let blobs = all.iter().map(entry).collect();
-            return Some(Taken::Whole(EncodedFrame::again(class, frame, encoded, blobs), plain));
+            return Some(Taken::Whole(EncodedFrame::again(class, &frame, encoded, blobs), plain));
         }
         let parts = placed.iter().map(|blob| slice(blob).map(|bytes| (blob.1.kind, bytes)));
         parts.collect::<Result<Vec<_>>>().ok().map(Taken::Parts)

@@ -12,7 +12,7 @@ use super::commit::Relied;
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Run, RunParts};
 use crate::repository::index::inherited::Inherited;
-use crate::repository::lookup::{ANY_DEPTH, BlobLookup, PackRecord};
+use crate::repository::lookup::{BlobLookup, PackNumber, PackRule};
 use crate::repository::objects::orders;
 use crate::repository::{Error, Repository, Result, Rule, encoding};
 use cost::Cost;
@@ -56,7 +56,7 @@ pub struct Writer {
     written: HashSet<BlobId>,
     /// What opening those blobs costs that this run wrote as deltas.
     deltas: HashMap<BlobId, Cost>,
-    relied: BTreeSet<u32>,
+    relied: BTreeSet<PackNumber>,
     run_mark: [u8; 16],
     pages: Vec<(BlobId, Option<Vec<u8>>)>,
     carried: BTreeSet<ObjectId>,
@@ -73,8 +73,8 @@ pub struct Written(Arc<Run>);
 
 impl Written {
     /// Adds it to a lookup, which is copied only if somebody still reads or writes by it.
-    pub fn add_to(&self, index: &mut BlobLookup) {
-        self.0.add_to(index);
+    pub fn add_to(&self, index: &mut BlobLookup) -> Result<()> {
+        self.0.add_to(index)
     }
 }
 
@@ -181,15 +181,20 @@ impl Writer {
 
     /// True if the blob is stored already, in a place to rely on; notes the packs that it relies on.
     pub fn rely(&mut self, id: &BlobId) -> bool {
-        if self.written.contains(id) {
-            return true;
+        self.written.contains(id)
+            || self.note_relied(id).unwrap_or_else(|error| {
+                // nobody would look whether a mark names what this relies on: the run fails
+                self.run.fail(error);
+                false
+            })
+    }
+
+    fn note_relied(&mut self, id: &BlobId) -> Result<bool> {
+        let rule = PackRule::RELIABLE.open_to(self.for_members);
+        match self.index.place(id, &rule) {
+            Some(place) => self.index.collect_packs(place, &rule, &mut self.relied).map(|()| true),
+            None => self.inherit(id),
         }
-        let for_members = self.for_members;
-        let counts =
-            |pack: &PackRecord| pack.is_reliable() && for_members.is_none_or(|domain| pack.wraps.reaches(domain));
-        let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return self.inherit(id) };
-        self.index.collect_packs(location, &counts, &mut self.relied);
-        true
     }
 
     /// Relies on packs that an earlier run of the same process relied on: its trees are taken over without a walk.
@@ -286,17 +291,18 @@ impl Writer {
         Written(self.run.clone())
     }
 
-    fn relied(&self, snapshot: Option<ObjectId>) -> Relied {
+    fn relied(&self, snapshot: Option<ObjectId>) -> Result<Relied> {
         let opaque = self.index.opaque().clone();
-        Relied { packs: self.relied_packs(), snapshot, opaque, since: self.run.since }
+        Ok(Relied { packs: self.relied_packs()?, snapshot, opaque, since: self.run.since })
     }
 
     /// All packs that this run relies on, its own among them.
-    pub(crate) fn relied_packs(&self) -> BTreeSet<ObjectId> {
-        let packs = self.index.packs();
-        let known = self.relied.iter().filter_map(|number| packs.get(*number as usize)).map(|pack| pack.id);
-        let carried = self.carried.iter().copied();
-        known.chain(self.run.stored().packs.iter().map(|pack| pack.id)).chain(carried).collect()
+    pub(crate) fn relied_packs(&self) -> Result<BTreeSet<ObjectId>> {
+        let known = self.relied.iter().map(|number| Ok(self.index.pack(*number)?.id));
+        let mut packs = known.collect::<Result<BTreeSet<ObjectId>>>()?;
+        packs.extend(self.run.stored().packs.iter().map(|pack| pack.id));
+        packs.extend(&self.carried);
+        Ok(packs)
     }
 
     /// W3 to W5: commits a snapshot. It is there when this returns its name.
@@ -306,7 +312,7 @@ impl Writer {
         let salt = self.repository.runtime().random();
         let bytes = encoding("a snapshot", snapshot::seal(&self.run.author(), &salt, &new))?;
         let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
-        commit::commit(&self.repository, &self.relied(None), (&name, &bytes))?;
+        commit::commit(&self.repository, &self.relied(None)?, (&name, &bytes))?;
         if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {
             self.put_index()?;
         }
@@ -321,7 +327,7 @@ impl Writer {
     pub fn commit_undelete(mut self, snapshot: ObjectId) -> Result<ObjectId> {
         self.flush()?;
         let (name, bytes) = orders::seal(&self.repository, self.run.domain, Action::Undelete(vec![snapshot]))?;
-        commit::commit(&self.repository, &self.relied(Some(snapshot)), (&name, &bytes))?;
+        commit::commit(&self.repository, &self.relied(Some(snapshot))?, (&name, &bytes))?;
         Ok(ObjectId::of(&bytes))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{FRAME_BYTES_TARGET, Writer};
 use crate::repository::Result;
-use crate::repository::lookup::{Location, PackRecord};
+use crate::repository::lookup::{BlobLocation, PackRule};
 use crate::repository::write::packer::EncodedFrame;
 use vault_format::frame::{DEPTH_MAX, FrameCodec, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
 use vault_format::id::BlobId;
@@ -24,8 +24,8 @@ impl Writer {
             let Some(cost) = self.cost_above(&frame) else { return Ok(false) };
             self.deltas.extend(frame.blobs.iter().map(|blob| (blob.id, cost)));
             for base in &frame.bases {
-                if let Some(place) = self.index.usable_where(base, frame.descent.depth, &PackRecord::is_reliable) {
-                    self.index.collect_packs(place, &PackRecord::is_reliable, &mut self.relied);
+                if let Some(place) = self.index.place_below(base, frame.descent.depth, &PackRule::RELIABLE) {
+                    self.index.collect_packs(place, &PackRule::RELIABLE, &mut self.relied)?;
                 }
             }
         }
@@ -50,19 +50,18 @@ impl Writer {
             let whole = Cost { depth: 0, frames: 1, bytes: 2 * FRAME_BYTES_TARGET as u64 };
             return Some(self.deltas.get(id).copied().unwrap_or(whole)).filter(|cost| cost.depth < below);
         }
-        self.index.usable_where(id, below, &PackRecord::is_reliable).map(|place| self.cost_of(place))
+        self.cost_of(self.index.place_below(id, below, &PackRule::RELIABLE)?)
     }
 
-    fn cost_of(&self, place: Location) -> Cost {
-        let frame = self.index.frame(place.frame);
+    /// `None` if it can't be told.
+    fn cost_of(&self, place: BlobLocation) -> Option<Cost> {
+        let frame = self.index.frame(place.frame).ok()?;
         let mut total = Cost { depth: frame.depth, frames: 1, bytes: u64::from(frame.plain) };
         for base in &frame.bases {
-            if let Some(place) = self.index.usable_where(base, frame.depth, &PackRecord::is_reliable) {
-                let cost = self.cost_of(place);
-                total.frames = total.frames.saturating_add(cost.frames);
-                total.bytes = total.bytes.saturating_add(cost.bytes);
-            }
+            let cost = self.cost_of(self.index.place_below(base, frame.depth, &PackRule::RELIABLE)?)?;
+            total.frames = total.frames.saturating_add(cost.frames);
+            total.bytes = total.bytes.saturating_add(cost.bytes);
         }
-        total
+        Some(total)
     }
 }

@@ -3,24 +3,25 @@
 //! it is proven, and indexed with what that run stores itself.
 
 use super::Writer;
-use crate::repository::lookup::{ANY_DEPTH, PackRecord};
+use crate::repository::Result;
+use crate::repository::lookup::PackRule;
 use std::collections::BTreeSet;
-use vault_format::id::BlobId;
+use vault_format::id::{BlobId, ObjectId};
 
 impl Writer {
     /// Relies on a blob in a pack that an earlier run of this key has left in no index.
-    pub(super) fn inherit(&mut self, id: &BlobId) -> bool {
-        let Some(inherited) = self.inherited.clone().filter(|inherited| !inherited.is_empty()) else { return false };
-        let (repository, for_members) = (self.repository.clone(), self.for_members);
-        let counts = |pack: &PackRecord| {
-            let is_open = for_members.is_none_or(|domain| pack.wraps.reaches(domain));
-            let is_own = || pack.is_loose && pack.within_reach && inherited.is_proven(&repository, &pack.id);
-            is_open && (pack.is_reliable() || is_own())
+    pub(super) fn inherit(&mut self, id: &BlobId) -> Result<bool> {
+        let Some(inherited) = self.inherited.clone().filter(|inherited| !inherited.is_empty()) else {
+            return Ok(false);
         };
-        let Some(location) = self.index.usable_where(id, ANY_DEPTH, &counts) else { return false };
+        let repository = self.repository.clone();
+        let is_proven = |pack: &ObjectId| inherited.is_proven(&repository, pack);
+        let rule = PackRule::RELIABLE.open_to(self.for_members).or_proven(&is_proven);
+        let Some(place) = self.index.place(id, &rule) else { return Ok(false) };
         let mut packs = BTreeSet::new();
-        self.index.collect_packs(location, &counts, &mut packs);
-        for pack in packs.iter().filter_map(|number| self.index.packs().get(*number as usize)) {
+        self.index.collect_packs(place, &rule, &mut packs)?;
+        for number in &packs {
+            let pack = self.index.pack(*number)?;
             if let Some(loose) = inherited.take(&pack.id).filter(|_| !self.is_dry) {
                 self.run.stored().inherit(loose);
             }
@@ -30,7 +31,7 @@ impl Writer {
             // what can't be put now is put later, or says then why not
             let _ = self.put_index();
         }
-        true
+        Ok(true)
     }
 
     /// Ends a run that can't go on. Returns the bytes of what it has stored, for the next run to find.
