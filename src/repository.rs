@@ -8,8 +8,8 @@ pub mod index;
 pub mod keys;
 pub mod lookup;
 pub mod objects;
+pub mod protocol;
 pub mod read;
-mod rules;
 pub mod tree;
 pub mod view;
 pub mod write;
@@ -26,7 +26,7 @@ pub use error::{Error, Result};
 use keys::Keys;
 pub use objects::loaded::Damage;
 use objects::{foreign, journal};
-pub use rules::Rule;
+use protocol::Protocol;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -73,14 +73,9 @@ pub struct Options {
     pub memory_bytes: usize,
     /// Open every seal again before it is stored.
     pub verify_seals: bool,
-    /// A rule that the simulation breaks, to see that this is noticed; builds without debug assertions keep it.
-    pub broken: Option<Rule>,
-}
-
-impl Options {
-    pub(crate) fn keeps(&self, rule: Rule) -> bool {
-        !cfg!(debug_assertions) || self.broken != Some(rule)
-    }
+    /// The order of steps, and what may be deleted. For tests that break it.
+    #[doc(hidden)]
+    pub protocol: Arc<dyn Protocol>,
 }
 
 impl Default for Options {
@@ -94,7 +89,7 @@ impl Default for Options {
             index_interval: Duration::from_secs(900),
             memory_bytes: 96 << 20,
             verify_seals: cfg!(debug_assertions),
-            broken: None,
+            protocol: Arc::new(protocol::Kept),
         }
     }
 }
@@ -235,6 +230,11 @@ impl Repository {
         &self.0.options
     }
 
+    /// The protocol that is kept.
+    pub(crate) fn protocol(&self) -> &dyn Protocol {
+        &*self.0.options.protocol
+    }
+
     /// The shortest grace of a mark that no writer at work can suffer from: 2 (W + 2 D + e).
     pub fn shortest_grace(&self) -> Duration {
         (self.0.options.commit_window + 2 * self.listing_lag() + self.0.options.clock_error) * 2
@@ -316,10 +316,6 @@ impl Repository {
 
     fn store_time(&self) -> Result<(i64, i64)> {
         let elapsed = || self.0.runtime.clock.elapsed();
-        if !self.0.options.keeps(Rule::StoreClock) {
-            let now = self.0.runtime.clock.now();
-            return Ok((now, now));
-        }
         let mut clock = self.0.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match *clock {
             Some(known) => known,
@@ -339,10 +335,7 @@ impl Repository {
                 known
             }
         };
-        if !self.0.options.keeps(Rule::TimeGoesOn) {
-            return Ok((known.modified, known.modified));
-        }
-        let since = |at: i64| known.modified.saturating_add(elapsed().saturating_sub(at));
+        let since = |at: i64| self.protocol().store_time(known.modified, elapsed().saturating_sub(at));
         Ok((since(known.after), since(known.before)))
     }
 }

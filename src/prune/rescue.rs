@@ -4,11 +4,13 @@
 
 use super::survey::{self, Live, Survey};
 use crate::error::Result;
+use crate::repository;
 use crate::repository::lookup::{BlobLocation, BlobLookup, PackRule};
 use crate::repository::objects::marks::Condemnation;
+use crate::repository::protocol::Survival;
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::{Place, Writer};
-use crate::repository::{Error, Repository, Rule};
+use crate::repository::{Error, Repository};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
@@ -27,7 +29,6 @@ struct Rescue<'a> {
     survey: &'a Survey,
     domain: DomainId,
     lookup: BlobLookup,
-    ripe: &'a [Condemnation],
     going: &'a BTreeSet<ObjectId>,
     /// What members must be able to read.
     shared: HashSet<BlobId>,
@@ -40,19 +41,17 @@ pub(super) fn rescue(
     domain: DomainId,
     (ripe, going, due): (&[Condemnation], &BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
 ) -> Result<u64> {
-    if !repository.options().keeps(Rule::RescueFirst) {
-        return Ok(0);
-    }
     let lookup = survey.lookup(repository, domain)?;
     let Live { needed, shared, wished } = survey.live(repository, &lookup, domain, due)?;
-    let rescue = Rescue { repository, survey, domain, lookup, ripe, going, shared };
+    let rescue = Rescue { repository, survey, domain, lookup, going, shared };
     let mut lost = Vec::new();
     let mut claimed: BTreeMap<bool, Vec<Wanted>> = BTreeMap::new();
     let needed = needed.into_iter().map(|(kind, id)| Wanted { kind, id, is_needed: true });
     let wished = wished.into_iter().map(|(kind, id)| Wanted { kind, id, is_needed: false });
     for blob in needed.chain(wished) {
         let is_open = rescue.is_open(&blob.id);
-        match rescue.survives(&blob.id, is_open)? {
+        let outlook = |stays: PackRule<'_>| rescue.survives(&blob.id, is_open, stays);
+        match repository.protocol().survival(ripe, &outlook)? {
             Survival::Sure => {}
             Survival::Claimed => claimed.entry(is_open).or_default().push(blob),
             Survival::No => lost.push(blob),
@@ -64,22 +63,10 @@ pub(super) fn rescue(
     rescue.copy(lost)
 }
 
-/// Whether a blob stays readable once the packs are gone.
-enum Survival {
-    Sure,
-    /// Somebody says so.
-    Claimed,
-    No,
-}
-
 impl Rescue<'_> {
-    fn survives(&self, id: &BlobId, is_open: bool) -> Result<Survival> {
-        let sure_if = |is_sure: bool| if is_sure { Survival::Sure } else { Survival::No };
-        if !self.repository.options().keeps(Rule::SurvivorOutsideMarks) {
-            let has = |mark: &Condemnation| self.lookup.place(id, &PackRule::THERE.without(&mark.packs)).is_some();
-            return Ok(sure_if(self.ripe.iter().all(has)));
-        }
-        let stays = PackRule::OUTSIDE_MARKS.open_to(is_open.then_some(self.domain));
+    /// What becomes of a blob if only packs that count by `stays` are left.
+    fn survives(&self, id: &BlobId, is_open: bool, stays: PackRule<'_>) -> repository::Result<Survival> {
+        let stays = stays.open_to(is_open.then_some(self.domain));
         let mut survival = Survival::No;
         for place in self.lookup.places(id, &stays) {
             if self.is_proven(id, place, &stays)? {
@@ -150,7 +137,7 @@ impl Rescue<'_> {
     }
 
     /// True if this place, and those of its bases, may replace all places of the same blob that are going.
-    fn is_proven(&self, id: &BlobId, place: BlobLocation, stays: &PackRule<'_>) -> Result<bool> {
+    fn is_proven(&self, id: &BlobId, place: BlobLocation, stays: &PackRule<'_>) -> repository::Result<bool> {
         let owner = self.repository.keys().owner_writer();
         let standing = self.lookup.pack(place.pack)?.standing(owner);
         for other in self.lookup.known_places(id) {

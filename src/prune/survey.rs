@@ -15,7 +15,7 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::{reach, walk};
 use crate::repository::view::missing::Heads;
 use crate::repository::write::writer::Place;
-use crate::repository::{Error, Options, Repository, Rule};
+use crate::repository::{Error, Options, Repository};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
@@ -78,13 +78,11 @@ impl Survey {
         }
         let entries = entries(repository, &objects);
         let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
-        if repository.options().keeps(Rule::DoubtListings) {
-            let now = repository.runtime().clock.now();
-            if let Some(missing) = heads.missing(&survey.snapshots, &orders, (&survey.marks, now)) {
-                return Err(unsafe_because(missing));
-            }
-            survey.unclear = survey.unclear(&heads);
+        let now = repository.runtime().clock.now();
+        if let Some(missing) = heads.missing(&survey.snapshots, &orders, (&survey.marks, now)) {
+            return Err(unsafe_because(missing));
         }
+        survey.unclear = survey.unclear(&heads);
         let config = repository.backend().get(&Name::Config.to_string(), None)?;
         if ObjectId::of(&config) != repository.keys().config() {
             return Err(unsafe_because("the config has changed meanwhile"));
@@ -138,10 +136,7 @@ impl Survey {
 
     /// Snapshots that the owner ordered forgotten and does not hold.
     pub fn forgotten(&self, options: &Options) -> impl Iterator<Item = &SnapshotEntry> {
-        let held = options.keeps(Rule::HeldIsLive);
-        let is_live =
-            move |snapshot: &SnapshotEntry| !snapshot.state.is_forgotten() || held && snapshot.state.is_held();
-        self.snapshots.all.iter().filter(move |snapshot| !is_live(snapshot))
+        self.snapshots.all.iter().filter(|snapshot| !options.protocol.is_live(&snapshot.state))
     }
 
     /// Named in a mark that is not carried out.

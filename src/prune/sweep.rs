@@ -13,8 +13,10 @@ use crate::repository::index::merge;
 use crate::repository::index::merge::Merge;
 use crate::repository::objects::marks;
 use crate::repository::objects::marks::Condemnation;
-use crate::repository::{Error, Repository, Rule};
+use crate::repository::protocol::{DeletionStep, SweepStep};
+use crate::repository::{Error, Repository};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use vault_format::id::{Class, ObjectId};
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
@@ -52,65 +54,192 @@ impl SweepReport {
 }
 
 /// Carries out every mark that is due. Needs the owner.
-pub fn sweep(repository: &Repository) -> Result<SweepReport> {
-    let options = Options::default();
-    sweep_with(&Run::start(repository, Operation::Prune, &options.actor), &options)
+pub fn sweep(repository: &Repository, options: &Options) -> Result<SweepReport> {
+    sweep_with(&Run::start(repository, Operation::Prune, &options.actor), options)
 }
 
 pub(super) fn sweep_with(run: &Run, options: &Options) -> Result<SweepReport> {
     let repository = run.repository();
     repository.keys().owner("prune")?;
-    let mut report = SweepReport::default();
-    let keeps = |rule| repository.options().keeps(rule);
-    let nobody_writes = options.grace(repository).is_zero();
-    let (mut ripe, mut hurried) = (Vec::new(), Vec::new());
-    let early = if keeps(Rule::SurveyAfterAge) { None } else { Some(Survey::take(repository)?) };
-    // S1: the ages first, the listing of snapshots only after it
-    for mark in marks::Marks::load(repository)?.condemnations {
-        if mark.swept {
-            continue;
-        }
-        if mark.grace == 0 {
-            ripe.push(mark);
-        } else if nobody_writes {
-            hurried.push(mark);
-        } else if u64::try_from(mark.age(repository)?).is_ok_and(|age| age >= mark.grace) {
-            ripe.push(mark);
-        } else {
-            report.waiting += 1;
+    let mut sweep = Sweep::new(run, options);
+    for step in repository.protocol().sweep() {
+        match step {
+            SweepStep::FindRipe => {
+                if !sweep.find_ripe()? {
+                    break;
+                }
+            }
+            SweepStep::Survey => drop(sweep.survey()?),
+            SweepStep::SpareTakenBack => sweep.spare_taken_back()?,
+            SweepStep::Rescue => sweep.rescue()?,
+            SweepStep::Delete => sweep.delete()?,
+            SweepStep::Close => sweep.close()?,
         }
     }
-    if !hurried.is_empty() {
-        ripe.extend(name_again(run, &hurried)?);
-        ripe.append(&mut hurried);
+    Ok(sweep.report)
+}
+
+/// A sweep on its way.
+struct Sweep<'a> {
+    run: &'a Run,
+    repository: &'a Repository,
+    options: &'a Options,
+    /// Marks to carry out.
+    ripe: Vec<Condemnation>,
+    /// All packs that they name.
+    packs: BTreeSet<ObjectId>,
+    /// Snapshots that they name and that go.
+    due: BTreeSet<SnapshotPlace>,
+    survey: Option<Arc<Survey>>,
+    report: SweepReport,
+}
+
+impl<'a> Sweep<'a> {
+    fn new(run: &'a Run, options: &'a Options) -> Self {
+        let (packs, due, report) = (BTreeSet::new(), BTreeSet::new(), SweepReport::default());
+        Self { run, repository: run.repository(), options, ripe: Vec::new(), packs, due, survey: None, report }
     }
-    if ripe.is_empty() {
-        return Ok(report);
-    }
-    let survey = early.map_or_else(|| Survey::take(repository), Ok)?;
-    let forgotten = survey.forgotten(repository.options());
-    let forgotten: BTreeSet<SnapshotPlace> = forgotten.map(|snapshot| snapshot.place).collect();
-    let is_due = |place: &SnapshotPlace| forgotten.contains(place) || !keeps(Rule::OrdersAgain);
-    let due: BTreeSet<SnapshotPlace> =
-        ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(is_due).collect();
-    let packs: BTreeSet<ObjectId> = ripe.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
-    for domain in survey.domains() {
-        // whatever lives there now can't be seen, and so can't be rescued
-        let hidden = survey.unclear.contains(&domain) && !options.without_snapshots;
-        if hidden && packs.iter().any(|pack| survey.tells_of(domain, pack)) {
-            return Err(Error::NoSnapshots(domain).into());
+
+    /// True if there is anything to carry out.
+    fn find_ripe(&mut self) -> Result<bool> {
+        let nobody_writes = self.options.grace(self.repository).is_zero();
+        let mut hurried = Vec::new();
+        for mark in marks::Marks::load(self.repository)?.condemnations {
+            if mark.swept {
+                continue;
+            }
+            if mark.grace == 0 {
+                self.ripe.push(mark);
+            } else if nobody_writes {
+                hurried.push(mark);
+            } else if u64::try_from(mark.age(self.repository)?).is_ok_and(|age| age >= mark.grace) {
+                self.ripe.push(mark);
+            } else {
+                self.report.waiting += 1;
+            }
         }
-        report.rescued_blobs += rescue(repository, &survey, domain, (&ripe, &packs, &due))?;
-    }
-    delete(repository, &survey, (&packs, &due), &mut report)?;
-    for Condemnation { id, .. } in ripe {
-        marks::put(repository, &Mark::Swept { mark: id })?;
-        if !keeps(Rule::KeepMarks) {
-            repository.backend().delete(&Name::Mark(id).to_string())?;
+        if !hurried.is_empty() {
+            self.ripe.extend(name_again(self.run, &hurried)?);
+            self.ripe.append(&mut hurried);
         }
-        report.marks += 1;
+        self.packs = self.ripe.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+        self.due = self.ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).collect();
+        Ok(!self.ripe.is_empty())
     }
-    Ok(report)
+
+    /// The one look at what lives, taken when it is first asked for.
+    fn survey(&mut self) -> Result<Arc<Survey>> {
+        let survey = match self.survey.take() {
+            Some(survey) => survey,
+            None => Arc::new(Survey::take(self.repository)?),
+        };
+        Ok(self.survey.insert(survey).clone())
+    }
+
+    fn spare_taken_back(&mut self) -> Result<()> {
+        let survey = self.survey()?;
+        let forgotten: BTreeSet<SnapshotPlace> =
+            survey.forgotten(self.repository.options()).map(|snapshot| snapshot.place).collect();
+        self.due.retain(|place| forgotten.contains(place));
+        Ok(())
+    }
+
+    fn rescue(&mut self) -> Result<()> {
+        let survey = self.survey()?;
+        for domain in survey.domains() {
+            // whatever lives there now can't be seen, and so can't be rescued
+            let hidden = survey.unclear.contains(&domain) && !self.options.without_snapshots;
+            if hidden && self.packs.iter().any(|pack| survey.tells_of(domain, pack)) {
+                return Err(Error::NoSnapshots(domain).into());
+            }
+            let condemned = (&*self.ripe, &self.packs, &self.due);
+            self.report.rescued_blobs += rescue(self.repository, &survey, domain, condemned)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self) -> Result<()> {
+        let survey = self.survey()?;
+        let gone = survey.marks.gone().union(&self.packs).copied().collect();
+        let merges = merge::plan(self.repository, &survey.objects.objects, &gone);
+        Deletion { sweep: self, survey: &survey, merges, waiting: Vec::new() }.run()
+    }
+
+    fn close(&mut self) -> Result<()> {
+        for mark in &self.ripe {
+            marks::put(self.repository, &Mark::Swept { mark: mark.id })?;
+            self.report.marks += 1;
+        }
+        Ok(())
+    }
+}
+
+/// S4: what goes, and the index objects that no longer tell of it.
+struct Deletion<'s, 'a> {
+    sweep: &'s mut Sweep<'a>,
+    survey: &'s Survey,
+    merges: Vec<Merge<'s>>,
+    /// Merges for which there was no room.
+    waiting: Vec<Merge<'s>>,
+}
+
+impl Deletion<'_, '_> {
+    fn run(mut self) -> Result<()> {
+        for step in self.sweep.repository.protocol().deletion() {
+            match step {
+                DeletionStep::PutIndexes => self.put_indexes()?,
+                DeletionStep::DeleteIndexes => self.delete_indexes()?,
+                DeletionStep::DeleteCondemned => self.delete_condemned()?,
+                DeletionStep::PutWaiting => self.put_waiting()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn put_indexes(&mut self) -> Result<()> {
+        for merge in std::mem::take(&mut self.merges) {
+            match merge.put(self.sweep.repository) {
+                Ok(put) => {
+                    self.sweep.report.merged_indexes += put;
+                    self.merges.push(merge);
+                }
+                // the old objects tell of all that stays too: on a full disk the packs go first
+                Err(Error::Backend(error)) if error.kind == ErrorKind::NoSpace => self.waiting.push(merge),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_indexes(&mut self) -> Result<()> {
+        for merge in &self.merges {
+            merge.delete_replaced(self.sweep.repository)?;
+        }
+        Ok(())
+    }
+
+    fn delete_condemned(&mut self) -> Result<()> {
+        let Sweep { repository, packs, due, report, .. } = &mut *self.sweep;
+        for place in &*due {
+            repository.backend().delete(&Name::Snapshot(place.domain, place.label, place.id).to_string())?;
+            report.snapshots += 1;
+        }
+        let present: BTreeMap<_, _> = self.survey.packs.iter().filter(|(id, _)| packs.contains(id)).collect();
+        for (id, (class, entry)) in present {
+            repository.backend().delete(&Name::Pack(*class, *id).to_string())?;
+            report.packs += 1;
+            report.bytes += entry.size;
+        }
+        Ok(())
+    }
+
+    fn put_waiting(&mut self) -> Result<()> {
+        for merge in &self.waiting {
+            self.sweep.report.merged_indexes += merge.put(self.sweep.repository)?;
+            merge.delete_replaced(self.sweep.repository)?;
+        }
+        Ok(())
+    }
 }
 
 /// S6: where nobody writes no mark has to wait: one with a grace of 0 names again what the waiting ones name. A sweep
@@ -135,47 +264,4 @@ fn name_again(run: &Run, waiting: &[Condemnation]) -> Result<Option<Condemnation
     let mark = Mark::Condemn { packs: listed.into_iter().collect(), snapshots: snapshots.clone(), grace: 0 };
     let id = marks::put(repository, &mark)?;
     Ok(Some(Condemnation { id, packs, snapshots, grace: 0, put_at: None, swept: false }))
-}
-
-/// S4: index, then index objects, snapshots, packs.
-fn delete(
-    repository: &Repository,
-    survey: &Survey,
-    (packs, due): (&BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
-    report: &mut SweepReport,
-) -> Result<()> {
-    let gone = survey.marks.gone().union(packs).copied().collect();
-    let merges = merge::plan(repository, &survey.objects.objects, &gone);
-    let in_order = repository.options().keeps(Rule::IndexBeforeDelete);
-    let mut later: Vec<&Merge<'_>> = Vec::new();
-    for merge in &merges {
-        if !in_order {
-            merge.delete_replaced(repository)?;
-        }
-        match if in_order { merge.put(repository) } else { Ok(0) } {
-            Ok(0) if !in_order => later.push(merge),
-            Ok(put) => {
-                report.merged_indexes += put;
-                merge.delete_replaced(repository)?;
-            }
-            // the old objects tell of all that stays too: on a full disk the packs go first
-            Err(Error::Backend(error)) if error.kind == ErrorKind::NoSpace => later.push(merge),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    for place in due {
-        repository.backend().delete(&Name::Snapshot(place.domain, place.label, place.id).to_string())?;
-        report.snapshots += 1;
-    }
-    let present: BTreeMap<_, _> = survey.packs.iter().filter(|(id, _)| packs.contains(id)).collect();
-    for (id, (class, entry)) in present {
-        repository.backend().delete(&Name::Pack(*class, *id).to_string())?;
-        report.packs += 1;
-        report.bytes += entry.size;
-    }
-    for merge in later {
-        report.merged_indexes += merge.put(repository)?;
-        merge.delete_replaced(repository)?;
-    }
-    Ok(())
 }

@@ -25,10 +25,11 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
     (
         "vault::repository",
         &[
-            &["error", "rules"],
+            &["error"],
             &["keys"],
             &["objects"],
             &["lookup"],
+            &["protocol"],
             &["index"],
             &["view"],
             &["read"],

@@ -210,7 +210,7 @@ fn what_is_swept_meanwhile_is_no_damage() {
             let here = operation == what && name.starts_with(prefix);
             if here && !swept.swap(true, std::sync::atomic::Ordering::SeqCst) {
                 let owner = open(inner.clone(), &runtime).unwrap();
-                assert!(vault::prune::sweep(&owner).unwrap().packs > 0);
+                assert!(vault::prune::sweep(&owner, &vault::prune::Options::default()).unwrap().packs > 0);
             }
         });
         let repository = open(hooked, &hand.runtime(7, 0)).unwrap();

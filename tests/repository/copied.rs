@@ -311,7 +311,7 @@ fn what_is_condemned_there_is_stored_again() {
     assert_eq!(report.failed, Vec::<String>::new());
     first.hand.advance(Duration::from_hours(25));
     let second = open(store, &first.hand.runtime(SEED + 8, 0)).unwrap();
-    assert!(prune::sweep(&second).unwrap().packs > 0);
+    assert!(prune::sweep(&second, &prune::Options::default()).unwrap().packs > 0);
     let visible: Vec<SnapshotEntry> = list::snapshots(&second).unwrap().snapshots.visible().cloned().collect();
     assert_eq!(visible.len(), 4, "{report:?}");
     assert_clean(&second, true, "swept");

@@ -121,7 +121,7 @@ fn take(repository: &Repository, sources: &Sources, step: Step, done: &mut Ackno
         }
         Step::Sweep => {
             repository.runtime().clock.sleep(Duration::from_hours(25));
-            let report = prune::sweep(repository)?;
+            let report = prune::sweep(repository, &prune::Options::default())?;
             assert!(report.packs > 0 && report.snapshots == 2 && report.merged_indexes > 0, "{report:?}");
             return Ok(());
         }
@@ -178,11 +178,13 @@ fn torn(store: &Simulated) -> Vec<String> {
 fn prune_all(repository: &Repository, context: &str) {
     for _ in 0..2 {
         repository.runtime().clock.sleep(Duration::from_hours(25));
-        prune::sweep(repository).unwrap_or_else(|error| panic!("{context}: sweep: {error}"));
+        prune::sweep(repository, &prune::Options::default())
+            .unwrap_or_else(|error| panic!("{context}: sweep: {error}"));
         prune::mark(repository, &thorough(None)).unwrap_or_else(|error| panic!("{context}: mark: {error}"));
     }
     repository.runtime().clock.sleep(Duration::from_hours(25));
-    let last = prune::sweep(repository).unwrap_or_else(|error| panic!("{context}: last sweep: {error}"));
+    let last = prune::sweep(repository, &prune::Options::default())
+        .unwrap_or_else(|error| panic!("{context}: last sweep: {error}"));
     assert_eq!(last.waiting, 0, "{context}: {last:?}");
     let dry = prune::Options { dry_run: true, ..thorough(None) };
     let left = prune::mark(repository, &dry).unwrap_or_else(|error| panic!("{context}: look: {error}"));

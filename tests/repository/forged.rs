@@ -74,7 +74,8 @@ impl World {
         let client = open_as(self.store.clone(), &self.hand.runtime(4, 0), &self.client).unwrap();
         assert!(snapshot_stream(&client, &self.stream).is_ok(), "{context}");
         self.hand.advance(Duration::from_hours(25));
-        let sweep = prune::mark(&owner, &prune::Options::default()).and_then(|_| prune::sweep(&owner));
+        let sweep = prune::mark(&owner, &prune::Options::default())
+            .and_then(|_| prune::sweep(&owner, &prune::Options::default()));
         assert!(sweep.is_ok(), "{context}: {sweep:?}");
         for id in self.snapshots {
             assert!(restore_stream(&owner, id).unwrap() == self.stream, "{context}, pruned");

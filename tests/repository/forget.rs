@@ -326,7 +326,7 @@ impl Lost {
         for round in 0..2 {
             self.world.hand.advance(RIPE);
             let owner = self.world.open(50 + round);
-            prune::sweep(&owner).unwrap();
+            prune::sweep(&owner, &prune::Options::default()).unwrap();
             mark(&owner);
         }
         let owner = self.world.open(60);
@@ -357,7 +357,7 @@ fn from_under_a_young_mark_it_comes_back_as_it_is() {
     let report = back(&lost.world.owner, lost.id).unwrap();
     assert!(!report.is_copy && report.copied_blobs == 0 && report.snapshot == lost.id, "{report:?}");
     lost.world.hand.advance(RIPE);
-    assert!(prune::sweep(&lost.world.open(3)).unwrap().rescued_blobs > 0);
+    assert!(prune::sweep(&lost.world.open(3), &prune::Options::default()).unwrap().rescued_blobs > 0);
     lost.assert_back(lost.id, "young");
 }
 
@@ -382,7 +382,7 @@ fn from_under_an_old_mark_it_comes_back_as_a_copy() {
 #[test]
 fn what_is_swept_is_gone_and_says_so() {
     let lost = Lost::marked(RIPE);
-    prune::sweep(&lost.world.owner).unwrap();
+    prune::sweep(&lost.world.owner, &prune::Options::default()).unwrap();
     assert_refused(back(&lost.world.owner, lost.id), "prune has deleted snapshot");
     assert_refused(back(&lost.world.open(5), lost.id), "prune has deleted snapshot");
     // the packs are gone, the snapshot not yet
@@ -441,11 +441,11 @@ fn undelete_survives_prune_at_every_step() {
         ("mark and sweep", Duration::ZERO, |owner, hand| {
             mark(owner);
             hand.advance(RIPE);
-            prune::sweep(owner).unwrap();
+            prune::sweep(owner, &prune::Options::default()).unwrap();
         }),
         ("sweep", Duration::from_hours(11), |owner, hand| {
             hand.advance(RIPE);
-            prune::sweep(owner).unwrap();
+            prune::sweep(owner, &prune::Options::default()).unwrap();
         }),
     ];
     let kept = [b"another".to_vec(), noise(1, 300_000)];
@@ -479,7 +479,7 @@ fn prune_minds_undelete_at_every_step() {
             let lost = if sweeping { Lost::marked(RIPE) } else { Lost::new() };
             let context = format!("undelete before call {nth} of {}", if sweeping { "a sweep" } else { "a mark" });
             let prune = |repository: &Repository| match sweeping {
-                true => prune::sweep(repository).map(drop),
+                true => prune::sweep(repository, &prune::Options::default()).map(drop),
                 false => prune::mark(repository, &prune::Options::default()).map(drop),
             };
             let id = lost.id;

@@ -65,13 +65,13 @@ fn what_came_to_be_needed_meanwhile_is_rescued() {
     let world = Rescue::new();
     world.assert_kept("marked");
     let owner = open(world.store.clone(), &world.hand.runtime(3, 0)).unwrap();
-    let early = prune::sweep(&owner).unwrap();
+    let early = prune::sweep(&owner, &prune::Options::default()).unwrap();
     assert_eq!((early.packs, early.marks, early.waiting), (0, 0, 1), "{early:?}");
     world.hand.advance(DAY);
-    let report = prune::sweep(&owner).unwrap();
+    let report = prune::sweep(&owner, &prune::Options::default()).unwrap();
     assert!(report.rescued_blobs > 0 && report.packs > 0, "{report:?}");
     world.assert_kept("swept");
-    assert_eq!(prune::sweep(&owner).unwrap().marks, 0);
+    assert_eq!(prune::sweep(&owner, &prune::Options::default()).unwrap().marks, 0);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn nothing_needed_is_swept_over_short_listings() {
             let faulty = Faulty::new(Arc::new(store.clone()));
             let owner = open(faulty.clone(), &world.hand.runtime(2, 0)).unwrap();
             (1..4).for_each(|nth| faulty.mislist(prefix, nth, fault));
-            let swept = prune::sweep(&owner);
+            let swept = prune::sweep(&owner, &prune::Options::default());
             let reopened = open(store, &world.hand.runtime(3, 0)).unwrap();
             if !restore_stream(&reopened, world.new).is_ok_and(|bytes| bytes == world.stream) {
                 wrong.push(format!("{prefix} {fault:?}: lost after {swept:?}"));
@@ -134,10 +134,10 @@ fn a_read_that_fails_costs_no_forgotten_snapshot() {
         faulty.revive();
         let kind = ErrorKind::Unreachable;
         faulty.fail(Failure { operation: Operation::Get, nth, from_then_on: false, kind });
-        let first = prune::sweep(&owner);
+        let first = prune::sweep(&owner, &prune::Options::default());
         let reads = owner.backend().counts().get - before;
         faulty.revive();
-        let again = prune::sweep(&owner).unwrap();
+        let again = prune::sweep(&owner, &prune::Options::default()).unwrap();
         assert!(first.is_err() || again.packs == 0, "{first:?} {again:?}");
         let reopened = open(store, &world.hand.runtime(4, 0)).unwrap();
         let back = undelete::undelete(&reopened, &world.new.to_string(), &Actor::default());

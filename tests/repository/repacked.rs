@@ -148,7 +148,7 @@ fn a_dry_run_tells_what_will_be_done() {
             store.objects().iter().filter(|(name, _)| name.starts_with("packs/")).map(|(_, b)| b.len() as u64).sum()
         };
         let full = size(&store);
-        let swept = prune::sweep(&repository).unwrap();
+        let swept = prune::sweep(&repository, &prune::Options::default()).unwrap();
         assert_eq!((swept.packs, swept.bytes), (planned.packs.len() as u64, planned.bytes), "{unused:?}");
         assert_eq!(full - size(&store), planned.bytes, "{unused:?}");
         assert_eq!(size(&store), is.kept_bytes + is.written_bytes, "{unused:?}");

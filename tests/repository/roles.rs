@@ -121,7 +121,7 @@ fn what_needs_the_owner_says_so() {
         let forget = Action::Forget(vec![ObjectId::default()]);
         let refused: [Error; 7] = [
             prune::mark(&repository, &prune::Options::default()).unwrap_err(),
-            prune::sweep(&repository).unwrap_err(),
+            prune::sweep(&repository, &prune::Options::default()).unwrap_err(),
             orders::put(&repository, repository.keys().domain(), forget).unwrap_err().into(),
             rebuild::reindex(&repository, &Silent).unwrap_err().into(),
             keys::draft(&repository, &draft).unwrap_err(),
@@ -189,7 +189,7 @@ fn a_removed_key_counts_for_what_it_wrote_and_no_more() {
     let marked = prune::mark(&taken.owner, &prune::Options::default()).unwrap();
     assert!(!marked.packs.is_empty(), "junk stops nobody, and is garbage");
     taken.hand.advance(std::time::Duration::from_hours(25));
-    prune::sweep(&taken.owner).unwrap();
+    prune::sweep(&taken.owner, &prune::Options::default()).unwrap();
     assert!(restore_stream(&taken.owner, taken.id).unwrap() == taken.stream);
 }
 

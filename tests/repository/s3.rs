@@ -59,7 +59,7 @@ fn whole_job(location: &str) {
     let options = prune::Options { grace: Some(Duration::ZERO), ..prune::Options::default() };
     let marked = prune::mark(&repository, &options).unwrap();
     assert!(marked.bytes > 500_000 && !marked.packs.is_empty(), "{marked:?}");
-    let swept = prune::sweep(&open(location, 5)).unwrap();
+    let swept = prune::sweep(&open(location, 5), &prune::Options::default()).unwrap();
     assert_eq!((swept.packs, swept.snapshots), (marked.packs.len() as u64, 1), "{swept:?}");
     let repository = open(location, 6);
     assert!(restore_stream(&repository, dump.snapshot.unwrap()).is_err());

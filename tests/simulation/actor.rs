@@ -2,6 +2,7 @@
 //! repository, may go on to the next operation, and may die at any call. What it is told goes into the truth.
 
 use crate::baton::{Baton, Life};
+use crate::rules::{Rule, drop_marks};
 use crate::schedule::{Turn, chance, one_of};
 use crate::world::{Place, World, content};
 use jiff::tz::TimeZone;
@@ -9,7 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use vault::backend::{Backend, BackendOptions};
+use vault::backend::{Backend, BackendOptions, Store};
 use vault::error::Result;
 use vault::operation::Actor as Who;
 use vault::progress::Silent;
@@ -50,6 +51,8 @@ pub enum Step {
 pub struct Actor<'w> {
     pub world: &'w World,
     pub member: usize,
+    /// It does nothing but take snapshots.
+    pub is_writer: bool,
     pub clock: Clock,
     pub turn: Arc<Mutex<Turn>>,
     pub random: ChaCha20Rng,
@@ -86,8 +89,13 @@ impl Actor<'_> {
     fn start(&mut self, place: Place, life: &Life) -> Result<(Arc<Baton>, Repository)> {
         let runtime = Runtime::seeded(self.random.next_u64(), self.clock.clone(), 0);
         let baton = Arc::new(Baton::new(self.world, place, self.turn.clone(), life.clone()));
-        let backend = Backend::from_store(baton.clone(), &BackendOptions::default(), &runtime);
-        let repository = Repository::open(backend, runtime, self.world.options.clone(), self.world.access(place))?;
+        let (mut store, mut options): (Arc<dyn Store>, _) = (baton.clone(), self.world.options.clone());
+        if let Some(rule) = self.world.broken {
+            store = rule.store(store, self.is_writer);
+            options = rule.options(options, self.is_writer);
+        }
+        let backend = Backend::from_store(store, &BackendOptions::default(), &runtime);
+        let repository = Repository::open(backend, runtime, options, self.world.access(place))?;
         Ok((baton, repository))
     }
 
@@ -106,11 +114,12 @@ impl Actor<'_> {
                 truth.authors.insert(id, (self.member, now));
                 truth.acknowledged.insert(id, bytes);
             }
-            Step::Mark => drop(prune::mark(repository, &prune::Options::default())?),
+            Step::Mark => drop(prune::mark(repository, &self.prune_options())?),
             Step::Sweep => {
-                let report = prune::sweep(repository)?;
+                let report = prune::sweep(repository, &self.prune_options())?;
                 truth().totals.packs_deleted += report.packs;
                 truth().totals.rescued += report.rescued_blobs;
+                self.close(repository)?;
             }
             Step::Prune => self.prune(repository)?,
             Step::Tag => self.tag(repository)?,
@@ -141,10 +150,23 @@ impl Actor<'_> {
 
     fn prune(&mut self, repository: &Repository) -> Result<()> {
         let max_unused = prune::Unused::Thousandths(one_of(&mut self.random, &[0, 100]));
-        let report = prune::prune(repository, &prune::Options { max_unused, ..prune::Options::default() }, &Silent)?;
+        let report = prune::prune(repository, &prune::Options { max_unused, ..self.prune_options() }, &Silent)?;
         let mut truth = self.world.truth.lock().unwrap();
         truth.totals.packs_deleted += report.swept.packs;
         truth.totals.rescued += report.swept.rescued_blobs;
+        drop(truth);
+        self.close(repository)
+    }
+
+    fn prune_options(&self) -> prune::Options {
+        let without_snapshots = self.world.broken == Some(Rule::DoubtListings);
+        prune::Options { without_snapshots, ..prune::Options::default() }
+    }
+
+    fn close(&self, repository: &Repository) -> Result<()> {
+        if self.world.broken == Some(Rule::KeepMarks) {
+            drop_marks(repository)?;
+        }
         Ok(())
     }
 

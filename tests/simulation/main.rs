@@ -7,13 +7,14 @@ mod actor;
 mod audit;
 mod baton;
 mod program;
+mod rules;
 mod schedule;
 mod world;
 
+use rules::Rule;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use vault::repository::Rule;
 use world::Totals;
 
 /// Lives one seed and audits it; the error says what was lost.
@@ -78,32 +79,12 @@ fn nothing_is_lost_in_any_schedule() {
     }
 }
 
-const RULES: [Rule; 17] = [
-    Rule::IndexBeforeSnapshot,
-    Rule::LookBeforeCommit,
-    Rule::CommitWindow,
-    Rule::LookAfterCommit,
-    Rule::YoungMarksOnly,
-    Rule::StoreClock,
-    Rule::DoubtListings,
-    Rule::SurveyAfterAge,
-    Rule::OrdersAgain,
-    Rule::HeldIsLive,
-    Rule::RescueFirst,
-    Rule::SurvivorOutsideMarks,
-    Rule::IndexBeforeDelete,
-    Rule::KeepMarks,
-    Rule::TimeGoesOn,
-    Rule::RunLifetime,
-    Rule::OrdersAfterIndex,
-];
-
 #[test]
 fn every_broken_rule_is_noticed() {
     let seeds = number("VAULT_TEST_SEEDS").unwrap_or(5_000);
     let mut missed = Vec::new();
     let only = std::env::var("VAULT_TEST_RULE").ok();
-    for rule in RULES.into_iter().filter(|rule| only.as_ref().is_none_or(|only| *only == format!("{rule:?}"))) {
+    for rule in Rule::ALL.into_iter().filter(|rule| only.as_ref().is_none_or(|only| *only == format!("{rule:?}"))) {
         // seeds that show it are rare for some rules: the search begins near one that is known
         let first = match rule {
             Rule::StoreClock => 500,

@@ -2,12 +2,12 @@
 //! just what another condemns.
 
 use crate::actor::{Actor, Step};
+use crate::rules::Rule;
 use crate::schedule::{Odds, Schedule, below, chance, one_of};
 use crate::world::{MEMBERS, MINUTE, SECOND, WINDOW, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex};
-use vault::repository::Rule;
 
 fn pause(random: &mut ChaCha20Rng, grace: i64) -> Step {
     Step::Pause(one_of(random, &[SECOND, MINUTE, grace / 3, grace]))
@@ -160,6 +160,7 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
             let actor = Actor {
                 world: &world,
                 member: *member,
+                is_writer: program.iter().all(|step| matches!(step, Step::Pause(_) | Step::Snapshot(..))),
                 clock: world.time.actor(number, turn.clone()),
                 turn,
                 random,

@@ -2,6 +2,7 @@
 //! acknowledged. Both begin with a new repository, the first with keys of all roles. Everything comes from the seed.
 
 use crate::baton::Log;
+use crate::rules::Rule;
 use crate::schedule::{Time, one_of};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Store};
-use vault::repository::{Access, NewRepository, Options, Repository, Rule};
+use vault::repository::{Access, NewRepository, Options, Repository};
 use vault::runtime::Runtime;
 use vault_format::bundle::{Bundle, Role};
 use vault_format::id::ObjectId;
@@ -209,6 +210,8 @@ pub struct World {
     pub like: bool,
     pub time: Time,
     pub options: Options,
+    /// The rule that all processes break.
+    pub broken: Option<Rule>,
     pub log: Arc<Log>,
     /// Every call is printed.
     pub trace: bool,
@@ -259,10 +262,10 @@ impl World {
             run_lifetime: duration(lifetime),
             memory_bytes: 1 << 20,
             verify_seals: false,
-            broken,
             ..Options::default()
         };
-        Self { store, second, like, time, options, log: Arc::default(), trace: false, truth: Mutex::default() }
+        let (log, truth) = (Arc::default(), Mutex::default());
+        Self { store, second, like, time, options, broken, log, trace: false, truth }
     }
 
     /// All snapshots that are there, listed or not.
@@ -292,8 +295,7 @@ impl World {
             Place::Second => &self.second,
         };
         let backend = Backend::from_store(Arc::new(store.clone()), &BackendOptions::default(), &runtime);
-        let options = Options { broken: None, ..self.options.clone() };
-        Repository::open(backend, runtime, options, self.access(place)).unwrap()
+        Repository::open(backend, runtime, self.options.clone(), self.access(place)).unwrap()
     }
 
     /// The slot of a member, who is not the owner.

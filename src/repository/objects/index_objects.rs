@@ -5,7 +5,7 @@
 use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
 use super::trust::{Claimant, Trust};
 use crate::backend;
-use crate::repository::{Error, Repository, Result, Rule, encoding, of_object};
+use crate::repository::{Error, Repository, Result, encoding, of_object};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::index::{self, Index, Sketches};
@@ -49,8 +49,7 @@ impl IndexObjects {
         for _ in 0..LISTINGS {
             let mut listed = repository.list(&prefix)?.0;
             // not before this: somebody may rely on what was listed, and what came after a revocation never counts
-            let trust =
-                if repository.options().keeps(Rule::OrdersAfterIndex) { &trust.renewed(repository)? } else { trust };
+            let trust = &trust.renewed(repository)?;
             let can_open = |domain: DomainId| repository.keys().book(domain).is_some();
             listed.retain(|(name, _)| matches!(name, Name::Index(domain, ..) if can_open(*domain)));
             listed.retain(|(name, _)| !known.contains(name));

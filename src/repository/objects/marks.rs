@@ -42,8 +42,13 @@ impl Condemnation {
 
     /// True if its sweep is far enough away to see what is committed now.
     pub fn is_young(&self, repository: &Repository) -> Result<bool> {
+        Ok(repository.protocol().is_young(self, repository.store_now_at_most()?))
+    }
+
+    /// The rule: it is not carried out, and not older than half its grace.
+    pub(crate) fn is_young_at(&self, now: i64) -> bool {
         let half = i64::try_from(self.grace / 2).unwrap_or(i64::MAX);
-        Ok(!self.swept && (0..=half).contains(&self.age_at(repository.store_now_at_most()?)))
+        !self.swept && (0..=half).contains(&self.age_at(now))
     }
 }
 

@@ -4,7 +4,8 @@
 //! grace, then sees the object and saves what it needs.
 
 use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
-use crate::repository::{Error, Options, Repository, Result, Rule};
+use crate::repository::protocol::CommitStep;
+use crate::repository::{Error, Options, Repository, Result};
 use crate::runtime::Runtime;
 use std::collections::BTreeSet;
 use vault_format::id::ObjectId;
@@ -32,11 +33,8 @@ impl Relied {
         snapshot || !mark.packs.is_disjoint(&self.packs)
     }
 
-    /// W3 and W5, whichever `rule` says: every mark that names what is relied on must be young.
-    fn validate(&self, repository: &Repository, rule: Rule) -> Result<()> {
-        if !repository.options().keeps(rule) {
-            return Ok(());
-        }
+    /// Every mark that names what is relied on must be young.
+    fn validate(&self, repository: &Repository) -> Result<()> {
         let marks = Marks::load_with(repository, Unreadable::NamesAll)?;
         for mark in marks.opaque.iter().filter(|mark| !self.opaque.contains(&mark.id)) {
             // whatever its grace is: only one that lets nobody write is shorter
@@ -45,12 +43,26 @@ impl Relied {
             }
         }
         for mark in marks.condemnations {
-            let is_hindrance = self.is_named_by(&mark) && !mark.is_young(repository)?;
-            if is_hindrance && repository.options().keeps(Rule::YoungMarksOnly) {
+            if self.is_named_by(&mark) && !mark.is_young(repository)? {
                 return Err(Error::Condemned(mark.id));
             }
         }
         refuse_age((repository.options(), repository.runtime()), self.since)
+    }
+
+    /// The same, known to be so within the commit window.
+    fn validate_in_time(&self, repository: &Repository) -> Result<()> {
+        let window = repository.options().commit_window;
+        let clock = &repository.runtime().clock;
+        let deadline = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
+        for _ in 0..TRIES {
+            let started = clock.elapsed();
+            self.validate(repository)?;
+            if clock.elapsed().saturating_sub(started) <= deadline {
+                return Ok(());
+            }
+        }
+        Err(Error::TooSlow(window))
     }
 }
 
@@ -58,7 +70,7 @@ impl Relied {
 /// `since` is in nanoseconds since boot.
 pub(crate) fn refuse_age((options, runtime): (&Options, &Runtime), since: i64) -> Result<()> {
     let age = u128::try_from(runtime.clock.elapsed().saturating_sub(since)).unwrap_or_default();
-    if age > options.run_lifetime.as_nanos() && options.keeps(Rule::RunLifetime) {
+    if age > options.run_lifetime.as_nanos() {
         return Err(Error::TooOld(options.run_lifetime));
     }
     Ok(())
@@ -66,22 +78,12 @@ pub(crate) fn refuse_age((options, runtime): (&Options, &Runtime), since: i64) -
 
 /// W3 to W5: validates, puts the object, validates again. It is committed when this returns.
 pub(crate) fn commit(repository: &Repository, relied: &Relied, (name, bytes): (&Name, &[u8])) -> Result<()> {
-    let window = repository.options().commit_window;
-    let clock = &repository.runtime().clock;
-    let deadline = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
-    let mut tries = 0;
-    loop {
-        let started = clock.elapsed();
-        relied.validate(repository, Rule::LookBeforeCommit)?;
-        let in_time = clock.elapsed().saturating_sub(started) <= deadline;
-        if in_time || !repository.options().keeps(Rule::CommitWindow) {
-            break;
-        }
-        tries += 1;
-        if tries == TRIES {
-            return Err(Error::TooSlow(window));
+    for step in repository.protocol().commit() {
+        match step {
+            CommitStep::LookInTime => relied.validate_in_time(repository)?,
+            CommitStep::Put => repository.put(name, bytes)?,
+            CommitStep::Look => relied.validate(repository)?,
         }
     }
-    repository.put(name, bytes)?;
-    relied.validate(repository, Rule::LookAfterCommit)
+    Ok(())
 }

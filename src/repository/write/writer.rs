@@ -14,7 +14,7 @@ use super::packer::{Run, RunParts};
 use crate::repository::index::inherited::Inherited;
 use crate::repository::lookup::{BlobLookup, PackNumber, PackRule};
 use crate::repository::objects::orders;
-use crate::repository::{Error, Repository, Result, Rule, encoding};
+use crate::repository::{Error, Repository, Result, encoding};
 use cost::Cost;
 use engine::Engine;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -254,7 +254,7 @@ impl Writer {
             }
         }
         self.engine.finish(&self.run)?;
-        if self.repository.options().keeps(Rule::IndexBeforeSnapshot) { self.put_index() } else { Ok(()) }
+        self.put_index()
     }
 
     fn put_index(&self) -> Result<()> {
@@ -313,9 +313,6 @@ impl Writer {
         let bytes = encoding("a snapshot", snapshot::seal(&self.run.author(), &salt, &new))?;
         let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
         commit::commit(&self.repository, &self.relied(None)?, (&name, &bytes))?;
-        if !self.repository.options().keeps(Rule::IndexBeforeSnapshot) {
-            self.put_index()?;
-        }
         self.flush_pages();
         if let Some(cache) = self.repository.cache() {
             cache.retain_pages(self.run.label, &self.run_mark);
