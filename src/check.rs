@@ -51,7 +51,9 @@ pub struct Options {
 pub struct Report {
     /// Damage, each object once; empty = all well at this depth.
     pub findings: Vec<Finding>,
-    /// Things worth knowing that are no damage.
+    /// Paths of objects of a kind that only a later version knows, at most 20: prune and repair stop at them.
+    pub later: Vec<String>,
+    /// Other things worth knowing that are no damage.
     pub notes: Vec<String>,
     /// Beginnings of the ids of snapshots of which repair made a copy of what is left, and their sources.
     pub repaired: Vec<(String, String)>,
@@ -102,6 +104,7 @@ struct Look<'a> {
     /// Snapshots and index objects that could not be read.
     unreadable: Vec<ObjectId>,
     findings: Findings,
+    later: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -120,21 +123,35 @@ impl<'a> Look<'a> {
         }
         let unreadable =
             snapshots.damaged.iter().chain(&objects.damaged).filter_map(|damage| damage.name.id()).collect();
-        let mut notes = repository.others()?.notes();
+        let others = repository.others()?;
+        let (later, mut notes) = (others.later().collect(), others.notes());
         let ignored = [&trust.ignored, &orders.ignored, &marks.ignored, &objects.ignored, &snapshots.ignored];
         notes.extend(ignored.into_iter().flatten().map(|ignored| format!("not counted: {ignored}")));
         let mut domains = packs::by_domain(objects);
         for snapshot in &snapshots.all {
             domains.entry(snapshot.place.domain).or_default();
         }
-        Ok(Self { repository, trust, told, orders, snapshots, marks, domains, packs, unreadable, findings, notes })
+        Ok(Self {
+            repository,
+            trust,
+            told,
+            orders,
+            snapshots,
+            marks,
+            domains,
+            packs,
+            unreadable,
+            findings,
+            later,
+            notes,
+        })
     }
 
     /// Compares everything with everything; returns the packs that were verified too.
     fn judge(&self, options: &Options, progress: &dyn Progress) -> Result<(Report, Vec<ObjectId>)> {
         let repository = self.repository;
         let mut findings = self.findings.clone();
-        let mut report = Report { notes: self.notes.clone(), ..Report::default() };
+        let mut report = Report { later: self.later.clone(), notes: self.notes.clone(), ..Report::default() };
         let copies = self.snapshots.visible().filter_map(|one| Some((one.repaired_from()?.short(), one)));
         report.repaired = copies.map(|(id, one)| (id, one.head.source.clone())).collect();
         objects::config(repository, &mut findings);

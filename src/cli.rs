@@ -11,6 +11,7 @@ mod find;
 mod forget;
 mod global;
 mod grammar;
+mod hint;
 mod init;
 mod invisible;
 mod key;

@@ -64,6 +64,33 @@ pub struct Copied {
     pub time: i64,
 }
 
+/// One snapshot that was not copied.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotCopied {
+    /// It can't be used at all.
+    #[error("{0}")]
+    Damaged(String),
+    /// The owner of the second repository would sign for a time that nobody is sure of.
+    #[error("snapshot {} of {source_name}: its time is in doubt", .snapshot.short())]
+    Doubtful {
+        /// The snapshot.
+        snapshot: ObjectId,
+        /// Name of its source.
+        source_name: String,
+    },
+    /// Something of it can't be read.
+    #[error("snapshot {} of {source_name}: {why}", .snapshot.short())]
+    Unread {
+        /// The snapshot.
+        snapshot: ObjectId,
+        /// Name of its source.
+        source_name: String,
+        /// What, and why not.
+        why: String,
+    },
+}
+
 /// What happened.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -75,8 +102,8 @@ pub struct Report {
     pub known: u64,
     /// Snapshots that were dropped there, and stay so.
     pub dropped: u64,
-    /// Snapshots that could not be copied, each with the reason.
-    pub failed: Vec<String>,
+    /// Snapshots that could not be copied.
+    pub failed: Vec<NotCopied>,
     /// Blobs that were not there.
     pub added_blobs: u64,
     /// Their plaintext bytes.
@@ -92,7 +119,7 @@ pub fn copy(from: &Repository, to: &Repository, options: &Options, progress: &dy
         return Err(repository::Error::Role { what: "copy content", needs: "owner", has: Role::Writer }.into());
     }
     if from.id() == to.id() {
-        return Err(Error::Request("the two locations hold the same repository".into()));
+        return Err(Error::refused("the two locations hold the same repository"));
     }
     // frames that move leave no pages behind for the cache of the second repository
     to.distrust_cache();
@@ -186,7 +213,7 @@ fn chosen<'s>(snapshots: &'s Snapshots, options: &Options, report: &mut Report) 
             if options.snapshots.is_empty() { snapshot.is_visible() } else { options.snapshots.contains(&snapshot.id) };
         is_named && is_meant
     };
-    report.failed = snapshots.damaged.iter().map(ToString::to_string).collect();
+    report.failed = snapshots.damaged.iter().map(|damage| NotCopied::Damaged(damage.to_string())).collect();
     if !options.snapshots.is_empty() {
         report.failed.clear();
     }
@@ -231,23 +258,22 @@ impl Copier<'_> {
         }
         if snapshot.doubtful {
             // the copy would be the owner's, and believed
-            self.fail(
-                snapshot,
-                "its time is in doubt: settle it with `vault forget --late claimed` if the repository was moved, else --late arrived",
-            );
+            let source_name = snapshot.head.source.clone();
+            self.report.failed.push(NotCopied::Doubtful { snapshot: snapshot.id, source_name });
             return Ok(());
         }
         match snapshot.body(self.from) {
             Ok(body) => self.store(snapshot, body),
             Err(error) => {
-                self.fail(snapshot, &error.to_string());
+                self.fail(snapshot, &error);
                 Ok(())
             }
         }
     }
 
-    fn fail(&mut self, snapshot: &SnapshotEntry, why: &str) {
-        self.report.failed.push(format!("snapshot {} of {}: {why}", snapshot.id.short(), snapshot.head.source));
+    fn fail(&mut self, snapshot: &SnapshotEntry, why: &repository::Error) {
+        let source_name = snapshot.head.source.clone();
+        self.report.failed.push(NotCopied::Unread { snapshot: snapshot.id, source_name, why: why.to_string() });
     }
 
     /// Stores what the second repository lacks of a snapshot, and the snapshot last.
@@ -267,7 +293,8 @@ impl Copier<'_> {
             Err(Error::Repository(
                 error @ (repository::Error::MissingBlob(_)
                 | repository::Error::DamagedBlob { .. }
-                | repository::Error::Object { .. }),
+                | repository::Error::Object { .. }
+                | repository::Error::Frame { .. }),
             )) if !error.is_unanswered() => Err(error),
             Err(error) => {
                 self.progress.kept(writer.leave());
@@ -289,7 +316,7 @@ impl Copier<'_> {
             }
             Err(error) => {
                 drop(writer);
-                self.fail(snapshot, &error.to_string());
+                self.fail(snapshot, &error);
             }
         }
         self.domain.index = index;

@@ -72,7 +72,7 @@ pub fn snapshots(
             let new = Node { name: old.name.clone(), ..*new };
             Changes::new((&old_reader, Some(*old)), (new_reader, Some(new)), Vec::new())
         }
-        _ => return Err(Error::Request("one is a folder and the other is not: there is nothing to compare".into())),
+        _ => return Err(Error::refused("one is a folder and the other is not: there is nothing to compare")),
     };
     let mut report = Report::default();
     for change in changes {

@@ -1,8 +1,11 @@
 //! What operations return: an error of the repository, of a file, of a source or of the request itself. The command
 //! line turns it into words and an exit code.
 
+mod refusal;
+
 use crate::repository;
 use crate::runtime::Interrupted;
+pub use refusal::Refusal;
 use std::io;
 use std::path::PathBuf;
 
@@ -27,7 +30,7 @@ pub enum Error {
     #[error("{0}")]
     Source(String),
     /// The source gave no bytes, and perhaps said why.
-    #[error("{0} gave no output{1}: an empty snapshot is not taken (say --allow-empty if this is right)")]
+    #[error("{0} gave no output{1}: an empty snapshot is not taken")]
     EmptySource(String, String),
     /// Standard output or another sink.
     #[error("cannot write the output: {0}")]
@@ -35,12 +38,17 @@ pub enum Error {
     /// The target of a restore has too little room.
     #[error("{0}")]
     NoRoom(Box<Lack>),
-    /// The request makes no sense.
-    #[error("{0}")]
-    Request(String),
+    /// Nothing is wrong with the repository, but what was asked can't be done so.
+    #[error(transparent)]
+    Request(#[from] Refusal),
 }
 
 impl Error {
+    /// A refusal, typed or in words.
+    pub(crate) fn refused(why: impl Into<Refusal>) -> Self {
+        Self::Request(why.into())
+    }
+
     /// True if somebody else changed meanwhile what the operation relied on: begun again, it sees the change.
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Self::Repository(error) if error.is_overtaken())

@@ -81,7 +81,7 @@ pub fn find(
     snapshots: &[&SnapshotEntry],
     options: &Options,
 ) -> Result<Report> {
-    let patterns = Excludes::new(&options.patterns, &[]).map_err(|error| Error::Request(error.to_string()))?;
+    let patterns = Excludes::new(&options.patterns, &[]).map_err(|error| Error::refused(error.to_string()))?;
     let mut sources: BTreeMap<(&str, DomainId), Vec<usize>> = BTreeMap::new();
     for (number, snapshot) in snapshots.iter().enumerate() {
         sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(number);

@@ -2,7 +2,7 @@
 //! put; data goes with the next prune, and until then `undelete` takes it back. Held snapshots stay, a policy always
 //! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
@@ -55,6 +55,17 @@ pub struct Verdict {
     pub reasons: Vec<String>,
 }
 
+/// A source of which rules make one history, though several folders or hosts took turns in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mixed {
+    /// The source.
+    pub name: String,
+    /// Different sets of paths; 0 = all snapshots are of the same.
+    pub places: usize,
+    /// Hosts; 0 = all snapshots are of the same.
+    pub hosts: usize,
+}
+
 /// What happened.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -68,6 +79,8 @@ pub struct Report {
     pub orders: Vec<ObjectId>,
     /// Snapshots whose times are in doubt. They are kept until the owner has said which time counts.
     pub doubtful: Vec<ObjectId>,
+    /// Sources that rules should not take for one history.
+    pub mixed: Vec<Mixed>,
     /// Other notes.
     pub notes: Vec<String>,
 }
@@ -88,7 +101,7 @@ pub fn by_policy<'a>(
 ) -> Result<Report> {
     repository.keys().owner("forget snapshots")?;
     if policy.is_empty() {
-        return Err(Error::Request("no rule says what to keep".into()));
+        return Err(Error::refused("no rule says what to keep"));
     }
     let only: Vec<&str> = only.into_iter().collect();
     forget(repository, &only.join(" "), options, |catalog| {
@@ -103,7 +116,7 @@ pub fn by_policy<'a>(
         for ((_, name), source) in &sources {
             let verdicts = judge((repository, catalog), source, policy, zone)?;
             keeps_something(name, &verdicts)?;
-            report.notes.extend(mixed(name, source, &verdicts));
+            report.mixed.extend(mixed(name, source, &verdicts));
             report.verdicts.extend(verdicts);
         }
         Ok(report)
@@ -139,8 +152,7 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
             };
             let short = snapshot.id.short();
             if snapshot.state.is_held() {
-                let next = format!("`vault tag {short} --release` first");
-                return Err(Error::Request(format!("snapshot {short} is held: {next}")));
+                return Err(Error::refused(Refusal::Held(snapshot.id)));
             }
             if snapshot.state.is_forgotten() {
                 notes.push(format!("snapshot {short} is forgotten already"));
@@ -158,7 +170,7 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
             .collect();
         if !emptied.is_empty() && !options.may_empty && !options.dry_run {
             let what = emptied.join(", ");
-            return Err(Error::Request(format!("that would leave {what} without any snapshot")));
+            return Err(Error::refused(format!("that would leave {what} without any snapshot")));
         }
         let mut verdicts: Vec<_> = chosen.values().map(|one| verdict(one, (false, vec!["named".into()]))).collect();
         verdicts.sort_by(|left, right| order_of(left).cmp(&order_of(right)));
@@ -268,7 +280,7 @@ fn known_tags<'s>(
     let Some(tag) = policy.tags.iter().find(|tag| !known.contains(*tag)) else { return Ok(()) };
     let known = known.into_iter().collect::<Vec<_>>().join(", ");
     let known = if known.is_empty() { "there are no tags".to_owned() } else { format!("there are the tags {known}") };
-    Err(Error::Request(format!("no snapshot has the tag {tag:?}; {known}")))
+    Err(Error::refused(format!("no snapshot has the tag {tag:?}; {known}")))
 }
 
 /// Refuses rules that keep nothing of a source: that only its newest stays is not what anybody means by them.
@@ -277,30 +289,20 @@ fn keeps_something(name: &str, verdicts: &[Verdict]) -> Result<()> {
     let is_rule = |reason: &String| reason != retention::NEWEST && reason != HELD;
     let by_rule = |one: &Verdict| one.keep && one.reasons.iter().any(is_rule);
     if verdicts.iter().any(is_dropped) && !verdicts.iter().any(by_rule) {
-        let next = "add a rule like --keep-last 7, or limit the rules to other sources with --name";
-        return Err(Error::Request(format!("no rule keeps anything of {name}, so only its newest would stay: {next}")));
+        return Err(Error::refused(Refusal::KeepsNothing(name.to_owned())));
     }
     Ok(())
 }
 
-/// Warns if rules cut a history in which several folders or hosts take turns: each takes the places of the others. One
+/// Tells if rules cut a history in which several folders or hosts take turns: each takes the places of the others. One
 /// that changed for good is no mixture.
-fn mixed(name: &str, source: &[&SnapshotEntry], verdicts: &[Verdict]) -> Option<String> {
+fn mixed(name: &str, source: &[&SnapshotEntry], verdicts: &[Verdict]) -> Option<Mixed> {
     let mut source = source.to_vec();
     source.sort_by_key(|one| (one.counted.time, one.id));
     let dropped: BTreeSet<_> = verdicts.iter().filter(|one| !one.keep).map(|one| one.place.id).collect();
     let places = taking_turns(&source, &dropped, |one| one.head.place);
     let hosts = taking_turns(&source, &dropped, |one| one.head.host);
-    let what = match (places, hosts) {
-        (0, 0) => return None,
-        (places, 0) => format!("{places} different sets of paths"),
-        (0, hosts) => format!("{hosts} hosts"),
-        (places, hosts) => format!("{places} different sets of paths and {hosts} hosts"),
-    };
-    Some(format!(
-        "{name} has snapshots of {what}, and the rules take them for one history; a name of its own for each, by --name \
-         of `vault snapshot`, keeps them apart"
-    ))
+    (places + hosts > 0).then(|| Mixed { name: name.to_owned(), places, hosts })
 }
 
 /// How many marks there are of which one comes between two of another, if one of those that do so loses a snapshot.

@@ -2,7 +2,7 @@
 //! to all, so a member's key counts from the moment its slot is there; taken away, it counts only for what the owner's
 //! revoke order lists. All but the listing needs the owner.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Operation, Run};
 use crate::progress::Progress;
 use crate::repository::objects::index_objects::IndexObjects;
@@ -77,11 +77,11 @@ impl Listing {
         let fitting: Vec<&Entry> = self.keys.iter().filter(|key| !text.is_empty() && is_meant(key)).collect();
         match fitting.as_slice() {
             [only] => Ok(only),
-            [] => Err(Error::Request(format!("there is no key {text:?}: `vault key list` shows them"))),
+            [] => Err(Error::refused(Refusal::NoKey(text.to_owned()))),
             several => {
                 let candidate = |key: &&Entry| format!("{} ({} {})", key.id.short(), key.info.role, key.info.label);
                 let say: Vec<String> = several.iter().map(candidate).collect();
-                Err(Error::Request(format!("key {text:?} is ambiguous: say the id of {}", say.join(" or "))))
+                Err(Error::refused(format!("key {text:?} is ambiguous: say the id of {}", say.join(" or "))))
             }
         }
     }
@@ -155,11 +155,11 @@ pub fn draft(repository: &Repository, new: &NewKey) -> Result<Draft> {
         None => free_label(repository, &keys, new)?,
     };
     if label.is_empty() || label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
-        return Err(Error::Request(format!("a label has 1 to {LABEL_BYTES_MAX} bytes and no control characters")));
+        return Err(Error::refused(format!("a label has 1 to {LABEL_BYTES_MAX} bytes and no control characters")));
     }
     if new.role == Role::Owner {
         if new.domain.is_some() {
-            return Err(Error::Request("an owner's key belongs to no domain but its own".into()));
+            return Err(Error::refused("an owner's key belongs to no domain but its own"));
         }
         let bundle = owner.bundle(repository.keys().config());
         let verifying = bundle.owner.verifying;
@@ -167,14 +167,12 @@ pub fn draft(repository: &Repository, new: &NewKey) -> Result<Draft> {
     }
     let name = new.domain.as_deref().unwrap_or(&label);
     if name == OWNER_DOMAIN || new.domain.as_ref().is_some_and(|name| !is_source_name(name)) {
-        return Err(Error::Request(format!("{name:?} can't be the name of a domain of clients and writers")));
+        return Err(Error::refused(format!("{name:?} can't be the name of a domain of clients and writers")));
     }
     let domain = owner.domain(name);
     // whoever held a key of a domain once can read, for ever, what its clients write: none is joined by chance
     if new.domain.is_none() && is_taken(repository, &keys, domain)? {
-        return Err(Error::Request(format!(
-            "there is a domain {name:?} already: say --domain {name} to join it, or another --label"
-        )));
+        return Err(Error::refused(Refusal::DomainTaken(name.to_owned())));
     }
     let signing = Key::new(repository.runtime().random());
     let verifying = signing.signing_key().verifying_key().to_bytes();
@@ -226,7 +224,7 @@ pub fn add(
 fn put_slot(repository: &Repository, draft: &Draft, password: Option<NewPassword<'_>>) -> Result<ObjectId> {
     repository.keys().owner("add a key")?;
     if password.is_some_and(|new| new.password.is_empty()) {
-        return Err(Error::Request("the new password is empty".into()));
+        return Err(Error::refused("the new password is empty"));
     }
     let runtime = repository.runtime();
     let new = NewSlot {
@@ -259,15 +257,13 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
     let run = Run::start(repository, Operation::RemoveKey, &Actor::default());
     let keys = list(repository)?.keys;
     let Some(key) = keys.iter().find(|key| key.id == id) else {
-        return Err(Error::Request(format!("there is no key {:?}", id.short())));
+        return Err(Error::refused(format!("there is no key {:?}", id.short())));
     };
     let others = || keys.iter().filter(|other| other.id != id);
     let mut removed = Removed::default();
     if key.info.role == Role::Owner {
         if key.has_password() && !others().any(|other| other.info.role == Role::Owner && other.has_password()) {
-            let why =
-                "it holds the last password of the owner: add another first, or change it with `vault key passwd`";
-            return Err(Error::Request(format!("key {} stays: {why}", id.short())));
+            return Err(Error::refused(Refusal::LastPassword(id)));
         }
     } else if !others().any(|other| other.info.verifying == key.info.verifying) {
         removed =
@@ -304,10 +300,9 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
             (accepted, repository.backend().stat(&name)?.modified)
         }
     };
-    if let Some(problem) = undecided {
-        let name = &problem.name;
-        let next = format!("remove it again once that order can be read, or after `vault repair --quarantine {name}`");
-        return Err(Error::Request(format!("the key is cut off, but {problem}: {next}")));
+    if let Some(damage) = undecided {
+        let (order, problem) = (damage.name.to_string(), damage.to_string());
+        return Err(Error::refused(Refusal::UnreadOrder { order, problem }));
     }
     let lag = repository.listing_lag();
     wait(repository, (2 * lag + TICK, "until the store shows all it wrote"), progress)?;
@@ -317,8 +312,7 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     let seen_by_all = since.map(|at| at.saturating_add(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX)));
     let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, (domain, seen_by_all))?;
     if let Some(missing) = missing {
-        let next = "remove it again when `vault check` finds nothing, or when `vault forget` was given its whole id";
-        return Err(Error::Request(format!("the key is cut off, but {missing}: {next}")));
+        return Err(Error::refused(Refusal::MissingSnapshot(missing)));
     }
     let accepted: BTreeSet<ObjectId> = snapshots.union(&indexes).chain(&known).copied().collect();
     if accepted != known {
@@ -383,9 +377,7 @@ pub fn change_password(
     let run = Run::start(repository, Operation::ChangePassword, &Actor::default());
     let listing = list(repository)?;
     let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
-        return Err(Error::Request(
-            "no password is in use, but a key file: `vault key add --role owner` adds a password".into(),
-        ));
+        return Err(Error::refused(Refusal::NoPassword));
     };
     let bundle = owner.bundle(repository.keys().config());
     let (domain, verifying) = (old.info.domain, bundle.owner.verifying);

@@ -16,10 +16,10 @@ use crate::error::{Error, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
-use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;
+use crate::repository::{Doubt, Repository};
 use look::Look;
 use std::collections::BTreeMap;
 use vault_format::bundle::Role;
@@ -144,7 +144,7 @@ pub fn repair(
 }
 
 fn usable(repository: &Repository, from: &Repository) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Request(format!("cannot repair from {}: {why}", from.location())));
+    let refuse = |why: &str| Err(Error::refused(format!("cannot repair from {}: {why}", from.location())));
     if from.id() == repository.id() {
         return refuse("it is the same repository");
     }
@@ -170,7 +170,7 @@ fn all(
     }
     let mut look = Look::take(repository, (options, report))?;
     if !look.orders.are_understood() {
-        return Err(unsafe_because(UNKNOWN_FEATURES.into()));
+        return Err(unsafe_because(UNKNOWN_FEATURES));
     }
     config(repository, options, report)?;
     packs::judge(repository, &mut look, options, report, progress)?;
@@ -229,8 +229,8 @@ fn config(repository: &Repository, options: &Options, report: &mut Report) -> Re
     Ok(())
 }
 
-fn unsafe_because(why: String) -> Error {
-    repository::Error::CannotRepair(why).into()
+fn unsafe_because(why: impl Into<Doubt>) -> Error {
+    repository::Error::CannotRepair(why.into()).into()
 }
 
 /// Stops at what a store did not give just now: it must not pass for lost.

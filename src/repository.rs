@@ -22,7 +22,7 @@ pub use access::create::NewRepository;
 use access::opening;
 pub use access::opening::probe;
 pub use access::recover::{Recovered, Recovery};
-pub use error::{Error, Result};
+pub use error::{Doubt, Error, Result};
 use keys::Keys;
 pub use objects::loaded::Damage;
 use objects::{foreign, journal};

@@ -80,7 +80,7 @@ pub struct Report {
 }
 
 fn patterns(patterns: &[Vec<u8>]) -> Result<Excludes> {
-    Excludes::new(patterns, &[]).map_err(|error| Error::Request(error.to_string()))
+    Excludes::new(patterns, &[]).map_err(|error| Error::refused(error.to_string()))
 }
 
 /// Restores what lies at `path` of a snapshot into the directory `target`.
@@ -175,7 +175,7 @@ impl Job<'_> {
         let is_own = |path: &Path| identity(path).is_some_and(|identity| own.contains(&identity));
         match there.iter().flat_map(|path| path.ancestors()).find(|path| is_own(path)) {
             None => Ok(()),
-            Some(path) => Err(Error::Request(format!(
+            Some(path) => Err(Error::refused(format!(
                 "{} lies in {}, which belongs to the repository itself; name another target",
                 self.target.display(),
                 path.display()

@@ -2,7 +2,7 @@
 //! snapshot itself never changes. A forgotten snapshot is refused: a hold would promise data that prune may have
 //! condemned, and only `undelete` looks at that.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Operation, Run};
 use crate::repository::Repository;
 use crate::repository::objects::orders;
@@ -28,7 +28,7 @@ impl Change {
     /// Refuses a change that says nothing, or makes no sense.
     pub fn check(&self) -> Result<()> {
         let Self { add, remove, hold, expire } = self;
-        let refuse = |why: String| Err(Error::Request(why));
+        let refuse = |why: String| Err(Error::refused(why));
         if add.is_empty() && remove.is_empty() && hold.is_none() && expire.is_none() {
             return refuse("nothing says what to change".into());
         }
@@ -87,9 +87,9 @@ pub fn tag(
 fn apply(repository: &Repository, address: &str, at: &dyn Fn(&str) -> Option<i64>, change: &Change) -> Result<Report> {
     let catalog = Catalog::load_to_decide(repository)?;
     let snapshot = catalog.snapshots.find(address, at)?;
-    let (id, short) = (snapshot.id, snapshot.id.short());
+    let id = snapshot.id;
     if snapshot.state.is_forgotten() {
-        return Err(Error::Request(format!("snapshot {short} is forgotten: `vault undelete {short}` first")));
+        return Err(Error::refused(Refusal::Forgotten(id)));
     }
     let mut report = Report {
         snapshot: id,
@@ -109,9 +109,7 @@ fn apply(repository: &Repository, address: &str, at: &dyn Fn(&str) -> Option<i64
     }
     // what somebody else forgot meanwhile may be condemned by now, held or not
     if Orders::load(repository)?.state(id).is_forgotten() {
-        return Err(Error::Request(format!(
-            "snapshot {short} was forgotten meanwhile: `vault undelete {short}` first"
-        )));
+        return Err(Error::refused(Refusal::ForgottenMeanwhile(id)));
     }
     Ok(report)
 }

@@ -2,7 +2,7 @@
 //! next sweep leaves it, and marks are looked at before and after (W1 to W5). A snapshot whose own object may be swept
 //! at any moment comes back as a copy that the owner signs. What prune has deleted is gone: then this says so.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
@@ -87,7 +87,7 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
     let is_back = |other: &&SnapshotEntry| other.id != snapshot.id && other.first_id() == snapshot.first_id();
     if let Some(copy) = catalog.snapshots.visible().find(is_back) {
         let (old, new) = (snapshot.id.short(), copy.id.short());
-        return Err(Error::Request(format!("snapshot {old} is back already, as {new}")));
+        return Err(Error::refused(format!("snapshot {old} is back already, as {new}")));
     }
     let (packs, _) = index_objects::list_packs(repository)?;
     let domain = snapshot.place.domain;
@@ -134,7 +134,7 @@ fn find<'c>(catalog: &'c Catalog, marks: &Marks, prefix: &str) -> Result<&'c Sna
     if let Err(repository::Error::NoSnapshot(asked)) = &found {
         let mut condemned = marks.condemnations.iter().flat_map(|mark| &mark.snapshots);
         if condemned.any(|place| asked.len() >= 4 && place.id.to_string().starts_with(asked)) {
-            return Err(Error::Request(format!("prune has deleted snapshot {asked}")));
+            return Err(Error::refused(format!("prune has deleted snapshot {asked}")));
         }
     }
     Ok(found?)
@@ -144,11 +144,9 @@ fn find<'c>(catalog: &'c Catalog, marks: &Marks, prefix: &str) -> Result<&'c Sna
 fn rely_or_copy(reader: &Reader, snapshot: &SnapshotEntry, writer: &mut Writer) -> Result<()> {
     let mut needed = HashSet::new();
     // a run that was cut off may have taken it back too late, and prune stops at what is not there
-    let next = if snapshot.state.is_forgotten() { "" } else { "; `vault forget` it, so that prune can go on" };
+    let is_forgotten = snapshot.state.is_forgotten();
     let gone = |error: repository::Error| match error.is_lost() {
-        true => Error::Request(format!(
-            "data of it is not there any more, and prune has most likely deleted it: {error}{next}"
-        )),
+        true => Error::refused(Refusal::Gone { error, is_forgotten }),
         false => error.into(),
     };
     walk::blobs(reader, &snapshot.head.root, &mut needed).map_err(gone)?;

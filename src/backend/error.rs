@@ -10,10 +10,14 @@ pub enum ErrorKind {
     NotFound,
     /// No such folder, bucket or container, or another one by now: nothing can be told of any object.
     NoPlace,
+    /// A file lies where the folder should.
+    NotAFolder,
     /// The name is taken by other bytes.
     Exists,
     /// The store refuses these credentials or this user.
     Denied,
+    /// There are no credentials at all.
+    NoCredentials,
     /// The store is full, or a quota is.
     NoSpace,
     /// The store did not answer, after every retry.

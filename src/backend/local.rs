@@ -33,7 +33,9 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn open(path: &Path, create: bool, runtime: &Runtime) -> Result<Self> {
         let open_error = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotADirectory => Error::new(ErrorKind::Other, Operation::Open, "", "it is not a folder"),
+            io::ErrorKind::NotADirectory => {
+                Error::new(ErrorKind::NotAFolder, Operation::Open, "", "it is not a folder")
+            }
             _ => error(Operation::Open, "", &e),
         };
         let path = std::path::absolute(path).map_err(open_error)?;

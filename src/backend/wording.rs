@@ -85,7 +85,7 @@ const RULES: [Rule; 28] = [
     ),
     (
         &["failed to load signing credential", "no valid credential", "credential is empty", "no credential"],
-        Some(ErrorKind::Denied),
+        Some(ErrorKind::NoCredentials),
         "no credentials were found: for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     ),
     (
@@ -251,6 +251,8 @@ fn plain(text: &str, kind: ErrorKind) -> String {
             ErrorKind::NoPlace => "the place is missing",
             ErrorKind::Exists => "the name is taken",
             ErrorKind::Denied => "the store refuses it to these credentials: check their rights",
+            ErrorKind::NoCredentials => "no credentials were found",
+            ErrorKind::NotAFolder => "it is not a folder",
             ErrorKind::NoSpace => "the store is full, or a quota is reached",
             ErrorKind::Unreachable => "the store did not answer",
             ErrorKind::Damaged => "the store has fewer bytes than it should",
@@ -308,7 +310,7 @@ mod tests {
             ("ssh error: Host key verification failed.".into(), ErrorKind::Denied, "host key"),
             ("ssh error: me@h: Permission denied (publickey).".into(), ErrorKind::Denied, "none of the keys"),
             ("ssh: Could not resolve hostname nowhere".into(), ErrorKind::Unreachable, "host is not known"),
-            ("failed to load signing credential".into(), ErrorKind::Denied, "no credentials"),
+            ("failed to load signing credential".into(), ErrorKind::NoCredentials, "no credentials"),
         ] {
             let (found, said) = of(&text, ErrorKind::Other);
             // the names that users give tell nothing

@@ -3,7 +3,7 @@
 //! into the new one.
 
 use super::{Options, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::read::reader::Reader;
@@ -73,7 +73,7 @@ impl<'s> Origin<'s> {
                 let words = paths.iter().chain(&walk.exclude).chain(&walk.any_case);
                 if words.map(|word| word.len() + 8).sum::<usize>() > WORDS_BYTES_MAX {
                     let number = paths.len();
-                    return Err(Error::Request(format!(
+                    return Err(Error::refused(format!(
                         "the {number} paths and the patterns are longer than the 32 MiB that a snapshot can keep; name \
                          the folders above them"
                     )));
@@ -104,7 +104,7 @@ impl<'s> Origin<'s> {
             }
         }
         if options.derived && last.head.place.is_told() && !origin.same_place {
-            return Err(Error::Request(clash(&options.name, origin.body.as_ref(), &here.paths)));
+            return Err(Error::refused(clash(&options.name, origin.body.as_ref(), &here.paths)));
         }
         let parent = origin.parent.unwrap_or(last);
         origin.other_host = parent.head.host != host;
@@ -228,15 +228,12 @@ fn shown(paths: &[Vec<u8>]) -> String {
     if all.is_empty() { "a stream".to_owned() } else { all.join(", ") }
 }
 
-fn clash(name: &str, before: Option<&Body>, paths: &[Vec<u8>]) -> String {
+fn clash(name: &str, before: Option<&Body>, paths: &[Vec<u8>]) -> Refusal {
     let before =
         before.map_or_else(|| "something else, which this key can't read".to_owned(), |body| shown(&body.paths));
     let here = if paths.is_empty() { "a stream".to_owned() } else { shown(paths) };
-    let other = paths.first().map_or_else(|| format!("{name}-stream"), |path| propose(path, name));
-    format!(
-        "the name {name} stands for {before}, and this is {here}; say --name {other}, or --name {name} if it is to go \
-         on there"
-    )
+    let proposal = paths.first().map_or_else(|| format!("{name}-stream"), |path| propose(path, name));
+    Refusal::OtherOrigin { name: name.to_owned(), before, here, proposal }
 }
 
 /// A name of the last two parts of a path.

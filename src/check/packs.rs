@@ -291,9 +291,9 @@ fn frame(reader: &Reader, number: FrameNumber, places: &[BlobPlace], bytes: &[u8
 pub(super) fn reason(error: &repository::Error) -> String {
     match error {
         repository::Error::Object { object, source } => {
-            let part = object.split(" of ").next().unwrap_or(object);
-            format!("{part}: {source}")
+            format!("{object}: {source}")
         }
+        repository::Error::Frame { frame, source, .. } => format!("frame {frame}: {source}"),
         error => error.to_string(),
     }
 }

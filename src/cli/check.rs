@@ -3,10 +3,11 @@
 
 use super::exit::{Context, Failure, code};
 use super::session::Session;
-use super::{Outcome, render, time};
+use super::{Outcome, hint, render, time};
 use serde::Serialize;
 use std::time::Duration;
 use vault::check::{self, Finding, Read};
+use vault::repository::Doubt;
 
 /// Longest line of a finding.
 const LINE_MAX: usize = 190;
@@ -120,6 +121,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     progress.done();
     let report = report.context("cannot check the repository")?;
     complain(session, &report.findings);
+    let later = report.later.iter().map(|path| format!("{}{}", Doubt::Later(path.clone()), hint::of_later(path)));
+    let notes: Vec<String> = later.chain(report.notes.iter().cloned()).collect();
     let depth = match read {
         Read::Nothing => "structure",
         Read::All => "data",
@@ -136,11 +139,11 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             skipped_packs: Some(report.skipped_packs),
             read_bytes: report.read_bytes,
             findings: report.findings.iter().map(Found::of).collect(),
-            notes: &report.notes,
+            notes: &notes,
             ..Checked::default()
         });
     }
-    session.say_notes(&report.notes);
+    session.say_notes(&notes);
     session.say_requests(&repository);
     let skipped = match report.skipped_packs {
         0 => String::new(),

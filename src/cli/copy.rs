@@ -4,7 +4,7 @@
 use super::exit::{Context, Failure, code};
 use super::proposal::quote;
 use super::session::Session;
-use super::{Outcome, render, secret, time};
+use super::{Outcome, hint, render, secret, time};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -120,8 +120,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let report = copy::copy(&from, &to, &options, &progress);
     progress.done();
     let report = report.context(&what)?;
-    progress.tell(&report.failed);
-    show(session, arguments, &to, &report);
+    let failed: Vec<String> = report.failed.iter().map(|one| format!("{one}{}", hint::of_not_copied(one))).collect();
+    progress.tell(&failed);
+    show(session, arguments, &to, (&report, &failed));
     session.say_requests(&to);
     if report.failed.is_empty() {
         return Ok(code::DONE);
@@ -140,7 +141,7 @@ fn chosen(from: &Repository, addresses: &[String]) -> vault::error::Result<Vec<O
     addresses.iter().map(find).collect()
 }
 
-fn show(session: &Session, arguments: &Arguments, to: &Repository, report: &copy::Report) {
+fn show(session: &Session, arguments: &Arguments, to: &Repository, (report, failed): (&copy::Report, &[String])) {
     if session.global.json {
         render::json(&Copied {
             to: to.location(),
@@ -149,7 +150,7 @@ fn show(session: &Session, arguments: &Arguments, to: &Repository, report: &copy
             copied: report.copied.iter().map(Line::of).collect(),
             known: report.known,
             dropped: report.dropped,
-            failed: &report.failed,
+            failed,
             added_blobs: report.added_blobs,
             added_bytes: report.added_bytes,
             stored_bytes: report.stored_bytes,

@@ -3,12 +3,13 @@
 
 use super::output::{self, End};
 use super::proposal::quote;
-use super::{plain, render};
+use super::{hint, plain, render};
 use std::error::Error as _;
 use std::process::ExitCode;
 use vault::backend::{self, Backend, ErrorKind};
 use vault::{error, repository};
 use vault_format::Error as FormatError;
+use vault_format::name::Name;
 
 /// The exit codes that scripts rely on.
 pub mod code {
@@ -111,7 +112,9 @@ impl<T> Context<T> for error::Result<T> {
 
 fn failure(error: &error::Error, what: &str) -> Failure {
     let damage = match error {
-        error::Error::Repository(repository::Error::Object { source, .. }) => !matches!(
+        error::Error::Repository(
+            repository::Error::Object { source, .. } | repository::Error::Frame { source, .. },
+        ) => !matches!(
             source,
             FormatError::UnsupportedVersion(_)
                 | FormatError::UnsupportedSuite(_)
@@ -138,6 +141,10 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
     let full = if what.is_empty() { cause.clone() } else { format!("{what}: {cause}") };
     match error {
         error::Error::NoRoom(lack) => no_room(lack, what),
+        error::Error::EmptySource(..) => {
+            Failure::new(code::FAILED, format!("{full} (say --allow-empty if this is right)"))
+        }
+        error::Error::Request(refusal) => Failure::new(code::FAILED, full + &hint::of_refusal(refusal)),
         error::Error::Repository(error) => repository_in_words(error, cause, full),
         _ => Failure::new(code::FAILED, full),
     }
@@ -176,12 +183,12 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
         }
         R::Ambiguous { .. } => failed("`vault snapshots` lists what there is"),
         R::NoPath { snapshot, .. } => failed(&format!("`vault ls {snapshot} --recursive` lists what is in it")),
-        R::Backend(error) => failed(backend_hint(error)),
+        R::Backend(error) => failed(hint::of_backend(error)),
         // it could name anything, so it stops everybody
-        R::Rot(object) | R::Object { object, .. } if object.starts_with("marks/") => {
-            failed(&format!("as the owner, `vault repair --quarantine {}` has everybody pass over it", quote(object)))
+        R::Rot(object) | R::Object { object, .. } if matches!(Name::parse(object), Some(Name::Mark(_))) => {
+            failed(&hint::quarantine(object))
         }
-        R::Object { source, .. } => failed(match source {
+        R::Object { source, .. } | R::Frame { source, .. } => failed(match source {
             FormatError::UnsupportedVersion(_)
             | FormatError::UnsupportedSuite(_)
             | FormatError::UnsupportedEpoch(_)
@@ -199,12 +206,13 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
         R::Swept => failed("run the same command again when prune is done"),
         R::TooSlow(_) | R::TooOld(_) | R::Condemned(_) => failed("run the same command again"),
         R::NoSnapshots(_) => failed("if none was ever completed there, `vault prune --without-snapshots` frees it"),
-        R::Unsafe(_) => failed(
+        R::Unsafe(doubt) => Failure::new(code::FAILED, full + &hint::of_doubt(doubt)).hint(
             "nothing more was deleted; `vault check` tells what is wrong; `vault repair --quarantine ID` has an object \
              passed over, `vault forget ID` a snapshot that is missing",
         ),
         R::Bug(_) => failed("please report it, with what was run and `vault --version`"),
-        R::CannotRepair(_) => failed("nothing was changed; a newer vault may know more"),
+        R::CannotRepair(doubt) => Failure::new(code::FAILED, full + &hint::of_doubt(doubt))
+            .hint("nothing was changed; a newer vault may know more"),
         _ => Failure::new(code::FAILED, full),
     }
 }
@@ -233,20 +241,6 @@ fn no_room(lack: &error::Lack, what: &str) -> Failure {
         .hint(format!("make room, {again}"))
 }
 
-fn backend_hint(error: &backend::Error) -> &'static str {
-    match error.kind {
-        ErrorKind::Denied if error.cause.starts_with("no credentials") => "docs/locations.md tells of other stores",
-        ErrorKind::NoSpace => "free some space and run it again; nothing that was stored before is lost",
-        ErrorKind::Denied => "it may be read-only, or belong to somebody else: check permissions and credentials",
-        ErrorKind::Unreachable => "check the network and run it again; nothing that was stored before is lost",
-        ErrorKind::NoPlace => {
-            "mount its disk, or make its bucket, and run it again; nothing that was stored before is lost"
-        }
-        ErrorKind::NotFound | ErrorKind::Damaged => "`vault check` tells what else is affected",
-        ErrorKind::Exists | ErrorKind::Unsupported | ErrorKind::Other => "check --repository",
-    }
-}
-
 fn no_repository(place: &str) -> Failure {
     // a new one under the mount point of a disk that is not mounted would hide that it is missing
     let disk = if place.contains("://") { "" } else { ", and that the disk is mounted" };
@@ -269,8 +263,8 @@ fn half_made(place: &str) -> Failure {
 pub fn opening(error: backend::Error, create: bool) -> Failure {
     match error.kind {
         ErrorKind::NoPlace if !create => no_repository(&error.location),
-        ErrorKind::Other if error.cause == "it is not a folder" => not_a_repository(&error.location),
-        _ => Failure::new(code::FAILED, plain::line(&error.to_string())).hint(backend_hint(&error)),
+        ErrorKind::NotAFolder => not_a_repository(&error.location),
+        _ => Failure::new(code::FAILED, plain::line(&error.to_string())).hint(hint::of_backend(&error)),
     }
 }
 

@@ -163,7 +163,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     } else {
         named(session, &repository, &arguments.ids, options)?
     };
-    report.notes.iter().for_each(|note| render::complain(&super::plain::line(note)));
+    let notes: Vec<String> = report.mixed.iter().map(mixed).chain(report.notes.iter().cloned()).collect();
+    notes.iter().for_each(|note| render::complain(&super::plain::line(note)));
     if session.global.json {
         let lines = |keep: bool| report.verdicts.iter().filter(|one| one.keep == keep).map(line).collect();
         render::json(&Forgotten {
@@ -171,7 +172,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             forgotten: lines(false),
             kept: lines(true),
             orders: report.orders.iter().map(ToString::to_string).collect(),
-            notes: &report.notes,
+            notes: &notes,
         });
     } else if !session.global.quiet {
         show(&report, arguments.dry_run);
@@ -186,6 +187,19 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 }
 
 /// What stops rules, and the way on.
+fn mixed(mixed: &forget::Mixed) -> String {
+    let what = match (mixed.places, mixed.hosts) {
+        (places, 0) => format!("{places} different sets of paths"),
+        (0, hosts) => format!("{hosts} hosts"),
+        (places, hosts) => format!("{places} different sets of paths and {hosts} hosts"),
+    };
+    format!(
+        "{} has snapshots of {what}, and the rules take them for one history; a name of its own for each, by --name of \
+         `vault snapshot`, keeps them apart",
+        mixed.name
+    )
+}
+
 fn in_doubt(report: &Report) -> Failure {
     let count = render::count(report.doubtful.len() as u64, "late snapshot is", "late snapshots are");
     Failure::new(

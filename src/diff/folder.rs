@@ -38,10 +38,10 @@ pub fn compare(
     let mut walk = source::Options::default();
     let nodes = match place {
         Place::Root(_) if !is_directory && snapshot.head.root.count != 1 => {
-            return Err(Error::Request(format!("{} is not a folder", path.display())));
+            return Err(Error::refused(format!("{} is not a folder", path.display())));
         }
         Place::Node(_) if is_directory => {
-            return Err(Error::Request(format!("{} is a folder, and the address names none", path.display())));
+            return Err(Error::refused(format!("{} is a folder, and the address names none", path.display())));
         }
         Place::Root(root) => {
             walk = source::Options::by(&snapshot.body(repository)?.left_out);

@@ -9,7 +9,7 @@ use super::survey::{Live, Survey, unsafe_because};
 use crate::error::Result;
 use crate::repository::lookup::{BlobLocation, BlobLookup, PackRecord, PackRule};
 use crate::repository::write::writer::Place;
-use crate::repository::{Error, Repository};
+use crate::repository::{Doubt, Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};
@@ -46,8 +46,7 @@ const UNKNOWN: Error = Error::Bug("a frame is needed that was not in the lookup 
 
 /// Repair makes no copy of a snapshot of which nothing is left, so such a one still needs what is lost.
 fn lost(id: BlobId) -> crate::error::Error {
-    let next = "`vault check` names the snapshots that need it: `vault forget` those that have no repaired copy";
-    unsafe_because(format!("{}; {next}", Error::MissingBlob(id)))
+    unsafe_because(Doubt::Lost(id))
 }
 
 impl Need {

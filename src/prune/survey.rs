@@ -15,7 +15,7 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::{reach, walk};
 use crate::repository::view::missing::Heads;
 use crate::repository::write::writer::Place;
-use crate::repository::{Error, Options, Repository};
+use crate::repository::{Doubt, Error, Options, Repository};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::index::PackEntry;
@@ -45,7 +45,7 @@ pub(super) struct Survey {
     entries: HashMap<ObjectId, (usize, usize)>,
 }
 
-pub(super) fn unsafe_because(why: impl Into<String>) -> crate::error::Error {
+pub(super) fn unsafe_because(why: impl Into<Doubt>) -> crate::error::Error {
     Error::Unsafe(why.into()).into()
 }
 
@@ -204,16 +204,14 @@ impl Survey {
         let (shared, own): (Vec<_>, Vec<_>) = needed.into_iter().partition(|snapshot| snapshot.is_shared());
         let mut live = Live::default();
         for snapshot in shared {
-            walk::blobs(&reader, &snapshot.head.root, &mut live.needed)
-                .map_err(|error| if error.is_lost() { incomplete(snapshot, &error) } else { stop(error) })?;
+            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(|error| incomplete(snapshot, error))?;
         }
         let has_private = lookup.packs().any(|(_, pack)| !pack.wraps.reaches(domain));
         if has_private {
             live.shared = live.needed.iter().map(|(_, id)| *id).collect();
         }
         for snapshot in own {
-            walk::blobs(&reader, &snapshot.head.root, &mut live.needed)
-                .map_err(|error| if error.is_lost() { incomplete(snapshot, &error) } else { stop(error) })?;
+            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(|error| incomplete(snapshot, error))?;
         }
         let mut seen = HashSet::new();
         for snapshot in damaged {
@@ -243,15 +241,15 @@ impl Survey {
     }
 }
 
-/// The one command that goes on from a snapshot that lost something: what is left of it is saved, or it goes.
-fn incomplete(snapshot: &SnapshotEntry, error: &repository::Error) -> crate::error::Error {
-    let short = snapshot.id.short();
-    unsafe_because(format!(
-        "snapshot {short} is not whole ({error}): `vault repair` saves what is left of it, or `vault forget {short}` drops it"
-    ))
+/// Whatever a snapshot lost may be found again, so nothing goes before its owner gave it up, or saved what is left.
+fn incomplete(snapshot: &SnapshotEntry, error: Error) -> crate::error::Error {
+    match error.is_lost() {
+        true => unsafe_because(Doubt::NotWhole { snapshot: snapshot.id, error: Box::new(error) }),
+        false => stop(error),
+    }
 }
 
-pub(super) fn stop(error: repository::Error) -> crate::error::Error {
+pub(super) fn stop(error: Error) -> crate::error::Error {
     unsafe_because(error.to_string())
 }
 

@@ -2,7 +2,7 @@
 //! at it. Every loader honours it. What reads well is refused: quarantine is no way to forget.
 
 use crate::backend::ErrorKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
@@ -35,14 +35,14 @@ pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &
         return put(repository, (path, id), &[repository.keys().domain()].into(), (dry_run, actor));
     }
     let name = find(repository, object)?;
-    let Some(id) = name.id() else { return Err(Error::Request(format!("{name} can't be quarantined"))) };
+    let Some(id) = name.id() else { return Err(Error::refused(format!("{name} can't be quarantined"))) };
     // neither a store that does not answer is a reason, nor what is not there
     match repository.backend().get(&name.to_string(), None) {
         Err(error) if error.kind != ErrorKind::Damaged => return Err(error.into()),
         _ => {}
     }
     match readable::read(repository, &Trust::load(repository)?.patient(repository), &name) {
-        Ok(()) => return Err(Error::Request(format!("{name} is not damaged, so it is not quarantined"))),
+        Ok(()) => return Err(Error::refused(format!("{name} is not damaged, so it is not quarantined"))),
         Err(error) if error.is_unanswered() => return Err(error.into()),
         Err(_) => {}
     }
@@ -91,9 +91,9 @@ fn find(repository: &Repository, object: &str) -> Result<Name> {
         found.extend(repository.list(prefix)?.0.into_iter().map(|(name, _)| name).filter(fits));
     }
     match found.as_slice() {
-        [Name::Pack(..)] => Err(Error::Request(format!("{object} is a pack: `vault repair` takes care of packs"))),
+        [Name::Pack(..)] => Err(Error::refused(Refusal::IsPack(object.to_owned()))),
         [only] => Ok(only.clone()),
-        [] => Err(Error::Request(format!("there is no object {object:?}"))),
+        [] => Err(Error::refused(format!("there is no object {object:?}"))),
         [first, second, ..] => Err(repository::Error::Ambiguous {
             address: object.into(),
             candidates: format!("{first} and {second} begin with it"),

@@ -5,6 +5,7 @@ use crate::runtime::Interrupted;
 use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::id::{BlobId, DomainId, ObjectId};
+use vault_format::name::Name;
 
 /// Why a repository could not be opened, read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,6 +25,17 @@ pub enum Error {
     /// It opens with the key of its domain, so a member made it, and no key slot announces that member.
     #[error("cannot use {0}: the key slot of its writer is missing")]
     LostSlot(String),
+    /// A frame of a pack does not open.
+    #[error("cannot use frame {frame} of {pack}: {source}")]
+    Frame {
+        /// Its number in the pack.
+        frame: u32,
+        /// The pack.
+        pack: Name,
+        /// What is wrong with it.
+        #[source]
+        source: vault_format::Error,
+    },
     /// Bytes and name do not fit: rot or tampering.
     #[error("{0} is damaged: its bytes do not match its name")]
     Rot(String),
@@ -148,13 +160,48 @@ pub enum Error {
     Interrupted(#[from] Interrupted),
     /// A deleter met something that it must not guess about.
     #[error("cannot prune safely: {0}")]
-    Unsafe(String),
+    Unsafe(Doubt),
     /// Repair met something that it must not guess about.
     #[error("cannot repair safely: {0}")]
-    CannotRepair(String),
+    CannotRepair(Doubt),
     /// What cannot happen has happened.
     #[error("this is a fault in vault itself: {0}")]
     Bug(&'static str),
+}
+
+/// What nobody who deletes or repairs may guess about.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// A snapshot lost something of which repair has saved no copy.
+    #[error("snapshot {} is not whole ({error})", .snapshot.short())]
+    NotWhole {
+        /// The snapshot.
+        snapshot: ObjectId,
+        /// What is missing first.
+        error: Box<Error>,
+    },
+    /// A blob that some snapshot needs is nowhere.
+    #[error("blob {} is missing: no pack that is present holds it", .0.short())]
+    Lost(BlobId),
+    /// An object, by its path, may need what would go.
+    #[error("{0} is of a kind that this program does not know: prune and repair stop at it")]
+    Later(String),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for Doubt {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
+}
+
+impl From<&str> for Doubt {
+    fn from(text: &str) -> Self {
+        Self::Other(text.to_owned())
+    }
 }
 
 impl Error {

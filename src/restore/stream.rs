@@ -2,7 +2,7 @@
 //! that a file needs is looked up before its first byte.
 
 use super::{Report, plan, record};
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
@@ -75,9 +75,7 @@ fn root_to(reader: &Reader, root: &TreeRoot, tar: bool, out: &mut dyn Write, pro
         (Some(node @ Node { kind: NodeKind::File { .. }, .. }), None) => {
             stream(reader.repository(), reader, &node, out, progress)
         }
-        _ => Err(Error::Request(
-            "only one file can go to standard output: name one behind the address, or say --tar".into(),
-        )),
+        _ => Err(Error::refused(Refusal::SeveralFiles)),
     }
 }
 
@@ -89,7 +87,7 @@ fn stream(
     progress: &dyn Progress,
 ) -> Result<()> {
     let NodeKind::File { size, .. } = &node.kind else {
-        return Err(Error::Request("only a regular file can go to standard output".into()));
+        return Err(Error::refused("only a regular file can go to standard output"));
     };
     progress.expect(1, *size);
     let mut content = FileContent::new(reader, node)?;

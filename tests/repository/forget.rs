@@ -276,7 +276,7 @@ fn tags_holds_and_expiry_count() {
     assert_eq!(said[3..], ["last 2 of 3", "last 1 of 3", "newest"]);
     assert_eq!(visible(&world.owner), ids.iter().copied().filter(|id| *id != ids[2]).collect());
     // a hold would promise what only undelete can look after
-    assert_refused(change(&world.owner, ids[2], &Change { hold: Some(true), ..Change::default() }), "vault undelete");
+    assert_refused(change(&world.owner, ids[2], &Change { hold: Some(true), ..Change::default() }), "is forgotten");
     back(&world.owner, ids[2]).unwrap();
     change(&world.owner, ids[2], &Change { hold: Some(true), ..Change::default() }).unwrap();
     assert_eq!(by_policy(&world.owner, None, &policy).unwrap().forgotten(), 0);

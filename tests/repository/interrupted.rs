@@ -85,7 +85,7 @@ fn take(repository: &Repository, start: &Start, step: Step) -> Result<()> {
         }
         Step::Undelete(number) => match undelete::undelete(repository, &id(number), &Actor::default()) {
             // the copy was there before the answer was lost
-            Err(Error::Request(why)) if why.contains("is back already") => {}
+            Err(Error::Request(why)) if why.to_string().contains("is back already") => {}
             done => drop(done?),
         },
         Step::Mark => {

@@ -34,15 +34,15 @@ fn a_history_of_several_folders_or_hosts_is_not_cut_without_a_word() {
         take("hosts", 0, ["a", "b"][turn % 2]);
         take("moved", turn / 2, ["a", "b", "c"][turn]);
     }
-    let notes = |only: &str, count| {
+    let mixed = |only: &str, count| {
         let policy = Policy { last: Some(count), ..Policy::default() };
         let options = forget::Options { dry_run: true, ..forget::Options::default() };
-        forget::by_policy(&owner, [only], (&policy, &TimeZone::UTC), &options).unwrap().notes.join(" ")
+        forget::by_policy(&owner, [only], (&policy, &TimeZone::UTC), &options).unwrap().mixed
     };
-    assert!(notes("paths", 1).contains("2 different sets of paths"), "{}", notes("paths", 1));
-    assert!(notes("hosts", 1).contains("2 hosts"), "{}", notes("hosts", 1));
-    assert_eq!(notes("moved", 1), "", "what changed for good is one history");
-    assert_eq!((notes("plain", 1), notes("paths", 3), notes("hosts", 3)), Default::default(), "nothing is cut");
+    assert_eq!(mixed("paths", 1), [forget::Mixed { name: "paths".into(), places: 2, hosts: 0 }]);
+    assert_eq!(mixed("hosts", 1), [forget::Mixed { name: "hosts".into(), places: 0, hosts: 2 }]);
+    assert_eq!(mixed("moved", 1), [], "what changed for good is one history");
+    assert_eq!([mixed("plain", 1), mixed("paths", 3), mixed("hosts", 3)].concat(), [], "nothing is cut");
 }
 
 #[test]

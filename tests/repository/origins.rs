@@ -58,7 +58,8 @@ fn two() -> (TempDir, PathBuf, PathBuf) {
 }
 
 fn refused(result: Result<backup::Report>, says: &[&str]) {
-    let Err(Error::Request(text)) = result else { panic!("{result:?}") };
+    let Err(Error::Request(refusal)) = result else { panic!("{result:?}") };
+    let text = format!("{refusal:?}");
     for words in says {
         assert!(text.contains(words), "{words}: {text}");
     }
@@ -72,7 +73,7 @@ fn a_derived_name_stands_for_one_place() {
     let repository = init(store.clone(), &hand.runtime(1, 0));
     take(&repository, std::slice::from_ref(&alice), &derived("host")).unwrap();
     let (left, right) = (alice.display().to_string(), bob.display().to_string());
-    refused(take(&repository, std::slice::from_ref(&bob), &derived("host")), &[&left, &right, "--name bob-docs"]);
+    refused(take(&repository, std::slice::from_ref(&bob), &derived("host")), &[&left, &right, "bob-docs"]);
     let dry = backup::Options { dry_run: true, ..derived("host") };
     refused(take(&repository, std::slice::from_ref(&bob), &dry), &[&left]);
     refused(stream(&repository, b"bytes", b"docs", &derived("host")), &[&left, "a stream"]);

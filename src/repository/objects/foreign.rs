@@ -4,7 +4,7 @@
 
 use super::orders;
 use crate::backend::{Backend, Entry, ErrorKind};
-use crate::repository::{Repository, Result};
+use crate::repository::{Doubt, Repository, Result};
 use std::collections::BTreeMap;
 use vault_format::header::{self, Kind};
 use vault_format::id::{ObjectId, RepositoryId};
@@ -65,33 +65,32 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// A line for each kind of thing and place.
+    /// Objects of kinds to come, at most as many as anybody wants to read.
+    pub fn later(&self) -> impl Iterator<Item = String> {
+        self.later.iter().map(|(path, _)| path.clone()).take(NAMED_MAX)
+    }
+
+    /// A line for each place of what is nothing of vault's.
     pub fn notes(&self) -> Vec<String> {
-        let later = self.later.iter().map(|(path, _)| format!("{path} {}", advice(path)));
-        let mut notes: Vec<String> = later.take(NAMED_MAX).collect();
         let mut places: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
         for path in &self.foreign {
             let place = path.rsplit_once('/').map_or(path.as_str(), |(folder, _)| folder);
             places.entry(place).or_insert((path, 0)).1 += 1;
         }
-        notes.extend(places.iter().take(NAMED_MAX).map(|(folder, (path, count))| match count {
-            1 => format!("{path} is not an object of vault: it is left alone"),
-            count => format!("{count} files in {folder} are not objects of vault: they are left alone"),
-        }));
+        let mut notes: Vec<String> = places
+            .iter()
+            .take(NAMED_MAX)
+            .map(|(folder, (path, count))| match count {
+                1 => format!("{path} is not an object of vault: it is left alone"),
+                count => format!("{count} files in {folder} are not objects of vault: they are left alone"),
+            })
+            .collect();
         let more: u64 = places.values().skip(NAMED_MAX).map(|(_, count)| count).sum();
         if more > 0 {
             notes.push(format!("{more} more files are not objects of vault: they are left alone"));
         }
         notes
     }
-}
-
-fn advice(path: &str) -> String {
-    let id = path.get(path.len().saturating_sub(64)..).unwrap_or(path);
-    format!(
-        "is of a kind that this program does not know: prune and repair stop at it; a newer vault may know it, and \
-         `vault repair --quarantine {id}` has it passed over"
-    )
 }
 
 impl Repository {
@@ -124,8 +123,8 @@ impl Repository {
     }
 
     /// Why nothing may be deleted or repaired: an object may need what would go. `None` if there is no such thing.
-    pub(crate) fn later_object(&self) -> Result<Option<String>> {
-        Ok(self.others()?.later.first().map(|(path, _)| format!("{path} {}", advice(path))))
+    pub(crate) fn later_object(&self) -> Result<Option<Doubt>> {
+        Ok(self.others()?.later.into_iter().next().map(|(path, _)| Doubt::Later(path)))
     }
 }
 
@@ -162,7 +161,6 @@ pub(crate) fn is_formed(name: &Name, bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Others, is_dropping};
-    use vault_format::id::ObjectId;
 
     #[test]
     fn a_new_disk_is_an_empty_place() {
@@ -175,16 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn notes_are_few_and_say_what_to_do() {
+    fn notes_are_few() {
         let many = |folder: &str| (0..100).map(|n| format!("{folder}/{n}")).collect::<Vec<_>>();
-        let mut others =
-            Others { later: vec![(format!("parity/{}", "a".repeat(64)), ObjectId::default())], ..Others::default() };
-        others.foreign = many("packs/x");
+        let mut others = Others { foreign: many("packs/x"), ..Others::default() };
         others.foreign.push(".DS_Store".into());
         others.foreign.extend((0..50).map(|n| format!("notes{n}/x")));
         let notes = others.notes();
-        assert!(notes.len() <= 22, "{notes:#?}");
-        assert!(notes[0].contains("vault repair --quarantine aaaa"), "{}", notes[0]);
+        assert!(notes.len() <= 21, "{notes:#?}");
         assert!(notes.iter().any(|note| note.starts_with(".DS_Store is not")), "{notes:#?}");
         assert!(notes.last().unwrap().contains("more files"), "{notes:#?}");
     }

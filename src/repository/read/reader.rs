@@ -210,7 +210,7 @@ impl Reader {
 
     fn damaged<T>(&self, frame: &FrameRecord, source: vault_format::Error) -> Result<T> {
         let pack = self.index.pack(frame.pack)?;
-        Err(Error::Object { object: format!("frame {} of {}", frame.ordinal, Name::Pack(pack.class, pack.id)), source })
+        Err(Error::Frame { frame: frame.ordinal, pack: Name::Pack(pack.class, pack.id), source })
     }
 
     fn secret(&self, pack: &PackRecord) -> Result<RunSecret> {
