@@ -25,6 +25,7 @@ use crate::{metadata, repository};
 use rules::{Rules, Scope};
 use run::Run;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vault_format::snapshot::Body;
@@ -48,6 +49,24 @@ pub struct Options {
     pub ignore_room: bool,
 }
 
+/// An existing entry that differs from the snapshot's and was left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// Where it is.
+    pub path: PathBuf,
+    /// By what it differs, like `another owner`; `None` = by its content or its type.
+    pub how: Option<String>,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.how {
+            None => write!(out, "{}", self.path.display()),
+            Some(how) => write!(out, "{}: it has {how}, and was left", self.path.display()),
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -64,7 +83,7 @@ pub struct Report {
     /// In a dry run: what would be made, by file system.
     pub needs: Vec<Need>,
     /// Existing entries that differ and were left.
-    pub left: Vec<String>,
+    pub left: Vec<Left>,
     /// Entries that could not be restored, each with the reason.
     pub failed: Vec<String>,
     /// Packs and blobs of the repository that are damaged, because of which entries failed.

@@ -66,8 +66,8 @@ impl<'a> Told<'a> {
         };
         match lost.entries {
             Some(entries) if entries > 0 && (is_part || lost.is_empty) => {
+                let were = if entries == 1 { "was" } else { "were" };
                 let entries = render::count(entries, "entry", "entries");
-                let were = if entries.starts_with("1 ") { "was" } else { "were" };
                 Some(format!("{entries} of {asked} {were} lost by damage in the repository"))
             }
             None if lost.is_empty && self.lacks.lost > 0 => {

@@ -102,7 +102,7 @@ struct Restored<'a> {
     /// Extra entries that were never a part of the snapshot, and stay.
     kept: u64,
     /// Entries that differ and were left.
-    left: &'a [String],
+    left: Vec<String>,
     /// Entries that could not be restored, each with the reason.
     failed: &'a [String],
     /// What everybody should hear of, though nothing failed.
@@ -159,7 +159,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     session.say_notes(&report.notes);
     report.notes.splice(0..0, told.notes().into_iter().chain(lost.clone()));
     tell_damage(&progress, snapshot, &report);
-    progress.tell(&report.left.iter().map(|left| left_line(left)).collect::<Vec<_>>());
+    progress.tell(&report.left.iter().map(left_line).collect::<Vec<_>>());
     progress.tell(&report.failed);
     tell(session, directory, &report);
     show(session, arguments, directory, snapshot, &report);
@@ -275,7 +275,7 @@ fn show(
             replaced: changes.replaced.count,
             deleted: changes.deleted.count,
             kept: changes.kept.count,
-            left: &report.left,
+            left: report.left.iter().map(ToString::to_string).collect(),
             failed: &report.failed,
             warnings: &report.warnings,
             notes: &report.notes,
@@ -312,8 +312,8 @@ fn show(
     ));
 }
 
-fn left_line(left: &str) -> String {
-    if left.contains(": ") { left.to_owned() } else { format!("{left}: it exists and differs, so it was left") }
+fn left_line(left: &restore::Left) -> String {
+    if left.how.is_some() { left.to_string() } else { format!("{left}: it exists and differs, so it was left") }
 }
 
 fn options(arguments: &Arguments, name_all: bool) -> restore::Options {

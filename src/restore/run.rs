@@ -4,7 +4,7 @@
 
 use super::plan::{self, Outcome, Plan};
 use super::rules::Scope;
-use super::{Options, Report, damaged_object, patterns};
+use super::{Left, Options, Report, damaged_object, patterns};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository;
@@ -316,8 +316,8 @@ impl Report {
             (false, entries) => format!(", but for what stays in it: {entries} in all"),
         };
         match note.kind {
-            NoteKind::Left => self.left.push(path),
-            NoteKind::Differs(how) => self.left.push(format!("{path}: it has {how}, and was left")),
+            NoteKind::Left => self.left.push(Left { path: note.path, how: None }),
+            NoteKind::Differs(how) => self.left.push(Left { path: note.path, how: Some(how) }),
             NoteKind::Own => {
                 self.failed.push(format!("{path}: it belongs to the repository that is restored from, and was left"));
             }
