@@ -87,6 +87,7 @@ impl Options {
 
 /// What happened.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The snapshot; `None` for a dry run, or if nothing changed and that was asked.
     pub snapshot: Option<ObjectId>,

@@ -48,6 +48,7 @@ pub struct Options {
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Damage, each object once; empty = all well at this depth.
     pub findings: Vec<Finding>,

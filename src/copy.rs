@@ -53,6 +53,7 @@ pub struct Options {
 
 /// One snapshot that was copied.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Copied {
     /// The snapshot.
     pub source: ObjectId,
@@ -93,6 +94,7 @@ pub enum NotCopied {
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// The two share a root: blob ids are equal.
     pub like: bool,

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 /// Why an operation did not do what was asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The repository.
     #[error(transparent)]

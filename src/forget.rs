@@ -36,6 +36,7 @@ pub struct Options {
 
 /// What becomes of one snapshot.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Which.
     pub place: SnapshotPlace,
@@ -68,6 +69,7 @@ pub struct Mixed {
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// By source, then oldest first.
     pub verdicts: Vec<Verdict>,

@@ -243,6 +243,7 @@ fn put_slot(repository: &Repository, draft: &Draft, password: Option<NewPassword
 
 /// What became of a key.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Removed {
     /// The key is revoked: only what the order lists still counts. False for the owner's, and while another slot holds
     /// the same key.

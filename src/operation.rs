@@ -304,3 +304,23 @@ impl Run {
         put.err().map(|error| format!("the journal record could not be written: {error}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Figures;
+
+    /// Reports of years read these names.
+    #[test]
+    fn figures_keep_their_names() {
+        let names = |figures: Figures| figures.named().into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(" ");
+        let snapshot = Figures::Snapshot { read_bytes: 1, added_bytes: 2, stored_bytes: 3, files: 4 };
+        assert_eq!(snapshot.named()[2], ("stored_bytes", 3));
+        assert_eq!(names(snapshot), "read_bytes added_bytes stored_bytes files");
+        assert_eq!(names(Figures::Restore { restored_bytes: 0, restored_files: 0 }), "restored_bytes restored_files");
+        assert_eq!(
+            names(Figures::Copy { snapshots: 0, added_bytes: 0, stored_bytes: 0 }),
+            "snapshots added_bytes stored_bytes"
+        );
+        assert_eq!(names(Figures::Undelete { copied_bytes: 0 }), "copied_bytes");
+    }
+}

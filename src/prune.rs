@@ -71,6 +71,7 @@ impl Options {
 
 /// What a mark condemns.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct MarkReport {
     /// The mark; `None` if there is nothing to free, or for a dry run.
     pub mark: Option<ObjectId>,
@@ -86,6 +87,7 @@ pub struct MarkReport {
 
 /// What a run of prune did, or would do.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// What was deleted.
     pub swept: SweepReport,

@@ -59,6 +59,7 @@ pub struct Lost {
 
 /// What was found and done.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Objects of the config that were restored from each other.
     pub config: Vec<String>,

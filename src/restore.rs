@@ -69,6 +69,7 @@ impl fmt::Display for Left {
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// Files written.
     pub files: u64,

@@ -44,6 +44,7 @@ impl Change {
 
 /// The snapshot after the change.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// Which.
     pub snapshot: ObjectId,

@@ -21,6 +21,7 @@ use vault_format::snapshot::Head;
 
 /// What happened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The snapshot that is there now: the same, or its copy.
     pub snapshot: ObjectId,

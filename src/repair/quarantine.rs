@@ -19,6 +19,7 @@ const DIGITS_MIN: usize = 4;
 
 /// What is passed over from now on.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Quarantined {
     /// The object.
     pub name: String,

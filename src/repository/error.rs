@@ -9,6 +9,7 @@ use vault_format::name::Name;
 
 /// Why a repository could not be opened, read or written.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The store refused.
     #[error(transparent)]
