@@ -159,7 +159,7 @@ impl Look {
         let trust = Trust::load(repository)?;
         trust.may_write(repository)?;
         let marks = Marks::load_with(repository, Unreadable::NamesAll)?;
-        marks.notes().for_each(|note| progress.note(&note));
+        marks.unread().for_each(|mark| progress.unread_mark(&mark.to_string()));
         let (packs, _) = index_objects::list_packs(repository)?;
         let objects = IndexObjects::load(repository, &trust, Some(domain))?;
         objects.damaged.iter().for_each(|damage| progress.note(&damage.to_string()));

@@ -17,6 +17,10 @@ pub trait Progress: Send + Sync {
     fn damaged(&self, _brief: &str, full: &str) {
         self.note(full);
     }
+    /// Nobody can read a mark, by its name: since it may condemn anything, what is older than it is not relied on.
+    fn unread_mark(&self, mark: &str) {
+        self.note(&format!("{mark} can't be read: what was stored before it is stored again"));
+    }
     /// A line that a command said on its standard error.
     fn said(&self, _: &str) {}
     /// The operation ends early, and the next one like it will find so many stored bytes of what it has done.

@@ -85,6 +85,11 @@ pub fn of_not_copied(snapshot: &NotCopied) -> &'static str {
     }
 }
 
+/// Behind the words of a mark that nobody can read.
+pub fn of_mark(mark: &str) -> String {
+    format!("; the owner's `vault repair --quarantine {mark}` ends that")
+}
+
 /// As the owner, how everybody passes over an object.
 pub fn quarantine(object: &str) -> String {
     format!("as the owner, `vault repair --quarantine {}` has everybody pass over it", quote(object))

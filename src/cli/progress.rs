@@ -376,6 +376,13 @@ impl Progress for Bar {
         }
     }
 
+    fn unread_mark(&self, mark: &str) {
+        self.note(&format!(
+            "{mark} can't be read: what was stored before it is stored again{}",
+            super::hint::of_mark(mark)
+        ));
+    }
+
     fn said(&self, line: &str) {
         if self.verbose {
             self.shared.bar.suspend(|| super::render::complain(&format!("the command: {line}")));

@@ -217,15 +217,9 @@ impl Marks {
         self.opaque.iter().any(|mark| mark.until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until))
     }
 
-    /// What a writer should be told of marks that nobody can read.
-    pub fn notes(&self) -> impl Iterator<Item = String> {
-        self.opaque.iter().map(|mark| {
-            let name = Name::Mark(mark.id);
-            format!(
-                "{name} can't be read: what was stored before it is stored again; the owner's \
-                 `vault repair --quarantine {name}` ends that"
-            )
-        })
+    /// Marks that nobody can read.
+    pub fn unread(&self) -> impl Iterator<Item = Name> {
+        self.opaque.iter().map(|mark| Name::Mark(mark.id))
     }
 
     /// True if any mark, carried out or not, names the pack.
