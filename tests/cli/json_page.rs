@@ -151,7 +151,8 @@ fn page() -> String {
         let mut section = format!("\n{}.\n\n| field | is | tells |\n|---|---|---|\n", printed.tells);
         rows(&all, key, "", &mut section);
         // what stands for a value is no part of the heading
-        let words = command.split(' ').filter(|word| *word != "vault" && !word.bytes().all(|sign| sign.is_ascii_uppercase()));
+        let words =
+            command.split(' ').filter(|word| *word != "vault" && !word.bytes().all(|sign| sign.is_ascii_uppercase()));
         sections.insert(words.collect::<Vec<_>>().join(" "), section);
     }
     sections.into_iter().map(|(command, section)| format!("\n## `{command}`\n{section}")).collect()
