@@ -68,7 +68,7 @@ impl Modules {
             "self" => {}
             "super" => drop(base.pop()),
             krate if CRATES.iter().any(|(_, name)| *name == krate) => return Some(name.path.clone()),
-            _ if self.is_known(&[base.as_slice(), &[first.clone()]].concat()) => rest = &name.path,
+            _ if self.is_known(&[base.as_slice(), std::slice::from_ref(first)].concat()) => rest = &name.path,
             _ => return None,
         }
         while let Some((_, more)) = rest.split_first().filter(|(word, _)| *word == "super") {
