@@ -6,8 +6,8 @@
 mod rule;
 mod table;
 
-pub use rule::{PackRecord, PackRule};
-pub use table::{BlobLocation, FrameNumber, FrameRecord, PackNumber};
+pub use rule::PackRule;
+pub use table::{BlobLocation, FrameNumber, FrameRecord, PackNumber, PackRecord};
 
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing, in_force};
 use crate::repository::objects::marks::Marks;

@@ -98,7 +98,6 @@ pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/check.rs", "fn walk takes a tuple of 3", WALKS),
     ("src/check/trees.rs", "fn keeps_promises takes a tuple of 3", WALKS),
     ("src/prune/rescue.rs", "fn rescue takes a tuple of 3", LOOKS),
-    ("src/repository/index/inherited.rs", "fn find takes a tuple of 3", LOOKS),
     ("src/restore.rs", "fn restore has 6 parameters", ADDRESSES),
     ("src/restore/stream.rs", "fn restore_to has 6 parameters", ADDRESSES),
     ("tests/repository/crash.rs", "fn assert_sound has 6 parameters", WORLDS),

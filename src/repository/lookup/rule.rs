@@ -2,49 +2,11 @@
 //! it, follows from the listing, the marks and its wraps. Whoever asks the lookup says by which rule, and a delta counts
 //! only if its bases do by the same rule: no answer leans on a pack that the rule leaves out.
 
-use super::table::FrameNumber;
+use super::table::{FrameNumber, PackRecord};
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
-use vault_format::envelope::Wraps;
-use vault_format::header::Header;
-use vault_format::id::{Class, DomainId, ObjectId, WriterId};
-use vault_format::index::PackEntry;
-
-/// One pack that index objects tell of.
-#[derive(Clone, Debug)]
-pub struct PackRecord {
-    /// Name.
-    pub id: ObjectId,
-    /// Class.
-    pub class: Class,
-    /// Stored size in bytes.
-    pub size: u64,
-    /// Its clear header.
-    pub header: Header,
-    /// Salt of its key.
-    pub salt: [u8; 32],
-    /// Wraps of its run.
-    pub wraps: Arc<Wraps>,
-    /// Listed with the right size.
-    pub present: bool,
-    /// Named in a mark.
-    pub condemned: bool,
-    /// The key in use opens it, or opens no content anyway.
-    pub within_reach: bool,
-    /// When the store received it, nanoseconds on its clock; `None` if nobody tells.
-    pub arrived: Option<i64>,
-    /// No index tells of it, and anybody who holds the domain's book key may have made it.
-    pub is_loose: bool,
-}
+use vault_format::id::{DomainId, ObjectId, WriterId};
 
 impl PackRecord {
-    /// A pack that is there, in no mark and within reach.
-    pub fn new(entry: &PackEntry, header: Header, wraps: Arc<Wraps>) -> Self {
-        let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
-        let (present, condemned, within_reach, arrived, is_loose) = (true, false, true, None, false);
-        Self { id, class, size, header, salt, wraps, present, condemned, within_reach, arrived, is_loose }
-    }
-
     /// Of several packs with the same blob, those with the least of this may take the place of the others. The owner has
     /// read what he copied. A stolen writer key can claim blobs that it knows by id only, so of what others wrote the
     /// oldest counts: nobody can claim a blob before somebody really had it.

@@ -2,14 +2,17 @@
 //! Numbers of packs and frames are positions here and mean nothing in another table. Nobody but the lookup sees how the
 //! table is made, so that another form of it, sorted or mapped, is a change of this file and of the lookup.
 
-use super::rule::PackRecord;
 use crate::repository::{Error, Result};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::sync::Arc;
 use vault_format::directory::Directory;
+use vault_format::envelope::Wraps;
 use vault_format::frame::FrameCodec;
-use vault_format::id::{BlobId, BlobKind, ObjectId};
+use vault_format::header::Header;
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
+use vault_format::index::PackEntry;
 
 /// A pack of one lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,42 @@ impl FrameNumber {
     #[cfg(test)]
     pub(crate) fn for_test(number: u32) -> Self {
         Self(number)
+    }
+}
+
+/// One pack that index objects tell of.
+#[derive(Clone, Debug)]
+pub struct PackRecord {
+    /// Name.
+    pub id: ObjectId,
+    /// Class.
+    pub class: Class,
+    /// Stored size in bytes.
+    pub size: u64,
+    /// Its clear header.
+    pub header: Header,
+    /// Salt of its key.
+    pub salt: [u8; 32],
+    /// Wraps of its run.
+    pub wraps: Arc<Wraps>,
+    /// Listed with the right size.
+    pub present: bool,
+    /// Named in a mark.
+    pub condemned: bool,
+    /// The key in use opens it, or opens no content anyway.
+    pub within_reach: bool,
+    /// When the store received it, nanoseconds on its clock; `None` if nobody tells.
+    pub arrived: Option<i64>,
+    /// No index tells of it, and anybody who holds the domain's book key may have made it.
+    pub is_loose: bool,
+}
+
+impl PackRecord {
+    /// A pack that is there, in no mark and within reach.
+    pub fn new(entry: &PackEntry, header: Header, wraps: Arc<Wraps>) -> Self {
+        let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
+        let (present, condemned, within_reach, arrived, is_loose) = (true, false, true, None, false);
+        Self { id, class, size, header, salt, wraps, present, condemned, within_reach, arrived, is_loose }
     }
 }
 
@@ -199,3 +238,16 @@ impl Table {
 }
 
 const MISPLACED: Error = Error::Bug("a directory has a frame without blobs");
+
+#[cfg(test)]
+mod tests {
+    use super::{FrameRecord, StoredPlace};
+    use vault_format::id::BlobId;
+
+    #[test]
+    fn a_blob_costs_its_id_and_sixteen_bytes() {
+        // ten million blobs are common: one word more is eighty megabytes
+        assert_eq!(size_of::<(BlobId, StoredPlace)>(), 48);
+        assert_eq!(size_of::<FrameRecord>(), 48);
+    }
+}
