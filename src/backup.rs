@@ -207,7 +207,13 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         Source::Stream(input, name) => scan.stream(input, name),
         Source::Command(words, name) => scan.command(words, name),
     };
-    let mut found = found.inspect_err(|_| progress.kept(writer.leave()))?;
+    let mut found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            progress.kept(writer.leave());
+            return Err(error);
+        }
+    };
     let counts = writer.counts;
     let body = body(source, options, &found);
     let seen = snapshots.seen_by(repository.keys().writer(), (domain, label));
@@ -236,11 +242,13 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     if options.dry_run || unchanged {
         return Ok(report(None, head));
     }
-    let flushed = writer.flush().map_err(Error::from).and_then(|()| Ok(repository.runtime().check_stopped()?));
-    flushed.inspect_err(|_| progress.kept(writer.leave()))?;
-    head.statistics.stored_bytes = writer.stored_bytes();
+    let written = writer.written();
+    let flushed = writer.flush().map_err(Error::from);
+    let flushed = flushed.and_then(|flushed| Ok(repository.runtime().check_stopped().map(|()| flushed)?));
+    let flushed = flushed.inspect_err(|_| progress.kept(written.stored_bytes()))?;
+    head.statistics.stored_bytes = flushed.stored_bytes();
     head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
-    let name = writer.commit(&head, &body)?;
+    let name = flushed.commit(&head, &body)?;
     Ok(report(name.id(), head))
 }
 

@@ -24,7 +24,7 @@ use crate::repository::objects::{index_objects, snapshots};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::reach;
 use crate::repository::write::transfer;
-use crate::repository::write::writer::{Place, Writer};
+use crate::repository::write::writer::{Flushed, Place, Writer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use target::{Domain, Target};
 use translation::{Pass, Translation};
@@ -280,7 +280,7 @@ impl Copier<'_> {
 
     /// Stores what the second repository lacks of a snapshot, and the snapshot last.
     fn store(&mut self, snapshot: &SnapshotEntry, body: Body) -> Result<()> {
-        let index = std::mem::take(&mut self.domain.index);
+        let mut index = std::mem::take(&mut self.domain.index);
         let domain = self.domain.id;
         let label = self.to.keys().owner("copy into a repository")?.book(domain).source_label(&snapshot.head.source);
         let place = Place { domain, label, shared: snapshot.is_shared() };
@@ -303,40 +303,48 @@ impl Copier<'_> {
                 return Err(error);
             }
         };
-        if !self.options.dry_run {
-            writer.flush()?;
-        }
-        self.report.stored_bytes += writer.stored_bytes();
         self.relied = writer.relied_packs()?;
-        let written = writer.written();
-        match root {
-            Ok(root) => {
-                let copy = self.commit(writer, snapshot, root, body)?;
+        let copy = if self.options.dry_run {
+            drop(writer);
+            root.map(|_| {
+                self.domain.came(snapshot, snapshot.id);
+                None
+            })
+        } else {
+            // also what was moved for a snapshot that fails serves the next ones
+            let flushed = writer.flush()?;
+            self.report.stored_bytes += flushed.stored_bytes();
+            self.relied = flushed.relied_packs()?;
+            let written = flushed.written();
+            let copy = match root {
+                Ok(root) => Ok(self.commit(flushed, snapshot, root, body)?),
+                Err(error) => {
+                    flushed.uncommitted();
+                    Err(error)
+                }
+            };
+            written.add_to(&mut index)?;
+            copy
+        };
+        self.domain.index = index;
+        match copy {
+            Ok(copy) => {
                 let (source, name, time) = (snapshot.id, snapshot.head.source.clone(), snapshot.counted.time);
                 self.report.copied.push(Copied { source, copy, name, time });
                 self.progress.advance(1, 0);
             }
-            Err(error) => {
-                drop(writer);
-                self.fail(snapshot, &error);
-            }
+            Err(error) => self.fail(snapshot, &error),
         }
-        self.domain.index = index;
-        written.add_to(&mut self.domain.index)?;
         Ok(())
     }
 
     fn commit(
         &mut self,
-        writer: Writer,
+        flushed: Flushed,
         snapshot: &SnapshotEntry,
         root: TreeRoot,
         body: Body,
     ) -> Result<Option<ObjectId>> {
-        if self.options.dry_run {
-            self.domain.came(snapshot, snapshot.id);
-            return Ok(None);
-        }
         let book = self.to.keys().owner("copy into a repository")?.book(self.domain.id);
         let head = Head {
             place: body.place(&book),
@@ -353,7 +361,7 @@ impl Copier<'_> {
             ..snapshot.head.clone()
         };
         let body = Body { tags: snapshot.state.tags(&body.tags), ..body };
-        let name = match writer.commit(&head, &body) {
+        let name = match flushed.commit(&head, &body) {
             // else the next try would take it for a copy that is there
             Err(error) if error.is_overtaken() => {
                 snapshots::drop_unfinished(self.to, head.run)?;

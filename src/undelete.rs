@@ -121,7 +121,7 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
         return Ok(report);
     }
     if dooms.is_empty() {
-        writer.commit_undelete(snapshot.id)?;
+        writer.flush()?.commit_undelete(snapshot.id)?;
     } else {
         report.snapshot = copy(repository, (&catalog, snapshot), run.id(), writer)?;
         report.is_copy = true;
@@ -181,7 +181,7 @@ fn copy(
         left_of: snapshot.left_of(),
         ..snapshot.head.clone()
     };
-    let name = writer.commit(&head, &body)?;
+    let name = writer.flush()?.commit(&head, &body)?;
     let id = name.id().ok_or_else(|| repository::Error::NoSnapshot(name.to_string()))?;
     if snapshot.state.is_held() {
         orders::put(repository, snapshot.place.domain, Action::Hold(vec![id]))?;

@@ -64,17 +64,16 @@ pub(super) fn repack(
                 repository,
                 need,
                 reader: Reader::new(repository, &need.lookup),
-                writer: Writer::at(repository, &need.lookup, *place)?,
+                // half a repack helps nobody, and may have taken the last room
+                writer: Writer::at(repository, &need.lookup, *place)?.all_or_nothing(),
                 left: left(task),
-                work: &mut work,
                 progress,
             };
-            if let Err(error) = mover.run(task, &after, &jobs) {
-                // half a repack helps nobody, and may have taken the last room
-                mover.writer.abandon()?;
-                return Err(error);
-            }
-            own.push(mover.writer.written());
+            mover.run(task, &after, &jobs)?;
+            let packs = mover.writer.flush()?.uncommitted();
+            work.writes += packs.stored_packs();
+            work.written_bytes += packs.stored_bytes();
+            own.push(packs);
         }
         written.push(own);
     }
@@ -115,7 +114,6 @@ struct Mover<'m, 'r> {
     reader: Reader,
     writer: Writer,
     left: HashSet<BlobId>,
-    work: &'m mut Work,
     progress: &'m dyn Progress,
 }
 
@@ -131,9 +129,6 @@ impl Mover<'_, '_> {
         for number in &jobs.lineages {
             self.lineage(&task.lineages[*number])?;
         }
-        self.writer.flush()?;
-        self.work.writes += self.writer.stored_packs();
-        self.work.written_bytes += self.writer.stored_bytes();
         Ok(())
     }
 

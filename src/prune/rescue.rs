@@ -122,7 +122,7 @@ impl Rescue<'_> {
                 writer.copy(kind, id, &plaintext)?;
                 rescued += 1;
             }
-            writer.flush()?;
+            writer.flush()?.uncommitted();
         }
         Ok(rescued)
     }

@@ -62,11 +62,9 @@ pub(super) fn recover(
             for reader in foreign {
                 report.fetched_blobs += take(context, reader, (&mut wanted, &mut doubts), &mut writer)?;
             }
-            writer.flush()?;
+            let written = writer.flush()?.uncommitted();
             super::answered(wanted.iter().filter_map(|(_, id)| doubts.remove(id)))?;
-            report.stored_bytes += writer.stored_bytes();
-            let written = writer.written();
-            drop(writer);
+            report.stored_bytes += written.stored_bytes();
             written.add_to(&mut reliable)?;
             written.add_to(&mut readable)?;
         }

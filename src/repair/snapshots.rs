@@ -138,16 +138,17 @@ impl Copier<'_, '_> {
         if root.count == 0 {
             return Ok(None);
         }
-        writer.flush()?;
+        let counts = writer.counts;
+        let flushed = writer.flush()?;
         // nodes, among them the directories that went with their pages
         let gone = head.root.count.saturating_sub(root.count);
         let statistics = Statistics {
             files: head.statistics.files.saturating_sub(gone),
             bytes: root.bytes,
             errors: head.statistics.errors.saturating_add(gone),
-            added_blobs: writer.counts.added_blobs,
-            added_bytes: writer.counts.added_bytes,
-            stored_bytes: writer.stored_bytes(),
+            added_blobs: counts.added_blobs,
+            added_bytes: counts.added_bytes,
+            stored_bytes: flushed.stored_bytes(),
             ..head.statistics
         };
         // what is left is no snapshot that a run may stop at
@@ -176,8 +177,8 @@ impl Copier<'_, '_> {
         tags.push(TAG.into());
         tags.sort();
         tags.dedup();
-        let (written, bytes) = (writer.written(), writer.stored_bytes());
-        let name = match writer.commit(&new, &Body { tags, ..body }) {
+        let (written, bytes) = (flushed.written(), flushed.stored_bytes());
+        let name = match flushed.commit(&new, &Body { tags, ..body }) {
             Err(error @ repository::Error::Condemned(_)) => {
                 snapshots::drop_unfinished(repository, new.run)?;
                 return Err(error.into());

@@ -35,7 +35,7 @@ fn a_pack_of_the_smallest_blobs_ends_at_its_number_of_blobs() {
         let ids: Vec<_> = with_index(&repository, |index| {
             let mut writer = Writer::new(&repository, index, repository.keys().domain(), "tiny").unwrap();
             let ids = (0..number).map(|n| writer.put(BlobKind::Chunk, &n.to_le_bytes()).unwrap()).collect();
-            writer.flush().unwrap();
+            writer.flush().unwrap().uncommitted();
             ids
         });
         with_index(&repository, |index| {
@@ -71,7 +71,7 @@ fn the_largest_nodes_share_a_directory() {
         let mut builder = TreeBuilder::default();
         nodes.iter().for_each(|node| builder.push(&mut writer, &key, node.clone()).unwrap());
         let root = builder.finish(&mut writer, &key).unwrap();
-        writer.flush().unwrap();
+        writer.flush().unwrap().uncommitted();
         root
     });
     with_index(&repository, |index| {

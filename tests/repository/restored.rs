@@ -171,7 +171,7 @@ fn with_gaps(repository: &Repository, id: ObjectId, gaps: Gaps) -> ObjectId {
     let mut head = entry.head.clone();
     head.time += 1;
     head.statistics.errors = body.gaps.unread.len() as u64;
-    writer.commit(&head, &body).unwrap().id().unwrap()
+    writer.flush().unwrap().commit(&head, &body).unwrap().id().unwrap()
 }
 
 fn restore_in_place(repository: &Repository, id: ObjectId, root: &Path, dry_run: bool) -> restore::Report {

@@ -6,17 +6,16 @@
 mod cost;
 mod early;
 mod engine;
+mod flushed;
 
-use super::commit;
-use super::commit::Relied;
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
 use super::packer::{Run, RunParts};
 use crate::repository::index::inherited::Inherited;
 use crate::repository::lookup::{BlobLookup, PackNumber, PackRule};
-use crate::repository::objects::orders;
-use crate::repository::{Error, Repository, Result, encoding};
+use crate::repository::{Error, Repository, Result};
 use cost::Cost;
 use engine::Engine;
+pub use flushed::Flushed;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use vault_format::bundle::Role;
@@ -24,9 +23,6 @@ use vault_format::directory::{BlobEntry, PACK_BLOBS_MAX};
 use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::key::Key;
-use vault_format::name::Name;
-use vault_format::order::Action;
-use vault_format::snapshot::{self, Body, Head, NewSnapshot};
 
 /// A shared frame is closed at this many plaintext bytes.
 const FRAME_BYTES_TARGET: usize = 512 << 10;
@@ -64,6 +60,8 @@ pub struct Writer {
     for_members: Option<DomainId>,
     inherited: Option<Arc<Inherited>>,
     is_dry: bool,
+    /// What no index tells of when the run fails is deleted again.
+    all_or_nothing: bool,
     /// What happened so far.
     pub counts: Counts,
 }
@@ -72,6 +70,16 @@ pub struct Writer {
 pub struct Written(Arc<Run>);
 
 impl Written {
+    /// Bytes of packs stored so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.0.stored().pack_bytes
+    }
+
+    /// Packs stored so far.
+    pub fn stored_packs(&self) -> u64 {
+        self.0.stored().packs.len() as u64
+    }
+
     /// Adds it to a lookup, which is copied only if somebody still reads or writes by it.
     pub fn add_to(&self, index: &mut BlobLookup) -> Result<()> {
         self.0.add_to(index)
@@ -122,6 +130,7 @@ impl Writer {
             carried: BTreeSet::new(),
             inherited: None,
             is_dry: false,
+            all_or_nothing: false,
             for_members: (shared && keys.role() == Role::Owner && domain != keys.domain()).then_some(domain),
             counts: Counts::default(),
         })
@@ -133,9 +142,24 @@ impl Writer {
         self
     }
 
+    /// The pages that the next run of this source will ask for are kept, and no others.
+    fn keep_pages_for_the_next_run(&mut self) {
+        self.flush_pages();
+        if let Some(cache) = self.repository.cache() {
+            cache.retain_pages(self.run.label, &self.run_mark);
+        }
+    }
+
     /// Counts what would be stored, and stores nothing.
     pub fn dry(mut self) -> Self {
         self.is_dry = true;
+        self
+    }
+
+    /// Half of this run would help nobody, and may have taken the last room: if it fails, the packs that no index tells
+    /// of are deleted again, which nobody else knows.
+    pub fn all_or_nothing(mut self) -> Self {
+        self.all_or_nothing = true;
         self
     }
 
@@ -229,8 +253,10 @@ impl Writer {
         if self.is_dry {
             return Ok(());
         }
-        let length = u32::try_from(plaintext.len()).unwrap_or(u32::MAX);
-        let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == kind) else { return Ok(()) };
+        let length = u32::try_from(plaintext.len()).map_err(|_| Error::Bug("a blob of more than 4 GiB was to be stored"))?;
+        let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == kind) else {
+            return Err(Error::Bug("a kind of blob has no open frame"));
+        };
         let mut full = None;
         if !open.bytes.is_empty() && open.bytes.len() + plaintext.len() > 2 * FRAME_BYTES_TARGET {
             full = Some(std::mem::take(open));
@@ -245,8 +271,11 @@ impl Writer {
         Ok(())
     }
 
-    /// W2: everything put so far is stored and indexed when this returns.
-    pub fn flush(&mut self) -> Result<()> {
+    /// W2: everything that was put is stored and indexed when this returns; only then something can be committed.
+    pub fn flush(mut self) -> Result<Flushed> {
+        if self.is_dry {
+            return Err(Error::Bug("a dry run was to be stored"));
+        }
         for (kind, open) in &mut self.open {
             let frame = std::mem::take(open);
             if !frame.blobs.is_empty() {
@@ -254,7 +283,8 @@ impl Writer {
             }
         }
         self.engine.finish(&self.run)?;
-        self.put_index()
+        self.put_index()?;
+        Ok(Flushed(self))
     }
 
     fn put_index(&self) -> Result<()> {
@@ -262,38 +292,9 @@ impl Writer {
         self.run.put_index(&mut stored)
     }
 
-    /// Packs stored so far.
-    pub fn stored_packs(&self) -> u64 {
-        self.run.stored().packs.len() as u64
-    }
-
-    /// Deletes the packs of this run that no index tells of yet: nobody else knows them.
-    pub fn abandon(&mut self) -> Result<()> {
-        self.engine.leave(&self.run);
-        let packs = self.run.stored().take_pending();
-        packs
-            .iter()
-            .try_for_each(|(class, id)| Ok(self.repository.backend().delete(&Name::Pack(*class, *id).to_string())?))
-    }
-
-    /// Bytes of packs stored so far.
-    pub fn stored_bytes(&self) -> u64 {
-        self.run.stored().pack_bytes
-    }
-
-    /// Index objects put so far.
-    pub fn indexes(&self) -> Vec<ObjectId> {
-        self.run.stored().indexes.clone()
-    }
-
-    /// What this run has stored when it is over.
+    /// What this run stores, to be asked when the writer is gone.
     pub fn written(&self) -> Written {
         Written(self.run.clone())
-    }
-
-    fn relied(&self, snapshot: Option<ObjectId>) -> Result<Relied> {
-        let opaque = self.index.opaque().clone();
-        Ok(Relied { packs: self.relied_packs()?, snapshot, opaque, since: self.run.since })
     }
 
     /// All packs that this run relies on, its own among them.
@@ -303,28 +304,5 @@ impl Writer {
         packs.extend(self.run.stored().packs.iter().map(|pack| pack.id));
         packs.extend(&self.carried);
         Ok(packs)
-    }
-
-    /// W3 to W5: commits a snapshot. It is there when this returns its name.
-    pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
-        self.flush()?;
-        let new = NewSnapshot { secret: &self.run.secret, wraps: &self.run.wraps, head, body };
-        let salt = self.repository.runtime().random();
-        let bytes = encoding("a snapshot", snapshot::seal(&self.run.author(), &salt, &new))?;
-        let name = Name::Snapshot(self.run.domain, self.run.label, ObjectId::of(&bytes));
-        commit::commit(&self.repository, &self.relied(None)?, (&name, &bytes))?;
-        self.flush_pages();
-        if let Some(cache) = self.repository.cache() {
-            cache.retain_pages(self.run.label, &self.run_mark);
-        }
-        Ok(name)
-    }
-
-    /// W3 to W5 for an order that makes a stored snapshot live again: all of its blobs must be relied on or put by now.
-    pub fn commit_undelete(mut self, snapshot: ObjectId) -> Result<ObjectId> {
-        self.flush()?;
-        let (name, bytes) = orders::seal(&self.repository, self.run.domain, Action::Undelete(vec![snapshot]))?;
-        commit::commit(&self.repository, &self.relied(Some(snapshot))?, (&name, &bytes))?;
-        Ok(ObjectId::of(&bytes))
     }
 }

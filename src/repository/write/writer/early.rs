@@ -7,6 +7,7 @@ use crate::repository::Result;
 use crate::repository::lookup::PackRule;
 use std::collections::BTreeSet;
 use vault_format::id::{BlobId, ObjectId};
+use vault_format::name::Name;
 
 impl Writer {
     /// Relies on a blob in a pack that an earlier run of this key has left in no index.
@@ -35,16 +36,31 @@ impl Writer {
     }
 
     /// Ends a run that can't go on. Returns the bytes of what it has stored, for the next run to find.
-    pub fn leave(&mut self) -> u64 {
+    pub fn leave(mut self) -> u64 {
+        self.end();
+        if self.is_dry { 0 } else { self.run.stored().pack_bytes }
+    }
+
+    fn end(&mut self) {
         if self.is_dry {
-            return 0;
+            return;
         }
         self.engine.leave(&self.run);
-        // a store that does not answer would be waited for again; the packs are found without an index too
-        if !self.run.is_silent() {
+        if self.all_or_nothing {
+            self.take_back();
+        } else if !self.run.is_silent() {
+            // a store that does not answer would be waited for again; the packs are found without an index too
             let _ = self.put_index();
         }
-        self.run.stored().pack_bytes
+    }
+
+    /// Deletes the packs of this run that no index tells of: nobody else knows them. What can't be deleted is garbage.
+    fn take_back(&self) {
+        let pending = self.run.stored().take_pending();
+        // a store that refuses once would be waited for again with each
+        let _ = pending.iter().try_for_each(|(class, id)| {
+            self.repository.backend().delete(&Name::Pack(*class, *id).to_string())
+        });
     }
 }
 
@@ -52,7 +68,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // what is over has nothing left to index
         if !std::thread::panicking() {
-            self.leave();
+            self.end();
         }
     }
 }

@@ -18,6 +18,9 @@ use vault_format::id::Class;
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS_WHEN_STOPPED: u32 = 80;
 
+/// A blob that came now would be in no pack, and whoever committed over it would lose it without a word.
+const FINISHED: &str = "something was to be stored after a run had ended";
+
 /// Who compresses, packs and puts.
 pub(super) enum Engine {
     Inline(Packer),
@@ -100,7 +103,7 @@ impl Engine {
                 });
                 Ok(())
             }
-            Self::Finished => Ok(()),
+            Self::Finished => Err(Error::Bug(FINISHED)),
         }
     }
 
@@ -115,7 +118,7 @@ impl Engine {
                 drop(threads.frames.send((frame, permit)));
                 Ok(())
             }
-            Self::Finished => Ok(()),
+            Self::Finished => Err(Error::Bug(FINISHED)),
         }
     }
 
@@ -138,7 +141,7 @@ impl Engine {
                 // then something was left out
                 Ok(run.runtime.check_stopped()?)
             }
-            Self::Finished => Ok(()),
+            Self::Finished => Err(Error::Bug(FINISHED)),
         }
     }
 
