@@ -253,7 +253,8 @@ impl Writer {
         if self.is_dry {
             return Ok(());
         }
-        let length = u32::try_from(plaintext.len()).map_err(|_| Error::Bug("a blob of more than 4 GiB was to be stored"))?;
+        let length =
+            u32::try_from(plaintext.len()).map_err(|_| Error::Bug("a blob of more than 4 GiB was to be stored"))?;
         let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == kind) else {
             return Err(Error::Bug("a kind of blob has no open frame"));
         };

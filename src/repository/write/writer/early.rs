@@ -58,9 +58,9 @@ impl Writer {
     fn take_back(&self) {
         let pending = self.run.stored().take_pending();
         // a store that refuses once would be waited for again with each
-        let _ = pending.iter().try_for_each(|(class, id)| {
-            self.repository.backend().delete(&Name::Pack(*class, *id).to_string())
-        });
+        let _ = pending
+            .iter()
+            .try_for_each(|(class, id)| self.repository.backend().delete(&Name::Pack(*class, *id).to_string()));
     }
 }
 
