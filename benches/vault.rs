@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use vault::backend::simulated::Simulated;
+use testkit::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::chunk::{Chunker, Gear};
 use vault::progress::Silent;

@@ -5,15 +5,12 @@
 
 mod bandwidth;
 pub mod error;
-pub mod faulty;
 mod leftovers;
 mod local;
 pub mod location;
 pub mod nearby;
 mod opendal;
 mod recent;
-pub mod recording;
-pub mod simulated;
 mod wording;
 
 use crate::runtime::Runtime;

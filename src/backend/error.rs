@@ -86,12 +86,12 @@ impl Error {
     }
 
     /// The usual answer for a name that no object has.
-    pub(crate) fn missing(operation: Operation, name: &str) -> Self {
+    pub fn missing(operation: Operation, name: &str) -> Self {
         Self::new(ErrorKind::NotFound, operation, name, "object is missing")
     }
 
     /// The answer to a put over other bytes.
-    pub(crate) fn exists(name: &str) -> Self {
+    pub fn exists(name: &str) -> Self {
         Self::new(ErrorKind::Exists, Operation::Put, name, "the name is taken by other bytes")
     }
 

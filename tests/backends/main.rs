@@ -11,7 +11,7 @@ use servers::{Server, azurite, moto, s3s, sshd, webdav};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vault::backend::simulated::Simulated;
+use testkit::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, ErrorKind, Location};
 use vault::runtime::{Clock, Runtime};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use vault::backend::faulty::{Failure, Fault, Faulty, ListFault, Mode};
-use vault::backend::recording::Recording;
-use vault::backend::simulated::Simulated;
+use testkit::faulty::{Failure, Fault, Faulty, ListFault, Mode};
+use testkit::recording::Recording;
+use testkit::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, ErrorKind, Operation, Store};
 use vault::runtime::{Clock, Runtime};
 

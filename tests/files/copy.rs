@@ -1,8 +1,9 @@
 //! Copies a tree from walker to target, the way backup and restore do it, and the zoo with it.
 
-use crate::{compare, zoo};
+use crate::zoo;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use testkit::compare::compare;
 use vault::source::{Directory, EntryKind, Event, Options as SourceOptions, Skip};
 use vault::target::{Entered, FileSlot, Note, Options, Placement, Target};
 use vault_format::id::BlobId;
@@ -135,19 +136,19 @@ fn zoo_comes_back() {
     }
     std::fs::remove_file(from.join("socket")).unwrap();
     zoo::set_mtime(&from, 1_100_000_000, 2);
-    let differences = compare::compare(&from, &to);
+    let differences = compare(&from, &to);
     assert!(differences.is_empty(), "{differences:#?}");
     // A second time everything is there already.
     let again = copy(std::slice::from_ref(&from), &to, &SourceOptions::default(), Options::default());
     let odd: Vec<_> = again.placements.iter().filter(|(_, what)| *what != "same").collect();
     assert!(odd.is_empty() && again.notes.is_empty(), "{odd:?} {:?}", again.notes);
-    assert!(compare::compare(&from, &to).is_empty());
+    assert!(compare(&from, &to).is_empty());
     // And all of it goes again, with what an ordinary user has closed to himself.
     std::fs::create_dir(&hidden).unwrap();
     let options = Options { delete_extra: true, ..Options::default() };
     let gone = copy(std::slice::from_ref(&hidden), &to, &SourceOptions::default(), options);
     assert!(gone.notes.iter().all(|note| !note.is_failure()), "{:?}", gone.notes);
-    assert!(compare::compare(&hidden, &to).is_empty());
+    assert!(compare(&hidden, &to).is_empty());
     copy(&[hidden], &from, &SourceOptions::default(), options);
 }
 

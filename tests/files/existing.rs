@@ -1,11 +1,11 @@
 //! What exists in a target: equal content with other metadata, folders that others made, names that somebody takes in
 //! the middle, and what an interrupted run left. Nothing changes that the policy does not give free.
 
-use crate::compare::compare;
 use crate::copy::{directory, file};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use testkit::compare::compare;
 use vault::target::{Changes, Entered, FileSlot, Note, NoteKind, Options, Overwrite, Placement, Target};
 use vault_format::tree::{Metadata, Node, NodeKind, Time, Xattr};
 

@@ -1,11 +1,12 @@
 //! The zoo goes through the real program and a repository, as root and as an ordinary user, and comes back equal. An
 //! unchanged tree is backed up without opening one of its files.
 
-use crate::{compare, zoo};
+use crate::zoo;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use testkit::compare::compare;
 
 pub fn program() -> PathBuf {
     // an ordinary user may not reach the build folder, and is given a copy
@@ -44,11 +45,11 @@ fn zoo_goes_through_a_repository() {
     }
     std::fs::remove_file(from.join("socket")).unwrap();
     zoo::set_mtime(&from, 1_100_000_000, 2);
-    let differences = compare::compare(&from, &to);
+    let differences = compare(&from, &to);
     assert!(differences.is_empty(), "{differences:#?}");
     let again = vault(place.path(), &["restore", "zoo", "--target"], &[&to]);
     assert_eq!(again.status.code(), Some(0), "{}", text(&again));
-    assert!(compare::compare(&from, &to).is_empty());
+    assert!(compare(&from, &to).is_empty());
     let checked = vault(place.path(), &["check", "--read-data"], &[]);
     assert_eq!(checked.status.code(), Some(0), "{}", text(&checked));
     for root in [&from, &to] {

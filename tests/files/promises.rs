@@ -1,7 +1,6 @@
 //! Single promises: the comparer finds every kind of difference, the target stays inside, policies, excludes, changing
 //! files, commands, tar.
 
-use crate::compare::compare;
 use crate::copy::{copy, directory, file};
 use crate::zoo;
 use std::ffi::OsString;
@@ -9,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use testkit::compare::compare;
 use vault::progress::Silent;
 use vault::runtime::Runtime;
 use vault::source::{Command, Directory, Event, Excludes, Options as SourceOptions, Skip};

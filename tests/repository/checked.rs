@@ -1,10 +1,10 @@
 //! What a check reads, what it leaves out because it was verified lately, and how far each role sees.
 
 use crate::small::{Small, add_member, open_as};
-use crate::world::{Hand, check, init, noise, open, records, restore_stream, snapshot_stream};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use vault::backend::simulated::Simulated;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, check, init, noise, open, records, restore_stream, snapshot_stream};
 use vault::check::{Options, Read, Report};
 use vault::progress::Silent;
 use vault::repository::Repository;
@@ -165,7 +165,7 @@ fn a_scrub_needs_no_key() {
     let small = Small::new();
     let runtime = small.hand.runtime(1, 2);
     let scrub = |store: Simulated| {
-        let backend = crate::world::backend(store, &runtime);
+        let backend = testkit::world::backend(store, &runtime);
         vault::check::scrub(&backend, &runtime, &Silent).unwrap()
     };
     let whole = scrub(small.store.clone());
@@ -206,7 +206,7 @@ fn what_is_swept_meanwhile_is_no_damage() {
         let copy = store.snapshot(1);
         let swept = std::sync::atomic::AtomicBool::new(false);
         let (inner, runtime) = (copy.clone(), hand.runtime(6, 0));
-        let hooked = crate::protocol::Hooked::new(copy, move |_, operation, name| {
+        let hooked = testkit::hooked::Hooked::new(copy, move |_, operation, name| {
             let here = operation == what && name.starts_with(prefix);
             if here && !swept.swap(true, std::sync::atomic::Ordering::SeqCst) {
                 let owner = open(inner.clone(), &runtime).unwrap();

@@ -1,14 +1,14 @@
 //! Members who say that they have what they only know the id of, and copies that not everybody can open: what prune takes
 //! for another place of a blob has to be one.
 
-use crate::world::{
+use std::io::Read;
+use std::time::Duration;
+use testkit::simulated::Simulated;
+use testkit::world::{
     Hand, assert_clean, backend, check, init, member, noise, open_as, restore_stream, snapshot_reader, snapshot_stream,
     stored_bytes,
 };
-use std::io::Read;
-use std::time::Duration;
 use vault::backend::Store;
-use vault::backend::simulated::Simulated;
 use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::objects::index_objects::IndexObjects;

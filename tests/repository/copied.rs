@@ -1,11 +1,6 @@
 //! What is copied restores from the copy, bit for bit; copying again adds nothing; and a copy that was interrupted goes
 //! on where it was.
 
-use crate::protocol::Hooked;
-use crate::world::{
-    Hand, assert_clean, assert_restores, backend, blobs, folder, init, init_like, noise, open, open_with,
-    restore_stream, snapshot_folder, snapshot_stream,
-};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -13,10 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
+use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::hooked::Hooked;
+use testkit::recording::Recording;
+use testkit::simulated::Simulated;
+use testkit::world::{
+    Hand, assert_clean, assert_restores, backend, blobs, folder, init, init_like, noise, open, open_with,
+    restore_stream, snapshot_folder, snapshot_stream,
+};
 use vault::backend::Operation;
-use vault::backend::faulty::{Fault, Faulty, Mode};
-use vault::backend::recording::Recording;
-use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
 use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::IndexObjects;

@@ -1,18 +1,18 @@
 //! The process dies at every write of a series of operations, in every way that a write can end. What was acknowledged
 //! must be there afterwards, exactly, and the next run must work.
 
-use crate::world::{
-    Hand, assert_restores, check, folder, init, noise, open_with, restore_folder, restore_stream, snapshot_folder,
-    snapshot_stream,
-};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use vault::backend::faulty::{Fault, Faulty, Mode};
-use vault::backend::simulated::Simulated;
+use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::simulated::Simulated;
+use testkit::world::{
+    Hand, assert_restores, check, folder, init, noise, open_with, restore_folder, restore_stream, snapshot_folder,
+    snapshot_stream,
+};
 use vault::error::Result;
 use vault::progress::Silent;
 use vault::prune;

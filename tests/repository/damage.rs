@@ -1,15 +1,15 @@
 //! Objects vanish or rot one at a time, down to each single byte. What is lost is named, the next run stores it again,
 //! and nothing damaged is ever taken for good.
 
-use crate::compare::compare;
 use crate::small::{Small, flat, flat_of, open_as};
-use crate::world::{
-    PASSWORD, assert_clean, assert_restores, backend, check, restore_folder, snapshot_folder, snapshot_stream,
-};
 use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vault::backend::simulated::Simulated;
+use testkit::compare::compare;
+use testkit::simulated::Simulated;
+use testkit::world::{
+    PASSWORD, assert_clean, assert_restores, backend, check, restore_folder, snapshot_folder, snapshot_stream,
+};
 use vault::check::Finding;
 use vault::repository::{Access, Options, Repository};
 use vault::{error, list};
@@ -229,7 +229,7 @@ fn damage_in_a_shared_folder_is_told_to_every_snapshot() {
     fs::create_dir_all(shared.join("deep")).unwrap();
     let before: Vec<Name> = small.names();
     for number in 0..30 {
-        fs::write(shared.join(format!("deep/{number:02}")), crate::world::noise(100 + number, 40)).unwrap();
+        fs::write(shared.join(format!("deep/{number:02}")), testkit::world::noise(100 + number, 40)).unwrap();
     }
     let mut ids = Vec::new();
     for number in 0..3 {

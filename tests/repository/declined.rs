@@ -2,10 +2,10 @@
 //! directions, over one more place, with and without equal ids; and it is copied again only if that is said.
 
 use crate::copied::by_original;
-use crate::world::{Hand, assert_clean, assert_restores, folder, init, init_like, noise, snapshot_folder};
 use jiff::tz::TimeZone;
 use std::fs;
 use tempfile::TempDir;
+use testkit::world::{Hand, assert_clean, assert_restores, folder, init, init_like, noise, snapshot_folder};
 use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::Repository;

@@ -1,7 +1,7 @@
 //! Deltas, which only a hand-made pack holds as long as no run writes them: a copy takes them with their bases.
 
 use crate::copied::{by_original, lookup};
-use crate::world::{Hand, assert_clean, init, init_like, noise, restore_stream};
+use testkit::world::{Hand, assert_clean, init, init_like, noise, restore_stream};
 use vault::copy;
 use vault::progress::Silent;
 use vault::repository::Repository;

@@ -1,6 +1,5 @@
 //! Diff: between snapshots and against a folder, the same answer as a comparison of the folders themselves.
 
-use crate::world::{Hand, folder, init, noise, restore_folder, snapshot_folder, snapshot_stream};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use testkit::world::{Hand, folder, init, noise, restore_folder, snapshot_folder, snapshot_stream};
 use vault::diff::{self, Options, Report};
 use vault::list;
 use vault::progress::Progress;

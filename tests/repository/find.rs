@@ -1,10 +1,10 @@
 //! Find: each version of an entry once, with the snapshots that hold it; pages that were seen are not read again.
 
-use crate::world::{Hand, folder, init, snapshot_folder, snapshot_stream};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use testkit::world::{Hand, folder, init, snapshot_folder, snapshot_stream};
 use vault::find::{Options, Report, Type, find};
 use vault::list;
 use vault::repository::Repository;

@@ -2,16 +2,16 @@
 //! objects of versions to come. None of it stops the backups of anybody; deleters stop only at what may be an object.
 
 use crate::copied::client;
-use crate::protocol::Hooked;
-use crate::world::{
-    Hand, assert_clean, assert_restores, backend, cheap, check, folder, init, noise, open, restore_stream,
-    snapshot_folder, snapshot_stream,
-};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use testkit::hooked::Hooked;
+use testkit::simulated::Simulated;
+use testkit::world::{
+    Hand, assert_clean, assert_restores, backend, cheap, check, folder, init, noise, open, restore_stream,
+    snapshot_folder, snapshot_stream,
+};
 use vault::backend::Store;
-use vault::backend::simulated::Simulated;
 use vault::error::Error as OperationError;
 use vault::operation::Actor;
 use vault::progress::Silent;

@@ -1,13 +1,13 @@
 //! Somebody has full control over the store, or the key of a member. What the owner did not sign is refused or passed
 //! over: it changes nothing of what is restored, and stops neither writers nor prune.
 
-use crate::world::{
+use std::time::Duration;
+use testkit::simulated::Simulated;
+use testkit::world::{
     Hand, PASSWORD, assert_clean, backend, cheap, check, init, member, noise, open, open_as, restore_stream,
     snapshot_stream,
 };
-use std::time::Duration;
 use vault::backend::Store;
-use vault::backend::simulated::Simulated;
 use vault::check::Finding;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Error, NewRepository, Options, Repository};

@@ -1,15 +1,15 @@
 //! Forget, tag and undelete over a store in memory: who may, what is refused, what a policy leaves, and a snapshot that
 //! comes back while prune marks and sweeps, with the one interrupted by the other before each of its calls.
 
-use crate::protocol::Hooked;
-use crate::world::{Hand, assert_clean, backend, init, noise, open, records, restore_stream, snapshot_stream};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use testkit::hooked::Hooked;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, assert_clean, backend, init, noise, open, records, restore_stream, snapshot_stream};
 use vault::backend::Store;
-use vault::backend::simulated::Simulated;
 use vault::error::{Error as OperationError, Result};
 use vault::operation::Actor;
 use vault::progress::Silent;

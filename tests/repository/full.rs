@@ -1,10 +1,10 @@
 //! Prune on a disk with little or no room: it frees first, and where it can't even begin nothing is lost.
 
 use crate::repacked::{forget, state, thorough};
-use crate::world::{Hand, assert_clean, assert_restores, init, open, open_with, snapshot_folder, stored_bytes};
 use std::ops::Range;
 use std::time::Duration;
-use vault::backend::simulated::Simulated;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, assert_clean, assert_restores, init, open, open_with, snapshot_folder, stored_bytes};
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
 use vault::progress::Silent;
 use vault::prune::{self, Options};

@@ -2,10 +2,10 @@
 //! rules, and once a later run has stored again what was lost, the original is meant again and the copy goes first.
 
 use crate::repaired::{Small, repair_all};
-use crate::world::{assert_restores, restore_folder, snapshot_folder};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use testkit::world::{assert_restores, restore_folder, snapshot_folder};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::snapshots::Catalog;

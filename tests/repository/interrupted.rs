@@ -1,13 +1,13 @@
 //! Forget, tag, undelete, mark and every change of keys die at each of their writes, in every way that a write can end.
 //! Nothing that was not meant is gone afterwards, some password opens, and the same commands go through again.
 
-use crate::world::{Hand, PASSWORD, backend, check, init, member, noise, open_as, restore_stream, snapshot_stream};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, PASSWORD, backend, check, init, member, noise, open_as, restore_stream, snapshot_stream};
 use vault::backend::Store;
-use vault::backend::faulty::{Fault, Faulty, Mode};
-use vault::backend::simulated::Simulated;
 use vault::error::{Error, Result};
 use vault::operation::Actor;
 use vault::progress::Silent;

@@ -1,8 +1,8 @@
 //! Rules that keep nothing are refused: a tag that nothing bears was mistyped, and that only the newest snapshot of a
 //! source would stay is not what anybody means.
 
-use crate::world::{Hand, init, tick};
 use jiff::tz::TimeZone;
+use testkit::world::{Hand, init, tick};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::snapshots::Catalog;

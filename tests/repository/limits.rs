@@ -1,8 +1,8 @@
 //! The limits of the format, met by ordinary data: what one page, frame or pack can't hold goes into the next, and comes
 //! back.
 
-use crate::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
 use std::fs;
+use testkit::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
 use vault::repository::Repository;
 use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects;

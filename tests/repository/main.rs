@@ -3,8 +3,6 @@
 
 mod checked;
 mod claims;
-#[path = "../files/compare.rs"]
-mod compare;
 mod copied;
 mod crash;
 mod damage;
@@ -44,4 +42,3 @@ mod thief;
 mod times;
 mod unfinished;
 mod workers;
-mod world;

@@ -1,11 +1,11 @@
 //! Where a source comes from: a derived name stands for one place, unchanged files are recognised by their absolute
 //! path, the time of reading is no change, and a snapshot tells what it lacks.
 
-use crate::world::{Hand, folder, init, member, open_as, restore_stream, tick};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use testkit::world::{Hand, folder, init, member, open_as, restore_stream, tick};
 use vault::error::{Error, Result};
 use vault::progress::Silent;
 use vault::repository::Repository;

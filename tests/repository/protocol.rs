@@ -1,78 +1,22 @@
 //! What writers make of marks, and what initialisation and opening make of places that are not as they should be.
 
-use crate::world::{
-    Hand, assert_clean, assert_restores, backend, cheap, folder, init, noise, open, restore_stream, snapshot_folder,
-    snapshot_stream,
-};
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use vault::backend::simulated::Simulated;
-use vault::backend::{Entry, Result as StoreResult, Stat, Store};
+use testkit::hooked::Hooked;
+use testkit::simulated::Simulated;
+use testkit::world::{
+    Hand, assert_clean, assert_restores, backend, cheap, folder, init, noise, open, restore_stream, snapshot_folder,
+    snapshot_stream,
+};
+use vault::backend::Store;
 use vault::error::Error as OperationError;
 use vault::repository::{Access, Error, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault_format::id::{Class, ObjectId};
 use vault_format::mark::Mark;
 use vault_format::name::Name;
-
-/// Calls a hook before every call, with the number of the call, the kind of call and the name.
-pub struct Hooked<F> {
-    inner: Simulated,
-    calls: AtomicU64,
-    hook: F,
-}
-
-impl<F: Fn(u64, &str, &str) + Send + Sync> Hooked<F> {
-    pub fn new(inner: Simulated, hook: F) -> Self {
-        Self { inner, calls: AtomicU64::new(0), hook }
-    }
-
-    fn call(&self, what: &str, name: &str) {
-        (self.hook)(self.calls.fetch_add(1, Ordering::SeqCst) + 1, what, name);
-    }
-}
-
-impl<F: Fn(u64, &str, &str) + Send + Sync> Store for Hooked<F> {
-    fn put(&self, name: &str, bytes: &[u8]) -> StoreResult<()> {
-        self.call("put", name);
-        self.inner.put(name, bytes)
-    }
-
-    fn get(&self, name: &str, range: Option<Range<u64>>) -> StoreResult<Vec<u8>> {
-        self.call("get", name);
-        self.inner.get(name, range)
-    }
-
-    fn stat(&self, name: &str) -> StoreResult<Stat> {
-        self.call("stat", name);
-        self.inner.stat(name)
-    }
-
-    fn list(&self, prefix: &str) -> StoreResult<Vec<Entry>> {
-        self.call("list", prefix);
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, name: &str) -> StoreResult<()> {
-        self.call("delete", name);
-        self.inner.delete(name)
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn is_local(&self) -> bool {
-        false
-    }
-
-    fn listing_lag(&self) -> Duration {
-        self.inner.listing_lag()
-    }
-}
 
 /// A repository with a folder and a stream in it, and a mark that condemns all its packs and is not put yet.
 struct Condemned {
@@ -319,7 +263,7 @@ fn a_rotten_config_is_replaced_by_its_copy() {
         });
         let context = format!("byte {position}, length {length}");
         let repository = open(copy, &hand.runtime(2, 0)).unwrap_or_else(|error| panic!("{context}: {error}"));
-        let findings = crate::world::check(&repository, false).findings;
+        let findings = testkit::world::check(&repository, false).findings;
         assert_eq!(findings.iter().map(|f| f.object.as_str()).collect::<Vec<_>>(), ["config"], "{context}");
     }
     let repository = open(store, &hand.runtime(3, 0)).unwrap();

@@ -1,13 +1,13 @@
 //! Prune while others write, and over listings that show too little: what a snapshot needs stays.
 
-use crate::protocol::Hooked;
-use crate::world::{Hand, assert_clean, init, noise, open, restore_stream, snapshot_stream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use testkit::faulty::{Failure, Faulty, ListFault};
+use testkit::hooked::Hooked;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, assert_clean, init, noise, open, restore_stream, snapshot_stream};
 use vault::backend::error::{ErrorKind, Operation};
-use vault::backend::faulty::{Failure, Faulty, ListFault};
-use vault::backend::simulated::Simulated;
 use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::Repository;

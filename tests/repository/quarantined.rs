@@ -3,7 +3,7 @@
 
 use crate::copied::client;
 use crate::repaired::{Small, repair_all};
-use crate::world::{assert_clean, assert_restores, snapshot_folder};
+use testkit::world::{assert_clean, assert_restores, snapshot_folder};
 use vault::backend::Store;
 use vault::operation::Actor;
 use vault::{prune, repair};

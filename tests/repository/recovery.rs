@@ -1,15 +1,15 @@
 //! The worst day: packs and snapshots are all that is left, and the words of the sheet. Everything comes back, in any
 //! state of loss, and after a recovery that was itself interrupted.
 
-use crate::world::{
+use std::sync::Arc;
+use tempfile::TempDir;
+use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::simulated::Simulated;
+use testkit::world::{
     Hand, PASSWORD, assert_clean, assert_restores, backend, blobs, cheap, folder, init, member, noise, open, open_as,
     restore_stream, snapshot_folder, snapshot_stream,
 };
-use std::sync::Arc;
-use tempfile::TempDir;
 use vault::backend::Store;
-use vault::backend::faulty::{Fault, Faulty, Mode};
-use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
 use vault::repository::{Error, NewRepository, Options, Recovered, Recovery, Repository};
 use vault::{keys, list, repository};
@@ -175,7 +175,7 @@ fn a_lost_config_comes_back_as_it_was() {
 impl Whole {
     /// All restores, and check misses exactly these objects.
     fn assert_restored_but(&self, repository: &Repository, names: &[&str]) {
-        let findings = crate::world::check(repository, false).findings;
+        let findings = testkit::world::check(repository, false).findings;
         assert_eq!(findings.iter().map(|finding| finding.object.as_str()).collect::<Vec<_>>(), names);
         assert!(restore_stream(repository, self.snapshots[0].1).unwrap() == self.stream);
     }
@@ -245,7 +245,7 @@ fn a_recovery_can_be_interrupted_anywhere() {
                 assert!(restore_stream(&repository, *stream).unwrap() == whole.stream, "{context}");
             }
             let torn = matches!(mode, Mode::TornFraction(_));
-            let findings = crate::world::check(&repository, false).findings;
+            let findings = testkit::world::check(&repository, false).findings;
             assert!(findings.is_empty() || torn, "{context}: {findings:#?}");
             assert!(opens(&store, &whole.hand, b"new").is_ok(), "{context}");
         }

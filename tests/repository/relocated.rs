@@ -3,12 +3,12 @@
 //! has settled it. A thief of the writer's key gains nothing by it.
 
 use crate::times::{DAY, SECOND, Shelf, found, take};
-use crate::world::{init, member, open, open_as};
 use jiff::tz::TimeZone;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use testkit::world::{init, member, open, open_as};
 use vault::forget::{self, Late};
 use vault::progress::Silent;
 use vault::repository::Repository;

@@ -3,10 +3,10 @@
 
 use crate::healed::{damage, keep_last, visible};
 use crate::repaired::Small;
-use crate::world::{assert_restores, init, init_like, snapshot_folder};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use testkit::world::{assert_restores, init, init_like, snapshot_folder};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};

@@ -1,17 +1,17 @@
 //! Prune repacks: what is live moves on, as frames or as blobs, and what is left over is small, counted and known before.
 
-use crate::protocol::Hooked;
-use crate::world::{
-    Hand, assert_clean, backend, cheap, init, member, noise, open, open_with, restore_stream, snapshot_folder,
-    snapshot_stream, stored_bytes,
-};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use testkit::hooked::Hooked;
+use testkit::simulated::Simulated;
+use testkit::world::{
+    Hand, assert_clean, backend, cheap, init, member, noise, open, open_with, restore_stream, snapshot_folder,
+    snapshot_stream, stored_bytes,
+};
 use vault::backend::Store;
-use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
 use vault::prune::{self, Options, Unused};
 use vault::repository;
@@ -99,7 +99,7 @@ fn half_of_forty(kept: impl Fn(u64) -> bool) {
     assert!(10 * held <= figures.live_bytes, "{figures:?}");
     assert!(report.swept.snapshots == 20 && figures.repacked_packs > 0, "{report:?}");
     assert_clean(&repository, true, "pruned");
-    crate::world::assert_restores(&repository, last.unwrap(), folder.path(), "pruned");
+    testkit::world::assert_restores(&repository, last.unwrap(), folder.path(), "pruned");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_dry_run_tells_what_will_be_done() {
         assert_eq!((swept.packs, swept.bytes), (planned.packs.len() as u64, planned.bytes), "{unused:?}");
         assert_eq!(full - size(&store), planned.bytes, "{unused:?}");
         assert_eq!(size(&store), is.kept_bytes + is.written_bytes, "{unused:?}");
-        crate::world::assert_restores(&repository, ids[2], folder.path(), "pruned");
+        testkit::world::assert_restores(&repository, ids[2], folder.path(), "pruned");
     }
 }
 
@@ -339,7 +339,7 @@ fn what_members_wrote_is_repacked_for_the_same_readers() {
         let report = prune::prune(&owner, &thorough(), &Silent).unwrap();
         assert!(report.marked.figures.repacked_packs > 0 && report.swept.snapshots == 1, "{role}: {report:?}");
         assert_clean(&owner, true, "owner");
-        crate::world::assert_restores(&owner, second, folder.path(), "owner");
+        testkit::world::assert_restores(&owner, second, folder.path(), "owner");
         let again = snapshot_folder(&member, folder.path()).unwrap();
         assert_eq!(again.head.statistics.added_blobs, 0, "{role}");
         let readable = index(&owner)
@@ -348,7 +348,7 @@ fn what_members_wrote_is_repacked_for_the_same_readers() {
             .all(|object| object.index.wraps.iter().all(|w| w.reaches(member.keys().domain())));
         assert_eq!(readable, role == Role::Client);
         if role == Role::Client {
-            crate::world::assert_restores(&member, second, folder.path(), "client");
+            testkit::world::assert_restores(&member, second, folder.path(), "client");
         }
     }
 }
@@ -362,10 +362,10 @@ fn many_index_objects_become_few_and_old_marks_go() {
         (0..18).map(|seed| snapshot_stream(&repository, &noise(seed, 20_000)).unwrap().snapshot.unwrap()).collect();
     let count = |prefix: &str| store.objects().keys().filter(|name| name.starts_with(prefix)).count();
     assert_eq!(count("index/"), 18);
-    let before = crate::world::blobs(&repository);
+    let before = testkit::world::blobs(&repository);
     let report = prune::prune(&repository, &Options::default(), &Silent).unwrap();
     assert_eq!((report.merged_indexes, count("index/")), (1, 1), "{report:?}");
-    assert_eq!(crate::world::blobs(&repository), before);
+    assert_eq!(testkit::world::blobs(&repository), before);
     assert!(snapshot_stream(&repository, &noise(3, 20_000)).unwrap().head.statistics.added_bytes < 1000);
     forget(&repository, &ids[..1]);
     prune::prune(&repository, &now(), &Silent).unwrap();

@@ -1,21 +1,21 @@
 //! Damage of every kind, then repair: what can be had from anywhere comes back, what can't is named and left out of a
 //! marked copy, the originals stay, and a second repair finds nothing to do.
 
-use crate::compare::compare;
 use crate::copied::client;
-use crate::world::{
-    Hand, assert_clean, assert_restores, check, folder, init, init_like, noise, open_with, restore_folder,
-    restore_stream, snapshot_folder, snapshot_stream,
-};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use vault::backend::faulty::{Failure, Fault, Faulty, ListFault, Mode};
-use vault::backend::recording::Recording;
-use vault::backend::simulated::Simulated;
+use testkit::compare::compare;
+use testkit::faulty::{Failure, Fault, Faulty, ListFault, Mode};
+use testkit::recording::Recording;
+use testkit::simulated::Simulated;
+use testkit::world::{
+    Hand, assert_clean, assert_restores, check, folder, init, init_like, noise, open_with, restore_folder,
+    restore_stream, snapshot_folder, snapshot_stream,
+};
 use vault::backend::{ErrorKind, Operation, Store};
 use vault::progress::Silent;
 use vault::repository::{Options, Repository};
@@ -127,7 +127,7 @@ fn a_healthy_repository_is_left_alone() {
     let report = repair_all(&repository, Some(&small.copy()));
     assert!(report.is_healthy() && report.notes.is_empty(), "{report:?}");
     assert!(report.packs >= 6 && report.read_bytes > 1_000_000, "{report:?}");
-    let writes = |call: &vault::backend::recording::Call| matches!(call.operation, Operation::Put | Operation::Delete);
+    let writes = |call: &testkit::recording::Call| matches!(call.operation, Operation::Put | Operation::Delete);
     let written: Vec<_> = store.take().into_iter().filter(writes).collect();
     assert!(written.is_empty(), "{written:?}");
 }
@@ -149,7 +149,7 @@ fn a_lost_index_is_rebuilt_from_packs() {
             recording.take();
             let options = repair::Options { structure_only: true, ..repair::Options::default() };
             let report = repair::repair(&repository, None, &options, &Silent).unwrap();
-            let is_read = |call: &&vault::backend::recording::Call| {
+            let is_read = |call: &&testkit::recording::Call| {
                 call.operation == Operation::Get && call.name.starts_with("packs/m/")
             };
             let reads = recording.take().iter().filter(is_read).map(|call| call.name.clone()).collect::<Vec<_>>();

@@ -1,12 +1,12 @@
 //! A restore that deletes, against an oracle: random folders are taken with random rules, named paths and gaps, change
 //! in random ways, and are restored in place. What stays and what goes is computed anew here, path by path.
 
-use crate::world::{Hand, init, tick};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use testkit::world::{Hand, init, tick};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::lookup::BlobLookup;

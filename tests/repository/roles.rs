@@ -1,13 +1,13 @@
 //! What each role may do, and what becomes of a key that is taken away or gets another password.
 
-use crate::world::{
+use std::sync::Arc;
+use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::simulated::Simulated;
+use testkit::world::{
     Hand, PASSWORD, assert_clean, assert_restores, backend, folder, init, member, noise, open, open_as, restore_folder,
     restore_stream, snapshot_folder, snapshot_stream,
 };
-use std::sync::Arc;
 use vault::backend::Store;
-use vault::backend::faulty::{Fault, Faulty, Mode};
-use vault::backend::simulated::Simulated;
 use vault::error::{Error, Refusal};
 use vault::operation::Actor;
 use vault::progress::Silent;

@@ -1,17 +1,17 @@
 //! A folder and a stream go in and come back; what did not change costs next to nothing.
 
-use crate::world::{
-    Hand, assert_clean, assert_restores, folder, init, member, noise, open, open_as, open_with, restore_stream,
-    snapshot_folder, snapshot_stream,
-};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
+use testkit::recording::Recording;
+use testkit::world::{
+    Hand, assert_clean, assert_restores, folder, init, member, noise, open, open_as, open_with, restore_stream,
+    snapshot_folder, snapshot_stream,
+};
 use vault::backend::Operation;
-use vault::backend::recording::Recording;
 use vault::progress::Silent;
 use vault::repository::{Options, Repository};
 use vault::runtime::Clock;

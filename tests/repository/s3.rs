@@ -2,15 +2,15 @@
 
 use crate::round_trip::fill;
 use crate::servers;
-use crate::world::{
-    PASSWORD, assert_clean, assert_restores, cheap, folder, noise, restore_stream, snapshot_folder, snapshot_reader,
-    snapshot_stream,
-};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
+use testkit::world::{
+    PASSWORD, assert_clean, assert_restores, cheap, folder, noise, restore_stream, snapshot_folder, snapshot_reader,
+    snapshot_stream,
+};
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::error::Error as OperationError;
 use vault::prune;

@@ -1,15 +1,15 @@
 //! A store that stops answering in the middle: a restore and a check end with its word and soon, call nothing damaged,
 //! and come to an end the next time. One that only keeps one object back costs what needs that object.
 
-use crate::compare::compare;
-use crate::protocol::Hooked;
-use crate::world::{Hand, folder, init, noise, open_with, restore_folder, snapshot_folder};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
-use vault::backend::faulty::{Failure, Faulty};
-use vault::backend::simulated::Simulated;
+use testkit::compare::compare;
+use testkit::faulty::{Failure, Faulty};
+use testkit::hooked::Hooked;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, folder, init, noise, open_with, restore_folder, snapshot_folder};
 use vault::backend::{ErrorKind, Operation};
 use vault::check;
 use vault::error::{Error, Result};

@@ -1,10 +1,10 @@
 //! A repository of a few kilobytes that has one of everything: two roles, several snapshots, orders, a mark, a journal.
 
-use crate::world::{Hand, PASSWORD, backend, folder, init, noise, snapshot_folder, snapshot_stream, tick};
 use std::fs;
 use tempfile::TempDir;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, PASSWORD, backend, folder, init, noise, snapshot_folder, snapshot_stream, tick};
 use vault::backend::Store;
-use vault::backend::simulated::Simulated;
 use vault::progress::Silent;
 use vault::repository::objects::orders;
 use vault::repository::{Access, Options, Repository};

@@ -1,7 +1,7 @@
 //! Stats: figures that add up, and what made a source grow.
 
-use crate::world::{Hand, folder, init, noise, snapshot_folder, snapshot_stream};
 use std::fs;
+use testkit::world::{Hand, folder, init, noise, snapshot_folder, snapshot_stream};
 use vault::progress::Silent;
 use vault::repository::tree::changes::Difference;
 use vault::stats::{self, Files, LARGEST_MAX, Large};

@@ -1,9 +1,9 @@
 //! Somebody takes a machine over and has its key. Every key that follows from it is tried on everything that is stored:
 //! a writer's opens no content at all, a client's that of its domain, and the same search with the owner's opens all.
 
-use crate::world::{Hand, folder, init, member, noise, open_as, snapshot_folder, snapshot_stream};
 use std::collections::BTreeSet;
-use vault::backend::simulated::Simulated;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, folder, init, member, noise, open_as, snapshot_folder, snapshot_stream};
 use vault::repository::Repository;
 use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::envelope::{RunSecret, SealingKey, Wraps};

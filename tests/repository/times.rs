@@ -2,9 +2,9 @@
 //! once or for good. The order in which a writer made its snapshots is known, so `latest`, a name and the parent of the
 //! next run never mean an older state.
 
-use crate::world::{Hand, init, member, open_as};
 use std::time::Duration;
-use vault::backend::simulated::Simulated;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, init, member, open_as};
 use vault::progress::Silent;
 use vault::repository::objects::snapshots::Catalog;
 use vault::repository::{Error, Repository};

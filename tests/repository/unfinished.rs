@@ -2,10 +2,6 @@
 //! every kind of key, with this machine's cache and without. Only what the same key has made is taken over, whoever else
 //! says so.
 
-use crate::world::{
-    Hand, PASSWORD, assert_clean, backend, init, member, noise, open, open_as, restore_stream, snapshot_reader,
-    snapshot_stream,
-};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
@@ -13,8 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use vault::backend::faulty::{Failure, Fault, Faulty, Mode};
-use vault::backend::simulated::Simulated;
+use testkit::faulty::{Failure, Fault, Faulty, Mode};
+use testkit::simulated::Simulated;
+use testkit::world::{
+    Hand, PASSWORD, assert_clean, backend, init, member, noise, open, open_as, restore_stream, snapshot_reader,
+    snapshot_stream,
+};
 use vault::backend::{Entry, ErrorKind, Operation, Stat, Store};
 use vault::error::Error;
 use vault::progress::{Progress, Silent};

@@ -1,13 +1,13 @@
 //! Whatever the number of threads and however little memory: the same blobs, the same bytes, and an end.
 
 use crate::round_trip::fill;
-use crate::world::{
-    Hand, assert_clean, assert_restores, blobs, folder, init, noise, open_with, restore_stream, snapshot_folder,
-    snapshot_stream,
-};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
+use testkit::world::{
+    Hand, assert_clean, assert_restores, blobs, folder, init, noise, open_with, restore_stream, snapshot_folder,
+    snapshot_stream,
+};
 use vault::repository::Options;
 
 /// A run that hangs must not hang the tests: a thread can't be killed, the process can.

@@ -2,7 +2,6 @@
 //! repository, may go on to the next operation, and may die at any call. What it is told goes into the truth.
 
 use crate::baton::{Baton, Life};
-use crate::rules::{Rule, drop_marks};
 use crate::schedule::{Turn, chance, one_of};
 use crate::world::{Place, World, content};
 use jiff::tz::TimeZone;
@@ -10,6 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use testkit::rules::{Rule, drop_marks};
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::error::Result;
 use vault::operation::Actor as Who;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use vault::backend::simulated::Simulated;
+use testkit::simulated::Simulated;
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
 
 /// What was put, by anybody, ever.

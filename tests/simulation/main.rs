@@ -7,14 +7,13 @@ mod actor;
 mod audit;
 mod baton;
 mod program;
-mod rules;
 mod schedule;
 mod world;
 
-use rules::Rule;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use testkit::rules::Rule;
 use world::Totals;
 
 /// Lives one seed and audits it; the error says what was lost.

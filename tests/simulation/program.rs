@@ -2,12 +2,12 @@
 //! just what another condemns.
 
 use crate::actor::{Actor, Step};
-use crate::rules::Rule;
 use crate::schedule::{Odds, Schedule, below, chance, one_of};
 use crate::world::{MEMBERS, MINUTE, SECOND, WINDOW, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex};
+use testkit::rules::Rule;
 
 fn pause(random: &mut ChaCha20Rng, grace: i64) -> Step {
     Step::Pause(one_of(random, &[SECOND, MINUTE, grace / 3, grace]))

@@ -2,14 +2,15 @@
 //! acknowledged. Both begin with a new repository, the first with keys of all roles. Everything comes from the seed.
 
 use crate::baton::Log;
-use crate::rules::Rule;
 use crate::schedule::{Time, one_of};
 use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-use vault::backend::simulated::Simulated;
+use testkit::rules::Rule;
+use testkit::simulated::Simulated;
+use testkit::world::noise;
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::repository::{Access, NewRepository, Options, Repository};
 use vault::runtime::Runtime;
@@ -84,14 +85,7 @@ fn templates() -> &'static Templates {
 /// Streams that share long parts.
 pub fn content(choice: &[usize]) -> Vec<u8> {
     static PARTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
-    let parts = PARTS.get_or_init(|| {
-        let noise = |seed| {
-            let mut bytes = vec![0; 90_000];
-            ChaCha20Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
-            bytes
-        };
-        (0..4).map(noise).collect()
-    });
+    let parts = PARTS.get_or_init(|| (0..4).map(|seed| noise(seed, 90_000)).collect());
     choice.iter().map(|part| parts[*part].as_slice()).collect::<Vec<_>>().concat()
 }
 

@@ -2,15 +2,14 @@
 //! Tests put it under `Backend`, alone or wrapped in `Faulty`. Invariant: everything it does follows from the seed, the
 //! clock and the order of the calls; reads by name are always current, only listings lag.
 
-use super::error::{Error, ErrorKind, Operation, Result};
-use super::{Entry, Stat, Store};
-use crate::runtime::{Clock, Nanoseconds};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
+use vault::runtime::{Clock, Nanoseconds};
 
 /// The in-memory store; clones are the same store.
 #[derive(Clone)]

@@ -2,11 +2,10 @@
 //! that lie. Crash tests walk the number of the write from one to the end. Invariant: without a plan it changes
 //! nothing, and after a crash nothing reaches the store until `revive`.
 
-use super::error::{Error, ErrorKind, Operation, Result};
-use super::{Entry, Leftovers, Stat, Store};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use vault::backend::{Entry, Error, ErrorKind, Leftovers, Operation, Result, Stat, Store};
 
 /// What becomes of the write at which a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]

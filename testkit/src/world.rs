@@ -2,6 +2,7 @@
 //! of the machine's, so that files just written are old enough to be believed.
 
 use crate::compare::compare;
+use crate::simulated::Simulated;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeSet;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
-use vault::backend::simulated::Simulated;
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::error::Result;
 use vault::progress::Silent;

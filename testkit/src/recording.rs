@@ -2,11 +2,10 @@
 //! Tests compare the log of two runs, or assert the order of writes. Invariant: calls appear in the order in which
 //! they returned, and the wrapped store's answers pass through unchanged.
 
-use super::error::{ErrorKind, Operation, Result};
-use super::{Entry, Leftovers, Stat, Store};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use vault::backend::{Entry, ErrorKind, Leftovers, Operation, Result, Stat, Store};
 
 /// One call to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
