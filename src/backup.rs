@@ -13,17 +13,10 @@ use crate::error::{Error, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::index::inherited;
-use crate::repository::index::inherited::Inherited;
-use crate::repository::index::loose;
-use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::index_objects::IndexObjects;
-use crate::repository::objects::marks::{Marks, Unreadable};
-use crate::repository::objects::orders::Orders;
-use crate::repository::objects::snapshots::Snapshots;
-use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, snapshots};
+use crate::repository::objects::snapshots::SourcePlace;
 use crate::repository::read::reader::Reader;
+use crate::repository::view::View;
+use crate::repository::write::commit;
 use crate::repository::write::writer::Writer;
 use crate::source;
 use files::FileWriter;
@@ -32,9 +25,8 @@ use scan::{Found, Scan};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
 use vault_format::bundle::Role;
-use vault_format::id::{ObjectId, RunId, SourceLabel};
+use vault_format::id::{ObjectId, RunId};
 use vault_format::snapshot::{Body, Head, Statistics};
 
 /// What is backed up.
@@ -119,7 +111,7 @@ pub fn backup(
         // a snapshot that was put too late may lack what it needs, and would stop prune
         if result.as_ref().is_err_and(Error::is_overtaken)
             && repository.keys().role() == Role::Owner
-            && let Err(error) = snapshots::drop_unfinished(repository, run.id())
+            && let Err(error) = commit::forget_late(repository, run.id())
         {
             progress.note(&format!("what was put too late could not be forgotten: {error}"));
         }
@@ -144,46 +136,20 @@ fn ending(report: &Report) -> Ending {
     }
 }
 
-/// What a run knows of the repository when it begins (W1).
-struct Look {
-    lookup: BlobLookup,
-    snapshots: Snapshots,
-    /// What earlier runs of this key have left in no index.
-    left: Arc<Inherited>,
-}
-
-impl Look {
-    fn take(repository: &Repository, label: SourceLabel, progress: &dyn Progress) -> Result<Self> {
-        let keys = repository.keys();
-        let domain = keys.domain();
-        let trust = Trust::load(repository)?;
-        trust.may_write(repository)?;
-        let marks = Marks::load_with(repository, Unreadable::NamesAll)?;
-        marks.unread().for_each(|mark| progress.unread_mark(&mark.to_string()));
-        let (packs, _) = index_objects::list_packs(repository)?;
-        let objects = IndexObjects::load(repository, &trust, Some(domain))?;
-        objects.damaged.iter().for_each(|damage| progress.note(&damage.to_string()));
-        let loose = loose::unindexed(repository, &packs, &objects, &marks);
-        let mut lookup = BlobLookup::new(repository, objects, Some(&packs), &marks)?;
-        let orders = Orders::load(repository)?;
-        let snapshots = Snapshots::load(repository, &trust, &orders, Some((domain, label)))?;
-        snapshots.damaged.iter().for_each(|damage| progress.note(&damage.to_string()));
-        // what was cut off before the last run that was not is needed no more, or was found by that
-        let own = snapshots.all.iter().filter(|snapshot| snapshot.header.writer == keys.writer());
-        let since = own.filter_map(|snapshot| snapshot.arrived).max();
-        let left = inherited::find(repository, loose, &packs, Some(domain), since);
-        left.add_to(&mut lookup, repository, domain)?;
-        Ok(Self { lookup, snapshots, left: Arc::new(left) })
-    }
-}
-
 fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn Progress) -> Result<Report> {
     let repository = run.repository();
     let clock = &repository.runtime().clock;
     let (started, elapsed) = (clock.now(), clock.elapsed());
     let domain = repository.keys().domain();
     let label = repository.keys().own_book().source_label(&options.name);
-    let Look { lookup, snapshots, left } = Look::take(repository, label, progress)?;
+    let place = SourcePlace { domain, label };
+    let mut view = View::to_write(repository, Some(place))?;
+    view.trust.may_write(repository)?;
+    view.marks.unread().for_each(|mark| progress.unread_mark(&mark.to_string()));
+    let damaged = view.objects.damaged.iter().chain(&view.snapshots.damaged);
+    damaged.for_each(|damage| progress.note(&damage.to_string()));
+    let lookup = view.lookup_to_write(domain)?;
+    let View { snapshots, left, .. } = view;
     let origin = Origin::of(repository, &snapshots, source, options)?;
     let reader = Reader::new(repository, &lookup);
     let writer = Writer::new(repository, &lookup, domain, &options.name)?.inheriting(&left);
@@ -216,7 +182,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     };
     let counts = writer.counts;
     let body = body(source, options, &found);
-    let seen = snapshots.seen_by(repository.keys().writer(), (domain, label));
+    let seen = snapshots.seen_by(repository.keys().writer(), place);
     let mut head = head(repository, options, &found, &body);
     (head.run, head.parent, head.seen) = (run.id(), origin.parent.map(|parent| parent.id), seen);
     // what was stored again heals what the parent has lost

@@ -19,17 +19,13 @@ use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::lookup::{PackNumber, PackRecord};
-use crate::repository::objects::index_objects::{IndexObjects, PackListing};
-use crate::repository::objects::marks::{Marks, Unreadable};
-use crate::repository::objects::orders::Orders;
-use crate::repository::objects::snapshots::Snapshots;
-use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, marks};
+use crate::repository::objects::index_objects::IndexObjects;
+use crate::repository::objects::marks;
 use crate::repository::read::reader::Reader;
+use crate::repository::view::View;
 use finding::Findings;
-use objects::Told;
 use packs::{Domain, Outcome, Packs};
-use selection::Selection;
+use selection::{Selection, Verified};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use trees::Trees;
@@ -91,17 +87,14 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
     Ok(report)
 }
 
-/// Everything but the content of packs, as it was found: snapshots before index before packs, so that what is committed
-/// meanwhile is not missed, only not looked at.
+/// Everything but the content of packs, as it was found. What is committed meanwhile is not missed, only not looked at.
 struct Look<'a> {
     repository: &'a Repository,
-    trust: Trust,
-    told: Told,
-    orders: Orders,
-    snapshots: Snapshots,
-    marks: Marks,
+    /// Its index objects are in `domains`.
+    view: View,
+    /// Packs that the owner or this key verified.
+    verified: Verified,
     domains: BTreeMap<DomainId, IndexObjects>,
-    packs: PackListing,
     /// Snapshots and index objects that could not be read.
     unreadable: Vec<ObjectId>,
     findings: Findings,
@@ -111,15 +104,20 @@ struct Look<'a> {
 
 impl<'a> Look<'a> {
     fn take(repository: &'a Repository) -> Result<Self> {
+        let mut verified = Verified::default();
+        let believed = [repository.keys().owner_writer(), repository.keys().writer()];
+        let now = repository.runtime().clock.now();
+        let mut view = View::to_check(repository, &mut |header, record| {
+            if believed.contains(&header.writer) {
+                verified.note(&record.verified, record.started, now);
+            }
+        })?;
+        let objects = std::mem::take(&mut view.objects);
         let mut findings = Findings::default();
-        let trust = Trust::load(repository)?;
-        let told = Told::load(repository, &trust)?;
-        let orders = Orders::load(repository)?;
-        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        let marks = Marks::load_with(repository, Unreadable::NamesNothing)?;
-        let objects = IndexObjects::load(repository, &trust, None)?;
-        let (packs, _) = index_objects::list_packs(repository)?;
-        for damaged in [&orders.damaged, &snapshots.damaged, &marks.damaged, &objects.damaged] {
+        let View { trust, orders, marks, heads, snapshots, .. } = &view;
+        for damaged in
+            [&trust.damaged, &orders.damaged, &marks.damaged, &heads.damaged, &snapshots.damaged, &objects.damaged]
+        {
             findings.add_all(damaged);
         }
         let unreadable =
@@ -132,20 +130,7 @@ impl<'a> Look<'a> {
         for snapshot in &snapshots.all {
             domains.entry(snapshot.place.domain).or_default();
         }
-        Ok(Self {
-            repository,
-            trust,
-            told,
-            orders,
-            snapshots,
-            marks,
-            domains,
-            packs,
-            unreadable,
-            findings,
-            later,
-            notes,
-        })
+        Ok(Self { repository, view, verified, domains, unreadable, findings, later, notes })
     }
 
     /// Compares everything with everything; returns the packs that were verified too.
@@ -153,15 +138,15 @@ impl<'a> Look<'a> {
         let repository = self.repository;
         let mut findings = self.findings.clone();
         let mut report = Report { later: self.later.clone(), notes: self.notes.clone(), ..Report::default() };
-        let copies = self.snapshots.visible().filter_map(|one| Some((one.repaired_from()?.short(), one)));
+        let copies = self.view.snapshots.visible().filter_map(|one| Some((one.repaired_from()?.short(), one)));
         report.repaired = copies.map(|(id, one)| (id, one.head.source.clone())).collect();
-        objects::config(repository, &mut findings);
-        objects::slots(&self.trust, &mut findings);
-        objects::heads(repository, (&self.told, &self.snapshots), (&self.orders, &self.marks), &mut findings)?;
-        let domain = |objects| Domain::new(repository, objects, &self.packs, &self.marks);
+        objects::config(repository, &mut findings)?;
+        objects::slots(&self.view.trust, &mut findings);
+        objects::heads(&self.view, &mut findings)?;
+        let domain = |objects| Domain::new(repository, objects, &self.view.packs, &self.view.marks);
         let domains: BTreeMap<DomainId, Domain<'_>> =
             self.domains.iter().map(|(id, objects)| Ok((*id, domain(objects)?))).collect::<Result<_>>()?;
-        let packs = Packs::new(repository, domains.values(), &self.packs, &self.marks);
+        let packs = Packs::new(repository, domains.values(), &self.view.packs, &self.view.marks);
         packs.note_loose(&mut report.notes);
         domains.values().for_each(|domain| packs.presence(domain, &mut findings));
         let mut chosen = self.choose(options, &domains, &mut report);
@@ -192,8 +177,8 @@ impl<'a> Look<'a> {
             report.notes.push("a writer's key opens no content: only structure and names were checked".into());
         }
         report.verified_packs = verified.len() as u64;
-        report.snapshots = self.snapshots.all.len() as u64;
-        report.packs = self.packs.len() as u64;
+        report.snapshots = self.view.snapshots.all.len() as u64;
+        report.packs = self.view.packs.len() as u64;
         report.findings = findings.finish();
         Ok((report, verified))
     }
@@ -207,7 +192,7 @@ impl<'a> Look<'a> {
         let runtime = self.repository.runtime();
         let now = runtime.clock.now();
         let (read, max_age) = (options.read, options.max_age);
-        let selection = Selection { read, max_age, verified: &self.told.verified, now };
+        let selection = Selection { read, max_age, verified: &self.verified, now };
         let all = domains.iter().flat_map(|(id, domain)| domain.present().map(|(number, pack)| ((*id, number), pack)));
         let (chosen, skipped) = selection.choose(all, &mut runtime.generator());
         report.skipped_packs = skipped;
@@ -231,8 +216,8 @@ impl<'a> Look<'a> {
         }
         let reader = Reader::new(self.repository, &domain.lookup);
         let mut trees = Trees::new(packs, &reader, &outcome.bad, findings);
-        let due = self.marks.due_snapshots();
-        let own = self.snapshots.all.iter().filter(|snapshot| snapshot.place.domain == id);
+        let due = self.view.marks.due_snapshots();
+        let own = self.view.snapshots.all.iter().filter(|snapshot| snapshot.place.domain == id);
         // a forgotten snapshot that a sweep is removing may have lost its packs already
         for snapshot in own.filter(|one| one.is_visible() || !due.contains(&one.id)) {
             trees.snapshot(snapshot, progress)?;
@@ -246,8 +231,9 @@ impl<'a> Look<'a> {
     /// True if something that was listed at first is gone now.
     fn was_swept(&self, repository: &Repository) -> Result<bool> {
         let indexes = self.domains.values().flat_map(|objects| &objects.objects).filter_map(|object| object.name.id());
-        let snapshots = self.snapshots.all.iter().map(|snapshot| snapshot.id);
-        let before = indexes.chain(snapshots).chain(self.packs.keys().copied()).chain(self.unreadable.iter().copied());
+        let snapshots = self.view.snapshots.all.iter().map(|snapshot| snapshot.id);
+        let before =
+            indexes.chain(snapshots).chain(self.view.packs.keys().copied()).chain(self.unreadable.iter().copied());
         Ok(marks::was_swept(repository, before)?)
     }
 }

@@ -14,17 +14,12 @@ use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::index_objects::IndexObjects;
-use crate::repository::objects::marks::Marks;
-use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, snapshots};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::reach;
-use crate::repository::write::transfer;
+use crate::repository::view::View;
 use crate::repository::write::writer::{Flushed, Place, Writer};
+use crate::repository::write::{commit, transfer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use target::{Domain, Target};
 use translation::{Pass, Translation};
@@ -164,24 +159,21 @@ fn attempt(
     let clock = &to.runtime().clock;
     let (loaded, before) = (clock.elapsed(), report.copied.len());
     (report.known, report.dropped) = (0, 0);
-    let trust = Trust::load(from)?;
-    let orders = Orders::load(from)?;
-    let snapshots = Snapshots::load(from, &trust, &orders, None)?;
+    let view = View::to_read(from)?;
     let mut domains: BTreeMap<DomainId, Vec<&SnapshotEntry>> = BTreeMap::new();
-    for snapshot in chosen(&snapshots, options, report)? {
+    for snapshot in chosen(&view.snapshots, options, report)? {
         domains.entry(snapshot.place.domain).or_default().push(snapshot);
     }
-    let (packs, _) = index_objects::list_packs(from)?;
-    let target = Target::load(to)?;
+    let mut target = Target::load(to)?;
     for (domain, chosen) in domains {
-        let objects = IndexObjects::load(from, &trust, Some(domain))?;
-        let lookup = BlobLookup::new(from, objects, Some(&packs), &Marks::default())?;
+        let lookup = view.lookup_of_listed(domain)?;
         let reader = Reader::new(from, &lookup);
         let is_owners = from.keys().role() == Role::Owner && domain == from.keys().domain();
         let there = if is_owners { to.keys().domain() } else { domain };
         if there == domain && !options.dry_run {
-            target.call(domain, snapshots.domains.label(domain))?;
+            target.call(domain, view.snapshots.domains.label(domain))?;
         }
+        let domain = target.domain(there)?;
         let mut copier = Copier {
             from,
             to,
@@ -190,7 +182,7 @@ fn attempt(
             report,
             reader: &reader,
             target: &target,
-            domain: target.domain(there)?,
+            domain,
             translation: Translation::default(),
             seen: HashSet::new(),
             would: HashSet::new(),
@@ -284,7 +276,7 @@ impl Copier<'_> {
         let domain = self.domain.id;
         let label = self.to.keys().owner("copy into a repository")?.book(domain).source_label(&snapshot.head.source);
         let place = Place { domain, label, shared: snapshot.is_shared() };
-        let writer = Writer::at(self.to, &index, place)?.inheriting(&self.target.left);
+        let writer = Writer::at(self.to, &index, place)?.inheriting(self.target.left());
         let mut writer = if self.options.dry_run { writer.dry() } else { writer };
         writer.carry(std::mem::take(&mut self.relied));
         let moved =
@@ -364,7 +356,7 @@ impl Copier<'_> {
         let name = match flushed.commit(&head, &body) {
             // else the next try would take it for a copy that is there
             Err(error) if error.is_overtaken() => {
-                snapshots::drop_unfinished(self.to, head.run)?;
+                commit::forget_late(self.to, head.run)?;
                 return Err(error.into());
             }
             committed => committed?,

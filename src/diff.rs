@@ -7,11 +7,11 @@ mod folder;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Change, Changes, Difference};
 use crate::repository::tree::walk;
+use crate::repository::view::View;
 use std::path::PathBuf;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
@@ -54,11 +54,11 @@ pub type Each<'e> = dyn FnMut(&Change, (u64, u64)) -> Result<()> + 'e;
 /// Compares two snapshots, or parts of them.
 pub fn snapshots(
     repository: &Repository,
-    catalog: &Catalog,
+    catalog: &View,
     (before, after): (Part<'_>, Part<'_>),
     each: &mut Each<'_>,
 ) -> Result<Report> {
-    let index = |(snapshot, _): Part<'_>| BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain);
+    let index = |(snapshot, _): Part<'_>| catalog.lookup(snapshot.place.domain);
     let old_index = index(before)?;
     let other_domain = before.0.place.domain != after.0.place.domain;
     let new_index = if other_domain { Some(index(after)?) } else { None };
@@ -87,12 +87,12 @@ pub fn snapshots(
 /// Compares a snapshot, or a part of it, with what lies at `path` now.
 pub fn with_folder(
     repository: &Repository,
-    catalog: &Catalog,
+    catalog: &View,
     (before, path): (Part<'_>, PathBuf),
     options: &Options,
     (each, progress): (&mut Each<'_>, &dyn Progress),
 ) -> Result<Report> {
-    let index = BlobLookup::for_reading(repository, &catalog.trust, before.0.place.domain)?;
+    let index = catalog.lookup(before.0.place.domain)?;
     let reader = Reader::new(repository, &index);
     let place = Place::find(&reader, before)?;
     folder::compare((repository, &reader), (before.0, place), path, options, (each, progress))

@@ -5,10 +5,11 @@
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{difference, join};
 use crate::repository::tree::walk;
+use crate::repository::view::View;
 use crate::source::Excludes;
 use std::collections::{BTreeMap, HashMap};
 use vault_format::id::{BlobId, DomainId};
@@ -77,7 +78,7 @@ pub struct Report {
 /// Looks through snapshots, given oldest first.
 pub fn find(
     repository: &Repository,
-    catalog: &Catalog,
+    catalog: &View,
     snapshots: &[&SnapshotEntry],
     options: &Options,
 ) -> Result<Report> {
@@ -90,7 +91,7 @@ pub fn find(
     let mut report = Report::default();
     for ((_, domain), numbers) in sources {
         if let std::collections::btree_map::Entry::Vacant(slot) = indexes.entry(domain) {
-            slot.insert(BlobLookup::for_reading(repository, &catalog.trust, domain)?);
+            slot.insert(catalog.lookup(domain)?);
         }
         let Some(index) = indexes.get(&domain) else { continue };
         let reader = Reader::new(repository, index);

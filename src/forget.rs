@@ -7,9 +7,10 @@ use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
 pub use crate::repository::objects::arrivals::Late;
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::objects::{orders, pins};
 use crate::repository::tree::whole;
+use crate::repository::view::View;
 use crate::repository::view::address::Asked;
 use crate::repository::view::missing::Heads;
 use crate::retention::{self, Candidate, Policy};
@@ -116,7 +117,7 @@ pub fn by_policy<'a>(
         known_tags(repository, sources.values().flatten().copied(), policy)?;
         let mut report = Report::default();
         for ((_, name), source) in &sources {
-            let verdicts = judge((repository, catalog), source, policy, zone)?;
+            let verdicts = judge(catalog, source, policy, zone)?;
             keeps_something(name, &verdicts)?;
             report.mixed.extend(mixed(name, source, &verdicts));
             report.verdicts.extend(verdicts);
@@ -181,7 +182,7 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
 }
 
 /// A snapshot that is not listed, given its whole id, and the domain of a record or a snapshot that names it.
-fn named_by_others(repository: &Repository, catalog: &Catalog, id: &str) -> Result<Option<(DomainId, ObjectId)>> {
+fn named_by_others(repository: &Repository, catalog: &View, id: &str) -> Result<Option<(DomainId, ObjectId)>> {
     let Ok(id) = ObjectId::parse(id) else { return Ok(None) };
     if catalog.snapshots.listed.contains(&id) {
         return Ok(None);
@@ -189,7 +190,7 @@ fn named_by_others(repository: &Repository, catalog: &Catalog, id: &str) -> Resu
     let names_it = |one: &&SnapshotEntry| one.head.seen.contains(&id) || one.head.parent == Some(id);
     let domain = match catalog.snapshots.all.iter().find(names_it) {
         Some(snapshot) => Some(snapshot.place.domain),
-        None => Heads::load(repository, &catalog.trust)?.domain_of(&id),
+        None => Heads::load(repository, &catalog.trust, None)?.domain_of(&id),
     };
     Ok(domain.map(|domain| (domain, id)))
 }
@@ -199,10 +200,10 @@ fn forget(
     repository: &Repository,
     source: &str,
     options: &Options,
-    decide: impl FnOnce(&Catalog) -> Result<Report>,
+    decide: impl FnOnce(&View) -> Result<Report>,
 ) -> Result<Report> {
     let run = Run::start(repository, Operation::Forget, &options.actor);
-    let mut result = Catalog::load_to_decide(repository).map_err(Error::from).and_then(|mut catalog| {
+    let mut result = View::to_decide(repository).map_err(Error::from).and_then(|mut catalog| {
         let settled = options.late.map(|late| catalog.settle(late));
         let mut report = decide(&catalog)?;
         for verdict in &mut report.verdicts {
@@ -328,7 +329,7 @@ fn taking_turns(
 
 /// What becomes of copies that repair made: they follow what they are copies of, and take nobody's place.
 fn judge_copies(
-    (repository, catalog): (&Repository, &Catalog),
+    view: &View,
     source: &[&SnapshotEntry],
     kept: &mut BTreeMap<ObjectId, (bool, Vec<String>)>,
 ) -> Result<()> {
@@ -338,7 +339,7 @@ fn judge_copies(
         let short = original.id.short();
         let verdict = if copy.state.is_held() {
             (true, HELD.to_owned())
-        } else if whole::is_whole(repository, &catalog.trust, original)? {
+        } else if whole::is_whole(view, original)? {
             (false, format!("{short}, of which it is a copy, is whole again"))
         } else {
             match kept.get(&original.id) {
@@ -352,12 +353,7 @@ fn judge_copies(
 }
 
 /// The verdicts on one source, oldest first.
-fn judge(
-    (repository, catalog): (&Repository, &Catalog),
-    source: &[&SnapshotEntry],
-    policy: &Policy,
-    zone: &TimeZone,
-) -> Result<Vec<Verdict>> {
+fn judge(view: &View, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZone) -> Result<Vec<Verdict>> {
     let mut candidates = Vec::new();
     let mut kept = BTreeMap::new();
     for snapshot in source {
@@ -379,7 +375,7 @@ fn judge(
             keep(HELD);
             continue;
         }
-        let tags = match tags(repository, snapshot, policy) {
+        let tags = match tags(view.repository(), snapshot, policy) {
             Ok(tags) => tags,
             Err(error) => {
                 keep(&format!("its tags cannot be read: {error}"));
@@ -395,11 +391,11 @@ fn judge(
             expires: snapshot.expires(),
         });
     }
-    let now = repository.runtime().clock.now();
+    let now = view.repository().runtime().clock.now();
     for (candidate, verdict) in candidates.iter().zip(retention::apply(&candidates, policy, now, zone)) {
         kept.insert(candidate.id, (verdict.keep, verdict.reasons));
     }
-    judge_copies((repository, catalog), source, &mut kept)?;
+    judge_copies(view, source, &mut kept)?;
     let mut verdicts: Vec<Verdict> =
         source.iter().filter_map(|snapshot| Some(verdict(snapshot, kept.remove(&snapshot.id)?))).collect();
     verdicts.sort_by(|left, right| order_of(left).cmp(&order_of(right)));
@@ -427,7 +423,7 @@ fn order_of(verdict: &Verdict) -> (DomainId, &str, i64, ObjectId) {
 }
 
 /// Refuses a name that means no source, or several.
-fn one_source<'t>(catalog: &Catalog, text: &'t str) -> Result<Asked<'t>> {
+fn one_source<'t>(catalog: &View, text: &'t str) -> Result<Asked<'t>> {
     let snapshots = &catalog.snapshots;
     let asked = snapshots.source(text)?;
     let domains: BTreeSet<DomainId> =

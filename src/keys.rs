@@ -5,15 +5,12 @@
 use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Operation, Run};
 use crate::progress::Progress;
-use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::loaded::{Damage, Ignored};
-use crate::repository::objects::marks::{Marks, Unreadable};
-use crate::repository::objects::orders;
-use crate::repository::objects::orders::{Orders, Revocation};
+use crate::repository::objects::orders::{self, Orders, Revocation};
 use crate::repository::objects::slots::Slots;
-use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::Trust;
-use crate::repository::view::missing::Heads;
+use crate::repository::view::View;
+use crate::repository::view::missing::Missing;
 use crate::repository::{Repository, encoding};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -290,7 +287,7 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     // one that can't be read could be an earlier word on this writer: then only the owner's next try may accept anything
     let undecided = Orders::load(repository)?.damaged.into_iter().next();
     let (snapshots, indexes) = stored(repository, writer, (domain, None))?.ids;
-    let (known, since) = match Trust::load(repository)?.pardon(writer) {
+    let (known, since) = match Orders::load(repository)?.revocation(writer).cloned() {
         // one that was cut off goes on, be it by somebody else, and what was listed just now may have come too late
         Some(Revocation { accepted, since }) => (accepted, since),
         // cut off at once, whatever may be missing
@@ -308,12 +305,12 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     let lag = repository.listing_lag();
     wait(repository, (2 * lag + TICK, "until the store shows all it wrote"), progress)?;
     // somebody else may have revoked it before
-    let before = Trust::load(repository)?.pardon(writer).and_then(|known| known.since);
+    let before = Orders::load(repository)?.revocation(writer).and_then(|known| known.since);
     let since = since.into_iter().chain(before).min();
     let seen_by_all = since.map(|at| at.saturating_add(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX)));
     let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, (domain, seen_by_all))?;
     if let Some(missing) = missing {
-        return Err(Error::refused(Refusal::MissingSnapshot(missing)));
+        return Err(Error::refused(Refusal::MissingSnapshot(missing.to_string())));
     }
     let accepted: BTreeSet<ObjectId> = snapshots.union(&indexes).chain(&known).copied().collect();
     if accepted != known {
@@ -343,23 +340,18 @@ struct Stored {
     /// Snapshots, and index objects.
     ids: (BTreeSet<ObjectId>, BTreeSet<ObjectId>),
     /// A snapshot, of whomever, that should be listed and is not.
-    missing: Option<String>,
+    missing: Option<Missing>,
 }
 
 /// Snapshots and index objects of a writer that the store had received at a time on its clock, revoked or not.
 fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId, Option<i64>)) -> Result<Stored> {
-    let mut trust = Trust::load(repository)?;
-    trust.pardon(writer);
-    let orders = Orders::load(repository)?;
-    let marks = Marks::load_with(repository, Unreadable::NamesNothing)?;
-    let heads = Heads::load(repository, &trust)?;
-    let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-    let missing = heads.missing(&snapshots, &orders, (&marks, repository.runtime().clock.now()));
-    let objects = IndexObjects::load(repository, &trust, Some(domain))?;
+    let view = View::to_revoke(repository, writer, domain)?;
+    let missing = view.missing().into_iter().next();
+    let View { snapshots, objects, .. } = view;
     // what is rotten can't be vouched for; what the store did not serve just now must not be forgotten
     let mut damaged = snapshots.damaged.into_iter().chain(objects.damaged);
-    if let Some(unsure) = damaged.find(|damage| damage.error.backend().is_some()) {
-        return Err(unsure.error.into());
+    if let Some(unserved) = damaged.find(|damage| damage.error.backend().is_some()) {
+        return Err(unserved.error.into());
     }
     let in_time = |arrived: Option<i64>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
     let own = snapshots.all.iter().filter(|one| one.header.writer == writer && in_time(one.arrived)).map(|one| one.id);

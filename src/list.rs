@@ -3,16 +3,16 @@
 use crate::error::Result;
 use crate::repository;
 use crate::repository::Repository;
-pub use crate::repository::objects::snapshots::Catalog;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use crate::repository::tree::walk::Nodes;
+use crate::repository::view::View;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Reads the heads of all snapshots.
-pub fn snapshots(repository: &Repository) -> Result<Catalog> {
-    Ok(Catalog::load(repository)?)
+pub fn snapshots(repository: &Repository) -> Result<View> {
+    Ok(View::to_read(repository)?)
 }
 
 /// Calls `each` with path and node of everything directly below `path`, or at any depth. A file's path gives that file.
@@ -70,7 +70,7 @@ fn weight(error: &repository::Error) -> u8 {
 
 /// The snapshot of an address and the path behind its colon.
 pub fn find<'c>(
-    catalog: &'c Catalog,
+    catalog: &'c View,
     address: &[u8],
     at: &dyn Fn(&str) -> Option<i64>,
 ) -> Result<(&'c SnapshotEntry, Vec<u8>)> {

@@ -15,10 +15,10 @@ use crate::error::{Error, Lack, Result};
 use crate::operation::{self, Actor, Ending, Figures, Operation};
 use crate::progress::{Progress, Silent};
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
+use crate::repository::view::View;
 use crate::source::Excludes;
 use crate::target::{self, Changes, Need, Target};
 use crate::{metadata, repository};
@@ -107,7 +107,7 @@ fn patterns(patterns: &[Vec<u8>]) -> Result<Excludes> {
 #[expect(clippy::too_many_arguments, reason = "a snapshot and a path in it are not one thing yet")]
 pub fn restore(
     repository: &Repository,
-    (catalog, snapshot): (&Catalog, &SnapshotEntry),
+    (catalog, snapshot): (&View, &SnapshotEntry),
     path: &[u8],
     target: &Path,
     options: &Options,
@@ -115,7 +115,7 @@ pub fn restore(
 ) -> Result<Report> {
     repository.keys().content("restore")?;
     let run = operation::Run::start(repository, Operation::Restore, &Actor::default());
-    let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let lookup = catalog.lookup(snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let (path, found) = walk::locate(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
     let path = path.as_slice();

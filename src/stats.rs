@@ -12,9 +12,10 @@ use crate::repository::index::unfinished::Unfinished;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Changes, Difference};
+use crate::repository::view::View;
 use std::collections::BTreeMap;
 use vault_format::bundle::Role;
 use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
@@ -79,7 +80,7 @@ pub struct Source<'c> {
 }
 
 /// The visible snapshots by source; only of those that `name`, as `NAME` or `DOMAIN/NAME`, means, if one is given.
-pub fn sources<'c>(catalog: &'c Catalog, name: Option<&str>) -> Result<Vec<Source<'c>>> {
+pub fn sources<'c>(catalog: &'c View, name: Option<&str>) -> Result<Vec<Source<'c>>> {
     let asked = name.map(|name| catalog.snapshots.source(name)).transpose()?;
     let mut sources: BTreeMap<(&str, DomainId), Vec<&SnapshotEntry>> = BTreeMap::new();
     for snapshot in catalog.snapshots.visible().filter(|one| asked.as_ref().is_none_or(|asked| asked.fits(one))) {
@@ -89,7 +90,7 @@ pub fn sources<'c>(catalog: &'c Catalog, name: Option<&str>) -> Result<Vec<Sourc
 }
 
 /// Looks at the store as far as the key can see.
-pub fn stored(repository: &Repository, catalog: &Catalog) -> Result<Stored> {
+pub fn stored(repository: &Repository, catalog: &View) -> Result<Stored> {
     let (mut stored, mut packs) = (Stored::default(), PackListing::new());
     for entry in repository.backend().list("")? {
         let name = Name::parse(&entry.name);
@@ -166,11 +167,11 @@ pub struct Growth {
 /// Compares a snapshot with its parent, or with the one before it in `source` if the parent is no more.
 pub fn growth(
     repository: &Repository,
-    catalog: &Catalog,
+    catalog: &View,
     source: &Source<'_>,
     snapshot: &SnapshotEntry,
 ) -> Result<Growth> {
-    let index = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let index = catalog.lookup(snapshot.place.domain)?;
     let reader = Reader::new(repository, &index);
     let visible = |id: ObjectId| catalog.snapshots.visible().find(|other| other.id == id);
     let before = source.snapshots.iter().rev().copied().find(|other| other.counted.time < snapshot.counted.time);

@@ -7,7 +7,7 @@ use crate::operation::{Actor, Ending, Operation, Run};
 use crate::repository::Repository;
 use crate::repository::objects::orders;
 use crate::repository::objects::orders::Orders;
-use crate::repository::objects::snapshots::Catalog;
+use crate::repository::view::View;
 use vault_format::id::ObjectId;
 use vault_format::order::Action;
 
@@ -86,7 +86,7 @@ pub fn tag(
 }
 
 fn apply(repository: &Repository, address: &str, at: &dyn Fn(&str) -> Option<i64>, change: &Change) -> Result<Report> {
-    let catalog = Catalog::load_to_decide(repository)?;
+    let catalog = View::to_decide(repository)?;
     let snapshot = catalog.snapshots.find(address, at)?;
     let id = snapshot.id;
     if snapshot.state.is_forgotten() {

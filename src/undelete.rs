@@ -6,13 +6,13 @@ use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::index_objects::IndexObjects;
-use crate::repository::objects::marks::{Condemnation, Marks};
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
-use crate::repository::objects::{index_objects, orders, snapshots};
+use crate::repository::objects::marks::Condemnation;
+use crate::repository::objects::orders;
+use crate::repository::objects::snapshots::{SnapshotEntry, SourcePlace};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
+use crate::repository::view::View;
+use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer};
 use std::collections::HashSet;
 use vault_format::id::{BlobId, ObjectId, RunId};
@@ -49,7 +49,7 @@ pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<
         let mut result = attempt(&run, prefix);
         match &mut result {
             // what was relied on is copied the next time
-            Err(error) if error.is_overtaken() => snapshots::drop_unfinished(repository, run.id())?,
+            Err(error) if error.is_overtaken() => commit::forget_late(repository, run.id())?,
             Err(_) => {}
             // an order that came too late counts as put by the next try
             Ok(report) => report.was_forgotten |= number > 1,
@@ -74,27 +74,15 @@ pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<
 
 fn attempt(run: &Run, prefix: &str) -> Result<Report> {
     let repository = run.repository();
-    let mut marks = Marks::load(repository)?;
-    let mut old = Vec::new();
-    for mark in std::mem::take(&mut marks.condemnations) {
-        // the sweep of a young mark sees what is committed now
-        if !mark.is_young(repository)? {
-            old.push(mark);
-        }
-    }
-    marks.condemnations = old;
-    let catalog = Catalog::load_to_decide(repository)?;
-    let snapshot = find(&catalog, &marks, prefix)?;
+    let view = View::to_undelete(repository)?;
+    let snapshot = find(&view, prefix)?;
     let is_back = |other: &&SnapshotEntry| other.id != snapshot.id && other.first_id() == snapshot.first_id();
-    if let Some(copy) = catalog.snapshots.visible().find(is_back) {
+    if let Some(copy) = view.snapshots.visible().find(is_back) {
         let (old, new) = (snapshot.id.short(), copy.id.short());
         return Err(Error::refused(format!("snapshot {old} is back already, as {new}")));
     }
-    let (packs, _) = index_objects::list_packs(repository)?;
     let domain = snapshot.place.domain;
-    let mut objects = IndexObjects::load(repository, &catalog.trust, Some(domain))?;
-    let damaged = std::mem::take(&mut objects.damaged);
-    let lookup = BlobLookup::new(repository, objects, Some(&packs), &marks)?;
+    let lookup = view.lookup_of_listed(domain)?;
     // whoever could not read it can't read its copy either
     let place = Place { domain, label: snapshot.place.label, shared: snapshot.is_shared() };
     let mut writer = Writer::at(repository, &lookup, place)?;
@@ -102,7 +90,7 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
     repository.runtime().check_stopped()?;
     let counts = writer.counts;
     let names_it = |mark: &&Condemnation| mark.snapshots.iter().any(|place| place.id == snapshot.id);
-    let dooms: Vec<&Condemnation> = marks.condemnations.iter().filter(names_it).collect();
+    let dooms: Vec<&Condemnation> = view.marks.condemnations.iter().filter(names_it).collect();
     let was_forgotten = snapshot.state.is_forgotten();
     let mut report = Report {
         snapshot: snapshot.id,
@@ -112,7 +100,7 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
         copied_blobs: counts.added_blobs,
         copied_bytes: counts.added_bytes,
         expires: snapshot.expires(),
-        notes: damaged.iter().map(ToString::to_string).collect(),
+        notes: view.damaged_index(domain).iter().map(ToString::to_string).collect(),
     };
     // a run that was cut off may have put the order, and no more
     if !was_forgotten && counts.added_blobs == 0 && dooms.iter().all(|mark| mark.swept) {
@@ -123,17 +111,17 @@ fn attempt(run: &Run, prefix: &str) -> Result<Report> {
     if dooms.is_empty() {
         writer.flush()?.commit_undelete(snapshot.id)?;
     } else {
-        report.snapshot = copy(repository, (&catalog, snapshot), run.id(), writer)?;
+        report.snapshot = copy(repository, (&view, snapshot), run.id(), writer)?;
         report.is_copy = true;
     }
     Ok(report)
 }
 
 /// The snapshot, or why there is none.
-fn find<'c>(catalog: &'c Catalog, marks: &Marks, prefix: &str) -> Result<&'c SnapshotEntry> {
-    let found = catalog.snapshots.by_id(prefix);
+fn find<'v>(view: &'v View, prefix: &str) -> Result<&'v SnapshotEntry> {
+    let found = view.snapshots.by_id(prefix);
     if let Err(repository::Error::NoSnapshot(asked)) = &found {
-        let mut condemned = marks.condemnations.iter().flat_map(|mark| &mark.snapshots);
+        let mut condemned = view.marks.condemnations.iter().flat_map(|mark| &mark.snapshots);
         if condemned.any(|place| asked.len() >= 4 && place.id.to_string().starts_with(asked)) {
             return Err(Error::refused(format!("prune has deleted snapshot {asked}")));
         }
@@ -164,18 +152,19 @@ fn rely_or_copy(reader: &Reader, snapshot: &SnapshotEntry, writer: &mut Writer) 
 /// Commits the same snapshot as a new object: with its orders in it, and signed by the owner, so that its time stands.
 fn copy(
     repository: &Repository,
-    (catalog, snapshot): (&Catalog, &SnapshotEntry),
+    (view, snapshot): (&View, &SnapshotEntry),
     run: RunId,
     writer: Writer,
 ) -> Result<ObjectId> {
     let mut body = snapshot.body(repository)?;
     body.tags = snapshot.state.tags(&body.tags);
     let counted = snapshot.counted;
+    let source = SourcePlace { domain: snapshot.place.domain, label: snapshot.place.label };
     let head = Head {
         time: counted.time,
         run,
         parent: None,
-        seen: catalog.snapshots.seen_by(repository.keys().writer(), (snapshot.place.domain, snapshot.place.label)),
+        seen: view.snapshots.seen_by(repository.keys().writer(), source),
         expires: snapshot.expires(),
         original: Some(snapshot.first_id()),
         left_of: snapshot.left_of(),

@@ -8,16 +8,15 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
+use crate::repository::index::loose::{Ends, LoosePack};
 use crate::repository::lookup::{ANY_DEPTH, BlobLookup, FrameNumber, PackNumber, PackRule};
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use vault_format::header::{HEADER_BYTES, Header, Kind};
 use vault_format::id::{BlobId, ObjectId};
 use vault_format::name::Name;
-use vault_format::pack::PackEnd;
 use vault_format::page::HEIGHT_MAX;
 use vault_format::tree::{Node, NodeKind, TreeChild, TreePage};
 
@@ -133,7 +132,7 @@ impl<'a, 'r> Trees<'a, 'r> {
                 self.closed += 1;
                 return Ok(());
             }
-            Err(error) if self.packs.is_silent(&error) => return Err(error.into()),
+            Err(error) if error.is_unanswered() => return Err(error.into()),
             Err(error) => self.findings.add(snapshot.name(), &error.to_string()),
         }
         let root = snapshot.head.root.id;
@@ -190,9 +189,8 @@ impl<'a, 'r> Trees<'a, 'r> {
         if let Some(known) = self.pages.get(&page.id) {
             parent.take_over(&page.step, known);
             if let Err(why) = page.keeps_promises((known.height, &known.first_name, &known.last_name)) {
-                self.blame(&page.id, why)
-                    .into_iter()
-                    .for_each(|culprit| parent.harm.add(culprit, page.step.clone(), 1));
+                let culprits = self.blame(&page.id, why)?.into_iter();
+                culprits.for_each(|culprit| parent.harm.add(culprit, page.step.clone(), 1));
             }
             return Ok(None);
         }
@@ -209,7 +207,8 @@ impl<'a, 'r> Trees<'a, 'r> {
             Ok(TreePage::Leaf(nodes)) => self.leaf(nodes, &mut level)?,
             Ok(TreePage::Branch { height, children }) => level.branch(height, children),
             Err(why) => {
-                self.blame(&level.page.id, &why).into_iter().for_each(|culprit| level.harm.add(culprit, Vec::new(), 1));
+                let culprits = self.blame(&level.page.id, &why)?.into_iter();
+                culprits.for_each(|culprit| level.harm.add(culprit, Vec::new(), 1));
                 // nothing is known of it: what its parent says must do
                 if let Some((height, last_name)) = &level.page.promised {
                     (level.height, level.last_name) = (*height, Some(last_name.clone()));
@@ -219,7 +218,8 @@ impl<'a, 'r> Trees<'a, 'r> {
         }
         if let Err(why) = level.page.keeps_promises((level.height, &level.first_name, &level.last_name)) {
             let step = &level.page.step;
-            self.blame(&level.page.id, why).into_iter().for_each(|culprit| parent.harm.add(culprit, step.clone(), 1));
+            let culprits = self.blame(&level.page.id, why)?.into_iter();
+            culprits.for_each(|culprit| parent.harm.add(culprit, step.clone(), 1));
         }
         Ok(Some(level))
     }
@@ -260,12 +260,12 @@ impl<'a, 'r> Trees<'a, 'r> {
         };
         let walked = walk::chunks(self.reader, content, &mut each, &mut |page| last_page = Some(page));
         let mut culprits = BTreeSet::new();
-        lost.iter().for_each(|id| self.culprits(id, ANY_DEPTH, &mut culprits));
+        lost.iter().try_for_each(|id| self.culprits(id, ANY_DEPTH, &mut culprits))?;
         if let (Err(error), Some(page)) = (walked, last_page) {
             if self.packs.is_silent(&error) {
                 return Err(error.into());
             }
-            culprits.extend(self.blame(&page, &reason(&error)));
+            culprits.extend(self.blame(&page, &reason(&error))?);
         }
         culprits.into_iter().for_each(|culprit| harm.add(culprit, node.name.clone(), 1));
         Ok(())
@@ -277,9 +277,9 @@ impl<'a, 'r> Trees<'a, 'r> {
     }
 
     /// The objects at fault for a page that can't be used, after noting with them how that showed.
-    fn blame(&mut self, id: &BlobId, why: &str) -> BTreeSet<Culprit> {
+    fn blame(&mut self, id: &BlobId, why: &str) -> Result<BTreeSet<Culprit>> {
         let mut culprits = BTreeSet::new();
-        self.culprits(id, ANY_DEPTH, &mut culprits);
+        self.culprits(id, ANY_DEPTH, &mut culprits)?;
         let lookup = self.lookup();
         // every place looked good and was tried: none of them gives it
         if culprits.is_empty() {
@@ -292,7 +292,7 @@ impl<'a, 'r> Trees<'a, 'r> {
                 self.findings.add(Name::Pack(pack.class, pack.id), why);
             }
         }
-        culprits
+        Ok(culprits)
     }
 
     fn lookup(&self) -> &'a BlobLookup {
@@ -300,20 +300,20 @@ impl<'a, 'r> Trees<'a, 'r> {
     }
 
     /// The objects whose absence or damage makes a blob unreadable; none if it seems readable.
-    fn culprits(&mut self, id: &BlobId, below: u8, out: &mut BTreeSet<Culprit>) {
+    fn culprits(&mut self, id: &BlobId, below: u8, out: &mut BTreeSet<Culprit>) -> Result<()> {
         if self.is_good(id, below) {
-            return;
+            return Ok(());
         }
         let lookup = self.lookup();
         let places: Vec<_> = lookup.known_places(id).filter(|place| place.depth < below).collect();
         if places.is_empty() {
-            let pack = self.loose().get(id).copied();
+            let pack = self.loose()?.get(id).copied();
             out.insert(pack.map_or(Culprit::Nowhere, Culprit::Loose));
         }
         for place in places {
             let bases = lookup.frame(place.frame).map_or_else(|_| Box::default(), |frame| frame.bases);
             let mut of_bases = BTreeSet::new();
-            bases.iter().for_each(|base| self.culprits(base, place.depth, &mut of_bases));
+            bases.iter().try_for_each(|base| self.culprits(base, place.depth, &mut of_bases))?;
             // a frame may be bad only because a base is
             let bad = self.bad.contains(&place.frame) && of_bases.is_empty();
             if bad || !lookup.pack(place.pack).is_ok_and(|pack| pack.present) {
@@ -321,21 +321,21 @@ impl<'a, 'r> Trees<'a, 'r> {
             }
             out.extend(of_bases);
         }
+        Ok(())
     }
 
-    /// The blobs of packs that no index tells of: two small reads for each pack, and only once something is missing.
-    fn loose(&mut self) -> &HashMap<BlobId, ObjectId> {
-        let packs = self.packs;
-        self.loose.get_or_insert_with(|| {
+    /// The blobs of packs that no index tells of, by their own ends: read only once something is missing. An end that
+    /// the store did not give says nothing of what is lost.
+    fn loose(&mut self) -> Result<&HashMap<BlobId, ObjectId>> {
+        if self.loose.is_none() {
+            let packs: Vec<_> = self.packs.loose().collect();
             let mut blobs = HashMap::new();
-            for (id, class, size) in packs.loose() {
-                let kind = if class == vault_format::id::Class::Data { Kind::DataPack } else { Kind::MetadataPack };
-                for blob in directory(packs.repository, &Name::Pack(class, id), kind, size).unwrap_or_default() {
-                    blobs.insert(blob, id);
-                }
+            for LoosePack { entry, .. } in Ends::new(self.repository).read(&packs)?.into_iter().flatten() {
+                blobs.extend(entry.directory.blobs.iter().map(|blob| (blob.id, entry.id)));
             }
-            blobs
-        })
+            self.loose = Some(blobs);
+        }
+        Ok(self.loose.get_or_insert_default())
     }
 }
 
@@ -387,18 +387,4 @@ impl Expected {
 fn path(levels: &[Level], last: &Level) -> Vec<u8> {
     let steps = levels.iter().chain([last]).map(|level| level.page.step.as_slice()).filter(|step| !step.is_empty());
     steps.collect::<Vec<_>>().join(&b'/')
-}
-
-/// The blobs of a pack, from its own directory.
-fn directory(repository: &Repository, name: &Name, kind: Kind, size: u64) -> Option<Vec<BlobId>> {
-    let get = |from: u64, to: u64| repository.backend().get(&name.to_string(), Some(from..to)).ok();
-    let header = Header::decode(&get(0, size.min(HEADER_BYTES as u64))?, kind, repository.id()).ok()?;
-    let book = repository.keys().book(header.domain)?;
-    let mut suffix = get(size.saturating_sub(vault_format::pack::SUFFIX_BYTES as u64), size)?;
-    let needed = PackEnd::suffix_bytes(&suffix).ok()? as u64;
-    if needed > suffix.len() as u64 {
-        suffix = get(size.saturating_sub(needed), size)?;
-    }
-    let directory = PackEnd::parse(&suffix, size).ok()?.directory(&header, &book).ok()?;
-    Some(directory.blobs.iter().map(|blob| blob.id).collect())
 }

@@ -8,19 +8,19 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use vault::backend::nearby;
-use vault::list::{self, Catalog};
+use vault::list;
 use vault::repository;
-use vault::repository::Repository;
 use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::tree::whole;
+use vault::repository::view::View;
 
 /// So many names are enough to choose from.
 const SHOWN: usize = 12;
 
 /// The snapshot, and the path behind its colon. `what` reads like `cannot restore app-db`.
 pub fn find<'c>(
-    (session, repository): (&Session, &Repository),
-    catalog: &'c Catalog,
+    session: &Session,
+    catalog: &'c View,
     address: &OsStr,
     what: &str,
 ) -> Result<(&'c SnapshotEntry, Vec<u8>), Failure> {
@@ -39,14 +39,14 @@ pub fn find<'c>(
         .split(|byte| *byte == b':')
         .next()
         .is_some_and(|first| id.as_bytes().starts_with(&first.to_ascii_lowercase()));
-    let whole = if is_by_id { None } else { whole::instead(repository, catalog, snapshot).context(what)? };
+    let whole = if is_by_id { None } else { whole::instead(catalog, snapshot).context(what)? };
     let snapshot = whole.unwrap_or(snapshot);
     say_oddities(session, snapshot);
     Ok((snapshot, path))
 }
 
 /// What a name that means nothing was meant to be.
-fn near(catalog: &Catalog, text: &str) -> Option<String> {
+fn near(catalog: &View, text: &str) -> Option<String> {
     let snapshots = &catalog.snapshots;
     let (domain, name) = text.rsplit_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
     let name = name.split('@').next().unwrap_or(name);
@@ -72,7 +72,7 @@ fn some(mut names: Vec<String>) -> String {
 }
 
 /// What `text` means where snapshots are listed: all of a source, or one by its id or address.
-pub fn listed<'c>(catalog: &'c Catalog, text: &str) -> Result<Vec<&'c SnapshotEntry>, Failure> {
+pub fn listed<'c>(catalog: &'c View, text: &str) -> Result<Vec<&'c SnapshotEntry>, Failure> {
     let snapshots = &catalog.snapshots;
     let source = snapshots.source(text);
     if let Err(error @ repository::Error::Ambiguous { .. }) = source {

@@ -9,8 +9,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::diff::{self, Report};
-use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::tree::changes::{Change, Difference, metadata};
+use vault::repository::view::View;
 use vault::{list, repository};
 
 /// Show what changed between two snapshots, or between a snapshot and a folder
@@ -108,7 +109,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     repository.keys().content("compare files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (before, before_path) = address::find((session, &repository), &catalog, &arguments.before, &what)?;
+    let (before, before_path) = address::find(session, &catalog, &arguments.before, &what)?;
     let after = after(&catalog, &arguments.after, &what)?;
     let progress = session.progress("comparing").watch(repository.backend());
     let mut lines = Vec::new();
@@ -154,7 +155,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     Err(Failure::new(code::FAILED, format!("{failed} could not be compared, named above")))
 }
 
-fn after<'c>(catalog: &'c Catalog, text: &OsStr, what: &str) -> Result<After<'c>, Failure> {
+fn after<'c>(catalog: &'c View, text: &OsStr, what: &str) -> Result<After<'c>, Failure> {
     let folder = || After::Folder(PathBuf::from(text));
     let path = Path::new(text);
     let is_plain = path.components().next().is_some_and(|first| matches!(first, std::path::Component::Normal(_)));

@@ -9,7 +9,8 @@ use serde::Serialize;
 use std::ffi::OsString;
 use vault::find::{self, Type, Version};
 use vault::list;
-use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::view::View;
 
 /// Find files in all snapshots
 ///
@@ -154,7 +155,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 fn show(
     session: &Session,
     arguments: &Arguments,
-    catalog: &Catalog,
+    catalog: &View,
     (snapshots, versions): (&[&SnapshotEntry], &[Version]),
 ) {
     let heading = if arguments.long { "ENTRY" } else { "PATH" };

@@ -6,20 +6,21 @@ use super::exit::{Failure, code};
 use super::render;
 use super::session::Session;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::view::View;
 use vault::restore::{self, Lacks};
 
 /// A snapshot that is to be restored, and what it lacks.
 pub struct Told<'a> {
     repository: &'a Repository,
-    catalog: &'a Catalog,
+    catalog: &'a View,
     snapshot: &'a SnapshotEntry,
     lacks: Lacks,
 }
 
 impl<'a> Told<'a> {
     /// Looks what the snapshot was meant to hold and does not.
-    pub fn of(repository: &'a Repository, catalog: &'a Catalog, snapshot: &'a SnapshotEntry) -> Self {
+    pub fn of(repository: &'a Repository, catalog: &'a View, snapshot: &'a SnapshotEntry) -> Self {
         let lacks = restore::lacks(repository, catalog, snapshot).unwrap_or_default();
         Self { repository, catalog, snapshot, lacks }
     }

@@ -12,7 +12,8 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use vault::progress::{Progress, Silent};
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::view::View;
 use vault::{list, restore, target};
 
 /// Bring files back
@@ -123,7 +124,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (snapshot, path) = address::find((session, &repository), &catalog, &arguments.address, &what)?;
+    let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
     let options = options(arguments, session.global.verbose);
     let told = Told::of(&repository, &catalog, snapshot);
     let Some(directory) = &arguments.target else {
@@ -212,7 +213,7 @@ fn end(report: &restore::Report, lost: Option<&str>, told: &Told<'_>) -> Outcome
 /// One restore, looked at before the question and then done.
 struct Job<'a> {
     repository: &'a Repository,
-    catalog: &'a Catalog,
+    catalog: &'a View,
     snapshot: &'a SnapshotEntry,
     path: &'a [u8],
     directory: &'a Path,

@@ -9,7 +9,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::view::View;
 use vault::{list, repair, restore};
 use vault_format::snapshot::Body;
 
@@ -148,7 +149,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     Ok(code::DONE)
 }
 
-fn show(catalog: &Catalog, lines: &[(i64, Line)], now: i64) {
+fn show(catalog: &View, lines: &[(i64, Line)], now: i64) {
     let is_mixed = catalog.snapshots.are_mixed();
     let is_terminal = std::io::stdout().is_terminal();
     let now = is_terminal.then(|| render::time(now));
@@ -229,7 +230,7 @@ fn origin(line: &Line) -> String {
     render::safe(&text.unwrap_or_else(|| "-".into()))
 }
 
-fn line(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) -> Line {
+fn line(repository: &Repository, catalog: &View, snapshot: &SnapshotEntry) -> Line {
     let body: Option<Body> = snapshot.body(repository).ok();
     let body = body.as_ref();
     let texts = |texts: &Vec<Vec<u8>>| texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();

@@ -8,7 +8,8 @@ use super::{Outcome, diff, node, render};
 use serde::Serialize;
 use vault::list;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::view::View;
 use vault::stats::{self, Cost, Costs, Files, Growth, Needed, Objects, Stored};
 use vault_format::bundle::Role;
 
@@ -228,7 +229,7 @@ fn costs(
     session: &Session,
     arguments: &Arguments,
     repository: &Repository,
-    (catalog, sources): (&Catalog, &[stats::Source<'_>]),
+    (catalog, sources): (&View, &[stats::Source<'_>]),
 ) -> vault::error::Result<Costs> {
     if arguments.quick || repository.keys().role() == Role::Writer {
         return Ok(Costs::default());
@@ -243,7 +244,7 @@ fn costs(
 fn newest(
     session: &Session,
     repository: &Repository,
-    catalog: &Catalog,
+    catalog: &View,
     source: &stats::Source<'_>,
 ) -> vault::error::Result<Option<Growth>> {
     let Some(newest) = source.snapshots.last().filter(|_| repository.keys().role() != Role::Writer) else {
@@ -353,7 +354,7 @@ fn ratio(of: u64, to: u64) -> Option<f64> {
     (to > 0).then(|| (of as f64 / to as f64 * 100.0).round() / 100.0)
 }
 
-fn show_sources(catalog: &Catalog, sources: &[stats::Source<'_>], costs: &Costs) {
+fn show_sources(catalog: &View, sources: &[stats::Source<'_>], costs: &Costs) {
     if sources.is_empty() {
         render::line("no snapshots");
         return;

@@ -3,34 +3,21 @@
 
 use crate::error::Result;
 use crate::repository::Repository;
-use crate::repository::index::inherited;
 use crate::repository::index::inherited::Inherited;
-use crate::repository::index::loose;
 use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
-use crate::repository::objects::marks::{Marks, Unreadable};
-use crate::repository::objects::orders::Orders;
-use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, orders};
+use crate::repository::objects::orders;
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::tree::whole;
+use crate::repository::view::View;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
-use vault_format::name::Name;
 use vault_format::order::Action;
 
 /// One look at the whole target.
 pub(super) struct Target<'r> {
     repository: &'r Repository,
-    trust: Trust,
-    marks: Marks,
-    packs: PackListing,
-    objects: IndexObjects,
-    snapshots: Snapshots,
-    orders: Orders,
-    /// What earlier runs of this key have left in no index.
-    pub left: Arc<Inherited>,
+    view: View,
 }
 
 /// What there is in one domain of the target.
@@ -49,20 +36,17 @@ pub(super) struct Domain {
 impl<'r> Target<'r> {
     /// Looks as a writer must (W1).
     pub fn load(repository: &'r Repository) -> Result<Self> {
-        let trust = Trust::load(repository)?;
-        let orders = Orders::load(repository)?;
-        let marks = Marks::load_with(repository, Unreadable::NamesAll)?;
-        let (packs, _) = index_objects::list_packs(repository)?;
-        let objects = IndexObjects::load(repository, &trust, None)?;
-        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        let loose = loose::unindexed(repository, &packs, &objects, &marks);
-        let left = Arc::new(inherited::find(repository, loose, &packs, None, None));
-        Ok(Self { repository, trust, marks, packs, objects, snapshots, orders, left })
+        Ok(Self { repository, view: View::to_write(repository, None)? })
+    }
+
+    /// What earlier runs of this key have left in no index.
+    pub fn left(&self) -> &Arc<Inherited> {
+        &self.view.left
     }
 
     /// Has a domain called there as it is called here, where nobody has a key of it.
     pub fn call(&self, domain: DomainId, label: Option<&str>) -> Result<()> {
-        if let Some(label) = label.filter(|label| !self.snapshots.domains.is_called(domain, label)) {
+        if let Some(label) = label.filter(|label| !self.view.snapshots.domains.is_called(domain, label)) {
             let label = label.to_owned();
             orders::put(self.repository, domain, Action::Call { domain, label })?;
         }
@@ -71,7 +55,8 @@ impl<'r> Target<'r> {
 
     /// True if its owner has dropped a copy of this snapshot, or the snapshot itself if it was taken here.
     pub fn declines(&self, snapshot: &SnapshotEntry) -> bool {
-        self.orders.is_declined(snapshot.first_id()) || snapshot.left_of().is_some_and(|id| self.orders.is_declined(id))
+        self.view.orders.is_declined(snapshot.first_id())
+            || snapshot.left_of().is_some_and(|id| self.view.orders.is_declined(id))
     }
 
     /// The copy of what a snapshot that repair made is left of, if that is there and whole: then the rest is not wanted.
@@ -82,7 +67,7 @@ impl<'r> Target<'r> {
         }
         let is_it = |one: &&SnapshotEntry| one.first_id() == first && one.left_of().is_none();
         for copy in domain.snapshots.iter().filter(is_it) {
-            if whole::is_whole(self.repository, &self.trust, copy)? {
+            if whole::is_whole(&self.view, copy)? {
                 return Ok(Some(copy.id));
             }
         }
@@ -90,19 +75,16 @@ impl<'r> Target<'r> {
     }
 
     /// One domain of it.
-    pub fn domain(&self, id: DomainId) -> Result<Domain> {
-        let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == id);
-        let own = index_objects::current(&self.objects.objects, self.repository.keys().owner_writer()).filter(own);
-        let mut index = BlobLookup::over(self.repository, own, Some(&self.packs), &self.marks)?;
-        self.left.add_to(&mut index, self.repository, id)?;
+    pub fn domain(&mut self, id: DomainId) -> Result<Domain> {
+        let index = self.view.lookup_to_write(id)?;
         let own = |snapshot: &&SnapshotEntry| snapshot.place.domain == id;
         let mut heads: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
-        for snapshot in self.snapshots.all.iter().filter(own) {
+        for snapshot in self.view.snapshots.all.iter().filter(own) {
             if snapshot.header.writer == self.repository.keys().writer() {
                 heads.entry(snapshot.head.source.clone()).or_default().push(snapshot.id);
             }
         }
-        let snapshots = self.snapshots.visible().filter(own).cloned().collect();
+        let snapshots = self.view.snapshots.visible().filter(own).cloned().collect();
         Ok(Domain { id, index, heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() })
     }
 }

@@ -1,6 +1,5 @@
-//! Everything that a deleter must know, read in full or not at all (M1): snapshots, orders, marks, index, the listing
-//! of packs. An empty or shortened listing, an object that does not open, a prefix from the future: each is a reason to
-//! stop. The config is read again after the listings, since a vanished mount lists as empty.
+//! Everything that a deleter must know, seen in full or not at all (M1), and what snapshots need by it. A listing that is
+//! empty or too short is a reason to stop, as damage is.
 
 use crate::error::Result;
 use crate::repository;
@@ -8,11 +7,10 @@ use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
-use crate::repository::objects::orders::{Orders, UNKNOWN_FEATURES};
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
-use crate::repository::objects::trust::Trust;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::{reach, walk};
+use crate::repository::view::View;
 use crate::repository::view::missing::Heads;
 use crate::repository::write::writer::Place;
 use crate::repository::{Doubt, Error, Options, Repository};
@@ -52,41 +50,15 @@ pub(super) fn unsafe_because(why: impl Into<Doubt>) -> crate::error::Error {
 impl Survey {
     pub fn take(repository: &Repository) -> Result<Self> {
         repository.distrust_cache();
-        let orders = Orders::load(repository)?;
-        // after orders: one that could not be read just now stops this run, and must not be a revocation that is missed
-        let trust = Trust::load(repository)?;
-        let marks = Marks::load(repository)?;
-        // before snapshots, or a record of what is committed meanwhile would name one that is not listed yet
-        let heads = Heads::load(repository, &trust)?;
-        let trust = trust.patient(repository);
-        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        let objects = IndexObjects::load(repository, &trust, None)?;
-        let (packs, _) = index_objects::list_packs(repository)?;
-        let due = marks.due_snapshots();
-        // a listing that lags shows a snapshot that a sweep has deleted
-        let is_gone = |name: &Name| name.id().is_some_and(|id| due.contains(&id) && orders.state(id).is_forgotten());
-        let lost = snapshots.damaged.iter().filter(|damage| !is_gone(&damage.name));
-        let mut stopped = trust.damaged.iter().chain(&orders.damaged).chain(&objects.damaged).chain(lost);
-        if let Some(damage) = stopped.next() {
-            return Err(unsafe_because(damage.to_string()));
-        }
-        if !orders.are_understood() {
-            return Err(unsafe_because(UNKNOWN_FEATURES));
-        }
-        if let Some(unknown) = repository.later_object()? {
-            return Err(unsafe_because(unknown));
-        }
+        let view = View::to_delete(repository)?;
+        let missing = view.missing();
+        let View { marks, heads, snapshots, objects, packs, .. } = view;
         let entries = entries(repository, &objects);
         let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
-        let now = repository.runtime().clock.now();
-        if let Some(missing) = heads.missing(&survey.snapshots, &orders, (&survey.marks, now)) {
-            return Err(unsafe_because(missing));
+        if let Some(missing) = missing.first() {
+            return Err(unsafe_because(missing.to_string()));
         }
         survey.unclear = survey.unclear(&heads);
-        let config = repository.backend().get(&Name::Config.to_string(), None)?;
-        if ObjectId::of(&config) != repository.keys().config() {
-            return Err(unsafe_because("the config has changed meanwhile"));
-        }
         Ok(survey)
     }
 

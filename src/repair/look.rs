@@ -12,7 +12,8 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, journal, marks};
+use crate::repository::objects::{index_objects, marks};
+use crate::repository::view::View;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
@@ -54,20 +55,9 @@ impl Look {
     /// Looks; what can't be used is put into the report.
     pub fn take(repository: &Repository, (options, report): (&Options, &mut Report)) -> Result<Self> {
         let settled = settled(repository, options)?;
-        let trust = Trust::load(repository)?;
-        let orders = Orders::load(repository)?;
-        let marks = Marks::load(repository)?;
-        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        let objects = IndexObjects::load(repository, &trust, None)?;
-        // what the store did not serve just now is no damage
-        let mut lost = snapshots.damaged.iter().chain(&objects.damaged);
-        if let Some(unanswered) = lost.find(|damage| damage.error.is_unanswered()) {
-            return Err(unanswered.error.clone().into());
-        }
-        let (packs, _) = index_objects::list_packs(repository)?;
+        let View { trust, orders, marks, heads, snapshots, objects, packs, .. } = View::to_repair(repository)?;
         let left = trust.damaged.iter().chain(&orders.damaged);
-        let records = journal::visit(repository, &trust, &mut |_, _, _| {})?;
-        report.left.extend(left.chain(&snapshots.damaged).chain(&records).map(ToString::to_string));
+        report.left.extend(left.chain(&snapshots.damaged).chain(&heads.damaged).map(ToString::to_string));
         let in_force: Vec<&IndexObject> =
             index_objects::current(&objects.objects, repository.keys().owner_writer()).collect();
         let current = in_force.into_iter().map(|object| object.name.clone()).collect();

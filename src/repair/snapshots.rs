@@ -8,12 +8,13 @@ use crate::error::Result;
 use crate::repository;
 use crate::repository::Error;
 use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::snapshots::SnapshotEntry;
-use crate::repository::objects::{orders, snapshots};
+use crate::repository::objects::orders;
+use crate::repository::objects::snapshots::{SnapshotEntry, SourcePlace};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::Rewrite;
 use crate::repository::tree::walk::Nodes;
 use crate::repository::tree::{build, reach};
+use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer, Written};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::id::{ObjectId, OriginMark, RunId};
@@ -180,7 +181,7 @@ impl Copier<'_, '_> {
         let (written, bytes) = (flushed.written(), flushed.stored_bytes());
         let name = match flushed.commit(&new, &Body { tags, ..body }) {
             Err(error @ repository::Error::Condemned(_)) => {
-                snapshots::drop_unfinished(repository, new.run)?;
+                commit::forget_late(repository, new.run)?;
                 return Err(error.into());
             }
             committed => committed?,
@@ -196,7 +197,8 @@ impl Copier<'_, '_> {
         let is_near = |(of, _): &&(SnapshotPlace, ObjectId)| (of.domain, of.label) == (place.domain, place.label);
         let new = self.heads.iter().rev().filter(is_near).map(|(_, copy)| *copy);
         let writer = self.context.repository.keys().writer();
-        new.chain(self.context.look.snapshots.seen_by(writer, (place.domain, place.label))).take(4).collect()
+        let source = SourcePlace { domain: place.domain, label: place.label };
+        new.chain(self.context.look.snapshots.seen_by(writer, source)).take(4).collect()
     }
 
     /// Relies on everything that is not lost. What lies only in condemned packs is stored again.

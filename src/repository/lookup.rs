@@ -11,7 +11,6 @@ pub use table::{BlobLocation, FrameNumber, FrameRecord, PackNumber, PackRecord};
 
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing, in_force};
 use crate::repository::objects::marks::Marks;
-use crate::repository::objects::trust::Trust;
 use crate::repository::{Error, Repository, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use vault_format::directory::Directory;
 use vault_format::envelope::Wraps;
 use vault_format::frame::DEPTH_MAX;
 use vault_format::header::{Header, Kind};
-use vault_format::id::{BlobId, Class, DomainId, ObjectId};
+use vault_format::id::{BlobId, Class, ObjectId};
 use vault_format::name::Name;
 
 /// Where a depth is asked for below which a frame must lie: any will do.
@@ -66,11 +65,6 @@ impl BlobLookup {
             lookup.add(repository, object, packs, marks)?;
         }
         Ok(lookup)
-    }
-
-    /// The lookup of one domain for reading. Listings prove nothing to a reader, so none are taken.
-    pub fn for_reading(repository: &Repository, trust: &Trust, domain: DomainId) -> Result<Self> {
-        Self::new(repository, IndexObjects::load(repository, trust, Some(domain))?, None, &Marks::default())
     }
 
     fn empty(marks: &Marks) -> Self {

@@ -5,11 +5,11 @@
 use super::{Options, Result, patterns};
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use crate::repository::tree::walk::Nodes;
+use crate::repository::view::View;
 use crate::source::Excludes;
 use vault_format::snapshot::Body;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
@@ -40,12 +40,12 @@ pub struct Lost {
 }
 
 /// Tells what a snapshot lacks.
-pub fn lacks(repository: &Repository, catalog: &Catalog, snapshot: &SnapshotEntry) -> repository::Result<Lacks> {
+pub fn lacks(repository: &Repository, catalog: &View, snapshot: &SnapshotEntry) -> repository::Result<Lacks> {
     Ok(lacks_of(catalog, snapshot, snapshot.body(repository)?))
 }
 
 /// The same of one whose body was read.
-pub fn lacks_of(catalog: &Catalog, snapshot: &SnapshotEntry, body: Body) -> Lacks {
+pub fn lacks_of(catalog: &View, snapshot: &SnapshotEntry, body: Body) -> Lacks {
     let errors = snapshot.head.statistics.errors;
     let named = body.gaps.unread.len() as u64;
     let is_repaired = is_repaired(snapshot, &body);
@@ -64,7 +64,7 @@ pub(super) fn is_repaired(snapshot: &SnapshotEntry, body: &Body) -> bool {
 }
 
 /// What the snapshot was made of by repair, and what that was made of, as far as they are there.
-fn originals<'c>(catalog: &'c Catalog, snapshot: &SnapshotEntry) -> Vec<&'c SnapshotEntry> {
+fn originals<'c>(catalog: &'c View, snapshot: &SnapshotEntry) -> Vec<&'c SnapshotEntry> {
     let mut found: Vec<_> = catalog.snapshots.all.iter().filter(|one| snapshot.is_left_of(one)).collect();
     // what lost nothing comes last
     found.sort_by_key(|one| one.left_of().is_none());
@@ -74,11 +74,11 @@ fn originals<'c>(catalog: &'c Catalog, snapshot: &SnapshotEntry) -> Vec<&'c Snap
 /// Tells what damage took from what lies at `path` and is named by the patterns of a snapshot that repair made.
 pub fn lost(
     repository: &Repository,
-    (catalog, snapshot): (&Catalog, &SnapshotEntry),
+    (catalog, snapshot): (&View, &SnapshotEntry),
     path: &[u8],
     options: &Options,
 ) -> Result<Lost> {
-    let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let lookup = catalog.lookup(snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
     let is_all = options.include.is_empty() && options.exclude.is_empty();

@@ -7,11 +7,11 @@ use crate::operation::{Actor, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
-use crate::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use crate::repository::tree::walk::Nodes;
+use crate::repository::view::View;
 use crate::target::TarWriter;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ use vault_format::tree::{Node, NodeKind, TreeRoot};
 #[expect(clippy::too_many_arguments, reason = "a snapshot and a path in it are not one thing yet")]
 pub fn restore_to(
     repository: &Repository,
-    (catalog, snapshot): (&Catalog, &SnapshotEntry),
+    (catalog, snapshot): (&View, &SnapshotEntry),
     path: &[u8],
     tar: bool,
     out: &mut dyn Write,
@@ -31,7 +31,7 @@ pub fn restore_to(
     repository.keys().content("restore")?;
     let run = Run::start(repository, Operation::Restore, &Actor::default());
     let mut out = Counted { out, bytes: 0 };
-    let lookup = BlobLookup::for_reading(repository, &catalog.trust, snapshot.place.domain)?;
+    let lookup = catalog.lookup(snapshot.place.domain)?;
     let reader = Reader::new(repository, &lookup);
     match walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())? {
         None => root_to(&reader, &snapshot.head.root, tar, &mut out, progress)?,

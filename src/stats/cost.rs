@@ -8,9 +8,9 @@ use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::lookup::{BlobLookup, FrameNumber, PackRule};
-use crate::repository::objects::snapshots::Catalog;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::reach;
+use crate::repository::view::View;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId};
 
@@ -81,12 +81,7 @@ impl Need {
 type Needs = HashMap<(FrameNumber, u32), Need>;
 
 /// Walks what the sources of these domains need. Needs a key that reads.
-pub fn costs(
-    repository: &Repository,
-    catalog: &Catalog,
-    wanted: &[Source<'_>],
-    progress: &dyn Progress,
-) -> Result<Costs> {
+pub fn costs(repository: &Repository, catalog: &View, wanted: &[Source<'_>], progress: &dyn Progress) -> Result<Costs> {
     repository.keys().content("tell what each source costs")?;
     let mut costs = Costs::default();
     let mut domains: Vec<DomainId> = wanted.iter().map(|source| source.domain).collect();
@@ -95,7 +90,7 @@ pub fn costs(
     // what a source shares is known only once all of its domain are walked
     let sources = super::sources(catalog, None)?;
     for domain in domains {
-        let index = BlobLookup::for_reading(repository, &catalog.trust, domain)?;
+        let index = catalog.lookup(domain)?;
         let own: Vec<&Source<'_>> = sources.iter().filter(|source| source.domain == domain).collect();
         let mut all: Vec<u64> = Vec::new();
         let mut needs = HashMap::new();

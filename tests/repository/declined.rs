@@ -145,6 +145,6 @@ fn a_copy_that_a_run_took_back_by_itself_is_no_word_of_the_owner() {
     copied(&places.first, &second, false);
     let copies = list::snapshots(&second).unwrap();
     let run = copies.snapshots.all[0].head.run;
-    vault::repository::objects::snapshots::drop_unfinished(&second, run).unwrap();
+    vault::repository::write::commit::forget_late(&second, run).unwrap();
     assert_eq!(copied(&places.first, &second, false), (1, 3, 0));
 }

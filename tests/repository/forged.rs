@@ -164,9 +164,7 @@ fn a_lost_slot_stops_who_deletes() {
     let of_client = |bytes: &[u8]| Slot::parse(bytes).is_ok_and(|slot| slot.info.role == Role::Client);
     let objects = world.store.objects();
     let slots = objects.iter().filter(|(name, bytes)| name.starts_with("keys/") && of_client(bytes));
-    slots.for_each(|(name, _)| {
-        let _ = world.store.remove(name);
-    });
+    slots.for_each(|(name, _)| assert!(world.store.remove(name)));
     world.hand.advance(Duration::from_hours(25));
     let owner = open(world.store.clone(), &world.hand.runtime(3, 0)).unwrap();
     assert!(restore_stream(&owner, world.snapshots[0]).unwrap() == world.stream);

@@ -13,7 +13,7 @@ use vault::backend::Store;
 use vault::error::{Error as OperationError, Result};
 use vault::operation::Actor;
 use vault::progress::Silent;
-use vault::repository::objects::snapshots::Catalog;
+use vault::repository::view::View;
 use vault::repository::{Access, Error, Options, Repository};
 use vault::retention::{Amount, Policy};
 use vault::tag::{Change, tag};
@@ -73,7 +73,7 @@ impl World {
 }
 
 fn visible(repository: &Repository) -> BTreeSet<ObjectId> {
-    Catalog::load(repository).unwrap().snapshots.visible().map(|snapshot| snapshot.id).collect()
+    View::to_read(repository).unwrap().snapshots.visible().map(|snapshot| snapshot.id).collect()
 }
 
 fn by_policy(repository: &Repository, only: Option<&str>, policy: &Policy) -> Result<forget::Report> {
@@ -239,7 +239,7 @@ fn a_hostile_writer_costs_an_honest_one_nothing() {
     };
     let together = judge();
     assert!(together.verdicts.iter().filter(|verdict| verdict.late).count() > 30);
-    let catalog = Catalog::load(&world.owner).unwrap();
+    let catalog = View::to_read(&world.owner).unwrap();
     for snapshot in catalog.snapshots.all.iter().filter(|snapshot| !ids.contains(&snapshot.id)) {
         assert!(world.store.remove(&snapshot.name().to_string()));
     }
@@ -372,7 +372,7 @@ fn from_under_an_old_mark_it_comes_back_as_a_copy() {
         assert_refused(back(&lost.world.owner, lost.id), "is back already");
         lost.assert_back(report.snapshot, "old");
         assert_refused(back(&lost.world.owner, lost.id), "prune has deleted snapshot");
-        let catalog = Catalog::load(&lost.world.owner).unwrap();
+        let catalog = View::to_read(&lost.world.owner).unwrap();
         let copy = catalog.snapshots.by_id(&report.snapshot.to_string()).unwrap();
         assert_eq!(copy.head.original, Some(lost.id));
         assert!(copy.head.time < lost.world.hand.clock().now() - 2 * 24 * 3600 * 1_000_000_000, "its time stands");

@@ -8,15 +8,15 @@ use std::time::Duration;
 use testkit::world::{assert_restores, restore_folder, snapshot_folder};
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::Catalog;
 use vault::repository::tree::whole;
+use vault::repository::view::View;
 use vault::retention::Policy;
 use vault::{forget, list, prune};
 use vault_format::id::{Class, ObjectId};
 use vault_format::name::Name;
 
 pub fn visible(repository: &Repository) -> BTreeSet<ObjectId> {
-    Catalog::load(repository).unwrap().snapshots.visible().map(|one| one.id).collect()
+    View::to_read(repository).unwrap().snapshots.visible().map(|one| one.id).collect()
 }
 
 pub fn keep_last(repository: &Repository, count: u32) -> forget::Report {
@@ -77,7 +77,7 @@ fn copies_take_no_place_of_their_originals_and_go_with_them() {
     small.hand.advance(Duration::from_hours(1));
     let report = keep_last(&owner, 1);
     let gone: BTreeSet<ObjectId> = report.verdicts.iter().filter(|one| !one.keep).map(|one| one.place.id).collect();
-    let older = Catalog::load(&owner).unwrap();
+    let older = View::to_read(&owner).unwrap();
     let copy = copies.iter().find(|id| older.snapshots.by_id(&id.to_string()).unwrap().left_of() == Some(small.ids[1]));
     assert_eq!(gone, BTreeSet::from([small.ids[1], *copy.unwrap()]));
 }
@@ -85,14 +85,14 @@ fn copies_take_no_place_of_their_originals_and_go_with_them() {
 #[test]
 fn the_original_is_meant_again_once_it_is_whole_and_the_copy_goes_first() {
     let (small, owner, copies) = damaged();
-    let catalog = Catalog::load(&owner).unwrap();
+    let catalog = View::to_read(&owner).unwrap();
     let (addressed, _) = list::find(&catalog, b"folder", &|_| None).unwrap();
     assert!(copies.contains(&addressed.id), "until then the name means the one that restores");
-    assert!(whole::instead(&owner, &catalog, addressed).unwrap().is_none());
+    assert!(whole::instead(&catalog, addressed).unwrap().is_none());
     snapshot_folder(&owner, small.folders[0].path()).unwrap();
-    let catalog = Catalog::load(&owner).unwrap();
+    let catalog = View::to_read(&owner).unwrap();
     let copy = catalog.snapshots.by_id(&addressed.id.to_string()).unwrap();
-    let original = whole::instead(&owner, &catalog, copy).unwrap().expect("it is whole again");
+    let original = whole::instead(&catalog, copy).unwrap().expect("it is whole again");
     assert_eq!(Some(original.id), copy.head.original);
     keep_last(&owner, 10);
     let left = visible(&owner);

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use testkit::world::{Hand, init, tick};
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::Catalog;
+use vault::repository::view::View;
 use vault::retention::Policy;
 use vault::{backup, forget, source};
 
@@ -58,7 +58,7 @@ fn rules_that_keep_nothing_of_a_source_are_refused() {
         for dry_run in [true, false] {
             let options = forget::Options { dry_run, ..forget::Options::default() };
             let result = forget::by_policy(&owner, only.iter().copied(), (policy, &TimeZone::UTC), &options);
-            assert_eq!(Catalog::load(&owner).unwrap().snapshots.visible().count(), 6);
+            assert_eq!(View::to_read(&owner).unwrap().snapshots.visible().count(), 6);
             if dry_run {
                 continue;
             }

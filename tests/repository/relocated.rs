@@ -12,7 +12,7 @@ use testkit::world::{init, member, open, open_as};
 use vault::forget::{self, Late};
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::Catalog;
+use vault::repository::view::View;
 use vault::retention::Policy;
 use vault::{copy, prune};
 use vault_format::bundle::Role;
@@ -28,7 +28,7 @@ fn forget(repository: &Repository, policy: &Policy, late: Option<Late>) -> forge
 }
 
 fn visible(repository: &Repository) -> BTreeSet<ObjectId> {
-    Catalog::load(repository).unwrap().snapshots.visible().map(|one| one.id).collect()
+    View::to_read(repository).unwrap().snapshots.visible().map(|one| one.id).collect()
 }
 
 impl Shelf {
@@ -71,7 +71,7 @@ fn what_was_seen_before_keeps_its_time_through_any_move() {
             let kept: BTreeSet<ObjectId> = ids[..9].iter().copied().chain([newest]).collect();
             assert_eq!(visible(&shelf.owner), kept, "by prune: {by_prune}, move {turn}");
             assert_eq!(shelf.found("db"), newest);
-            let day_5 = Catalog::load(&shelf.owner).unwrap().snapshots.by_id(&ids[5].to_string()).unwrap().head.time;
+            let day_5 = View::to_read(&shelf.owner).unwrap().snapshots.by_id(&ids[5].to_string()).unwrap().head.time;
             assert_eq!(shelf.found(&format!("db@{}", day_5 / SECOND)), ids[5]);
         }
     }
@@ -92,7 +92,7 @@ fn never_seen_and_moved_loses_nothing_and_stops_until_it_is_settled() {
         }
         assert_eq!(shelf.found("latest"), ids[9]);
         assert_eq!(found(&shelf.client(60), "db"), ids[9], "members see it too");
-        let day_3 = Catalog::load(&shelf.owner).unwrap().snapshots.by_id(&ids[3].to_string()).unwrap().head.time;
+        let day_3 = View::to_read(&shelf.owner).unwrap().snapshots.by_id(&ids[3].to_string()).unwrap().head.time;
         assert_eq!(shelf.found(&format!("db@{}", day_3 / SECOND)), ids[3]);
         forget(&shelf.owner, &daily(), Some(late));
         match late {
@@ -153,7 +153,7 @@ fn other_domains_and_parts_of_a_store_are_treated_alike() {
         assert_eq!(visible(&owner), all);
         assert_eq!(found(&owner, "own"), owned[5]);
         let writer = open_as(store, &shelf.hand.runtime(71, 0), &other).unwrap();
-        let newest = Catalog::load(&writer).unwrap().snapshots.visible().next_back().unwrap().head.time;
+        let newest = View::to_read(&writer).unwrap().snapshots.visible().next_back().unwrap().head.time;
         assert!(newest > shelf.now() - 2 * 86400 * SECOND);
     }
 }
@@ -201,7 +201,7 @@ fn a_thief_reaches_back_no_further_than_a_day_behind_the_last_pins() {
             forget(&shelf.owner, &daily(), late);
         }
         let left = visible(&shelf.owner);
-        let catalog = Catalog::load(&shelf.owner).unwrap();
+        let catalog = View::to_read(&shelf.owner).unwrap();
         for id in honest {
             let time = catalog.snapshots.by_id(&id.to_string()).unwrap().head.time;
             let out_of_reach = time < stolen - 52 * 3600 * SECOND;

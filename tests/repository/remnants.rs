@@ -9,8 +9,9 @@ use std::time::Duration;
 use testkit::world::{assert_restores, init, init_like, snapshot_folder};
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::{Catalog, SnapshotEntry};
+use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::tree::whole;
+use vault::repository::view::View;
 use vault::retention::Policy;
 use vault::{copy, forget, prune};
 use vault_format::id::ObjectId;
@@ -27,7 +28,7 @@ fn copied(from: &Repository, to: &Repository) -> (usize, u64) {
 }
 
 fn find(repository: &Repository, is_it: impl Fn(&SnapshotEntry) -> bool) -> Option<SnapshotEntry> {
-    Catalog::load(repository).unwrap().snapshots.visible().find(|one| is_it(one)).cloned()
+    View::to_read(repository).unwrap().snapshots.visible().find(|one| is_it(one)).cloned()
 }
 
 fn plain(repository: &Repository, first: ObjectId) -> Option<SnapshotEntry> {
@@ -71,8 +72,8 @@ fn a_remnant_is_known_as_one_in_the_second_place_and_gives_way_there() {
         assert!(remnants.contains(&there.first_id()) && there.head.parent != there.head.original);
         snapshot_folder(&owner, small.folders[0].path()).unwrap();
         assert_eq!(copied(&owner, &second), (3, 3), "like {is_like}: healed, so the originals come");
-        let catalog = Catalog::load(&second).unwrap();
-        let instead = whole::instead(&second, &catalog, &there).unwrap().expect("the whole one is meant");
+        let catalog = View::to_read(&second).unwrap();
+        let instead = whole::instead(&catalog, &there).unwrap().expect("the whole one is meant");
         assert_eq!(instead.first_id(), small.ids[0]);
         assert_restores(&second, instead.id, small.folders[0].path(), "like the first");
         let report = keep_last(&second, 3);

@@ -239,7 +239,7 @@ fn one_world(seed: u64) {
     change(&mut random, &root, &mut sockets);
     let before = look(&root);
     let catalog = list::snapshots(&repository).unwrap();
-    let lookup = BlobLookup::for_reading(&repository, &catalog.trust, repository.keys().domain()).unwrap();
+    let lookup = catalog.lookup(repository.keys().domain()).unwrap();
     let mut inside = BTreeSet::new();
     held(&Reader::new(&repository, &lookup), &taken.head.root, "", &mut inside);
     // what could not be read was there, and is no part of the snapshot

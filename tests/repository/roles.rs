@@ -123,7 +123,7 @@ fn what_needs_the_owner_says_so() {
             prune::mark(&repository, &prune::Options::default()).unwrap_err(),
             prune::sweep(&repository, &prune::Options::default()).unwrap_err(),
             orders::put(&repository, repository.keys().domain(), forget).unwrap_err().into(),
-            rebuild::reindex(&repository, &Silent).unwrap_err().into(),
+            rebuild::reindex(&repository, &[], &Silent).unwrap_err().into(),
             keys::draft(&repository, &draft).unwrap_err(),
             keys::remove(&repository, slot, &Silent).unwrap_err(),
             keys::change_password(&repository, NewPassword { password: b"new", kdf: KDF_FLOOR }, &Silent).unwrap_err(),

@@ -8,14 +8,17 @@ use tempfile::TempDir;
 use testkit::compare::compare;
 use testkit::faulty::{Failure, Faulty};
 use testkit::hooked::Hooked;
+use testkit::recording::Recording;
 use testkit::simulated::Simulated;
-use testkit::world::{Hand, folder, init, noise, open_with, restore_folder, snapshot_folder};
-use vault::backend::{ErrorKind, Operation};
+use testkit::world::{Hand, PASSWORD, folder, init, noise, open_with, restore_folder, snapshot_folder};
+use vault::backend::{Backend, BackendOptions, ErrorKind, Operation, Store};
 use vault::check;
 use vault::error::{Error, Result};
 use vault::progress::Silent;
-use vault::repository::{Options, Repository};
+use vault::repository::objects::orders;
+use vault::repository::{Access, Options, Repository};
 use vault_format::id::ObjectId;
+use vault_format::order::Action;
 
 const FILES: u64 = 24;
 const WORKERS: [usize; 2] = [0, 3];
@@ -69,6 +72,36 @@ impl World {
 
 fn unreachable(operation: Operation, nth: u64, from_then_on: bool) -> Failure {
     Failure { operation, nth, from_then_on, kind: ErrorKind::Unreachable }
+}
+
+/// Whichever object but a pack a store does not give just once, check ends with its word and tells of no damage.
+#[test]
+fn what_was_not_answered_is_no_damage() {
+    let world = World::new();
+    let over = |store: Arc<dyn Store>| {
+        let backend = Backend::from_store(store, &BackendOptions::default(), &world.hand.runtime(3, 0));
+        let access = Access::Password(PASSWORD);
+        Repository::open(backend, world.hand.runtime(3, 0), Options::default(), access).unwrap()
+    };
+    let owner = over(Arc::new(world.store.clone()));
+    orders::put(&owner, owner.keys().domain(), Action::Hold(vec![world.id])).unwrap();
+    let recording = Recording::new(Arc::new(world.store.snapshot(1)));
+    let repository = over(Arc::new(recording.clone()));
+    recording.take();
+    check::check(&repository, &check::Options::default(), &Silent).unwrap();
+    let read: Vec<String> =
+        recording.take().into_iter().filter(|call| call.operation == Operation::Get).map(|call| call.name).collect();
+    for part in ["config", "keys/", "orders/", "journal/", "snapshots/", "index/"] {
+        assert!(read.iter().any(|name| name.starts_with(part)), "{part}: {read:?}");
+    }
+    for (nth, name) in (1..).zip(&read).filter(|(_, name)| !name.starts_with("packs/")) {
+        let faulty = Faulty::new(Arc::new(world.store.snapshot(1)));
+        let repository = over(Arc::new(faulty.clone()));
+        faulty.revive();
+        faulty.fail(unreachable(Operation::Get, nth, false));
+        let checked = check::check(&repository, &check::Options::default(), &Silent);
+        assert!(checked.is_err(), "{name}: {checked:?}");
+    }
 }
 
 /// Runs `work` over stores that fall silent after the first, second and so on read of a pack, until one does not.

@@ -119,7 +119,11 @@ pub fn flat(repository: &Repository, id: ObjectId) -> error::Result<Vec<u8>> {
 }
 
 /// The same out of a catalog that is loaded already.
-pub fn flat_of(repository: &Repository, catalog: &list::Catalog, id: ObjectId) -> error::Result<Vec<u8>> {
+pub fn flat_of(
+    repository: &Repository,
+    catalog: &vault::repository::view::View,
+    id: ObjectId,
+) -> error::Result<Vec<u8>> {
     let snapshot = catalog.snapshots.by_id(&id.to_string())?;
     let mut out = Vec::new();
     let tar = snapshot.head.source == "folder";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, init, member, open_as};
 use vault::progress::Silent;
-use vault::repository::objects::snapshots::Catalog;
+use vault::repository::view::View;
 use vault::repository::{Error, Repository};
 use vault::{backup, list};
 use vault_format::bundle::{Bundle, Role};
@@ -63,7 +63,7 @@ pub fn take(repository: &Repository, name: &str, content: u64, claimed: Option<i
 /// What an address means; a time behind `@` is in seconds.
 pub fn found(repository: &Repository, address: &str) -> ObjectId {
     let at = |text: &str| Some(text.parse::<i64>().ok()? * SECOND + SECOND - 1);
-    let catalog = Catalog::load(repository).unwrap();
+    let catalog = View::to_read(repository).unwrap();
     list::find(&catalog, address.as_bytes(), &at).unwrap_or_else(|error| panic!("{address}: {error}")).0.id
 }
 
@@ -83,7 +83,7 @@ fn a_clock_a_year_ahead_hides_nothing() {
     }
     assert_eq!(shelf.found(&format!("db@{when}")), ahead, "it is found by its arrival");
     assert_eq!(shelf.found(&format!("db@{}", when - 60)), before);
-    let catalog = Catalog::load(&shelf.owner).unwrap();
+    let catalog = View::to_read(&shelf.owner).unwrap();
     let late: Vec<ObjectId> = catalog.snapshots.visible().filter(|one| one.counted.late).map(|one| one.id).collect();
     assert_eq!(late, [ahead], "and shown as late");
 }
@@ -94,7 +94,7 @@ fn a_time_that_is_not_understood_and_one_that_is_too_early_are_told_apart() {
     let first = shelf.take(10, None);
     shelf.take(11, None);
     let at = |text: &str| Some(text.parse::<i64>().ok()? * SECOND);
-    let catalog = Catalog::load(&shelf.owner).unwrap();
+    let catalog = View::to_read(&shelf.owner).unwrap();
     let error = |address: &str| match list::find(&catalog, address.as_bytes(), &at) {
         Err(vault::error::Error::Repository(error)) => error,
         other => panic!("{address}: {other:?}"),

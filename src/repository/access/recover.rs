@@ -11,6 +11,7 @@ use crate::repository::index::{loose, rebuild};
 use crate::repository::keys::Keys;
 use crate::repository::objects::orders;
 use crate::repository::objects::trust::Trust;
+use crate::repository::view::View;
 use crate::repository::{Error, Options, Repository, Result, encoding, of_object};
 use crate::runtime::Runtime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +99,8 @@ impl Repository {
         let keys = Keys::new(bundle.clone(), Some(slot_id));
         let repository = Self::assemble(backend, runtime, options, (config, keys));
         vouch(&repository, &mut report)?;
-        report.index = rebuild::reindex(&repository, progress)?;
+        let view = View::to_repair(&repository)?;
+        report.index = rebuild::reindex(&repository, &view.unindexed(), progress)?;
         repository.put(&Name::Slot(slot_id), &slot)?;
         found.restore(&repository, &stored)?;
         Ok((repository, report))

@@ -1,13 +1,9 @@
 //! Index objects made again from the directories of packs, for packs that no index tells of. Only the owner can do this
 //! for all domains, and signs them. Only adds: what is indexed stays as it is, and packs that a mark names stay without.
 
-use super::loose;
-use super::loose::{Ends, LoosePack};
+use super::loose::{Ends, LoosePack, Pack};
 use crate::progress::Progress;
 use crate::repository::objects::index_objects;
-use crate::repository::objects::index_objects::{IndexObjects, list_packs};
-use crate::repository::objects::marks::Marks;
-use crate::repository::objects::trust::Trust;
 use crate::repository::{Error, Repository, Result};
 use std::collections::BTreeMap;
 use vault_format::header::Header;
@@ -32,13 +28,9 @@ pub struct Reindexed {
     pub unreadable: Vec<String>,
 }
 
-/// Indexes every pack that is in no index. Needs the owner.
-pub fn reindex(repository: &Repository, progress: &dyn Progress) -> Result<Reindexed> {
+/// Indexes packs that are in no index. Needs the owner.
+pub fn reindex(repository: &Repository, loose: &[Pack], progress: &dyn Progress) -> Result<Reindexed> {
     repository.keys().owner("rebuild the index")?;
-    let trust = Trust::load(repository)?;
-    let marks = Marks::load(repository)?;
-    let known = IndexObjects::load(repository, &trust, None)?;
-    let loose = loose::unindexed(repository, &list_packs(repository)?.0, &known, &marks);
     progress.expect(loose.len() as u64, loose.iter().map(|(_, _, size)| size).sum());
     let (ends, mut indexer, mut report) = (Ends::new(repository), Indexer::new(repository), Reindexed::default());
     for batch in loose.chunks(BATCH) {

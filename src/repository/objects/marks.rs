@@ -111,6 +111,13 @@ pub struct Swept {
     pub put_at: Option<i64>,
 }
 
+/// A mark, and when the store received it, nanoseconds on its clock.
+struct Received {
+    id: ObjectId,
+    mark: Mark,
+    put_at: Option<i64>,
+}
+
 fn is_gone(error: &Error) -> bool {
     matches!(error, Error::Backend(error) if error.kind == ErrorKind::NotFound)
 }
@@ -148,7 +155,8 @@ impl Marks {
             if entry.size > OBJECT_BYTES_MAX as u64 {
                 return Ok(Verdict::Ignored(Reason::TooLarge));
             }
-            Ok(Verdict::Counts((name.id().unwrap_or_default(), read(repository, name)?, entry.modified)))
+            let (id, mark) = (name.id().unwrap_or_default(), read(repository, name)?);
+            Ok(Verdict::Counts(Received { id, mark, put_at: entry.modified }))
         })?;
         let entries: BTreeMap<&Name, &Entry> = listed.iter().map(|(name, entry)| (name, entry)).collect();
         let arrived = |name: &Name| entries.get(name).and_then(|entry| entry.modified);
@@ -178,10 +186,10 @@ impl Marks {
         Ok(marks)
     }
 
-    /// What marks say, given with their ids and the times at which the store received them.
-    fn of(read: Vec<(ObjectId, Mark, Option<i64>)>) -> Self {
+    /// What marks say.
+    fn of(read: Vec<Received>) -> Self {
         let (mut condemnations, mut swept) = (BTreeMap::new(), BTreeMap::new());
-        for (id, mark, put_at) in read {
+        for Received { id, mark, put_at } in read {
             match mark {
                 Mark::Swept { mark } => {
                     swept.insert(id, Swept { id, mark, put_at });
@@ -199,6 +207,18 @@ impl Marks {
         }
         let condemnations = condemnations.into_values().collect();
         Self { condemnations, swept: swept.into_values().collect(), ..Self::default() }
+    }
+
+    /// Without those that condemn and are young now: their sweeps see what is committed soon.
+    pub(crate) fn without_young(mut self, repository: &Repository) -> Result<Self> {
+        let mut old = Vec::new();
+        for mark in std::mem::take(&mut self.condemnations) {
+            if !mark.is_young(repository)? {
+                old.push(mark);
+            }
+        }
+        self.condemnations = old;
+        Ok(self)
     }
 
     /// Packs of marks that were carried out.

@@ -111,6 +111,11 @@ impl Orders {
         self.states.get(&snapshot).cloned().unwrap_or_default()
     }
 
+    /// What was said of a writer, if it is revoked.
+    pub fn revocation(&self, writer: WriterId) -> Option<&Revocation> {
+        self.revocations.of(writer)
+    }
+
     /// True if the owner has dropped what was first taken under this id, be it long ago.
     pub fn is_declined(&self, first: ObjectId) -> bool {
         self.declined.contains(&first) || self.state(first).is_forgotten()
@@ -250,9 +255,9 @@ impl Revocations {
     }
 
     /// Forgets what was said of a writer, and passes over what else will be.
-    pub(crate) fn pardon(&mut self, writer: WriterId) -> Option<Revocation> {
+    pub(super) fn pardon(&mut self, writer: WriterId) {
         self.pardoned.insert(writer);
-        self.by_writer.remove(&writer)
+        self.by_writer.remove(&writer);
     }
 }
 

@@ -1,12 +1,11 @@
 //! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
-use super::arrivals::{Claim, Late};
+use super::arrivals::{self, Claim, Late};
 use super::domains::Domains;
 use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders::{Orders, State};
 use super::trust::{Claimant, Trust};
-use super::{arrivals, orders};
 use crate::repository::keys::CONTENT_ROLES;
 use crate::repository::{Error, Repository, Result, of_object};
 use crate::retention::Counted;
@@ -14,10 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use vault_format::bundle::Role;
 use vault_format::envelope::Wraps;
 use vault_format::header::Header;
-use vault_format::id::{DomainId, ObjectId, RunId, SourceLabel, WriterId};
+use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::{self, Name};
-use vault_format::order::Action;
 use vault_format::snapshot::{Body, Head, Snapshot};
 
 /// One snapshot with its head.
@@ -61,15 +59,13 @@ pub struct Snapshots {
     pub listed: BTreeSet<ObjectId>,
 }
 
-/// Snapshots, and the signers and orders behind them.
-#[derive(Debug)]
-pub struct Catalog {
-    /// Signers.
-    pub trust: Trust,
-    /// The owner's word.
-    pub orders: Orders,
-    /// Snapshots, oldest first.
-    pub snapshots: Snapshots,
+/// One source of one domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePlace {
+    /// The domain.
+    pub domain: DomainId,
+    /// The source in it.
+    pub label: SourceLabel,
 }
 
 impl SnapshotEntry {
@@ -185,52 +181,11 @@ pub(crate) fn read(
     }))
 }
 
-/// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
-pub fn drop_unfinished(repository: &Repository, run: RunId) -> Result<()> {
-    let catalog = Catalog::load(repository)?;
-    for snapshot in catalog.snapshots.visible().filter(|snapshot| snapshot.head.run == run) {
-        orders::put(repository, snapshot.place.domain, Action::Forget(vec![snapshot.id]))?;
-    }
-    Ok(())
-}
-
-impl Catalog {
-    /// Reads the heads of all snapshots.
-    pub fn load(repository: &Repository) -> Result<Self> {
-        Self::of(repository, Trust::load(repository)?)
-    }
-
-    /// The same for somebody who decides what may go: an order that can't be read could be one that keeps a snapshot.
-    pub fn load_to_decide(repository: &Repository) -> Result<Self> {
-        let catalog = Self::of(repository, Trust::load(repository)?.patient(repository))?;
-        match catalog.orders.damaged.first() {
-            Some(damage) => Err(Error::Undecided(damage.to_string())),
-            None => Ok(catalog),
-        }
-    }
-
-    /// Takes the owner's answer for those that are late and were never pinned; returns how many there are.
-    pub(crate) fn settle(&mut self, late: Late) -> usize {
-        self.snapshots.settle(late, self.orders.last_pins, self.trust.saw_move)
-    }
-
-    fn of(repository: &Repository, trust: Trust) -> Result<Self> {
-        let orders = Orders::load(repository)?;
-        let snapshots = Snapshots::load(repository, &trust, &orders, None)?;
-        Ok(Self { trust, orders, snapshots })
-    }
-}
-
 impl Snapshots {
     /// Reads the heads of one source of one domain, or of all that this key can open.
-    pub fn load(
-        repository: &Repository,
-        trust: &Trust,
-        orders: &Orders,
-        only: Option<(DomainId, SourceLabel)>,
-    ) -> Result<Self> {
-        let prefix =
-            only.map_or(name::SNAPSHOTS.to_owned(), |(domain, label)| format!("{}{domain}/{label}/", name::SNAPSHOTS));
+    pub fn load(repository: &Repository, trust: &Trust, orders: &Orders, only: Option<SourcePlace>) -> Result<Self> {
+        let prefix = only
+            .map_or(name::SNAPSHOTS.to_owned(), |only| format!("{}{}/{}/", name::SNAPSHOTS, only.domain, only.label));
         let mut listed = repository.list(&prefix)?.0;
         listed.retain(|(name, _)| matches!(name, Name::Snapshot(..)));
         let ids = listed.iter().filter_map(|(name, _)| name.id()).collect();
@@ -253,7 +208,7 @@ impl Snapshots {
         Ok(snapshots)
     }
 
-    fn settle(&mut self, late: Late, last_pins: Option<i64>, saw_move: bool) -> usize {
+    pub(crate) fn settle(&mut self, late: Late, last_pins: Option<i64>, saw_move: bool) -> usize {
         let mut settled = 0;
         for one in self.all.iter_mut().filter(|one| one.is_late_and_new()) {
             one.pinned = arrivals::settled(&one.claim(), late, last_pins);
@@ -287,9 +242,10 @@ impl Snapshots {
 
     /// The newest heads of a writer in the source of `place`, to be named in its next one, so that a missing one shows
     /// as a gap.
-    pub fn seen_by(&self, writer: WriterId, place: (DomainId, SourceLabel)) -> Vec<ObjectId> {
+    pub fn seen_by(&self, writer: WriterId, place: SourcePlace) -> Vec<ObjectId> {
         let is_own = |snapshot: &&SnapshotEntry| {
-            snapshot.header.writer == writer && (snapshot.place.domain, snapshot.place.label) == place
+            snapshot.header.writer == writer
+                && (snapshot.place.domain, snapshot.place.label) == (place.domain, place.label)
         };
         self.all.iter().rev().filter(is_own).take(4).map(|snapshot| snapshot.id).collect()
     }

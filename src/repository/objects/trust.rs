@@ -128,9 +128,9 @@ impl Trust {
         Ok(renewed)
     }
 
-    /// Takes a writer as if it had never been revoked; returns what was said of it.
-    pub fn pardon(&mut self, writer: WriterId) -> Option<Revocation> {
-        self.revoked.pardon(writer)
+    /// Takes a writer as if it had never been revoked.
+    pub(crate) fn pardon(&mut self, writer: WriterId) {
+        self.revoked.pardon(writer);
     }
 
     /// Whether an object counts where it lies. The error is an unknown writer that had the key of the domain: its slot is

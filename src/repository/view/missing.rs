@@ -1,19 +1,25 @@
 //! Snapshots that others name, that nobody had removed, and that the store does not list (D2): the listing is short, or
 //! somebody deleted them. Whoever deletes, or says what of a revoked writer counts, stops at one, for what a snapshot
-//! needs can't be told without it. The newest heads, and all of them if the listing is empty, are named by the journal
-//! alone, which therefore has to be read before snapshots are listed.
+//! needs can't be told without it; check reports the same ones, by the same rule. The newest heads, and all of them if the
+//! listing is empty, are named by the journal alone, which therefore has to be read before snapshots are listed.
 
+use super::View;
 use crate::repository::objects::journal;
-use crate::repository::objects::loaded::Verdict;
-use crate::repository::objects::marks::{Condemnation, Marks};
+use crate::repository::objects::loaded::{Damage, Verdict};
+use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::{Claimant, Trust};
 use crate::repository::{Repository, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId};
-use vault_format::name;
-use vault_format::name::Name;
+use vault_format::journal::Record;
+use vault_format::name::{self, Name};
+
+/// Takes a record and its header.
+pub(crate) type OnRecord<'r> = dyn FnMut(&Header, &Record) + 'r;
 
 /// Snapshots that journal records name.
 #[derive(Debug, Default)]
@@ -22,16 +28,33 @@ pub(crate) struct Heads {
     named: BTreeMap<ObjectId, Name>,
     /// Domains in whose records some are named.
     pub domains: BTreeSet<DomainId>,
+    /// Records that can't be read: they name nothing, and stop nobody.
+    pub damaged: Vec<Damage>,
+}
+
+/// A snapshot that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Which.
+    pub id: ObjectId,
+    /// The snapshot or the record that names it.
+    pub by: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "snapshot {} is missing, though {} names it", self.id, self.by)
+    }
 }
 
 impl Heads {
-    /// Reads the journal. A record that can't be read names nothing.
-    pub fn load(repository: &Repository, trust: &Trust) -> Result<Self> {
+    /// Reads the journal. What this process has read before is not read again, unless somebody wants the records.
+    pub fn load(repository: &Repository, trust: &Trust, mut on_record: Option<&mut OnRecord<'_>>) -> Result<Self> {
         let mut heads = Self::default();
         let mut new = Vec::new();
         for (name, entry) in repository.list(name::JOURNAL)?.0 {
             let known = name.id().and_then(|id| repository.known().heads.get(&id).cloned());
-            let Some((header, named)) = known else {
+            let Some((header, named)) = known.filter(|_| on_record.is_none()) else {
                 new.push((name, entry));
                 continue;
             };
@@ -41,13 +64,16 @@ impl Heads {
                 heads.add(&name, named);
             }
         }
-        journal::visit_some(repository, trust, new, &mut |name, header, record| {
+        let damaged = journal::visit_some(repository, trust, new, &mut |name, header, record| {
+            if let Some(on_record) = &mut on_record {
+                on_record(header, &record);
+            }
             if let Some(id) = name.id() {
                 repository.known().heads.insert(id, (*header, record.heads.clone()));
             }
             heads.add(name, record.heads);
         })?;
-        Ok(heads)
+        Ok(Self { damaged, ..heads })
     }
 
     fn add(&mut self, name: &Name, named: Vec<ObjectId>) {
@@ -61,38 +87,79 @@ impl Heads {
 
     /// The domain of a record that names a snapshot.
     pub fn domain_of(&self, id: &ObjectId) -> Option<DomainId> {
-        match self.named.get(id)? {
-            Name::Journal(domain, ..) => Some(*domain),
-            _ => None,
-        }
+        self.named.get(id)?.domain()
     }
 
-    /// A snapshot that is missing and who names it, in words. `now` is this machine's time.
-    pub fn missing(&self, snapshots: &Snapshots, orders: &Orders, (marks, now): (&Marks, i64)) -> Option<String> {
-        // only a mark of age may have been carried out, at least in part
+    /// Snapshots that these records or other snapshots name, each with one that does.
+    fn all_named<'a>(&'a self, snapshots: &'a Snapshots) -> BTreeMap<ObjectId, String> {
+        let mut named = BTreeMap::new();
+        // the word of a forgotten one is not needed: it could name what never was
+        for one in snapshots.all.iter().filter(|one| !one.state.is_forgotten()) {
+            for id in one.head.seen.iter().chain(&one.head.parent) {
+                named.entry(*id).or_insert_with(|| format!("snapshot {}", one.id.short()));
+            }
+        }
+        for (id, name) in &self.named {
+            named.entry(*id).or_insert_with(|| name.to_string());
+        }
+        named
+    }
+}
+
+/// What explains that a snapshot is not there.
+struct Removals<'r> {
+    orders: &'r Orders,
+    /// Named by marks that may have been carried out, at least in part.
+    of_age: BTreeSet<ObjectId>,
+    /// Named by marks that nobody can have carried out yet.
+    open: BTreeSet<ObjectId>,
+}
+
+impl<'r> Removals<'r> {
+    /// `now` is this machine's time, nanoseconds since 1970.
+    fn new(orders: &'r Orders, marks: &Marks, now: i64) -> Self {
         let is_open = |mark: &&Condemnation| {
             !mark.swept
                 && mark.put_at.is_some_and(|at| u64::try_from(now.saturating_sub(at)).is_ok_and(|age| age < mark.grace))
         };
         let (open, of_age): (Vec<_>, Vec<_>) = marks.condemnations.iter().partition(is_open);
-        let (open, of_age) = (snapshots_of(&open), snapshots_of(&of_age));
-        let is_missing = |id: &ObjectId| {
-            // two prunes may have condemned it, one after the other
-            let removed = of_age.contains(id) || orders.state(*id).is_forgotten() && !open.contains(id);
-            // what is listed and does not count, of a writer that was revoked, is no gap
-            !snapshots.listed.contains(id) && !removed && !orders.quarantined.contains(id)
+        let named = |marks: &[&Condemnation]| -> BTreeSet<ObjectId> {
+            marks.iter().flat_map(|mark| mark.snapshots.iter()).map(|place| place.id).collect()
         };
-        // the word of a forgotten one is not needed: it could name what never was
-        let by_snapshots = snapshots.all.iter().filter(|one| !one.state.is_forgotten()).flat_map(|one| {
-            let ids = one.head.seen.iter().chain(&one.head.parent);
-            ids.map(move |id| (id, format!("snapshot {}", one.id.short())))
-        });
-        let by_records = self.named.iter().map(|(id, name)| (id, name.to_string()));
-        let mut missing = by_snapshots.chain(by_records).filter(|(id, _)| is_missing(id));
-        missing.next().map(|(id, by)| format!("snapshot {id} is missing, though {by} names it"))
+        Self { orders, of_age: named(&of_age), open: named(&open) }
+    }
+
+    fn explain(&self, id: &ObjectId) -> bool {
+        // two prunes may have condemned it, one after the other
+        let is_removed = self.of_age.contains(id) || self.orders.state(*id).is_forgotten() && !self.open.contains(id);
+        is_removed || self.orders.quarantined.contains(id)
     }
 }
 
-fn snapshots_of(marks: &[&Condemnation]) -> BTreeSet<ObjectId> {
-    marks.iter().flat_map(|mark| mark.snapshots.iter()).map(|place| place.id).collect()
+impl View {
+    /// All snapshots that are missing. What is listed and does not count, of a writer that was revoked, is no gap.
+    pub(crate) fn missing(&self) -> Vec<Missing> {
+        let removals = Removals::new(&self.orders, &self.marks, self.repository.runtime().clock.now());
+        self.gaps(&self.snapshots.listed, &removals)
+    }
+
+    /// Those that are missing at a second look too, for whoever can't stop and look again later: listings lag, and a
+    /// snapshot may have been forgotten and deleted while the first look was taken.
+    pub(crate) fn still_missing(&self) -> Result<Vec<Missing>> {
+        if self.missing().is_empty() {
+            return Ok(Vec::new());
+        }
+        let orders = Orders::load(&self.repository)?;
+        let marks = Marks::load_with(&self.repository, Unreadable::NamesNothing)?;
+        let listed = self.repository.list(name::SNAPSHOTS)?.0;
+        let listed = listed.iter().filter_map(|(name, _)| name.id()).chain(self.snapshots.listed.iter().copied());
+        let removals = Removals::new(&orders, &marks, self.repository.runtime().clock.now());
+        Ok(self.gaps(&listed.collect(), &removals))
+    }
+
+    fn gaps(&self, listed: &BTreeSet<ObjectId>, removals: &Removals<'_>) -> Vec<Missing> {
+        let named = self.heads.all_named(&self.snapshots).into_iter();
+        let missing = named.filter(|(id, _)| !listed.contains(id) && !removals.explain(id));
+        missing.map(|(id, by)| Missing { id, by }).collect()
+    }
 }

@@ -4,12 +4,15 @@
 //! grace, then sees the object and saves what it needs.
 
 use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
+use crate::repository::objects::orders;
 use crate::repository::protocol::CommitStep;
+use crate::repository::view::View;
 use crate::repository::{Error, Options, Repository, Result};
 use crate::runtime::Runtime;
 use std::collections::BTreeSet;
-use vault_format::id::ObjectId;
+use vault_format::id::{ObjectId, RunId};
 use vault_format::name::Name;
+use vault_format::order::Action;
 
 /// How often a slow store is given another try.
 const TRIES: u32 = 3;
@@ -84,6 +87,15 @@ pub(crate) fn commit(repository: &Repository, relied: &Relied, (name, bytes): (&
             CommitStep::Put => repository.put(name, bytes)?,
             CommitStep::Look => relied.validate(repository)?,
         }
+    }
+    Ok(())
+}
+
+/// Forgets what a run has put, but too late to be safe: a sweep may not have seen it. Needs the owner.
+pub fn forget_late(repository: &Repository, run: RunId) -> Result<()> {
+    let view = View::to_read(repository)?;
+    for snapshot in view.snapshots.visible().filter(|snapshot| snapshot.head.run == run) {
+        orders::put(repository, snapshot.place.domain, Action::Forget(vec![snapshot.id]))?;
     }
     Ok(())
 }
