@@ -266,3 +266,33 @@ pub(crate) fn put(repository: &Repository, mark: &Mark) -> Result<ObjectId> {
     repository.put(&Name::Mark(id), &stored)?;
     Ok(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Condemnation, Marks, Opaque};
+    use std::collections::BTreeSet;
+    use vault_format::id::ObjectId;
+
+    const ID: ObjectId = ObjectId([1; 32]);
+
+    fn mark(put_at: Option<i64>, swept: bool) -> Condemnation {
+        Condemnation { id: ID, packs: BTreeSet::new(), snapshots: Vec::new(), grace: 100, put_at, swept }
+    }
+
+    #[test]
+    fn a_mark_is_young_for_half_its_grace() {
+        for (now, is_young) in [(999, true), (1000, true), (1050, true), (1051, false), (1100, false)] {
+            assert_eq!(mark(Some(1000), false).is_young_at(now), is_young, "at {now}");
+            assert!(!mark(Some(1000), true).is_young_at(now), "carried out");
+            assert!(!mark(None, false).is_young_at(now), "nobody knows its age");
+        }
+    }
+
+    #[test]
+    fn a_mark_that_nobody_can_read_names_what_was_there_before_it() {
+        let marks = |until| Marks { opaque: vec![Opaque { id: ID, put_at: until, until }], ..Marks::default() };
+        assert!(marks(Some(50)).may_name(Some(50)) && !marks(Some(50)).may_name(Some(51)));
+        assert!(marks(None).may_name(Some(51)) && marks(Some(50)).may_name(None), "where a time is missing, it may");
+        assert!(!Marks::default().may_name(None));
+    }
+}

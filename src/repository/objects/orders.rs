@@ -221,7 +221,7 @@ pub struct Revocation {
 /// All revoked writers. Orders about one writer add up: what one of them accepts, somebody may rely on by now.
 #[derive(Clone, Debug, Default)]
 pub struct Revocations {
-    by_writer: BTreeMap<WriterId, Revocation>,
+    pub(super) by_writer: BTreeMap<WriterId, Revocation>,
     pardoned: BTreeSet<WriterId>,
     seen: BTreeSet<Name>,
 }
@@ -277,4 +277,61 @@ pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) ->
     let author = Author { repository: repository.id(), domain, signer, book: &owner.book(domain) };
     let stored = encoding("an order", order.seal(&author, &repository.runtime().random()))?;
     Ok((Name::Order(ObjectId::of(&stored)), stored))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Orders, State};
+    use vault_format::id::ObjectId;
+    use vault_format::order::{Action, Order};
+
+    const ID: ObjectId = ObjectId([1; 32]);
+
+    /// What orders say of a snapshot, which must not depend on the order in which they are read.
+    fn state(orders: &[(u64, Action)]) -> State {
+        let read = |all: &mut dyn Iterator<Item = &(u64, Action)>| {
+            let mut orders = Orders::default();
+            all.for_each(|(number, action)| orders.apply(Order { number: *number, time: 0, action: action.clone() }));
+            orders.state(ID)
+        };
+        let state = read(&mut orders.iter());
+        assert_eq!(state, read(&mut orders.iter().rev()), "{orders:?}");
+        state
+    }
+
+    #[test]
+    fn the_highest_number_decides_and_a_tie_keeps() {
+        let forget = |number| (number, Action::Forget(vec![ID]));
+        let undelete = |number| (number, Action::Undelete(vec![ID]));
+        assert!(!state(&[]).is_forgotten());
+        assert!(state(&[undelete(2), forget(3)]).is_forgotten());
+        assert!(!state(&[undelete(3), forget(3)]).is_forgotten());
+        assert!(!state(&[forget(3), undelete(4), forget(2)]).is_forgotten());
+        assert!(!state(&[(3, Action::Forget(vec![ObjectId([2; 32])]))]).is_forgotten());
+    }
+
+    #[test]
+    fn a_hold_lasts_until_a_release_with_a_higher_number() {
+        let hold = |number| (number, Action::Hold(vec![ID]));
+        let release = |number| (number, Action::Release(vec![ID]));
+        assert!(!state(&[]).is_held() && !state(&[release(1)]).is_held());
+        assert!(state(&[hold(2), release(2)]).is_held());
+        assert!(!state(&[hold(2), release(3)]).is_held());
+        assert!(state(&[hold(4), release(3)]).is_held());
+    }
+
+    #[test]
+    fn of_two_times_of_one_number_the_later_counts_and_never_most() {
+        let expire = |number, time| (number, Action::Expire(vec![ID], time));
+        assert_eq!(state(&[expire(1, Some(5)), expire(2, Some(4))]).expires(), Some(Some(4)));
+        assert_eq!(state(&[expire(2, Some(5)), expire(2, Some(4))]).expires(), Some(Some(5)));
+        assert_eq!(state(&[expire(2, Some(5)), expire(2, None)]).expires(), Some(None));
+    }
+
+    #[test]
+    fn a_copy_is_never_older_than_its_store() {
+        let arrived = |number, at| (number, Action::Arrived(vec![(ID, at)]));
+        assert_eq!(state(&[arrived(1, 5), arrived(1, 4)]).arrived(), Some(4));
+        assert_eq!(state(&[arrived(1, 4), arrived(2, 5)]).arrived(), Some(5));
+    }
 }

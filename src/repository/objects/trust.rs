@@ -203,3 +203,72 @@ impl Trust {
         self.signers.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+    use super::{Claimant, Reason, Revocation, Role, Signer, Trust, Verdict};
+    use vault_format::header::{Header, Kind};
+    use vault_format::id::{DomainId, ObjectId, RepositoryId, SourceLabel, WriterId};
+    use vault_format::name::Name;
+
+    const HOME: DomainId = DomainId([1; 16]);
+    const ABROAD: DomainId = DomainId([2; 16]);
+    const OBJECT: ObjectId = ObjectId([3; 32]);
+    const MEMBER: [u8; 32] = [4; 32];
+
+    /// One member at home in one domain.
+    fn trust() -> Trust {
+        let signer = Signer { verifying: MEMBER, role: Role::Client, domain: HOME, label: String::new() };
+        Trust { signers: [(WriterId::of(&MEMBER), signer)].into(), ..Trust::default() }
+    }
+
+    /// What becomes of an index object that lies in `place`, says that it belongs to `domain`, and verifies or not.
+    fn verdict(trust: &Trust, place: DomainId, domain: DomainId, verifies: bool) -> Verdict<()> {
+        let name = Name::Index(place, SourceLabel([0; 8]), OBJECT);
+        let writer = WriterId::of(&MEMBER);
+        let header = Header { kind: Kind::Index, repository: RepositoryId([0; 16]), domain, writer };
+        let claimant = Claimant { name: &name, header: &header, arrived: Some(100), opens: true };
+        let bad = vault_format::Error::BadSignature("an index");
+        trust.judge(&claimant, |_| if verifies { Ok(()) } else { Err(bad) }).unwrap()
+    }
+
+    #[test]
+    fn a_member_counts_at_home_with_a_signature() {
+        assert!(matches!(verdict(&trust(), HOME, HOME, true), Verdict::Counts(())));
+        for (place, domain, verifies) in [(HOME, HOME, false), (ABROAD, HOME, true), (ABROAD, ABROAD, true)] {
+            assert!(matches!(verdict(&trust(), place, domain, verifies), Verdict::Ignored(Reason::Unsigned)));
+        }
+    }
+
+    #[test]
+    fn of_a_revoked_writer_only_what_was_accepted_counts() {
+        let revoked = |revocation: Revocation, patience: Option<i64>| {
+            let mut trust = Trust { patience, ..trust() };
+            trust.revoked.by_writer.insert(WriterId::of(&MEMBER), revocation);
+            trust
+        };
+        let none = Revocation { since: Some(90), ..Revocation::default() };
+        let accepted = Revocation { accepted: [OBJECT].into(), since: Some(90) };
+        assert!(matches!(verdict(&revoked(none.clone(), None), HOME, HOME, true), Verdict::Ignored(Reason::Revoked)));
+        assert!(matches!(verdict(&revoked(accepted, None), HOME, HOME, false), Verdict::Counts(())), "by its hash");
+        // whoever deletes waits until the order that may still accept it can be seen
+        let verdict = |patience| verdict(&revoked(none.clone(), Some(patience)), HOME, HOME, true);
+        assert!(matches!(verdict(10), Verdict::Counts(())));
+        assert!(matches!(verdict(9), Verdict::Ignored(Reason::Revoked)));
+    }
+
+    #[test]
+    fn an_unknown_writer_who_had_the_key_has_lost_its_slot() {
+        let name = Name::Index(HOME, SourceLabel([0; 8]), OBJECT);
+        let writer = WriterId::of(&[9; 32]);
+        let header = Header { kind: Kind::Index, repository: RepositoryId([0; 16]), domain: HOME, writer };
+        let judge = |opens| {
+            let claimant = Claimant { name: &name, header: &header, arrived: None, opens };
+            trust().judge(&claimant, |_| Ok(()))
+        };
+        assert!(judge(true).is_err());
+        assert!(matches!(judge(false), Ok(Verdict::Ignored(Reason::Unsigned))));
+    }
+}
