@@ -165,15 +165,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         started,
         origin: &origin,
     };
-    let found = match source {
-        Source::Paths(paths, walk) => {
-            let walk = source::Options { own: repository.own_folders(), ..walk.clone() };
-            ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk))
-        }
-        Source::Stream(input, name) => scan.stream(input, name),
-        Source::Command(words, name) => scan.command(words, name),
-    };
-    let mut found = match found {
+    let mut found = match pass(scan, source) {
         Ok(found) => found,
         Err(error) => {
             progress.kept(writer.leave());
@@ -188,13 +180,10 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     // what was stored again heals what the parent has lost
     let unchanged =
         options.skip_if_unchanged && counts.added_blobs == 0 && origin.is_unchanged(repository, &head, &body);
-    for remark in origin.remarks(repository, options).into_iter().filter(|_| !unchanged) {
-        // whoever reads only errors must hear of what nobody has said
-        if options.derived {
-            progress.note(&remark);
-        }
-        found.notes.push(remark);
-    }
+    let remarks = if unchanged { Vec::new() } else { origin.remarks(repository, options) };
+    // whoever reads only errors must hear of what nobody has said
+    remarks.iter().filter(|_| options.derived).for_each(|remark| progress.note(remark));
+    found.notes.extend(remarks);
     head.time = options.time.unwrap_or(started);
     (head.statistics.added_blobs, head.statistics.added_bytes) = (counts.added_blobs, counts.added_bytes);
     let report = |snapshot, head| Report {
@@ -216,6 +205,19 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
     let name = flushed.commit(&head, &body)?;
     Ok(report(name.id(), head))
+}
+
+/// Reads the source once, from its first byte to its last.
+fn pass(scan: Scan<'_>, source: &mut Source<'_>) -> Result<Found> {
+    let (repository, progress) = (scan.repository, scan.progress);
+    match source {
+        Source::Paths(paths, walk) => {
+            let walk = source::Options { own: repository.own_folders(), ..walk.clone() };
+            ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk))
+        }
+        Source::Stream(input, name) => scan.stream(input, name),
+        Source::Command(words, name) => scan.command(words, name),
+    }
 }
 
 /// What of the head the pass over the source tells.
