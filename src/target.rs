@@ -290,11 +290,6 @@ impl Target {
         self.was_made
     }
 
-    /// True if the directory was made now, or held nothing.
-    pub fn was_empty(&self) -> bool {
-        self.was_empty
-    }
-
     /// What happened since the last call.
     pub fn notes(&self) -> Vec<Note> {
         std::mem::take(&mut *self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner))

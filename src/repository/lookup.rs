@@ -171,16 +171,6 @@ impl BlobLookup {
         self.table.blobs().copied()
     }
 
-    /// How many blobs.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// True if it tells of no blob.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// A frame. An error if the number is another lookup's.
     pub fn frame(&self, number: FrameNumber) -> Result<FrameRecord> {
         self.table.frame(number).cloned().ok_or(Error::Bug("a frame is asked for that is not in this lookup"))
@@ -403,7 +393,7 @@ mod tests {
         assert!(one.is_there(&blob(1)) && !one.is_there(&blob(4)));
         one.add_pack(record(3), &directory(&[(4, 0, &[])])).unwrap();
         assert!(one.is_there(&blob(4)) && !shared.is_there(&blob(4)));
-        assert_eq!((one.len(), one.pack_count(), one.frame_count()), (4, 3, 4));
+        assert_eq!((one.blobs().count(), one.pack_count(), one.frame_count()), (4, 3, 4));
         let number = one.number_of(&pack(1)).unwrap();
         let frames: Vec<usize> = one.frames_of(number).map(FrameNumber::index).collect();
         assert_eq!(frames, [0, 1]);

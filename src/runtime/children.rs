@@ -86,11 +86,6 @@ impl Children {
         Ok(Program { child, pid, children, ended: None, has_terminal: false, is_reaped: false })
     }
 
-    /// True if nothing runs.
-    pub fn is_empty(&self) -> bool {
-        self.running().is_empty()
-    }
-
     /// Asks all to end.
     pub fn tell(&self) {
         self.running().iter_mut().for_each(Running::tell);
@@ -331,7 +326,7 @@ mod tests {
         let started = Instant::now();
         drop(program);
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-        assert!(children.is_empty());
+        assert!(children.running().is_empty());
         let left = Command::new("pgrep").args(["-f", "^sleep 7[123]$"]).output().expect("pgrep");
         assert_eq!(String::from_utf8_lossy(&left.stdout), "");
     }

@@ -8,7 +8,6 @@ use crate::runtime::{Program, Runtime};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdout, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -66,24 +65,6 @@ pub enum CommandFailure {
         /// Why.
         error: io::Error,
     },
-}
-
-impl CommandFailure {
-    /// The signal that ended the command.
-    pub fn signal(&self) -> Option<i32> {
-        match self {
-            Self::Exit { status, .. } => status.signal(),
-            _ => None,
-        }
-    }
-
-    /// Last lines of the command's standard error.
-    pub fn stderr_tail(&self) -> &[String] {
-        match self {
-            Self::Exit { stderr_tail, .. } => stderr_tail,
-            _ => &[],
-        }
-    }
 }
 
 /// How a program ended, in words: `status 1`, `signal 9 (SIGKILL)`.

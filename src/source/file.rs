@@ -109,11 +109,6 @@ impl FileReader {
         })
     }
 
-    /// Apparent size in bytes at opening.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
     /// Ranges without data at opening.
     pub fn holes(&self) -> &[Extent] {
         &self.holes

@@ -7,11 +7,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use testkit::compare::compare;
 use vault::progress::Silent;
 use vault::runtime::Runtime;
-use vault::source::{Command, Directory, Event, Excludes, Options as SourceOptions, Skip};
+use vault::source::{Command, CommandFailure, Directory, Event, Excludes, Options as SourceOptions, Skip};
 use vault::target::{Entered, NoteKind, Options, Overwrite, Placement, TarWriter, Target};
 use vault_format::tree::{Metadata, Time};
 
@@ -355,7 +356,7 @@ fn runtime() -> Runtime {
     Runtime::system(1).unwrap()
 }
 
-fn run(words: &[&str]) -> (String, Result<Vec<u8>, vault::source::CommandFailure>) {
+fn run(words: &[&str]) -> (String, Result<Vec<u8>, CommandFailure>) {
     let runtime = runtime();
     let words: Vec<OsString> = words.iter().map(OsString::from).collect();
     let mut command = match Command::spawn(&words, &runtime, &Silent) {
@@ -373,9 +374,11 @@ fn commands_fail_loudly() {
     assert!(text == "a b" && end.is_ok());
     let (text, end) = run(&["sh", "-c", "echo out; seq 1 100 >&2; exit 7"]);
     let end = end.unwrap_err();
-    assert_eq!((text.as_str(), end.stderr_tail().len(), end.stderr_tail()[19].as_str()), ("out\n", 20, "100"));
     assert!(end.to_string().contains("(status 7)"), "{end}");
-    assert_eq!(run(&["sh", "-c", "kill -9 $$"]).1.unwrap_err().signal(), Some(9));
+    let CommandFailure::Exit { stderr_tail, .. } = end else { panic!("{end}") };
+    assert_eq!((text.as_str(), stderr_tail.len(), stderr_tail[19].as_str()), ("out\n", 20, "100"));
+    let killed = run(&["sh", "-c", "kill -9 $$"]).1.unwrap_err();
+    assert!(matches!(killed, CommandFailure::Exit { status, .. } if status.signal() == Some(9)), "{killed}");
     let missing = run(&["/nowhere/dump"]).1.unwrap_err().to_string();
     assert!(missing.starts_with("cannot start /nowhere/dump: No such file"), "{missing}");
     assert!(run(&[]).1.is_err());

@@ -199,10 +199,6 @@ impl Table {
         self.first.keys()
     }
 
-    pub fn len(&self) -> usize {
-        self.first.len()
-    }
-
     pub fn frame(&self, number: FrameNumber) -> Option<&FrameRecord> {
         self.frames.get(number.index())
     }

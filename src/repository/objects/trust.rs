@@ -22,8 +22,6 @@ pub struct Signer {
     pub role: Role,
     /// Its domain.
     pub domain: DomainId,
-    /// In the owner's words.
-    pub label: String,
 }
 
 impl Signer {
@@ -84,15 +82,13 @@ impl Trust {
         };
         let keys = repository.keys();
         let owner = *keys.owner_verifying();
-        trust.signers.insert(
-            WriterId::of(&owner),
-            Signer { verifying: owner, role: Role::Owner, domain: keys.domain(), label: "owner".into() },
-        );
+        trust
+            .signers
+            .insert(WriterId::of(&owner), Signer { verifying: owner, role: Role::Owner, domain: keys.domain() });
         trust.signers.entry(keys.writer()).or_insert_with(|| Signer {
             verifying: keys.signer().verifying_key().to_bytes(),
             role: keys.role(),
             domain: keys.domain(),
-            label: String::new(),
         });
         let mut good: Vec<_> = slots.good.iter().collect();
         good.sort_by_key(|(id, info)| (info.created, *id));
@@ -105,8 +101,7 @@ impl Trust {
             if info.role == Role::Owner {
                 trust.owner_slots += 1;
             } else {
-                let (verifying, label) = (info.verifying, info.label.clone());
-                let signer = Signer { verifying, role: info.role, domain: info.domain, label };
+                let signer = Signer { verifying: info.verifying, role: info.role, domain: info.domain };
                 trust.signers.insert(WriterId::of(&info.verifying), signer);
             }
         }
@@ -220,7 +215,7 @@ mod tests {
 
     /// One member at home in one domain.
     fn trust() -> Trust {
-        let signer = Signer { verifying: MEMBER, role: Role::Client, domain: HOME, label: String::new() };
+        let signer = Signer { verifying: MEMBER, role: Role::Client, domain: HOME };
         Trust { signers: [(WriterId::of(&MEMBER), signer)].into(), ..Trust::default() }
     }
 
