@@ -95,6 +95,13 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
+impl Report {
+    fn new(snapshot: Option<ObjectId>, head: Head, found: Found) -> Self {
+        let messages = source::said(&found.messages);
+        Self { snapshot, head, failed: found.failed, notes: found.notes, messages, remarks: found.remarks }
+    }
+}
+
 /// Takes one snapshot.
 pub fn backup(
     repository: &Repository,
@@ -186,16 +193,8 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     found.notes.extend(remarks);
     head.time = options.time.unwrap_or(started);
     (head.statistics.added_blobs, head.statistics.added_bytes) = (counts.added_blobs, counts.added_bytes);
-    let report = |snapshot, head| Report {
-        snapshot,
-        head,
-        failed: found.failed.clone(),
-        notes: found.notes.clone(),
-        messages: source::said(&found.messages),
-        remarks: found.remarks.clone(),
-    };
     if options.dry_run || unchanged {
-        return Ok(report(None, head));
+        return Ok(Report::new(None, head, found));
     }
     let written = writer.written();
     let flushed = writer.flush().map_err(Error::from);
@@ -204,7 +203,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     head.statistics.stored_bytes = flushed.stored_bytes();
     head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
     let name = flushed.commit(&head, &body)?;
-    Ok(report(name.id(), head))
+    Ok(Report::new(name.id(), head, found))
 }
 
 /// Reads the source once, from its first byte to its last.

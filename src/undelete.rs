@@ -135,7 +135,7 @@ fn rely_or_copy(reader: &Reader, snapshot: &SnapshotEntry, writer: &mut Writer) 
     // a run that was cut off may have taken it back too late, and prune stops at what is not there
     let is_forgotten = snapshot.state.is_forgotten();
     let gone = |error: repository::Error| match error.is_lost() {
-        true => Error::refused(Refusal::Gone { error, is_forgotten }),
+        true => Error::refused(Refusal::Gone { error: Box::new(error), is_forgotten }),
         false => error.into(),
     };
     walk::blobs(reader, &snapshot.head.root, &mut needed).map_err(gone)?;

@@ -25,7 +25,7 @@ pub enum Refusal {
     #[error("data of it is not there any more, and prune has most likely deleted it: {error}")]
     Gone {
         /// What is missing first.
-        error: repository::Error,
+        error: Box<repository::Error>,
         /// False for one that was taken back too late, and now lets prune not go on.
         is_forgotten: bool,
     },

@@ -35,6 +35,7 @@ const SECOND: i64 = 1_000_000_000;
 #[derive(Clone)]
 pub struct Hand(pub Arc<AtomicI64>);
 
+#[expect(clippy::new_without_default, reason = "a clock that is set to the time of the call is no default")]
 impl Hand {
     pub fn new() -> Self {
         Self(Arc::new(AtomicI64::new(Clock::System.now() + 10 * SECOND)))
