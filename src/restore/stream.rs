@@ -1,7 +1,7 @@
 //! A restore onto a stream: one file, or everything as a tar archive. What goes out can't be taken back, so everything
 //! that a file needs is looked up before its first byte.
 
-use super::{Report, plan, record};
+use super::{Report, record};
 use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Operation, Run};
 use crate::progress::Progress;
@@ -9,13 +9,12 @@ use crate::repository;
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
+use crate::repository::tree::file::FileReader;
 use crate::repository::tree::walk;
 use crate::repository::tree::walk::Nodes;
 use crate::repository::view::View;
 use crate::target::TarWriter;
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use vault_format::id::{BlobId, BlobKind};
+use std::io::{self, Write};
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Writes one file to a stream, or with `tar` everything at `path` as a tar archive.
@@ -86,88 +85,36 @@ fn stream(
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let NodeKind::File { size, .. } = &node.kind else {
+    if !matches!(node.kind, NodeKind::File { .. }) {
         return Err(Error::refused("only a regular file can go to standard output"));
-    };
-    progress.expect(1, *size);
-    let mut content = FileContent::new(reader, node)?;
+    }
+    let mut content = whole(reader, node)?;
+    progress.expect(1, content.len());
     let mut buffer = vec![0u8; 256 << 10];
     let mut at = 0u64;
-    let NodeKind::File { holes, .. } = &node.kind else { return Ok(()) };
     loop {
         repository.runtime().check_stopped()?;
-        let read = content.read(&mut buffer).map_err(|error| content.error.take().unwrap_or(Error::Output(error)))?;
-        if read == 0 {
-            break;
+        let count = content.read_at(at, &mut buffer)?;
+        if count == 0 {
+            return out.flush().map_err(Error::Output);
         }
-        let start = content.offset - read as u64;
-        for (offset, part) in plan::spread(holes, start, &buffer[..read]) {
-            zeros(out, offset - at)?;
-            out.write_all(part).map_err(Error::Output)?;
-            at = offset + part.len() as u64;
-        }
-        progress.advance(0, read as u64);
-    }
-    zeros(out, size - at)?;
-    out.flush().map_err(Error::Output)
-}
-
-fn zeros(out: &mut dyn Write, count: u64) -> Result<()> {
-    io::copy(&mut io::repeat(0).take(count), out).map(drop).map_err(Error::Output)
-}
-
-/// A file's content without its holes, chunk by chunk.
-struct FileContent<'a> {
-    reader: &'a Reader,
-    chunks: VecDeque<BlobId>,
-    open: Vec<u8>,
-    used: usize,
-    offset: u64,
-    error: Option<Error>,
-}
-
-impl<'a> FileContent<'a> {
-    fn new(reader: &'a Reader, node: &Node) -> Result<Self> {
-        let mut chunks = VecDeque::new();
-        if let NodeKind::File { content, .. } = &node.kind {
-            let mut each = |chunk: vault_format::list::ChunkRef| {
-                chunks.push_back(chunk.id);
-                Ok(())
-            };
-            walk::chunks(reader, content, &mut each, &mut |_| {})?;
-            // known before the first byte goes out: half a dump is worse than none
-            if let Some(lost) = chunks.iter().find(|id| !reader.index().is_there(id)) {
-                return Err(repository::Error::MissingBlob(*lost).into());
-            }
-        }
-        Ok(Self { reader, chunks, open: Vec::new(), used: 0, offset: 0, error: None })
+        out.write_all(&buffer[..count]).map_err(Error::Output)?;
+        at += count as u64;
+        progress.advance(0, count as u64);
     }
 }
 
-impl Read for FileContent<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.open.len() {
-            let Some(id) = self.chunks.pop_front() else { return Ok(0) };
-            self.open = self.reader.blob(BlobKind::Chunk, &id).map_err(|error| {
-                let shown = io::Error::other(error.to_string());
-                self.error = Some(error.into());
-                shown
-            })?;
-            self.used = 0;
-        }
-        let count = out.len().min(self.open.len() - self.used);
-        out[..count].copy_from_slice(&self.open[self.used..self.used + count]);
-        self.used += count;
-        self.offset += count as u64;
-        Ok(count)
-    }
+/// A file all of which is there. That is known before its first byte goes out: half a dump is worse than none.
+fn whole(reader: &Reader, node: &Node) -> Result<FileReader> {
+    let content = FileReader::new(reader, node)?;
+    content.require_all()?;
+    Ok(content)
 }
 
 fn tar_entry<W: Write>(writer: &mut TarWriter<W>, reader: &Reader, node: &Node) -> Result<()> {
     if writer.wants_content(node) {
-        let mut content = FileContent::new(reader, node)?;
-        let placed = writer.place(node, &mut content);
-        return placed.map_err(|error| content.error.take().unwrap_or(Error::Output(error)));
+        let placed = writer.place(node, &mut whole(reader, node)?);
+        return placed.map_err(|error| error.downcast::<repository::Error>().map_or_else(Error::Output, Error::from));
     }
     writer.place(node, &mut io::empty()).map_err(Error::Output)
 }

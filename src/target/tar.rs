@@ -1,10 +1,10 @@
 //! A snapshot as a tar stream, in the order of its trees. PAX records carry what the old header can't: long names,
-//! large files, nanoseconds, attributes. Holes are written as zeros, further names of an inode as links.
+//! large files, nanoseconds, attributes. The further names of an inode are links.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use tar::{Builder, EntryType, Header};
-use vault_format::tree::{Extent, Metadata, Node, NodeKind, Time};
+use vault_format::tree::{Metadata, Node, NodeKind, Time};
 
 /// Longest path that a header holds.
 const HEADER_PATH_BYTES: usize = 100;
@@ -55,7 +55,8 @@ impl<W: Write> TarWriter<W> {
         matches!(node.kind, NodeKind::File { .. }) && (group == 0 || !self.links.contains_key(&group))
     }
 
-    /// Writes an entry that is not a directory. `content` gives the bytes of a file without its holes.
+    /// Writes an entry that is not a directory. `content` gives the bytes of a file, zeros for its
+    /// holes included.
     pub fn place(&mut self, node: &Node, content: &mut dyn Read) -> io::Result<()> {
         node.validate().map_err(io::Error::other)?;
         let path = self.path_of(&node.name);
@@ -80,10 +81,10 @@ impl<W: Write> TarWriter<W> {
             header.set_cksum();
         }
         match &node.kind {
-            NodeKind::File { size, holes, .. } => {
-                let mut whole = Whole { content, holes, size: *size, position: 0 };
-                self.builder.append(&header, &mut whole)?;
-                if whole.position != *size {
+            NodeKind::File { size, .. } => {
+                let mut content = content.take(*size);
+                self.builder.append(&header, &mut content)?;
+                if content.limit() != 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
@@ -197,37 +198,6 @@ fn decimal(time: Time) -> String {
             format!("-{}.{:09}", seconds.saturating_add(1).unsigned_abs(), 1_000_000_000u32.saturating_sub(nanoseconds))
         }
         (seconds, nanoseconds) => format!("{seconds}.{nanoseconds:09}"),
-    }
-}
-
-/// Content with zeros for its holes.
-struct Whole<'a> {
-    content: &'a mut dyn Read,
-    holes: &'a [Extent],
-    size: u64,
-    position: u64,
-}
-
-impl Read for Whole<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let passed = |hole: &&Extent| hole.offset.saturating_add(hole.length) <= self.position;
-        let count = self.holes.iter().take_while(passed).count();
-        self.holes = self.holes.get(count..).unwrap_or_default();
-        let hole = self.holes.first();
-        let is_hole = hole.is_some_and(|hole| hole.offset <= self.position);
-        let end =
-            hole.map_or(self.size, |hole| if is_hole { hole.offset.saturating_add(hole.length) } else { hole.offset });
-        let want = usize::try_from(end.min(self.size).saturating_sub(self.position)).unwrap_or(usize::MAX);
-        let want = want.min(buffer.len());
-        let buffer = buffer.get_mut(..want).unwrap_or_default();
-        let length = if is_hole {
-            buffer.fill(0);
-            want
-        } else {
-            self.content.read(buffer)?
-        };
-        self.position += length as u64;
-        Ok(length)
     }
 }
 

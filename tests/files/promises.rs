@@ -404,7 +404,8 @@ fn tar_unpacks_to_the_same_tree() {
         *size = 10_003;
         holes.push(vault_format::tree::Extent { offset: 1, length: 10_000 });
     }
-    tar.place(&sparse, &mut b"abc".as_slice()).unwrap();
+    let bytes = [b"a".as_slice(), &[0; 10_000], b"bc"].concat();
+    tar.place(&sparse, &mut bytes.as_slice()).unwrap();
     assert!(tar.place(&file(b"short", 5, metadata()), &mut b"abc".as_slice()).is_err());
     let mut tar = {
         let mut again = TarWriter::new(Vec::new());
@@ -412,7 +413,7 @@ fn tar_unpacks_to_the_same_tree() {
         again.place(&file(b"one", 5, Metadata { link_group: 9, ..metadata() }), &mut b"hello".as_slice()).unwrap();
         again.place(&file(b"two", 5, Metadata { link_group: 9, ..metadata() }), &mut std::io::empty()).unwrap();
         again.leave();
-        again.place(&sparse, &mut b"abc".as_slice()).unwrap();
+        again.place(&sparse, &mut bytes.as_slice()).unwrap();
         again.finish().unwrap()
     };
     let path = unpacked.join("archive");

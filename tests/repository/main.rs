@@ -34,6 +34,7 @@ mod retention;
 mod roles;
 mod round_trip;
 mod s3;
+mod seekable;
 #[allow(dead_code, reason = "the tests of backends need more of it")]
 #[path = "../backends/servers.rs"]
 mod servers;

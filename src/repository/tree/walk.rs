@@ -259,6 +259,19 @@ pub fn chunks(
     }
 }
 
+/// Reads one page of a list, and holds it to what its parent says: the bytes below it, and its height unless it is the
+/// root.
+pub fn list_page(reader: &Reader, root: &ListRoot, height: Option<u8>) -> Result<ListPage> {
+    let object = || format!("list page {}", root.id.short());
+    let bytes = reader.blob(BlobKind::List, &root.id)?;
+    let found = of_object(object(), ListPage::decode(&bytes))?;
+    let promised = height.is_none_or(|height| height == found.height());
+    if !promised || of_object(object(), found.bytes())? != root.bytes {
+        return of_object(object(), Err(vault_format::Error::Invalid("a page holds other bytes than its parent says")));
+    }
+    Ok(found)
+}
+
 fn list(
     reader: &Reader,
     root: &ListRoot,
@@ -267,14 +280,7 @@ fn list(
     page: &mut dyn FnMut(BlobId),
 ) -> Result<()> {
     page(root.id);
-    let object = || format!("list page {}", root.id.short());
-    let bytes = reader.blob(BlobKind::List, &root.id)?;
-    let found = of_object(object(), ListPage::decode(&bytes))?;
-    let promised = height.is_none_or(|height| height == found.height());
-    if !promised || of_object(object(), found.bytes())? != root.bytes {
-        return of_object(object(), Err(vault_format::Error::Invalid("a page holds other bytes than its parent says")));
-    }
-    match found {
+    match list_page(reader, root, height)? {
         ListPage::Leaf(chunks) => chunks.into_iter().try_for_each(each),
         // heights fall with every level, so this ends after at most eight
         ListPage::Branch { height, children } => {
