@@ -9,6 +9,7 @@ mod copied;
 mod database;
 mod domains;
 mod durability;
+mod examples;
 mod failures;
 mod forget;
 mod json;
