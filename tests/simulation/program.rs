@@ -107,15 +107,20 @@ fn theft(random: &mut ChaCha20Rng, grace: i64) -> Vec<(usize, Vec<Step>)> {
     programs
 }
 
-fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
+fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool, broken: Option<Rule>) -> Odds {
     let mut naps = vec![WINDOW + MINUTE, grace / 2, grace + MINUTE, grace + grace / 4, 3 * grace];
     if is_long {
         naps = vec![grace + MINUTE, 7 * grace, 8 * grace, 9 * grace];
     }
+    let (stay, suspend) = (one_of(random, &[0, 5_000, 9_000]), one_of(random, &[50, 200, 500]));
+    let crash = one_of(random, &[0, 0, 0, 50]);
+    // what is put too late hurts only if its process dies before it notices
+    let crash_late = if broken == Some(Rule::CommitWindow) { 5_000 } else { crash };
     Odds {
-        stay: one_of(random, &[0, 5_000, 9_000]),
-        suspend: one_of(random, &[50, 200, 500]),
-        crash: one_of(random, &[0, 0, 0, 50]),
+        stay,
+        suspend,
+        crash,
+        crash_late,
         fail: one_of(random, &[0, 0, 0, 50]),
         mislist: one_of(random, &[0, 0, 500]),
         step: one_of(random, &[SECOND, 10 * SECOND, MINUTE]),
@@ -133,7 +138,7 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
     let world = World { trace, ..World::new(&mut random, 6, broken) };
     // marks are kept for twice the life of a run
     let is_long = world.options.run_lifetime == 2 * world.options.grace && chance(&mut random, 5_000);
-    let odds = odds(&mut random, world.grace(), is_long);
+    let odds = odds(&mut random, world.grace(), is_long, broken);
     let mut programs = Vec::new();
     for _ in 0..writers {
         let member = usize::try_from(below(&mut random, MEMBERS as u64)).unwrap();

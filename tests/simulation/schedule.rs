@@ -117,6 +117,8 @@ pub struct Odds {
     pub stay: u32,
     pub suspend: u32,
     pub crash: u32,
+    /// The same for a change before which a process slept, after it had looked at marks.
+    pub crash_late: u32,
     pub fail: u32,
     pub mislist: u32,
     /// Longest time between two calls.
@@ -192,7 +194,7 @@ impl Schedule {
             }
             let step = below(&mut self.random, u64::try_from(self.odds.step).unwrap());
             self.time.advance(i64::try_from(step).unwrap());
-            let grant = self.grant(ask);
+            let grant = self.grant(ask, slept && self.tense[next]);
             let begins = ask == Ask::ListMarks && self.changed[next];
             self.tense[next] = begins || self.tense[next] && ask != Ask::Change;
             self.changed[next] = ask == Ask::Change;
@@ -245,9 +247,9 @@ impl Schedule {
         Some(number)
     }
 
-    fn grant(&mut self, ask: Ask) -> Grant {
+    fn grant(&mut self, ask: Ask, is_late: bool) -> Grant {
         let changes = ask == Ask::Change;
-        if chance(&mut self.random, self.odds.crash) {
+        if chance(&mut self.random, if is_late && changes { self.odds.crash_late } else { self.odds.crash }) {
             let deaths = [Grant::DieBefore, Grant::DieWithin, Grant::DieAfter];
             return if changes { one_of(&mut self.random, &deaths) } else { Grant::DieBefore };
         }
