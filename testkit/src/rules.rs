@@ -74,13 +74,12 @@ impl Rule {
         Self::OrdersAfterIndex,
     ];
 
-    /// The options of a process that breaks it. One that only takes snapshots knows no limits of time if they are the rule.
+    /// The options of a process that breaks it. If the life of a run is the rule, one that only takes snapshots has no
+    /// end of it; who deletes keeps marks for as long as ever.
     pub fn options(self, kept: Options, is_writer: bool) -> Options {
         let mut options = Options { protocol: Arc::new(Broken(self)), ..kept };
-        match self {
-            Self::CommitWindow if is_writer => options.commit_window = Duration::from_hours(1_000_000),
-            Self::RunLifetime if is_writer => options.run_lifetime = Duration::from_hours(1_000_000),
-            _ => {}
+        if self == Self::RunLifetime && is_writer {
+            options.run_lifetime = Duration::from_hours(1_000_000);
         }
         options
     }
@@ -105,6 +104,7 @@ impl Protocol for Broken {
     fn commit(&self) -> &'static [CommitStep] {
         match self.0 {
             Rule::LookBeforeCommit => &[CommitStep::Put, CommitStep::Look],
+            Rule::CommitWindow => &[CommitStep::Look, CommitStep::Put, CommitStep::Look],
             Rule::LookAfterCommit => &[CommitStep::LookInTime, CommitStep::Put],
             _ => Kept.commit(),
         }

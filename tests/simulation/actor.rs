@@ -116,10 +116,11 @@ impl Actor<'_> {
             }
             Step::Mark => drop(prune::mark(repository, &self.prune_options())?),
             Step::Sweep => {
-                let report = prune::sweep(repository, &self.prune_options())?;
+                let swept = prune::sweep(repository, &self.prune_options());
+                self.close(repository)?;
+                let report = swept?;
                 truth().totals.packs_deleted += report.packs;
                 truth().totals.rescued += report.rescued_blobs;
-                self.close(repository)?;
             }
             Step::Prune => self.prune(repository)?,
             Step::Tag => self.tag(repository)?,
@@ -150,12 +151,14 @@ impl Actor<'_> {
 
     fn prune(&mut self, repository: &Repository) -> Result<()> {
         let max_unused = prune::Unused::Thousandths(one_of(&mut self.random, &[0, 100]));
-        let report = prune::prune(repository, &prune::Options { max_unused, ..self.prune_options() }, &Silent)?;
+        let options = prune::Options { max_unused, ..self.prune_options() };
+        let pruned = prune::prune(repository, &options, &Silent);
+        self.close(repository)?;
+        let report = pruned?;
         let mut truth = self.world.truth.lock().unwrap();
         truth.totals.packs_deleted += report.swept.packs;
         truth.totals.rescued += report.swept.rescued_blobs;
-        drop(truth);
-        self.close(repository)
+        Ok(())
     }
 
     fn prune_options(&self) -> prune::Options {
@@ -163,6 +166,7 @@ impl Actor<'_> {
         prune::Options { without_snapshots, ..prune::Options::default() }
     }
 
+    /// Whatever else came of it: what was carried out may be so in part.
     fn close(&self, repository: &Repository) -> Result<()> {
         if self.world.broken == Some(Rule::KeepMarks) {
             drop_marks(repository)?;
