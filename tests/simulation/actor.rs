@@ -39,7 +39,8 @@ pub enum Step {
     /// All of prune: sweep, repack, mark, merged indexes, old marks.
     Prune,
     Tag,
-    Revoke,
+    /// One of these members loses its key.
+    Revoke(&'static [usize]),
     Repair,
     Copy,
     /// The same in the second repository.
@@ -124,7 +125,7 @@ impl Actor<'_> {
             }
             Step::Prune => self.prune(repository)?,
             Step::Tag => self.tag(repository)?,
-            Step::Revoke => self.revoke(repository)?,
+            Step::Revoke(members) => self.revoke(repository, members)?,
             Step::Repair => self.repair(repository)?,
             Step::Copy => {
                 let (_, second) = self.start(Place::Second, baton.life())?;
@@ -182,8 +183,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    fn revoke(&mut self, repository: &Repository) -> Result<()> {
-        let member = one_of(&mut self.random, &[1, 2, 3, 4]);
+    fn revoke(&mut self, repository: &Repository, members: &[usize]) -> Result<()> {
+        let member = one_of(&mut self.random, members);
         let now = self.world.time.now();
         self.world.truth.lock().unwrap().revoked.entry(member).or_insert((now, false));
         keys::remove(repository, self.world.slot(member), &Silent)?;

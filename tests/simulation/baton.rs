@@ -85,7 +85,7 @@ impl Baton {
             return Err(failed(operation, name));
         }
         let turn = self.turn.lock().unwrap();
-        let grant = turn.ask(what);
+        let grant = turn.ask(what, format!("{operation:?} {name}"));
         if self.trace {
             println!("{:>7} s, actor {}: {operation:?} {name}: {grant:?}", self.time.passed(), turn.number);
         }

@@ -2,8 +2,8 @@
 //! just what another condemns.
 
 use crate::actor::{Actor, Step};
-use crate::schedule::{Odds, Schedule, below, chance, one_of};
-use crate::world::{MEMBERS, MINUTE, SECOND, WINDOW, World};
+use crate::schedule::{Odds, Schedule, Stage, below, chance, one_of};
+use crate::world::{MEMBERS, MINUTE, SECOND, Terms, WINDOW, World};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex};
@@ -44,7 +44,7 @@ fn owner_program(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
             program.extend([pause(random, grace), one_of(random, &before)]);
         }
         if chance(random, 500) {
-            program.push(Step::Revoke);
+            program.push(Step::Revoke(&[1, 2, 3, 4]));
         }
         if chance(random, 1_000) {
             let copies = [Step::Copy, Step::ForgetOldCopies, Step::PruneCopies, pause(random, grace)];
@@ -100,27 +100,22 @@ fn theft(random: &mut ChaCha20Rng, grace: i64) -> Vec<(usize, Vec<Step>)> {
         let steps = (0..4).flat_map(|part| [breath(random), Step::Snapshot("app", vec![part])]);
         programs.push((member, steps.collect()));
     }
-    let removals = (0..2).flat_map(|_| [breath(random), Step::Revoke]);
+    let removals = (0..2).flat_map(|_| [breath(random), Step::Revoke(&[1, 2, 3, 4])]);
     let mut owner: Vec<Step> = removals.collect();
     owner.extend([Step::Prune, Step::Pause(grace + MINUTE), Step::Prune]);
     programs.push((0, owner));
     programs
 }
 
-fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool, broken: Option<Rule>) -> Odds {
+fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
     let mut naps = vec![WINDOW + MINUTE, grace / 2, grace + MINUTE, grace + grace / 4, 3 * grace];
     if is_long {
         naps = vec![grace + MINUTE, 7 * grace, 8 * grace, 9 * grace];
     }
-    let (stay, suspend) = (one_of(random, &[0, 5_000, 9_000]), one_of(random, &[50, 200, 500]));
-    let crash = one_of(random, &[0, 0, 0, 50]);
-    // what is put too late hurts only if its process dies before it notices
-    let crash_late = if broken == Some(Rule::CommitWindow) { 5_000 } else { crash };
     Odds {
-        stay,
-        suspend,
-        crash,
-        crash_late,
+        stay: one_of(random, &[0, 5_000, 9_000]),
+        suspend: one_of(random, &[50, 200, 500]),
+        crash: one_of(random, &[0, 0, 0, 50]),
         fail: one_of(random, &[0, 0, 0, 50]),
         mislist: one_of(random, &[0, 0, 500]),
         step: one_of(random, &[SECOND, 10 * SECOND, MINUTE]),
@@ -129,16 +124,19 @@ fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool, broken: Option<Rule
     }
 }
 
+/// Who does what: members with their programs.
+pub type Cast = Vec<(usize, Vec<Step>)>;
+
 /// Lives through one seed.
 pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
     let mut random = ChaCha20Rng::seed_from_u64(seed);
     let is_duel = chance(&mut random, 5_000);
     let ends = one_of(&mut random, &[0, 5_000]);
     let (writers, owners) = (1 + below(&mut random, 3), 1 + below(&mut random, 2));
-    let world = World { trace, ..World::new(&mut random, 6, broken) };
+    let world = World { trace, ..World::new(&Terms::random(&mut random, 6), broken) };
     // marks are kept for twice the life of a run
     let is_long = world.options.run_lifetime == 2 * world.options.grace && chance(&mut random, 5_000);
-    let odds = odds(&mut random, world.grace(), is_long, broken);
+    let odds = odds(&mut random, world.grace(), is_long);
     let mut programs = Vec::new();
     for _ in 0..writers {
         let member = usize::try_from(below(&mut random, MEMBERS as u64)).unwrap();
@@ -155,15 +153,30 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
         programs = theft(&mut random, world.grace());
     }
     if trace {
-        println!("{:?}, {:?}", world.options, odds);
-        programs.iter().enumerate().for_each(|(number, program)| println!("actor {number}: {program:?}"));
+        println!("{odds:?}");
     }
-    let (schedule, turns) = Schedule::new(programs.len(), world.time.clone(), odds, ChaCha20Rng::seed_from_u64(!seed));
+    let schedule = |stage| Schedule::new(stage, odds, ChaCha20Rng::seed_from_u64(!seed)).run();
+    enact(&world, &programs, (&mut random, ends), schedule);
+    world
+}
+
+/// Has each member of the cast go through its program, by turns that `conduct` gives.
+pub fn enact(
+    world: &World,
+    cast: &[(usize, Vec<Step>)],
+    (random, ends): (&mut ChaCha20Rng, u32),
+    conduct: impl FnOnce(Stage),
+) {
+    if world.trace {
+        println!("{:?}", world.options);
+        cast.iter().enumerate().for_each(|(number, program)| println!("actor {number}: {program:?}"));
+    }
+    let (stage, turns) = Stage::new(cast.len(), world.time.clone());
     std::thread::scope(|scope| {
-        for (number, ((member, program), turn)) in programs.iter().zip(turns).enumerate() {
+        for (number, ((member, program), turn)) in cast.iter().zip(turns).enumerate() {
             let (turn, random) = (Arc::new(Mutex::new(turn)), ChaCha20Rng::seed_from_u64(random.next_u64()));
             let actor = Actor {
-                world: &world,
+                world,
                 member: *member,
                 is_writer: program.iter().all(|step| matches!(step, Step::Pause(_) | Step::Snapshot(..))),
                 clock: world.time.actor(number, turn.clone()),
@@ -174,9 +187,8 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
             };
             scope.spawn(move || actor.run(program));
         }
-        schedule.run();
+        conduct(stage);
     });
     let late = world.log.late.lock().unwrap().len() as u64;
     world.truth.lock().unwrap().totals.late = late;
-    world
 }

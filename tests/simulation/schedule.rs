@@ -86,28 +86,35 @@ pub enum Ask {
     End,
 }
 
+/// What an actor asks, and the call in words: `Put index/...`.
+struct Asked {
+    number: usize,
+    what: Ask,
+    call: String,
+}
+
 /// An actor's side of the baton.
 pub struct Turn {
     pub number: usize,
-    asks: Sender<(usize, Ask)>,
+    asks: Sender<Asked>,
     grants: Receiver<Grant>,
 }
 
 impl Turn {
-    pub fn ask(&self, what: Ask) -> Grant {
-        self.asks.send((self.number, what)).unwrap();
+    pub fn ask(&self, what: Ask, call: String) -> Grant {
+        self.asks.send(Asked { number: self.number, what, call }).unwrap();
         self.grants.recv().unwrap()
     }
 
     pub fn sleep(&self, time: Duration) {
-        self.ask(Ask::Sleep(i64::try_from(time.as_nanos()).unwrap()));
+        self.ask(Ask::Sleep(i64::try_from(time.as_nanos()).unwrap()), String::new());
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         // also after a panic, or the schedule would wait for it
-        let _ = self.asks.send((self.number, Ask::End));
+        let _ = self.asks.send(Asked { number: self.number, what: Ask::End, call: String::new() });
     }
 }
 
@@ -117,8 +124,6 @@ pub struct Odds {
     pub stay: u32,
     pub suspend: u32,
     pub crash: u32,
-    /// The same for a change before which a process slept, after it had looked at marks.
-    pub crash_late: u32,
     pub fail: u32,
     pub mislist: u32,
     /// Longest time between two calls.
@@ -129,21 +134,71 @@ pub struct Odds {
     pub sleeper: Option<usize>,
 }
 
-enum State {
+pub enum State {
     Waiting(Ask),
     Asleep(i64, Ask),
     Ended,
 }
 
+/// Where the baton lies: what each actor waits for. Whoever grants decides who goes on.
+pub struct Stage {
+    pub states: Vec<State>,
+    /// In words, what each is about to call.
+    pub calls: Vec<String>,
+    pub time: Time,
+    asks: Receiver<Asked>,
+    grants: Vec<Sender<Grant>>,
+}
+
+impl Stage {
+    pub fn new(actors: usize, time: Time) -> (Self, Vec<Turn>) {
+        let (sender, asks) = channel();
+        let (mut turns, mut grants) = (Vec::new(), Vec::new());
+        for number in 0..actors {
+            let (grant, receiver) = channel();
+            turns.push(Turn { number, asks: sender.clone(), grants: receiver });
+            grants.push(grant);
+        }
+        let states = (0..actors).map(|_| State::Ended).collect();
+        (Self { states, calls: vec![String::new(); actors], time, asks, grants }, turns)
+    }
+
+    /// Waits until every actor has come to its first call.
+    pub fn gather(&mut self) {
+        for _ in 0..self.states.len() {
+            self.hear();
+        }
+    }
+
+    /// True if an actor is about to make a call.
+    pub fn is_waiting(&self, number: usize) -> bool {
+        matches!(self.states[number], State::Waiting(_))
+    }
+
+    /// Lets an actor go on to its next call.
+    pub fn grant(&mut self, number: usize, grant: Grant) {
+        self.grants[number].send(grant).unwrap();
+        self.hear();
+    }
+
+    fn hear(&mut self) {
+        let Asked { number, what, call } = self.asks.recv().unwrap();
+        self.calls[number] = call;
+        self.states[number] = match what {
+            Ask::End => State::Ended,
+            Ask::Sleep(time) => State::Asleep(self.time.now() + time, Ask::Look),
+            ask => State::Waiting(ask),
+        };
+    }
+}
+
+/// Who goes on, and what he meets, by chance.
 pub struct Schedule {
-    states: Vec<State>,
+    stage: Stage,
     /// Who has listed marks right after a change, as before a commit, and changed nothing since.
     tense: Vec<bool>,
     /// Whose last call was a change.
     changed: Vec<bool>,
-    asks: Receiver<(usize, Ask)>,
-    grants: Vec<Sender<Grant>>,
-    time: Time,
     odds: Odds,
     random: ChaCha20Rng,
 }
@@ -161,45 +216,34 @@ pub fn one_of<T: Clone>(random: &mut ChaCha20Rng, from: &[T]) -> T {
 }
 
 impl Schedule {
-    pub fn new(actors: usize, time: Time, odds: Odds, random: ChaCha20Rng) -> (Self, Vec<Turn>) {
-        let (sender, asks) = channel();
-        let (mut turns, mut grants) = (Vec::new(), Vec::new());
-        for number in 0..actors {
-            let (grant, receiver) = channel();
-            turns.push(Turn { number, asks: sender.clone(), grants: receiver });
-            grants.push(grant);
-        }
-        let states = (0..actors).map(|_| State::Ended).collect();
-        let (tense, changed) = (vec![false; actors], vec![false; actors]);
-        (Self { states, tense, changed, asks, grants, time, odds, random }, turns)
+    pub fn new(stage: Stage, odds: Odds, random: ChaCha20Rng) -> Self {
+        let (tense, changed) = (vec![false; stage.states.len()], vec![false; stage.states.len()]);
+        Self { stage, tense, changed, odds, random }
     }
 
     /// Runs all actors to their ends.
     pub fn run(mut self) {
-        for _ in 0..self.states.len() {
-            self.hear();
-        }
+        self.stage.gather();
         let mut last = 0;
         while let Some(next) = self.choose(last) {
             last = next;
-            let (ask, slept) = match self.states[next] {
+            let (ask, slept) = match self.stage.states[next] {
                 State::Waiting(ask) => (ask, false),
                 State::Asleep(_, ask) => (ask, true),
                 State::Ended => continue,
             };
             if !slept && self.is_suspended(next, ask) {
                 let nap = one_of(&mut self.random, &self.odds.naps);
-                self.states[next] = State::Asleep(self.time.now() + nap, ask);
+                self.stage.states[next] = State::Asleep(self.stage.time.now() + nap, ask);
                 continue;
             }
             let step = below(&mut self.random, u64::try_from(self.odds.step).unwrap());
-            self.time.advance(i64::try_from(step).unwrap());
-            let grant = self.grant(ask, slept && self.tense[next]);
+            self.stage.time.advance(i64::try_from(step).unwrap());
+            let grant = self.grant(ask);
             let begins = ask == Ask::ListMarks && self.changed[next];
             self.tense[next] = begins || self.tense[next] && ask != Ask::Change;
             self.changed[next] = ask == Ask::Change;
-            self.grants[next].send(grant).unwrap();
-            self.hear();
+            self.stage.grant(next, grant);
         }
     }
 
@@ -215,41 +259,33 @@ impl Schedule {
         chance(&mut self.random, often * self.odds.suspend)
     }
 
-    fn hear(&mut self) {
-        let (number, ask) = self.asks.recv().unwrap();
-        self.states[number] = match ask {
-            Ask::End => State::Ended,
-            Ask::Sleep(time) => State::Asleep(self.time.now() + time, Ask::Look),
-            ask => State::Waiting(ask),
-        };
-    }
-
     fn choose(&mut self, last: usize) -> Option<usize> {
-        let now = self.time.now();
+        let now = self.stage.time.now();
         let is_ready = |state: &State| match state {
             State::Waiting(_) => true,
             State::Asleep(until, _) => *until <= now,
             State::Ended => false,
         };
-        let ready: Vec<usize> = (0..self.states.len()).filter(|number| is_ready(&self.states[*number])).collect();
+        let ready: Vec<usize> =
+            (0..self.stage.states.len()).filter(|number| is_ready(&self.stage.states[*number])).collect();
         if ready.contains(&last) && chance(&mut self.random, self.odds.stay) {
             return Some(last);
         }
         if !ready.is_empty() {
             return Some(one_of(&mut self.random, &ready));
         }
-        let sleeper = self.states.iter().enumerate().filter_map(|(number, state)| match state {
+        let sleeper = self.stage.states.iter().enumerate().filter_map(|(number, state)| match state {
             State::Asleep(until, _) => Some((*until, number)),
             _ => None,
         });
         let (until, number) = sleeper.min()?;
-        self.time.advance(until - now);
+        self.stage.time.advance(until - now);
         Some(number)
     }
 
-    fn grant(&mut self, ask: Ask, is_late: bool) -> Grant {
+    fn grant(&mut self, ask: Ask) -> Grant {
         let changes = ask == Ask::Change;
-        if chance(&mut self.random, if is_late && changes { self.odds.crash_late } else { self.odds.crash }) {
+        if chance(&mut self.random, self.odds.crash) {
             let deaths = [Grant::DieBefore, Grant::DieWithin, Grant::DieAfter];
             return if changes { one_of(&mut self.random, &deaths) } else { Grant::DieBefore };
         }

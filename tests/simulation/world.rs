@@ -227,39 +227,65 @@ pub fn nanoseconds(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap()
 }
 
-impl World {
-    pub fn new(random: &mut ChaCha20Rng, actors: usize, broken: Option<Rule>) -> Self {
+/// What a world is made of.
+pub struct Terms {
+    /// Of both stores.
+    pub lag: i64,
+    pub grace: i64,
+    /// Of a run.
+    pub lifetime: i64,
+    /// How wrong the clock of each actor is.
+    pub skews: Vec<i64>,
+    /// The second repository has the same blob ids.
+    pub like: bool,
+    /// What the lags of both stores come from.
+    pub seeds: [u64; 2],
+}
+
+impl Terms {
+    /// With the shortest grace that such a lag allows, and a bit.
+    pub fn new(lag: i64, more_grace: i64, skews: Vec<i64>) -> Self {
+        let grace = 2 * (WINDOW + 2 * lag + CLOCK_ERROR) + more_grace;
+        Self { lag, grace, lifetime: 2 * grace, skews, like: false, seeds: [0, 1] }
+    }
+
+    pub fn random(random: &mut ChaCha20Rng, actors: usize) -> Self {
         let lag = one_of(random, &[0, 0, MINUTE, 10 * MINUTE]);
-        let bound = 2 * (WINDOW + 2 * lag + CLOCK_ERROR);
-        let grace = bound + one_of(random, &[1, MINUTE, 60 * MINUTE]);
-        let lifetime = one_of(random, &[2 * grace, 1_000 * grace]);
-        let skews: Vec<i64> =
-            (0..actors).map(|_| one_of(random, &[0, 0, 0, grace, -grace, 5 * grace, -5 * grace])).collect();
-        let time = Time::new(START, &skews);
+        let mut terms = Self::new(lag, one_of(random, &[1, MINUTE, 60 * MINUTE]), Vec::new());
+        let grace = terms.grace;
+        terms.lifetime = one_of(random, &[2 * grace, 1_000 * grace]);
+        terms.skews = (0..actors).map(|_| one_of(random, &[0, 0, 0, grace, -grace, 5 * grace, -5 * grace])).collect();
+        terms.like = random.next_u64().is_multiple_of(2);
+        terms.seeds = [random.next_u64(), random.next_u64()];
+        terms
+    }
+}
+
+impl World {
+    pub fn new(terms: &Terms, broken: Option<Rule>) -> Self {
+        let time = Time::new(START, &terms.skews);
         let duration = |time: i64| Duration::from_nanos(u64::try_from(time).unwrap());
-        let like = random.next_u64().is_multiple_of(2);
-        let mut made = |template: &Template| {
-            let store = Simulated::new(time.store(), duration(lag), random.next_u64());
+        let made = |template: &Template, seed: u64| {
+            let store = Simulated::new(time.store(), duration(terms.lag), seed);
             for (name, bytes) in &template.objects {
                 store.put(name, bytes).unwrap();
             }
             store
         };
-        let store = made(&templates().first);
-        let second = made(second(like));
-        time.advance(lag);
+        let (first, second) = (made(&templates().first, terms.seeds[0]), made(second(terms.like), terms.seeds[1]));
+        time.advance(terms.lag);
         let options = Options {
             commit_window: duration(WINDOW),
-            listing_lag: Some(duration(lag)),
+            listing_lag: Some(duration(terms.lag)),
             clock_error: duration(CLOCK_ERROR),
-            grace: duration(grace),
-            run_lifetime: duration(lifetime),
+            grace: duration(terms.grace),
+            run_lifetime: duration(terms.lifetime),
             memory_bytes: 1 << 20,
             verify_seals: false,
             ..Options::default()
         };
-        let (log, truth) = (Arc::default(), Mutex::default());
-        Self { store, second, like, time, options, broken, log, trace: false, truth }
+        let (log, truth, like) = (Arc::default(), Mutex::default(), terms.like);
+        Self { store: first, second, like, time, options, broken, log, trace: false, truth }
     }
 
     /// All snapshots that are there, listed or not.
