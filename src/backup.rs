@@ -19,6 +19,7 @@ use crate::repository::view::View;
 use crate::repository::write::commit;
 use crate::repository::write::writer::Writer;
 use crate::source;
+use crate::time;
 use files::FileWriter;
 use origin::Origin;
 use scan::{Found, Scan};
@@ -201,7 +202,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let flushed = flushed.and_then(|flushed| Ok(repository.runtime().check_stopped().map(|()| flushed)?));
     let flushed = flushed.inspect_err(|_| progress.kept(written.stored_bytes()))?;
     head.statistics.stored_bytes = flushed.stored_bytes();
-    head.statistics.duration = u64::try_from(clock.elapsed().saturating_sub(elapsed)).unwrap_or_default();
+    head.statistics.duration = time::nanoseconds(clock.elapsed().since(elapsed));
     let name = flushed.commit(&head, &body)?;
     Ok(Report::new(name.id(), head, found))
 }

@@ -21,6 +21,7 @@ use crate::repository::view::View;
 use crate::repository::write::writer::{Flushed, Place, Writer};
 use crate::repository::write::{commit, transfer};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 use target::{Domain, Target};
 use translation::{Pass, Translation};
 use vault_format::bundle::Role;
@@ -29,7 +30,7 @@ use vault_format::snapshot::{Body, Head};
 use vault_format::tree::TreeRoot;
 
 /// How long one look at the second repository serves.
-const LOOK_NANOSECONDS: i64 = 24 * 3600 * 1_000_000_000;
+const LOOK: Duration = Duration::from_hours(24);
 
 /// What is copied.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +190,7 @@ fn attempt(
             relied: BTreeSet::new(),
         };
         for snapshot in chosen {
-            let is_old = clock.elapsed().saturating_sub(loaded) > LOOK_NANOSECONDS;
+            let is_old = clock.elapsed().since(loaded) > LOOK;
             if is_old && copier.report.copied.len() > before {
                 return Ok(false);
             }

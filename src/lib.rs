@@ -1,5 +1,5 @@
 //! vault: a content-addressed, deduplicating, encrypted backup repository. Modules lie in layers, and use only lower
-//! ones: `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`; `error`, `operation`; the
+//! ones: `runtime`, `metadata`, `progress`, `time`; `source`, `target`, `chunk`; `backend`; `repository`; `error`, `operation`; the
 //! operations, free functions over `&Repository`; and the command line on top. The library never prints, and never
 //! reads the environment.
 
@@ -28,4 +28,5 @@ pub mod source;
 pub mod stats;
 pub mod tag;
 pub mod target;
+pub mod time;
 pub mod undelete;

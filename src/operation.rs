@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::objects::journal;
+use crate::time::{self, BootTime};
 use std::fmt::Display;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
@@ -230,8 +231,8 @@ pub(crate) struct Run {
     actor: Actor,
     /// Wall time, nanoseconds since 1970.
     started: i64,
-    /// The same moment, nanoseconds since boot: the wall clock may be set meanwhile.
-    began: i64,
+    /// The same moment: the wall clock may be set meanwhile.
+    began: BootTime,
 }
 
 impl Run {
@@ -285,13 +286,13 @@ impl Run {
             Ok(_) => (outcome, message),
             Err(error) => (RunOutcome::Failed, error.to_string()),
         };
-        let took = self.repository.runtime().clock.elapsed().saturating_sub(self.began);
+        let took = self.repository.runtime().clock.elapsed().since(self.began);
         let record = Record {
             run: self.id,
             operation: self.operation.name().to_owned(),
             source,
             started: self.started,
-            duration: u64::try_from(took).unwrap_or_default(),
+            duration: time::nanoseconds(took),
             outcome,
             message,
             reason: self.actor.reason,

@@ -17,6 +17,7 @@ pub mod write;
 use crate::backend::{Backend, ErrorKind};
 use crate::cache::Cache;
 use crate::runtime::Runtime;
+use crate::time::BootTime;
 use crate::{backend, cache};
 pub use access::create::NewRepository;
 use access::opening;
@@ -133,8 +134,8 @@ struct Known {
 struct StoreClock {
     modified: i64,
     /// Just before the object was put, and just after its time was told.
-    before: i64,
-    after: i64,
+    before: BootTime,
+    after: BootTime,
 }
 
 impl Repository {
@@ -327,15 +328,13 @@ impl Repository {
                 let modified = stat.modified.unwrap_or_else(|| self.0.runtime.clock.now());
                 let known = StoreClock { modified, before, after: elapsed() };
                 // one that a suspend has blurred serves once
-                if u128::try_from(known.after.saturating_sub(before))
-                    .is_ok_and(|took| took <= self.0.options.commit_window.as_nanos())
-                {
+                if known.after.since(before) <= self.0.options.commit_window {
                     *clock = Some(known);
                 }
                 known
             }
         };
-        let since = |at: i64| self.protocol().store_time(known.modified, elapsed().saturating_sub(at));
+        let since = |at: BootTime| self.protocol().store_time(known.modified, elapsed().since(at));
         Ok((since(known.after), since(known.before)))
     }
 }

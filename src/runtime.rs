@@ -5,6 +5,7 @@ mod children;
 
 pub use children::{Children, GRACE, Program};
 
+use crate::time::BootTime;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::convert::Infallible;
@@ -35,15 +36,15 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds since boot, suspend included: for ages, never shown.
-    pub fn elapsed(&self) -> Nanoseconds {
-        match self {
+    /// Boot time.
+    pub fn elapsed(&self) -> BootTime {
+        BootTime::new(match self {
             Self::System => {
                 let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
                 time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
             }
             Self::Manual(time) | Self::Steered(time, _) => time.load(Ordering::SeqCst),
-        }
+        })
     }
 
     /// Waits; a manual clock is moved instead.

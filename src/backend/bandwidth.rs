@@ -2,7 +2,8 @@
 //! Whole objects are spent at once, and the debt is slept off before the next one: the average holds, single objects
 //! may burst. Invariant: time comes from the injected clock alone.
 
-use crate::runtime::{Nanoseconds, Runtime};
+use crate::runtime::Runtime;
+use crate::time::BootTime;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,27 +14,26 @@ pub(super) struct Bandwidth {
     bytes_per_second: u64,
     runtime: Runtime,
     /// When all that was spent is paid for.
-    paid_at: Mutex<Nanoseconds>,
+    paid_at: Mutex<BootTime>,
 }
 
 impl Bandwidth {
     pub(super) fn new(bytes_per_second: u64, runtime: Runtime) -> Self {
-        Self { bytes_per_second: bytes_per_second.max(1), runtime, paid_at: Mutex::new(Nanoseconds::MIN) }
+        Self { bytes_per_second: bytes_per_second.max(1), runtime, paid_at: Mutex::new(BootTime::MIN) }
     }
 
     /// Waits until earlier bytes are paid for, then puts these on the bill.
     pub(super) fn spend(&self, bytes: u64) {
         let price = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
-        let price = Nanoseconds::try_from(price).unwrap_or(Nanoseconds::MAX);
-        let wait = {
+        let price = Duration::from_nanos(price.try_into().unwrap_or(u64::MAX));
+        let mut wait = {
             let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
             let now = self.runtime.clock.elapsed();
             let start = now.max(*paid_at);
-            *paid_at = start.saturating_add(price);
-            start.saturating_sub(now)
+            *paid_at = start + price;
+            start.since(now)
         };
         // a run that is stopped has a few kilobytes to put, and somebody waits for it
-        let mut wait = Duration::from_nanos(u64::try_from(wait).unwrap_or_default());
         while !wait.is_zero() && !self.runtime.is_stopped() {
             let part = wait.min(LOOK);
             self.runtime.clock.sleep(part);

@@ -3,7 +3,8 @@
 //! the store's word is all that counts.
 
 use super::Entry;
-use crate::runtime::{Clock, Nanoseconds};
+use crate::runtime::Clock;
+use crate::time::BootTime;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,21 +12,20 @@ use std::time::Duration;
 /// Changes that listings may not show yet.
 pub(super) struct Recent {
     clock: Clock,
-    lag: Nanoseconds,
+    lag: Duration,
     /// By name: when, and the size in bytes of what was put; `None` = deleted.
-    changes: Mutex<BTreeMap<String, (Nanoseconds, Option<u64>)>>,
+    changes: Mutex<BTreeMap<String, (BootTime, Option<u64>)>>,
 }
 
 impl Recent {
     /// For a store whose listings lag at most this much.
     pub(super) fn new(clock: Clock, lag: Duration) -> Self {
-        let lag = i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX);
         Self { clock, lag, changes: Mutex::default() }
     }
 
     /// Notes that an object was put, with its size, or deleted.
     pub(super) fn note(&self, name: &str, size: Option<u64>) {
-        if self.lag > 0 {
+        if !self.lag.is_zero() {
             let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
             changes.insert(name.to_owned(), (self.clock.elapsed(), size));
         }
@@ -35,7 +35,7 @@ impl Recent {
     pub(super) fn apply(&self, prefix: &str, listed: Vec<Entry>) -> Vec<Entry> {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.elapsed();
-        changes.retain(|_, (at, _)| now.saturating_sub(*at) <= self.lag);
+        changes.retain(|_, (at, _)| now.since(*at) <= self.lag);
         if changes.is_empty() {
             return listed;
         }

@@ -12,6 +12,7 @@ pub use table::{BlobLocation, FrameNumber, FrameRecord, PackNumber, PackRecord};
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing, in_force};
 use crate::repository::objects::marks::Marks;
 use crate::repository::{Error, Repository, Result};
+use crate::time::BootTime;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use table::Table;
@@ -30,7 +31,7 @@ pub const ANY_DEPTH: u8 = DEPTH_MAX + 1;
 #[derive(Clone, Debug, Default)]
 pub struct BlobLookup {
     table: Arc<Table>,
-    since: Option<i64>,
+    since: Option<BootTime>,
     opaque: Arc<BTreeSet<ObjectId>>,
 }
 
@@ -107,8 +108,8 @@ impl BlobLookup {
         Arc::make_mut(&mut self.table).insert(record, directory)
     }
 
-    /// When the marks were looked at by which it says what to rely on, nanoseconds since boot.
-    pub fn since(&self) -> Option<i64> {
+    /// When the marks were looked at by which it says what to rely on.
+    pub fn since(&self) -> Option<BootTime> {
         self.since
     }
 

@@ -7,7 +7,9 @@ use crate::repository::Result;
 use crate::repository::lookup::PackRule;
 use crate::repository::objects::marks::Condemnation;
 use crate::repository::objects::orders::State;
+use crate::time;
 use std::fmt;
+use std::time::Duration;
 
 /// A step of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +100,9 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         outlook(PackRule::OUTSIDE_MARKS)
     }
 
-    /// The store's clock, `passed` nanoseconds after it told `told`: all time counts, suspend included.
-    fn store_time(&self, told: i64, passed: i64) -> i64 {
-        told.saturating_add(passed)
+    /// The store's clock, so long after it told `told`: all time counts, suspend included.
+    fn store_time(&self, told: i64, passed: Duration) -> i64 {
+        told.saturating_add_unsigned(time::nanoseconds(passed))
     }
 }
 

@@ -149,7 +149,7 @@ impl Protocol for Broken {
         Ok(Survival::Sure)
     }
 
-    fn store_time(&self, told: i64, passed: i64) -> i64 {
+    fn store_time(&self, told: i64, passed: Duration) -> i64 {
         if self.0 == Rule::TimeGoesOn { told } else { Kept.store_time(told, passed) }
     }
 }

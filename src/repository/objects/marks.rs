@@ -6,6 +6,7 @@ use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders;
 use crate::backend::{Entry, ErrorKind};
 use crate::repository::{Error, Repository, Result, encoding, of_object};
+use crate::time::BootTime;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
@@ -65,8 +66,8 @@ pub struct Marks {
     pub damaged: Vec<Damage>,
     /// Marks that can't be read, and are taken for such as name all that they may.
     pub opaque: Vec<Opaque>,
-    /// When they were looked at, nanoseconds since boot: what is relied on by them is as old as this.
-    pub since: Option<i64>,
+    /// When they were looked at: what is relied on by them is as old as this.
+    pub since: Option<BootTime>,
 }
 
 /// How marks that can't be read are taken.

@@ -9,6 +9,7 @@ use crate::repository::protocol::CommitStep;
 use crate::repository::view::View;
 use crate::repository::{Error, Options, Repository, Result};
 use crate::runtime::Runtime;
+use crate::time::BootTime;
 use std::collections::BTreeSet;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::name::Name;
@@ -26,8 +27,8 @@ pub(crate) struct Relied {
     pub snapshot: Option<ObjectId>,
     /// Marks that nobody can read, and that were there before anything was relied on: they name none of the packs.
     pub opaque: BTreeSet<ObjectId>,
-    /// When the run first looked at the repository, nanoseconds since boot.
-    pub since: i64,
+    /// When the run first looked at the repository.
+    pub since: BootTime,
 }
 
 impl Relied {
@@ -50,18 +51,17 @@ impl Relied {
                 return Err(Error::Condemned(mark.id));
             }
         }
-        refuse_age((repository.options(), repository.runtime()), self.since)
+        refuse_age(repository.options(), repository.runtime(), self.since)
     }
 
     /// The same, known to be so within the commit window.
     fn validate_in_time(&self, repository: &Repository) -> Result<()> {
         let window = repository.options().commit_window;
         let clock = &repository.runtime().clock;
-        let deadline = i64::try_from(window.as_nanos()).unwrap_or(i64::MAX);
         for _ in 0..TRIES {
             let started = clock.elapsed();
             self.validate(repository)?;
-            if clock.elapsed().saturating_sub(started) <= deadline {
+            if clock.elapsed().since(started) <= window {
                 return Ok(());
             }
         }
@@ -70,10 +70,8 @@ impl Relied {
 }
 
 /// W6: marks may be gone after twice the life of a run, and what they named looks as if it were never condemned.
-/// `since` is in nanoseconds since boot.
-pub(crate) fn refuse_age((options, runtime): (&Options, &Runtime), since: i64) -> Result<()> {
-    let age = u128::try_from(runtime.clock.elapsed().saturating_sub(since)).unwrap_or_default();
-    if age > options.run_lifetime.as_nanos() {
+pub(crate) fn refuse_age(options: &Options, runtime: &Runtime, since: BootTime) -> Result<()> {
+    if runtime.clock.elapsed().since(since) > options.run_lifetime {
         return Err(Error::TooOld(options.run_lifetime));
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::repository::index::loose::LoosePack;
 use crate::repository::lookup::{BlobLookup, FrameRecord, PackRecord};
 use crate::repository::{Error, Options, Repository, Result, encoding};
 use crate::runtime::Runtime;
+use crate::time::BootTime;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,8 +98,8 @@ pub(crate) struct Run {
     pub secret: RunSecret,
     pub wraps: Arc<Wraps>,
     pub pack_bytes: usize,
-    /// When it first looked at marks, nanoseconds since boot.
-    pub since: i64,
+    /// When it first looked at marks.
+    pub since: BootTime,
     pub stored: Mutex<Stored>,
     failed: Mutex<Option<Error>>,
     /// Where it is noted which packs were made on this machine.
@@ -119,7 +120,7 @@ pub(crate) struct Stored {
     pending_blobs: usize,
     /// How many of them are of earlier runs.
     taken: usize,
-    index_at: i64,
+    index_at: BootTime,
     supersedes: Vec<ObjectId>,
     /// All packs of the run.
     pub packs: Vec<PackEntry>,
@@ -182,7 +183,7 @@ pub(crate) struct RunParts {
     pub book: Key,
     pub secret: RunSecret,
     pub wraps: Wraps,
-    pub since: i64,
+    pub since: BootTime,
     pub cache: Option<Arc<Cache>>,
 }
 
@@ -288,8 +289,7 @@ impl Run {
         stored.pending_blobs += blobs;
         stored.packs.push(entry.clone());
         stored.pending.push((entry, self.wraps.clone()));
-        let age = self.runtime.clock.elapsed().saturating_sub(stored.index_at);
-        let is_late = u128::try_from(age).is_ok_and(|age| age > self.options.index_interval.as_nanos());
+        let is_late = self.runtime.clock.elapsed().since(stored.index_at) > self.options.index_interval;
         if is_late || stored.is_due() { self.put_index(&mut stored) } else { Ok(()) }
     }
 
@@ -298,7 +298,7 @@ impl Run {
         (stored.index_at, stored.taken) = (self.runtime.clock.elapsed(), 0);
         while !(stored.pending.is_empty() && stored.supersedes.is_empty()) {
             // one that comes so late would tell of packs that prune took for nobody's
-            refuse_age((&self.options, &self.runtime), self.since)?;
+            refuse_age(&self.options, &self.runtime, self.since)?;
             let (index, count) = stored.next_index();
             let salt = self.runtime.random();
             let bytes = encoding("an index", index::seal(&self.author(), &salt, &index, &Sketches::default()))?;
