@@ -14,6 +14,7 @@ mod recent;
 mod wording;
 
 use crate::runtime::Runtime;
+use crate::time::StoreTime;
 use bandwidth::Bandwidth;
 use recent::Recent;
 use std::ops::Range;
@@ -29,8 +30,8 @@ pub use location::Location;
 pub struct Stat {
     /// Stored bytes.
     pub size: u64,
-    /// When it was written, nanoseconds since 1970 on the store's clock; `None` where the store keeps no times.
-    pub modified: Option<i64>,
+    /// When it was written; `None` where the store keeps no times.
+    pub modified: Option<StoreTime>,
 }
 
 /// One line of a listing.
@@ -40,8 +41,8 @@ pub struct Entry {
     pub name: String,
     /// Stored bytes.
     pub size: u64,
-    /// When it was written, nanoseconds since 1970 on the store's clock; `None` where the store keeps no times.
-    pub modified: Option<i64>,
+    /// When it was written; `None` where the store keeps no times.
+    pub modified: Option<StoreTime>,
 }
 
 /// Unfinished files that were removed.

@@ -19,7 +19,7 @@ use crate::repository::view::View;
 use crate::repository::write::commit;
 use crate::repository::write::writer::Writer;
 use crate::source;
-use crate::time;
+use crate::time::{self, WallTime};
 use files::FileWriter;
 use origin::Origin;
 use scan::{Found, Scan};
@@ -53,8 +53,8 @@ pub struct Options {
     pub host: String,
     /// User name to record.
     pub user: String,
-    /// Time to record instead of now, nanoseconds since 1970.
-    pub time: Option<i64>,
+    /// Time to record instead of now.
+    pub time: Option<WallTime>,
     /// An empty stream is taken as it is.
     pub allow_empty: bool,
     /// No snapshot if nothing changed since the parent.
@@ -192,7 +192,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     // whoever reads only errors must hear of what nobody has said
     remarks.iter().filter(|_| options.derived).for_each(|remark| progress.note(remark));
     found.notes.extend(remarks);
-    head.time = options.time.unwrap_or(started);
+    head.time = options.time.unwrap_or(started).nanoseconds();
     (head.statistics.added_blobs, head.statistics.added_bytes) = (counts.added_blobs, counts.added_bytes);
     if options.dry_run || unchanged {
         return Ok(Report::new(None, head, found));

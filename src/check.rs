@@ -23,6 +23,7 @@ use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks;
 use crate::repository::read::reader::Reader;
 use crate::repository::view::View;
+use crate::time::WallTime;
 use finding::Findings;
 use packs::{Domain, Outcome, Packs};
 use selection::{Selection, Verified};
@@ -109,7 +110,7 @@ impl<'a> Look<'a> {
         let now = repository.runtime().clock.now();
         let mut view = View::to_check(repository, &mut |header, record| {
             if believed.contains(&header.writer) {
-                verified.note(&record.verified, record.started, now);
+                verified.note(&record.verified, WallTime::new(record.started), now);
             }
         })?;
         let objects = std::mem::take(&mut view.objects);

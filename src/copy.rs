@@ -20,6 +20,7 @@ use crate::repository::tree::reach;
 use crate::repository::view::View;
 use crate::repository::write::writer::{Flushed, Place, Writer};
 use crate::repository::write::{commit, transfer};
+use crate::time::WallTime;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 use target::{Domain, Target};
@@ -57,8 +58,8 @@ pub struct Copied {
     pub copy: Option<ObjectId>,
     /// Name of its source.
     pub name: String,
-    /// Its time, nanoseconds since 1970.
-    pub time: i64,
+    /// Its time.
+    pub time: WallTime,
 }
 
 /// One snapshot that was not copied.
@@ -347,8 +348,8 @@ impl Copier<'_> {
             root,
             parent: snapshot.head.parent.and_then(|parent| self.domain.copies.get(&parent).copied()),
             seen: self.domain.seen(&snapshot.head.source),
-            time: snapshot.counted.time,
-            expires: snapshot.expires(),
+            time: snapshot.counted.time.nanoseconds(),
+            expires: snapshot.expires().map(WallTime::nanoseconds),
             original: Some(snapshot.first_id()),
             left_of: snapshot.left_of(),
             ..snapshot.head.clone()

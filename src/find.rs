@@ -11,6 +11,7 @@ use crate::repository::tree::changes::{difference, join};
 use crate::repository::tree::walk;
 use crate::repository::view::View;
 use crate::source::Excludes;
+use crate::time::WallTime;
 use std::collections::{BTreeMap, HashMap};
 use vault_format::id::{BlobId, DomainId};
 use vault_format::tree::{Node, NodeKind, TreePage};
@@ -43,10 +44,10 @@ pub struct Options {
     pub larger_than: Option<u64>,
     /// Files of fewer bytes than this.
     pub smaller_than: Option<u64>,
-    /// Changed after this, nanoseconds since 1970.
-    pub newer: Option<i64>,
-    /// Changed before this, nanoseconds since 1970.
-    pub older: Option<i64>,
+    /// Changed after this.
+    pub newer: Option<WallTime>,
+    /// Changed before this.
+    pub older: Option<WallTime>,
 }
 
 /// One version of an entry: the same node at the same path of the same source.
@@ -193,13 +194,12 @@ impl<'s> Search<'s> {
             NodeKind::CharDevice(..) => (Type::CharDevice, None),
             NodeKind::BlockDevice(..) => (Type::BlockDevice, None),
         };
-        let time = node.metadata.mtime;
-        let time = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+        let time = WallTime::from(node.metadata.mtime);
         (options.types.is_empty() || options.types.contains(&node_type))
             && options.larger_than.is_none_or(|limit| size.is_some_and(|size| size > limit))
             && options.smaller_than.is_none_or(|limit| size.is_some_and(|size| size < limit))
-            && options.newer.is_none_or(|limit| time > i128::from(limit))
-            && options.older.is_none_or(|limit| time < i128::from(limit))
+            && options.newer.is_none_or(|limit| time > limit)
+            && options.older.is_none_or(|limit| time < limit)
             && self.patterns.excludes(path, node_type == Type::Directory)
     }
 

@@ -14,6 +14,7 @@ use crate::repository::view::View;
 use crate::repository::view::address::Asked;
 use crate::repository::view::missing::Heads;
 use crate::retention::{self, Candidate, Policy};
+use crate::time::WallTime;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId, OriginMark};
@@ -47,8 +48,8 @@ pub struct Verdict {
     pub source: String,
     /// The snapshot of which it is a plain copy, by its first id.
     pub original: Option<ObjectId>,
-    /// The time that counts, nanoseconds since 1970.
-    pub time: i64,
+    /// The time that counts.
+    pub time: WallTime,
     /// Its writer claims another time, which is not believed.
     pub late: bool,
     /// Kept, or forgotten.
@@ -418,7 +419,7 @@ fn verdict(snapshot: &SnapshotEntry, (keep, reasons): (bool, Vec<String>)) -> Ve
     Verdict { place, domain: String::new(), source, original, time: counted.time, late: counted.late, keep, reasons }
 }
 
-fn order_of(verdict: &Verdict) -> (DomainId, &str, i64, ObjectId) {
+fn order_of(verdict: &Verdict) -> (DomainId, &str, WallTime, ObjectId) {
     (verdict.place.domain, &verdict.source, verdict.time, verdict.place.id)
 }
 

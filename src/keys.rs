@@ -12,6 +12,7 @@ use crate::repository::objects::trust::Trust;
 use crate::repository::view::View;
 use crate::repository::view::missing::Missing;
 use crate::repository::{Repository, encoding};
+use crate::time::StoreTime;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use vault_format::bundle::{Bundle, Role};
@@ -227,7 +228,7 @@ fn put_slot(repository: &Repository, draft: &Draft, password: Option<NewPassword
     let new = NewSlot {
         bundle: &draft.bundle,
         label: draft.label.clone(),
-        created: runtime.clock.now(),
+        created: runtime.clock.now().nanoseconds(),
         domain: draft.domain,
         verifying: draft.verifying,
     };
@@ -286,7 +287,7 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     };
     // one that can't be read could be an earlier word on this writer: then only the owner's next try may accept anything
     let undecided = Orders::load(repository)?.damaged.into_iter().next();
-    let (snapshots, indexes) = stored(repository, writer, (domain, None))?.ids;
+    let (snapshots, indexes) = stored(repository, writer, domain, None)?.ids;
     let (known, since) = match Orders::load(repository)?.revocation(writer).cloned() {
         // one that was cut off goes on, be it by somebody else, and what was listed just now may have come too late
         Some(Revocation { accepted, since }) => (accepted, since),
@@ -307,8 +308,8 @@ fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progr
     // somebody else may have revoked it before
     let before = Orders::load(repository)?.revocation(writer).and_then(|known| known.since);
     let since = since.into_iter().chain(before).min();
-    let seen_by_all = since.map(|at| at.saturating_add(i64::try_from(lag.as_nanos()).unwrap_or(i64::MAX)));
-    let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, (domain, seen_by_all))?;
+    let seen_by_all = since.map(|at| at + lag);
+    let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, domain, seen_by_all)?;
     if let Some(missing) = missing {
         return Err(Error::refused(Refusal::MissingSnapshot(missing.to_string())));
     }
@@ -343,8 +344,8 @@ struct Stored {
     missing: Option<Missing>,
 }
 
-/// Snapshots and index objects of a writer that the store had received at a time on its clock, revoked or not.
-fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId, Option<i64>)) -> Result<Stored> {
+/// Snapshots and index objects of a writer that the store had received at a time, revoked or not.
+fn stored(repository: &Repository, writer: WriterId, domain: DomainId, until: Option<StoreTime>) -> Result<Stored> {
     let view = View::to_revoke(repository, writer, domain)?;
     let missing = view.missing().into_iter().next();
     let View { snapshots, objects, .. } = view;
@@ -353,7 +354,7 @@ fn stored(repository: &Repository, writer: WriterId, (domain, until): (DomainId,
     if let Some(unserved) = damaged.find(|damage| damage.error.backend().is_some()) {
         return Err(unserved.error.into());
     }
-    let in_time = |arrived: Option<i64>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
+    let in_time = |arrived: Option<StoreTime>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
     let own = snapshots.all.iter().filter(|one| one.header.writer == writer && in_time(one.arrived)).map(|one| one.id);
     let indexes = objects.objects.iter().filter(|object| object.writer == writer && in_time(object.arrived));
     let ids = (own.collect(), indexes.filter_map(|object| object.name.id()).collect());

@@ -1,7 +1,7 @@
 //! vault: a content-addressed, deduplicating, encrypted backup repository. Modules lie in layers, and use only lower
-//! ones: `runtime`, `metadata`, `progress`, `time`; `source`, `target`, `chunk`; `backend`; `repository`; `error`, `operation`; the
-//! operations, free functions over `&Repository`; and the command line on top. The library never prints, and never
-//! reads the environment.
+//! ones: `time`, `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`; `error`,
+//! `operation`; the operations, free functions over `&Repository`; and the command line on top. The library never
+//! prints, and never reads the environment.
 
 pub mod backend;
 pub mod backup;

@@ -8,6 +8,7 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::walk;
 use crate::repository::tree::walk::Nodes;
 use crate::repository::view::View;
+use crate::time::WallTime;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Reads the heads of all snapshots.
@@ -72,7 +73,7 @@ fn weight(error: &repository::Error) -> u8 {
 pub fn find<'c>(
     catalog: &'c View,
     address: &[u8],
-    at: &dyn Fn(&str) -> Option<i64>,
+    at: &dyn Fn(&str) -> Option<WallTime>,
 ) -> Result<(&'c SnapshotEntry, Vec<u8>)> {
     // a time has colons of its own: the path begins at the first colon behind which the rest is an address
     let colons = address.iter().enumerate().filter(|(_, byte)| **byte == b':');

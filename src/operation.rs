@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::objects::journal;
-use crate::time::{self, BootTime};
+use crate::time::{self, BootTime, WallTime};
 use std::fmt::Display;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
@@ -229,8 +229,7 @@ pub(crate) struct Run {
     id: RunId,
     operation: Operation,
     actor: Actor,
-    /// Wall time, nanoseconds since 1970.
-    started: i64,
+    started: WallTime,
     /// The same moment: the wall clock may be set meanwhile.
     began: BootTime,
 }
@@ -291,7 +290,7 @@ impl Run {
             run: self.id,
             operation: self.operation.name().to_owned(),
             source,
-            started: self.started,
+            started: self.started.nanoseconds(),
             duration: time::nanoseconds(took),
             outcome,
             message,

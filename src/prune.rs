@@ -24,6 +24,7 @@ use crate::repository::Repository;
 use crate::repository::index::unfinished::Unfinished;
 use crate::repository::objects::{marks, pins};
 use crate::repository::write::writer::{Place, Written, pack_bytes};
+use crate::time::{self, StoreTime};
 use need::Need;
 use plan::{Limits, Lineage, PackUse, Plan};
 use repack::{Task, Work};
@@ -250,7 +251,7 @@ impl Prepared {
         }
         let packs: BTreeSet<(Class, ObjectId)> =
             fresh.iter().map(|number| &self.packs[*number]).map(|pack| (pack.class, pack.id)).collect();
-        let grace = u64::try_from(self.grace.as_nanos()).unwrap_or(u64::MAX);
+        let grace = time::nanoseconds(self.grace);
         if self.last.is_none() {
             // a listing that shows nothing when this is carried out can't be true
             let heads = self.survey.snapshots.newest(&BTreeSet::new());
@@ -316,14 +317,13 @@ fn young_packs(repository: &Repository, survey: &Survey, grace: Duration, dry: b
         return Ok(BTreeSet::new());
     }
     let now = match repository.store_now() {
-        _ if dry => repository.runtime().clock.now(),
+        _ if dry => repository.presumed_store_now(),
         Ok(now) => now,
         // without room for the record that tells the time, nothing is old enough
-        Err(repository::Error::Backend(error)) if error.kind == ErrorKind::NoSpace => i64::MIN,
+        Err(repository::Error::Backend(error)) if error.kind == ErrorKind::NoSpace => StoreTime::MIN,
         Err(error) => return Err(error.into()),
     };
-    let grace = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
-    let is_young = |modified: Option<i64>| modified.is_none_or(|at| now.saturating_sub(at) < grace);
+    let is_young = |modified: Option<StoreTime>| modified.is_none_or(|at| now.since(at) < grace);
     Ok(loose.into_iter().filter(|(_, (_, entry))| is_young(entry.modified)).map(|(id, _)| *id).collect())
 }
 

@@ -20,6 +20,7 @@ use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;
 use crate::repository::{Doubt, Repository};
+use crate::time::WallTime;
 use look::Look;
 use std::collections::BTreeMap;
 use vault_format::bundle::Role;
@@ -49,8 +50,8 @@ pub struct Lost {
     pub snapshot: ObjectId,
     /// Name of its source.
     pub name: String,
-    /// Its time, nanoseconds since 1970.
-    pub time: i64,
+    /// Its time.
+    pub time: WallTime,
     /// Files and directories that can't be restored in full.
     pub paths: Vec<String>,
     /// The marked copy without them; `None` for a dry run, or if nothing is left.

@@ -17,7 +17,7 @@ pub mod write;
 use crate::backend::{Backend, ErrorKind};
 use crate::cache::Cache;
 use crate::runtime::Runtime;
-use crate::time::BootTime;
+use crate::time::{BootTime, StoreTime};
 use crate::{backend, cache};
 pub use access::create::NewRepository;
 use access::opening;
@@ -132,7 +132,7 @@ struct Known {
 
 #[derive(Clone, Copy)]
 struct StoreClock {
-    modified: i64,
+    modified: StoreTime,
     /// Just before the object was put, and just after its time was told.
     before: BootTime,
     after: BootTime,
@@ -306,35 +306,39 @@ impl Repository {
 
     /// The store's clock now: from an object that this process has just put, plus the time since, suspend included. It
     /// may be later than this by as long as that put took; see [`Repository::store_now_at_most`].
-    pub(crate) fn store_now(&self) -> Result<i64> {
-        Ok(self.store_time()?.0)
+    pub(crate) fn store_now(&self) -> Result<StoreTime> {
+        let clock = self.store_clock()?;
+        Ok(self.store_time(clock, clock.after))
     }
 
     /// What the store's clock shows now at most: whoever must not take for young what is old asks for this.
-    pub(crate) fn store_now_at_most(&self) -> Result<i64> {
-        Ok(self.store_time()?.1)
+    pub(crate) fn store_now_at_most(&self) -> Result<StoreTime> {
+        let clock = self.store_clock()?;
+        Ok(self.store_time(clock, clock.before))
     }
 
-    fn store_time(&self) -> Result<(i64, i64)> {
-        let elapsed = || self.0.runtime.clock.elapsed();
+    /// What the store's clock shows now if this machine's is right: for what a wrong clock may decide.
+    pub(crate) fn presumed_store_now(&self) -> StoreTime {
+        StoreTime::from_wall(self.0.runtime.clock.now())
+    }
+
+    fn store_time(&self, clock: StoreClock, told: BootTime) -> StoreTime {
+        self.protocol().store_time(clock.modified, self.0.runtime.clock.elapsed().since(told))
+    }
+
+    fn store_clock(&self) -> Result<StoreClock> {
         let mut clock = self.0.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = match *clock {
-            Some(known) => known,
-            None => {
-                let before = elapsed();
-                let name = journal::put_begun(self, RunId(self.0.runtime.random()), "run", Vec::new())?;
-                let stat = self.0.backend.stat(&name.to_string())?;
-                // a store without times: this machine's clock has to serve
-                let modified = stat.modified.unwrap_or_else(|| self.0.runtime.clock.now());
-                let known = StoreClock { modified, before, after: elapsed() };
-                // one that a suspend has blurred serves once
-                if known.after.since(before) <= self.0.options.commit_window {
-                    *clock = Some(known);
-                }
-                known
-            }
-        };
-        let since = |at: BootTime| self.protocol().store_time(known.modified, elapsed().since(at));
-        Ok((since(known.after), since(known.before)))
+        if let Some(known) = *clock {
+            return Ok(known);
+        }
+        let before = self.0.runtime.clock.elapsed();
+        let name = journal::put_begun(self, RunId(self.0.runtime.random()), "run", Vec::new())?;
+        let stat = self.0.backend.stat(&name.to_string())?;
+        // a store without times: this machine's clock has to serve
+        let modified = stat.modified.unwrap_or_else(|| self.presumed_store_now());
+        let told = StoreClock { modified, before, after: self.0.runtime.clock.elapsed() };
+        // one that a suspend has blurred serves once
+        *clock = Some(told).filter(|told| told.after.since(before) <= self.0.options.commit_window);
+        Ok(told)
     }
 }

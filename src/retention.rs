@@ -3,18 +3,19 @@
 //! never costs a snapshot of another. Within a writer, leaving a snapshot out of the input never costs another one
 //! either: a short listing only keeps more. The newest of a writer is always kept.
 
+use crate::time::{StoreTime, WallTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use vault_format::id::{ObjectId, WriterId};
 
-const MINUTE: i64 = 60_000_000_000;
 /// A claimed time may lie this far before the arrival: a long run, and a store that was out of reach.
-const EARLY: i64 = 26 * 60 * MINUTE;
+const EARLY: Duration = Duration::from_hours(26);
 /// And this far behind it: clocks differ.
-const AHEAD: i64 = 10 * MINUTE;
+const AHEAD: Duration = Duration::from_mins(10);
 
 /// Why the newest stays, whatever the rules say.
 pub const NEWEST: &str = "newest";
@@ -24,31 +25,29 @@ pub const NO_RULE: &str = "no rule keeps it";
 /// The time that retention goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// Nanoseconds since 1970.
-    pub time: i64,
-    /// The claimed time did not fit to the arrival, which counts instead.
+    /// The claimed one, or else the arrival.
+    pub time: WallTime,
+    /// The claimed time did not fit to the arrival.
     pub late: bool,
 }
 
 impl Counted {
-    /// A writer's word counts only near the arrival on the store's clock, so that nobody can forge a history.
-    pub fn of_writer(claimed: i64, arrived: Option<i64>) -> Self {
-        match arrived {
-            Some(at) if !(at.saturating_sub(EARLY)..=at.saturating_add(AHEAD)).contains(&claimed) => {
-                Self { time: at, late: true }
-            }
+    /// A writer's word counts only near the arrival, so that nobody can forge a history.
+    pub fn of_writer(claimed: WallTime, arrived: Option<StoreTime>) -> Self {
+        match arrived.map(WallTime::from_store) {
+            Some(at) if !(at - EARLY..=at + AHEAD).contains(&claimed) => Self { time: at, late: true },
             // a store without times gives nothing to doubt a writer with
             _ => Self { time: claimed, late: false },
         }
     }
 
     /// True if the claimed time is older than the arrival can explain.
-    pub fn is_behind(self, claimed: i64) -> bool {
+    pub fn is_behind(self, claimed: WallTime) -> bool {
         self.late && claimed < self.time
     }
 
     /// The owner's word counts: imported history and copies keep their times.
-    pub fn of_owner(claimed: i64) -> Self {
+    pub fn of_owner(claimed: WallTime) -> Self {
         Self { time: claimed, late: false }
     }
 }
@@ -198,14 +197,14 @@ pub struct Candidate {
     pub id: ObjectId,
     /// Who signed it.
     pub writer: WriterId,
-    /// The time that counts, nanoseconds since 1970.
-    pub time: i64,
+    /// The time that counts.
+    pub time: WallTime,
     /// Tags.
     pub tags: Vec<String>,
     /// The owner holds it.
     pub held: bool,
-    /// When it expires, nanoseconds since 1970.
-    pub expires: Option<i64>,
+    /// When it expires.
+    pub expires: Option<WallTime>,
 }
 
 /// What becomes of a snapshot, and why.
@@ -218,7 +217,7 @@ pub struct Verdict {
 }
 
 /// Judges the snapshots of one source; verdicts come in the order of the candidates.
-pub fn apply(candidates: &[Candidate], policy: &Policy, now: i64, zone: &TimeZone) -> Vec<Verdict> {
+pub fn apply(candidates: &[Candidate], policy: &Policy, now: WallTime, zone: &TimeZone) -> Vec<Verdict> {
     let mut writers: BTreeMap<WriterId, Vec<usize>> = BTreeMap::new();
     for (at, candidate) in candidates.iter().enumerate() {
         writers.entry(candidate.writer).or_default().push(at);
@@ -228,7 +227,7 @@ pub fn apply(candidates: &[Candidate], policy: &Policy, now: i64, zone: &TimeZon
         // newest first; of two at the same time the id decides, so the order of reading never matters
         group.sort_by_key(|at| candidates.get(*at).map(|one| std::cmp::Reverse((one.time, one.id))));
         let group: Vec<(usize, &Candidate)> = group.iter().filter_map(|at| Some((*at, candidates.get(*at)?))).collect();
-        keep(&group, policy, (now, zone), &mut reasons);
+        keep(&group, policy, now, zone, &mut reasons);
     }
     let verdict = |(candidate, reasons): (&Candidate, Vec<String>)| match candidate.expires {
         _ if !reasons.is_empty() => Verdict { keep: true, reasons },
@@ -239,7 +238,7 @@ pub fn apply(candidates: &[Candidate], policy: &Policy, now: i64, zone: &TimeZon
 }
 
 /// Gives reasons to those of one writer, newest first, that are kept.
-fn keep(group: &[(usize, &Candidate)], policy: &Policy, (now, zone): (i64, &TimeZone), reasons: &mut [Vec<String>]) {
+fn keep(group: &[(usize, &Candidate)], policy: &Policy, now: WallTime, zone: &TimeZone, reasons: &mut [Vec<String>]) {
     let Some(newest) = group.first() else { return };
     let mut give = |at: usize, reason: String| {
         if let Some(reasons) = reasons.get_mut(at) {
@@ -257,7 +256,7 @@ fn keep(group: &[(usize, &Candidate)], policy: &Policy, (now, zone): (i64, &Time
     let anchor = zoned(newest.1.time.min(now), zone);
     for (period, amount) in policy.periods() {
         let mut seen = BTreeSet::new();
-        let since = if let Amount::For(length) = amount { first_of(length, &anchor) } else { i64::MIN };
+        let since = if let Amount::For(length) = amount { first_of(length, &anchor) } else { WallTime::MIN };
         let most = if let Amount::Count(count) = amount { count as usize } else { usize::MAX };
         for (at, one) in fresh() {
             if one.time < since || seen.len() == most {
@@ -287,17 +286,15 @@ fn keep(group: &[(usize, &Candidate)], policy: &Policy, (now, zone): (i64, &Time
 }
 
 /// The first moment that a length ending at `anchor` covers; the beginning of time if the calendar ends before.
-fn first_of(length: Length, anchor: &Zoned) -> i64 {
-    let first = length.before(anchor).and_then(|first| first.timestamp().as_nanosecond().try_into().ok());
-    first.unwrap_or(i64::MIN)
+fn first_of(length: Length, anchor: &Zoned) -> WallTime {
+    length.before(anchor).and_then(|first| WallTime::of(first.timestamp())).unwrap_or(WallTime::MIN)
 }
 
-fn zoned(time: i64, zone: &TimeZone) -> Zoned {
-    // every i64 of nanoseconds lies within jiff's years
-    Timestamp::from_nanosecond(i128::from(time)).unwrap_or_default().to_zoned(zone.clone())
+fn zoned(time: WallTime, zone: &TimeZone) -> Zoned {
+    Timestamp::from(time).to_zoned(zone.clone())
 }
 
-fn shown(time: i64, zone: &TimeZone) -> String {
+fn shown(time: WallTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 

@@ -5,16 +5,13 @@ mod children;
 
 pub use children::{Children, GRACE, Program};
 
-use crate::time::BootTime;
+use crate::time::{BootTime, WallTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-/// Nanoseconds; as a point in time since 1970-01-01T00:00:00Z.
-pub type Nanoseconds = i64;
 
 /// Where the time comes from.
 #[derive(Clone)]
@@ -28,11 +25,11 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// Wall time, nanoseconds since 1970.
-    pub fn now(&self) -> Nanoseconds {
+    /// Wall time.
+    pub fn now(&self) -> WallTime {
         match self {
-            Self::System => jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX),
-            Self::Manual(time) | Self::Steered(time, _) => time.load(Ordering::SeqCst),
+            Self::System => WallTime::of(jiff::Timestamp::now()).unwrap_or(WallTime::MAX),
+            Self::Manual(time) | Self::Steered(time, _) => WallTime::new(time.load(Ordering::SeqCst)),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::repository::Repository;
 use crate::repository::objects::orders;
 use crate::repository::objects::orders::Orders;
 use crate::repository::view::View;
+use crate::time::WallTime;
 use vault_format::id::ObjectId;
 use vault_format::order::Action;
 
@@ -20,8 +21,8 @@ pub struct Change {
     pub remove: Vec<String>,
     /// Hold, or release.
     pub hold: Option<bool>,
-    /// When it expires, nanoseconds since 1970; `Some(None)` = never.
-    pub expire: Option<Option<i64>>,
+    /// When it expires; `Some(None)` = never.
+    pub expire: Option<Option<WallTime>>,
 }
 
 impl Change {
@@ -55,7 +56,7 @@ pub struct Report {
     /// It is held.
     pub held: bool,
     /// When it expires.
-    pub expires: Option<i64>,
+    pub expires: Option<WallTime>,
     /// Orders that were put.
     pub orders: Vec<ObjectId>,
     /// Other notes.
@@ -66,7 +67,7 @@ pub struct Report {
 pub fn tag(
     repository: &Repository,
     address: &str,
-    at: &dyn Fn(&str) -> Option<i64>,
+    at: &dyn Fn(&str) -> Option<WallTime>,
     change: &Change,
     actor: &Actor,
 ) -> Result<Report> {
@@ -85,7 +86,12 @@ pub fn tag(
     result
 }
 
-fn apply(repository: &Repository, address: &str, at: &dyn Fn(&str) -> Option<i64>, change: &Change) -> Result<Report> {
+fn apply(
+    repository: &Repository,
+    address: &str,
+    at: &dyn Fn(&str) -> Option<WallTime>,
+    change: &Change,
+) -> Result<Report> {
     let catalog = View::to_decide(repository)?;
     let snapshot = catalog.snapshots.find(address, at)?;
     let id = snapshot.id;
@@ -118,7 +124,7 @@ fn apply(repository: &Repository, address: &str, at: &dyn Fn(&str) -> Option<i64
 /// One order for each kind of change; the hold comes first, since it is what keeps the snapshot.
 fn actions(id: ObjectId, change: &Change) -> impl Iterator<Item = Action> {
     let hold = change.hold.map(|hold| if hold { Action::Hold(vec![id]) } else { Action::Release(vec![id]) });
-    let expire = change.expire.map(|time| Action::Expire(vec![id], time));
+    let expire = change.expire.map(|time| Action::Expire(vec![id], time.map(WallTime::nanoseconds)));
     let (add, remove) = (change.add.clone(), change.remove.clone());
     let changed = !add.is_empty() || !remove.is_empty();
     let tag = changed.then(|| Action::Tag { snapshots: vec![id], add, remove });

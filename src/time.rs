@@ -2,8 +2,10 @@
 //! format keeps as plain numbers becomes one of them where it is loaded. Invariant: arithmetic saturates, and one clock
 //! stands in for another only in functions that say so by name.
 
+use jiff::Timestamp;
 use std::ops::{Add, Sub};
 use std::time::Duration;
+use vault_format::tree::Time;
 
 /// Nanoseconds of a length of time, as far as they fit.
 pub fn nanoseconds(length: Duration) -> u64 {
@@ -57,8 +59,64 @@ macro_rules! clock {
 }
 
 clock! {
+    /// What a machine's wall clock shows, since 1970: anybody may set it, and what a writer claims is a time of its own.
+    WallTime
+}
+
+clock! {
+    /// What the store's clock shows, since 1970: when it received an object, which no writer can choose.
+    StoreTime
+}
+
+clock! {
     /// A clock that runs from the machine's start, also while it sleeps, and that nobody sets: for ages, never shown.
     BootTime
+}
+
+impl WallTime {
+    /// A moment on the calendar, as far as it fits.
+    pub fn of(moment: Timestamp) -> Option<Self> {
+        moment.as_nanosecond().try_into().ok().map(Self)
+    }
+
+    /// An arrival to measure a claim by, or to count instead of it.
+    pub const fn from_store(arrived: StoreTime) -> Self {
+        Self(arrived.0)
+    }
+}
+
+impl StoreTime {
+    /// A wall clock in place of the store's: where the store tells no time, or where a wrong clock does no harm.
+    pub const fn from_wall(time: WallTime) -> Self {
+        Self(time.0)
+    }
+}
+
+impl From<WallTime> for Timestamp {
+    fn from(time: WallTime) -> Self {
+        // every i64 of nanoseconds lies within jiff's years
+        Self::from_nanosecond(time.0.into()).unwrap_or_default()
+    }
+}
+
+impl From<StoreTime> for Timestamp {
+    fn from(time: StoreTime) -> Self {
+        WallTime(time.0).into()
+    }
+}
+
+/// Times of files, as far as they fit.
+impl From<Time> for WallTime {
+    fn from(time: Time) -> Self {
+        Self(time.seconds.saturating_mul(1_000_000_000).saturating_add(time.nanoseconds.into()))
+    }
+}
+
+impl From<WallTime> for Time {
+    fn from(time: WallTime) -> Self {
+        let nanoseconds = time.0.rem_euclid(1_000_000_000).try_into().unwrap_or_default();
+        Self { seconds: time.0.div_euclid(1_000_000_000), nanoseconds }
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::repository::tree::walk;
 use crate::repository::view::View;
 use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer};
+use crate::time::WallTime;
 use std::collections::HashSet;
 use vault_format::id::{BlobId, ObjectId, RunId};
 use vault_format::order::Action;
@@ -35,8 +36,8 @@ pub struct Report {
     pub copied_blobs: u64,
     /// Plaintext bytes of these.
     pub copied_bytes: u64,
-    /// When it expires, nanoseconds since 1970.
-    pub expires: Option<i64>,
+    /// When it expires.
+    pub expires: Option<WallTime>,
     /// Other notes.
     pub notes: Vec<String>,
 }
@@ -158,14 +159,13 @@ fn copy(
 ) -> Result<ObjectId> {
     let mut body = snapshot.body(repository)?;
     body.tags = snapshot.state.tags(&body.tags);
-    let counted = snapshot.counted;
     let source = SourcePlace { domain: snapshot.place.domain, label: snapshot.place.label };
     let head = Head {
-        time: counted.time,
+        time: snapshot.counted.time.nanoseconds(),
         run,
         parent: None,
         seen: view.snapshots.seen_by(repository.keys().writer(), source),
-        expires: snapshot.expires(),
+        expires: snapshot.expires().map(WallTime::nanoseconds),
         original: Some(snapshot.first_id()),
         left_of: snapshot.left_of(),
         ..snapshot.head.clone()

@@ -44,7 +44,7 @@ impl Bandwidth {
 
 #[cfg(test)]
 mod tests {
-    use super::Bandwidth;
+    use super::{Bandwidth, BootTime};
     use crate::runtime::{Clock, Runtime};
     use std::sync::Arc;
     use std::sync::atomic::AtomicI64;
@@ -56,6 +56,6 @@ mod tests {
         for _ in 0..11 {
             limit.spend(500);
         }
-        assert_eq!(clock.now(), 5_000_000_000);
+        assert_eq!(clock.elapsed(), BootTime::new(5_000_000_000));
     }
 }

@@ -2,14 +2,15 @@
 //! processes, the process, and when that began: what a dead process of this machine has left is known, and goes with the
 //! next start. What another machine left goes after a day. Invariant: a file whose process may live is never left over.
 
-use crate::runtime::Nanoseconds;
+use crate::time::{StoreTime, WallTime};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use std::path::Path;
+use std::time::Duration;
 
-const HOUR: Nanoseconds = 3600 * 1_000_000_000;
+const HOUR: Duration = Duration::from_hours(1);
 /// Nobody writes on one file for so long.
-const AGE_MAX: Nanoseconds = 24 * HOUR;
+const AGE_MAX: Duration = Duration::from_hours(24);
 
 /// This process, as the names of its unfinished files tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +52,9 @@ impl Maker {
     }
 
     /// True if nobody writes on a file of this name and time any more, as far as this process can tell.
-    pub fn knows_left(&self, name: &str, (modified, now): (Nanoseconds, Nanoseconds)) -> bool {
-        let age = now.saturating_sub(modified);
+    pub fn knows_left(&self, name: &str, modified: StoreTime, now: WallTime) -> bool {
+        // a machine's clock and those of its file systems do not differ by hours
+        let age = StoreTime::from_wall(now).since(modified);
         if age > AGE_MAX {
             return true;
         }
@@ -74,10 +76,10 @@ impl Maker {
 }
 
 /// True if this is a time before the system began.
-fn began_before_boot(modified: Nanoseconds) -> bool {
+fn began_before_boot(modified: StoreTime) -> bool {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let boot = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<i64>().ok());
-    boot.is_some_and(|boot| modified < boot.saturating_mul(1_000_000_000))
+    boot.is_some_and(|boot| modified < StoreTime::new(boot.saturating_mul(1_000_000_000)))
 }
 
 /// When a process began, in ticks since the boot.
@@ -98,12 +100,13 @@ fn short(parts: &[&[u8]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{AGE_MAX, HOUR, Maker};
+    use super::{AGE_MAX, Duration, HOUR, Maker, StoreTime, WallTime};
 
-    const NOW: i64 = 1_800_000_000 * 1_000_000_000;
+    const NOW: WallTime = WallTime::new(1_800_000_000 * 1_000_000_000);
+    const OLD: Duration = AGE_MAX.saturating_add(Duration::from_nanos(1));
 
-    fn left(name: &str, age: i64) -> bool {
-        Maker::this().knows_left(name, (NOW - age, NOW))
+    fn left(name: &str, age: Duration) -> bool {
+        Maker::this().knows_left(name, StoreTime::from_wall(NOW) - age, NOW)
     }
 
     #[test]
@@ -114,20 +117,20 @@ mod tests {
         assert_eq!(Maker::of(&named(&own)), Some(own.clone()));
         assert!(!left(&named(&own), HOUR), "this process lives");
         let reused = Maker { began: own.began + 1, ..own.clone() };
-        assert!(left(&named(&reused), 0), "its number belongs to another process");
+        assert!(left(&named(&reused), Duration::ZERO), "its number belongs to another process");
         // its process is over, and was waited for
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        assert!(left(&named(&Maker { process: child.id(), ..own.clone() }), 0), "a dead process");
+        assert!(left(&named(&Maker { process: child.id(), ..own.clone() }), Duration::ZERO), "a dead process");
         // process 1 is somebody else's, and lives
         let first = Maker { process: 1, began: super::began(1).unwrap(), ..own.clone() };
         assert!(!left(&named(&first), HOUR), "a living process of another user");
         let elsewhere = Maker { host: "00000000".into(), process: child.id(), ..own.clone() };
-        assert!(!left(&named(&elsewhere), AGE_MAX) && left(&named(&elsewhere), AGE_MAX + 1), "another machine");
+        assert!(!left(&named(&elsewhere), AGE_MAX) && left(&named(&elsewhere), OLD), "another machine");
         let namespace = Maker { boot: "00000000".into(), process: child.id(), ..own.clone() };
-        assert!(!left(&named(&namespace), 0), "another namespace of this machine");
+        assert!(!left(&named(&namespace), Duration::ZERO), "another namespace of this machine");
         for name in ["left", "4711-00ff-0", "a-b-c-d-e"] {
-            assert!(!left(name, AGE_MAX) && left(name, AGE_MAX + 1), "{name}");
+            assert!(!left(name, AGE_MAX) && left(name, OLD), "{name}");
         }
     }
 
@@ -135,8 +138,8 @@ mod tests {
     fn an_hour_old_file_of_an_earlier_boot_is_left_over() {
         let own = Maker { boot: "00000000".into(), ..Maker::this() };
         let name = format!("{}random-0", own.prefix());
-        let old = Maker::this().knows_left(&name, (0, 2 * HOUR));
-        let young = Maker::this().knows_left(&name, (0, HOUR / 2));
+        let old = Maker::this().knows_left(&name, StoreTime::new(0), WallTime::new(0) + 2 * HOUR);
+        let young = Maker::this().knows_left(&name, StoreTime::new(0), WallTime::new(0) + HOUR / 2);
         assert_eq!((old, young), (true, false));
     }
 }

@@ -10,6 +10,7 @@ use super::leftovers::Maker;
 use super::{Entry, Leftovers, Stat, Store};
 use crate::metadata;
 use crate::runtime::Runtime;
+use crate::time::StoreTime;
 use root::Root;
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
@@ -46,12 +47,12 @@ impl Local {
         let local = Self { root, maker, run, next: AtomicU64::new(0) };
         let now = runtime.clock.now();
         // Nothing depends on the sweep, so its failures do not matter.
-        drop(local.sweep_tmp(&|name, modified| local.maker.knows_left(name, (modified, now))));
+        drop(local.sweep_tmp(&|name, modified| local.maker.knows_left(name, modified, now)));
         Ok(local)
     }
 
     /// Removes unfinished files by name and time.
-    fn sweep_tmp(&self, is_left: &dyn Fn(&str, i64) -> bool) -> io::Result<Leftovers> {
+    fn sweep_tmp(&self, is_left: &dyn Fn(&str, StoreTime) -> bool) -> io::Result<Leftovers> {
         let mut removed = Leftovers::default();
         for entry in Dir::new(self.root.folder(TMP)?)? {
             let entry = entry?;
@@ -257,9 +258,9 @@ fn is_file(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_file()
 }
 
-fn modified(stat: &rustix::fs::Stat) -> i64 {
-    let time = metadata::mtime(stat);
-    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
+/// Of a folder the clock of its file system is the store's.
+fn modified(stat: &rustix::fs::Stat) -> StoreTime {
+    StoreTime::from_wall(metadata::mtime(stat).into())
 }
 
 fn error(operation: Operation, name: &str, e: &io::Error) -> Error {
@@ -296,7 +297,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
         std::fs::write(folder.path().join("tmp/left"), b"half").unwrap();
-        let clock = Arc::new(AtomicI64::new(Clock::System.now()));
+        let clock = Arc::new(AtomicI64::new(Clock::System.now().nanoseconds()));
         let runtime = Runtime::seeded(1, Clock::Manual(clock.clone()), 0);
         let local = Local::open(folder.path(), false, &runtime).unwrap();
         assert!(folder.path().join("tmp/left").exists());

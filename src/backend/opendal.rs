@@ -6,6 +6,7 @@ use super::error::{Error, ErrorKind, Operation, Result};
 use super::location::{Remote, Scheme};
 use super::{BackendOptions, Entry, Stat, Store, wording};
 use crate::runtime::Runtime;
+use crate::time::StoreTime;
 use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{Buffer, EntryMode, Metadata, Operator};
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ const RETRIES: usize = 8;
 const SSH_RETRIES: u32 = 3;
 const CONFLICTS: u32 = 4;
 /// Uploads that a crash left in `tmp/` go after this time.
-const TMP_AGE: i64 = 24 * 3600 * 1_000_000_000;
+const TMP_AGE: Duration = Duration::from_hours(24);
 
 pub(super) struct Opendal {
     // Before the runtime: connections are closed while it still runs.
@@ -91,7 +92,7 @@ impl Opendal {
         store.prepare_root(options.create)?;
         if remote.scheme.has_folders() {
             // Nothing depends on the sweep, so its failures do not matter.
-            drop(store.sweep_tmp(runtime.clock.now()));
+            drop(store.sweep_tmp(StoreTime::from_wall(runtime.clock.now())));
         }
         Ok(store)
     }
@@ -133,13 +134,13 @@ impl Opendal {
     }
 
     /// Removes what crashed writers left behind.
-    fn sweep_tmp(&self, now: i64) -> Result<()> {
+    fn sweep_tmp(&self, now: StoreTime) -> Result<()> {
         let folder = self.path("tmp/");
         let found = self.run(Operation::List, "tmp/", Extra::NONE, |op| {
             let folder = folder.clone();
             async move { op.list(&folder).await }
         })?;
-        let old = |meta: &Metadata| modified(meta).is_some_and(|time| now.saturating_sub(time) > TMP_AGE);
+        let old = |meta: &Metadata| modified(meta).is_some_and(|time| now.since(time) > TMP_AGE);
         for entry in found.iter().filter(|e| e.metadata().mode() == EntryMode::FILE && old(e.metadata())) {
             self.remove("tmp/", entry.path().to_owned())?;
         }
@@ -424,8 +425,9 @@ fn service_options(remote: &Remote) -> BTreeMap<String, String> {
     options
 }
 
-fn modified(meta: &Metadata) -> Option<i64> {
-    i64::try_from(meta.last_modified()?.into_inner().as_nanosecond()).ok()
+fn modified(meta: &Metadata) -> Option<StoreTime> {
+    let nanoseconds = meta.last_modified()?.into_inner().as_nanosecond();
+    Some(StoreTime::new(nanoseconds.try_into().ok()?))
 }
 
 fn short(name: &str, size: u64, end: u64) -> Error {

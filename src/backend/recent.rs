@@ -57,6 +57,7 @@ impl Recent {
 mod tests {
     use super::{Clock, Recent};
     use crate::backend::Entry;
+    use crate::time::StoreTime;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
@@ -65,7 +66,7 @@ mod tests {
     fn own_changes_show_until_the_store_has_to_know_them() {
         let time = Arc::new(AtomicI64::new(0));
         let recent = Recent::new(Clock::Manual(time.clone()), Duration::from_nanos(10));
-        let entry = |name: &str| Entry { name: name.into(), size: 1, modified: Some(5) };
+        let entry = |name: &str| Entry { name: name.into(), size: 1, modified: Some(StoreTime::new(5)) };
         let names = |listed: Vec<Entry>| listed.into_iter().map(|entry| entry.name).collect::<Vec<_>>();
         let old = || vec![entry("packs/a"), entry("packs/c")];
         recent.note("packs/c", None);
@@ -74,7 +75,7 @@ mod tests {
         recent.note("packs/a", Some(1));
         time.store(10, Ordering::SeqCst);
         let shown = recent.apply("packs/", old());
-        assert_eq!((shown[0].modified, shown[1].modified, shown[1].size), (Some(5), None, 7));
+        assert_eq!((shown[0].modified, shown[1].modified, shown[1].size), (Some(StoreTime::new(5)), None, 7));
         assert_eq!(names(shown), ["packs/a", "packs/b"]);
         time.store(11, Ordering::SeqCst);
         assert_eq!(names(recent.apply("packs/", old())), ["packs/a", "packs/c"]);

@@ -9,14 +9,16 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::ListBuilder;
 use crate::repository::tree::walk;
 use crate::repository::write::writer::Writer;
+use crate::time::WallTime;
 use std::io::{self, Read};
+use std::time::Duration;
 use vault_format::id::BlobKind;
 use vault_format::list::{ChunkRef, Content};
-use vault_format::tree::{Metadata, Node, NodeKind, Time};
+use vault_format::tree::{Metadata, Node, NodeKind};
 
 /// A time that was younger than this when the parent's scan began is not trusted: after it was read, the file may have
 /// changed again within one tick of its clock.
-const YOUNG_NANOSECONDS: i64 = 2_000_000_000;
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// Cuts streams and puts their chunks.
 pub struct FileWriter {
@@ -66,8 +68,8 @@ impl FileWriter {
 
 /// What has to be the same for a file to be unchanged, besides size and mtime.
 pub struct Belief {
-    /// When the parent's scan began, nanoseconds since 1970.
-    pub parent_started: i64,
+    /// When the parent's scan began.
+    pub parent_started: WallTime,
     /// The inode number may be another.
     pub ignore_inode: bool,
     /// The time of change may be another.
@@ -90,7 +92,7 @@ pub fn unchanged(
         && (metadata.inode == before.inode || belief.ignore_inode);
     // a change always moves the ctime, which nobody can set
     let changed = if belief.ignore_ctime { metadata.mtime } else { metadata.ctime };
-    if !same || was_young(changed, belief.parent_started) {
+    if !same || WallTime::from(changed) + YOUNG > belief.parent_started {
         return Ok(None);
     }
     let mut present = true;
@@ -110,9 +112,4 @@ pub fn unchanged(
         pages.into_iter().for_each(|page| writer.keep_known_page(page));
     }
     Ok(all.then(|| parent.kind.clone()))
-}
-
-fn was_young(changed: Time, parent_started: i64) -> bool {
-    let nanoseconds = i128::from(changed.seconds) * 1_000_000_000 + i128::from(changed.nanoseconds);
-    i128::from(parent_started) - nanoseconds < i128::from(YOUNG_NANOSECONDS)
 }

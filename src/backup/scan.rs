@@ -15,6 +15,7 @@ use crate::repository::tree::build::TreeBuilder;
 use crate::repository::tree::walk::Nodes;
 use crate::repository::write::writer::Writer;
 use crate::source::{self, Directory, EntryKind, Event, Skip};
+use crate::time::WallTime;
 use std::ffi::OsStr;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
@@ -69,7 +70,7 @@ pub struct Scan<'s> {
     pub writer: &'s mut Writer,
     pub files: FileWriter,
     pub found: Found,
-    pub started: i64,
+    pub started: WallTime,
     pub origin: &'s Origin<'s>,
 }
 
@@ -258,9 +259,9 @@ impl<'s> Scan<'s> {
     }
 
     fn belief(&self) -> Belief {
-        let time = |parent: &SnapshotEntry| parent.head.time.min(parent.counted.time);
+        let time = |parent: &SnapshotEntry| parent.claimed().min(parent.counted.time);
         Belief {
-            parent_started: self.origin.parent.map_or(i64::MIN, time),
+            parent_started: self.origin.parent.map_or(WallTime::MIN, time),
             ignore_inode: self.options.ignore_inode,
             ignore_ctime: self.options.ignore_ctime,
         }

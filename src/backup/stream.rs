@@ -6,6 +6,7 @@ use super::scan::{Found, Scan};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::source::{self, Command, CommandFailure};
+use crate::time::WallTime;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
@@ -56,7 +57,7 @@ impl Scan<'_> {
         let mut tree = self.tree(name, &kind, self.options.time.unwrap_or(self.started))?;
         if let Some(parent) = self.origin.last.filter(|_| self.options.skip_if_unchanged) {
             // the time of reading is no change: with the parent's it may be the parent's tree
-            let before = self.tree(name, &kind, parent.head.time)?;
+            let before = self.tree(name, &kind, parent.claimed())?;
             tree = if before.root == parent.head.root { before } else { tree };
         }
         for page in &tree.pages {
@@ -72,11 +73,8 @@ impl Scan<'_> {
     }
 
     /// The tree with one file at a path, of a time; nothing of it is stored.
-    fn tree(&self, path: &[u8], kind: &NodeKind, time: i64) -> Result<OneFile> {
-        let mtime = Time {
-            seconds: time.div_euclid(1_000_000_000),
-            nanoseconds: u32::try_from(time.rem_euclid(1_000_000_000)).unwrap_or_default(),
-        };
+    fn tree(&self, path: &[u8], kind: &NodeKind, time: WallTime) -> Result<OneFile> {
+        let mtime = Time::from(time);
         let mut kind = kind.clone();
         let mut pages = Vec::new();
         loop {

@@ -2,7 +2,7 @@
 //! or a size takes those that were verified longest ago, never before everything else, and chance decides among equals.
 
 use crate::repository::lookup::PackRecord;
-use crate::runtime::Nanoseconds;
+use crate::time::WallTime;
 use rand_core::Rng;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,11 +31,11 @@ pub enum Read {
 
 /// When packs were last verified.
 #[derive(Debug, Default)]
-pub(super) struct Verified(HashMap<ObjectId, Nanoseconds>);
+pub(super) struct Verified(HashMap<ObjectId, WallTime>);
 
 impl Verified {
     /// Notes that packs were verified at a time. A time that has not come yet says nothing.
-    pub fn note(&mut self, packs: &[ObjectId], at: Nanoseconds, now: Nanoseconds) {
+    pub fn note(&mut self, packs: &[ObjectId], at: WallTime, now: WallTime) {
         if at > now {
             return;
         }
@@ -45,8 +45,8 @@ impl Verified {
         }
     }
 
-    fn age(&self, pack: &ObjectId, now: Nanoseconds) -> Option<u128> {
-        self.0.get(pack).and_then(|at| u128::try_from(now.saturating_sub(*at)).ok())
+    fn age(&self, pack: &ObjectId, now: WallTime) -> Option<Duration> {
+        self.0.get(pack).filter(|at| **at <= now).map(|at| now.since(*at))
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Selection<'a> {
     /// Packs verified within this time are left out.
     pub max_age: Option<Duration>,
     pub verified: &'a Verified,
-    pub now: Nanoseconds,
+    pub now: WallTime,
 }
 
 impl Selection<'_> {
@@ -71,7 +71,7 @@ impl Selection<'_> {
         for (number, pack) in packs {
             total += pack.size;
             let age = self.verified.age(&pack.id, self.now);
-            if age.zip(self.max_age).is_some_and(|(age, max)| age <= max.as_nanos()) {
+            if age.zip(self.max_age).is_some_and(|(age, max)| age <= max) {
                 young += u64::from(self.in_part(&pack.id));
             } else if self.in_part(&pack.id) {
                 all.push((number, pack, age));

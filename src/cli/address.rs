@@ -114,7 +114,7 @@ pub fn say_oddities(session: &Session, snapshot: &SnapshotEntry) {
 fn late(snapshot: &SnapshotEntry) -> Option<String> {
     let (short, counted) = (snapshot.id.short(), snapshot.counted);
     let arrived = render::time(snapshot.arrived.filter(|_| counted.late)?);
-    let claimed = render::time(snapshot.head.time);
+    let claimed = render::time(snapshot.claimed());
     Some(if snapshot.doubtful {
         format!(
             "snapshot {short} says {claimed}, but arrived on {arrived}: was the repository moved? see `vault forget --help`"

@@ -11,6 +11,7 @@ use vault::find::{self, Type, Version};
 use vault::list;
 use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::view::View;
+use vault::time::WallTime;
 
 /// Find files in all snapshots
 ///
@@ -42,10 +43,10 @@ pub struct Arguments {
     smaller_than: Option<u64>,
     /// Only what was changed after this
     #[arg(long, value_name = "TIME", value_parser = time::parse_flag)]
-    newer: Option<i64>,
+    newer: Option<WallTime>,
     /// Only what was changed before this
     #[arg(long, value_name = "TIME", value_parser = time::parse_flag)]
-    older: Option<i64>,
+    older: Option<WallTime>,
     /// Show type, permissions, owner, size and time as in ls
     #[arg(long, short)]
     long: bool,

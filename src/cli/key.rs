@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use vault::keys::{self, Draft, Entry};
 use vault::repository::Repository;
+use vault::time::WallTime;
 use vault_format::bundle::Role;
 use vault_format::recovery;
 use vault_format::slot::{KDF_DEFAULT, NewPassword};
@@ -193,7 +194,7 @@ impl Line {
             label: key.info.label.clone(),
             domain: key.info.domain.to_string(),
             writer: key.writer().to_string(),
-            created: render::time_rfc3339(key.info.created),
+            created: render::time_rfc3339(WallTime::new(key.info.created)),
             password: key.has_password(),
             in_use: key.in_use,
             revoked: key.is_revoked,
@@ -228,7 +229,7 @@ fn list(session: &Session, repository: &Repository) -> Outcome {
         }
         let label = render::safe(&key.info.label);
         let (role, domain) = (key.info.role.to_string(), key.info.domain.short());
-        let created = Cell::Time(key.info.created);
+        let created = Cell::Time(WallTime::new(key.info.created));
         table.row(vec![key.id.short().into(), role.into(), label.into(), domain.into(), created, opens.into()]);
     }
     table.print();

@@ -3,6 +3,7 @@
 
 use super::render;
 use serde::Serialize;
+use vault::time::WallTime;
 use vault_format::tree::{Node, NodeKind};
 
 /// What `vault ls` prints, one object for each entry.
@@ -49,7 +50,7 @@ impl Fields {
             gid: metadata.gid,
             user: lossy(&metadata.user),
             group: lossy(&metadata.group),
-            mtime: render::time_rfc3339(render::nanoseconds(metadata.mtime)),
+            mtime: render::time_rfc3339(WallTime::from(metadata.mtime)),
             target: match &node.kind {
                 NodeKind::Symlink(target) => Some(lossy(target)),
                 _ => None,
@@ -119,7 +120,7 @@ pub fn long(path: &[u8], node: &Node) -> String {
         who(&metadata.user, metadata.uid),
         who(&metadata.group, metadata.gid),
         render::size(size(node)),
-        render::time(render::nanoseconds(metadata.mtime)),
+        render::time(WallTime::from(metadata.mtime)),
         name(path, node)
     )
 }

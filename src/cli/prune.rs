@@ -294,8 +294,7 @@ fn freed(session: &Session, arguments: &Arguments, report: &prune::Report, grace
     if later == 0 {
         return format!("nothing more to free; {needed} are needed");
     }
-    let grace = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
-    let due = render::time(session.runtime.clock.now().saturating_add(grace));
+    let due = render::time(session.runtime.clock.now() + grace);
     format!("{} come free with a prune after {due}; {needed} stay", render::size(later))
 }
 

@@ -3,10 +3,10 @@
 
 use super::{invisible, output, proposal};
 use bytesize::ByteSize;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
-use vault_format::tree::Time;
 
 /// Prints one line to standard output.
 pub fn line(line: &str) {
@@ -147,24 +147,13 @@ pub fn duration(nanoseconds: u64) -> String {
 }
 
 /// Local time with offset.
-pub fn time(nanoseconds: i64) -> String {
-    jiff::Timestamp::from_nanosecond(nanoseconds.into()).map_or_else(
-        |_| "?".to_owned(),
-        |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
-    )
+pub fn time(time: impl Into<Timestamp>) -> String {
+    time.into().to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 /// RFC 3339 in local time, for programs.
-pub fn time_rfc3339(nanoseconds: i64) -> String {
-    jiff::Timestamp::from_nanosecond(nanoseconds.into()).map_or_else(
-        |_| String::new(),
-        |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string(),
-    )
-}
-
-/// Nanoseconds of a node's time, as far as they fit.
-pub fn nanoseconds(time: Time) -> i64 {
-    time.seconds.saturating_mul(1_000_000_000).saturating_add(time.nanoseconds.into())
+pub fn time_rfc3339(time: impl Into<Timestamp>) -> String {
+    time.into().to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()
 }
 
 /// A size as people write it.

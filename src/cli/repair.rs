@@ -312,6 +312,7 @@ fn json(arguments: &Arguments, report: &repair::Report) {
 mod tests {
     use super::lost_paths;
     use vault::repair::Lost;
+    use vault::time::WallTime;
     use vault_format::id::ObjectId;
 
     #[test]
@@ -327,7 +328,7 @@ mod tests {
         let lost = |number: u8, name: &str, paths: &[&str]| Lost {
             snapshot: ObjectId([number; 32]),
             name: name.to_owned(),
-            time: 0,
+            time: WallTime::default(),
             copy: None,
             paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         };

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
 use vault::source::{self, Excludes, Stream};
+use vault::time::WallTime;
 use vault_format::snapshot::is_source_name;
 use vault_format::tree::is_plain_name;
 
@@ -77,7 +78,7 @@ pub struct Arguments {
     exclude_larger_than: Option<u64>,
     /// Record this time instead of now
     #[arg(long, value_name = "TIME", value_parser = time::parse_past)]
-    time: Option<i64>,
+    time: Option<WallTime>,
     /// Record this host name
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -360,7 +361,7 @@ fn json(arguments: &Arguments, report: &Report) {
     render::json(&Taken {
         snapshot: report.snapshot.map(|id| id.to_string()),
         name: &report.head.source,
-        time: render::time_rfc3339(report.head.time),
+        time: render::time_rfc3339(WallTime::new(report.head.time)),
         parent: report.head.parent.map(|parent| parent.to_string()),
         dry_run: arguments.dry_run,
         files: figures.files,

@@ -11,6 +11,7 @@ use std::io::IsTerminal;
 use vault::repository::Repository;
 use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::view::View;
+use vault::time::WallTime;
 use vault::{list, repair, restore};
 use vault_format::snapshot::Body;
 
@@ -149,7 +150,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     Ok(code::DONE)
 }
 
-fn show(catalog: &View, lines: &[(i64, Line)], now: i64) {
+fn show(catalog: &View, lines: &[(WallTime, Line)], now: WallTime) {
     let is_mixed = catalog.snapshots.are_mixed();
     let is_terminal = std::io::stdout().is_terminal();
     let now = is_terminal.then(|| render::time(now));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use vault::time::WallTime;
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -39,8 +40,8 @@ pub enum Give {
 pub enum Cell {
     /// A text, without control characters.
     Text(String),
-    /// A point in time, nanoseconds since 1970.
-    Time(i64),
+    /// A point in time.
+    Time(WallTime),
 }
 
 impl From<String> for Cell {
@@ -129,9 +130,9 @@ impl Table {
 
     /// Shows seconds if two of these points in time lie in one minute of one group, so that the shown one is the meant
     /// one when it is typed again.
-    pub fn telling_apart<K: Ord>(mut self, times: impl Iterator<Item = (K, i64)>) -> Self {
+    pub fn telling_apart<K: Ord>(mut self, times: impl Iterator<Item = (K, WallTime)>) -> Self {
         let mut seen = BTreeSet::new();
-        let minute = |time: i64| time.div_euclid(60_000_000_000);
+        let minute = |time: WallTime| time.nanoseconds().div_euclid(60_000_000_000);
         let mut times = times;
         self.with_seconds = times.any(|(group, time)| !seen.insert((group, minute(time))));
         self
@@ -287,11 +288,10 @@ fn shorten(text: &str, width: usize, give: Give) -> String {
 }
 
 /// Local time without what tells nothing; whole where the clock was turned back and shows the same twice.
-fn short_time(nanoseconds: i64, with_seconds: bool) -> String {
-    let Ok(time) = Timestamp::from_nanosecond(nanoseconds.into()) else { return "?".to_owned() };
-    let zoned = time.to_zoned(TimeZone::system());
+fn short_time(time: WallTime, with_seconds: bool) -> String {
+    let zoned = Timestamp::from(time).to_zoned(TimeZone::system());
     if zoned.time_zone().to_ambiguous_zoned(zoned.datetime()).is_ambiguous() {
-        return render::time(nanoseconds);
+        return render::time(time);
     }
     zoned.strftime(if with_seconds { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" }).to_string()
 }
@@ -304,7 +304,8 @@ pub fn terminal_width() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Give, Table};
+    use super::{Cell, Give, Table, WallTime};
+    use std::time::Duration;
 
     #[test]
     fn no_row_is_wider_than_the_terminal_and_names_stay_whole() {
@@ -346,7 +347,8 @@ mod tests {
         assert_eq!(table.lay_out(None).lines().count(), 2);
     }
 
-    const MINUTE: i64 = 60_000_000_000;
+    const START: WallTime = WallTime::new(0);
+    const MINUTE: WallTime = WallTime::new(60_000_000_000);
 
     fn table() -> Table {
         let mut table = Table::new()
@@ -356,7 +358,7 @@ mod tests {
             .rare("TAGS", Give::End(6))
             .text("PATHS", Give::Start(8));
         let row = |path: &str| -> Vec<Cell> {
-            vec!["3f9a02c1".into(), Cell::Time(0), "1.0 KiB".into(), "-".into(), path.into()]
+            vec!["3f9a02c1".into(), Cell::Time(START), "1.0 KiB".into(), "-".into(), path.into()]
         };
         table.row(row("/srv/a/rather/long/path/uploads"));
         table.row(row("/etc"));
@@ -384,9 +386,10 @@ mod tests {
 
     #[test]
     fn seconds_are_shown_where_two_of_a_source_share_a_minute() {
-        let shown =
-            |times: &[(&str, i64)]| table().telling_apart(times.iter().copied()).lay_out(Some(120)).contains(":00:00");
-        assert!(!shown(&[("a", 0), ("a", MINUTE), ("b", 0)]));
-        assert!(shown(&[("a", 0), ("b", 5), ("a", MINUTE - 1)]));
+        let shown = |times: &[(&str, WallTime)]| {
+            table().telling_apart(times.iter().copied()).lay_out(Some(120)).contains(":00:00")
+        };
+        assert!(!shown(&[("a", START), ("a", MINUTE), ("b", START)]));
+        assert!(shown(&[("a", START), ("b", START), ("a", MINUTE - Duration::from_nanos(1))]));
     }
 }

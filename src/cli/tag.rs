@@ -3,12 +3,10 @@
 use super::exit::{Context, Failure, code};
 use super::session::Session;
 use super::{Outcome, render, time};
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use vault::retention::Length;
-use vault::runtime::Clock;
 use vault::tag::{self, Change, Report};
+use vault::time::WallTime;
 
 /// Change the tags of a snapshot, hold it, or let it expire
 ///
@@ -44,7 +42,7 @@ pub struct Arguments {
 
 /// A time, or never.
 #[derive(Clone, Copy, Debug)]
-struct Expiry(Option<i64>);
+struct Expiry(Option<WallTime>);
 
 /// What `vault tag` prints.
 #[derive(Serialize)]
@@ -106,9 +104,7 @@ fn parse_expiry(text: &str) -> Result<Expiry, String> {
     if text == "never" {
         return Ok(Expiry(None));
     }
-    let now = Timestamp::from_nanosecond(i128::from(Clock::System.now())).unwrap_or_default();
-    let now: Zoned = now.to_zoned(TimeZone::system());
-    let after = |length: Length| length.after(&now)?.timestamp().as_nanosecond().try_into().ok();
+    let after = |length: Length| WallTime::of(length.after(&time::now())?.timestamp());
     match text.parse::<Length>().ok().and_then(after) {
         Some(time) => Ok(Expiry(Some(time))),
         None => time::parse_flag(text).map(|time| Expiry(Some(time))).map_err(|forms| format!("{forms}, 90d or never")),

@@ -5,7 +5,10 @@
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Span, Timestamp, Zoned};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 use vault::runtime::Clock;
+use vault::time::WallTime;
 
 /// Which moment of a stretch of time, like a day that is named without a time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,32 +24,32 @@ pub const FORMS: &str = "write a time like 2026-11-20T14:00, 2026-11-20T14:00:00
     \"2h ago\", \"3 days ago\", yesterday, \"last monday\" or \"last week\"";
 
 /// From its first to its last nanosecond.
-type Stretch = (i64, i64);
+type Stretch = RangeInclusive<WallTime>;
 
-/// Nanoseconds since 1970.
-pub fn parse(text: &str, now: &Zoned, end: End) -> Option<i64> {
+/// The moment that is meant.
+pub fn parse(text: &str, now: &Zoned, end: End) -> Option<WallTime> {
     let text = text.trim().to_ascii_lowercase();
-    let exact = || moment(text.to_ascii_uppercase().parse::<Timestamp>().ok()?).map(|at| (at, at));
-    let (first, last) = date_and_time(&text, now)
+    let exact = || WallTime::of(text.to_ascii_uppercase().parse().ok()?).map(|at| at..=at);
+    let stretch = date_and_time(&text, now)
         .or_else(|| days(&text, now))
-        .or_else(|| ago(&text, now).map(|at| (at, at)))
+        .or_else(|| ago(&text, now).map(|at| at..=at))
         .or_else(exact)?;
-    Some(if end == End::First { first } else { last })
+    Some(if end == End::First { *stretch.start() } else { *stretch.end() })
 }
 
 /// A time that a flag takes.
-pub fn parse_flag(text: &str) -> Result<i64, String> {
+pub fn parse_flag(text: &str) -> Result<WallTime, String> {
     parse(text, &now(), End::First).ok_or_else(|| FORMS.into())
 }
 
 /// The same, not later than now: files that change until the time of a snapshot would count as older than it.
-pub fn parse_past(text: &str) -> Result<i64, String> {
+pub fn parse_past(text: &str) -> Result<WallTime, String> {
     let time = parse_flag(text)?;
     if time > Clock::System.now() { Err("this is still to come".into()) } else { Ok(time) }
 }
 
 /// A length of time like `24h`, `90m` or `7d`.
-pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let span = text.trim().parse::<Span>().ok();
     let length = span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
     length
@@ -55,21 +58,17 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 }
 
 /// The time behind the `@` of an address: a second, a day and so on mean all of it.
-pub fn parse_address(text: &str) -> Option<i64> {
+pub fn parse_address(text: &str) -> Option<WallTime> {
     parse(text, &now(), End::Last)
 }
 
-fn now() -> Zoned {
-    let now = Timestamp::from_nanosecond(i128::from(Clock::System.now())).unwrap_or_default();
-    now.to_zoned(TimeZone::system())
+/// Now, in this machine's time zone.
+pub fn now() -> Zoned {
+    Timestamp::from(Clock::System.now()).to_zoned(TimeZone::system())
 }
 
-fn moment(time: Timestamp) -> Option<i64> {
-    time.as_nanosecond().try_into().ok()
-}
-
-fn local(time: DateTime, zone: &TimeZone) -> Option<i64> {
-    moment(time.to_zoned(zone.clone()).ok()?.timestamp())
+fn local(time: DateTime, zone: &TimeZone) -> Option<WallTime> {
+    WallTime::of(time.to_zoned(zone.clone()).ok()?.timestamp())
 }
 
 /// A time of a day, which may be named before it and is today else, and may have an offset behind it.
@@ -93,10 +92,10 @@ fn date_and_time(text: &str, now: &Zoned) -> Option<Stretch> {
     let time = &if time.find(':') == Some(1) { format!("0{time}") } else { time.to_owned() };
     let time = time.bytes().all(is_plain).then(|| time.parse::<Time>().ok())??;
     let first = match offset {
-        Some(offset) => moment(offset.to_timestamp(day.to_datetime(time)).ok()?)?,
+        Some(offset) => WallTime::of(offset.to_timestamp(day.to_datetime(time)).ok()?)?,
         None => local(day.to_datetime(time), now.time_zone())?,
     };
-    Some((first, first.checked_add(width - 1)?))
+    Some(first..=first + Duration::from_nanos(width - 1))
 }
 
 /// `+01:00`, `+0100` or `+01`.
@@ -161,13 +160,13 @@ fn days(text: &str, now: &Zoned) -> Option<Stretch> {
         }
     };
     let start = |date: Date| local(date.at(0, 0, 0, 0), now.time_zone());
-    Some((start(first)?, start(next)?.checked_sub(1)?))
+    Some(start(first)?..=start(next)? - Duration::from_nanos(1))
 }
 
 /// A distance from now. `m` alone could be minutes or months, so it is neither.
-fn ago(text: &str, now: &Zoned) -> Option<i64> {
+fn ago(text: &str, now: &Zoned) -> Option<WallTime> {
     if text == "now" {
-        return moment(now.timestamp());
+        return WallTime::of(now.timestamp());
     }
     let text = text.strip_suffix(" ago")?.trim();
     let end = text.find(|letter: char| !letter.is_ascii_digit())?;
@@ -187,12 +186,12 @@ fn ago(text: &str, now: &Zoned) -> Option<i64> {
         "y" | "year" => Span::new().try_years(number),
         _ => return None,
     };
-    moment(now.checked_sub(span.ok()?).ok()?.timestamp())
+    WallTime::of(now.checked_sub(span.ok()?).ok()?.timestamp())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{End, parse, parse_duration};
+    use super::{Duration, End, WallTime, parse, parse_duration};
     use jiff::tz::TimeZoneDatabase;
     use jiff::{Timestamp, Zoned};
 
@@ -204,7 +203,7 @@ mod tests {
 
     fn shown(text: &str, end: End) -> String {
         let Some(time) = parse(text, &now(), end) else { return "?".into() };
-        let time = Timestamp::from_nanosecond(time.into()).expect("in range").to_zoned(now().time_zone().clone());
+        let time = Timestamp::from(time).to_zoned(now().time_zone().clone());
         time.strftime("%F %T%.f").to_string()
     }
 
@@ -255,14 +254,14 @@ mod tests {
     fn a_time_as_it_is_shown_means_what_it_was_shown_for() {
         for step in 0..2000_i64 {
             let time = step * 1_234_567_890_123_457 % 4_000_000_000_000_000_000;
-            let second = time - time.rem_euclid(1_000_000_000);
+            let (time, second) = (WallTime::new(time), WallTime::new(time - time.rem_euclid(1_000_000_000)));
             let end = |text: &str, end| parse(text, &now(), end);
             let shown = super::super::render::time(time);
             assert_eq!(end(&shown, End::First), Some(second), "{shown}");
-            assert_eq!(end(&shown, End::Last), Some(second + 999_999_999), "{shown}");
+            assert_eq!(end(&shown, End::Last), Some(second + Duration::from_nanos(999_999_999)), "{shown}");
             let exact = super::super::render::time_rfc3339(time);
             assert_eq!(end(&exact, End::First), Some(time), "{exact}");
-            assert!(end(&exact, End::Last).is_some_and(|last| last - time < 1_000_000_000), "{exact}");
+            assert!(end(&exact, End::Last).is_some_and(|last| last.since(time) < Duration::from_secs(1)), "{exact}");
         }
     }
 

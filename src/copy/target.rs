@@ -115,7 +115,7 @@ impl Domain {
             let same = other.source == head.source
                 && (other.root.bytes, other.root.count) == (head.root.bytes, head.root.count);
             // the time that counts may have been another when it was copied
-            let alike = like && other.root.id == head.root.id && other.time == snapshot.counted.time;
+            let alike = like && other.root.id == head.root.id && copy.claimed() == snapshot.counted.time;
             same && (alike || copy.first_id() == origin)
         };
         self.snapshots.iter().find(is_copy).map(|copy| copy.id)

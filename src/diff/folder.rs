@@ -13,16 +13,18 @@ use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Balance, Change, Changes, Difference, difference, join};
 use crate::repository::tree::walk::Nodes;
 use crate::source::{self, Directory, Entry, EntryKind, Event, FileReader};
+use crate::time::WallTime;
 use std::io;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::Content;
-use vault_format::tree::{Extent, Metadata, Node, NodeKind, Time, TreeRoot};
+use vault_format::tree::{Extent, Metadata, Node, NodeKind, TreeRoot};
 
 /// A file that changed less than this before the snapshot was taken may have changed again within one tick of its clock.
-const YOUNG_NANOSECONDS: i64 = 2_000_000_000;
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// Compares.
 pub fn compare(
@@ -59,7 +61,7 @@ pub fn compare(
     let side = Side { repository, reader, progress, options, gear: Gear::new(repository.keys().gear_key()) };
     let mut join = Join {
         side,
-        trusted: snapshot.head.time.min(snapshot.counted.time).saturating_sub(YOUNG_NANOSECONDS),
+        trusted: snapshot.claimed().min(snapshot.counted.time) - YOUNG,
         levels: vec![Level { path: Vec::new(), nodes: nodes.peekable() }],
         report: Report::default(),
         each,
@@ -85,7 +87,7 @@ struct Level {
 struct Join<'a, 'e> {
     side: Side<'a>,
     /// Times before this one tell that a file is the same.
-    trusted: i64,
+    trusted: WallTime,
     levels: Vec<Level>,
     report: Report,
     each: &'a mut Each<'e>,
@@ -223,11 +225,10 @@ impl Join<'_, '_> {
     /// Size and times tell that the file is the one that was stored.
     fn is_trusted(&self, entry: &Entry, before: &Metadata) -> bool {
         let now = &entry.metadata;
-        let nanoseconds = |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
         !self.side.options.read_all
             && entry.is_sized()
             && (now.mtime, now.ctime, now.inode) == (before.mtime, before.ctime, before.inode)
-            && nanoseconds(now.mtime).max(nanoseconds(now.ctime)) < i128::from(self.trusted)
+            && WallTime::from(now.mtime.max(now.ctime)) < self.trusted
     }
 
     fn tell(&mut self, before: Option<Node>, after: Node, bytes: (u64, u64)) -> Result<()> {

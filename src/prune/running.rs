@@ -7,6 +7,7 @@ use super::need::Need;
 use super::survey::Survey;
 use crate::error::Result;
 use crate::repository::Repository;
+use crate::time::StoreTime;
 use std::collections::{BTreeSet, HashMap};
 use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::name::Name;
@@ -24,18 +25,18 @@ fn author(survey: &Survey, pack: &ObjectId) -> Option<Author> {
 
 /// Packs that are to stay though nothing needs them.
 pub(super) fn packs(repository: &Repository, survey: &Survey, needs: &[Need]) -> Result<BTreeSet<ObjectId>> {
-    let mut newest: HashMap<Author, i64> = HashMap::new();
+    let mut newest: HashMap<Author, StoreTime> = HashMap::new();
     for snapshot in &survey.snapshots.all {
-        let at =
-            newest.entry((snapshot.place.domain, snapshot.place.label, snapshot.header.writer)).or_insert(i64::MIN);
-        *at = snapshot.arrived.unwrap_or(i64::MAX).max(*at);
+        let at = newest
+            .entry((snapshot.place.domain, snapshot.place.label, snapshot.header.writer))
+            .or_insert(StoreTime::MIN);
+        *at = snapshot.arrived.unwrap_or(StoreTime::MAX).max(*at);
     }
     // a wrong clock here can only keep garbage for longer, or not at all
-    let now = repository.runtime().clock.now();
-    let lifetime = i64::try_from(repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
-    let is_running = |id: &ObjectId, arrived: i64| {
+    let (now, lifetime) = (repository.presumed_store_now(), repository.options().run_lifetime);
+    let is_running = |id: &ObjectId, arrived: StoreTime| {
         let Some(author) = author(survey, id) else { return false };
-        newest.get(&author).is_none_or(|at| *at < arrived) && now.saturating_sub(arrived) <= lifetime
+        newest.get(&author).is_none_or(|at| *at < arrived) && now.since(arrived) <= lifetime
     };
     let listed = survey.packs.iter().filter(|(id, _)| !survey.marks.names(id));
     let mut running: BTreeSet<ObjectId> = listed

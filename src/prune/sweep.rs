@@ -17,6 +17,7 @@ use crate::repository::protocol::{DeletionStep, SweepStep};
 use crate::repository::{Error, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use vault_format::id::{Class, ObjectId};
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::Name;
@@ -108,14 +109,14 @@ impl<'a> Sweep<'a> {
             if mark.swept {
                 continue;
             }
-            if mark.grace == 0 {
+            if mark.grace.is_zero() {
                 self.ripe.push(mark);
             } else if nobody_writes {
                 hurried.push(mark);
-            } else if u64::try_from(mark.age(self.repository)?).is_ok_and(|age| age >= mark.grace) {
-                self.ripe.push(mark);
-            } else {
+            } else if mark.must_wait(self.repository)? {
                 self.report.waiting += 1;
+            } else {
+                self.ripe.push(mark);
             }
         }
         if !hurried.is_empty() {
@@ -263,5 +264,5 @@ fn name_again(run: &Run, waiting: &[Condemnation]) -> Result<Option<Condemnation
     run.announce(survey.snapshots.newest(&BTreeSet::new()))?;
     let mark = Mark::Condemn { packs: listed.into_iter().collect(), snapshots: snapshots.clone(), grace: 0 };
     let id = marks::put(repository, &mark)?;
-    Ok(Some(Condemnation { id, packs, snapshots, grace: 0, put_at: None, swept: false }))
+    Ok(Some(Condemnation { id, packs, snapshots, grace: Duration::ZERO, put_at: None, swept: false }))
 }

@@ -7,6 +7,7 @@ use crate::repository::index::merge;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks::{Marks, Swept};
 use crate::repository::objects::trust::Trust;
+use crate::time::StoreTime;
 use vault_format::name::Name;
 
 /// Merges index objects and deletes old marks; returns how many objects were put and how many marks went.
@@ -32,9 +33,9 @@ pub(super) fn tidy(repository: &Repository) -> Result<(u64, u64)> {
 
 /// S5: marks that were carried out longer ago than twice the life of a run.
 fn old<'m>(repository: &Repository, marks: &'m Marks) -> Result<Vec<&'m Swept>> {
-    let most = i64::try_from(2 * repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
-    let is_old = |swept: &&Swept, now: i64| swept.put_at.is_some_and(|at| now.saturating_sub(at) > most);
-    let now = repository.runtime().clock.now();
+    let most = 2 * repository.options().run_lifetime;
+    let is_old = |swept: &&Swept, now: StoreTime| swept.put_at.is_some_and(|at| now.since(at) > most);
+    let now = repository.presumed_store_now();
     let mut old: Vec<&Swept> = marks.swept.iter().filter(|swept| is_old(swept, now)).collect();
     if !old.is_empty() {
         // the store's clock decides; it is asked only if it may say yes

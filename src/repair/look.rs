@@ -14,6 +14,7 @@ use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::objects::trust::Trust;
 use crate::repository::objects::{index_objects, marks};
 use crate::repository::view::View;
+use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId};
@@ -36,19 +37,19 @@ pub(super) struct Look {
     pub bad: BTreeSet<ObjectId>,
     /// Packs of which nothing is there.
     pub missing: BTreeSet<ObjectId>,
-    /// What the store received before is listed with all that it needs, on the store's clock; `None` = everything is.
-    settled: Option<i64>,
+    /// What the store received before is listed with all that it needs; `None` = everything is.
+    settled: Option<StoreTime>,
 }
 
 /// The time before which nothing is younger than a listing may lag.
-fn settled(repository: &Repository, options: &Options) -> Result<Option<i64>> {
-    let lag = i64::try_from(repository.listing_lag().as_nanos()).unwrap_or(i64::MAX);
-    if lag == 0 {
+fn settled(repository: &Repository, options: &Options) -> Result<Option<StoreTime>> {
+    let lag = repository.listing_lag();
+    if lag.is_zero() {
         return Ok(None);
     }
     // the store's clock is known only from something that was put
-    let now = if options.dry_run { repository.runtime().clock.now() } else { repository.store_now()? };
-    Ok(Some(now.saturating_sub(lag)))
+    let now = if options.dry_run { repository.presumed_store_now() } else { repository.store_now()? };
+    Ok(Some(now - lag))
 }
 
 impl Look {

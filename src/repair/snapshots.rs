@@ -16,7 +16,9 @@ use crate::repository::tree::walk::Nodes;
 use crate::repository::tree::{build, reach};
 use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer, Written};
+use crate::time::WallTime;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 use vault_format::id::{ObjectId, OriginMark, RunId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
@@ -158,13 +160,13 @@ impl Copier<'_, '_> {
             terms,
             // just behind the original, so that the name of the source means the one that restores; as the owner's it is
             // believed, so a time that was not can't be taken over
-            time: snapshot.counted.time.saturating_add(1),
+            time: (snapshot.counted.time + Duration::from_nanos(1)).nanoseconds(),
             run: RunId(repository.runtime().random()),
             root,
             parent: Some(snapshot.id),
             seen: self.seen(snapshot.place),
             statistics,
-            expires: snapshot.expires(),
+            expires: snapshot.expires().map(WallTime::nanoseconds),
             original: Some(snapshot.id),
             left_of: Some(snapshot.left_of().unwrap_or(snapshot.first_id())),
             ..head.clone()

@@ -2,6 +2,7 @@
 
 use crate::backend;
 use crate::runtime::Interrupted;
+use crate::time::WallTime;
 use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::id::{BlobId, DomainId, ObjectId};
@@ -107,8 +108,8 @@ pub enum Error {
     NotThatOld {
         /// The source, as it was asked for.
         name: String,
-        /// When its first snapshot was taken, nanoseconds since 1970.
-        first: i64,
+        /// When its first snapshot was taken.
+        first: WallTime,
     },
     /// Several fit.
     #[error("{address:?} is ambiguous: {candidates}")]

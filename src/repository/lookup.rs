@@ -231,6 +231,7 @@ impl BlobLookup {
 #[cfg(test)]
 mod tests {
     use super::{ANY_DEPTH, BlobLookup, FrameNumber, PackRecord, PackRule};
+    use crate::time::StoreTime;
     use std::collections::{BTreeSet, HashSet};
     use std::sync::Arc;
     use vault_format::directory::{BlobEntry, Directory, FrameEntry};
@@ -380,7 +381,8 @@ mod tests {
             let header = Header { writer: WriterId([5; 16]), ..record.header };
             PackRecord { header, arrived, ..record }
         };
-        let order = [record(1), member(3, Some(10)), member(2, Some(20)), member(4, Some(20)), member(1, None)];
+        let at = |time| Some(StoreTime::new(time));
+        let order = [record(1), member(3, at(10)), member(2, at(20)), member(4, at(20)), member(1, None)];
         let standings = order.map(|pack| pack.standing(OWNER));
         assert!(standings.is_sorted_by(|left, right| left < right));
     }

@@ -7,7 +7,7 @@ use crate::repository::Result;
 use crate::repository::lookup::PackRule;
 use crate::repository::objects::marks::Condemnation;
 use crate::repository::objects::orders::State;
-use crate::time;
+use crate::time::StoreTime;
 use std::fmt;
 use std::time::Duration;
 
@@ -85,8 +85,8 @@ pub trait Protocol: fmt::Debug + Send + Sync {
         &[PutIndexes, DeleteIndexes, DeleteCondemned, PutWaiting]
     }
 
-    /// W3, W5: a mark's sweep is far enough away to see what is committed at `now`, nanoseconds on the store's clock.
-    fn is_young(&self, mark: &Condemnation, now: i64) -> bool {
+    /// W3, W5: a mark's sweep is far enough away to see what is committed at `now`.
+    fn is_young(&self, mark: &Condemnation, now: StoreTime) -> bool {
         mark.is_young_at(now)
     }
 
@@ -101,8 +101,8 @@ pub trait Protocol: fmt::Debug + Send + Sync {
     }
 
     /// The store's clock, so long after it told `told`: all time counts, suspend included.
-    fn store_time(&self, told: i64, passed: Duration) -> i64 {
-        told.saturating_add_unsigned(time::nanoseconds(passed))
+    fn store_time(&self, told: StoreTime, passed: Duration) -> StoreTime {
+        told + passed
     }
 }
 

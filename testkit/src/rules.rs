@@ -12,6 +12,7 @@ use vault::repository::objects::marks::{Condemnation, Marks};
 use vault::repository::objects::orders::State;
 use vault::repository::protocol::{CommitStep, DeletionStep, Kept, Outlook, Protocol, Survival, SweepStep};
 use vault::repository::{Options, Repository, Result};
+use vault::time::StoreTime;
 use vault_format::name::{INDEX, JOURNAL, Name, ORDERS, SNAPSHOTS};
 
 /// One rule of the protocol.
@@ -128,7 +129,7 @@ impl Protocol for Broken {
         }
     }
 
-    fn is_young(&self, mark: &Condemnation, now: i64) -> bool {
+    fn is_young(&self, mark: &Condemnation, now: StoreTime) -> bool {
         self.0 == Rule::YoungMarksOnly || Kept.is_young(mark, now)
     }
 
@@ -149,7 +150,7 @@ impl Protocol for Broken {
         Ok(Survival::Sure)
     }
 
-    fn store_time(&self, told: i64, passed: Duration) -> i64 {
+    fn store_time(&self, told: StoreTime, passed: Duration) -> StoreTime {
         if self.0 == Rule::TimeGoesOn { told } else { Kept.store_time(told, passed) }
     }
 }

@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
-use vault::runtime::{Clock, Nanoseconds};
+use vault::runtime::Clock;
+use vault::time::StoreTime;
 
 /// The in-memory store; clones are the same store.
 #[derive(Clone)]
@@ -31,14 +32,14 @@ struct State {
 
 struct Object {
     bytes: Vec<u8>,
-    modified: Nanoseconds,
-    listed_from: Nanoseconds,
+    modified: StoreTime,
+    listed_from: StoreTime,
 }
 
 struct Ghost {
     size: u64,
-    modified: Nanoseconds,
-    listed_until: Nanoseconds,
+    modified: StoreTime,
+    listed_until: StoreTime,
 }
 
 impl Simulated {
@@ -63,7 +64,7 @@ impl Simulated {
     /// Power loss: acknowledged objects stay (puts are atomic), the one in flight leaves a random part of its bytes
     /// under `tmp/`, or under its name if [`Simulated::torn_finals`] says so.
     pub fn crash(&self, in_flight: Option<(&str, &[u8])>) {
-        let now = self.clock.now();
+        let now = self.now();
         let mut state = self.state();
         state.crashes += 1;
         let Some((name, bytes)) = in_flight else { return };
@@ -99,7 +100,7 @@ impl Simulated {
         let copy = Self::new(self.clock.clone(), self.lag_max, seed);
         for (name, bytes) in self.objects() {
             self.clock.sleep(each);
-            let now = self.clock.now();
+            let now = self.now();
             copy.state().objects.insert(name, Object { bytes, modified: now, listed_from: now });
         }
         copy
@@ -135,20 +136,24 @@ impl Simulated {
         Ok(state)
     }
 
-    fn lag(&self, state: &mut State) -> Nanoseconds {
+    fn now(&self) -> StoreTime {
+        StoreTime::from_wall(self.clock.now())
+    }
+
+    fn lag(&self, state: &mut State) -> Duration {
         let most = u64::try_from(self.lag_max.as_nanos()).unwrap_or(u64::MAX - 1).min(u64::MAX - 1);
-        Nanoseconds::try_from(state.random.next_u64() % (most + 1)).unwrap_or(Nanoseconds::MAX)
+        Duration::from_nanos(state.random.next_u64() % (most + 1))
     }
 }
 
 impl Store for Simulated {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let now = self.clock.now();
+        let now = self.now();
         let mut state = self.present(Operation::Put, name)?;
         if let Some(object) = state.objects.get(name) {
             return if object.bytes == bytes { Ok(()) } else { Err(Error::exists(name)) };
         }
-        let listed_from = now.saturating_add(self.lag(&mut state));
+        let listed_from = now + self.lag(&mut state);
         state.objects.insert(name.to_owned(), Object { bytes: bytes.to_vec(), modified: now, listed_from });
         Ok(())
     }
@@ -171,7 +176,7 @@ impl Store for Simulated {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        let now = self.clock.now();
+        let now = self.now();
         let mut state = self.present(Operation::List, prefix)?;
         state.ghosts.retain(|_, ghost| ghost.listed_until > now);
         let hidden = |name: &str| name.starts_with("tmp/") || !name.starts_with(prefix);
@@ -188,10 +193,10 @@ impl Store for Simulated {
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        let now = self.clock.now();
+        let now = self.now();
         let mut state = self.present(Operation::Delete, name)?;
         let Some(object) = state.objects.remove(name) else { return Ok(()) };
-        let listed_until = now.saturating_add(self.lag(&mut state));
+        let listed_until = now + self.lag(&mut state);
         // What no listing has shown yet does not appear in one after its deletion.
         if object.listed_from <= now {
             let ghost = Ghost { size: object.bytes.len() as u64, modified: object.modified, listed_until };

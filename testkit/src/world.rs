@@ -38,7 +38,7 @@ pub struct Hand(pub Arc<AtomicI64>);
 #[expect(clippy::new_without_default, reason = "a clock that is set to the time of the call is no default")]
 impl Hand {
     pub fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(Clock::System.now() + 10 * SECOND)))
+        Self(Arc::new(AtomicI64::new(Clock::System.now().nanoseconds() + 10 * SECOND)))
     }
 
     pub fn advance(&self, time: Duration) {

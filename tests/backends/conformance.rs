@@ -36,7 +36,7 @@ fn put_and_read(backend: &Backend, times: bool) {
         assert_eq!(stat.size, bytes.len() as u64);
         assert_eq!(stat.modified.is_some(), times);
         if let Some(modified) = stat.modified {
-            let age = jiff::Timestamp::now().as_nanosecond() - i128::from(modified);
+            let age = jiff::Timestamp::now().as_nanosecond() - i128::from(modified.nanoseconds());
             assert!((-5_000_000_000..3_600_000_000_000).contains(&age), "{name}: {age}");
         }
     }

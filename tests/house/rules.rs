@@ -7,7 +7,8 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
     (
         "vault",
         &[
-            &["metadata", "progress", "runtime", "time"],
+            &["time"],
+            &["metadata", "progress", "runtime"],
             &["source", "target", "chunk", "similar", "retention"],
             &["cache", "backend"],
             &["repository"],

@@ -79,7 +79,7 @@ fn patterns_and_filters_must_all_fit() {
     let repository = init(hand.store(), &hand.runtime(1, 0));
     snapshot_folder(&repository, source.path()).unwrap();
     let now = hand.clock().now();
-    let hour = 3_600_000_000_000;
+    let hour = std::time::Duration::from_hours(1);
     let count = |options: Options| look(&repository, &options).versions.len();
     let jpg = || patterns(&["*.jpg"]);
     let table = [

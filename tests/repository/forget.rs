@@ -17,6 +17,7 @@ use vault::repository::view::View;
 use vault::repository::{Access, Error, Options, Repository};
 use vault::retention::{Amount, Policy};
 use vault::tag::{Change, tag};
+use vault::time::WallTime;
 use vault::undelete::{self, undelete};
 use vault::{backup, forget, prune};
 use vault_format::bundle::Role;
@@ -226,8 +227,9 @@ fn a_hostile_writer_costs_an_honest_one_nothing() {
         if hour % 6 == 0 {
             ids.insert(snapshot_stream(&honest, b"a stream").unwrap().snapshot.unwrap());
         }
-        let forged = world.hand.clock().now() + i64::from(hour % 9 - 4) * 30 * 24 * 3600 * 1_000_000_000;
-        let options = backup::Options { name: "stream".into(), time: Some(forged), ..backup::Options::default() };
+        let offset = i64::from(hour % 9 - 4) * 30 * 24 * 3600 * 1_000_000_000;
+        let time = Some(WallTime::new(world.hand.clock().now().nanoseconds() + offset));
+        let options = backup::Options { name: "stream".into(), time, ..backup::Options::default() };
         let source = backup::Source::Stream(&mut &b"forged"[..], b"dump".to_vec());
         backup::backup(&hostile, source, &options, &Silent).unwrap();
     }
@@ -254,6 +256,7 @@ fn tags_holds_and_expiry_count() {
     let world = World::new();
     let ids = world.hourly(6);
     let now = world.hand.clock().now();
+    let past = Some(now - Duration::from_nanos(1));
     let add = |id, tag: &str| change(&world.owner, id, &Change { add: vec![tag.into()], ..Change::default() });
     assert_eq!(add(ids[0], "gold").unwrap().tags, ["gold"]);
     assert_eq!(add(ids[0], "before").unwrap().tags, ["before", "gold"]);
@@ -261,12 +264,12 @@ fn tags_holds_and_expiry_count() {
     assert_eq!(report.tags, ["before"]);
     assert!(change(&world.owner, ids[1], &Change { hold: Some(true), ..Change::default() }).unwrap().held);
     let expire = |id, time| change(&world.owner, id, &Change { expire: Some(time), ..Change::default() }).unwrap();
-    expire(ids[2], Some(now - 1));
-    expire(ids[3], Some(now - 1));
+    expire(ids[2], past);
+    expire(ids[3], past);
     assert_eq!(expire(ids[3], None).expires, None);
-    expire(ids[4], Some(now + 1_000_000_000_000_000));
+    expire(ids[4], Some(now + Duration::from_secs(1_000_000)));
     // the newest stays even so
-    expire(ids[5], Some(now - 1));
+    expire(ids[5], past);
     let policy = Policy { tags: vec!["before".into()], last: Some(3), ..Policy::default() };
     let report = by_policy(&world.owner, None, &policy).unwrap();
     let said: Vec<String> = report.verdicts.iter().map(|verdict| verdict.reasons.join(", ")).collect();
@@ -375,7 +378,7 @@ fn from_under_an_old_mark_it_comes_back_as_a_copy() {
         let catalog = View::to_read(&lost.world.owner).unwrap();
         let copy = catalog.snapshots.by_id(&report.snapshot.to_string()).unwrap();
         assert_eq!(copy.head.original, Some(lost.id));
-        assert!(copy.head.time < lost.world.hand.clock().now() - 2 * 24 * 3600 * 1_000_000_000, "its time stands");
+        assert!(copy.claimed() < lost.world.hand.clock().now() - Duration::from_hours(48), "its time stands");
     }
 }
 

@@ -7,7 +7,9 @@ use jiff::{Timestamp, Zoned};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use vault::retention::{Amount, Candidate, Counted, Length, Policy, apply};
+use vault::time::{StoreTime, WallTime};
 use vault_format::id::{ObjectId, WriterId};
 
 const SECOND: i64 = 1_000_000_000;
@@ -41,8 +43,12 @@ fn nanoseconds(time: &str) -> i64 {
     time.parse::<Timestamp>().unwrap().as_nanosecond().try_into().unwrap()
 }
 
-fn zoned(time: i64, zone: &TimeZone) -> Zoned {
-    Timestamp::from_nanosecond(time.into()).unwrap().to_zoned(zone.clone())
+fn zoned(time: WallTime, zone: &TimeZone) -> Zoned {
+    Timestamp::from(time).to_zoned(zone.clone())
+}
+
+fn counted(claimed: i64, arrived: i64) -> Counted {
+    Counted::of_writer(WallTime::new(claimed), Some(StoreTime::new(arrived)))
 }
 
 struct Dice(ChaCha20Rng);
@@ -104,21 +110,21 @@ impl Dice {
         Candidate {
             id: self.id(),
             writer: WriterId([writer; 16]),
-            time: around + self.offset(),
+            time: WallTime::new(around + self.offset()),
             tags: if self.chance(8) { vec!["gold".into(), "other".into()] } else { Vec::new() },
             held: self.chance(12),
-            expires: self.chance(6).then(|| around + self.offset()),
+            expires: self.chance(6).then(|| WallTime::new(around + self.offset())),
         }
     }
 }
 
 /// The first moment of a length, by counting days and months on a paper calendar.
-fn oracle_since(length: &str, anchor: &Zoned) -> i64 {
+fn oracle_since(length: &str, anchor: &Zoned) -> WallTime {
     let (number, unit) = length.split_at(length.len() - 1);
     let number: i64 = number.parse().unwrap();
     let mut date: Date = anchor.date();
     match unit {
-        "h" => return i64::try_from(anchor.timestamp().as_nanosecond()).unwrap() - number * HOUR,
+        "h" => return WallTime::of(anchor.timestamp()).unwrap() - Duration::from_hours(number.unsigned_abs()),
         "d" => (0..number).for_each(|_| date = date.yesterday().unwrap()),
         "w" => (0..number * 7).for_each(|_| date = date.yesterday().unwrap()),
         _ => {
@@ -129,10 +135,11 @@ fn oracle_since(length: &str, anchor: &Zoned) -> i64 {
         }
     }
     let moment = anchor.time_zone().to_ambiguous_timestamp(date.to_datetime(anchor.time())).compatible().unwrap();
-    moment.as_nanosecond().try_into().unwrap()
+    WallTime::of(moment).unwrap()
 }
 
 fn oracle(all: &[Candidate], policy: &Policy, now: i64, zone: &TimeZone) -> BTreeSet<ObjectId> {
+    let now = WallTime::new(now);
     let is_newer = |left: &Candidate, right: &Candidate| (left.time, left.id) > (right.time, right.id);
     let is_newest = |one: &Candidate| !all.iter().any(|other| other.writer == one.writer && is_newer(other, one));
     let counts = |one: &Candidate| one.expires.is_none_or(|at| at > now);
@@ -172,7 +179,7 @@ fn oracle(all: &[Candidate], policy: &Policy, now: i64, zone: &TimeZone) -> BTre
 }
 
 fn kept(all: &[Candidate], policy: &Policy, now: i64, zone: &TimeZone) -> BTreeSet<ObjectId> {
-    let verdicts = apply(all, policy, now, zone);
+    let verdicts = apply(all, policy, WallTime::new(now), zone);
     assert_eq!(verdicts.len(), all.len());
     assert!(verdicts.iter().all(|verdict| !verdict.reasons.is_empty()));
     all.iter().zip(verdicts).filter(|(_, verdict)| verdict.keep).map(|(one, _)| one.id).collect()
@@ -220,15 +227,15 @@ fn forged_snapshots_cost_no_other_writer_a_snapshot() {
         let honest: Vec<Candidate> = (0..1 + dice.below(15))
             .map(|_| {
                 let mut one = dice.candidate(1, now);
-                one.time = one.time.min(now);
+                one.time = one.time.min(WallTime::new(now));
                 one
             })
             .collect();
         let mut all = honest.clone();
         for _ in 0..dice.below(40) {
             let mut forged = dice.candidate(2, now);
-            let (claimed, arrived) = (forged.time + 10 * dice.offset(), now - dice.below(5) as i64 * DAY);
-            forged.time = Counted::of_writer(claimed, Some(arrived)).time;
+            let claimed = forged.time.nanoseconds() + 10 * dice.offset();
+            forged.time = counted(claimed, now - dice.below(5) as i64 * DAY).time;
             all.insert(dice.below(all.len() as u64 + 1) as usize, forged);
         }
         let policy = dice.policy();
@@ -249,17 +256,18 @@ fn a_stolen_key_does_not_reach_far_back() {
         let (name, moment) = dice.pick(ODD);
         let (zone, now) = (zone(name), nanoseconds(moment));
         let honest: Vec<Candidate> = (0..24 * 20)
-            .map(|hour| Candidate { time: now - hour * HOUR, expires: None, held: false, ..dice.candidate(1, now) })
+            .map(|hour| WallTime::new(now - hour * HOUR))
+            .map(|time| Candidate { time, expires: None, held: false, ..dice.candidate(1, now) })
             .collect();
         let mut all = honest.clone();
         for _ in 0..200 {
             let claimed = now - dice.below(40) as i64 * DAY + dice.offset();
-            let counted = Counted::of_writer(claimed, Some(now - dice.below(60) as i64 * 60 * SECOND));
-            all.push(Candidate { time: counted.time, expires: None, held: false, ..dice.candidate(1, now) });
+            let time = counted(claimed, now - dice.below(60) as i64 * 60 * SECOND).time;
+            all.push(Candidate { time, expires: None, held: false, ..dice.candidate(1, now) });
         }
         let together = kept(&all, &policy, now, &zone);
         // the day that the earliest of his claims falls into may be 25 hours long
-        let reach = now - (1 + 26 + 25) * HOUR;
+        let reach = WallTime::new(now - (1 + 26 + 25) * HOUR);
         let before: BTreeSet<ObjectId> = kept(&honest, &policy, now, &zone);
         let lost: Vec<_> = honest
             .iter()
@@ -272,13 +280,13 @@ fn a_stolen_key_does_not_reach_far_back() {
 #[test]
 fn claimed_times_count_only_near_the_arrival() {
     let at = nanoseconds("2026-11-20T14:00:00Z");
-    let counted = |claimed: i64| Counted::of_writer(claimed, Some(at));
     for fine in [at, at - 26 * HOUR, at + 600 * SECOND] {
-        assert_eq!(counted(fine), Counted { time: fine, late: false });
+        assert_eq!(counted(fine, at), Counted { time: WallTime::new(fine), late: false });
     }
     for forged in [at - 26 * HOUR - 1, at + 600 * SECOND + 1, i64::MIN, i64::MAX] {
-        assert_eq!(counted(forged), Counted { time: at, late: true });
-        assert_eq!(Counted::of_owner(forged), Counted { time: forged, late: false });
+        assert_eq!(counted(forged, at), Counted { time: WallTime::new(at), late: true });
+        let time = WallTime::new(forged);
+        assert_eq!(Counted::of_owner(time), Counted { time, late: false });
     }
 }
 
@@ -297,7 +305,11 @@ fn the_words_of_a_policy_are_understood() {
     // more than the calendar holds: nothing is too old
     let policy = Policy { within: Some("4000000000y".parse().unwrap()), ..Policy::default() };
     let dice = &mut Dice(ChaCha20Rng::seed_from_u64(1));
-    let all = [0, i64::MIN, i64::MAX].map(|time| Candidate { time, expires: None, ..dice.candidate(1, 0) });
+    let all = [WallTime::default(), WallTime::MIN, WallTime::MAX].map(|time| Candidate {
+        time,
+        expires: None,
+        ..dice.candidate(1, 0)
+    });
     assert_eq!(kept(&all, &policy, 0, &TimeZone::UTC).len(), 3);
 }
 
@@ -312,7 +324,7 @@ fn each_reason_is_said() {
     let mut all: Vec<Candidate> = times
         .iter()
         .map(|time| Candidate {
-            time: nanoseconds(time),
+            time: WallTime::new(nanoseconds(time)),
             tags: Vec::new(),
             held: false,
             expires: None,
@@ -320,7 +332,8 @@ fn each_reason_is_said() {
         })
         .collect();
     let hourly = Policy { hourly: Some(Amount::Count(2)), daily: Some("1d".parse().unwrap()), ..Policy::default() };
-    all[2].expires = Some(now - HOUR);
+    let now = WallTime::new(now);
+    all[2].expires = Some(now - Duration::from_hours(1));
     let said: Vec<String> = apply(&all, &hourly, now, &zone).iter().map(|verdict| verdict.reasons.join(", ")).collect();
     assert_eq!(said[0], "newest, hourly 1 of 2, daily for 1d");
     assert_eq!(said[1], "hourly 2 of 2");

@@ -171,7 +171,7 @@ fn a_writer_leaves_unchanged_files_unread_if_it_has_its_cache() {
 /// What was changed within a tick of being read has the times that the parent knows, whatever time has passed since.
 #[test]
 fn a_file_that_was_young_when_the_parent_was_taken_is_read_again() {
-    let hand = Hand(Arc::new(AtomicI64::new(Clock::System.now())));
+    let hand = Hand(Arc::new(AtomicI64::new(Clock::System.now().nanoseconds())));
     let folder = folder(|root| std::fs::write(root.join("file"), noise(1, 50_000)).unwrap());
     let repository = init(hand.store(), &hand.runtime(1, 0));
     let snapshot = || {

@@ -8,6 +8,7 @@ use testkit::world::{Hand, init, member, open_as};
 use vault::progress::Silent;
 use vault::repository::view::View;
 use vault::repository::{Error, Repository};
+use vault::time::WallTime;
 use vault::{backup, list};
 use vault_format::bundle::{Bundle, Role};
 use vault_format::id::ObjectId;
@@ -35,7 +36,7 @@ impl Shelf {
     }
 
     pub fn now(&self) -> i64 {
-        self.hand.clock().now()
+        self.hand.clock().now().nanoseconds()
     }
 
     pub fn client(&self, seed: u64) -> Repository {
@@ -55,14 +56,15 @@ impl Shelf {
 
 pub fn take(repository: &Repository, name: &str, content: u64, claimed: Option<i64>) -> backup::Report {
     let bytes = format!("state {content}");
-    let options = backup::Options { name: name.into(), time: claimed, ..backup::Options::default() };
+    let time = claimed.map(WallTime::new);
+    let options = backup::Options { name: name.into(), time, ..backup::Options::default() };
     let source = backup::Source::Stream(&mut bytes.as_bytes(), b"dump".to_vec());
     backup::backup(repository, source, &options, &Silent).unwrap()
 }
 
 /// What an address means; a time behind `@` is in seconds.
 pub fn found(repository: &Repository, address: &str) -> ObjectId {
-    let at = |text: &str| Some(text.parse::<i64>().ok()? * SECOND + SECOND - 1);
+    let at = |text: &str| Some(WallTime::new(text.parse::<i64>().ok()? * SECOND + SECOND - 1));
     let catalog = View::to_read(repository).unwrap();
     list::find(&catalog, address.as_bytes(), &at).unwrap_or_else(|error| panic!("{address}: {error}")).0.id
 }
@@ -93,7 +95,7 @@ fn a_time_that_is_not_understood_and_one_that_is_too_early_are_told_apart() {
     let shelf = Shelf::new();
     let first = shelf.take(10, None);
     shelf.take(11, None);
-    let at = |text: &str| Some(text.parse::<i64>().ok()? * SECOND);
+    let at = |text: &str| Some(WallTime::new(text.parse::<i64>().ok()? * SECOND));
     let catalog = View::to_read(&shelf.owner).unwrap();
     let error = |address: &str| match list::find(&catalog, address.as_bytes(), &at) {
         Err(vault::error::Error::Repository(error)) => error,
@@ -102,7 +104,7 @@ fn a_time_that_is_not_understood_and_one_that_is_too_early_are_told_apart() {
     for address in ["db@5", "db@5:dump", "db@5:a@b/c", "latest@5"] {
         let error = error(address);
         assert!(
-            matches!(&error, Error::NotThatOld { first: time, .. } if *time == first.head.time),
+            matches!(&error, Error::NotThatOld { first: time, .. } if time.nanoseconds() == first.head.time),
             "{address}: {error:?}"
         );
     }

@@ -47,7 +47,7 @@ impl Repository {
         let root = new.like.unwrap_or_else(|| Key::new(runtime.random()));
         let owner = OwnerKeys::new(root, id);
         let signer = owner.signing().signing_key();
-        let config = new_config(&owner, runtime.clock.now());
+        let config = new_config(&owner, runtime.clock.now().nanoseconds());
         let stored = encoding("the config", config.seal(id, &signer))?;
         let bundle = owner.bundle(ObjectId::of(&stored));
         let slot = NewSlot {

@@ -83,14 +83,14 @@ impl Repository {
             None => {
                 report.new_config = true;
                 // made at the same time as its first slot, so that slots that are left still vouch for the same bytes
-                let created = first_slot(&backend, &owner)?.unwrap_or_else(|| runtime.clock.now());
+                let created = first_slot(&backend, &owner)?.unwrap_or_else(|| runtime.clock.now().nanoseconds());
                 let config = new_config(&owner, created);
                 (encoding("the config", config.seal(owner.repository(), &owner.signing().signing_key()))?, config)
             }
         };
         let bundle = owner.bundle(ObjectId::of(&stored));
         let verifying = bundle.owner.verifying;
-        let created = if report.new_config { config.created } else { runtime.clock.now() };
+        let created = if report.new_config { config.created } else { runtime.clock.now().nanoseconds() };
         let domain = owner.domain(OWNER_DOMAIN);
         let new = NewSlot { bundle: &bundle, label: recovery.label, created, domain, verifying };
         let (password, salt) = (NewPassword { password: recovery.password, kdf: recovery.kdf }, runtime.random());

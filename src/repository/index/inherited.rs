@@ -9,6 +9,7 @@ use super::loose::{LoosePack, Pack};
 use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects::PackListing;
 use crate::repository::{Repository, Result, of_object};
+use crate::time::StoreTime;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vault_format::bundle::Role;
@@ -43,7 +44,7 @@ enum State {
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     packs: BTreeMap<ObjectId, LoosePack>,
-    arrived: BTreeMap<ObjectId, Option<i64>>,
+    arrived: BTreeMap<ObjectId, Option<StoreTime>>,
     /// In the order in which the store received them: that in which they will be asked for.
     order: Vec<ObjectId>,
     states: Mutex<BTreeMap<ObjectId, State>>,
@@ -56,7 +57,7 @@ pub(crate) fn find(
     mut candidates: Vec<Pack>,
     packs: &PackListing,
     domain: Option<DomainId>,
-    after: Option<i64>,
+    after: Option<StoreTime>,
 ) -> Inherited {
     let arrived = |id: &ObjectId| packs.get(id).and_then(|(_, entry)| entry.modified);
     candidates.retain(|(id, _, size)| {

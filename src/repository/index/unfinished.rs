@@ -7,6 +7,7 @@ use crate::repository::objects::index_objects::{IndexObjects, PackListing, curre
 use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::{Repository, Result};
+use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vault_format::id::{DomainId, ObjectId};
@@ -19,17 +20,16 @@ pub struct Unfinished {
     pub packs: u64,
     /// Their stored bytes.
     pub bytes: u64,
-    /// When the last of them may go, nanoseconds since 1970.
-    pub until: Option<i64>,
+    /// When the last of them may go.
+    pub until: Option<StoreTime>,
 }
 
 impl Unfinished {
     /// Adds a pack that stays for so long after its arrival.
-    pub(crate) fn add(&mut self, bytes: u64, arrived: Option<i64>, stays: Duration) {
+    pub(crate) fn add(&mut self, bytes: u64, arrived: Option<StoreTime>, stays: Duration) {
         self.packs += 1;
         self.bytes += bytes;
-        let until = arrived.map(|at| at.saturating_add(i64::try_from(stays.as_nanos()).unwrap_or(i64::MAX)));
-        self.until = self.until.max(until);
+        self.until = self.until.max(arrived.map(|at| at + stays));
     }
 }
 
@@ -48,20 +48,20 @@ pub(crate) fn look(
     for (id, _, size) in loose::unindexed(repository, packs, objects, &marks) {
         unfinished.add(size, arrived(&id), options.grace);
     }
-    let mut newest: BTreeMap<DomainId, i64> = BTreeMap::new();
+    let mut newest: BTreeMap<DomainId, StoreTime> = BTreeMap::new();
     for snapshot in &snapshots.all {
-        let at = newest.entry(snapshot.place.domain).or_insert(i64::MIN);
-        *at = snapshot.arrived.unwrap_or(i64::MAX).max(*at);
+        let at = newest.entry(snapshot.place.domain).or_insert(StoreTime::MIN);
+        *at = snapshot.arrived.unwrap_or(StoreTime::MAX).max(*at);
     }
-    let now = repository.runtime().clock.now();
-    let lifetime = i64::try_from(options.run_lifetime.as_nanos()).unwrap_or(i64::MAX);
+    let (now, lifetime) = (repository.presumed_store_now(), options.run_lifetime);
     let mut seen = BTreeSet::new();
     for object in current(&objects.objects, repository.keys().owner_writer()) {
         let Name::Index(domain, ..) = object.name else { continue };
         for pack in object.index.packs.iter().filter(|pack| !marks.names(&pack.id) && seen.insert(pack.id)) {
-            let is_young = |at: &i64| newest.get(&domain).is_none_or(|newest| newest < at) && now - at <= lifetime;
+            let is_young =
+                |at: &StoreTime| newest.get(&domain).is_none_or(|newest| newest < at) && now.since(*at) <= lifetime;
             if let Some(at) = arrived(&pack.id).filter(is_young) {
-                unfinished.add(pack.size, Some(at), options.run_lifetime);
+                unfinished.add(pack.size, Some(at), lifetime);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! table is made, so that another form of it, sorted or mapped, is a change of this file and of the lookup.
 
 use crate::repository::{Error, Result};
+use crate::time::StoreTime;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
@@ -62,8 +63,8 @@ pub struct PackRecord {
     pub condemned: bool,
     /// The key in use opens it, or opens no content anyway.
     pub within_reach: bool,
-    /// When the store received it, nanoseconds on its clock; `None` if nobody tells.
-    pub arrived: Option<i64>,
+    /// When the store received it; `None` if nobody tells.
+    pub arrived: Option<StoreTime>,
     /// No index tells of it, and anybody who holds the domain's book key may have made it.
     pub is_loose: bool,
 }

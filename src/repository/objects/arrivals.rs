@@ -4,7 +4,9 @@
 //! arrival, or before one of its writer that it names as seen.
 
 use crate::retention::Counted;
+use crate::time::{StoreTime, WallTime};
 use std::collections::HashMap;
+use std::time::Duration;
 use vault_format::id::{ObjectId, WriterId};
 use vault_format::mark::SnapshotPlace;
 
@@ -20,15 +22,15 @@ pub struct Claim<'s> {
     /// True if that is the owner.
     pub by_owner: bool,
     /// When its run began, as it says.
-    pub time: i64,
+    pub time: WallTime,
     /// How long the run took, as it says.
-    pub duration: u64,
+    pub took: Duration,
     /// Snapshots that its writer had seen.
     pub seen: &'s [ObjectId],
     /// When this store received it.
-    pub arrived: Option<i64>,
+    pub arrived: Option<StoreTime>,
     /// When the owner saw that the store had received it.
-    pub pinned: Option<i64>,
+    pub pinned: Option<StoreTime>,
 }
 
 /// What the owner says of snapshots whose times are in doubt.
@@ -66,9 +68,10 @@ impl Claim<'_> {
 
 /// The arrival to pin for what is late and was never pinned. It came after the last pins were made, so it can't be much
 /// older than those, whatever it says.
-pub(crate) fn settled(claim: &Claim<'_>, late: Late, last_pins: Option<i64>) -> Option<i64> {
+pub(crate) fn settled(claim: &Claim<'_>, late: Late, last_pins: Option<WallTime>) -> Option<StoreTime> {
     match late {
-        Late::Claimed => Some(claim.time.max(last_pins.unwrap_or(i64::MIN))).min(claim.arrived),
+        // the owner vouches for the claim: it becomes the arrival
+        Late::Claimed => Some(claim.time).max(last_pins).map(StoreTime::from_wall).min(claim.arrived),
         Late::Arrived => claim.arrived,
     }
 }
@@ -90,14 +93,14 @@ pub fn judge(claims: &[Claim<'_>], saw_move: bool) -> Vec<Verdict> {
 }
 
 /// What this store received until then may have come with a move; `None` if it was not moved, as far as can be seen.
-fn moved_until(claims: &[Claim<'_>], saw_move: bool) -> Option<i64> {
+fn moved_until(claims: &[Claim<'_>], saw_move: bool) -> Option<StoreTime> {
     let pinned = || claims.iter().filter_map(|claim| claim.pinned.zip(claim.arrived));
     if came_together(claims) || saw_move && pinned().next().is_none() {
-        return Some(i64::MAX);
+        return Some(StoreTime::MAX);
     }
     // what was pinned since tells better than the owner's first objects, which came in late for ever
-    let moved = pinned().filter(|(pinned, arrived)| *arrived > pinned.saturating_add(HOUR / 6));
-    moved.map(|(_, arrived)| arrived.saturating_add(26 * HOUR)).max()
+    let moved = pinned().filter(|(pinned, arrived)| *arrived > *pinned + Duration::from_mins(10));
+    moved.map(|(_, arrived)| arrived + Duration::from_hours(26)).max()
 }
 
 /// True if two that are late claim to lie further apart than they came in. One wrong clock does not do that; a move does.
@@ -107,9 +110,9 @@ fn came_together(claims: &[Claim<'_>]) -> bool {
         let counted = claim.counted();
         if claim.is_behind() {
             // the store has it when the run is over, and a run may take hours
-            let length = i64::try_from(claim.duration).unwrap_or(i64::MAX);
-            let made = claim.time.saturating_add(length).min(counted.time);
-            late.push((made.saturating_sub(counted.time), made.saturating_add(counted.time)));
+            let (made, came) = ((claim.time + claim.took).nanoseconds(), counted.time.nanoseconds());
+            let made = made.min(came);
+            late.push((made.saturating_sub(came), made.saturating_add(came)));
         }
     }
     // one lies before another by more than an hour in the difference and in the sum of both times
@@ -146,7 +149,7 @@ fn follow(claims: &[Claim<'_>], verdicts: &mut [Verdict]) {
     }
     let mut ready: Vec<usize> = (0..claims.len()).filter(|at| waits[*at] == 0).collect();
     while let Some(before) = ready.pop() {
-        let least = verdicts[before].counted.time.saturating_add(1);
+        let least = verdicts[before].counted.time + Duration::from_nanos(1);
         for after in std::mem::take(&mut later[before]) {
             verdicts[after].counted.time = verdicts[after].counted.time.max(least);
             waits[after] -= 1;

@@ -6,6 +6,7 @@ use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
 use super::trust::{Claimant, Trust};
 use crate::backend;
 use crate::repository::{Error, Repository, Result, encoding, of_object};
+use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::index::{self, Index, Sketches};
@@ -24,8 +25,8 @@ pub struct IndexObject {
     pub writer: WriterId,
     /// What it holds.
     pub index: Index,
-    /// When the store received it, nanoseconds on its clock.
-    pub arrived: Option<i64>,
+    /// When the store received it.
+    pub arrived: Option<StoreTime>,
 }
 
 /// Index objects as they were loaded.
@@ -97,7 +98,7 @@ pub(crate) fn read(
     repository: &Repository,
     trust: &Trust,
     name: &Name,
-    arrived: Option<i64>,
+    arrived: Option<StoreTime>,
 ) -> Result<Verdict<IndexObject>> {
     let Name::Index(domain, ..) = name else {
         return of_object(name, Err(vault_format::Error::WrongKind));
@@ -154,8 +155,9 @@ pub fn in_force(objects: &[IndexObject], owner: WriterId) -> Vec<usize> {
         by.is_some_and(|writers| writers.iter().any(|writer| *writer == owner || *writer == object.writer))
     };
     let in_force = objects.iter().enumerate().filter(|(_, object)| !is_replaced(object));
-    let mut order: Vec<_> =
-        in_force.map(|(number, object)| (object.writer != owner, object.arrived.unwrap_or(i64::MAX), number)).collect();
+    let mut order: Vec<_> = in_force
+        .map(|(number, object)| (object.writer != owner, object.arrived.unwrap_or(StoreTime::MAX), number))
+        .collect();
     order.sort_unstable();
     order.into_iter().map(|(.., number)| number).collect()
 }

@@ -5,6 +5,7 @@
 use super::loaded::{Damage, Verdict, load};
 use super::trust::{Claimant, Trust};
 use crate::repository::{Listed, Repository, Result, encoding, of_object};
+use crate::time::WallTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use vault_format::header::Header;
@@ -24,7 +25,7 @@ fn put(repository: &Repository, record: &Record) -> Result<Name> {
     let book = &keys.own_book();
     let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
     let stored = encoding("a journal record", record.seal(&author, &repository.runtime().random()))?;
-    let time = Timestamp::from_nanosecond(i128::from(record.started)).unwrap_or_default().to_zoned(TimeZone::UTC);
+    let time = Timestamp::from(WallTime::new(record.started)).to_zoned(TimeZone::UTC);
     let year = u16::try_from(time.year()).unwrap_or_default();
     let month = u8::try_from(time.month()).unwrap_or(1);
     let name = Name::Journal(keys.domain(), year, month, ObjectId::of(&stored));
@@ -38,7 +39,7 @@ pub(crate) fn put_begun(repository: &Repository, run: RunId, operation: &str, he
         run,
         operation: operation.to_owned(),
         source: String::new(),
-        started: repository.runtime().clock.now(),
+        started: repository.runtime().clock.now().nanoseconds(),
         duration: 0,
         outcome: RunOutcome::Begun,
         message: String::new(),

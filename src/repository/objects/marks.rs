@@ -1,4 +1,4 @@
-//! Reads and puts marks: which packs are condemned, and since when on the store's clock. A mark that can't be read may
+//! Reads and puts marks: which packs are condemned, and since when. A mark that can't be read may
 //! name everything that the store had when it came: nobody relies on that, and who deletes stops until the owner
 //! quarantines the mark.
 
@@ -6,8 +6,9 @@ use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders;
 use crate::backend::{Entry, ErrorKind};
 use crate::repository::{Error, Repository, Result, encoding, of_object};
-use crate::time::BootTime;
+use crate::time::{BootTime, StoreTime};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::{self, Name};
@@ -22,23 +23,23 @@ pub struct Condemnation {
     pub packs: BTreeSet<ObjectId>,
     /// Snapshots that are due with it.
     pub snapshots: Vec<SnapshotPlace>,
-    /// Nanoseconds until it may be carried out.
-    pub grace: u64,
-    /// When it was put, nanoseconds on the store's clock; `None` if the store has none.
-    pub put_at: Option<i64>,
+    /// Time until it may be carried out.
+    pub grace: Duration,
+    /// When it was put; `None` if the store keeps no times.
+    pub put_at: Option<StoreTime>,
     /// It was carried out.
     pub swept: bool,
 }
 
 impl Condemnation {
-    /// Age in nanoseconds on the store's clock, at least.
-    pub fn age(&self, repository: &Repository) -> Result<i64> {
-        Ok(self.age_at(repository.store_now()?))
+    /// True if it is not old enough to be carried out.
+    pub fn must_wait(&self, repository: &Repository) -> Result<bool> {
+        Ok(self.age_at(repository.store_now()?).is_none_or(|age| age < self.grace))
     }
 
-    fn age_at(&self, now: i64) -> i64 {
-        // without a store time nothing is known of its age: a writer takes it for old, a sweeper for young
-        self.put_at.map_or(-1, |at| now.saturating_sub(at).max(0))
+    /// Without a time nothing is known of its age: a writer takes it for old, a sweeper for young.
+    fn age_at(&self, now: StoreTime) -> Option<Duration> {
+        self.put_at.map(|at| now.since(at))
     }
 
     /// True if its sweep is far enough away to see what is committed now.
@@ -47,9 +48,8 @@ impl Condemnation {
     }
 
     /// The rule: it is not carried out, and not older than half its grace.
-    pub(crate) fn is_young_at(&self, now: i64) -> bool {
-        let half = i64::try_from(self.grace / 2).unwrap_or(i64::MAX);
-        !self.swept && (0..=half).contains(&self.age_at(now))
+    pub(crate) fn is_young_at(&self, now: StoreTime) -> bool {
+        !self.swept && self.age_at(now).is_some_and(|age| age <= self.grace / 2)
     }
 }
 
@@ -86,18 +86,17 @@ pub enum Unreadable {
 pub struct Opaque {
     /// Its name.
     pub id: ObjectId,
-    /// When it was put, nanoseconds on the store's clock; `None` if the store has none.
-    pub put_at: Option<i64>,
+    /// When it was put; `None` if the store keeps no times.
+    pub put_at: Option<StoreTime>,
     /// What was there before this time it may name.
-    until: Option<i64>,
+    until: Option<StoreTime>,
 }
 
 impl Opaque {
     /// True if its sweep is far enough away, whatever its grace is.
     pub(crate) fn is_young(&self, repository: &Repository) -> Result<bool> {
         let Some(put_at) = self.put_at else { return Ok(false) };
-        let half = i64::try_from((repository.shortest_grace() / 2).as_nanos()).unwrap_or(i64::MAX);
-        Ok(repository.store_now_at_most()?.saturating_sub(put_at) <= half)
+        Ok(repository.store_now_at_most()?.since(put_at) <= repository.shortest_grace() / 2)
     }
 }
 
@@ -108,15 +107,15 @@ pub struct Swept {
     pub id: ObjectId,
     /// The one that was carried out.
     pub mark: ObjectId,
-    /// When it was put, nanoseconds on the store's clock; `None` if the store has none.
-    pub put_at: Option<i64>,
+    /// When it was put; `None` if the store keeps no times.
+    pub put_at: Option<StoreTime>,
 }
 
-/// A mark, and when the store received it, nanoseconds on its clock.
+/// A mark, and when the store received it.
 struct Received {
     id: ObjectId,
     mark: Mark,
-    put_at: Option<i64>,
+    put_at: Option<StoreTime>,
 }
 
 fn is_gone(error: &Error) -> bool {
@@ -124,9 +123,8 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// Old enough that it may be gone, by this machine's clock.
-fn is_past(repository: &Repository, put_at: Option<i64>) -> bool {
-    let lifetime = i64::try_from(2 * repository.options().run_lifetime.as_nanos()).unwrap_or(i64::MAX);
-    put_at.is_some_and(|at| repository.runtime().clock.now().saturating_sub(at) > lifetime)
+fn is_past(repository: &Repository, put_at: Option<StoreTime>) -> bool {
+    put_at.is_some_and(|at| repository.presumed_store_now().since(at) > 2 * repository.options().run_lifetime)
 }
 
 /// Reads one mark of the owner.
@@ -172,14 +170,13 @@ impl Marks {
             Unreadable::NamesNothing => marks.damaged = damaged,
             Unreadable::Stops => damaged.into_iter().next().map_or(Ok(()), |damage| Err(damage.error))?,
             Unreadable::NamesAll => {
-                let error_of_clocks = i64::try_from(repository.options().clock_error.as_nanos()).unwrap_or(i64::MAX);
                 for Damage { name, error } in damaged {
                     // a mark that is listed and not there may say what the store just did not show
                     if is_gone(&error) {
                         return Err(error);
                     }
                     let put_at = arrived(&name);
-                    let until = put_at.map(|at| at.saturating_add(error_of_clocks));
+                    let until = put_at.map(|at| at + repository.options().clock_error);
                     marks.opaque.extend(name.id().map(|id| Opaque { id, put_at, until }));
                 }
             }
@@ -196,7 +193,8 @@ impl Marks {
                     swept.insert(id, Swept { id, mark, put_at });
                 }
                 Mark::Condemn { packs, snapshots, grace } => {
-                    let packs = packs.into_iter().map(|(_, pack)| pack).collect();
+                    let (packs, grace) =
+                        (packs.into_iter().map(|(_, pack)| pack).collect(), Duration::from_nanos(grace));
                     condemnations.insert(id, Condemnation { id, packs, snapshots, grace, put_at, swept: false });
                 }
             }
@@ -234,7 +232,7 @@ impl Marks {
 
     /// True if a mark that nobody can read may name a pack that the store received at this time: those that came later
     /// it can't.
-    pub fn may_name(&self, arrived: Option<i64>) -> bool {
+    pub fn may_name(&self, arrived: Option<StoreTime>) -> bool {
         self.opaque.iter().any(|mark| mark.until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until))
     }
 
@@ -270,21 +268,24 @@ pub(crate) fn put(repository: &Repository, mark: &Mark) -> Result<ObjectId> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Condemnation, Marks, Opaque};
+    use super::{Condemnation, Duration, Marks, Opaque, StoreTime};
     use std::collections::BTreeSet;
     use vault_format::id::ObjectId;
 
     const ID: ObjectId = ObjectId([1; 32]);
 
-    fn mark(put_at: Option<i64>, swept: bool) -> Condemnation {
-        Condemnation { id: ID, packs: BTreeSet::new(), snapshots: Vec::new(), grace: 100, put_at, swept }
+    fn mark(put_at: Option<StoreTime>, swept: bool) -> Condemnation {
+        let grace = Duration::from_nanos(100);
+        Condemnation { id: ID, packs: BTreeSet::new(), snapshots: Vec::new(), grace, put_at, swept }
     }
 
     #[test]
     fn a_mark_is_young_for_half_its_grace() {
+        let put_at = Some(StoreTime::new(1000));
         for (now, is_young) in [(999, true), (1000, true), (1050, true), (1051, false), (1100, false)] {
-            assert_eq!(mark(Some(1000), false).is_young_at(now), is_young, "at {now}");
-            assert!(!mark(Some(1000), true).is_young_at(now), "carried out");
+            let now = StoreTime::new(now);
+            assert_eq!(mark(put_at, false).is_young_at(now), is_young, "at {now:?}");
+            assert!(!mark(put_at, true).is_young_at(now), "carried out");
             assert!(!mark(None, false).is_young_at(now), "nobody knows its age");
         }
     }
@@ -292,8 +293,9 @@ mod tests {
     #[test]
     fn a_mark_that_nobody_can_read_names_what_was_there_before_it() {
         let marks = |until| Marks { opaque: vec![Opaque { id: ID, put_at: until, until }], ..Marks::default() };
-        assert!(marks(Some(50)).may_name(Some(50)) && !marks(Some(50)).may_name(Some(51)));
-        assert!(marks(None).may_name(Some(51)) && marks(Some(50)).may_name(None), "where a time is missing, it may");
+        let (then, later) = (Some(StoreTime::new(50)), Some(StoreTime::new(51)));
+        assert!(marks(then).may_name(then) && !marks(then).may_name(later));
+        assert!(marks(None).may_name(later) && marks(then).may_name(None), "where a time is missing, it may");
         assert!(!Marks::default().may_name(None));
     }
 }

@@ -3,6 +3,7 @@
 
 use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
 use crate::repository::{Listed, Repository, Result, encoding, of_object};
+use crate::time::{StoreTime, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::config::FEATURES_KNOWN;
 use vault_format::id::{DomainId, ObjectId, WriterId};
@@ -18,8 +19,8 @@ pub struct State {
     undelete: u64,
     hold: u64,
     release: u64,
-    expire: (u64, Option<i64>),
-    arrived: Option<(u64, i64)>,
+    expire: (u64, Option<WallTime>),
+    arrived: Option<(u64, StoreTime)>,
     tags: BTreeMap<String, (u64, bool)>,
 }
 
@@ -35,12 +36,12 @@ impl State {
     }
 
     /// When the store received it, if an order says so.
-    pub fn arrived(&self) -> Option<i64> {
+    pub fn arrived(&self) -> Option<StoreTime> {
         self.arrived.map(|(_, at)| at)
     }
 
     /// When it expires, if an order says so.
-    pub fn expires(&self) -> Option<Option<i64>> {
+    pub fn expires(&self) -> Option<Option<WallTime>> {
         (self.expire.0 > 0).then_some(self.expire.1)
     }
 
@@ -65,7 +66,7 @@ pub struct Orders {
     /// First ids of snapshots that no copy is to bring back.
     pub declined: BTreeSet<ObjectId>,
     /// When the owner last pinned arrivals, by its own clock.
-    pub last_pins: Option<i64>,
+    pub last_pins: Option<WallTime>,
     /// What domains are called without a key here that bears the label; the highest number counts.
     pub labels: BTreeMap<DomainId, (u64, String)>,
     /// Objects to pass over.
@@ -136,7 +137,7 @@ impl Orders {
             Action::Release(ids) => each(&ids, &|state| state.release = state.release.max(number)),
             Action::Expire(ids, time) => each(&ids, &|state| {
                 // on a tie the later time, or never, keeps the snapshot longer
-                let later = |time: Option<i64>| (time.is_none(), time);
+                let (time, later) = (time.map(WallTime::new), |time: Option<WallTime>| (time.is_none(), time));
                 if (number, later(time)) > (state.expire.0, later(state.expire.1)) {
                     state.expire = (number, time);
                 }
@@ -150,9 +151,9 @@ impl Orders {
             }),
             Action::Quarantine(ids) => self.quarantined.extend(ids),
             Action::Arrived(pins) => {
-                self.last_pins = self.last_pins.max(Some(order.time));
+                self.last_pins = self.last_pins.max(Some(WallTime::new(order.time)));
                 for (id, at) in pins {
-                    let state = self.states.entry(id).or_default();
+                    let (state, at) = (self.states.entry(id).or_default(), StoreTime::new(at));
                     // on a tie the earlier one: a copy of the store is never older than the store
                     state.arrived = match state.arrived {
                         Some((known, before)) if known > number || known == number && before < at => state.arrived,
@@ -189,12 +190,12 @@ pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>
     Ok(order)
 }
 
-/// One order, and when the store received it, nanoseconds on its clock.
+/// One order, and when the store received it.
 struct Received {
     name: Name,
     /// `None` if it is for a domain whose key is not here.
     order: Option<Order>,
-    arrived: Option<i64>,
+    arrived: Option<StoreTime>,
 }
 
 fn load_listed(repository: &Repository, listed: &[Listed]) -> Result<Loaded<Received>> {
@@ -214,8 +215,8 @@ pub(crate) fn quarantined(repository: &Repository) -> Result<BTreeSet<ObjectId>>
 pub struct Revocation {
     /// Its only objects that still count.
     pub accepted: BTreeSet<ObjectId>,
-    /// When the store received the first order about it, nanoseconds on the store's clock.
-    pub since: Option<i64>,
+    /// When the store received the first order about it.
+    pub since: Option<StoreTime>,
 }
 
 /// All revoked writers. Orders about one writer add up: what one of them accepts, somebody may rely on by now.
@@ -272,7 +273,7 @@ pub fn put(repository: &Repository, domain: DomainId, action: Action) -> Result<
 pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) -> Result<(Name, Vec<u8>)> {
     let owner = repository.keys().owner("give orders")?;
     let number = Orders::load(repository)?.highest.saturating_add(1);
-    let order = Order { number, time: repository.runtime().clock.now(), action };
+    let order = Order { number, time: repository.runtime().clock.now().nanoseconds(), action };
     let signer = repository.keys().signer();
     let author = Author { repository: repository.id(), domain, signer, book: &owner.book(domain) };
     let stored = encoding("an order", order.seal(&author, &repository.runtime().random()))?;
@@ -281,7 +282,7 @@ pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Orders, State};
+    use super::{Orders, State, StoreTime, WallTime};
     use vault_format::id::ObjectId;
     use vault_format::order::{Action, Order};
 
@@ -323,15 +324,15 @@ mod tests {
     #[test]
     fn of_two_times_of_one_number_the_later_counts_and_never_most() {
         let expire = |number, time| (number, Action::Expire(vec![ID], time));
-        assert_eq!(state(&[expire(1, Some(5)), expire(2, Some(4))]).expires(), Some(Some(4)));
-        assert_eq!(state(&[expire(2, Some(5)), expire(2, Some(4))]).expires(), Some(Some(5)));
+        assert_eq!(state(&[expire(1, Some(5)), expire(2, Some(4))]).expires(), Some(Some(WallTime::new(4))));
+        assert_eq!(state(&[expire(2, Some(5)), expire(2, Some(4))]).expires(), Some(Some(WallTime::new(5))));
         assert_eq!(state(&[expire(2, Some(5)), expire(2, None)]).expires(), Some(None));
     }
 
     #[test]
     fn a_copy_is_never_older_than_its_store() {
         let arrived = |number, at| (number, Action::Arrived(vec![(ID, at)]));
-        assert_eq!(state(&[arrived(1, 5), arrived(1, 4)]).arrived(), Some(4));
-        assert_eq!(state(&[arrived(1, 4), arrived(2, 5)]).arrived(), Some(5));
+        assert_eq!(state(&[arrived(1, 5), arrived(1, 4)]).arrived(), Some(StoreTime::new(4)));
+        assert_eq!(state(&[arrived(1, 4), arrived(2, 5)]).arrived(), Some(StoreTime::new(5)));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn pin(repository: &Repository, snapshots: &Snapshots) -> Result<Vec<
     let mut pins: BTreeMap<DomainId, Vec<(ObjectId, i64)>> = BTreeMap::new();
     for one in snapshots.all.iter().filter(|one| !one.by_owner && one.state.arrived().is_none()) {
         if let Some(at) = one.pinned.or(one.arrived) {
-            pins.entry(one.place.domain).or_default().push((one.id, at));
+            pins.entry(one.place.domain).or_default().push((one.id, at.nanoseconds()));
         }
     }
     let mut put = Vec::new();

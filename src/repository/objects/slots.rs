@@ -4,6 +4,7 @@ use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
 use super::orders::Orders;
 use crate::repository::{Repository, Result, of_object};
 use crate::retention::Counted;
+use crate::time::WallTime;
 use vault_format::id::ObjectId;
 use vault_format::name::{self, Name};
 use vault_format::slot::{Slot, SlotInfo};
@@ -28,7 +29,8 @@ impl Slots {
         listed.retain(|(name, _)| matches!(name, Name::Slot(_)));
         let mut loaded = load(repository, &listed, |(name, entry)| {
             let info = read(repository, name)?;
-            let is_behind = Counted::of_writer(info.created, entry.modified).is_behind(info.created);
+            let created = WallTime::new(info.created);
+            let is_behind = Counted::of_writer(created, entry.modified).is_behind(created);
             Ok(Verdict::Counts((name.id().unwrap_or_default(), info, is_behind)))
         })?;
         loaded.spare(&orders.quarantined);

@@ -9,7 +9,9 @@ use super::trust::{Claimant, Trust};
 use crate::repository::keys::CONTENT_ROLES;
 use crate::repository::{Error, Repository, Result, of_object};
 use crate::retention::Counted;
+use crate::time::{StoreTime, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::envelope::Wraps;
 use vault_format::header::Header;
@@ -29,10 +31,10 @@ pub struct SnapshotEntry {
     pub header: Header,
     /// Bookkeeping.
     pub head: Head,
-    /// When the store received it, nanoseconds on its clock.
-    pub arrived: Option<i64>,
+    /// When the store received it.
+    pub arrived: Option<StoreTime>,
     /// When it was first seen to have been received, in the owner's word.
-    pub pinned: Option<i64>,
+    pub pinned: Option<StoreTime>,
     /// Orders on it.
     pub state: State,
     /// True if the owner signed it.
@@ -107,21 +109,26 @@ impl SnapshotEntry {
         is_near && (self.repaired_from() == Some(whole.id) || is_first())
     }
 
+    /// When its run began, as it says.
+    pub fn claimed(&self) -> WallTime {
+        WallTime::new(self.head.time)
+    }
+
     /// True if it claims to be older than its arrival can explain, and the owner has never seen it.
     pub fn is_late_and_new(&self) -> bool {
         let arrived = self.arrived.filter(|_| self.counted.late && self.pinned.is_none());
-        arrived.is_some_and(|at| self.head.time < at)
+        arrived.is_some_and(|at| self.claimed() < WallTime::from_store(at))
     }
 
     fn claim(&self) -> Claim<'_> {
         let (place, writer, by_owner) = (self.place, self.header.writer, self.by_owner);
-        let (time, duration, seen) = (self.head.time, self.head.statistics.duration, self.head.seen.as_slice());
-        Claim { place, writer, by_owner, time, duration, seen, arrived: self.arrived, pinned: self.pinned }
+        let (time, took) = (self.claimed(), Duration::from_nanos(self.head.statistics.duration));
+        Claim { place, writer, by_owner, time, took, seen: &self.head.seen, arrived: self.arrived, pinned: self.pinned }
     }
 
     /// When it expires: the owner's last word, else its writer's.
-    pub fn expires(&self) -> Option<i64> {
-        self.state.expires().unwrap_or(self.head.expires)
+    pub fn expires(&self) -> Option<WallTime> {
+        self.state.expires().unwrap_or(self.head.expires.map(WallTime::new))
     }
 
     /// Opens the content part: paths, host, tags.
@@ -144,7 +151,7 @@ pub(crate) fn read(
     repository: &Repository,
     trust: &Trust,
     place: SnapshotPlace,
-    arrived: Option<i64>,
+    arrived: Option<StoreTime>,
 ) -> Result<Verdict<SnapshotEntry>> {
     let name = &Name::Snapshot(place.domain, place.label, place.id);
     let stored = repository.get_named(name)?;
@@ -164,7 +171,7 @@ pub(crate) fn read(
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
     let wraps = snapshot.wraps;
-    let (state, counted) = (State::default(), Counted::of_owner(head.time));
+    let (state, counted) = (State::default(), Counted::of_owner(WallTime::new(head.time)));
     let (id, pinned, doubtful) = (place.id, None, false);
     Ok(Verdict::Counts(SnapshotEntry {
         id,
@@ -208,7 +215,7 @@ impl Snapshots {
         Ok(snapshots)
     }
 
-    pub(crate) fn settle(&mut self, late: Late, last_pins: Option<i64>, saw_move: bool) -> usize {
+    pub(crate) fn settle(&mut self, late: Late, last_pins: Option<WallTime>, saw_move: bool) -> usize {
         let mut settled = 0;
         for one in self.all.iter_mut().filter(|one| one.is_late_and_new()) {
             one.pinned = arrivals::settled(&one.claim(), late, last_pins);

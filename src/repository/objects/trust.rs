@@ -6,7 +6,9 @@ use super::loaded::{Damage, Ignored, Reason, Verdict};
 use super::orders::{Orders, Revocation, Revocations};
 use super::slots::Slots;
 use crate::repository::{Error, Repository, Result};
+use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, WriterId};
@@ -35,8 +37,8 @@ impl Signer {
 pub struct Trust {
     signers: BTreeMap<WriterId, Signer>,
     revoked: Revocations,
-    /// Nanoseconds until everybody sees an order, if what may still be accepted counts.
-    patience: Option<i64>,
+    /// Time until everybody sees an order, if what may still be accepted counts.
+    patience: Option<Duration>,
     /// A slot reached this store long after the owner had signed it: the store is a copy, or was moved.
     pub saw_move: bool,
     /// Labels of the keys of each domain, oldest first.
@@ -58,7 +60,7 @@ pub struct Claimant<'a> {
     /// Its clear header.
     pub header: &'a Header,
     /// When the store received it, where that is known.
-    pub arrived: Option<i64>,
+    pub arrived: Option<StoreTime>,
     /// It opens with the book key of the domain that it lies in: a member made it, or had it made.
     pub opens: bool,
 }
@@ -111,7 +113,7 @@ impl Trust {
     /// The same for somebody who decides what may go. The removal of a key may not be finished: of a writer whose slot is
     /// there what came before everybody could see the first order about it counts too, since an order may still list it.
     pub fn patient(mut self, repository: &Repository) -> Self {
-        self.patience = Some(i64::try_from(repository.listing_lag().as_nanos()).unwrap_or(i64::MAX));
+        self.patience = Some(repository.listing_lag());
         self
     }
 
@@ -160,9 +162,9 @@ impl Trust {
         }
     }
 
-    fn may_be_accepted(&self, revocation: &Revocation, arrived: Option<i64>) -> bool {
+    fn may_be_accepted(&self, revocation: &Revocation, arrived: Option<StoreTime>) -> bool {
         let Some(patience) = self.patience else { return false };
-        arrived.zip(revocation.since).is_none_or(|(arrived, since)| arrived <= since.saturating_add(patience))
+        arrived.zip(revocation.since).is_none_or(|(arrived, since)| arrived <= since + patience)
     }
 
     /// True if the writer of a header is known, not revoked, and may write in the domain.
@@ -203,7 +205,7 @@ impl Trust {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-    use super::{Claimant, Reason, Revocation, Role, Signer, Trust, Verdict};
+    use super::{Claimant, Duration, Reason, Revocation, Role, Signer, StoreTime, Trust, Verdict};
     use vault_format::header::{Header, Kind};
     use vault_format::id::{DomainId, ObjectId, RepositoryId, SourceLabel, WriterId};
     use vault_format::name::Name;
@@ -224,7 +226,7 @@ mod tests {
         let name = Name::Index(place, SourceLabel([0; 8]), OBJECT);
         let writer = WriterId::of(&MEMBER);
         let header = Header { kind: Kind::Index, repository: RepositoryId([0; 16]), domain, writer };
-        let claimant = Claimant { name: &name, header: &header, arrived: Some(100), opens: true };
+        let claimant = Claimant { name: &name, header: &header, arrived: Some(StoreTime::new(100)), opens: true };
         let bad = vault_format::Error::BadSignature("an index");
         trust.judge(&claimant, |_| if verifies { Ok(()) } else { Err(bad) }).unwrap()
     }
@@ -239,17 +241,18 @@ mod tests {
 
     #[test]
     fn of_a_revoked_writer_only_what_was_accepted_counts() {
-        let revoked = |revocation: Revocation, patience: Option<i64>| {
+        let revoked = |revocation: Revocation, patience: Option<Duration>| {
             let mut trust = Trust { patience, ..trust() };
             trust.revoked.by_writer.insert(WriterId::of(&MEMBER), revocation);
             trust
         };
-        let none = Revocation { since: Some(90), ..Revocation::default() };
-        let accepted = Revocation { accepted: [OBJECT].into(), since: Some(90) };
+        let none = Revocation { since: Some(StoreTime::new(90)), ..Revocation::default() };
+        let accepted = Revocation { accepted: [OBJECT].into(), ..none.clone() };
         assert!(matches!(verdict(&revoked(none.clone(), None), HOME, HOME, true), Verdict::Ignored(Reason::Revoked)));
         assert!(matches!(verdict(&revoked(accepted, None), HOME, HOME, false), Verdict::Counts(())), "by its hash");
         // whoever deletes waits until the order that may still accept it can be seen
-        let verdict = |patience| verdict(&revoked(none.clone(), Some(patience)), HOME, HOME, true);
+        let verdict =
+            |patience| verdict(&revoked(none.clone(), Some(Duration::from_nanos(patience))), HOME, HOME, true);
         assert!(matches!(verdict(10), Verdict::Counts(())));
         assert!(matches!(verdict(9), Verdict::Ignored(Reason::Revoked)));
     }

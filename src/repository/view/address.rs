@@ -3,6 +3,7 @@
 
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::{Error, Result};
+use crate::time::WallTime;
 use std::collections::BTreeSet;
 use vault_format::id::DomainId;
 
@@ -42,8 +43,8 @@ impl Snapshots {
         Error::Ambiguous { address: address.into(), candidates }
     }
 
-    /// The snapshot that an address without path means. `at` parses the time behind `@` to nanoseconds.
-    pub fn find(&self, address: &str, at: &dyn Fn(&str) -> Option<i64>) -> Result<&SnapshotEntry> {
+    /// The snapshot that an address without path means. `at` parses the time behind `@`.
+    pub fn find(&self, address: &str, at: &dyn Fn(&str) -> Option<WallTime>) -> Result<&SnapshotEntry> {
         let missing = || Error::NoSnapshot(address.to_owned());
         if address == "latest" {
             return self.visible().next_back().ok_or_else(missing);

@@ -11,6 +11,7 @@ use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::objects::trust::{Claimant, Trust};
 use crate::repository::{Repository, Result};
+use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use vault_format::header::Header;
@@ -116,12 +117,9 @@ struct Removals<'r> {
 }
 
 impl<'r> Removals<'r> {
-    /// `now` is this machine's time, nanoseconds since 1970.
-    fn new(orders: &'r Orders, marks: &Marks, now: i64) -> Self {
-        let is_open = |mark: &&Condemnation| {
-            !mark.swept
-                && mark.put_at.is_some_and(|at| u64::try_from(now.saturating_sub(at)).is_ok_and(|age| age < mark.grace))
-        };
+    fn new(orders: &'r Orders, marks: &Marks, now: StoreTime) -> Self {
+        let is_open =
+            |mark: &&Condemnation| !mark.swept && mark.put_at.is_some_and(|at| (at..at + mark.grace).contains(&now));
         let (open, of_age): (Vec<_>, Vec<_>) = marks.condemnations.iter().partition(is_open);
         let named = |marks: &[&Condemnation]| -> BTreeSet<ObjectId> {
             marks.iter().flat_map(|mark| mark.snapshots.iter()).map(|place| place.id).collect()
@@ -139,7 +137,7 @@ impl<'r> Removals<'r> {
 impl View {
     /// All snapshots that are missing. What is listed and does not count, of a writer that was revoked, is no gap.
     pub(crate) fn missing(&self) -> Vec<Missing> {
-        let removals = Removals::new(&self.orders, &self.marks, self.repository.runtime().clock.now());
+        let removals = Removals::new(&self.orders, &self.marks, self.repository.presumed_store_now());
         self.gaps(&self.snapshots.listed, &removals)
     }
 
@@ -153,7 +151,7 @@ impl View {
         let marks = Marks::load_with(&self.repository, Unreadable::NamesNothing)?;
         let listed = self.repository.list(name::SNAPSHOTS)?.0;
         let listed = listed.iter().filter_map(|(name, _)| name.id()).chain(self.snapshots.listed.iter().copied());
-        let removals = Removals::new(&orders, &marks, self.repository.runtime().clock.now());
+        let removals = Removals::new(&orders, &marks, self.repository.presumed_store_now());
         Ok(self.gaps(&listed.collect(), &removals))
     }
 
