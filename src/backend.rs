@@ -18,8 +18,8 @@ use crate::time::StoreTime;
 use bandwidth::Bandwidth;
 use recent::Recent;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use error::{Error, ErrorKind, Operation, Result};
@@ -122,19 +122,6 @@ pub struct Counts {
     pub bytes_read: u64,
 }
 
-#[derive(Default)]
-struct Counters {
-    /// Operations that go on now.
-    busy: AtomicU64,
-    put: AtomicU64,
-    get: AtomicU64,
-    stat: AtomicU64,
-    list: AtomicU64,
-    delete: AtomicU64,
-    bytes_written: AtomicU64,
-    bytes_read: AtomicU64,
-}
-
 /// An operation that goes on until this is dropped.
 struct Busy<'a>(&'a AtomicU64);
 
@@ -148,7 +135,9 @@ struct Inner {
     store: Arc<dyn Store>,
     location: String,
     connections: usize,
-    counters: Counters,
+    /// Operations that go on now.
+    busy: AtomicU64,
+    counts: Mutex<Counts>,
     upload: Option<Bandwidth>,
     download: Option<Bandwidth>,
     recent: Recent,
@@ -191,10 +180,10 @@ impl Backend {
         let limit = |rate: Option<u64>| rate.map(|rate| Bandwidth::new(rate, runtime.clone()));
         let (upload, download) = (limit(options.upload), limit(options.download));
         let location = store.describe();
-        let counters = Counters::default();
         let recent = Recent::new(runtime.clock.clone(), store.listing_lag());
         let connections = connections.max(1);
-        Self { inner: Arc::new(Inner { store, location, connections, counters, upload, download, recent }) }
+        let (busy, counts) = (AtomicU64::new(0), Mutex::default());
+        Self { inner: Arc::new(Inner { store, location, connections, busy, counts, upload, download, recent }) }
     }
 
     /// Creates an object. An existing one with the same bytes is success, with other bytes [`ErrorKind::Exists`].
@@ -204,9 +193,9 @@ impl Backend {
         if let Some(limit) = &self.inner.upload {
             limit.spend(bytes.len() as u64);
         }
-        self.inner.counters.put.fetch_add(1, Ordering::Relaxed);
+        self.counted().put += 1;
         self.inner.store.put(name, bytes).map_err(|e| e.at(&self.inner.location))?;
-        self.inner.counters.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.counted().bytes_written += bytes.len() as u64;
         self.inner.recent.note(name, Some(bytes.len() as u64));
         Ok(())
     }
@@ -217,7 +206,7 @@ impl Backend {
         if range.as_ref().is_some_and(|r| r.start > r.end) {
             return Err(self.refused(Operation::Get, name, "the range ends before it starts"));
         }
-        self.inner.counters.get.fetch_add(1, Ordering::Relaxed);
+        self.counted().get += 1;
         let _busy = self.busy();
         let wanted = range.as_ref().map(|r| r.end - r.start);
         let bytes = self.inner.store.get(name, range).map_err(|e| e.at(&self.inner.location))?;
@@ -225,7 +214,7 @@ impl Backend {
             let text = format!("the store sent {} bytes of {}", bytes.len(), wanted.unwrap_or_default());
             return Err(Error::new(ErrorKind::Damaged, Operation::Get, name, text).at(&self.inner.location));
         }
-        self.inner.counters.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.counted().bytes_read += bytes.len() as u64;
         if let Some(limit) = &self.inner.download {
             limit.spend(bytes.len() as u64);
         }
@@ -235,7 +224,7 @@ impl Backend {
     /// Size and time of an object.
     pub fn stat(&self, name: &str) -> Result<Stat> {
         self.valid_name(Operation::Stat, name)?;
-        self.inner.counters.stat.fetch_add(1, Ordering::Relaxed);
+        self.counted().stat += 1;
         let _busy = self.busy();
         self.inner.store.stat(name).map_err(|e| e.at(&self.inner.location))
     }
@@ -248,7 +237,7 @@ impl Backend {
             None if prefix.is_empty() => {}
             None => return Err(self.refused(Operation::List, prefix, "a prefix ends in '/'")),
         }
-        self.inner.counters.list.fetch_add(1, Ordering::Relaxed);
+        self.counted().list += 1;
         let _busy = self.busy();
         let listed = self.inner.store.list(prefix).map_err(|e| e.at(&self.inner.location))?;
         Ok(self.inner.recent.apply(prefix, listed))
@@ -257,7 +246,7 @@ impl Backend {
     /// Removes an object; a missing one is success.
     pub fn delete(&self, name: &str) -> Result<()> {
         self.valid_name(Operation::Delete, name)?;
-        self.inner.counters.delete.fetch_add(1, Ordering::Relaxed);
+        self.counted().delete += 1;
         let _busy = self.busy();
         self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))?;
         self.inner.recent.note(name, None);
@@ -270,29 +259,22 @@ impl Backend {
     }
 
     fn busy(&self) -> Busy<'_> {
-        let busy = &self.inner.counters.busy;
-        busy.fetch_add(1, Ordering::Relaxed);
-        Busy(busy)
+        self.inner.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(&self.inner.busy)
     }
 
     /// Whether an operation goes on right now.
     pub fn is_busy(&self) -> bool {
-        self.inner.counters.busy.load(Ordering::Relaxed) > 0
+        self.inner.busy.load(Ordering::Relaxed) > 0
     }
 
     /// Requests made and bytes moved since this backend was opened.
     pub fn counts(&self) -> Counts {
-        let c = &self.inner.counters;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            put: read(&c.put),
-            get: read(&c.get),
-            stat: read(&c.stat),
-            list: read(&c.list),
-            delete: read(&c.delete),
-            bytes_written: read(&c.bytes_written),
-            bytes_read: read(&c.bytes_read),
-        }
+        *self.counted()
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counts> {
+        self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The place, for messages; without secrets.

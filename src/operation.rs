@@ -67,113 +67,40 @@ impl Operation {
     }
 }
 
-/// What came of a run, in numbers. In the journal each has the name that its field has here.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Figures {
-    #[default]
-    None,
-    Snapshot {
-        read_bytes: u64,
-        added_bytes: u64,
-        stored_bytes: u64,
-        files: u64,
-    },
-    Restore {
-        restored_bytes: u64,
-        restored_files: u64,
-    },
-    Check {
-        findings: u64,
-        verified_packs: u64,
-        skipped_packs: u64,
-        read_bytes: u64,
-    },
-    Prune {
-        deleted_packs: u64,
-        deleted_bytes: u64,
-        deleted_snapshots: u64,
-        rescued_blobs: u64,
-        condemned_packs: u64,
-        condemned_bytes: u64,
-        condemned_snapshots: u64,
-        read_bytes: u64,
-        written_bytes: u64,
-        live_bytes: u64,
-        held_bytes: u64,
-        loose_bytes: u64,
-    },
-    Forget {
-        forgotten_snapshots: u64,
-        kept_snapshots: u64,
-    },
-    Undelete {
-        copied_bytes: u64,
-    },
-    Copy {
-        snapshots: u64,
-        added_bytes: u64,
-        stored_bytes: u64,
-    },
-    Repair {
-        damaged_packs: u64,
-        indexed_packs: u64,
-        recovered_blobs: u64,
-        lost_blobs: u64,
-        stored_bytes: u64,
-    },
-}
+/// Kinds of figures, each with their names in the journal, which are those of the fields here, and in that order.
+macro_rules! figures {
+    ($($kind:ident { $($field:ident),* })*) => {
+        /// What came of a run, in numbers.
+        #[derive(Clone, Debug, Default)]
+        pub(crate) enum Figures {
+            #[default]
+            None,
+            $($kind { $($field: u64),* },)*
+        }
 
-/// Fields by their own names, in the order of the journal.
-macro_rules! named {
-    ($($field:ident),*) => { vec![$((stringify!($field), *$field)),*] };
-}
-
-impl Figures {
-    fn named(&self) -> Vec<(&'static str, u64)> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Snapshot { read_bytes, added_bytes, stored_bytes, files } => {
-                named![read_bytes, added_bytes, stored_bytes, files]
-            }
-            Self::Restore { restored_bytes, restored_files } => named![restored_bytes, restored_files],
-            Self::Check { findings, verified_packs, skipped_packs, read_bytes } => {
-                named![findings, verified_packs, skipped_packs, read_bytes]
-            }
-            Self::Prune {
-                deleted_packs,
-                deleted_bytes,
-                deleted_snapshots,
-                rescued_blobs,
-                condemned_packs,
-                condemned_bytes,
-                condemned_snapshots,
-                read_bytes,
-                written_bytes,
-                live_bytes,
-                held_bytes,
-                loose_bytes,
-            } => named![
-                deleted_packs,
-                deleted_bytes,
-                deleted_snapshots,
-                rescued_blobs,
-                condemned_packs,
-                condemned_bytes,
-                condemned_snapshots,
-                read_bytes,
-                written_bytes,
-                live_bytes,
-                held_bytes,
-                loose_bytes
-            ],
-            Self::Forget { forgotten_snapshots, kept_snapshots } => named![forgotten_snapshots, kept_snapshots],
-            Self::Undelete { copied_bytes } => named![copied_bytes],
-            Self::Copy { snapshots, added_bytes, stored_bytes } => named![snapshots, added_bytes, stored_bytes],
-            Self::Repair { damaged_packs, indexed_packs, recovered_blobs, lost_blobs, stored_bytes } => {
-                named![damaged_packs, indexed_packs, recovered_blobs, lost_blobs, stored_bytes]
+        impl Figures {
+            fn named(&self) -> Vec<(&'static str, u64)> {
+                match self {
+                    Self::None => Vec::new(),
+                    $(Self::$kind { $($field),* } => vec![$((stringify!($field), *$field)),*],)*
+                }
             }
         }
+    };
+}
+
+figures! {
+    Snapshot { read_bytes, added_bytes, stored_bytes, files }
+    Restore { restored_bytes, restored_files }
+    Check { findings, verified_packs, skipped_packs, read_bytes }
+    Prune {
+        deleted_packs, deleted_bytes, deleted_snapshots, rescued_blobs, condemned_packs, condemned_bytes,
+        condemned_snapshots, read_bytes, written_bytes, live_bytes, held_bytes, loose_bytes
     }
+    Forget { forgotten_snapshots, kept_snapshots }
+    Undelete { copied_bytes }
+    Copy { snapshots, added_bytes, stored_bytes }
+    Repair { damaged_packs, indexed_packs, recovered_blobs, lost_blobs, stored_bytes }
 }
 
 /// Who runs something, and why, in the user's words.

@@ -7,8 +7,7 @@ use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
 use crate::repository::objects::orders;
 use crate::repository::protocol::CommitStep;
 use crate::repository::view::View;
-use crate::repository::{Error, Options, Repository, Result};
-use crate::runtime::Runtime;
+use crate::repository::{Error, Repository, Result};
 use crate::time::BootTime;
 use std::collections::BTreeSet;
 use vault_format::id::{ObjectId, RunId};
@@ -51,7 +50,7 @@ impl Relied {
                 return Err(Error::Condemned(mark.id));
             }
         }
-        refuse_age(repository.options(), repository.runtime(), self.since)
+        refuse_age(repository, self.since)
     }
 
     /// The same, known to be so within the commit window.
@@ -70,11 +69,10 @@ impl Relied {
 }
 
 /// W6: marks may be gone after twice the life of a run, and what they named looks as if it were never condemned.
-pub(crate) fn refuse_age(options: &Options, runtime: &Runtime, since: BootTime) -> Result<()> {
-    if runtime.clock.elapsed().since(since) > options.run_lifetime {
-        return Err(Error::TooOld(options.run_lifetime));
-    }
-    Ok(())
+pub(crate) fn refuse_age(repository: &Repository, since: BootTime) -> Result<()> {
+    let lifetime = repository.options().run_lifetime;
+    let age = repository.runtime().clock.elapsed().since(since);
+    if age > lifetime { Err(Error::TooOld(lifetime)) } else { Ok(()) }
 }
 
 /// W3 to W5: validates, puts the object, validates again. It is committed when this returns.

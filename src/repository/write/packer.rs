@@ -4,23 +4,21 @@
 
 use super::commit::refuse_age;
 use crate::backend;
-use crate::backend::{Backend, ErrorKind};
-use crate::cache::Cache;
+use crate::backend::ErrorKind;
 use crate::repository::index::loose;
 use crate::repository::index::loose::LoosePack;
 use crate::repository::lookup::{BlobLookup, FrameRecord, PackRecord};
-use crate::repository::{Error, Options, Repository, Result, encoding};
+use crate::repository::{Error, Repository, Result, encoding};
 use crate::runtime::Runtime;
 use crate::time::BootTime;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use vault_format::SigningKey;
 use vault_format::directory::{BlobEntry, Descent, PACK_BLOBS_MAX};
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::frame::FrameCodec;
 use vault_format::header::{Header, Kind};
-use vault_format::id::{BlobId, Class, DomainId, ObjectId, RepositoryId, SourceLabel};
+use vault_format::id::{BlobId, Class, DomainId, ObjectId, SourceLabel};
 use vault_format::index::{self, INDEX_BLOBS_MAX, Index, PackEntry, Sketches};
 use vault_format::key::Key;
 use vault_format::name::Name;
@@ -87,13 +85,9 @@ pub(crate) struct ReadyPack {
 
 /// What a run writes with; shared by all its threads.
 pub(crate) struct Run {
-    pub backend: Backend,
-    pub runtime: Runtime,
-    pub options: Options,
-    pub repository: RepositoryId,
+    pub repository: Repository,
     pub domain: DomainId,
     pub label: SourceLabel,
-    pub signer: SigningKey,
     pub book: Key,
     pub secret: RunSecret,
     pub wraps: Arc<Wraps>,
@@ -102,8 +96,6 @@ pub(crate) struct Run {
     pub since: BootTime,
     pub stored: Mutex<Stored>,
     failed: Mutex<Option<Error>>,
-    /// Where it is noted which packs were made on this machine.
-    cache: Option<Arc<Cache>>,
     /// Nothing more is packed.
     ending: AtomicBool,
     /// Nothing more is put, since something failed.
@@ -177,38 +169,27 @@ impl Stored {
     }
 }
 
-pub(crate) struct RunParts {
-    pub domain: DomainId,
-    pub label: SourceLabel,
-    pub book: Key,
-    pub secret: RunSecret,
-    pub wraps: Wraps,
-    pub since: BootTime,
-    pub cache: Option<Arc<Cache>>,
-}
-
 impl Run {
-    pub fn new(repository: &Repository, parts: RunParts) -> Self {
-        Self {
-            backend: repository.backend().clone(),
-            runtime: repository.runtime().clone(),
-            options: repository.options().clone(),
-            repository: repository.id(),
-            domain: parts.domain,
-            label: parts.label,
-            signer: repository.keys().signer().clone(),
-            book: parts.book,
-            secret: parts.secret,
-            wraps: Arc::new(parts.wraps),
+    /// A run that first looked at marks at `since`.
+    pub fn start(repository: &Repository, place: Place, book: Key, since: BootTime) -> Result<Self> {
+        let (Place { domain, label, shared }, keys) = (place, repository.keys());
+        let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
+        let (secret, wraps) = keys.new_run(domain, shared, &header, repository.runtime())?;
+        Ok(Self {
+            repository: repository.clone(),
+            domain,
+            label,
+            book,
+            secret,
+            wraps: Arc::new(wraps),
             pack_bytes: pack_bytes(repository),
-            since: parts.since,
+            since,
             stored: Mutex::new(Stored { index_at: repository.runtime().clock.elapsed(), ..Stored::default() }),
             failed: Mutex::new(None),
-            cache: parts.cache,
             ending: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             silent: AtomicBool::new(false),
-        }
+        })
     }
 
     pub fn stored(&self) -> MutexGuard<'_, Stored> {
@@ -228,7 +209,7 @@ impl Run {
 
     /// True if nothing more is to be packed: the run fails, or was stopped.
     pub fn has_ended(&self) -> bool {
-        self.ending.load(Ordering::SeqCst) || self.is_broken() || self.runtime.is_stopped()
+        self.ending.load(Ordering::SeqCst) || self.is_broken() || self.repository.runtime().is_stopped()
     }
 
     /// True if nothing more is to be put.
@@ -247,7 +228,7 @@ impl Run {
                 self.silent.store(true, Ordering::SeqCst);
             }
         };
-        Ok(self.backend.put(&name.to_string(), bytes).inspect_err(note)?)
+        Ok(self.repository.backend().put(&name.to_string(), bytes).inspect_err(note)?)
     }
 
     /// Takes the error of a thread, if there was one.
@@ -257,7 +238,8 @@ impl Run {
 
     /// Who signs what the run writes.
     pub fn author(&self) -> Author<'_> {
-        Author { repository: self.repository, domain: self.domain, signer: &self.signer, book: &self.book }
+        let (repository, signer) = (self.repository.id(), self.repository.keys().signer());
+        Author { repository, domain: self.domain, signer, book: &self.book }
     }
 
     fn header(&self, class: Class) -> Header {
@@ -266,7 +248,7 @@ impl Run {
 
     /// Puts a pack and notes it for the index.
     pub fn put_pack(&self, ready: ReadyPack) -> Result<()> {
-        if let Some(cache) = &self.cache {
+        if let Some(cache) = self.repository.cache() {
             // before it is there: a run that is cut off in between has stored it, or has not
             cache.note_made(&ready.id, &loose::end_hash(&ready.finished.bytes));
         }
@@ -289,18 +271,20 @@ impl Run {
         stored.pending_blobs += blobs;
         stored.packs.push(entry.clone());
         stored.pending.push((entry, self.wraps.clone()));
-        let is_late = self.runtime.clock.elapsed().since(stored.index_at) > self.options.index_interval;
+        let age = self.repository.runtime().clock.elapsed().since(stored.index_at);
+        let is_late = age > self.repository.options().index_interval;
         if is_late || stored.is_due() { self.put_index(&mut stored) } else { Ok(()) }
     }
 
     /// Puts index objects for the packs that none tells of yet.
     pub fn put_index(&self, stored: &mut Stored) -> Result<()> {
-        (stored.index_at, stored.taken) = (self.runtime.clock.elapsed(), 0);
+        let runtime = self.repository.runtime();
+        (stored.index_at, stored.taken) = (runtime.clock.elapsed(), 0);
         while !(stored.pending.is_empty() && stored.supersedes.is_empty()) {
             // one that comes so late would tell of packs that prune took for nobody's
-            refuse_age(&self.options, &self.runtime, self.since)?;
+            refuse_age(&self.repository, self.since)?;
             let (index, count) = stored.next_index();
-            let salt = self.runtime.random();
+            let salt = runtime.random();
             let bytes = encoding("an index", index::seal(&self.author(), &salt, &index, &Sketches::default()))?;
             let id = ObjectId::of(&bytes);
             self.put(&Name::Index(self.domain, self.label, id), &bytes)?;
@@ -336,7 +320,7 @@ impl Packer {
         let (pack, _) = match self.open.entry(frame.class) {
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::hash_map::Entry::Vacant(vacant) => {
-                let salt = fresh_salt(&run.runtime, &frame.blobs);
+                let salt = fresh_salt(run.repository.runtime(), &frame.blobs);
                 let key = run.secret.pack_key(frame.class, &salt);
                 let pack = encoding("a pack", PackBuilder::new(run.header(frame.class), salt, key.clone()))?;
                 vacant.insert((pack, key))
@@ -351,8 +335,8 @@ impl Packer {
     /// Ends the open pack of a class.
     pub fn close(&mut self, run: &Run, class: Class) -> Result<Option<ReadyPack>> {
         let Some((pack, key)) = self.open.remove(&class).filter(|(pack, _)| !pack.is_empty()) else { return Ok(None) };
-        let finished = encoding("a pack", pack.finish(&run.book, &run.wraps, &run.signer))?;
-        if run.options.verify_seals {
+        let finished = encoding("a pack", pack.finish(&run.book, &run.wraps, run.repository.keys().signer()))?;
+        if run.repository.options().verify_seals {
             encoding("a pack", verify_seals(&finished, &run.header(class), &run.book, (class, &key)))?;
         }
         Ok(Some(ReadyPack { class, id: ObjectId::of(&finished.bytes), finished }))

@@ -8,8 +8,8 @@ mod early;
 mod engine;
 mod flushed;
 
+use super::packer::Run;
 pub use super::packer::{EncodedFrame, Place, pack_bytes};
-use super::packer::{Run, RunParts};
 use crate::repository::index::inherited::Inherited;
 use crate::repository::lookup::{BlobLookup, PackNumber, PackRule};
 use crate::repository::{Error, Repository, Result};
@@ -20,7 +20,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use vault_format::bundle::Role;
 use vault_format::directory::{BlobEntry, PACK_BLOBS_MAX};
-use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::key::Key;
 
@@ -106,14 +105,10 @@ impl Writer {
 
     /// The same for a place: how the owner writes anew what others have written.
     pub fn at(repository: &Repository, index: &BlobLookup, place: Place) -> Result<Self> {
-        let Place { domain, label, shared } = place;
-        let (keys, book) = (repository.keys(), book(repository, domain)?);
-        let header = Header { kind: Kind::DataPack, repository: repository.id(), domain, writer: keys.writer() };
-        let (secret, wraps) = keys.new_run(domain, shared, &header, repository.runtime())?;
+        let (Place { domain, shared, .. }, keys) = (place, repository.keys());
         // the run began when it looked at marks, which may be long ago if the machine slept since
         let since = index.since().unwrap_or_else(|| repository.runtime().clock.elapsed());
-        let cache = repository.cache().cloned();
-        let run = Arc::new(Run::new(repository, RunParts { domain, label, book, secret, wraps, since, cache }));
+        let run = Arc::new(Run::start(repository, place, book(repository, domain)?, since)?);
         let engine = Engine::start(&run)?;
         let open = [BlobKind::Chunk, BlobKind::Tree, BlobKind::List].map(|kind| (kind, OpenFrame::default())).into();
         Ok(Self {
@@ -243,7 +238,7 @@ impl Writer {
 
     /// Threads in use.
     pub(crate) fn workers(&self) -> usize {
-        self.run.runtime.workers
+        self.repository.runtime().workers
     }
 
     fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {

@@ -48,7 +48,7 @@ enum End {
 
 impl Engine {
     pub fn start(run: &Arc<Run>) -> Result<Self> {
-        let workers = run.runtime.workers;
+        let workers = run.repository.runtime().workers;
         if workers == 0 {
             return Ok(Self::Inline(Packer::default()));
         }
@@ -74,7 +74,7 @@ impl Engine {
             let (own, ready) = (run.clone(), ready.clone());
             threads.push(spawn("uploader", Box::new(move || put_all(&own, &ready)))?);
         }
-        let budget = Arc::new(Budget::new((run.options.memory_bytes / 3).max(1)));
+        let budget = Arc::new(Budget::new((run.repository.options().memory_bytes / 3).max(1)));
         drop(life);
         Ok(Self::Threads(Threads { pool, frames, budget, threads, alive }))
     }
@@ -139,7 +139,7 @@ impl Engine {
                 }
                 run.check()?;
                 // then something was left out
-                Ok(run.runtime.check_stopped()?)
+                Ok(run.repository.runtime().check_stopped()?)
             }
             Self::Finished => Err(Error::Bug(FINISHED)),
         }
@@ -185,7 +185,7 @@ fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
     for pack in ready {
         // what waits here when the run is stopped has not begun
         if !run.is_broken()
-            && !run.runtime.is_stopped()
+            && !run.repository.runtime().is_stopped()
             && let Err(error) = run.put_pack(pack)
         {
             run.fail(error);
@@ -237,7 +237,7 @@ impl Threads {
         self.frames = closed;
         let mut looks = 0;
         while self.alive.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-            looks += u32::from(run.runtime.is_stopped());
+            looks += u32::from(run.repository.runtime().is_stopped());
             if looks == LOOKS_WHEN_STOPPED {
                 self.threads.clear();
                 return End::Left;
