@@ -59,13 +59,21 @@ pub struct Length {
     unit: Unit,
 }
 
+/// Each is its letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum Unit {
-    Hours,
-    Days,
-    Weeks,
-    Months,
-    Years,
+    Hours = b'h',
+    Days = b'd',
+    Weeks = b'w',
+    Months = b'm',
+    Years = b'y',
+}
+
+impl Unit {
+    fn letter(self) -> char {
+        char::from(self as u8)
+    }
 }
 
 impl Length {
@@ -96,29 +104,16 @@ impl FromStr for Length {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || "a length of time is a number and h, d, w, m or y (months), like 7d, 12w or 12m".to_owned();
-        let unit = match text.chars().last() {
-            Some('h') => Unit::Hours,
-            Some('d') => Unit::Days,
-            Some('w') => Unit::Weeks,
-            Some('m') => Unit::Months,
-            Some('y') => Unit::Years,
-            _ => return Err(wrong()),
-        };
-        let number = text.get(..text.len() - 1).and_then(number).ok_or_else(wrong)?;
+        let units = [Unit::Hours, Unit::Days, Unit::Weeks, Unit::Months, Unit::Years];
+        let unit = units.into_iter().find(|unit| text.ends_with(unit.letter())).ok_or_else(wrong)?;
+        let number = text.strip_suffix(unit.letter()).and_then(number).ok_or_else(wrong)?;
         Ok(Self { number, unit })
     }
 }
 
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.unit {
-            Unit::Hours => 'h',
-            Unit::Days => 'd',
-            Unit::Weeks => 'w',
-            Unit::Months => 'm',
-            Unit::Years => 'y',
-        };
-        write!(f, "{}{unit}", self.number)
+        write!(f, "{}{}", self.number, self.unit.letter())
     }
 }
 

@@ -7,8 +7,9 @@ use super::need::Need;
 use super::survey::Survey;
 use crate::error::Result;
 use crate::repository::Repository;
+use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::time::StoreTime;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::name::Name;
 
@@ -25,13 +26,8 @@ fn author(survey: &Survey, pack: &ObjectId) -> Option<Author> {
 
 /// Packs that are to stay though nothing needs them.
 pub(super) fn packs(repository: &Repository, survey: &Survey, needs: &[Need]) -> Result<BTreeSet<ObjectId>> {
-    let mut newest: HashMap<Author, StoreTime> = HashMap::new();
-    for snapshot in &survey.snapshots.all {
-        let at = newest
-            .entry((snapshot.place.domain, snapshot.place.label, snapshot.header.writer))
-            .or_insert(StoreTime::MIN);
-        *at = snapshot.arrived.unwrap_or(StoreTime::MAX).max(*at);
-    }
+    let author_of = |one: &SnapshotEntry| (one.place.domain, one.place.label, one.header.writer);
+    let newest = survey.snapshots.last_arrivals(author_of);
     // a wrong clock here can only keep garbage for longer, or not at all
     let (now, lifetime) = (repository.presumed_store_now(), repository.options().run_lifetime);
     let is_running = |id: &ObjectId, arrived: StoreTime| {

@@ -8,9 +8,9 @@ use crate::repository::objects::marks::{Marks, Unreadable};
 use crate::repository::objects::snapshots::Snapshots;
 use crate::repository::{Repository, Result};
 use crate::time::StoreTime;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
-use vault_format::id::{DomainId, ObjectId};
+use vault_format::id::ObjectId;
 use vault_format::name::Name;
 
 /// Packs that are kept for a run that may go on.
@@ -48,11 +48,7 @@ pub(crate) fn look(
     for (id, _, size) in loose::unindexed(repository, packs, objects, &marks) {
         unfinished.add(size, arrived(&id), options.grace);
     }
-    let mut newest: BTreeMap<DomainId, StoreTime> = BTreeMap::new();
-    for snapshot in &snapshots.all {
-        let at = newest.entry(snapshot.place.domain).or_insert(StoreTime::MIN);
-        *at = snapshot.arrived.unwrap_or(StoreTime::MAX).max(*at);
-    }
+    let newest = snapshots.last_arrivals(|one| one.place.domain);
     let (now, lifetime) = (repository.presumed_store_now(), options.run_lifetime);
     let mut seen = BTreeSet::new();
     for object in current(&objects.objects, repository.keys().owner_writer()) {

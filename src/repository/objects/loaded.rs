@@ -5,31 +5,23 @@
 use crate::backend::ErrorKind;
 use crate::repository::{Error, Listed, Repository, Result};
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
 
 /// Why an object whose bytes are sound is passed over. Whoever can write to the store can put such a thing, so it must
 /// stop nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Neither the owner nor a member that may write there has signed it.
+    #[error("nobody who may has signed it")]
     Unsigned,
     /// Its writer was revoked, and the owner does not list it among what still counts.
+    #[error("it was made with a key after the owner had revoked it")]
     Revoked,
     /// No mark is that large, so nobody reads it: junk of any size must not fill the memory of whoever looks at marks.
+    #[error("it is too large for a mark")]
     TooLarge,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Unsigned => "nobody who may has signed it",
-            Self::Revoked => "it was made with a key after the owner had revoked it",
-            Self::TooLarge => "it is too large for a mark",
-        })
-    }
 }
 
 /// What is made of an object that could be read.
@@ -52,7 +44,8 @@ impl<T> Verdict<T> {
 }
 
 /// An object that can't be used, and why.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
 pub struct Damage {
     /// The object.
     pub name: Name,
@@ -60,25 +53,14 @@ pub struct Damage {
     pub error: Error,
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(out)
-    }
-}
-
 /// An object that does not count, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {reason}")]
 pub struct Ignored {
     /// The object.
     pub name: Name,
     /// Why not.
     pub reason: Reason,
-}
-
-impl fmt::Display for Ignored {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.name, self.reason)
-    }
 }
 
 /// The objects of one kind.

@@ -239,6 +239,16 @@ impl Snapshots {
         self.all.iter().filter(|snapshot| snapshot.is_visible())
     }
 
+    /// When the store received the last snapshot of each group; of one that it tells nothing of, not yet.
+    pub(crate) fn last_arrivals<G: Ord>(&self, group: impl Fn(&SnapshotEntry) -> G) -> BTreeMap<G, StoreTime> {
+        let mut last = BTreeMap::new();
+        for one in &self.all {
+            let at = last.entry(group(one)).or_insert(StoreTime::MIN);
+            *at = one.arrived.unwrap_or(StoreTime::MAX).max(*at);
+        }
+        last
+    }
+
     /// The newest snapshot of each source that commands show, `without` some.
     pub fn newest(&self, without: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
         let stays = |snapshot: &&SnapshotEntry| !without.contains(&snapshot.id);

@@ -13,7 +13,6 @@ use crate::repository::objects::trust::{Claimant, Trust};
 use crate::repository::{Repository, Result};
 use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::Record;
@@ -34,18 +33,13 @@ pub(crate) struct Heads {
 }
 
 /// A snapshot that is missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("snapshot {id} is missing, though {by} names it")]
 pub(crate) struct Missing {
     /// Which.
     pub id: ObjectId,
     /// The snapshot or the record that names it.
     pub by: String,
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "snapshot {} is missing, though {} names it", self.id, self.by)
-    }
 }
 
 impl Heads {
