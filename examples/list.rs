@@ -4,7 +4,7 @@
 use std::error::Error;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::list;
-use vault::repository::read::reader::Reader;
+use vault::repository::tree::path::Address;
 use vault::repository::{Access, Options, Repository};
 use vault::runtime::Runtime;
 
@@ -19,9 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{} {} {} bytes", snapshot.id.short(), snapshot.head.source, snapshot.head.root.bytes);
     }
     let Some(newest) = view.snapshots.visible().next_back() else { return Ok(()) };
-    let lookup = view.lookup(newest.place.domain)?;
-    let reader = Reader::new(&repository, &lookup);
-    list::nodes(&reader, newest, b"", true, &mut |path, _| {
+    list::nodes(&Address::new(&view, newest, b""), true, &mut |path, _| {
         println!("  {}", String::from_utf8_lossy(path));
         Ok(())
     })?;

@@ -11,7 +11,7 @@ use vault::{list, restore};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [location, address, target] = words.as_slice() else {
+    let [location, asked, target] = words.as_slice() else {
         return Err("say LOCATION SNAPSHOT[:PATH] TARGET".into());
     };
     let password = std::env::var("VAULT_PASSWORD")?;
@@ -20,9 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let repository = Repository::open(backend, runtime, Options::default(), Access::Password(password.as_bytes()))?;
     let view = list::snapshots(&repository)?;
     // no times here, as in `docs@yesterday`: how they are written is the program's own matter
-    let (snapshot, path) = list::find(&view, address.as_bytes(), &|_| None)?;
+    let address = list::find(&view, asked.as_bytes(), &|_| None)?;
     let options = restore::Options::default();
-    let report = restore::restore(&repository, (&view, snapshot), &path, Path::new(target), &options, &Silent)?;
+    let report = restore::restore(&repository, &address, Path::new(target), &options, &Silent)?;
     println!("{} files, {} bytes; {} were there", report.files, report.bytes, report.same);
     report.failed.iter().for_each(|failed| eprintln!("not restored: {failed}"));
     Ok(())

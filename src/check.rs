@@ -25,7 +25,7 @@ use crate::repository::read::reader::Reader;
 use crate::repository::view::View;
 use crate::time::WallTime;
 use finding::Findings;
-use packs::{Domain, Outcome, Packs};
+use packs::{Domain, Packs};
 use selection::{Selection, Verified};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -165,7 +165,8 @@ impl<'a> Look<'a> {
             repository.runtime().check_stopped()?;
             packs.answered()?;
             report.read_bytes += outcome.read_bytes;
-            self.walk(*id, (&packs, domain, &outcome), (&mut findings, &mut report.notes), progress)?;
+            let reader = Reader::new(repository, &domain.lookup);
+            self.walk(*id, Trees::new(&packs, &reader, &outcome.bad, &mut findings, progress), &mut report.notes)?;
             report.blobs += domain.lookup.blobs().count() as u64;
             verified.extend(outcome.verified);
         }
@@ -205,23 +206,15 @@ impl<'a> Look<'a> {
     }
 
     /// Walks the trees of a domain's snapshots.
-    fn walk(
-        &self,
-        id: DomainId,
-        (packs, domain, outcome): (&Packs<'_>, &Domain<'_>, &Outcome),
-        (findings, notes): (&mut Findings, &mut Vec<String>),
-        progress: &dyn Progress,
-    ) -> Result<()> {
+    fn walk(&self, id: DomainId, mut trees: Trees<'_, '_>, notes: &mut Vec<String>) -> Result<()> {
         if self.repository.keys().role() == Role::Writer {
             return Ok(());
         }
-        let reader = Reader::new(self.repository, &domain.lookup);
-        let mut trees = Trees::new(packs, &reader, &outcome.bad, findings);
         let due = self.view.marks.due_snapshots();
         let own = self.view.snapshots.all.iter().filter(|snapshot| snapshot.place.domain == id);
         // a forgotten snapshot that a sweep is removing may have lost its packs already
         for snapshot in own.filter(|one| one.is_visible() || !due.contains(&one.id)) {
-            trees.snapshot(snapshot, progress)?;
+            trees.snapshot(snapshot)?;
         }
         if trees.closed > 0 {
             notes.push(format!("{} snapshots can only be read by the owner: a writer took them", trees.closed));

@@ -380,14 +380,14 @@ impl Copier<'_> {
                 wanted.insert((kind, id));
             }
         };
-        let unread = reach::reach(self.reader, snapshot.head.root.id, &mut self.seen, &mut each);
-        let result = match unread.into_iter().next() {
-            Some(error) => Err(error.into()),
-            None if self.options.dry_run => {
+        let reached = reach::reach(self.reader, snapshot.head.root.id, &mut self.seen, &mut each);
+        let result = match reached.map(|lost| lost.into_iter().next()) {
+            Err(error) | Ok(Some(error)) => Err(error.into()),
+            Ok(None) if self.options.dry_run => {
                 self.would_move(&wanted);
                 Ok(())
             }
-            None => self.move_wanted(&wanted, writer),
+            Ok(None) => self.move_wanted(&wanted, writer),
         };
         if result.is_err() {
             // another snapshot that shares these pages must not take them for complete

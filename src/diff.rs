@@ -7,16 +7,11 @@ mod folder;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Change, Changes, Difference};
-use crate::repository::tree::walk;
-use crate::repository::view::View;
+use crate::repository::tree::path::Address;
 use std::path::PathBuf;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
-
-/// A snapshot, or a path in it.
-pub type Part<'a> = (&'a SnapshotEntry, &'a [u8]);
 
 /// How a folder is compared.
 #[derive(Clone, Debug, Default)]
@@ -54,23 +49,17 @@ pub type Each<'e> = dyn FnMut(&Change, (u64, u64)) -> Result<()> + 'e;
 /// Compares two snapshots, or parts of them.
 pub fn snapshots(
     repository: &Repository,
-    catalog: &View,
-    (before, after): (Part<'_>, Part<'_>),
+    before: &Address<'_>,
+    after: &Address<'_>,
     each: &mut Each<'_>,
 ) -> Result<Report> {
-    let index = |(snapshot, _): Part<'_>| catalog.lookup(snapshot.place.domain);
-    let old_index = index(before)?;
-    let other_domain = before.0.place.domain != after.0.place.domain;
-    let new_index = if other_domain { Some(index(after)?) } else { None };
-    let old_reader = Reader::new(repository, &old_index);
-    let other_reader = new_index.as_ref().map(|index| Reader::new(repository, index));
-    let new_reader = other_reader.as_ref().unwrap_or(&old_reader);
-    let changes = match (Place::find(&old_reader, before)?, Place::find(new_reader, after)?) {
-        (Place::Root(old), Place::Root(new)) => Changes::of_roots((&old_reader, Some(&old)), (new_reader, Some(&new))),
+    let (old_reader, new_reader) = (before.reader()?, after.reader()?);
+    let changes = match (Place::find(&old_reader, before)?, Place::find(&new_reader, after)?) {
+        (Place::Root(old), Place::Root(new)) => Changes::of_roots((&old_reader, Some(&old)), (&new_reader, Some(&new))),
         (Place::Node(old), Place::Node(new)) => {
             // two names, but one thing in two versions
             let new = Node { name: old.name.clone(), ..*new };
-            Changes::new((&old_reader, Some(*old)), (new_reader, Some(new)), Vec::new())
+            Changes::new((&old_reader, Some(*old)), (&new_reader, Some(new)), Vec::new())
         }
         _ => return Err(Error::refused("one is a folder and the other is not: there is nothing to compare")),
     };
@@ -78,7 +67,7 @@ pub fn snapshots(
     for change in changes {
         repository.runtime().check_stopped()?;
         let change = change?;
-        let bytes = change.bytes(&old_reader, new_reader)?;
+        let bytes = change.bytes(&old_reader, &new_reader)?;
         report.tell(&change, bytes, each)?;
     }
     Ok(report)
@@ -86,16 +75,15 @@ pub fn snapshots(
 
 /// Compares a snapshot, or a part of it, with what lies at `path` now.
 pub fn with_folder(
-    repository: &Repository,
-    catalog: &View,
-    (before, path): (Part<'_>, PathBuf),
+    before: &Address<'_>,
+    path: PathBuf,
     options: &Options,
-    (each, progress): (&mut Each<'_>, &dyn Progress),
+    each: &mut Each<'_>,
+    progress: &dyn Progress,
 ) -> Result<Report> {
-    let index = catalog.lookup(before.0.place.domain)?;
-    let reader = Reader::new(repository, &index);
+    let reader = before.reader()?;
     let place = Place::find(&reader, before)?;
-    folder::compare((repository, &reader), (before.0, place), path, options, (each, progress))
+    folder::compare(&reader, (before.snapshot, place), path, options, (each, progress))
 }
 
 /// What an address means in a tree.
@@ -105,9 +93,9 @@ enum Place {
 }
 
 impl Place {
-    fn find(reader: &Reader, (snapshot, path): Part<'_>) -> Result<Self> {
-        Ok(match walk::find(reader, &snapshot.head.root, path, &snapshot.id.short())? {
-            None => Self::Root(snapshot.head.root),
+    fn find(reader: &Reader, address: &Address<'_>) -> Result<Self> {
+        Ok(match address.find(reader)? {
+            None => Self::Root(address.snapshot.head.root),
             Some(Node { kind: NodeKind::Directory(root), .. }) => Self::Root(root),
             Some(node) => Self::Node(Box::new(node)),
         })

@@ -7,13 +7,15 @@ use crate::repository::Repository;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::changes::{difference, join};
-use crate::repository::tree::walk;
+use crate::repository::tree::changes::difference;
+use crate::repository::tree::nodes;
+use crate::repository::tree::path::join;
 use crate::repository::view::View;
 use crate::source::Excludes;
 use crate::time::WallTime;
 use std::collections::{BTreeMap, HashMap};
 use vault_format::id::{BlobId, DomainId};
+use vault_format::promise::Promise;
 use vault_format::tree::{Node, NodeKind, TreePage};
 
 /// Types of nodes.
@@ -164,7 +166,7 @@ impl<'s> Search<'s> {
 
     fn page(&mut self, (above, id): &Key, number: usize) -> Page {
         let mut found = Page::default();
-        match walk::page(self.reader, id) {
+        match nodes::page(self.reader, id, Promise::default()) {
             Ok(TreePage::Branch { children, .. }) => {
                 found.below.extend(children.into_iter().map(|child| (above.clone(), child.root.id)));
             }

@@ -17,8 +17,7 @@ use crate::progress::{Progress, Silent};
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
-use crate::repository::view::View;
+use crate::repository::tree::path::Address;
 use crate::source::Excludes;
 use crate::target::{self, Changes, Need, Target};
 use crate::{metadata, repository};
@@ -103,21 +102,18 @@ fn patterns(patterns: &[Vec<u8>]) -> Result<Excludes> {
     Excludes::new(patterns, &[]).map_err(|error| Error::refused(error.to_string()))
 }
 
-/// Restores what lies at `path` of a snapshot into the directory `target`.
-#[expect(clippy::too_many_arguments, reason = "a snapshot and a path in it are not one thing yet")]
+/// Restores what lies at an address into the directory `target`.
 pub fn restore(
     repository: &Repository,
-    (catalog, snapshot): (&View, &SnapshotEntry),
-    path: &[u8],
+    address: &Address<'_>,
     target: &Path,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report> {
     repository.keys().content("restore")?;
     let run = operation::Run::start(repository, Operation::Restore, &Actor::default());
-    let lookup = catalog.lookup(snapshot.place.domain)?;
-    let reader = Reader::new(repository, &lookup);
-    let (path, found) = walk::locate(&reader, &snapshot.head.root, path, &snapshot.id.short())?;
+    let (reader, snapshot) = (address.reader()?, address.snapshot);
+    let (path, found) = address.locate(&reader)?;
     let path = path.as_slice();
     let mut options = options.clone();
     options.target.nonce = u64::from_le_bytes(repository.runtime().random());

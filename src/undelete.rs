@@ -10,7 +10,7 @@ use crate::repository::objects::marks::Condemnation;
 use crate::repository::objects::orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, SourcePlace};
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
+use crate::repository::tree::reach;
 use crate::repository::view::View;
 use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer};
@@ -139,7 +139,7 @@ fn rely_or_copy(reader: &Reader, snapshot: &SnapshotEntry, writer: &mut Writer) 
         true => Error::refused(Refusal::Gone { error: Box::new(error), is_forgotten }),
         false => error.into(),
     };
-    walk::blobs(reader, &snapshot.head.root, &mut needed).map_err(gone)?;
+    reach::all(reader, snapshot.head.root.id, &mut HashSet::new(), &mut needed).map_err(gone)?;
     let mut missing: Vec<_> = needed.into_iter().filter(|(_, id)| !writer.rely(id)).collect();
     // as they lie, so that each frame is fetched once and neighbours stay together
     let place = |id: &BlobId| reader.index().known_places(id).map(|place| (place.frame, place.at)).min();

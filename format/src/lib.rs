@@ -36,6 +36,7 @@ pub mod order;
 pub mod owner;
 pub mod pack;
 pub mod page;
+pub mod promise;
 pub mod recovery;
 pub mod seal;
 pub mod section;

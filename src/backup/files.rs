@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::ListBuilder;
-use crate::repository::tree::walk;
+use crate::repository::tree::chunks::Chunks;
 use crate::repository::write::writer::Writer;
 use crate::time::WallTime;
 use std::io::{self, Read};
@@ -95,21 +95,12 @@ pub fn unchanged(
     if !same || WallTime::from(changed) + YOUNG > belief.parent_started {
         return Ok(None);
     }
-    let mut present = true;
-    let mut pages = Vec::new();
-    let walked = walk::chunks(
-        reader,
-        content,
-        &mut |chunk| {
-            present = present && writer.rely(&chunk.id);
-            Ok(())
-        },
-        &mut |page| pages.push(page),
-    );
+    let mut chunks = Chunks::new(reader, content);
     // a list page that can't be read is stored again with the file
-    let all = walked.is_ok() && present && pages.iter().all(|page| writer.rely(page));
+    let present = chunks.by_ref().all(|chunk| chunk.is_ok_and(|chunk| writer.rely(&chunk.id)));
+    let all = present && chunks.pages().iter().all(|page| writer.rely(page));
     if all {
-        pages.into_iter().for_each(|page| writer.keep_known_page(page));
+        chunks.pages().iter().for_each(|page| writer.keep_known_page(*page));
     }
     Ok(all.then(|| parent.kind.clone()))
 }

@@ -7,13 +7,13 @@ use crate::error::{Error, Refusal, Result};
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
+use crate::repository::tree::path;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use vault_format::key::Key;
 use vault_format::snapshot::{Body, Head};
-use vault_format::tree::{NodeKind, TreeRoot};
+use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Most bytes of paths and patterns that a snapshot is asked to keep: half of what one may have.
 const WORDS_BYTES_MAX: usize = 32 << 20;
@@ -175,9 +175,11 @@ impl<'s> Origin<'s> {
             return Join { root: Some(root), ahead: above.iter().rev().map(|name| name.as_bytes().to_vec()).collect() };
         }
         if let Ok(below) = new.strip_prefix(old) {
-            let found = walk::find(reader, &root, below.as_os_str().as_bytes(), "");
-            return match found.ok().flatten().map(|node| node.kind) {
-                Some(NodeKind::Directory(root)) => Join { root: Some(root), ahead: Vec::new() },
+            let found = path::locate(reader, &root, below.as_os_str().as_bytes());
+            return match found.ok().flatten() {
+                Some((_, Some(Node { kind: NodeKind::Directory(root), .. }))) => {
+                    Join { root: Some(root), ahead: Vec::new() }
+                }
                 _ => Join::default(),
             };
         }

@@ -12,7 +12,7 @@ use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::TreeBuilder;
-use crate::repository::tree::walk::Nodes;
+use crate::repository::tree::nodes::Nodes;
 use crate::repository::write::writer::Writer;
 use crate::source::{self, Directory, EntryKind, Event, Skip};
 use crate::time::WallTime;

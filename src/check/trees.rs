@@ -12,12 +12,16 @@ use crate::repository::index::loose::{Ends, LoosePack};
 use crate::repository::lookup::{ANY_DEPTH, BlobLookup, FrameNumber, PackNumber, PackRule};
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use crate::repository::tree::chunks::Chunks;
+use crate::repository::tree::fold::{self, Fold, Level};
+use crate::repository::tree::nodes;
+use crate::repository::tree::path::join;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
-use vault_format::id::{BlobId, ObjectId};
+use vault_format::id::{BlobId, Class, ObjectId};
+use vault_format::list::Content;
 use vault_format::name::Name;
-use vault_format::page::HEIGHT_MAX;
+use vault_format::promise::{Promise, Span};
 use vault_format::tree::{Node, NodeKind, TreeChild, TreePage};
 
 /// Most relative paths that are remembered in all; behind that damage is only counted.
@@ -47,54 +51,63 @@ impl Harm {
         *all += count;
     }
 
-    /// Takes over what is wrong below `step`.
-    fn join(&mut self, step: &[u8], below: &Harm) {
+    /// Takes over what is wrong below `step`, with `most` paths for each culprit.
+    fn join(&mut self, step: &[u8], below: &Harm, most: usize) {
         for (culprit, (more, count)) in &below.0 {
             let (paths, all) = self.0.entry(*culprit).or_default();
-            let free = AFFECTED_MAX.saturating_sub(paths.len());
+            let free = most.saturating_sub(paths.len());
             paths.extend(more.iter().take(free).map(|path| join(step, path)));
             *all += count;
         }
     }
-}
 
-fn join(step: &[u8], path: &[u8]) -> Vec<u8> {
-    match (step, path) {
-        ([], path) => path.to_vec(),
-        (step, []) => step.to_vec(),
-        (step, path) => [step, b"/", path].concat(),
+    fn paths(&self) -> usize {
+        self.0.values().map(|(paths, _)| paths.len()).sum()
     }
 }
 
 /// What is known of a page that was walked.
-struct Page {
+pub(super) struct Page {
     height: u8,
     first_name: Option<Vec<u8>>,
     last_name: Option<Vec<u8>>,
     harm: Harm,
+}
+
+impl Page {
+    fn span(&self) -> Span<'_> {
+        let (first_name, last_name) = (self.first_name.as_deref(), self.last_name.as_deref());
+        Span { height: self.height, first_name, last_name }
+    }
 }
 
 /// A page that is to be walked, and what its parent says of it.
 #[derive(Default)]
-struct Expected {
+pub(super) struct Expected {
     id: BlobId,
     /// Between the paths of its parent and its own: a folder's name, or nothing.
     step: Vec<u8>,
-    /// Height and last name.
-    promised: Option<(u8, Vec<u8>)>,
+    height: Option<u8>,
+    last_name: Option<Vec<u8>>,
     /// Greatest name before it in its directory.
     after: Option<Vec<u8>>,
 }
 
-/// A page that is being walked.
-#[derive(Default)]
-struct Level {
-    page: Expected,
-    height: u8,
-    first_name: Option<Vec<u8>>,
-    last_name: Option<Vec<u8>>,
-    below: VecDeque<Expected>,
-    harm: Harm,
+impl Expected {
+    fn promise(&self) -> Promise<'_> {
+        Promise { height: self.height, last_name: self.last_name.as_deref(), after: self.after.as_deref() }
+    }
+
+    /// The pages below a branch page.
+    fn below(&self, height: u8, children: Vec<TreeChild>) -> Vec<Expected> {
+        let mut after = self.after.clone();
+        let child = |TreeChild { last_name, root }| {
+            let after = after.replace(last_name.clone());
+            let (height, last_name) = (Some(height.saturating_sub(1)), Some(last_name));
+            Expected { id: root.id, step: Vec::new(), height, last_name, after }
+        };
+        children.into_iter().map(child).collect()
+    }
 }
 
 /// The walk over all snapshots.
@@ -108,6 +121,7 @@ pub(super) struct Trees<'a, 'r> {
     loose: Option<HashMap<BlobId, ObjectId>>,
     remembered: usize,
     findings: &'a mut Findings,
+    progress: &'a dyn Progress,
     /// Snapshots that this key may not read.
     pub closed: u64,
 }
@@ -118,13 +132,14 @@ impl<'a, 'r> Trees<'a, 'r> {
         reader: &'a Reader,
         bad: &'a HashSet<FrameNumber>,
         findings: &'a mut Findings,
+        progress: &'a dyn Progress,
     ) -> Self {
-        let (pages, loose) = (HashMap::new(), None);
-        Self { repository: packs.repository, packs, reader, bad, pages, loose, remembered: 0, findings, closed: 0 }
+        let (repository, pages, loose) = (packs.repository, HashMap::new(), None);
+        Self { repository, packs, reader, bad, pages, loose, remembered: 0, findings, progress, closed: 0 }
     }
 
     /// Walks one snapshot.
-    pub fn snapshot(&mut self, snapshot: &SnapshotEntry, progress: &dyn Progress) -> Result<()> {
+    pub fn snapshot(&mut self, snapshot: &SnapshotEntry) -> Result<()> {
         match snapshot.body(self.repository) {
             Ok(_) => {}
             // of a writer in this domain: only the owner reads it
@@ -136,17 +151,18 @@ impl<'a, 'r> Trees<'a, 'r> {
             Err(error) => self.findings.add(snapshot.name(), &error.to_string()),
         }
         let root = snapshot.head.root.id;
-        let harm = self.walk(Expected { id: root, ..Expected::default() }, progress)?;
+        self.walk(root)?;
+        let Some(Page { harm, .. }) = self.pages.get(&root) else { return Ok(()) };
         let name = snapshot.id.short();
-        for (culprit, (paths, count)) in harm.0 {
+        for (&culprit, &(ref paths, count)) in &harm.0 {
             let paths = paths.iter().map(|path| format!("{name}:/{}", String::from_utf8_lossy(path)));
             match culprit {
                 Culprit::Pack(number) => {
-                    let pack = self.lookup().pack(number)?;
+                    let pack = self.reader.index().pack(number)?;
                     self.findings.affect(Name::Pack(pack.class, pack.id), paths, count);
                 }
                 Culprit::Loose(id) => {
-                    let class = self.packs.listing.get(&id).map_or(vault_format::id::Class::Data, |(class, _)| *class);
+                    let class = self.packs.listing.get(&id).map_or(Class::Data, |(class, _)| *class);
                     let problem = "no index tells of it, though it is needed: an index object is missing or damaged";
                     self.findings.add(Name::Pack(class, id), problem);
                     self.findings.affect(Name::Pack(class, id), paths, count);
@@ -161,113 +177,44 @@ impl<'a, 'r> Trees<'a, 'r> {
         Ok(())
     }
 
-    /// Everything wrong below a root.
-    fn walk(&mut self, root: Expected, progress: &dyn Progress) -> Result<Harm> {
-        let mut levels = Vec::new();
-        let mut level = Level::above(root);
-        loop {
-            self.repository.runtime().check_stopped()?;
-            if let Some(page) = level.below.pop_front() {
-                if let Some(below) = self.enter(page, &mut level)? {
-                    levels.push(std::mem::replace(&mut level, below));
-                    progress.at(Path::new(&*String::from_utf8_lossy(&path(&levels, &level))));
-                }
-                continue;
-            }
-            let Some(parent) = levels.pop() else { return Ok(level.harm) };
-            let done = std::mem::replace(&mut level, parent);
-            let (step, id) = (done.page.step.clone(), done.page.id);
-            self.leave(done);
-            if let Some(page) = self.pages.get(&id) {
-                level.take_over(&step, page);
-            }
-        }
+    /// Everything wrong below a root goes to its page.
+    fn walk(&mut self, root: BlobId) -> Result<()> {
+        let mut pages = std::mem::take(&mut self.pages);
+        let walked = fold::fold(self, &mut pages, Expected { id: root, ..Expected::default() });
+        self.pages = pages;
+        walked
     }
 
-    /// Reads a page, unless that was done before; what is wrong with the page itself goes to its parent.
-    fn enter(&mut self, page: Expected, parent: &mut Level) -> Result<Option<Level>> {
-        if let Some(known) = self.pages.get(&page.id) {
-            parent.take_over(&page.step, known);
-            if let Err(why) = page.keeps_promises((known.height, &known.first_name, &known.last_name)) {
-                let culprits = self.blame(&page.id, why)?.into_iter();
-                culprits.for_each(|culprit| parent.harm.add(culprit, page.step.clone(), 1));
-            }
-            return Ok(None);
-        }
-        let read = if self.is_good(&page.id, ANY_DEPTH) {
-            match walk::page(self.reader, &page.id) {
-                Err(error) if self.packs.is_silent(&error) => return Err(error.into()),
-                read => read.map_err(|error| reason(&error)),
-            }
-        } else {
-            Err(String::new())
-        };
-        let mut level = Level { page, ..Level::default() };
-        match read {
-            Ok(TreePage::Leaf(nodes)) => self.leaf(nodes, &mut level)?,
-            Ok(TreePage::Branch { height, children }) => level.branch(height, children),
-            Err(why) => {
-                let culprits = self.blame(&level.page.id, &why)?.into_iter();
-                culprits.for_each(|culprit| level.harm.add(culprit, Vec::new(), 1));
-                // nothing is known of it: what its parent says must do
-                if let Some((height, last_name)) = &level.page.promised {
-                    (level.height, level.last_name) = (*height, Some(last_name.clone()));
-                }
-                return Ok(Some(level));
-            }
-        }
-        if let Err(why) = level.page.keeps_promises((level.height, &level.first_name, &level.last_name)) {
-            let step = &level.page.step;
-            let culprits = self.blame(&level.page.id, why)?.into_iter();
-            culprits.for_each(|culprit| parent.harm.add(culprit, step.clone(), 1));
-        }
-        Ok(Some(level))
-    }
-
-    /// Remembers a page with all that is wrong below it.
-    fn leave(&mut self, level: Level) {
-        let Level { page, height, first_name, last_name, mut harm, .. } = level;
-        self.remembered += harm.0.values().map(|(paths, _)| paths.len()).sum::<usize>();
-        if self.remembered > PATHS_MAX {
-            harm.0.values_mut().for_each(|(paths, _)| paths.truncate(1));
-        }
-        self.pages.insert(page.id, Page { height, first_name, last_name, harm });
-    }
-
-    fn leaf(&mut self, nodes: Vec<Node>, level: &mut Level) -> Result<()> {
-        level.first_name = nodes.first().map(|node| node.name.clone());
-        level.last_name = nodes.last().map(|node| node.name.clone());
+    /// Files of a leaf page are looked up; returns its folders.
+    fn leaf(&mut self, nodes: &[Node], harm: &mut Harm) -> Result<Vec<Expected>> {
+        let mut below = Vec::new();
         for node in nodes {
             match &node.kind {
                 NodeKind::Directory(root) => {
-                    level.below.push_back(Expected { id: root.id, step: node.name, ..Expected::default() });
+                    below.push(Expected { id: root.id, step: node.name.clone(), ..Expected::default() });
                 }
-                NodeKind::File { .. } => self.file(&node, &mut level.harm)?,
+                NodeKind::File { content, .. } => self.file(&node.name, content, harm)?,
                 _ => {}
             }
         }
-        Ok(())
+        Ok(below)
     }
 
-    fn file(&mut self, node: &Node, harm: &mut Harm) -> Result<()> {
-        let NodeKind::File { content, .. } = &node.kind else { return Ok(()) };
-        let (mut lost, mut last_page) = (Vec::new(), None);
-        let mut each = |chunk: vault_format::list::ChunkRef| {
-            if !self.is_good(&chunk.id, ANY_DEPTH) {
-                lost.push(chunk.id);
-            }
-            Ok(())
-        };
-        let walked = walk::chunks(self.reader, content, &mut each, &mut |page| last_page = Some(page));
+    fn file(&mut self, name: &[u8], content: &Content, harm: &mut Harm) -> Result<()> {
         let mut culprits = BTreeSet::new();
-        lost.iter().try_for_each(|id| self.culprits(id, ANY_DEPTH, &mut culprits))?;
-        if let (Err(error), Some(page)) = (walked, last_page) {
-            if self.packs.is_silent(&error) {
-                return Err(error.into());
+        let mut chunks = Chunks::new(self.reader, content);
+        let mut failed = None;
+        for chunk in chunks.by_ref() {
+            match chunk {
+                Ok(chunk) => self.culprits(&chunk.id, ANY_DEPTH, &mut culprits)?,
+                Err(error) if self.packs.is_silent(&error) => return Err(error.into()),
+                Err(error) => failed = Some(error),
             }
-            culprits.extend(self.blame(&page, &reason(&error))?);
         }
-        culprits.into_iter().for_each(|culprit| harm.add(culprit, node.name.clone(), 1));
+        if let (Some(error), Some(page)) = (failed, chunks.pages().last()) {
+            culprits.extend(self.blame(page, &reason(&error))?);
+        }
+        culprits.into_iter().for_each(|culprit| harm.add(culprit, name.to_vec(), 1));
         Ok(())
     }
 
@@ -339,52 +286,60 @@ impl<'a, 'r> Trees<'a, 'r> {
     }
 }
 
-impl Level {
-    /// The level above a root.
-    fn above(root: Expected) -> Self {
-        Self { below: VecDeque::from([root]), ..Self::default() }
+impl Fold for Trees<'_, '_> {
+    type Page = Expected;
+    type Sum = Page;
+    type Error = crate::error::Error;
+
+    fn id(page: &Expected) -> BlobId {
+        page.id
     }
 
-    /// Takes over what is known of a page below.
-    fn take_over(&mut self, step: &[u8], page: &Page) {
-        self.harm.join(step, &page.harm);
+    fn open(&mut self, above: &[Level<Expected, Page>], expected: &Expected) -> Result<(Page, Vec<Expected>)> {
+        self.repository.runtime().check_stopped()?;
+        let way = above.iter().map(|level| &level.page).chain([expected]);
+        let path = way.fold(Vec::new(), |path, page| join(&path, &page.step));
+        self.progress.at(Path::new(&*String::from_utf8_lossy(&path)));
+        let mut harm = Harm::default();
+        let read = if self.is_good(&expected.id, ANY_DEPTH) {
+            match nodes::page(self.reader, &expected.id, Promise::default()) {
+                Err(error) if self.packs.is_silent(&error) => return Err(error.into()),
+                read => read.map_err(|error| reason(&error)),
+            }
+        } else {
+            Err(String::new())
+        };
+        let page = match read {
+            Ok(page) => page,
+            Err(why) => {
+                self.blame(&expected.id, &why)?.into_iter().for_each(|culprit| harm.add(culprit, Vec::new(), 1));
+                // nothing is known of it: what its parent says must do
+                let (height, last_name) = (expected.height.unwrap_or_default(), expected.last_name.clone());
+                return Ok((Page { height, first_name: None, last_name, harm }, Vec::new()));
+            }
+        };
+        let Span { height, first_name, last_name } = page.span();
+        let (first_name, last_name) = (first_name.map(<[u8]>::to_vec), last_name.map(<[u8]>::to_vec));
+        let below = match page {
+            TreePage::Leaf(nodes) => self.leaf(&nodes, &mut harm)?,
+            TreePage::Branch { height, children } => expected.below(height, children),
+        };
+        self.remembered += harm.paths();
+        Ok((Page { height, first_name, last_name, harm }, below))
+    }
+
+    fn add(&mut self, page: &mut Page, expected: &Expected, below: &Page) -> Result<()> {
+        let (before, is_much) = (page.harm.paths(), self.remembered > PATHS_MAX);
+        page.harm.join(&expected.step, &below.harm, if is_much { 1 } else { AFFECTED_MAX });
+        self.remembered += page.harm.paths() - before;
         // the pages of one directory continue each other's names
-        if step.is_empty() && self.first_name.is_none() {
-            self.first_name.clone_from(&page.first_name);
+        if expected.step.is_empty() && page.first_name.is_none() {
+            page.first_name.clone_from(&below.first_name);
         }
-    }
-
-    fn branch(&mut self, height: u8, children: Vec<TreeChild>) {
-        self.height = height;
-        self.last_name = children.last().map(|child| child.last_name.clone());
-        let mut after = self.page.after.clone();
-        for TreeChild { last_name, root } in children {
-            let promised = Some((height.saturating_sub(1), last_name.clone()));
-            let page = Expected { id: root.id, step: Vec::new(), promised, after: after.replace(last_name) };
-            self.below.push_back(page);
-        }
-    }
-}
-
-impl Expected {
-    fn keeps_promises(&self, found: (u8, &Option<Vec<u8>>, &Option<Vec<u8>>)) -> std::result::Result<(), &'static str> {
-        let (height, first_name, last_name) = found;
-        let promised = self.promised.as_ref();
-        if promised.is_some_and(|(promised, _)| *promised != height) || height > HEIGHT_MAX {
-            return Err("a page of a directory has another height than its parent says");
-        }
-        if promised.is_some_and(|(_, promised)| last_name.as_ref() != Some(promised)) {
-            return Err("a page of a directory ends with another name than its parent says");
-        }
-        if self.after.as_ref().zip(first_name.as_ref()).is_some_and(|(after, first)| after >= first) {
-            return Err("the names of a directory are not in order");
+        if let Err(why) = expected.promise().check(below.span()) {
+            let culprits = self.blame(&expected.id, &why.to_string())?.into_iter();
+            culprits.for_each(|culprit| page.harm.add(culprit, expected.step.clone(), 1));
         }
         Ok(())
     }
-}
-
-/// Where the walk is, for who watches.
-fn path(levels: &[Level], last: &Level) -> Vec<u8> {
-    let steps = levels.iter().chain([last]).map(|level| level.page.step.as_slice()).filter(|step| !step.is_empty());
-    steps.collect::<Vec<_>>().join(&b'/')
 }

@@ -11,38 +11,34 @@ use vault::backend::nearby;
 use vault::list;
 use vault::repository;
 use vault::repository::objects::snapshots::SnapshotEntry;
+use vault::repository::tree::path::Address;
 use vault::repository::tree::whole;
 use vault::repository::view::View;
 
 /// So many names are enough to choose from.
 const SHOWN: usize = 12;
 
-/// The snapshot, and the path behind its colon. `what` reads like `cannot restore app-db`.
-pub fn find<'c>(
-    session: &Session,
-    catalog: &'c View,
-    address: &OsStr,
-    what: &str,
-) -> Result<(&'c SnapshotEntry, Vec<u8>), Failure> {
+/// What an address means. `what` reads like `cannot restore app-db`.
+pub fn find<'v>(session: &Session, catalog: &'v View, address: &OsStr, what: &str) -> Result<Address<'v>, Failure> {
     let found = list::find(catalog, address.as_bytes(), &time::parse_address);
     let near = match &found {
         Err(vault::error::Error::Repository(repository::Error::NoSnapshot(text))) => near(catalog, text),
         _ => None,
     };
-    let (snapshot, path) = found.context(what).map_err(|failure| match near {
+    let mut found = found.context(what).map_err(|failure| match near {
         Some(near) => failure.hint(near),
         None => failure,
     })?;
-    let id = snapshot.id.to_string();
+    let id = found.snapshot.id.to_string();
     let is_by_id = address
         .as_bytes()
         .split(|byte| *byte == b':')
         .next()
         .is_some_and(|first| id.as_bytes().starts_with(&first.to_ascii_lowercase()));
-    let whole = if is_by_id { None } else { whole::instead(catalog, snapshot).context(what)? };
-    let snapshot = whole.unwrap_or(snapshot);
-    say_oddities(session, snapshot);
-    Ok((snapshot, path))
+    let whole = if is_by_id { None } else { whole::instead(catalog, found.snapshot).context(what)? };
+    found.snapshot = whole.unwrap_or(found.snapshot);
+    say_oddities(session, found.snapshot);
+    Ok(found)
 }
 
 /// What a name that means nothing was meant to be.
@@ -87,7 +83,7 @@ pub fn listed<'c>(catalog: &'c View, text: &str) -> Result<Vec<&'c SnapshotEntry
         }
     }
     match list::find(catalog, text.as_bytes(), &time::parse_address) {
-        Ok((one, _)) => Ok(vec![one]),
+        Ok(found) => Ok(vec![found.snapshot]),
         Err(vault::error::Error::Repository(repository::Error::NoSnapshot(_))) => {
             let names: BTreeSet<&String> = snapshots.all.iter().map(|one| &one.head.source).collect();
             let known = some(names.into_iter().cloned().collect());

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use vault::diff::{self, Report};
 use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::tree::changes::{Change, Difference, metadata};
+use vault::repository::tree::path::Address;
 use vault::repository::view::View;
 use vault::{list, repository};
 
@@ -98,7 +99,7 @@ struct Line {
 
 /// What the second argument means.
 enum After<'c> {
-    Snapshot(&'c SnapshotEntry, Vec<u8>),
+    Snapshot(Address<'c>),
     Folder(PathBuf),
 }
 
@@ -109,7 +110,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     repository.keys().content("compare files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (before, before_path) = address::find(session, &catalog, &arguments.before, &what)?;
+    let before = address::find(session, &catalog, &arguments.before, &what)?;
     let after = after(&catalog, &arguments.after, &what)?;
     let progress = session.progress("comparing").watch(repository.backend());
     let mut lines = Vec::new();
@@ -129,21 +130,18 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         one_file_system: arguments.one_file_system,
         read_all: arguments.read_all,
     };
-    let left = (before, before_path.as_slice());
     let report = match &after {
-        After::Snapshot(snapshot, path) => diff::snapshots(&repository, &catalog, (left, (snapshot, path)), &mut each),
-        After::Folder(path) => {
-            diff::with_folder(&repository, &catalog, (left, path.clone()), &options, (&mut each, &progress))
-        }
+        After::Snapshot(after) => diff::snapshots(&repository, &before, after, &mut each),
+        After::Folder(path) => diff::with_folder(&before, path.clone(), &options, &mut each, &progress),
     };
     progress.done();
     let report = report.context(&what)?;
     if session.global.json {
         let after = match &after {
-            After::Snapshot(snapshot, _) => snapshot.id.to_string(),
+            After::Snapshot(after) => after.snapshot.id.to_string(),
             After::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
         };
-        render::json(&diffed(before, after, lines, &report));
+        render::json(&diffed(before.snapshot, after, lines, &report));
     }
     session.say(&summary(&report));
     session.say_requests(&repository);
@@ -163,7 +161,7 @@ fn after<'c>(catalog: &'c View, text: &OsStr, what: &str) -> Result<After<'c>, F
         return Ok(folder());
     }
     match list::find(catalog, text.as_bytes(), &time::parse_address) {
-        Ok((snapshot, path)) => Ok(After::Snapshot(snapshot, path)),
+        Ok(address) => Ok(After::Snapshot(address)),
         Err(vault::error::Error::Repository(
             repository::Error::NoSnapshot(_) | repository::Error::UnreadableTime(_),
         )) if path.exists() => Ok(folder()),

@@ -114,12 +114,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let catalog = list::snapshots(&repository).context(what)?;
     let mut chosen: Vec<&SnapshotEntry> = Vec::new();
     for address in &arguments.snapshots {
-        let (snapshot, path) = list::find(&catalog, address.as_bytes(), &time::parse_address).context(what)?;
-        if !path.is_empty() {
+        let found = list::find(&catalog, address.as_bytes(), &time::parse_address).context(what)?;
+        if !found.path.is_empty() {
             return Err(Failure::new(code::USAGE, format!("--snapshot {address} names a path"))
                 .hint("say the path in the PATTERN, as in 'photos/**'"));
         }
-        chosen.push(snapshot);
+        chosen.push(found.snapshot);
     }
     if arguments.snapshots.is_empty() {
         let asked = arguments.name.as_deref().map(|name| catalog.snapshots.source(name)).transpose().context(what)?;

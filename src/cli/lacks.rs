@@ -6,23 +6,20 @@ use super::exit::{Failure, code};
 use super::render;
 use super::session::Session;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::SnapshotEntry;
-use vault::repository::view::View;
+use vault::repository::tree::path::Address;
 use vault::restore::{self, Lacks};
 
-/// A snapshot that is to be restored, and what it lacks.
+/// What is to be restored, and what its snapshot lacks.
 pub struct Told<'a> {
-    repository: &'a Repository,
-    catalog: &'a View,
-    snapshot: &'a SnapshotEntry,
+    address: &'a Address<'a>,
     lacks: Lacks,
 }
 
 impl<'a> Told<'a> {
     /// Looks what the snapshot was meant to hold and does not.
-    pub fn of(repository: &'a Repository, catalog: &'a View, snapshot: &'a SnapshotEntry) -> Self {
-        let lacks = restore::lacks(repository, catalog, snapshot).unwrap_or_default();
-        Self { repository, catalog, snapshot, lacks }
+    pub fn of(repository: &Repository, address: &'a Address<'a>) -> Self {
+        let lacks = restore::lacks(repository, address.view, address.snapshot).unwrap_or_default();
+        Self { address, lacks }
     }
 
     /// Whoever restores it must know.
@@ -34,7 +31,7 @@ impl<'a> Told<'a> {
 
     /// The same as texts.
     pub fn notes(&self) -> Vec<String> {
-        let (id, lacks) = (self.snapshot.id.short(), &self.lacks);
+        let (id, lacks) = (self.address.snapshot.id.short(), &self.lacks);
         let mut notes = Vec::new();
         if lacks.is_repaired {
             let lost = match lacks.lost {
@@ -53,15 +50,16 @@ impl<'a> Told<'a> {
     }
 
     /// What damage took of what was asked for, if that makes the restore incomplete.
-    pub fn lost(&self, path: &[u8], options: &restore::Options) -> Option<String> {
+    pub fn lost(&self, options: &restore::Options) -> Option<String> {
         if !self.lacks.is_repaired {
             return None;
         }
+        let path = self.address.path.as_slice();
         let is_part = !options.include.is_empty() || path.iter().any(|byte| !b"/.".contains(byte));
         // if the store stops to answer now, the restore itself has been done
-        let lost = restore::lost(self.repository, (self.catalog, self.snapshot), path, options).ok()?;
+        let lost = restore::lost(self.address, options).ok()?;
         let asked = match path {
-            _ if !is_part => format!("snapshot {}", self.snapshot.id.short()),
+            _ if !is_part => format!("snapshot {}", self.address.snapshot.id.short()),
             [] => "what --include names".into(),
             path => render::name(path),
         };
@@ -85,7 +83,7 @@ impl<'a> Told<'a> {
 
     /// What to try.
     pub fn hint(&self) -> String {
-        let name = super::proposal::quote(&self.snapshot.head.source);
+        let name = super::proposal::quote(&self.address.snapshot.head.source);
         format!("try an earlier snapshot: `vault snapshots {name}` lists them")
     }
 }

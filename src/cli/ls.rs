@@ -7,7 +7,6 @@ use super::{Outcome, address, node, output, render};
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use vault::list;
-use vault::repository::read::reader::Reader;
 use vault_format::tree::Node;
 
 /// List the files of a snapshot
@@ -52,11 +51,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
     repository.keys().content("list files").context("")?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
-    let index = catalog.lookup(snapshot.place.domain).context(&what)?;
-    let reader = Reader::new(&repository, &index);
+    let address = address::find(session, &catalog, &arguments.address, &what)?;
     let mut sorted = Vec::new();
-    list::nodes(&reader, snapshot, &path, arguments.recursive, &mut |path, node| {
+    list::nodes(&address, arguments.recursive, &mut |path, node| {
         repository.runtime().check_stopped()?;
         output::go_on()?;
         if arguments.sort == Sort::Name && !arguments.reverse {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use vault::progress::{Progress, Silent};
 use vault::repository::Repository;
 use vault::repository::objects::snapshots::SnapshotEntry;
-use vault::repository::view::View;
+use vault::repository::tree::path::Address;
 use vault::{list, restore, target};
 
 /// Bring files back
@@ -124,20 +124,20 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
-    let (snapshot, path) = address::find(session, &catalog, &arguments.address, &what)?;
+    let address = address::find(session, &catalog, &arguments.address, &what)?;
     let options = options(arguments, session.global.verbose);
-    let told = Told::of(&repository, &catalog, snapshot);
+    let told = Told::of(&repository, &address);
     let Some(directory) = &arguments.target else {
         told.say(session);
         let progress = session.progress("restoring").watch(repository.backend());
         let mut out = std::io::BufWriter::with_capacity(1 << 16, output::Output);
-        let done = restore::restore_to(&repository, (&catalog, snapshot), &path, arguments.tar, &mut out, &progress)
+        let done = restore::restore_to(&repository, &address, arguments.tar, &mut out, &progress)
             .and_then(|()| out.flush().map_err(vault::error::Error::Output));
         progress.done();
         if matches!(&done, Err(vault::error::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe) {
             progress.note("whoever reads standard output closed it before the end");
         }
-        let lost = if is_to_compare(&done, arguments.tar) { told.lost(&path, &options) } else { None };
+        let lost = if is_to_compare(&done, arguments.tar) { told.lost(&options) } else { None };
         if let Some(lost) = lost {
             // what was written is written: whoever takes it must hear
             return Err(told.failure(&lost));
@@ -146,24 +146,24 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         session.say_requests(&repository);
         return Ok(code::DONE);
     };
-    let job = Job { repository: &repository, catalog: &catalog, snapshot, path: &path, directory };
+    let job = Job { repository: &repository, address: &address, directory };
     permit(session, arguments, &options, &job)?;
     told.say(session);
     let progress = session.progress("restoring").watch(repository.backend());
     let report = job.restore(&options, &progress);
     progress.done();
-    let lost = if is_to_compare(&report, true) { told.lost(&path, &options) } else { None };
+    let lost = if is_to_compare(&report, true) { told.lost(&options) } else { None };
     if let (Err(_), Some(lost)) = (&report, &lost) {
         return Err(told.failure(lost));
     }
     let mut report = report.context(&what)?;
     session.say_notes(&report.notes);
     report.notes.splice(0..0, told.notes().into_iter().chain(lost.clone()));
-    tell_damage(&progress, snapshot, &report);
+    tell_damage(&progress, address.snapshot, &report);
     progress.tell(&report.left.iter().map(left_line).collect::<Vec<_>>());
     progress.tell(&report.failed);
     tell(session, directory, &report);
-    show(session, arguments, directory, snapshot, &report);
+    show(session, arguments, directory, address.snapshot, &report);
     session.say_requests(&repository);
     end(&report, lost.as_deref(), &told)
 }
@@ -213,16 +213,13 @@ fn end(report: &restore::Report, lost: Option<&str>, told: &Told<'_>) -> Outcome
 /// One restore, looked at before the question and then done.
 struct Job<'a> {
     repository: &'a Repository,
-    catalog: &'a View,
-    snapshot: &'a SnapshotEntry,
-    path: &'a [u8],
+    address: &'a Address<'a>,
     directory: &'a Path,
 }
 
 impl Job<'_> {
     fn restore(&self, options: &restore::Options, progress: &dyn Progress) -> vault::error::Result<restore::Report> {
-        let place = (self.catalog, self.snapshot);
-        restore::restore(self.repository, place, self.path, self.directory, options, progress)
+        restore::restore(self.repository, self.address, self.directory, options, progress)
     }
 }
 

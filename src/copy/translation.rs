@@ -5,8 +5,9 @@
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::read::reader::Reader;
+use crate::repository::tree::build;
 use crate::repository::tree::build::{ListBuilder, Rewrite};
-use crate::repository::tree::{build, walk};
+use crate::repository::tree::chunks::Chunks;
 use crate::repository::write::writer::Writer;
 use crate::repository::{Error, Repository};
 use std::collections::HashMap;
@@ -52,20 +53,18 @@ impl Pass<'_> {
 }
 
 impl Rewrite for Pass<'_> {
-    fn file(&mut self, writer: &mut Writer, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
+    fn file(&mut self, writer: &mut Writer, node: Node) -> repository::Result<Option<Node>> {
         let NodeKind::File { size, content, holes } = node.kind else { return Ok(Some(node)) };
         let mut list = ListBuilder::default();
-        let reader = self.reader;
-        let mut each = |chunk| {
-            let chunk = self.chunk(writer, chunk)?;
-            list.push(writer, chunk)
-        };
-        walk::chunks(reader, &content, &mut each, &mut |_| {})?;
+        for chunk in Chunks::new(self.reader, &content) {
+            let chunk = self.chunk(writer, chunk?)?;
+            list.push(writer, chunk)?;
+        }
         let content: Content = list.finish(writer)?;
         Ok(Some(Node { kind: NodeKind::File { size, content, holes }, ..node }))
     }
 
-    fn unread(&mut self, _: &[u8], error: Error) -> repository::Result<()> {
+    fn unread(&mut self, error: Error) -> repository::Result<()> {
         Err(error)
     }
 

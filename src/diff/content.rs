@@ -3,11 +3,11 @@
 
 use crate::repository::Repository;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
+use crate::repository::tree::chunks::Chunks;
 use crate::source::FileReader;
 use std::io::{self, Read};
 use vault_format::id::BlobKind;
-use vault_format::list::{ChunkRef, Content};
+use vault_format::list::Content;
 use vault_format::tree::Extent;
 
 /// A file's content as programs see it: zeros in place of its holes.
@@ -101,28 +101,18 @@ pub fn is_same(
     let input = Apparent { file, holes: live_holes, at: 0 };
     let mut masked = Masked { input, holes: holes.iter().peekable(), at: 0, differs: false };
     let mut buffer = Vec::new();
-    let mut failed = None;
-    let mut each = |chunk: ChunkRef| {
-        if masked.differs || failed.is_some() {
-            return Ok(());
-        }
+    for chunk in Chunks::new(reader, content) {
+        let chunk = chunk?;
         buffer.resize(chunk.length as usize, 0);
-        match masked.fill(&mut buffer) {
-            Ok(read) => {
-                let id = repository.keys().id_key().blob_id(BlobKind::Chunk, buffer.get(..read).unwrap_or_default());
-                masked.differs |= id != chunk.id;
-                advance(read as u64);
-            }
-            Err(error) => failed = Some(error),
+        let read = match masked.fill(&mut buffer) {
+            Ok(read) => read,
+            Err(error) => return Ok(Err(error)),
+        };
+        let id = repository.keys().id_key().blob_id(BlobKind::Chunk, buffer.get(..read).unwrap_or_default());
+        advance(read as u64);
+        if masked.differs || id != chunk.id {
+            return Ok(Ok(false));
         }
-        Ok(())
-    };
-    walk::chunks(reader, content, &mut each, &mut |_| {})?;
-    if let Some(error) = failed {
-        return Ok(Err(error));
-    }
-    if masked.differs {
-        return Ok(Ok(false));
     }
     // a hole at the end, and then nothing more
     Ok(masked.fill(&mut [0]).map(|more| more == 0 && !masked.differs))

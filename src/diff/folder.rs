@@ -10,8 +10,9 @@ use crate::repository;
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::changes::{Balance, Change, Changes, Difference, difference, join};
-use crate::repository::tree::walk::Nodes;
+use crate::repository::tree::changes::{Balance, Change, Changes, Difference, difference};
+use crate::repository::tree::nodes::Nodes;
+use crate::repository::tree::path::join;
 use crate::source::{self, Directory, Entry, EntryKind, Event, FileReader};
 use crate::time::WallTime;
 use std::io;
@@ -28,12 +29,13 @@ const YOUNG: Duration = Duration::from_secs(2);
 
 /// Compares.
 pub fn compare(
-    (repository, reader): (&Repository, &Reader),
+    reader: &Reader,
     (snapshot, place): (&SnapshotEntry, Place),
     path: PathBuf,
     options: &Options,
     (each, progress): (&mut Each<'_>, &dyn Progress),
 ) -> Result<Report> {
+    let repository = reader.repository();
     let is_directory = std::fs::metadata(&path)
         .map_err(|source| Error::File { what: "compare with", path: path.clone(), source })?
         .is_dir();

@@ -29,20 +29,24 @@ struct Rescue<'a> {
     survey: &'a Survey,
     domain: DomainId,
     lookup: BlobLookup,
-    going: &'a BTreeSet<ObjectId>,
+    going: &'a Going,
     /// What members must be able to read.
     shared: HashSet<BlobId>,
 }
 
+/// What a sweep is about to delete.
+#[derive(Default)]
+pub(super) struct Going {
+    /// The marks that say so.
+    pub marks: Vec<Condemnation>,
+    pub packs: BTreeSet<ObjectId>,
+    pub snapshots: BTreeSet<SnapshotPlace>,
+}
+
 /// Copies what lives and has no place wholly outside all marks; returns how many blobs.
-pub(super) fn rescue(
-    repository: &Repository,
-    survey: &Survey,
-    domain: DomainId,
-    (ripe, going, due): (&[Condemnation], &BTreeSet<ObjectId>, &BTreeSet<SnapshotPlace>),
-) -> Result<u64> {
+pub(super) fn rescue(repository: &Repository, survey: &Survey, domain: DomainId, going: &Going) -> Result<u64> {
     let lookup = survey.lookup(repository, domain)?;
-    let Live { needed, shared, wished } = survey.live(repository, &lookup, domain, due)?;
+    let Live { needed, shared, wished } = survey.live(repository, &lookup, domain, &going.snapshots)?;
     let rescue = Rescue { repository, survey, domain, lookup, going, shared };
     let mut lost = Vec::new();
     let mut claimed: BTreeMap<bool, Vec<Wanted>> = BTreeMap::new();
@@ -51,7 +55,7 @@ pub(super) fn rescue(
     for blob in needed.chain(wished) {
         let is_open = rescue.is_open(&blob.id);
         let outlook = |stays: PackRule<'_>| rescue.survives(&blob.id, is_open, stays);
-        match repository.protocol().survival(ripe, &outlook)? {
+        match repository.protocol().survival(&going.marks, &outlook)? {
             Survival::Sure => {}
             Survival::Claimed => claimed.entry(is_open).or_default().push(blob),
             Survival::No => lost.push(blob),
@@ -142,7 +146,7 @@ impl Rescue<'_> {
         let standing = self.lookup.pack(place.pack)?.standing(owner);
         for other in self.lookup.known_places(id) {
             let pack = self.lookup.pack(other.pack)?;
-            if pack.present && self.going.contains(&pack.id) && standing > pack.standing(owner) {
+            if pack.present && self.going.packs.contains(&pack.id) && standing > pack.standing(owner) {
                 return Ok(false);
             }
         }

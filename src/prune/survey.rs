@@ -2,14 +2,13 @@
 //! empty or too short is a reason to stop, as damage is.
 
 use crate::error::Result;
-use crate::repository;
 use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::{reach, walk};
+use crate::repository::tree::reach;
 use crate::repository::view::View;
 use crate::repository::view::missing::Heads;
 use crate::repository::write::writer::Place;
@@ -175,17 +174,21 @@ impl Survey {
         let (damaged, needed): (Vec<_>, Vec<_>) = needed.into_iter().partition(is_saved);
         let (shared, own): (Vec<_>, Vec<_>) = needed.into_iter().partition(|snapshot| snapshot.is_shared());
         let mut live = Live::default();
+        let mut seen = HashSet::new();
         for snapshot in shared {
-            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(|error| incomplete(snapshot, error))?;
+            let walked = reach::all(&reader, snapshot.head.root.id, &mut seen, &mut live.needed);
+            walked.map_err(|error| incomplete(snapshot, error))?;
         }
         let has_private = lookup.packs().any(|(_, pack)| !pack.wraps.reaches(domain));
         if has_private {
             live.shared = live.needed.iter().map(|(_, id)| *id).collect();
         }
         for snapshot in own {
-            walk::blobs(&reader, &snapshot.head.root, &mut live.needed).map_err(|error| incomplete(snapshot, error))?;
+            let walked = reach::all(&reader, snapshot.head.root.id, &mut seen, &mut live.needed);
+            walked.map_err(|error| incomplete(snapshot, error))?;
         }
-        let mut seen = HashSet::new();
+        // what others need of it may not be shared yet, so it is walked anew
+        let mut seen_damaged = HashSet::new();
         for snapshot in damaged {
             // repair has saved beside it what is left; of itself all that is there stays, and may be whole again one day
             let mut each = |kind, id| {
@@ -196,17 +199,12 @@ impl Survey {
                     }
                 }
             };
-            let unread = reach::reach(&reader, snapshot.head.root.id, &mut seen, &mut each);
-            if let Some(error) = unread.into_iter().find(repository::Error::is_unanswered) {
-                return Err(stop(error));
-            }
+            reach::reach(&reader, snapshot.head.root.id, &mut seen_damaged, &mut each).map_err(stop)?;
         }
         for snapshot in wished {
-            match walk::blobs(&reader, &snapshot.head.root, &mut live.wished) {
-                // what is broken and forgotten must not stop anybody
-                Err(error) if error.is_lost() => {}
-                walked => walked.map_err(stop)?,
-            }
+            // what is broken and forgotten must not stop anybody
+            let mut each = |kind, id| live.wished.extend([(kind, id)]);
+            reach::reach(&reader, snapshot.head.root.id, &mut seen, &mut each).map_err(stop)?;
         }
         live.wished.retain(|blob| !live.needed.contains(blob));
         Ok(live)

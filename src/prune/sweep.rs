@@ -4,7 +4,7 @@
 //! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
 
 use super::Options;
-use super::rescue::rescue;
+use super::rescue::{Going, rescue};
 use super::survey::Survey;
 use crate::backend::ErrorKind;
 use crate::error::Result;
@@ -85,47 +85,43 @@ struct Sweep<'a> {
     run: &'a Run,
     repository: &'a Repository,
     options: &'a Options,
-    /// Marks to carry out.
-    ripe: Vec<Condemnation>,
-    /// All packs that they name.
-    packs: BTreeSet<ObjectId>,
-    /// Snapshots that they name and that go.
-    due: BTreeSet<SnapshotPlace>,
+    going: Going,
     survey: Option<Arc<Survey>>,
     report: SweepReport,
 }
 
 impl<'a> Sweep<'a> {
     fn new(run: &'a Run, options: &'a Options) -> Self {
-        let (packs, due, report) = (BTreeSet::new(), BTreeSet::new(), SweepReport::default());
-        Self { run, repository: run.repository(), options, ripe: Vec::new(), packs, due, survey: None, report }
+        let (repository, going) = (run.repository(), Going::default());
+        Self { run, repository, options, going, survey: None, report: SweepReport::default() }
     }
 
     /// True if there is anything to carry out.
     fn find_ripe(&mut self) -> Result<bool> {
         let nobody_writes = self.options.grace(self.repository).is_zero();
-        let mut hurried = Vec::new();
+        let (mut ripe, mut hurried) = (Vec::new(), Vec::new());
         for mark in marks::Marks::load(self.repository)?.condemnations {
             if mark.swept {
                 continue;
             }
             if mark.grace.is_zero() {
-                self.ripe.push(mark);
+                ripe.push(mark);
             } else if nobody_writes {
                 hurried.push(mark);
             } else if mark.must_wait(self.repository)? {
                 self.report.waiting += 1;
             } else {
-                self.ripe.push(mark);
+                ripe.push(mark);
             }
         }
         if !hurried.is_empty() {
-            self.ripe.extend(name_again(self.run, &hurried)?);
-            self.ripe.append(&mut hurried);
+            ripe.extend(name_again(self.run, &hurried)?);
+            ripe.append(&mut hurried);
         }
-        self.packs = self.ripe.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
-        self.due = self.ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).collect();
-        Ok(!self.ripe.is_empty())
+        let packs = ripe.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+        let snapshots = ripe.iter().flat_map(|mark| mark.snapshots.iter().copied()).collect();
+        self.going = Going { marks: ripe, packs, snapshots };
+        Ok(!self.going.marks.is_empty())
     }
 
     /// The one look at what lives, taken when it is first asked for.
@@ -141,7 +137,7 @@ impl<'a> Sweep<'a> {
         let survey = self.survey()?;
         let forgotten: BTreeSet<SnapshotPlace> =
             survey.forgotten(self.repository.options()).map(|snapshot| snapshot.place).collect();
-        self.due.retain(|place| forgotten.contains(place));
+        self.going.snapshots.retain(|place| forgotten.contains(place));
         Ok(())
     }
 
@@ -150,24 +146,23 @@ impl<'a> Sweep<'a> {
         for domain in survey.domains() {
             // whatever lives there now can't be seen, and so can't be rescued
             let hidden = survey.unclear.contains(&domain) && !self.options.without_snapshots;
-            if hidden && self.packs.iter().any(|pack| survey.tells_of(domain, pack)) {
+            if hidden && self.going.packs.iter().any(|pack| survey.tells_of(domain, pack)) {
                 return Err(Error::NoSnapshots(domain).into());
             }
-            let condemned = (&*self.ripe, &self.packs, &self.due);
-            self.report.rescued_blobs += rescue(self.repository, &survey, domain, condemned)?;
+            self.report.rescued_blobs += rescue(self.repository, &survey, domain, &self.going)?;
         }
         Ok(())
     }
 
     fn delete(&mut self) -> Result<()> {
         let survey = self.survey()?;
-        let gone = survey.marks.gone().union(&self.packs).copied().collect();
+        let gone = survey.marks.gone().union(&self.going.packs).copied().collect();
         let merges = merge::plan(self.repository, &survey.objects.objects, &gone);
         Deletion { sweep: self, survey: &survey, merges, waiting: Vec::new() }.run()
     }
 
     fn close(&mut self) -> Result<()> {
-        for mark in &self.ripe {
+        for mark in &self.going.marks {
             marks::put(self.repository, &Mark::Swept { mark: mark.id })?;
             self.report.marks += 1;
         }
@@ -220,12 +215,12 @@ impl Deletion<'_, '_> {
     }
 
     fn delete_condemned(&mut self) -> Result<()> {
-        let Sweep { repository, packs, due, report, .. } = &mut *self.sweep;
-        for place in &*due {
+        let Sweep { repository, going, report, .. } = &mut *self.sweep;
+        for place in &going.snapshots {
             repository.backend().delete(&Name::Snapshot(place.domain, place.label, place.id).to_string())?;
             report.snapshots += 1;
         }
-        let present: BTreeMap<_, _> = self.survey.packs.iter().filter(|(id, _)| packs.contains(id)).collect();
+        let present: BTreeMap<_, _> = self.survey.packs.iter().filter(|(id, _)| going.packs.contains(id)).collect();
         for (id, (class, entry)) in present {
             repository.backend().delete(&Name::Pack(*class, *id).to_string())?;
             report.packs += 1;

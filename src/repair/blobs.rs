@@ -109,7 +109,7 @@ fn wanted(
                 wanted.insert((kind, id));
             }
         };
-        super::answered(reach::reach(reader, snapshot.head.root.id, seen, &mut each))?;
+        reach::reach(reader, snapshot.head.root.id, seen, &mut each)?;
     }
     Ok(wanted)
 }

@@ -12,7 +12,7 @@ use crate::repository::objects::orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, SourcePlace};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::Rewrite;
-use crate::repository::tree::walk::Nodes;
+use crate::repository::tree::walk::{Step, Walk};
 use crate::repository::tree::{build, reach};
 use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer, Written};
@@ -97,23 +97,26 @@ fn ancestors(originals: &BTreeMap<ObjectId, BTreeSet<ObjectId>>, id: ObjectId) -
 /// Files and directories that are not whole, by path.
 fn lost_paths(reader: &Reader, verdict: &Verdict<'_>, root: &TreeRoot) -> Result<Vec<String>> {
     let mut paths = Vec::new();
-    let mut directories = vec![(*root, String::new())];
-    while let Some((root, path)) = directories.pop() {
-        for node in Nodes::new(reader, &root) {
-            let node = match node {
-                Ok(node) => node,
-                Err(error) if error.is_unanswered() => return Err(error.into()),
-                Err(_) => {
-                    paths.push(format!("{path}/ (entries of this directory)"));
-                    continue;
+    let mut walk = Walk::new(reader, root, b"");
+    while let Some(step) = walk.next() {
+        let is_lost = match step {
+            Step::Enter(_, root) => {
+                if verdict.is_known_whole(&root.id) {
+                    walk.pass();
                 }
-            };
-            let path = format!("{path}/{}", String::from_utf8_lossy(&node.name));
-            match &node.kind {
-                NodeKind::Directory(root) if !verdict.is_known_whole(&root.id) => directories.push((*root, path)),
-                NodeKind::File { content, .. } if !verdict.has(content)? => paths.push(path),
-                _ => {}
+                false
             }
+            Step::Node(Node { kind: NodeKind::File { content, .. }, .. }) => !verdict.has(&content)?,
+            Step::Unread(error) if error.is_unanswered() => return Err(error.into()),
+            Step::Unread(_) => {
+                let slash = if walk.path().is_empty() { "" } else { "/" };
+                paths.push(format!("{slash}{}/ (entries of this directory)", String::from_utf8_lossy(walk.path())));
+                false
+            }
+            Step::Node(_) | Step::Leave => false,
+        };
+        if is_lost {
+            paths.push(format!("/{}", String::from_utf8_lossy(walk.path())));
         }
     }
     paths.sort();
@@ -211,8 +214,7 @@ impl Copier<'_, '_> {
                 absent.push((kind, id));
             }
         };
-        let unread = reach::reach(self.reader, root.id, &mut HashSet::new(), &mut each);
-        super::answered(unread)?;
+        reach::reach(self.reader, root.id, &mut HashSet::new(), &mut each)?;
         for (kind, id) in absent {
             writer.put(kind, &self.reader.blob(kind, &id)?)?;
         }
@@ -226,7 +228,7 @@ struct Without<'w, 'v> {
 }
 
 impl Rewrite for Without<'_, '_> {
-    fn file(&mut self, _: &mut Writer, _: &[u8], node: Node) -> repository::Result<Option<Node>> {
+    fn file(&mut self, _: &mut Writer, node: Node) -> repository::Result<Option<Node>> {
         let is_kept = match &node.kind {
             NodeKind::File { content, .. } => self.verdict.has(content)?,
             _ => true,
@@ -234,7 +236,7 @@ impl Rewrite for Without<'_, '_> {
         Ok(is_kept.then_some(node))
     }
 
-    fn unread(&mut self, _: &[u8], error: Error) -> repository::Result<()> {
+    fn unread(&mut self, error: Error) -> repository::Result<()> {
         if error.is_unanswered() { Err(error) } else { Ok(()) }
     }
 

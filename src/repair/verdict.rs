@@ -2,58 +2,37 @@
 //! up; a page that can't be read is not whole, unless the store just did not answer: then nothing is judged.
 
 use super::blobs::Blobs;
-use crate::repository::Result;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
+use crate::repository::tree::chunks::Chunks;
+use crate::repository::tree::fold::{self, Fold, Level};
+use crate::repository::tree::nodes;
+use crate::repository::{Error, Result};
 use std::collections::HashMap;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::Content;
+use vault_format::promise::Promise;
 use vault_format::tree::{NodeKind, TreePage};
 
 /// Judges trees of one domain.
 pub(super) struct Verdict<'v> {
-    reader: &'v Reader,
-    lost: &'v Blobs,
+    lost: Lost<'v>,
     known: HashMap<BlobId, bool>,
 }
 
-struct Page {
-    id: BlobId,
-    below: Vec<BlobId>,
-    is_whole: bool,
+struct Lost<'v> {
+    reader: &'v Reader,
+    blobs: &'v Blobs,
 }
 
 impl<'v> Verdict<'v> {
     /// Nothing is judged yet.
-    pub fn new(reader: &'v Reader, lost: &'v Blobs) -> Self {
-        Self { reader, lost, known: HashMap::new() }
+    pub fn new(reader: &'v Reader, blobs: &'v Blobs) -> Self {
+        Self { lost: Lost { reader, blobs }, known: HashMap::new() }
     }
 
     /// True if nothing below the page is lost.
     pub fn is_whole(&mut self, root: BlobId) -> Result<bool> {
-        if let Some(known) = self.known.get(&root) {
-            return Ok(*known);
-        }
-        let mut stack = vec![self.page(root)?];
-        while let Some(top) = stack.last_mut() {
-            match top.below.pop() {
-                Some(id) => match self.known.get(&id) {
-                    Some(is_whole) => top.is_whole &= is_whole,
-                    None => {
-                        let page = self.page(id)?;
-                        stack.push(page);
-                    }
-                },
-                None => {
-                    let (id, is_whole) = (top.id, top.is_whole);
-                    stack.pop();
-                    self.known.insert(id, is_whole);
-                    if let Some(above) = stack.last_mut() {
-                        above.is_whole &= is_whole;
-                    }
-                }
-            }
-        }
+        fold::fold(&mut self.lost, &mut self.known, root)?;
         Ok(self.is_known_whole(&root))
     }
 
@@ -62,37 +41,56 @@ impl<'v> Verdict<'v> {
         self.known.get(page).copied().unwrap_or_default()
     }
 
-    fn page(&self, id: BlobId) -> Result<Page> {
-        let mut page = Page { id, below: Vec::new(), is_whole: true };
-        match walk::page(self.reader, &id) {
-            Ok(TreePage::Branch { children, .. }) => page.below.extend(children.iter().map(|child| child.root.id)),
+    /// True if nothing of a file's content is lost.
+    pub fn has(&self, content: &Content) -> Result<bool> {
+        self.lost.has(content)
+    }
+}
+
+impl Fold for Lost<'_> {
+    type Page = BlobId;
+    type Sum = bool;
+    type Error = Error;
+
+    fn id(page: &BlobId) -> BlobId {
+        *page
+    }
+
+    fn open(&mut self, _: &[Level<BlobId, bool>], id: &BlobId) -> Result<(bool, Vec<BlobId>)> {
+        match nodes::page(self.reader, id, Promise::default()) {
+            Ok(TreePage::Branch { children, .. }) => Ok((true, children.iter().map(|child| child.root.id).collect())),
             Ok(TreePage::Leaf(nodes)) => {
+                let (mut is_whole, mut below) = (true, Vec::new());
                 for node in nodes {
                     match node.kind {
-                        NodeKind::Directory(root) => page.below.push(root.id),
-                        NodeKind::File { content, .. } => page.is_whole &= self.has(&content)?,
+                        NodeKind::Directory(root) => below.push(root.id),
+                        NodeKind::File { content, .. } => is_whole &= self.has(&content)?,
                         _ => {}
                     }
                 }
+                Ok((is_whole, below))
             }
-            Err(error) if error.is_unanswered() => return Err(error),
-            Err(_) => page.is_whole = false,
+            Err(error) if error.is_unanswered() => Err(error),
+            Err(_) => Ok((false, Vec::new())),
         }
-        Ok(page)
     }
 
-    /// True if nothing of a file's content is lost.
-    pub fn has(&self, content: &Content) -> Result<bool> {
-        let (mut all, mut pages) = (true, Vec::new());
-        let mut each = |chunk: vault_format::list::ChunkRef| {
-            all = all && !self.lost.contains(&(BlobKind::Chunk, chunk.id));
-            Ok(())
-        };
-        let walked = walk::chunks(self.reader, content, &mut each, &mut |page| pages.push(page));
-        match walked {
-            Err(error) if error.is_unanswered() => Err(error),
-            Err(_) => Ok(false),
-            Ok(()) => Ok(all && !pages.iter().any(|page| self.lost.contains(&(BlobKind::List, *page)))),
+    fn add(&mut self, is_whole: &mut bool, _: &BlobId, below: &bool) -> Result<()> {
+        *is_whole &= below;
+        Ok(())
+    }
+}
+
+impl Lost<'_> {
+    fn has(&self, content: &Content) -> Result<bool> {
+        let mut chunks = Chunks::new(self.reader, content);
+        for chunk in chunks.by_ref() {
+            match chunk {
+                Ok(chunk) if !self.blobs.contains(&(BlobKind::Chunk, chunk.id)) => {}
+                Err(error) if error.is_unanswered() => return Err(error),
+                _ => return Ok(false),
+            }
         }
+        Ok(!chunks.pages().iter().any(|page| self.blobs.contains(&(BlobKind::List, *page))))
     }
 }

@@ -3,13 +3,12 @@
 //! them. Nobody restores a part of such a copy without hearing whether that part is whole.
 
 use super::{Options, Result, patterns};
-use crate::repository;
-use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
-use crate::repository::tree::walk::Nodes;
+use crate::repository::tree::path::{self, Address};
+use crate::repository::tree::walk::{Step, Walk};
 use crate::repository::view::View;
+use crate::repository::{self, Repository};
 use crate::source::Excludes;
 use vault_format::snapshot::Body;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
@@ -71,22 +70,16 @@ fn originals<'c>(catalog: &'c View, snapshot: &SnapshotEntry) -> Vec<&'c Snapsho
     found
 }
 
-/// Tells what damage took from what lies at `path` and is named by the patterns of a snapshot that repair made.
-pub fn lost(
-    repository: &Repository,
-    (catalog, snapshot): (&View, &SnapshotEntry),
-    path: &[u8],
-    options: &Options,
-) -> Result<Lost> {
-    let lookup = catalog.lookup(snapshot.place.domain)?;
-    let reader = Reader::new(repository, &lookup);
+/// Tells what damage took from what lies at an address, in a snapshot that repair made, and is named by the patterns.
+pub fn lost(address: &Address<'_>, options: &Options) -> Result<Lost> {
+    let (reader, snapshot, path) = (address.reader()?, address.snapshot, address.path.as_slice());
     let (include, exclude) = (patterns(&options.include)?, patterns(&options.exclude)?);
     let is_all = options.include.is_empty() && options.exclude.is_empty();
     let part = Part { reader: &reader, path, include, exclude, any: options.include.is_empty(), is_all };
     let has = part.count(snapshot)?;
     let is_empty = part.is_empty(snapshot)?;
     // the first one knows most
-    for original in originals(catalog, snapshot).into_iter().rev() {
+    for original in originals(address.view, snapshot).into_iter().rev() {
         match part.count(original) {
             Ok(had) => return Ok(Lost { entries: Some(had.saturating_sub(has)), is_empty }),
             Err(error) if error.is_unanswered() => return Err(error.into()),
@@ -112,10 +105,8 @@ impl Part<'_> {
     /// What lies at the path; `None` if nothing does.
     fn find(&self, snapshot: &SnapshotEntry) -> repository::Result<Option<NodeKind>> {
         let root = snapshot.head.root;
-        match walk::find(self.reader, &root, self.path, "") {
-            Err(repository::Error::NoPath { .. }) => Ok(None),
-            found => Ok(Some(found?.map_or(NodeKind::Directory(root), |node| node.kind))),
-        }
+        let found = path::locate(self.reader, &root, self.path)?;
+        Ok(found.map(|(_, node)| node.map_or(NodeKind::Directory(root), |node| node.kind)))
     }
 
     /// How many entries there are of it, be they readable or not.
@@ -148,26 +139,30 @@ impl Part<'_> {
 
     /// Shows every entry of it that can be read, until `each` has seen enough.
     fn visit(&self, root: TreeRoot, each: &mut dyn FnMut(&Node) -> bool) -> repository::Result<()> {
-        let mut directories = vec![(root, Vec::new(), self.any)];
-        while let Some((root, above, is_wanted)) = directories.pop() {
-            for node in Nodes::new(self.reader, &root) {
-                let node = match node {
-                    Err(error) if error.is_unanswered() => return Err(error),
-                    Err(_) => continue,
-                    Ok(node) => node,
-                };
-                let path = [above.as_slice(), node.name.as_slice()].concat();
-                let is_directory = matches!(node.kind, NodeKind::Directory(_));
-                if self.exclude.excludes(&path, is_directory) {
+        let mut walk = Walk::new(self.reader, &root, b"");
+        // whether all in the directories on the way is wanted
+        let mut wanted = vec![self.any];
+        while let Some(step) = walk.next() {
+            let (node, is_directory) = match step {
+                Step::Enter(node, _) => (node, true),
+                Step::Node(node) => (node, false),
+                Step::Leave => {
+                    wanted.pop();
                     continue;
                 }
-                let is_wanted = is_wanted || self.include.excludes(&path, is_directory);
-                if is_wanted && !each(&node) {
-                    return Ok(());
-                }
-                if let NodeKind::Directory(root) = node.kind {
-                    directories.push((root, [path.as_slice(), b"/"].concat(), is_wanted));
-                }
+                Step::Unread(error) if error.is_unanswered() => return Err(error),
+                Step::Unread(_) => continue,
+            };
+            if self.exclude.excludes(walk.path(), is_directory) {
+                walk.pass();
+                continue;
+            }
+            let is_wanted = wanted.last() == Some(&true) || self.include.excludes(walk.path(), is_directory);
+            if is_wanted && !each(&node) {
+                return Ok(());
+            }
+            if is_directory {
+                wanted.push(is_wanted);
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::repository::lookup::{BlobLocation, FrameNumber, PackNumber, PackRule}
 use crate::repository::read::ranges;
 use crate::repository::read::ranges::Fetch;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
+use crate::repository::tree::chunks::Chunks;
 use crate::target::{self, FileSlot};
 use crate::{backend, repository};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,18 +75,22 @@ impl Plan {
         let before = self.pieces.len();
         if let NodeKind::File { content, .. } = &node.kind {
             let mut offset = 0u64;
-            let pieces = &mut self.pieces;
-            let mut each = |ChunkRef { id, length }| {
-                let missing = repository::Error::MissingBlob(id);
-                let place = reader.index().place(&id, &PackRule::THERE).ok_or(missing)?;
-                pieces.push(Piece { file, offset, place, id });
-                offset += u64::from(length);
-                Ok(())
-            };
-            match walk::chunks(reader, content, &mut each, &mut |_| {}) {
-                Err(error) if reader.repository().is_silent(&error) => return Err(error),
-                Err(error) => self.lost.push((number, error)),
-                Ok(()) => {}
+            for chunk in Chunks::new(reader, content) {
+                let found = chunk.and_then(|ChunkRef { id, length }| {
+                    let place = reader.index().place(&id, &PackRule::THERE);
+                    Ok((id, length, place.ok_or(repository::Error::MissingBlob(id))?))
+                });
+                match found {
+                    Ok((id, length, place)) => {
+                        self.pieces.push(Piece { file, offset, place, id });
+                        offset += u64::from(length);
+                    }
+                    Err(error) if reader.repository().is_silent(&error) => return Err(error),
+                    Err(error) => {
+                        self.lost.push((number, error));
+                        break;
+                    }
+                }
             }
         }
         let left = AtomicUsize::new(self.pieces.len() - before);

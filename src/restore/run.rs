@@ -10,8 +10,8 @@ use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::walk;
-use crate::repository::tree::walk::Nodes;
+use crate::repository::tree::chunks::Chunks;
+use crate::repository::tree::walk::{Step, Walk};
 use crate::source::Excludes;
 use crate::target::{self, Entered, Gone, Note, NoteKind, Placement, Target};
 use std::io::{Read, Seek, SeekFrom};
@@ -19,9 +19,8 @@ use std::path::Path;
 use vault_format::id::BlobKind;
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
-/// A directory on the way from the root.
+/// A directory on the way from the root, which itself is none.
 struct Level {
-    nodes: Nodes,
     path: Vec<u8>,
     /// `Some` until something below it is wanted.
     waiting: Option<Node>,
@@ -101,58 +100,65 @@ impl<'a> Run<'a> {
 
     fn tree(&mut self, root: &TreeRoot) -> Result<()> {
         self.progress.expect(root.count, root.bytes);
-        let wanted = self.options.include.is_empty();
-        let nodes = Nodes::new(self.reader, root);
-        let mut levels = vec![Level { nodes, path: Vec::new(), waiting: None, wanted, entered: true }];
         self.keep_extra_if_filtered();
-        while let Some(level) = levels.last_mut() {
+        let mut levels: Vec<Level> = Vec::new();
+        let mut walk = Walk::new(self.reader, root, b"");
+        while let Some(step) = walk.next() {
             self.repository.runtime().check_stopped()?;
-            let Some(node) = level.nodes.next() else {
-                let done = levels.pop();
-                if done.is_some_and(|done| done.entered) && !levels.is_empty() {
-                    self.leave()?;
-                    self.progress.advance(1, 0);
-                }
-                continue;
-            };
-            let node = match node {
-                Ok(node) => node,
-                Err(error) if self.repository.is_silent(&error) => return Err(error.into()),
-                Err(error) => {
-                    self.target.keep_extra();
-                    let place = String::from_utf8_lossy(&level.path).into_owned();
-                    let line = format!("part of the directory /{place}: {error}");
-                    if let Some(object) = damaged_object(&error) {
-                        let brief = format!("/{place}: part of this folder is damaged in the repository");
-                        self.progress.damaged(&brief, &line);
-                        self.report.damaged.insert(object);
-                        self.report.failed.push(line);
-                    } else {
-                        self.fail(line);
+            let (node, is_directory) = match step {
+                Step::Enter(node, _) => (node, true),
+                Step::Node(node) => (node, false),
+                Step::Leave => {
+                    if levels.pop().is_some_and(|done| done.entered) {
+                        self.leave()?;
+                        self.progress.advance(1, 0);
                     }
                     continue;
                 }
+                Step::Unread(error) => {
+                    self.unread(walk.path(), error)?;
+                    continue;
+                }
             };
-            let mut path = level.path.clone();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&node.name);
-            let is_directory = matches!(node.kind, NodeKind::Directory(_));
-            if self.exclude.excludes(&path, is_directory) {
+            let path = walk.path();
+            if self.exclude.excludes(path, is_directory) {
+                walk.pass();
                 continue;
             }
-            self.unmatched.retain(|(_, pattern)| !pattern.excludes(&path, is_directory));
-            let wanted = level.wanted || self.include.excludes(&path, is_directory);
-            if let NodeKind::Directory(root) = node.kind {
-                let nodes = Nodes::new(self.reader, &root);
-                levels.push(Level { nodes, path, waiting: Some(node), wanted, entered: false });
-                if wanted {
-                    self.enter(&mut levels)?;
+            self.unmatched.retain(|(_, pattern)| !pattern.excludes(path, is_directory));
+            let above = levels.last().map_or(self.options.include.is_empty(), |level| level.wanted);
+            let wanted = above || self.include.excludes(path, is_directory);
+            if is_directory {
+                levels.push(Level { path: path.to_vec(), waiting: Some(node), wanted, entered: false });
+                if wanted && !self.enter(&mut levels)? {
+                    walk.rise(levels.len());
                 }
-            } else if wanted && self.enter(&mut levels)? {
-                self.entry(&node)?;
+            } else if wanted {
+                if self.enter(&mut levels)? {
+                    self.entry(&node)?;
+                } else {
+                    walk.rise(levels.len());
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// A part of a directory can't be read.
+    fn unread(&mut self, path: &[u8], error: repository::Error) -> Result<()> {
+        if self.repository.is_silent(&error) {
+            return Err(error.into());
+        }
+        self.target.keep_extra();
+        let place = String::from_utf8_lossy(path);
+        let line = format!("part of the directory /{place}: {error}");
+        if let Some(object) = damaged_object(&error) {
+            let brief = format!("/{place}: part of this folder is damaged in the repository");
+            self.progress.damaged(&brief, &line);
+            self.report.damaged.insert(object);
+            self.report.failed.push(line);
+        } else {
+            self.fail(line);
         }
         Ok(())
     }
@@ -343,24 +349,19 @@ fn verify(repository: &Repository, reader: &Reader, path: &Path, node: &Node) ->
     let NodeKind::File { content, holes, .. } = &node.kind else { return Ok(()) };
     let mut file = target::open_restored(path).map_err(|error| error.to_string())?;
     let mut offset = 0u64;
-    let mut different = None;
-    let mut each = |chunk: vault_format::list::ChunkRef| {
+    for chunk in Chunks::new(reader, content) {
+        let chunk = chunk.map_err(|error| error.to_string())?;
         let filler = vec![0u8; chunk.length as usize];
         let mut bytes = Vec::with_capacity(filler.len());
         for (at, part) in plan::spread(holes, offset, &filler) {
-            let read = file
-                .seek(SeekFrom::Start(at))
-                .and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes));
-            if let Err(error) = read {
-                different.get_or_insert(error.to_string());
-            }
+            file.seek(SeekFrom::Start(at))
+                .and_then(|_| (&mut file).take(part.len() as u64).read_to_end(&mut bytes))
+                .map_err(|error| error.to_string())?;
         }
         if repository.keys().id_key().blob_id(BlobKind::Chunk, &bytes) != chunk.id {
-            different.get_or_insert(format!("reads back differently behind byte {offset}"));
+            return Err(format!("reads back differently behind byte {offset}"));
         }
         offset += u64::from(chunk.length);
-        Ok(())
-    };
-    walk::chunks(reader, content, &mut each, &mut |_| {}).map_err(|error| error.to_string())?;
-    different.map_or(Ok(()), Err)
+    }
+    Ok(())
 }

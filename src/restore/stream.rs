@@ -7,22 +7,19 @@ use crate::operation::{Actor, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::file::FileReader;
-use crate::repository::tree::walk;
-use crate::repository::tree::walk::Nodes;
-use crate::repository::view::View;
+use crate::repository::tree::nodes::Nodes;
+use crate::repository::tree::path::Address;
+use crate::repository::tree::walk::{Step, Walk};
 use crate::target::TarWriter;
 use std::io::{self, Write};
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
-/// Writes one file to a stream, or with `tar` everything at `path` as a tar archive.
-#[expect(clippy::too_many_arguments, reason = "a snapshot and a path in it are not one thing yet")]
+/// Writes one file to a stream, or with `tar` everything at an address as a tar archive.
 pub fn restore_to(
     repository: &Repository,
-    (catalog, snapshot): (&View, &SnapshotEntry),
-    path: &[u8],
+    address: &Address<'_>,
     tar: bool,
     out: &mut dyn Write,
     progress: &dyn Progress,
@@ -30,9 +27,8 @@ pub fn restore_to(
     repository.keys().content("restore")?;
     let run = Run::start(repository, Operation::Restore, &Actor::default());
     let mut out = Counted { out, bytes: 0 };
-    let lookup = catalog.lookup(snapshot.place.domain)?;
-    let reader = Reader::new(repository, &lookup);
-    match walk::find(&reader, &snapshot.head.root, path, &snapshot.id.short())? {
+    let (reader, snapshot) = (address.reader()?, address.snapshot);
+    match address.find(&reader)? {
         None => root_to(&reader, &snapshot.head.root, tar, &mut out, progress)?,
         Some(Node { kind: NodeKind::Directory(root), .. }) => root_to(&reader, &root, tar, &mut out, progress)?,
         Some(node) if tar => {
@@ -121,23 +117,13 @@ fn tar_entry<W: Write>(writer: &mut TarWriter<W>, reader: &Reader, node: &Node) 
 
 fn tar_tree(repository: &Repository, reader: &Reader, root: &TreeRoot, out: &mut dyn Write) -> Result<()> {
     let mut writer = TarWriter::new(out);
-    let mut levels = vec![Nodes::new(reader, root)];
-    while let Some(nodes) = levels.last_mut() {
+    for step in Walk::new(reader, root, b"") {
         repository.runtime().check_stopped()?;
-        match nodes.next().transpose()? {
-            None => {
-                levels.pop();
-                if !levels.is_empty() {
-                    writer.leave();
-                }
-            }
-            Some(node) => match &node.kind {
-                NodeKind::Directory(root) => {
-                    writer.enter(&node).map_err(Error::Output)?;
-                    levels.push(Nodes::new(reader, root));
-                }
-                _ => tar_entry(&mut writer, reader, &node)?,
-            },
+        match step {
+            Step::Enter(node, _) => writer.enter(&node).map_err(Error::Output)?,
+            Step::Node(node) => tar_entry(&mut writer, reader, &node)?,
+            Step::Leave => writer.leave(),
+            Step::Unread(error) => return Err(error.into()),
         }
     }
     writer.finish().map(drop).map_err(Error::Output)

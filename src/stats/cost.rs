@@ -135,7 +135,8 @@ fn walk(
     for snapshot in source.snapshots.iter().rev() {
         reader.repository().runtime().check_stopped()?;
         let failed = reach::reach(reader, snapshot.head.root.id, &mut seen, &mut |_, id| each(id));
-        if let Some(first) = failed.first() {
+        let failed = failed.map_or_else(Some, |lost| lost.into_iter().next());
+        if let Some(first) = failed {
             unread.push(format!("snapshot {} of {}: {first}", snapshot.id.short(), source.name));
         }
         progress.advance(1, 0);

@@ -20,6 +20,7 @@ use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::journal;
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
+use vault::repository::tree::path::Address;
 use vault::repository::{Access, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, keys, list, repository, restore, source};
@@ -132,14 +133,14 @@ pub fn restore_folder(repository: &Repository, id: ObjectId, target: &Path) -> R
     let catalog = list::snapshots(repository)?;
     let snapshot = catalog.snapshots.by_id(&id.to_string())?;
     let options = restore::Options { verify: true, ..restore::Options::default() };
-    restore::restore(repository, (&catalog, snapshot), b"", target, &options, &Silent)
+    restore::restore(repository, &Address::new(&catalog, snapshot, b""), target, &options, &Silent)
 }
 
 pub fn restore_stream(repository: &Repository, id: ObjectId) -> Result<Vec<u8>> {
     let catalog = list::snapshots(repository)?;
     let snapshot = catalog.snapshots.by_id(&id.to_string())?;
     let mut out = Vec::new();
-    restore::restore_to(repository, (&catalog, snapshot), b"", false, &mut out, &Silent)?;
+    restore::restore_to(repository, &Address::new(&catalog, snapshot, b""), false, &mut out, &Silent)?;
     Ok(out)
 }
 

@@ -95,16 +95,4 @@ pub const PARAMETERS_MAX: usize = 5;
 pub const TUPLE_MAX: usize = 2;
 
 /// Faults that are known: where, what, and why. One that is mended must go from the list, which only shrinks.
-pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("src/check.rs", "fn walk takes a tuple of 3", WALKS),
-    ("src/check/trees.rs", "fn keeps_promises takes a tuple of 3", WALKS),
-    ("src/prune/rescue.rs", "fn rescue takes a tuple of 3", LOOKS),
-    ("src/restore.rs", "fn restore has 6 parameters", ADDRESSES),
-    ("src/restore/stream.rs", "fn restore_to has 6 parameters", ADDRESSES),
-    ("tests/repository/crash.rs", "fn assert_sound has 6 parameters", WORLDS),
-    ("tests/repository/unfinished.rs", "fn process takes a tuple of 3", WORLDS),
-];
-const WALKS: &str = "each walk over trees keeps its own promises of pages";
-const LOOKS: &str = "a look at the repository is not one thing yet";
-const ADDRESSES: &str = "a snapshot and a path in it are not one thing yet";
-const WORLDS: &str = "the tests' worlds are not one thing yet";
+pub const EXCEPTIONS: &[(&str, &str, &str)] = &[];

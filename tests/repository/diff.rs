@@ -13,6 +13,7 @@ use vault::list;
 use vault::progress::Progress;
 use vault::repository::Repository;
 use vault::repository::tree::changes::Difference;
+use vault::repository::tree::path::Address;
 use vault_format::id::ObjectId;
 
 type Found = BTreeMap<String, Difference>;
@@ -32,11 +33,11 @@ impl Progress for Counter {
 
 fn between(repository: &Repository, before: (ObjectId, &str), after: (ObjectId, &str)) -> (Found, Report) {
     let catalog = list::snapshots(repository).unwrap();
-    let part =
-        |(id, path): (ObjectId, &'static str)| (catalog.snapshots.by_id(&id.to_string()).unwrap(), path.as_bytes());
-    let leak = |(id, path): (ObjectId, &str)| part((id, path.to_owned().leak()));
+    let part = |(id, path): (ObjectId, &str)| {
+        Address::new(&catalog, catalog.snapshots.by_id(&id.to_string()).unwrap(), path.as_bytes())
+    };
     let mut found = Found::new();
-    let report = diff::snapshots(repository, &catalog, (leak(before), leak(after)), &mut |change, _| {
+    let report = diff::snapshots(repository, &part(before), &part(after), &mut |change, _| {
         found.insert(String::from_utf8(change.path.clone()).unwrap(), change.difference);
         Ok(())
     });
@@ -53,8 +54,8 @@ fn with_folder(repository: &Repository, id: ObjectId, folder: &Path, options: &O
         found.insert(String::from_utf8(change.path.clone()).unwrap(), change.difference);
         Ok(())
     };
-    let before = ((snapshot, b"".as_slice()), folder.to_owned());
-    let report = diff::with_folder(repository, &catalog, before, options, (&mut each, &progress)).unwrap();
+    let before = Address::new(&catalog, snapshot, b"");
+    let report = diff::with_folder(&before, folder.to_owned(), options, &mut each, &progress).unwrap();
     (found, report, progress.0.into_inner())
 }
 
@@ -259,9 +260,9 @@ fn a_stream_is_compared_with_a_file_of_any_name() {
             found.push(change.difference);
             Ok(())
         };
-        let sides = ((snapshot, path), file);
-        let listener = (&mut each as &mut diff::Each<'_>, &Counter::default() as &dyn Progress);
-        diff::with_folder(&repository, &catalog, sides, &Options::default(), listener).map(|_| found)
+        let before = Address::new(&catalog, snapshot, path);
+        let compared = diff::with_folder(&before, file, &Options::default(), &mut each, &Counter::default());
+        compared.map(|_| found)
     };
     assert_eq!(compare(b"dump", place.path().join("other")).unwrap(), [Difference::Metadata]);
     fs::write(place.path().join("other"), noise(6, 300_000)).unwrap();

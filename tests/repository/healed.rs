@@ -86,7 +86,7 @@ fn copies_take_no_place_of_their_originals_and_go_with_them() {
 fn the_original_is_meant_again_once_it_is_whole_and_the_copy_goes_first() {
     let (small, owner, copies) = damaged();
     let catalog = View::to_read(&owner).unwrap();
-    let (addressed, _) = list::find(&catalog, b"folder", &|_| None).unwrap();
+    let addressed = list::find(&catalog, b"folder", &|_| None).unwrap().snapshot;
     assert!(copies.contains(&addressed.id), "until then the name means the one that restores");
     assert!(whole::instead(&catalog, addressed).unwrap().is_none());
     snapshot_folder(&owner, small.folders[0].path()).unwrap();

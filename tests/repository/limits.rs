@@ -11,7 +11,7 @@ use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
 use vault::repository::read::reader::Reader;
 use vault::repository::tree::build::TreeBuilder;
-use vault::repository::tree::walk::Nodes;
+use vault::repository::tree::nodes::Nodes;
 use vault::repository::write::writer::Writer;
 use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::id::BlobKind;

@@ -205,7 +205,8 @@ fn the_time_of_reading_a_stream_is_no_change() {
     let catalog = list::snapshots(&owner).unwrap();
     let entry = catalog.snapshots.by_id(&nested.snapshot.unwrap().to_string()).unwrap();
     let mut out = Vec::new();
-    vault::restore::restore_to(&owner, (&catalog, entry), b"a/b/docs", false, &mut out, &Silent).unwrap();
+    let address = vault::repository::tree::path::Address::new(&catalog, entry, b"a/b/docs");
+    vault::restore::restore_to(&owner, &address, false, &mut out, &Silent).unwrap();
     assert_eq!(out, b"other");
     assert_eq!(restore_stream(&owner, nested.snapshot.unwrap()).unwrap_or_default().len() % 5, 0);
 }

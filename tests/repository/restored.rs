@@ -14,7 +14,8 @@ use vault::repository::objects::index_objects::{IndexObjects, list_packs};
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
 use vault::repository::read::reader::Reader;
-use vault::repository::tree::walk::Nodes;
+use vault::repository::tree::nodes::Nodes;
+use vault::repository::tree::path::Address;
 use vault::repository::write::writer::Writer;
 use vault::target::Overwrite;
 use vault::{backup, list, restore, source, target};
@@ -179,7 +180,7 @@ fn restore_in_place(repository: &Repository, id: ObjectId, root: &Path, dry_run:
     let snapshot = catalog.snapshots.by_id(&id.to_string()).unwrap();
     let target = target::Options { overwrite: Overwrite::IfChanged, delete_extra: true, dry_run, ..Default::default() };
     let options = restore::Options { target, ..restore::Options::default() };
-    restore::restore(repository, (&catalog, snapshot), b"", root, &options, &Silent).unwrap()
+    restore::restore(repository, &Address::new(&catalog, snapshot, b""), root, &options, &Silent).unwrap()
 }
 
 fn rules(random: &mut ChaCha20Rng) -> source::Options {

@@ -7,6 +7,7 @@ use testkit::world::{Hand, PASSWORD, backend, folder, init, noise, snapshot_fold
 use vault::backend::Store;
 use vault::progress::Silent;
 use vault::repository::objects::orders;
+use vault::repository::tree::path::Address;
 use vault::repository::{Access, Options, Repository};
 use vault::{error, list, repository, restore};
 use vault_format::bundle::{Bundle, BundleKeys, Role};
@@ -127,6 +128,6 @@ pub fn flat_of(
     let snapshot = catalog.snapshots.by_id(&id.to_string())?;
     let mut out = Vec::new();
     let tar = snapshot.head.source == "folder";
-    restore::restore_to(repository, (catalog, snapshot), b"", tar, &mut out, &Silent)?;
+    restore::restore_to(repository, &Address::new(catalog, snapshot, b""), tar, &mut out, &Silent)?;
     Ok(out)
 }

@@ -66,7 +66,7 @@ pub fn take(repository: &Repository, name: &str, content: u64, claimed: Option<i
 pub fn found(repository: &Repository, address: &str) -> ObjectId {
     let at = |text: &str| Some(WallTime::new(text.parse::<i64>().ok()? * SECOND + SECOND - 1));
     let catalog = View::to_read(repository).unwrap();
-    list::find(&catalog, address.as_bytes(), &at).unwrap_or_else(|error| panic!("{address}: {error}")).0.id
+    list::find(&catalog, address.as_bytes(), &at).unwrap_or_else(|error| panic!("{address}: {error}")).snapshot.id
 }
 
 #[test]

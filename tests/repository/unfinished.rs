@@ -36,11 +36,18 @@ fn small() -> Options {
     Options { memory_bytes: 1 << 20, ..Options::default() }
 }
 
+/// Opens as the owner, with small packs.
+fn process(store: impl Store + 'static, hand: &Hand, seed: u64) -> repository::Result<Repository> {
+    process_of(store, hand, seed, None, None)
+}
+
 /// Opens with a key file, or as the owner, and small packs.
-fn process(
+fn process_of(
     store: impl Store + 'static,
     hand: &Hand,
-    (seed, key, cache): (u64, Option<&Bundle>, Option<&Path>),
+    seed: u64,
+    key: Option<&Bundle>,
+    cache: Option<&Path>,
 ) -> repository::Result<Repository> {
     let runtime = hand.runtime(seed, 0);
     let access = key.map_or(Access::Password(PASSWORD), |key| Access::Bundle(Box::new(key.clone())));
@@ -90,7 +97,7 @@ fn a_run_that_is_killed_again_and_again_ends_and_stores_nothing_twice() {
             let (mut deaths, mut read_bytes) = (0, 0);
             let id = loop {
                 let faulty = dies(&store, 5);
-                let run = process(faulty.clone(), &hand, (10 + deaths, key.as_ref(), cache)).unwrap();
+                let run = process_of(faulty.clone(), &hand, 10 + deaths, key.as_ref(), cache).unwrap();
                 let taken = snapshot_stream(&run, &bytes);
                 read_bytes += run.backend().counts().bytes_read;
                 match taken {
@@ -158,7 +165,7 @@ fn a_run_that_is_interrupted_leaves_an_index_and_says_how_much() {
         let before = pack_bytes(&store);
         assert_eq!(signal.kept.into_inner(), before);
         assert!(before > 2_000_000 && index_objects(&store) == 1, "{workers} workers: {before} stored");
-        let second = process(store.clone(), &hand, (3, None, None)).unwrap();
+        let second = process(store.clone(), &hand, 3).unwrap();
         let report = snapshot_stream(&second, &bytes).unwrap();
         let stored = report.head.statistics.stored_bytes;
         assert!(
@@ -234,12 +241,12 @@ fn a_full_or_silent_store_costs_no_more_than_what_it_did_not_take() {
         // one object does not fit, or none arrives any more
         let from_then_on = kind == ErrorKind::Unreachable;
         faulty.fail(Failure { operation: Operation::Put, nth: 10, from_then_on, kind });
-        let first = process(faulty.clone(), &hand, (2, None, None)).unwrap();
+        let first = process(faulty.clone(), &hand, 2).unwrap();
         snapshot_stream(&first, &bytes).unwrap_err();
         let before = pack_bytes(&store);
         assert!(before > 1_500_000, "{kind:?}: {before}");
         assert_eq!(index_objects(&store), usize::from(!from_then_on), "{kind:?}");
-        let second = process(store.clone(), &hand, (3, None, None)).unwrap();
+        let second = process(store.clone(), &hand, 3).unwrap();
         let stored = snapshot_stream(&second, &bytes).unwrap().head.statistics.stored_bytes;
         assert!(stored < SIZE as u64 / 20 * 21 - before + 2 * PACK, "{kind:?}: {stored} stored, {before} before");
         assert_clean(&second, true, "afterwards");
@@ -253,11 +260,11 @@ fn a_copy_that_is_killed_again_and_again_sends_nothing_twice() {
     let (here, there) = (hand.store(), hand.store());
     drop(init(here.clone(), &hand.runtime(1, 0)));
     drop(init(there.clone(), &hand.runtime(2, 0)));
-    let from = process(here, &hand, (3, None, None)).unwrap();
+    let from = process(here, &hand, 3).unwrap();
     snapshot_stream(&from, &bytes).unwrap();
     let mut deaths = 0;
     while let Err(error) = {
-        let to = process(dies(&there, 5), &hand, (4 + deaths, None, None)).unwrap();
+        let to = process(dies(&there, 5), &hand, 4 + deaths).unwrap();
         copy::copy(&from, &to, &copy::Options::default(), &Silent)
     } {
         deaths += 1;
@@ -265,7 +272,7 @@ fn a_copy_that_is_killed_again_and_again_sends_nothing_twice() {
     }
     let all = pack_bytes(&there);
     assert!(deaths > 3 && all < SIZE as u64 / 20 * 21 + deaths * 8192 + 2 * PACK, "{all} stored after {deaths} deaths");
-    let to = process(there, &hand, (50, None, None)).unwrap();
+    let to = process(there, &hand, 50).unwrap();
     let copied = list::snapshots(&to).unwrap().snapshots.all[0].id;
     assert!(restore_stream(&to, copied).unwrap() == bytes);
     assert_clean(&to, true, "the copy");
@@ -321,7 +328,7 @@ fn what_only_says_that_it_is_ours_is_never_relied_on() {
             let (_, thief) = member(&owner, role, "web-2", Some("web"));
             let folder = tempfile::tempdir().unwrap();
             let cache = has_cache.then(|| folder.path());
-            let killed = process(dies(&store, 4), &hand, (2, Some(&victim), cache)).unwrap();
+            let killed = process_of(dies(&store, 4), &hand, 2, Some(&victim), cache).unwrap();
             snapshot_stream(&killed, &bytes).unwrap_err();
             let own = packs(&store);
             assert!(own.len() > 2, "{context}");
@@ -337,7 +344,7 @@ fn what_only_says_that_it_is_ours_is_never_relied_on() {
             // one that is whole comes after them
             let (id, (class, whole)) = own.iter().find(|(_, (class, _))| *class == Class::Data).unwrap();
             backend.put(&Name::Pack(*class, *id).to_string(), whole).unwrap();
-            let next = process(store.clone(), &hand, (3, Some(&victim), cache)).unwrap();
+            let next = process_of(store.clone(), &hand, 3, Some(&victim), cache).unwrap();
             let report = snapshot_stream(&next, &bytes).unwrap();
             assert!(report.head.statistics.stored_bytes < bytes.len() as u64, "{context}: the whole one counts");
             let owner = open(store.clone(), &hand.runtime(4, 0)).unwrap();
@@ -381,8 +388,8 @@ fn what_another_run_of_the_same_key_is_storing_stays_its_own() {
     let store = hand.store();
     drop(init(store.clone(), &hand.runtime(1, 0)));
     let (long, short) = (noise(1, SIZE), noise(2, 10_000));
-    let slow = process(store.clone(), &hand, (2, None, None)).unwrap();
-    let quick = process(store.clone(), &hand, (3, None, None)).unwrap();
+    let slow = process(store.clone(), &hand, 2).unwrap();
+    let quick = process(store.clone(), &hand, 3).unwrap();
     let other = || {
         let options = backup::Options { name: "other".into(), ..backup::Options::default() };
         let source = backup::Source::Stream(&mut short.as_slice(), b"dump".to_vec());
@@ -391,7 +398,7 @@ fn what_another_run_of_the_same_key_is_storing_stays_its_own() {
         backup::backup(&quick, source, &options, &Silent).unwrap();
         let indexed = index_names(&quick);
         assert!(indexed.len() < 4, "{} packs indexed for a run that needed two", indexed.len());
-        let owner = process(store.clone(), &hand, (4, None, None)).unwrap();
+        let owner = process(store.clone(), &hand, 4).unwrap();
         let report = prune::prune(&owner, &prune::Options::default(), &Silent).unwrap();
         assert_eq!(report.marked.packs.len(), 0, "{report:?}");
         assert!(report.unfinished.packs >= before as u64, "{report:?}");
@@ -407,16 +414,16 @@ fn prune_and_stats_say_what_is_kept_for_a_run_that_may_go_on() {
     let hand = Hand::new();
     let store = hand.store();
     drop(init(store.clone(), &hand.runtime(1, 0)));
-    let owner = process(store.clone(), &hand, (2, None, None)).unwrap();
+    let owner = process(store.clone(), &hand, 2).unwrap();
     let kept = snapshot_stream(&owner, b"a state that stays").unwrap().snapshot.unwrap();
     hand.advance(Duration::from_mins(5));
     let before = packs(&store).len() as u64;
-    let killed = process(dies(&store, 9), &hand, (3, None, None)).unwrap();
+    let killed = process(dies(&store, 9), &hand, 3).unwrap();
     snapshot_stream(&killed, &noise(1, SIZE)).unwrap_err();
     let left = packs(&store).len() as u64 - before;
     let put = StoreTime::from_wall(hand.clock().now());
     hand.advance(Duration::from_hours(1));
-    let owner = process(store.clone(), &hand, (4, None, None)).unwrap();
+    let owner = process(store.clone(), &hand, 4).unwrap();
     let dry = prune::Options { dry_run: true, ..prune::Options::default() };
     for options in [&dry, &prune::Options::default()] {
         let unfinished = prune::prune(&owner, options, &Silent).unwrap().unfinished;
@@ -445,7 +452,7 @@ fn what_an_interrupted_run_has_indexed_is_kept_and_said_too() {
     drop(init(store.clone(), &hand.runtime(1, 0)));
     let faulty = Faulty::new(Arc::new(store.clone()));
     faulty.fail(Failure { operation: Operation::Put, nth: 10, from_then_on: false, kind: ErrorKind::NoSpace });
-    let first = process(faulty, &hand, (2, None, None)).unwrap();
+    let first = process(faulty, &hand, 2).unwrap();
     snapshot_stream(&first, b"of another source").unwrap();
     hand.advance(Duration::from_mins(5));
     snapshot_stream(&first, &noise(1, SIZE)).unwrap_err();
@@ -467,12 +474,12 @@ fn on_a_full_disk_what_a_failed_run_left_goes_at_once() {
     let hand = Hand::new();
     let store = hand.store();
     drop(init(store.clone(), &hand.runtime(1, 0)));
-    let owner = process(store.clone(), &hand, (2, None, None)).unwrap();
+    let owner = process(store.clone(), &hand, 2).unwrap();
     snapshot_stream(&owner, b"a state that stays").unwrap();
     let before = packs(&store).len();
-    snapshot_stream(&process(dies(&store, 9), &hand, (3, None, None)).unwrap(), &noise(1, SIZE)).unwrap_err();
+    snapshot_stream(&process(dies(&store, 9), &hand, 3).unwrap(), &noise(1, SIZE)).unwrap_err();
     let faulty = Faulty::new(Arc::new(store.clone()));
-    let owner = process(faulty.clone(), &hand, (4, None, None)).unwrap();
+    let owner = process(faulty.clone(), &hand, 4).unwrap();
     // the record that would tell the store's time has no room
     faulty.fail(Failure { operation: Operation::Put, nth: 1, from_then_on: false, kind: ErrorKind::NoSpace });
     let now = prune::Options { grace: Some(Duration::ZERO), ..prune::Options::default() };
@@ -488,7 +495,7 @@ fn a_removed_key_takes_nothing_over() {
     let store = hand.store();
     let owner = init(store.clone(), &hand.runtime(1, 0));
     let (slot, key) = member(&owner, Role::Client, "web", None);
-    snapshot_stream(&process(dies(&store, 6), &hand, (2, Some(&key), None)).unwrap(), &noise(1, SIZE)).unwrap_err();
+    snapshot_stream(&process_of(dies(&store, 6), &hand, 2, Some(&key), None).unwrap(), &noise(1, SIZE)).unwrap_err();
     vault::keys::remove(&owner, slot, &Silent).unwrap();
     let client = open_as(store, &hand.runtime(3, 0), &key).unwrap();
     assert!(snapshot_stream(&client, &noise(1, SIZE)).unwrap_err().to_string().contains("revoked"));

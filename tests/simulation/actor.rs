@@ -16,6 +16,7 @@ use vault::operation::Actor as Who;
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::orders;
+use vault::repository::tree::path::Address;
 use vault::retention::Policy;
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, copy, forget, keys, list, prune, repair, restore, tag, undelete};
@@ -318,7 +319,7 @@ impl Actor<'_> {
         let catalog = list::snapshots(repository)?;
         let snapshot = catalog.snapshots.by_id(&id.to_string())?;
         let mut out = Vec::new();
-        restore::restore_to(repository, (&catalog, snapshot), b"", false, &mut out, &Silent)?;
+        restore::restore_to(repository, &Address::new(&catalog, snapshot, b""), false, &mut out, &Silent)?;
         let mut truth = self.world.truth.lock().unwrap();
         assert!(truth.acknowledged[&id] == out, "snapshot {id} gave wrong bytes");
         truth.totals.restores += 1;

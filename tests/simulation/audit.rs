@@ -6,6 +6,7 @@ use crate::world::{Place, SECOND, World};
 use std::collections::BTreeMap;
 use vault::progress::Silent;
 use vault::repository::Repository;
+use vault::repository::tree::path::Address;
 use vault::{backup, check, keys, list, prune, restore};
 
 /// Why a world is not as it must be.
@@ -74,7 +75,7 @@ fn complete(world: &World, owner: &Repository) -> Result<(), Loss> {
     for snapshot in catalog.snapshots.visible() {
         let mut out = Vec::new();
         let expected = truth.acknowledged.get(&snapshot.id);
-        match restore::restore_to(owner, (&catalog, snapshot), b"", false, &mut out, &Silent) {
+        match restore::restore_to(owner, &Address::new(&catalog, snapshot, b""), false, &mut out, &Silent) {
             Ok(()) if expected.is_none_or(|expected| *expected == out) => {}
             Ok(()) => return Err(format!("snapshot {} gives wrong bytes", snapshot.id)),
             // the run that committed it, or took it back, was suspended while it did so, and has failed
@@ -107,7 +108,7 @@ fn copies(world: &World, second: &Repository) -> Result<(), Loss> {
             return Err(format!("copy {id} was acknowledged and is gone"));
         };
         let mut out = Vec::new();
-        match restore::restore_to(second, (&catalog, snapshot), b"", false, &mut out, &Silent) {
+        match restore::restore_to(second, &Address::new(&catalog, snapshot, b""), false, &mut out, &Silent) {
             Ok(()) if *expected == out => {}
             Ok(()) => return Err(format!("copy {id} gives wrong bytes")),
             Err(error) => return Err(format!("copy {id} can't be restored: {error}")),

@@ -2,7 +2,7 @@
 //! (directories) or chunk ids (lists) alone, so that one change touches one page a level. A stored tree can be written
 //! anew in the same way, with other files or for other ids.
 
-use super::walk::Nodes;
+use super::walk::{Step, Walk};
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::Writer;
 use crate::repository::{Error, Result, encoding, of_object};
@@ -186,22 +186,14 @@ fn put_list(writer: &mut Writer, page: &ListPage, count: u64) -> Result<ListRoot
 
 /// How a tree is written anew.
 pub trait Rewrite {
-    /// The node that takes a file's place; `None` leaves it out. `path` is the file's.
-    fn file(&mut self, writer: &mut Writer, path: &[u8], node: Node) -> Result<Option<Node>>;
-    /// A page of the directory at `path` can't be read: an error ends it all, else the rest goes on without the page.
-    fn unread(&mut self, path: &[u8], error: Error) -> Result<()>;
+    /// The node that takes a file's place; `None` leaves it out.
+    fn file(&mut self, writer: &mut Writer, node: Node) -> Result<Option<Node>>;
+    /// A page can't be read: an error ends it all, else the rest goes on without the page.
+    fn unread(&mut self, error: Error) -> Result<()>;
     /// The root that took the place of another one before, if it may be taken over; the writer relies on what is below.
     fn known(&self, root: &TreeRoot) -> Option<TreeRoot>;
     /// A directory and all below it was written.
     fn wrote(&mut self, from: &TreeRoot, to: &TreeRoot);
-}
-
-struct Level {
-    node: Option<Node>,
-    from: TreeRoot,
-    nodes: Nodes,
-    builder: TreeBuilder,
-    path: Vec<u8>,
 }
 
 /// Writes a tree anew, node by node, bottom-up.
@@ -212,48 +204,35 @@ pub fn rewrite(
     key: &Key,
     how: &mut dyn Rewrite,
 ) -> Result<TreeRoot> {
-    let level = |node: Option<Node>, from: TreeRoot, path: Vec<u8>| {
-        let (nodes, builder) = (Nodes::new(reader, &from), TreeBuilder::default());
-        Level { node, from, nodes, builder, path }
-    };
-    let mut levels = vec![level(None, *root, Vec::new())];
-    loop {
-        let Some(top) = levels.last_mut() else { return Ok(*root) };
-        match top.nodes.next() {
-            Some(Ok(node)) => {
-                let mut path = top.path.clone();
-                if !path.is_empty() {
-                    path.push(b'/');
+    let mut top = TreeBuilder::default();
+    // directories under way: the node, its root before, and what was built of the directory above it
+    let mut above: Vec<(Node, TreeRoot, TreeBuilder)> = Vec::new();
+    let mut walk = Walk::new(reader, root, b"");
+    while let Some(step) = walk.next() {
+        match step {
+            Step::Enter(node, from) => match how.known(&from) {
+                Some(to) => {
+                    walk.pass();
+                    top.push(writer, key, Node { kind: NodeKind::Directory(to), ..node })?;
                 }
-                path.extend_from_slice(&node.name);
-                match &node.kind {
-                    NodeKind::Directory(from) => match how.known(from) {
-                        Some(root) => {
-                            let node = Node { kind: NodeKind::Directory(root), ..node };
-                            top.builder.push(writer, key, node)?;
-                        }
-                        None => {
-                            let from = *from;
-                            levels.push(level(Some(node), from, path));
-                        }
-                    },
-                    NodeKind::File { .. } => {
-                        if let Some(node) = how.file(writer, &path, node)? {
-                            top.builder.push(writer, key, node)?;
-                        }
-                    }
-                    _ => top.builder.push(writer, key, node)?,
+                None => above.push((node, from, std::mem::take(&mut top))),
+            },
+            Step::Node(node @ Node { kind: NodeKind::File { .. }, .. }) => {
+                if let Some(node) = how.file(writer, node)? {
+                    top.push(writer, key, node)?;
                 }
             }
-            Some(Err(error)) => how.unread(&top.path, error)?,
-            None => {
-                let Some(done) = levels.pop() else { return Ok(*root) };
-                let to = done.builder.finish(writer, key)?;
-                how.wrote(&done.from, &to);
-                let (Some(node), Some(above)) = (done.node, levels.last_mut()) else { return Ok(to) };
-                let node = Node { kind: NodeKind::Directory(to), ..node };
-                above.builder.push(writer, key, node)?;
+            Step::Node(node) => top.push(writer, key, node)?,
+            Step::Unread(error) => how.unread(error)?,
+            Step::Leave => {
+                let (node, from, before) = above.pop().ok_or(Error::Bug("a walk left a directory twice"))?;
+                let to = std::mem::replace(&mut top, before).finish(writer, key)?;
+                how.wrote(&from, &to);
+                top.push(writer, key, Node { kind: NodeKind::Directory(to), ..node })?;
             }
         }
     }
+    let to = top.finish(writer, key)?;
+    how.wrote(root, &to);
+    Ok(to)
 }

@@ -2,8 +2,9 @@
 //! work is that of the difference and not of the trees. Damage ends the comparison: half of one would show entries as
 //! new or gone that are neither.
 
-use super::walk;
-use super::walk::{Nodes, Pairs};
+use super::chunks::Chunks;
+use super::nodes::{Nodes, Pairs};
+use super::path::join;
 use crate::repository::Result;
 use crate::repository::read::reader::Reader;
 use std::collections::HashMap;
@@ -139,11 +140,6 @@ fn root(node: Option<&Node>) -> Option<&TreeRoot> {
     }
 }
 
-/// The path of a name in a directory.
-pub fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
-    if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() }
-}
-
 /// The chunks of two versions of one file: which bytes are new, and which are gone.
 #[derive(Default)]
 pub struct Balance {
@@ -155,11 +151,10 @@ impl Balance {
     /// Begins with the chunks of the version before.
     pub fn new(reader: &Reader, before: &Content) -> Result<Self> {
         let mut balance = Self::default();
-        let mut each = |chunk: vault_format::list::ChunkRef| {
+        for chunk in Chunks::new(reader, before) {
+            let chunk = chunk?;
             balance.before.insert(chunk.id, (chunk.length, false));
-            Ok(())
-        };
-        walk::chunks(reader, before, &mut each, &mut |_| {})?;
+        }
         Ok(balance)
     }
 
@@ -188,11 +183,10 @@ impl Change {
         match (file(&self.before), file(&self.after)) {
             (Some((old, _)), Some((new, _))) if old != new => {
                 let mut balance = Balance::new(before, &old)?;
-                let mut each = |chunk: vault_format::list::ChunkRef| {
+                for chunk in Chunks::new(after, &new) {
+                    let chunk = chunk?;
                     balance.take(chunk.id, chunk.length);
-                    Ok(())
-                };
-                walk::chunks(after, &new, &mut each, &mut |_| {})?;
+                }
                 Ok(balance.bytes())
             }
             (Some(_), Some(_)) => Ok((0, 0)),

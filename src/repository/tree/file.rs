@@ -3,7 +3,7 @@
 //! reads nothing twice. Lists and chunks are held to what is promised of them: a byte is given at its own place or not
 //! at all.
 
-use super::walk;
+use super::chunks::{self, Chunks};
 use crate::repository::read::reader::Reader;
 use crate::repository::{Error, Result, of_object};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -91,11 +91,10 @@ impl FileReader {
 
     /// Fails if a page or chunk that the file needs is in no pack that is there. Reads all list pages, and no chunk.
     pub fn require_all(&self) -> Result<()> {
-        let mut each = |chunk: ChunkRef| match self.reader.index().is_there(&chunk.id) {
-            true => Ok(()),
-            false => Err(Error::MissingBlob(chunk.id)),
-        };
-        walk::chunks(&self.reader, &self.content, &mut each, &mut |_| {})
+        Chunks::new(&self.reader, &self.content).try_for_each(|chunk| match chunk?.id {
+            id if self.reader.index().is_there(&id) => Ok(()),
+            id => Err(Error::MissingBlob(id)),
+        })
     }
 
     /// Reads at an offset in bytes. Gives the number of bytes, which is less than the buffer holds only at the end of
@@ -179,7 +178,7 @@ impl FileReader {
         let (mut start, mut height) = (0, None);
         // heights fall with every level, so this ends after at most eight
         loop {
-            match walk::list_page(&self.reader, &root, height)? {
+            match chunks::page(&self.reader, &root, height)? {
                 ListPage::Leaf(chunks) => return Ok(Leaf { range: start..start + root.bytes, chunks }),
                 ListPage::Branch { height: above, children } => {
                     height = Some(above - 1);

@@ -1,23 +1,32 @@
 //! What a tree reaches: its pages, the lists and chunks of its files, and so on at any depth. Pages that were seen
-//! before are passed over, so that many snapshots of one source cost one walk and what changed. A page that can't be
-//! read is named, and the walk goes on without what lies below it.
+//! before are passed over, so that many snapshots of one source cost one walk and what changed. A page that is lost is
+//! named, and the walk goes on without what lies below it; a store that does not answer ends it.
 
-use super::walk;
-use crate::repository::Error;
+use super::chunks::Chunks;
+use super::nodes;
 use crate::repository::read::reader::Reader;
+use crate::repository::{Error, Result};
 use std::collections::HashSet;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::Content;
+use vault_format::promise::Promise;
 use vault_format::tree::{NodeKind, TreePage};
 
-/// Calls `each` for everything below a root page, whether it can be read or not; returns what could not be read.
+/// Calls `each` for everything below a root page, whether it can be read or not; returns what is lost.
 pub fn reach(
     reader: &Reader,
     root: BlobId,
     seen: &mut HashSet<BlobId>,
     each: &mut dyn FnMut(BlobKind, BlobId),
-) -> Vec<Error> {
-    let mut unread = Vec::new();
+) -> Result<Vec<Error>> {
+    let mut lost = Vec::new();
+    let mut note = |error: Error| {
+        if error.is_unanswered() {
+            return Err(error);
+        }
+        lost.push(error);
+        Ok(())
+    };
     // a stack of our own: trees may be deeper than a thread's stack
     let mut pages = vec![root];
     while let Some(id) = pages.pop() {
@@ -25,21 +34,35 @@ pub fn reach(
             continue;
         }
         each(BlobKind::Tree, id);
-        match walk::page(reader, &id) {
+        // a page that several parents promise differently is reached all the same
+        match nodes::page(reader, &id, Promise::default()) {
             Ok(TreePage::Branch { children, .. }) => pages.extend(children.iter().map(|child| child.root.id)),
             Ok(TreePage::Leaf(nodes)) => {
                 for node in nodes {
                     match node.kind {
                         NodeKind::Directory(root) => pages.push(root.id),
-                        NodeKind::File { content, .. } => unread.extend(file(reader, &content, seen, each)),
+                        NodeKind::File { content, .. } => {
+                            file(reader, &content, seen, each).map_or(Ok(()), &mut note)?;
+                        }
                         _ => {}
                     }
                 }
             }
-            Err(error) => unread.push(error),
+            Err(error) => note(error)?,
         }
     }
-    unread
+    Ok(lost)
+}
+
+/// Adds everything below a root page to `needed`; fails if anything of it is lost.
+pub fn all(
+    reader: &Reader,
+    root: BlobId,
+    seen: &mut HashSet<BlobId>,
+    needed: &mut HashSet<(BlobKind, BlobId)>,
+) -> Result<()> {
+    let mut each = |kind, id| needed.extend([(kind, id)]);
+    reach(reader, root, seen, &mut each)?.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn file(
@@ -53,13 +76,14 @@ fn file(
     {
         return None;
     }
-    let (mut chunks, mut pages) = (Vec::new(), Vec::new());
-    let mut chunk = |chunk: vault_format::list::ChunkRef| {
-        chunks.push(chunk.id);
-        Ok(())
-    };
-    let walked = walk::chunks(reader, content, &mut chunk, &mut |page| pages.push(page));
-    pages.into_iter().for_each(|id| each(BlobKind::List, id));
-    chunks.into_iter().for_each(|id| each(BlobKind::Chunk, id));
-    walked.err()
+    let mut chunks = Chunks::new(reader, content);
+    let mut failed = None;
+    for chunk in chunks.by_ref() {
+        match chunk {
+            Ok(chunk) => each(BlobKind::Chunk, chunk.id),
+            Err(error) => failed = Some(error),
+        }
+    }
+    chunks.pages().iter().for_each(|id| each(BlobKind::List, *id));
+    failed
 }

@@ -3,10 +3,10 @@
 //! and not the copy. Content is not read for this, only pages of trees and lists.
 
 use super::reach;
+use crate::repository::Result;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::view::View;
-use crate::repository::{Error, Result};
 use std::collections::HashSet;
 
 /// True if nothing that it needs is missing.
@@ -15,11 +15,8 @@ pub fn is_whole(view: &View, snapshot: &SnapshotEntry) -> Result<bool> {
     let reader = Reader::new(view.repository(), &lookup);
     let mut is_whole = true;
     let mut each = |_, id| is_whole &= lookup.is_there(&id);
-    let unread = reach::reach(&reader, snapshot.head.root.id, &mut HashSet::new(), &mut each);
-    match unread.into_iter().find(Error::is_unanswered) {
-        Some(error) => Err(error),
-        None => Ok(is_whole),
-    }
+    reach::reach(&reader, snapshot.head.root.id, &mut HashSet::new(), &mut each)?;
+    Ok(is_whole)
 }
 
 /// What a copy that repair made was made of, if that is there, shown, and whole again.

@@ -1,0 +1,80 @@
+//! What the parent of a page of a directory says of it, and what the page then holds. Who reads a directory page by page
+//! compares the two: heights fall with every level and names only rise, so a hostile repository can send nobody in
+//! circles, and no name comes twice.
+
+use crate::error::{Error, Result};
+use crate::page::HEIGHT_MAX;
+use crate::tree::TreePage;
+
+/// What is said of a page before it is read; of a root nothing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise<'a> {
+    /// Height of the page.
+    pub height: Option<u8>,
+    /// Greatest name below it.
+    pub last_name: Option<&'a [u8]>,
+    /// Greatest name before it in its directory.
+    pub after: Option<&'a [u8]>,
+}
+
+/// What a page holds, as far as that was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span<'a> {
+    /// Height of the page.
+    pub height: u8,
+    /// Smallest name below it; a branch page alone does not tell.
+    pub first_name: Option<&'a [u8]>,
+    /// Greatest name below it; `None` in an empty directory.
+    pub last_name: Option<&'a [u8]>,
+}
+
+impl TreePage {
+    /// What the page holds.
+    pub fn span(&self) -> Span<'_> {
+        let (first_name, last_name) = match self {
+            Self::Leaf(nodes) => (nodes.first().map(|node| &node.name), nodes.last().map(|node| &node.name)),
+            Self::Branch { children, .. } => (None, children.last().map(|child| &child.last_name)),
+        };
+        let (first_name, last_name) = (first_name.map(Vec::as_slice), last_name.map(Vec::as_slice));
+        Span { height: self.height(), first_name, last_name }
+    }
+}
+
+impl Promise<'_> {
+    /// Fails if a page is not what was said of it.
+    pub fn check(&self, found: Span<'_>) -> Result<()> {
+        if self.height.is_some_and(|height| height != found.height) || found.height > HEIGHT_MAX {
+            return Err(Error::Invalid("a page of a directory has another height than its parent says"));
+        }
+        if self.last_name.is_some_and(|promised| found.last_name != Some(promised)) {
+            return Err(Error::Invalid("a page of a directory ends with another name than its parent says"));
+        }
+        if self.after.zip(found.first_name).is_some_and(|(after, first)| after >= first) {
+            return Err(Error::Invalid("the names of a directory are not in order"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_broken_promise_is_seen() {
+        let promise = Promise { height: Some(0), last_name: Some(b"m"), after: Some(b"c") };
+        let good = Span { height: 0, first_name: Some(b"d"), last_name: Some(b"m") };
+        assert_eq!(promise.check(good), Ok(()));
+        let bad = [
+            Span { height: 1, ..good },
+            Span { last_name: Some(b"l"), ..good },
+            Span { last_name: None, ..good },
+            Span { first_name: Some(b"c"), ..good },
+            Span { first_name: Some(b"a"), ..good },
+        ];
+        bad.into_iter().for_each(|span| assert!(promise.check(span).is_err(), "{span:?}"));
+        // nothing is said of a root, but that there is an end to its levels
+        assert_eq!(Promise::default().check(bad[0]), Ok(()));
+        assert!(Promise::default().check(Span { height: HEIGHT_MAX + 1, ..good }).is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! The chunks of a file's content in order, be they in the node itself or in a list of pages. Each page is held to what
+//! its parent says of it: the bytes below it and its height, which falls with every level.
+
+use crate::repository::read::reader::Reader;
+use crate::repository::{Result, of_object};
+use std::collections::VecDeque;
+use vault_format::id::{BlobId, BlobKind};
+use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
+
+/// Reads one page of a list, and holds it to what its parent says: the bytes below it, and its height unless it is the
+/// root.
+pub(super) fn page(reader: &Reader, root: &ListRoot, height: Option<u8>) -> Result<ListPage> {
+    let object = || format!("list page {}", root.id.short());
+    let bytes = reader.blob(BlobKind::List, &root.id)?;
+    let found = of_object(object(), ListPage::decode(&bytes))?;
+    let promised = height.is_none_or(|height| height == found.height());
+    if !promised || of_object(object(), found.bytes())? != root.bytes {
+        return of_object(object(), Err(vault_format::Error::Invalid("a page holds other bytes than its parent says")));
+    }
+    Ok(found)
+}
+
+/// The chunks of one file. After an error there are no more.
+pub struct Chunks {
+    reader: Reader,
+    leaf: VecDeque<ChunkRef>,
+    // pages still to read, next one last, each with the height that it must have
+    pending: Vec<(Option<u8>, ListRoot)>,
+    pages: Vec<BlobId>,
+}
+
+impl Chunks {
+    /// Begins with the first chunk; nothing is fetched yet.
+    pub fn new(reader: &Reader, content: &Content) -> Self {
+        let (leaf, pending) = match content {
+            Content::Inline(chunks) => (chunks.iter().copied().collect(), Vec::new()),
+            Content::List(root) => (VecDeque::new(), vec![(None, *root)]),
+        };
+        Self { reader: reader.clone(), leaf, pending, pages: Vec::new() }
+    }
+
+    /// The list pages that were passed so far; the last one is at fault for an error.
+    pub fn pages(&self) -> &[BlobId] {
+        &self.pages
+    }
+}
+
+impl Iterator for Chunks {
+    type Item = Result<ChunkRef>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(chunk) = self.leaf.pop_front() {
+                return Some(Ok(chunk));
+            }
+            let (height, root) = self.pending.pop()?;
+            self.pages.push(root.id);
+            match page(&self.reader, &root, height) {
+                Ok(ListPage::Leaf(chunks)) => self.leaf = chunks.into(),
+                // heights fall with every level, so this ends after at most eight
+                Ok(ListPage::Branch { height, children }) => {
+                    self.pending.extend(children.into_iter().rev().map(|child| (Some(height - 1), child)));
+                }
+                Err(error) => {
+                    self.pending.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
