@@ -1,7 +1,6 @@
 //! Lists snapshots, applies the owner's orders to them, and finds the one that an address means. A head counts only if
 //! its writer is known, accepted and at home in the domain; others are reported and ignored.
 
-use super::arrivals::{self, Claim, Late};
 use super::domains::Domains;
 use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders::{Orders, State};
@@ -11,7 +10,6 @@ use crate::repository::{Error, Repository, Result, of_object};
 use crate::retention::Counted;
 use crate::time::{StoreTime, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::envelope::Wraps;
 use vault_format::header::Header;
@@ -120,12 +118,6 @@ impl SnapshotEntry {
         arrived.is_some_and(|at| self.claimed() < WallTime::from_store(at))
     }
 
-    fn claim(&self) -> Claim<'_> {
-        let (place, writer, by_owner) = (self.place, self.header.writer, self.by_owner);
-        let (time, took) = (self.claimed(), Duration::from_nanos(self.head.statistics.duration));
-        Claim { place, writer, by_owner, time, took, seen: &self.head.seen, arrived: self.arrived, pinned: self.pinned }
-    }
-
     /// When it expires: the owner's last word, else its writer's.
     pub fn expires(&self) -> Option<WallTime> {
         self.state.expires().unwrap_or(self.head.expires.map(WallTime::new))
@@ -213,25 +205,6 @@ impl Snapshots {
         }
         snapshots.count(trust.saw_move);
         Ok(snapshots)
-    }
-
-    pub(crate) fn settle(&mut self, late: Late, last_pins: Option<WallTime>, saw_move: bool) -> usize {
-        let mut settled = 0;
-        for one in self.all.iter_mut().filter(|one| one.is_late_and_new()) {
-            one.pinned = arrivals::settled(&one.claim(), late, last_pins);
-            settled += 1;
-        }
-        self.count(saw_move);
-        settled
-    }
-
-    fn count(&mut self, saw_move: bool) {
-        let claims: Vec<Claim<'_>> = self.all.iter().map(SnapshotEntry::claim).collect();
-        let verdicts = arrivals::judge(&claims, saw_move);
-        for (one, verdict) in self.all.iter_mut().zip(verdicts) {
-            (one.counted, one.doubtful) = (verdict.counted, verdict.doubtful);
-        }
-        self.all.sort_by_key(|one| (one.counted.time, one.id));
     }
 
     /// Those that commands show, oldest first.
