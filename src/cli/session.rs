@@ -5,7 +5,6 @@ use super::exit::{self, Context, Failure, code};
 use super::global::Global;
 use super::{plain, progress, proposal, render, secret, signal};
 use std::path::PathBuf;
-use std::time::Duration;
 use vault::backend::location::Scheme;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::operation::Actor;
@@ -52,7 +51,7 @@ impl Session {
     }
 
     pub fn repository_options(&self) -> repository::Options {
-        let default = if cfg!(debug_assertions) { test_times() } else { repository::Options::default() };
+        let default = repository::Options::default();
         let memory = self.global.memory.and_then(|bytes| usize::try_from(bytes).ok());
         repository::Options { memory_bytes: memory.unwrap_or(default.memory_bytes), ..default }
     }
@@ -165,21 +164,6 @@ pub fn host() -> String {
 pub fn user() -> String {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
-}
-
-/// The protocol's times (W, D, e, G) in seconds from VAULT_TEST_TIMES, so that a test with real processes need not wait
-/// for a day. Only builds with debug assertions ask.
-pub(super) fn test_times() -> repository::Options {
-    let mut options = repository::Options::default();
-    let text = std::env::var("VAULT_TEST_TIMES").unwrap_or_default();
-    let seconds: Vec<_> = text.split(',').map_while(|text| text.parse().ok()).map(Duration::from_secs).collect();
-    if let [window, lag, error, grace] = seconds[..] {
-        options.commit_window = window;
-        options.listing_lag = Some(lag);
-        options.clock_error = error;
-        options.grace = grace;
-    }
-    options
 }
 
 pub(super) fn parse_location(text: &str) -> Result<Location, Failure> {

@@ -69,22 +69,13 @@ impl World {
 
     /// Makes a repository in this folder.
     pub fn make(&self, name: &str, new: NewRepository<'_>) {
-        let (backend, runtime) = self.backend(name, true);
+        let (backend, runtime) = backend(&self.path(name), true);
         Repository::init(backend, runtime, Options::default(), new).expect("a repository");
     }
 
     /// The repository as the library sees it.
     pub fn open(&self) -> Repository {
-        let (backend, runtime) = self.backend("repository", false);
-        let access = Access::Password(PASSWORD.as_bytes());
-        Repository::open(backend, runtime, Options::default(), access).expect("it opens")
-    }
-
-    fn backend(&self, name: &str, create: bool) -> (Backend, Runtime) {
-        let runtime = Runtime::system(1).expect("randomness");
-        let location = Location::parse(self.path(name).to_str().expect("a name")).expect("a location");
-        let options = BackendOptions { create, ..BackendOptions::default() };
-        (Backend::open(&location, &options, &runtime).expect("a folder"), runtime)
+        open(&self.path("repository"), Options::default())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -123,6 +114,19 @@ impl World {
         let listing: serde_json::Value = serde_json::from_str(&self.ok(&["snapshots", "--json"])).expect("JSON");
         listing["snapshots"].as_array().expect("a list").len()
     }
+}
+
+/// The repository in a folder as the library sees it.
+pub fn open(folder: &Path, options: Options) -> Repository {
+    let (backend, runtime) = backend(folder, false);
+    Repository::open(backend, runtime, options, Access::Password(PASSWORD.as_bytes())).expect("it opens")
+}
+
+fn backend(folder: &Path, create: bool) -> (Backend, Runtime) {
+    let runtime = Runtime::system(1).expect("randomness");
+    let location = Location::parse(folder.to_str().expect("a name")).expect("a location");
+    let options = BackendOptions { create, ..BackendOptions::default() };
+    (Backend::open(&location, &options, &runtime).expect("a folder"), runtime)
 }
 
 pub fn errors(output: &Output) -> String {

@@ -1,25 +1,36 @@
-//! Two writers, prune and check as real processes on one repository, with the times of the protocol cut to seconds. In
-//! each round one of them is stopped at a random moment and goes on after the others have ended, or even after the
-//! next prune has deleted what it may rely on. Nothing is lost, and nobody waits for who is stopped.
+//! Two writers, prune and check as real processes on one repository. In each round one of them is stopped at a random
+//! moment and goes on after the others have ended, or even after the next prune has deleted what it may rely on. Nothing
+//! is lost, and nobody waits for who is stopped. A process is this test binary, started again for one operation, with
+//! the times of the protocol cut to seconds: no program that users run can do that.
 //! `VAULT_TEST_SEED` replays the choices; the moments still depend on the machine. `VAULT_TEST_ROUNDS` asks for more.
 
 use crate::kill::contents;
 use crate::{World, errors};
+use jiff::tz::TimeZone;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ffi::OsString;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use vault::backup::{self, Source};
+use vault::check::{self, Read};
+use vault::forget;
+use vault::progress::Silent;
+use vault::prune::{self, Unused};
+use vault::repository::Options;
+use vault::retention::Policy;
+use vault::source;
 
-/// W, D, e and G in seconds.
-const TIMES: &str = "2,0,0,6";
+/// What a process is to do.
+const WORDS: &str = "VAULT_TEST_PROCESS";
+/// A little more than the grace of marks.
 const GRACE: Duration = Duration::from_millis(6_200);
 /// How long a process may take that nobody stops.
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: [&str; 2] = ["app", "web"];
-const PRUNE: [&str; 4] = ["prune", "--json", "--max-unused", "0%"];
 
 type Contents = BTreeMap<OsString, Vec<u8>>;
 
@@ -60,14 +71,11 @@ impl Rounds {
         self.random.next_u32() % limit
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.world.command(words);
-        command.env("VAULT_TEST_TIMES", TIMES).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn start(&self, words: &[&str]) -> Child {
-        self.command(words).spawn().expect("vault starts")
+    fn start(&self, words: &str) -> Child {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", "processes::process", "--ignored", "--nocapture"]);
+        command.env(WORDS, words).current_dir(self.world.path("")).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
     }
 
     fn refill(&mut self, name: &str) {
@@ -87,15 +95,12 @@ impl Rounds {
         let Some(name) = WRITERS.get(number) else {
             assert!(output.status.success(), "{}", errors(output));
             if number == WRITERS.len() {
-                let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-                self.deleted_packs += report["deleted_packs"].as_u64().expect("a number");
+                self.deleted_packs += said(output).parse::<u64>().expect("a number");
             }
             return;
         };
         if output.status.success() {
-            let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-            let id = report["snapshot"].as_str().expect("an id").to_owned();
-            self.acknowledged.insert(id, contents(&self.world.path(name)));
+            self.acknowledged.insert(said(output), contents(&self.world.path(name)));
         } else {
             let text = errors(output);
             assert!(was_stopped && (text.contains("condemned") || text.contains("in time")), "{name}: {text}");
@@ -103,19 +108,19 @@ impl Rounds {
     }
 
     fn prune(&mut self) {
-        let output = end(self.start(&PRUNE), "prune");
+        let output = end(self.start("prune"), "prune");
         self.take(WRITERS.len(), &output, false);
     }
 
     fn round(&mut self) {
         let before = self.deleted_packs;
         WRITERS.into_iter().for_each(|name| self.refill(name));
-        let output = self.command(&["forget", "--keep-last", "1", "--quiet"]).output().expect("vault starts");
+        let output = end(self.start("forget"), "forget");
         assert!(output.status.success(), "{}", errors(&output));
         let mut children: Vec<Option<Child>> =
-            WRITERS.iter().map(|name| Some(self.start(&["snapshot", "--json", name]))).collect();
-        children.push(Some(self.start(&PRUNE)));
-        children.push(Some(self.start(&["check", "--read-data", "--quiet"])));
+            WRITERS.iter().map(|name| Some(self.start(&format!("snapshot {name}")))).collect();
+        children.push(Some(self.start("prune")));
+        children.push(Some(self.start("check")));
         let victim = self.below(4) as usize;
         std::thread::sleep(Duration::from_millis(u64::from(self.below(500))));
         let stopped = children[victim].take().expect("a child");
@@ -160,10 +165,70 @@ impl Rounds {
     }
 }
 
+/// What a process said at its end.
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().last().expect("it said something").to_owned()
+}
+
 fn noise(random: &mut ChaCha20Rng, length: usize) -> Vec<u8> {
     let mut bytes = vec![0u8; length];
     random.fill_bytes(&mut bytes);
     bytes
+}
+
+/// One operation in the folder around the repository: what it says, or why it failed.
+fn operate(words: &str) -> Result<String, Box<dyn Error>> {
+    let short = Options {
+        commit_window: Duration::from_secs(2),
+        listing_lag: Some(Duration::ZERO),
+        clock_error: Duration::ZERO,
+        grace: Duration::from_secs(6),
+        ..Options::default()
+    };
+    let here = std::env::current_dir()?;
+    let repository = crate::open(&here.join("repository"), short);
+    repository.use_cache(&here.join("cache"))?;
+    match words.split_once(' ').unwrap_or((words, "")) {
+        ("snapshot", name) => {
+            let source = Source::Paths(vec![here.join(name)], source::Options::default());
+            let options = backup::Options { name: name.to_owned(), ..backup::Options::default() };
+            let report = backup::backup(&repository, source, &options, &Silent)?;
+            Ok(report.snapshot.ok_or("no snapshot")?.to_string())
+        }
+        ("prune", _) => {
+            let options = prune::Options { max_unused: Unused::Thousandths(0), ..prune::Options::default() };
+            Ok(prune::prune(&repository, &options, &Silent)?.swept.packs.to_string())
+        }
+        ("forget", _) => {
+            let newest = Policy { last: Some(1), ..Policy::default() };
+            let report = forget::by_policy(&repository, [], (&newest, &TimeZone::UTC), &forget::Options::default())?;
+            Ok(report.forgotten().to_string())
+        }
+        ("check", _) => {
+            let options = check::Options { read: Read::All, ..check::Options::default() };
+            let report = check::check(&repository, &options, &Silent)?;
+            if report.findings.is_empty() { Ok(String::new()) } else { Err(format!("{:?}", report.findings).into()) }
+        }
+        _ => Err(format!("{words}: no such operation").into()),
+    }
+}
+
+#[test]
+#[ignore = "one process of those that the next test starts"]
+fn process() {
+    let Ok(words) = std::env::var(WORDS) else { return };
+    match operate(&words) {
+        // on a line of its own, behind what the harness has begun
+        Ok(said) => {
+            println!("\n{said}");
+            std::process::exit(0)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(1)
+        }
+    }
 }
 
 #[test]
