@@ -2,10 +2,10 @@
 //! that lie. Crash tests walk the number of the write from one to the end. Invariant: without a plan it changes
 //! nothing, and after a crash nothing reaches the store until `revive`.
 
+use crate::wrapped::{Wrapped, Wrapper};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use vault::backend::{Entry, Error, ErrorKind, Leftovers, Operation, Result, Stat, Store};
+use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
 
 /// What becomes of the write at which a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,49 +64,54 @@ struct State {
     listings: Vec<(String, u64, ListFault)>,
 }
 
-/// The wrapper; clones are the same.
+/// What is planned for a store.
 #[derive(Clone)]
-pub struct Faulty {
+pub struct Faults {
     inner: Arc<dyn Store>,
     state: Arc<Mutex<State>>,
 }
 
+/// The wrapper; clones are the same.
+pub type Faulty = Wrapped<Faults>;
+
 impl Faulty {
     /// Wraps `inner`; nothing fails until a plan says so.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, state: Arc::default() }
+        Self(Faults { inner, state: Arc::default() })
     }
 
     /// Plans a fault at one write.
     pub fn plan(&self, fault: Fault) {
-        self.state().faults.push(fault);
+        self.0.state().faults.push(fault);
     }
 
     /// Plans an error of one call, or of all calls of a kind from one on.
     pub fn fail(&self, failure: Failure) {
-        self.state().failures.push(failure);
+        self.0.state().failures.push(failure);
     }
 
     /// Plans that the `nth` listing of `prefix` from now on, counted from 1, shows too little.
     pub fn mislist(&self, prefix: &str, nth: u64, fault: ListFault) {
-        self.state().listings.push((prefix.to_owned(), nth, fault));
+        self.0.state().listings.push((prefix.to_owned(), nth, fault));
     }
 
     /// Puts and deletes asked so far, failed ones included.
     pub fn mutations(&self) -> u64 {
-        self.state().mutations
+        self.0.state().mutations
     }
 
     /// Whether a crash fault has struck.
     pub fn is_dead(&self) -> bool {
-        self.state().dead
+        self.0.state().dead
     }
 
     /// A new process: no plan, all counters at zero.
     pub fn revive(&self) {
-        *self.state() = State::default();
+        *self.0.state() = State::default();
     }
+}
 
+impl Faults {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,6 +141,13 @@ impl Faulty {
         }
     }
 
+    fn count_only(&self) {
+        let mut state = self.state();
+        if !state.dead {
+            state.mutations += 1;
+        }
+    }
+
     /// Counts a write and returns the fault that strikes it.
     fn strike(&self) -> Option<Fault> {
         let mut state = self.state();
@@ -147,7 +159,11 @@ impl Faulty {
     }
 }
 
-impl Store for Faulty {
+impl Wrapper for Faults {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         // Counted before a planned failure too, so that numbers do not depend on the plan.
         self.enter(Operation::Put, name).inspect_err(|_| self.count_only())?;
@@ -198,35 +214,6 @@ impl Store for Faulty {
             self.inner.delete(name)?;
         }
         Err(lost(Operation::Delete, name))
-    }
-
-    fn remove_unfinished(&self) -> Result<Leftovers> {
-        self.inner.remove_unfinished()
-    }
-
-    fn caveat(&self) -> Option<String> {
-        self.inner.caveat()
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn is_local(&self) -> bool {
-        self.inner.is_local()
-    }
-
-    fn listing_lag(&self) -> Duration {
-        self.inner.listing_lag()
-    }
-}
-
-impl Faulty {
-    fn count_only(&self) {
-        let mut state = self.state();
-        if !state.dead {
-            state.mutations += 1;
-        }
     }
 }
 

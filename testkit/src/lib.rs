@@ -11,3 +11,4 @@ pub mod recording;
 pub mod rules;
 pub mod simulated;
 pub mod world;
+pub mod wrapped;

@@ -2,10 +2,10 @@
 //! Tests compare the log of two runs, or assert the order of writes. Invariant: calls appear in the order in which
 //! they returned, and the wrapped store's answers pass through unchanged.
 
+use crate::wrapped::{Wrapped, Wrapper};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use vault::backend::{Entry, ErrorKind, Leftovers, Operation, Result, Stat, Store};
+use vault::backend::{Entry, ErrorKind, Operation, Result, Stat, Store};
 
 /// One call to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +29,15 @@ impl Call {
     }
 }
 
-/// The wrapper; clones share one log.
+/// Writes calls down.
 #[derive(Clone)]
-pub struct Recording {
+pub struct Recorder {
     inner: Arc<dyn Store>,
     log: Arc<Mutex<Vec<Call>>>,
 }
+
+/// The wrapper; clones share one log.
+pub type Recording = Wrapped<Recorder>;
 
 impl Recording {
     /// Records calls to `inner` into a log of its own.
@@ -44,19 +47,21 @@ impl Recording {
 
     /// Records into a log that others share.
     pub fn into_log(inner: Arc<dyn Store>, log: Arc<Mutex<Vec<Call>>>) -> Self {
-        Self { inner, log }
+        Self(Recorder { inner, log })
     }
 
     /// All calls so far.
     pub fn calls(&self) -> Vec<Call> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All calls so far, forgotten after this.
     pub fn take(&self) -> Vec<Call> {
-        std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
 
+impl Recorder {
     fn note<T>(&self, call: Call, result: Result<T>, amount: impl Fn(&T) -> u64) -> Result<T> {
         let outcome = result.as_ref().map(|_| ()).map_err(|error| error.kind);
         let call = Call { amount: result.as_ref().map_or(0, amount), outcome, ..call };
@@ -65,7 +70,11 @@ impl Recording {
     }
 }
 
-impl Store for Recording {
+impl Wrapper for Recorder {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.note(Call::begin(Operation::Put, name), self.inner.put(name, bytes), |()| bytes.len() as u64)
     }
@@ -85,25 +94,5 @@ impl Store for Recording {
 
     fn delete(&self, name: &str) -> Result<()> {
         self.note(Call::begin(Operation::Delete, name), self.inner.delete(name), |()| 0)
-    }
-
-    fn remove_unfinished(&self) -> Result<Leftovers> {
-        self.inner.remove_unfinished()
-    }
-
-    fn caveat(&self) -> Option<String> {
-        self.inner.caveat()
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn is_local(&self) -> bool {
-        self.inner.is_local()
-    }
-
-    fn listing_lag(&self) -> Duration {
-        self.inner.listing_lag()
     }
 }

@@ -2,8 +2,8 @@
 //! other limits, or from outside, by what a process is shown of its store and when its store gets what it puts. The
 //! product knows nothing of it. A rule that is broken must cost somebody something that the simulation notices.
 
+use crate::wrapped::{Wrapped, Wrapper};
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vault::backend::{Entry, Result as StoreResult, Stat, Store};
@@ -90,7 +90,7 @@ impl Rule {
         match self {
             Self::IndexBeforeSnapshot if !is_writer => store,
             Self::IndexBeforeSnapshot | Self::StoreClock | Self::DoubtListings | Self::OrdersAfterIndex => {
-                Arc::new(Bent { inner: store, rule: self, state: Mutex::default() })
+                Arc::new(Wrapped(Bent { inner: store, rule: self, state: Mutex::default() }))
             }
             _ => store,
         }
@@ -172,7 +172,11 @@ struct Seen {
     orders: Vec<Entry>,
 }
 
-impl Store for Bent {
+impl Wrapper for Bent {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> StoreResult<()> {
         if self.rule == Rule::IndexBeforeSnapshot && name.starts_with(INDEX) {
             self.state.lock().unwrap().held_back.push_back((name.to_owned(), bytes.to_vec()));
@@ -184,10 +188,6 @@ impl Store for Bent {
         }
         let held_back = std::mem::take(&mut self.state.lock().unwrap().held_back);
         held_back.iter().try_for_each(|(name, bytes)| self.inner.put(name, bytes))
-    }
-
-    fn get(&self, name: &str, range: Option<Range<u64>>) -> StoreResult<Vec<u8>> {
-        self.inner.get(name, range)
     }
 
     fn stat(&self, name: &str) -> StoreResult<Stat> {
@@ -209,22 +209,6 @@ impl Store for Bent {
             }
             _ => self.inner.list(prefix),
         }
-    }
-
-    fn delete(&self, name: &str) -> StoreResult<()> {
-        self.inner.delete(name)
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn is_local(&self) -> bool {
-        self.inner.is_local()
-    }
-
-    fn listing_lag(&self) -> Duration {
-        self.inner.listing_lag()
     }
 }
 

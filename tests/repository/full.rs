@@ -1,56 +1,30 @@
 //! Prune on a disk with little or no room: it frees first, and where it can't even begin nothing is lost.
 
 use crate::repacked::{forget, state, thorough};
-use std::ops::Range;
-use std::time::Duration;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, assert_clean, assert_restores, init, open, open_with, snapshot_folder, stored_bytes};
-use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
+use testkit::wrapped::{Wrapped, Wrapper};
+use vault::backend::{Error, ErrorKind, Operation, Result, Store};
 use vault::progress::Silent;
 use vault::prune::{self, Options};
 use vault::repository;
 
 /// A disk of a fixed size.
-#[derive(Clone)]
 struct Narrow {
     inner: Simulated,
     capacity: u64,
 }
 
-impl Store for Narrow {
+impl Wrapper for Narrow {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         if stored_bytes(&self.inner) + bytes.len() as u64 > self.capacity {
             return Err(Error::new(ErrorKind::NoSpace, Operation::Put, name, "no space left"));
         }
         self.inner.put(name, bytes)
-    }
-
-    fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<Vec<u8>> {
-        self.inner.get(name, range)
-    }
-
-    fn stat(&self, name: &str) -> Result<Stat> {
-        self.inner.stat(name)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, name: &str) -> Result<()> {
-        self.inner.delete(name)
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn is_local(&self) -> bool {
-        false
-    }
-
-    fn listing_lag(&self) -> Duration {
-        Duration::ZERO
     }
 }
 
@@ -70,7 +44,7 @@ fn whatever_room_is_left_nothing_is_lost_and_a_mark_is_enough() {
     let mut refused = 0;
     for room in [0, 300, 700, 1500, 3000, 6000, 330_000, 4_000_000] {
         let inner = store.snapshot(room);
-        let narrow = Narrow { inner: inner.clone(), capacity: full + room };
+        let narrow = Wrapped(Narrow { inner: inner.clone(), capacity: full + room });
         let owner = open(narrow, &hand.runtime(2, 0)).unwrap();
         let context = format!("{room} bytes left");
         match prune::prune(&owner, &thorough(), &Silent) {
@@ -88,7 +62,7 @@ fn whatever_room_is_left_nothing_is_lost_and_a_mark_is_enough() {
         // without a grace of zero the copies have no room, and what nothing needs is condemned all the same
         if room >= 3000 {
             let inner = store.snapshot(room);
-            let narrow = Narrow { inner: inner.clone(), capacity: full + room };
+            let narrow = Wrapped(Narrow { inner: inner.clone(), capacity: full + room });
             let small_packs = repository::Options { memory_bytes: 1 << 20, ..repository::Options::default() };
             let owner = open_with(narrow, &hand.runtime(3, 0), small_packs).unwrap();
             let report = prune::prune(&owner, &Options { grace: None, ..thorough() }, &Silent).unwrap();

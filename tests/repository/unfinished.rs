@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,8 @@ use testkit::world::{
     Hand, PASSWORD, assert_clean, backend, init, member, noise, open, open_as, restore_stream, snapshot_reader,
     snapshot_stream,
 };
-use vault::backend::{Entry, ErrorKind, Operation, Stat, Store};
+use testkit::wrapped::{Wrapped, Wrapper};
+use vault::backend::{ErrorKind, Operation, Store};
 use vault::error::Error;
 use vault::progress::{Progress, Silent};
 use vault::repository::{Access, Options, Repository};
@@ -179,33 +179,16 @@ fn a_run_that_is_interrupted_leaves_an_index_and_says_how_much() {
 /// From its fourth pack on it takes as long as nobody wants to wait.
 struct Slow(Simulated, AtomicU64);
 
-impl Store for Slow {
+impl Wrapper for Slow {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> vault::backend::Result<()> {
         if name.starts_with("packs/") && self.1.fetch_add(1, Ordering::SeqCst) >= 3 {
             std::thread::sleep(Duration::from_secs(40));
         }
         self.0.put(name, bytes)
-    }
-    fn get(&self, name: &str, range: Option<Range<u64>>) -> vault::backend::Result<Vec<u8>> {
-        self.0.get(name, range)
-    }
-    fn stat(&self, name: &str) -> vault::backend::Result<Stat> {
-        self.0.stat(name)
-    }
-    fn list(&self, prefix: &str) -> vault::backend::Result<Vec<Entry>> {
-        self.0.list(prefix)
-    }
-    fn delete(&self, name: &str) -> vault::backend::Result<()> {
-        self.0.delete(name)
-    }
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-    fn is_local(&self) -> bool {
-        false
-    }
-    fn listing_lag(&self) -> Duration {
-        Duration::ZERO
     }
 }
 
@@ -216,7 +199,7 @@ fn a_slow_store_keeps_nobody_from_an_end_and_has_its_index_all_the_same() {
     let store = hand.store();
     drop(init(store.clone(), &hand.runtime(1, 0)));
     let runtime = hand.runtime(2, 2);
-    let slow = backend(Slow(store.clone(), AtomicU64::new(0)), &runtime);
+    let slow = backend(Wrapped(Slow(store.clone(), AtomicU64::new(0))), &runtime);
     let stop = runtime.stop.clone();
     let run = Repository::open(slow, runtime, small(), Access::Password(PASSWORD)).unwrap();
     let started = std::time::Instant::now();
