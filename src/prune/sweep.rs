@@ -157,7 +157,7 @@ impl<'a> Sweep<'a> {
     fn delete(&mut self) -> Result<()> {
         let survey = self.survey()?;
         let gone = survey.marks.gone().union(&self.going.packs).copied().collect();
-        let merges = merge::plan(self.repository, &survey.objects.objects, &gone);
+        let merges = merge::plan(self.repository.keys().owner_writer(), &survey.objects.objects, &gone);
         Deletion { sweep: self, survey: &survey, merges, waiting: Vec::new() }.run()
     }
 

@@ -2,12 +2,11 @@
 //! that it replaces; it is put before they are deleted, so a crash leaves at most entries twice, never none. Sketches
 //! move along as far as their blobs are still there.
 
-use crate::repository::objects::index_objects;
-use crate::repository::objects::index_objects::{IndexObject, current};
+use crate::repository::objects::index_objects::{self, IndexObject, current};
 use crate::repository::{Error, Repository, Result, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::envelope::Wraps;
-use vault_format::id::{BlobId, DomainId, ObjectId, SourceLabel};
+use vault_format::id::{BlobId, DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::index::{INDEX_BLOBS_MAX, Index, PackEntry, Sketch, Sketches};
 use vault_format::name::Name;
 use vault_format::{index, name};
@@ -31,8 +30,7 @@ type Held<'a> = (&'a PackEntry, &'a Wraps);
 
 /// What to merge: all objects that name a pack of `gone`, what the owner replaced already, and the small objects of a
 /// source if there is something to write for it anyway, or if they are many.
-pub fn plan<'a>(repository: &Repository, objects: &'a [IndexObject], gone: &BTreeSet<ObjectId>) -> Vec<Merge<'a>> {
-    let owner = repository.keys().owner_writer();
+pub fn plan<'a>(owner: WriterId, objects: &'a [IndexObject], gone: &BTreeSet<ObjectId>) -> Vec<Merge<'a>> {
     let live: BTreeSet<&Name> = current(objects, owner).map(|object| &object.name).collect();
     let mut believed: HashMap<(DomainId, ObjectId), &Name> = HashMap::new();
     for object in current(objects, owner) {
@@ -182,4 +180,99 @@ fn indexed(packs: &[Held<'_>]) -> Result<Index> {
         index.packs.push(PackEntry { wraps: number, ..(*entry).clone() });
     }
     Ok(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MERGE_AT, MERGED_PACKS_MAX, Merge, plan};
+    use crate::repository::objects::index_objects::IndexObject;
+    use std::collections::BTreeSet;
+    use vault_format::directory::Directory;
+    use vault_format::envelope::Wraps;
+    use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
+    use vault_format::index::{Index, PackEntry};
+    use vault_format::name::Name;
+
+    const OWNER: WriterId = WriterId([1; 16]);
+    const MEMBER: WriterId = WriterId([2; 16]);
+
+    fn id(number: usize) -> ObjectId {
+        let mut id = ObjectId::default();
+        id.0[..8].copy_from_slice(&number.to_be_bytes());
+        id
+    }
+
+    /// An index object of one source; the sizes of its packs tell who wrote it.
+    fn object(source: u8, number: usize, writer: WriterId, packs: impl IntoIterator<Item = usize>) -> IndexObject {
+        let (size, salt, directory) = (writer.0[0].into(), [0; 32], Directory::default());
+        let entry = |pack| PackEntry {
+            id: id(pack),
+            class: Class::Data,
+            size,
+            writer,
+            salt,
+            wraps: 0,
+            directory: directory.clone(),
+        };
+        let packs = packs.into_iter().map(entry).collect();
+        let index = Index { packs, wraps: vec![Wraps(Vec::new())], supersedes: Vec::new() };
+        let name = Name::Index(DomainId::default(), SourceLabel([source; 8]), id(number));
+        IndexObject { name, writer, index, arrived: None }
+    }
+
+    /// Objects that are replaced, and packs that are kept with their sizes.
+    fn planned(objects: &[IndexObject], gone: &[usize]) -> (Vec<ObjectId>, Vec<(ObjectId, u64)>) {
+        let merges = plan(OWNER, objects, &gone.iter().copied().map(id).collect());
+        let replaced = merges.iter().flat_map(|merge| merge.replaced.iter().filter_map(|name| name.id()));
+        let kept = merges.iter().flat_map(|merge| merge.kept.iter().map(|(pack, _)| (pack.id, pack.size)));
+        (replaced.collect(), kept.collect())
+    }
+
+    #[test]
+    fn a_pack_that_is_gone_leaves_the_index_and_what_stood_beside_it_stays() {
+        let objects = [object(1, 1, MEMBER, [10, 11]), object(1, 2, MEMBER, [12]), object(2, 3, MEMBER, [13])];
+        assert_eq!(planned(&objects, &[]), (vec![], vec![]));
+        assert_eq!(planned(&objects, &[99]), (vec![], vec![]));
+        // the other small one of the source comes along; another source has nothing to write
+        assert_eq!(planned(&objects, &[10]), (vec![id(1), id(2)], vec![(id(11), 2), (id(12), 2)]));
+        assert_eq!(planned(&objects, &[13]), (vec![id(3)], vec![]));
+    }
+
+    #[test]
+    fn many_small_objects_of_one_source_are_merged_and_large_ones_left() {
+        let large = object(1, 99, MEMBER, 1000..1000 + MERGED_PACKS_MAX / 2);
+        let mut objects: Vec<_> = (1..MERGE_AT).map(|number| object(1, number, MEMBER, [number])).collect();
+        objects.extend([large, object(2, 50, MEMBER, [50])]);
+        assert_eq!(planned(&objects, &[]), (vec![], vec![]));
+        objects.push(object(1, 51, MEMBER, [51]));
+        let (replaced, kept) = planned(&objects, &[]);
+        assert_eq!((replaced.len(), kept.len()), (MERGE_AT, MERGE_AT));
+        assert!(!replaced.contains(&id(99)) && !replaced.contains(&id(50)));
+        // that it names what is gone is a reason to write it anew
+        assert!(planned(&objects, &[1000]).0.contains(&id(99)));
+    }
+
+    #[test]
+    fn of_two_that_tell_of_one_pack_the_owner_is_believed() {
+        let objects = [object(1, 1, MEMBER, [10, 11]), object(1, 2, OWNER, [10])];
+        assert_eq!(planned(&objects, &[11]), (vec![id(1), id(2)], vec![(id(10), 1)]));
+    }
+
+    #[test]
+    fn what_the_owner_replaced_goes_and_no_member_replaces_what_is_not_its_own() {
+        let mut objects = [object(1, 1, MEMBER, [10]), object(1, 2, OWNER, [10])];
+        objects[1].index.supersedes = vec![id(1)];
+        assert_eq!(planned(&objects, &[]), (vec![id(1)], vec![]));
+        objects = [object(1, 1, OWNER, [10]), object(1, 2, MEMBER, [11, 12])];
+        objects[1].index.supersedes = vec![id(1)];
+        assert_eq!(planned(&objects, &[12]), (vec![id(1), id(2)], vec![(id(10), 1), (id(11), 2)]));
+    }
+
+    #[test]
+    fn a_merged_object_holds_no_more_packs_than_it_may() {
+        let objects = [object(1, 1, MEMBER, 10..10 + MERGED_PACKS_MAX), object(1, 2, MEMBER, [1, 2, 3])];
+        let merges = plan(OWNER, &objects, &BTreeSet::from([id(10), id(1)]));
+        let sizes: Vec<_> = merges.iter().flat_map(Merge::outputs).map(|packs| packs.len()).collect();
+        assert_eq!(sizes, [MERGED_PACKS_MAX, 1]);
+    }
 }

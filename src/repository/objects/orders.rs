@@ -122,7 +122,7 @@ impl Orders {
         self.declined.contains(&first) || self.state(first).is_forgotten()
     }
 
-    fn apply(&mut self, order: Order) {
+    pub(in crate::repository) fn apply(&mut self, order: Order) {
         self.highest = self.highest.max(order.number);
         let number = order.number;
         let mut each = |ids: &[ObjectId], change: &dyn Fn(&mut State)| {

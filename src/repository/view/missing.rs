@@ -150,8 +150,77 @@ impl View {
     }
 
     fn gaps(&self, listed: &BTreeSet<ObjectId>, removals: &Removals<'_>) -> Vec<Missing> {
-        let named = self.heads.all_named(&self.snapshots).into_iter();
-        let missing = named.filter(|(id, _)| !listed.contains(id) && !removals.explain(id));
-        missing.map(|(id, by)| Missing { id, by }).collect()
+        gaps(self.heads.all_named(&self.snapshots), listed, removals)
+    }
+}
+
+/// The rule: named, not listed, and nothing explains it.
+fn gaps(named: BTreeMap<ObjectId, String>, listed: &BTreeSet<ObjectId>, removals: &Removals<'_>) -> Vec<Missing> {
+    let missing = named.into_iter().filter(|(id, _)| !listed.contains(id) && !removals.explain(id));
+    missing.map(|(id, by)| Missing { id, by }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Removals, gaps};
+    use crate::repository::objects::marks::{Condemnation, Marks};
+    use crate::repository::objects::orders::Orders;
+    use crate::time::StoreTime;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+    use vault_format::id::{DomainId, ObjectId, SourceLabel};
+    use vault_format::mark::SnapshotPlace;
+    use vault_format::order::{Action, Order};
+
+    const ID: ObjectId = ObjectId([1; 32]);
+    const PUT: i64 = 1000;
+    const GRACE: Duration = Duration::from_nanos(100);
+
+    fn mark(put_at: Option<i64>, swept: bool) -> Condemnation {
+        let place = SnapshotPlace { domain: DomainId::default(), label: SourceLabel::default(), id: ID };
+        Condemnation {
+            id: ObjectId([9; 32]),
+            packs: BTreeSet::new(),
+            snapshots: vec![place],
+            grace: GRACE,
+            put_at: put_at.map(StoreTime::new),
+            swept,
+        }
+    }
+
+    /// Whether a snapshot is missing that something names and nothing lists, `after` the time of the marks.
+    fn is_missing(actions: &[Action], condemnations: &[Condemnation], after: i64) -> bool {
+        let mut orders = Orders::default();
+        for (number, action) in (1..).zip(actions) {
+            orders.apply(Order { number, time: 0, action: action.clone() });
+        }
+        let marks = Marks { condemnations: condemnations.to_vec(), ..Marks::default() };
+        let removals = Removals::new(&orders, &marks, StoreTime::new(PUT + after));
+        let named = || BTreeMap::from([(ID, "the next one".to_owned())]);
+        assert!(gaps(named(), &BTreeSet::from([ID]), &removals).is_empty(), "what is listed is no gap");
+        !gaps(named(), &BTreeSet::new(), &removals).is_empty()
+    }
+
+    #[test]
+    fn what_nobody_removed_is_missing() {
+        let (forget, undelete) = (Action::Forget(vec![ID]), Action::Undelete(vec![ID]));
+        assert!(is_missing(&[], &[], 0));
+        assert!(is_missing(&[Action::Forget(vec![ObjectId([2; 32])])], &[], 0), "another one was forgotten");
+        assert!(is_missing(&[forget.clone(), undelete], &[], 0), "it was taken back");
+        assert!(!is_missing(&[forget], &[], 0), "its mark may be gone by now");
+        assert!(!is_missing(&[Action::Quarantine(vec![ID])], &[], 0));
+    }
+
+    #[test]
+    fn a_mark_explains_nothing_before_it_can_be_carried_out() {
+        let forget = [Action::Forget(vec![ID])];
+        for (after, is_open) in [(0, true), (99, true), (100, false)] {
+            assert_eq!(is_missing(&forget, &[mark(Some(PUT), false)], after), is_open, "{after} later");
+            assert_eq!(is_missing(&[], &[mark(Some(PUT), false)], after), is_open, "{after} later, the order lost");
+        }
+        assert!(!is_missing(&forget, &[mark(Some(PUT), true)], 0), "with a grace of zero it was");
+        assert!(!is_missing(&forget, &[mark(None, false)], 0), "nobody knows its age");
+        let two = [mark(Some(PUT), false), mark(Some(PUT - 100), false)];
+        assert!(!is_missing(&forget, &two, 0), "the older of two was carried out");
     }
 }
