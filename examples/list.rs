@@ -4,8 +4,7 @@
 use std::error::Error;
 use vault::backend::{Backend, BackendOptions, Location};
 use vault::list;
-use vault::repository::tree::path::Address;
-use vault::repository::{Access, Options, Repository};
+use vault::repository::{Access, Address, Options, Repository};
 use vault::runtime::Runtime;
 
 fn main() -> Result<(), Box<dyn Error>> {

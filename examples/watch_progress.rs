@@ -51,7 +51,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rules = source::Options { own: repository.own_folders(), ..Default::default() };
     let options = backup::Options { name: "example".into(), ..Default::default() };
     let watch = Watch::default();
-    backup::backup(&repository, Source::Paths(vec![folder.into()], rules), &options, &watch)?;
+    let report = backup::backup(&repository, Source::Paths(vec![folder.into()], rules), &options, &watch)?;
+    report.failed.iter().for_each(|failed| eprintln!("left out: {failed}"));
     println!("{} bytes in all", watch.done.load(Ordering::Relaxed));
     Ok(())
 }

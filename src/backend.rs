@@ -47,6 +47,7 @@ pub struct Entry {
 
 /// Unfinished files that were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Leftovers {
     /// How many.
     pub files: u64,
@@ -105,6 +106,7 @@ impl Default for BackendOptions {
 
 /// Requests made and bytes moved so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Objects written.
     pub put: u64,

@@ -30,6 +30,7 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The folder can't be made.
     #[error("cannot make the cache folder {}: {source}", .folder.display())]

@@ -45,6 +45,7 @@ pub struct Options {
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
+#[must_use = "it tells of the damage"]
 #[non_exhaustive]
 pub struct Report {
     /// Damage, each object once; empty = all well at this depth.

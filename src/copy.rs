@@ -91,6 +91,7 @@ pub enum NotCopied {
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
+#[must_use = "it names what was not copied"]
 #[non_exhaustive]
 pub struct Report {
     /// The two share a root: blob ids are equal.

@@ -4,11 +4,13 @@
 mod content;
 mod folder;
 
+pub use crate::repository::tree::changes::{Change, Difference, metadata};
+
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::changes::{Change, Changes, Difference};
+use crate::repository::tree::changes::Changes;
 use crate::repository::tree::path::Address;
 use std::path::PathBuf;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
@@ -26,6 +28,7 @@ pub struct Options {
 
 /// All differences in figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// Entries that are only after.
     pub added: u64,

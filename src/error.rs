@@ -58,6 +58,7 @@ impl Error {
 
 /// Room that is missing on a disk.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Lack {
     /// A folder on it.
     pub place: PathBuf,

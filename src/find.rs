@@ -54,6 +54,7 @@ pub struct Options {
 
 /// One version of an entry: the same node at the same path of the same source.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Version {
     /// Path below the root of the snapshots.
     pub path: Vec<u8>,
@@ -69,6 +70,7 @@ pub struct Version {
 
 /// What was found.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// By source and path, oldest first.
     pub versions: Vec<Version>,

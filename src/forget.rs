@@ -60,6 +60,7 @@ pub struct Verdict {
 
 /// A source of which rules make one history, though several folders or hosts took turns in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Mixed {
     /// The source.
     pub name: String,

@@ -35,6 +35,7 @@ const WAIT_PARTS: u32 = 20;
 
 /// One key slot.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Entry {
     /// Name of the slot.
     pub id: ObjectId,
@@ -60,6 +61,7 @@ impl Entry {
 
 /// All key slots.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Listing {
     /// Oldest first.
     pub keys: Vec<Entry>,

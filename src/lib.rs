@@ -1,12 +1,15 @@
 //! vault: a content-addressed, deduplicating, encrypted backup repository. Modules lie in layers, and use only lower
 //! ones: `time`, `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`; `error`,
 //! `operation`; the operations, free functions over `&Repository`; and the command line on top. The library never
-//! prints, and never reads the environment.
+//! prints, and never reads the environment. What tests alone reach into is public with the feature `internals`.
 
 pub mod backend;
 pub mod backup;
-pub mod cache;
+mod cache;
 pub mod check;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod chunk;
+#[cfg(feature = "internals")]
 pub mod chunk;
 pub mod copy;
 pub mod diff;
@@ -15,7 +18,7 @@ pub mod find;
 pub mod forget;
 pub mod keys;
 pub mod list;
-pub mod metadata;
+mod metadata;
 pub mod operation;
 pub mod progress;
 pub mod prune;
@@ -27,6 +30,12 @@ pub mod runtime;
 pub mod source;
 pub mod stats;
 pub mod tag;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod target;
+#[cfg(feature = "internals")]
 pub mod target;
 pub mod time;
 pub mod undelete;
+
+/// The format, whose types stand in what the operations take and give.
+pub use vault_format as format;

@@ -1,5 +1,7 @@
 //! What is in the repository: snapshots with their states, and the nodes of one of them. Only looks.
 
+pub use crate::repository::tree::whole::instead;
+
 use crate::error::Result;
 use crate::repository;
 use crate::repository::Repository;

@@ -12,6 +12,7 @@ mod survey;
 mod sweep;
 mod tidy;
 
+pub use crate::repository::index::unfinished::Unfinished;
 pub use plan::{PlanFigures, Unused};
 pub use sweep::{SweepReport, sweep};
 
@@ -21,7 +22,6 @@ use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::{Progress, Silent};
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::index::unfinished::Unfinished;
 use crate::repository::objects::{marks, pins};
 use crate::repository::write::writer::{Place, Written, pack_bytes};
 use crate::time::{self, StoreTime};

@@ -60,6 +60,7 @@ pub struct Lost {
 
 /// What was found and done.
 #[derive(Clone, Debug, Default)]
+#[must_use = "it names what is lost"]
 #[non_exhaustive]
 pub struct Report {
     /// Objects of the config that were restored from each other.

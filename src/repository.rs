@@ -2,16 +2,34 @@
 //! free functions over `&Repository`; nothing here knows them. What the store says is believed only if the owner or a
 //! writer that the owner announced signed it.
 
-pub mod access;
+mod access;
 mod error;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod index;
+#[cfg(feature = "internals")]
 pub mod index;
-pub mod keys;
+pub(crate) mod keys;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod lookup;
+#[cfg(feature = "internals")]
 pub mod lookup;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod objects;
+#[cfg(feature = "internals")]
 pub mod objects;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod protocol;
+#[cfg(feature = "internals")]
 pub mod protocol;
-pub mod read;
+pub(crate) mod read;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod tree;
+#[cfg(feature = "internals")]
 pub mod tree;
-pub mod view;
+pub(crate) mod view;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod write;
+#[cfg(feature = "internals")]
 pub mod write;
 
 use crate::backend::{Backend, ErrorKind};
@@ -23,17 +41,24 @@ pub use access::create::NewRepository;
 use access::opening;
 pub use access::opening::probe;
 pub use access::recover::{Recovered, Recovery};
+pub use cache::Error as CacheError;
 pub use error::{Doubt, Error, Result};
-use keys::Keys;
-pub use objects::loaded::Damage;
+pub use keys::Keys;
+pub use objects::domains::Domains;
+pub use objects::loaded::{Damage, Ignored, Reason};
+pub use objects::orders::State as SnapshotState;
+pub use objects::snapshots::{SnapshotEntry, Snapshots};
 use objects::{foreign, journal};
 use protocol::Protocol;
+pub use read::reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+pub use tree::file::FileReader;
+pub use tree::path::Address;
 use vault_format::bundle::Bundle;
 use vault_format::config::Config;
 use vault_format::header::Header;
@@ -42,6 +67,7 @@ use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Order;
 use vault_format::slot::SlotInfo;
+pub use view::View;
 
 /// An object as a listing shows it.
 pub(crate) type Listed = (Name, backend::Entry);
@@ -178,7 +204,7 @@ impl Repository {
     }
 
     /// From now on everything comes from the store: for operations that judge or delete what lies there.
-    pub fn distrust_cache(&self) {
+    pub(crate) fn distrust_cache(&self) {
         self.0.cache_counts.store(false, Ordering::SeqCst);
     }
 

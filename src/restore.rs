@@ -8,6 +8,7 @@ mod rules;
 mod run;
 mod stream;
 
+pub use crate::target::{Changes, Leftover, Named, Options as TargetOptions, Overwrite};
 pub use lost::{Lacks, Lost, lacks, lacks_of, lost};
 pub use stream::restore_to;
 
@@ -19,7 +20,7 @@ use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::path::Address;
 use crate::source::Excludes;
-use crate::target::{self, Changes, Need, Target};
+use crate::target::{self, Need, Target};
 use crate::{metadata, repository};
 use rules::{Rules, Scope};
 use run::Run;
@@ -50,6 +51,7 @@ pub struct Options {
 
 /// An existing entry that differs from the snapshot's and was left.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Left {
     /// Where it is.
     pub path: PathBuf,
@@ -68,6 +70,7 @@ impl fmt::Display for Left {
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
+#[must_use = "it names what was not restored"]
 #[non_exhaustive]
 pub struct Report {
     /// Files written.

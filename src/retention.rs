@@ -3,8 +3,9 @@
 //! never costs a snapshot of another. Within a writer, leaving a snapshot out of the input never costs another one
 //! either: a short listing only keeps more. The newest of a writer is always kept.
 
+pub use jiff::tz::TimeZone;
+
 use crate::time::{StoreTime, WallTime};
-use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,9 +19,9 @@ const EARLY: Duration = Duration::from_hours(26);
 const AHEAD: Duration = Duration::from_mins(10);
 
 /// Why the newest stays, whatever the rules say.
-pub const NEWEST: &str = "newest";
+pub(crate) const NEWEST: &str = "newest";
 /// Why one goes that has not expired.
-pub const NO_RULE: &str = "no rule keeps it";
+pub(crate) const NO_RULE: &str = "no rule keeps it";
 
 /// The time that retention goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Counted {
     }
 
     /// True if the claimed time is older than the arrival can explain.
-    pub fn is_behind(self, claimed: WallTime) -> bool {
+    pub(crate) fn is_behind(self, claimed: WallTime) -> bool {
         self.late && claimed < self.time
     }
 
@@ -204,6 +205,7 @@ pub struct Candidate {
 
 /// What becomes of a snapshot, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Kept, or to forget.
     pub keep: bool,

@@ -120,7 +120,7 @@ impl Runtime {
 
     /// The same for work that may fail: after an error, or once the run should end early, no further item is begun. Of
     /// several errors that of the first item counts.
-    pub fn try_map<T: Sync, R: Send, E: From<Interrupted> + Send>(
+    pub(crate) fn try_map<T: Sync, R: Send, E: From<Interrupted> + Send>(
         &self,
         threads: usize,
         items: &[T],

@@ -142,13 +142,13 @@ pub enum Skip {
 
 impl Skip {
     /// True if the entry is there and was not looked into, by no rule that could tell so later: markers go, files shrink.
-    pub fn is_passed_over(self) -> bool {
+    pub(crate) fn is_passed_over(self) -> bool {
         let by_state = matches!(self, Self::Marked | Self::TooLarge | Self::NoDump);
         by_state || matches!(self, Self::OtherFileSystem | Self::Own | Self::Socket)
     }
 
     /// True if the snapshot lacks something that it should have.
-    pub fn is_loss(self) -> bool {
+    pub(crate) fn is_loss(self) -> bool {
         matches!(self, Self::Vanished | Self::Unknown)
     }
 }
@@ -185,7 +185,7 @@ pub struct Entry {
 
 impl Entry {
     /// False for a file of which nobody knows how long it is before it is read: its times say nothing either.
-    pub fn is_sized(&self) -> bool {
+    pub(crate) fn is_sized(&self) -> bool {
         !matches!(self.kind, EntryKind::File { size: 0 }) || self.sizes == Sizes::Known
     }
 }

@@ -27,6 +27,7 @@ pub const LARGEST_MAX: usize = 10;
 
 /// Objects of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Objects {
     /// How many.
     pub count: u64,
@@ -36,6 +37,7 @@ pub struct Objects {
 
 /// What the store holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stored {
     /// Packs of content.
     pub data: Objects,
@@ -70,6 +72,7 @@ impl Stored {
 
 /// Visible snapshots of one source.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Source<'c> {
     /// Its name.
     pub name: &'c str,
@@ -151,6 +154,7 @@ pub struct Large {
 
 /// What a snapshot changed against the one before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Growth {
     /// The one before; `None` for the first of a source.
     pub parent: Option<ObjectId>,

@@ -13,7 +13,7 @@ mod place;
 mod remove;
 mod tar;
 
-pub use changes::{Changes, Leftover, Named, Need, Room, is_full, room};
+pub use changes::{Changes, Leftover, Named, Need, is_full, room};
 pub use extra::Gone;
 pub use file::{FileSlot, open_restored};
 pub use keep::{Extra, Keep};
@@ -121,16 +121,6 @@ pub enum NoteKind {
     WouldDelete(Gone),
     /// A step failed; the entry is there all the same, unless the fault says otherwise.
     Fault(Fault),
-}
-
-impl Note {
-    /// True if the target is not what was asked for.
-    pub fn is_failure(&self) -> bool {
-        matches!(
-            self.kind,
-            NoteKind::Left | NoteKind::Differs(_) | NoteKind::Own | NoteKind::Device | NoteKind::Fault(_)
-        )
-    }
 }
 
 /// What files pending in other threads share with the target.

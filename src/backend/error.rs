@@ -5,6 +5,7 @@ use std::fmt;
 
 /// What a caller can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// No such object.
     NotFound,
@@ -62,6 +63,7 @@ impl fmt::Display for Operation {
 
 /// Why an operation on a backend failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Error {
     /// What a caller can act on.
     pub kind: ErrorKind,

@@ -11,6 +11,7 @@ const PROBLEMS_MAX: usize = 20;
 
 /// One damaged object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// Name of the object.
     pub object: String,

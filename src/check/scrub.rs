@@ -16,6 +16,7 @@ const PIECE_BYTES: u64 = 16 << 20;
 
 /// What a scrub saw.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Scrub {
     /// Damaged objects.
     pub findings: Vec<Finding>,

@@ -10,10 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use vault::backend::nearby;
 use vault::list;
 use vault::repository;
-use vault::repository::objects::snapshots::SnapshotEntry;
-use vault::repository::tree::path::Address;
-use vault::repository::tree::whole;
-use vault::repository::view::View;
+use vault::repository::{Address, SnapshotEntry, View};
 
 /// So many names are enough to choose from.
 const SHOWN: usize = 12;
@@ -35,7 +32,7 @@ pub fn find<'v>(session: &Session, catalog: &'v View, address: &OsStr, what: &st
         .split(|byte| *byte == b':')
         .next()
         .is_some_and(|first| id.as_bytes().starts_with(&first.to_ascii_lowercase()));
-    let whole = if is_by_id { None } else { whole::instead(catalog, found.snapshot).context(what)? };
+    let whole = if is_by_id { None } else { list::instead(catalog, found.snapshot).context(what)? };
     found.snapshot = whole.unwrap_or(found.snapshot);
     say_oddities(session, found.snapshot);
     Ok(found)

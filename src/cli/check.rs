@@ -78,7 +78,7 @@ struct Found<'a> {
 
 impl<'a> Found<'a> {
     fn of(finding: &'a Finding) -> Self {
-        let Finding { object, problems, affected, affected_count } = finding;
+        let Finding { object, problems, affected, affected_count, .. } = finding;
         Self { object, problems, affected, affected_count: *affected_count }
     }
 }
@@ -283,11 +283,11 @@ mod tests {
         let object = format!("packs/d/ab/{}", "ab".repeat(32));
         let long = "/folder".repeat(60);
         let problem = || "its bytes do not match its name".to_owned();
-        let finding = |problems: Vec<String>, affected: Vec<String>, affected_count| Finding {
-            object: object.clone(),
-            problems,
-            affected,
-            affected_count,
+        let finding = |problems: Vec<String>, affected: Vec<String>, affected_count| {
+            let mut finding = Finding::default();
+            finding.object.clone_from(&object);
+            (finding.problems, finding.affected, finding.affected_count) = (problems, affected, affected_count);
+            finding
         };
         let table = [
             finding(vec![problem()], Vec::new(), 0),
@@ -307,9 +307,10 @@ mod tests {
 
     #[test]
     fn only_losses_with_a_copy_are_known() {
-        let finding = |affected: &[&str]| Finding {
-            affected: affected.iter().map(|path| (*path).to_owned()).collect(),
-            ..Finding::default()
+        let finding = |affected: &[&str]| {
+            let mut finding = Finding::default();
+            finding.affected = affected.iter().map(|path| (*path).to_owned()).collect();
+            finding
         };
         let repaired = [("3f9a02c1".to_owned(), "a".to_owned())];
         let known = |findings: &[Finding]| known_losses(findings, &repaired).map(|known| known.len());

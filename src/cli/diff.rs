@@ -8,11 +8,8 @@ use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use vault::diff::{self, Report};
-use vault::repository::objects::snapshots::SnapshotEntry;
-use vault::repository::tree::changes::{Change, Difference, metadata};
-use vault::repository::tree::path::Address;
-use vault::repository::view::View;
+use vault::diff::{self, Change, Difference, Report, metadata};
+use vault::repository::{Address, SnapshotEntry, View};
 use vault::{list, repository};
 
 /// Show what changed between two snapshots, or between a snapshot and a folder

@@ -9,8 +9,7 @@ use serde::Serialize;
 use std::ffi::OsString;
 use vault::find::{self, Type, Version};
 use vault::list;
-use vault::repository::objects::snapshots::SnapshotEntry;
-use vault::repository::view::View;
+use vault::repository::{SnapshotEntry, View};
 use vault::time::WallTime;
 
 /// Find files in all snapshots

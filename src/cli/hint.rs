@@ -71,7 +71,7 @@ pub fn of_backend(error: &backend::Error) -> &'static str {
             "mount its disk, or make its bucket, and run it again; nothing that was stored before is lost"
         }
         ErrorKind::NotFound | ErrorKind::Damaged => "`vault check` tells what else is affected",
-        ErrorKind::Exists | ErrorKind::Unsupported | ErrorKind::NotAFolder | ErrorKind::Other => "check --repository",
+        _ => "check --repository",
     }
 }
 

@@ -5,8 +5,8 @@
 use super::exit::{Failure, code};
 use super::render;
 use super::session::Session;
+use vault::repository::Address;
 use vault::repository::Repository;
-use vault::repository::tree::path::Address;
 use vault::restore::{self, Lacks};
 
 /// What is to be restored, and what its snapshot lacks.

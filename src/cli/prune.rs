@@ -8,10 +8,9 @@ use serde::Serialize;
 use std::io::IsTerminal;
 use std::time::Duration;
 use vault::backend::ErrorKind;
-use vault::prune::{self, Unused};
+use vault::prune::{self, Unfinished, Unused};
 use vault::repository;
 use vault::repository::Repository;
-use vault::repository::index::unfinished::Unfinished;
 
 /// Free the space of forgotten snapshots
 #[derive(Debug, clap::Args)]

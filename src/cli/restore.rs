@@ -10,11 +10,10 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use vault::list;
 use vault::progress::{Progress, Silent};
-use vault::repository::Repository;
-use vault::repository::objects::snapshots::SnapshotEntry;
-use vault::repository::tree::path::Address;
-use vault::{list, restore, target};
+use vault::repository::{Address, Repository, SnapshotEntry};
+use vault::restore::{self, TargetOptions};
 
 /// Bring files back
 ///
@@ -318,11 +317,11 @@ fn options(arguments: &Arguments, name_all: bool) -> restore::Options {
     restore::Options {
         include: address::bytes(&arguments.include),
         exclude: address::bytes(&arguments.exclude),
-        target: target::Options {
+        target: TargetOptions {
             overwrite: match arguments.overwrite {
-                Overwrite::Never => target::Overwrite::Never,
-                Overwrite::IfChanged => target::Overwrite::IfChanged,
-                Overwrite::Always => target::Overwrite::Always,
+                Overwrite::Never => restore::Overwrite::Never,
+                Overwrite::IfChanged => restore::Overwrite::IfChanged,
+                Overwrite::Always => restore::Overwrite::Always,
             },
             delete_extra: arguments.delete_extra,
             dry_run: arguments.dry_run,
@@ -342,7 +341,7 @@ fn permit(session: &Session, arguments: &Arguments, options: &restore::Options, 
     if harmless || arguments.dry_run || session.global.yes || is_empty {
         return Ok(());
     }
-    let target = target::Options { dry_run: true, ..options.target };
+    let target = TargetOptions { dry_run: true, ..options.target };
     let look = job.restore(&restore::Options { target, ..options.clone() }, &Silent);
     let report = look.context(&format!("cannot restore {}", arguments.address.display()))?;
     let changes = &report.changes;

@@ -8,8 +8,7 @@ use super::{Outcome, diff, node, render};
 use serde::Serialize;
 use vault::list;
 use vault::repository::Repository;
-use vault::repository::objects::snapshots::SnapshotEntry;
-use vault::repository::view::View;
+use vault::repository::{SnapshotEntry, View};
 use vault::stats::{self, Cost, Costs, Files, Growth, Needed, Objects, Stored};
 use vault_format::bundle::Role;
 

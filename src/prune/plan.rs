@@ -103,6 +103,7 @@ pub(super) enum Fate {
 
 /// What will be done, in numbers. Bytes and packs to write are estimates as far as something is encoded anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlanFigures {
     /// Stored bytes of what snapshots need.
     pub live_bytes: u64,

@@ -24,6 +24,7 @@ use vault_format::name::Name;
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SweepReport {
     /// Marks carried out.
     pub marks: u64,

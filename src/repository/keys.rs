@@ -118,7 +118,7 @@ impl Keys {
     }
 
     /// The owner's verifying key.
-    pub fn owner_verifying(&self) -> &[u8; 32] {
+    pub(crate) fn owner_verifying(&self) -> &[u8; 32] {
         &self.bundle.owner.verifying
     }
 
@@ -146,7 +146,7 @@ impl Keys {
     }
 
     /// What this machine's cache is sealed with: it follows from the bundle, and opens nothing else.
-    pub fn cache_key(&self) -> Key {
+    pub(crate) fn cache_key(&self) -> Key {
         match &self.bundle.keys {
             BundleKeys::Owner { root } => root,
             BundleKeys::Member { signing, .. } => signing,
@@ -155,7 +155,7 @@ impl Keys {
     }
 
     /// Opens the secret of a run whose object has `header`.
-    pub fn open_run(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
+    pub(crate) fn open_run(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
         let scope = header.scope();
         let place = blake3::Hasher::new().update(&scope).update(&wraps.encode()?).finalize();
         let known = self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();

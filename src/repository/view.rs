@@ -52,11 +52,11 @@ use vault_format::name::Name;
 pub struct View {
     repository: Repository,
     /// The owner's word.
-    pub orders: Orders,
+    pub(crate) orders: Orders,
     /// Whose objects count.
-    pub trust: Trust,
+    pub(crate) trust: Trust,
     /// What is condemned; nothing in forms that do not ask.
-    pub marks: Marks,
+    pub(crate) marks: Marks,
     /// Snapshots that records name; none in forms that do not ask.
     pub(crate) heads: Heads,
     /// Snapshots, oldest first.
@@ -64,7 +64,7 @@ pub struct View {
     /// Index objects of the forms that need them all at once.
     pub(crate) objects: IndexObjects,
     /// Packs as listed after the index; none in forms that do not ask.
-    pub packs: PackListing,
+    pub(crate) packs: PackListing,
     /// What earlier runs of this key have left in no index, for who writes.
     pub(crate) left: Arc<Inherited>,
     /// Lookups that were asked for.
@@ -152,19 +152,19 @@ impl View {
     }
 
     /// For whoever decides by snapshots what may go: an order that can't be read could be one that keeps a snapshot.
-    pub fn to_decide(repository: &Repository) -> Result<Self> {
+    pub(crate) fn to_decide(repository: &Repository) -> Result<Self> {
         Self::take(repository, Look { is_patient: true, ..Look::least() })?.decided()
     }
 
     /// For whoever takes a snapshot back. Marks that are young at this moment are left out: their sweeps see what is
     /// committed now.
-    pub fn to_undelete(repository: &Repository) -> Result<Self> {
+    pub(crate) fn to_undelete(repository: &Repository) -> Result<Self> {
         let marks = Some(Unreadable::Stops);
         Self::take(repository, Look { marks, leaves_young: true, is_patient: true, ..Look::least() })?.decided()
     }
 
     /// For a writer (W1) to one source, or to all.
-    pub fn to_write(repository: &Repository, source: Option<SourcePlace>) -> Result<Self> {
+    pub(crate) fn to_write(repository: &Repository, source: Option<SourcePlace>) -> Result<Self> {
         let index = source.map_or(Scope::All, |place| Scope::One(place.domain));
         let look = Look { marks: Some(Unreadable::NamesAll), source, index, lists_packs: true, ..Look::least() };
         let mut view = Self::take(repository, look)?;
@@ -317,12 +317,12 @@ impl View {
 
     /// The lookup of one domain to read with, loaded when it is first asked for. Listings prove nothing to a reader, so
     /// none are taken: what an index tells of is tried.
-    pub fn lookup(&self, domain: DomainId) -> Result<BlobLookup> {
+    pub(crate) fn lookup(&self, domain: DomainId) -> Result<BlobLookup> {
         self.asked(Asked { domain, is_listed: false })
     }
 
     /// The lookup of one domain where only packs count that are listed; what marks of this view name is condemned.
-    pub fn lookup_of_listed(&self, domain: DomainId) -> Result<BlobLookup> {
+    pub(crate) fn lookup_of_listed(&self, domain: DomainId) -> Result<BlobLookup> {
         self.asked(Asked { domain, is_listed: true })
     }
 
@@ -343,7 +343,7 @@ impl View {
     }
 
     /// Index objects of a domain that could not be used for the lookups that were asked for.
-    pub fn damaged_index(&self, domain: DomainId) -> Vec<Damage> {
+    pub(crate) fn damaged_index(&self, domain: DomainId) -> Vec<Damage> {
         let found = self.found();
         let own = found.iter().filter(|(asked, _)| asked.domain == domain);
         own.flat_map(|(_, found)| found.damaged.iter().cloned()).collect()

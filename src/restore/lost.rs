@@ -18,6 +18,7 @@ const REPAIRED: &str = "repaired";
 
 /// What a snapshot is known not to hold, though it was meant to.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Lacks {
     /// How many entries could not be read when it was taken.
     pub unread: u64,
@@ -31,6 +32,7 @@ pub struct Lacks {
 
 /// What damage left of a part of a snapshot that repair made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lost {
     /// How many entries of the part are lost; `None` if nobody can tell any more.
     pub entries: Option<u64>,

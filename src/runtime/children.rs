@@ -169,7 +169,7 @@ impl Program {
     }
 
     /// The same of its standard error.
-    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
 
@@ -195,7 +195,7 @@ impl Program {
 
     /// A program that asks at the terminal, which belongs to this process, is stopped by the system. It gets the
     /// terminal; an error says that there is none to give.
-    pub fn lend_terminal(&mut self) -> io::Result<()> {
+    pub(crate) fn lend_terminal(&mut self) -> io::Result<()> {
         let status = self.peek(WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT)?;
         let Some(signal) = status.and_then(|status| status.stopping_signal()) else { return Ok(()) };
         let wants = [Signal::TTIN, Signal::TTOU].iter().any(|wanted| wanted.as_raw() == signal);

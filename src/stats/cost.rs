@@ -16,6 +16,7 @@ use vault_format::id::{BlobId, BlobKind, DomainId};
 
 /// Stored bytes of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cost {
     /// Of blobs that no other source needs: what would be freed without it.
     pub alone: u64,
@@ -32,6 +33,7 @@ impl Cost {
 
 /// What visible snapshots need, each blob counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Needed {
     /// Its part of the stored bytes of packs.
     pub stored: u64,
@@ -41,6 +43,7 @@ pub struct Needed {
 
 /// Stored bytes of all sources that were asked for.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Costs {
     /// By domain and name.
     by_source: BTreeMap<(DomainId, String), Cost>,

@@ -20,13 +20,13 @@ use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::journal;
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
-use vault::repository::tree::path::Address;
-use vault::repository::{Access, NewRepository, Options, Repository};
+use vault::repository::{Access, Address, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, keys, list, repository, restore, source};
 use vault_format::bundle::{Bundle, Role};
 use vault_format::id::{BlobId, ObjectId};
 use vault_format::journal::Record;
+use vault_format::name::{JOURNAL, Name};
 use vault_format::slot::KDF_FLOOR;
 
 pub const PASSWORD: &[u8] = b"correct horse";
@@ -181,8 +181,10 @@ pub fn folder(fill: impl FnOnce(&Path)) -> TempDir {
 /// All journal records, oldest first.
 pub fn records(repository: &Repository) -> Vec<Record> {
     let trust = Trust::load(repository).unwrap();
+    let listed = repository.backend().list(JOURNAL).unwrap().into_iter();
+    let listed = listed.filter_map(|entry| Some((Name::parse(&entry.name)?, entry))).collect();
     let mut records = Vec::new();
-    journal::visit(repository, &trust, &mut |_, _, record| records.push(record)).unwrap();
+    journal::visit(repository, &trust, listed, &mut |_, _, record| records.push(record)).unwrap();
     records.sort_by_key(|record: &Record| record.started);
     records
 }

@@ -2,6 +2,7 @@
 //! the middle, and what an interrupted run left. Nothing changes that the policy does not give free.
 
 use crate::copy::{directory, file};
+use crate::promises::is_failure;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -143,7 +144,7 @@ fn other_metadata_is_left_and_named_or_mended() {
         let inode = target.join("file").metadata().unwrap().ino();
         let (_, notes, changed) = tree.restore(&target, Overwrite::Never);
         assert_eq!(differing(&notes), [name], "{notes:?}");
-        assert!(notes.iter().all(Note::is_failure) && changed.mended.count + changed.replaced.count == 0);
+        assert!(notes.iter().all(is_failure) && changed.mended.count + changed.replaced.count == 0);
         assert_eq!(compare(&expected, &target), before, "{name}: nothing was touched");
         let (_, notes, changed) = tree.restore(&target, Overwrite::IfChanged);
         assert!(notes.is_empty(), "{name}: {notes:?}");

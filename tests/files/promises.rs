@@ -163,6 +163,11 @@ fn a_directory_replaced_by_a_link_meanwhile_leads_nowhere() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
 
+/// True if the target is not what was asked for.
+pub fn is_failure(note: &vault::target::Note) -> bool {
+    !matches!(note.kind, NoteKind::Deleted(_) | NoteKind::WouldDelete(_))
+}
+
 pub fn is_fault(note: &vault::target::Note) -> bool {
     matches!(note.kind, NoteKind::Fault(_))
 }

@@ -22,9 +22,8 @@ use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::orders;
-use vault::repository::objects::snapshots::SnapshotEntry;
 use vault::repository::objects::trust::Trust;
-use vault::repository::{Access, Options, Repository};
+use vault::repository::{Access, Options, Repository, SnapshotEntry};
 use vault::{copy, list, prune};
 use vault_format::bundle::Role;
 use vault_format::id::{BlobId, BlobKind, ObjectId};
@@ -186,8 +185,8 @@ fn a_copy_of_a_copy_is_known_where_it_comes_from() {
     let first = First::new();
     let (_, second) = first.second();
     let (_, third) = first.another(SEED + 10);
-    copy_all(&first.repository, &second);
-    copy_all(&second, &third);
+    drop(copy_all(&first.repository, &second));
+    drop(copy_all(&second, &third));
     first.assert_copied(&third, "copy of a copy");
     for (from, to) in [(&third, &first.repository), (&third, &second), (&first.repository, &third)] {
         let report = copy_all(from, to);
@@ -291,7 +290,7 @@ fn damage_costs_only_the_snapshots_that_need_it() {
 fn what_is_condemned_there_is_stored_again() {
     let first = First::new();
     let (store, second) = first.second();
-    copy_all(&first.repository, &second);
+    drop(copy_all(&first.repository, &second));
     let ids: Vec<ObjectId> = list::snapshots(&second).unwrap().snapshots.all.iter().map(|one| one.id).collect();
     orders::put(&second, second.keys().domain(), Action::Forget(ids)).unwrap();
     assert!(!prune::mark(&second, &prune::Options::default()).unwrap().packs.is_empty());
@@ -373,7 +372,7 @@ fn many_workers_copy_the_same() {
         let store = first.hand.store();
         init_like(store.clone(), &first.hand.runtime(SEED + 2, 0), &first.repository);
         let second = open_with(store, &first.hand.runtime(SEED + 3, workers), small_packs()).unwrap();
-        copy_all(&first.repository, &second);
+        drop(copy_all(&first.repository, &second));
         assert_eq!(blobs(&second), expected);
         first.assert_copied(&second, &format!("{workers} workers"));
     }

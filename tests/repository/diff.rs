@@ -11,9 +11,8 @@ use testkit::world::{Hand, folder, init, noise, restore_folder, snapshot_folder,
 use vault::diff::{self, Options, Report};
 use vault::list;
 use vault::progress::Progress;
-use vault::repository::Repository;
 use vault::repository::tree::changes::Difference;
-use vault::repository::tree::path::Address;
+use vault::repository::{Address, Repository};
 use vault_format::id::ObjectId;
 
 type Found = BTreeMap<String, Difference>;
@@ -223,7 +222,7 @@ fn a_restored_folder_is_read_and_is_the_same() {
     let id = report.snapshot.unwrap();
     let place = tempfile::tempdir().unwrap();
     let target = place.path().join("out");
-    restore_folder(&repository, id, &target).unwrap();
+    drop(restore_folder(&repository, id, &target).unwrap());
     let (found, figures, read) = with_folder(&repository, id, &target, &Options::default());
     assert!(found.is_empty() && figures.failed.is_empty(), "{found:?} {figures:?}");
     assert!(read > 5 << 20, "{read}");

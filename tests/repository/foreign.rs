@@ -59,7 +59,7 @@ fn foreign_files_stop_nobody_and_are_named_and_left() {
         assert!(report.notes.iter().any(|note| note.starts_with(name)), "{name}: {:#?}", report.notes);
     }
     prune_now(&repository).unwrap();
-    repair::repair(&repository, None, &repair::Options::default(), &Silent).unwrap();
+    drop(repair::repair(&repository, None, &repair::Options::default(), &Silent).unwrap());
     let id = snapshot_stream(&repository, &stream).unwrap().snapshot.unwrap();
     assert!(restore_stream(&repository, id).unwrap() == stream);
     assert!(FOREIGN.iter().all(|name| store.objects().contains_key(*name)));

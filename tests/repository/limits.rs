@@ -3,16 +3,15 @@
 
 use std::fs;
 use testkit::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
-use vault::repository::Repository;
 use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
-use vault::repository::read::reader::Reader;
 use vault::repository::tree::build::TreeBuilder;
 use vault::repository::tree::nodes::Nodes;
 use vault::repository::write::writer::Writer;
+use vault::repository::{Reader, Repository};
 use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::id::BlobKind;
 use vault_format::list::Content;

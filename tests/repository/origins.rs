@@ -104,8 +104,7 @@ fn a_derived_name_stands_for_one_place() {
     refused(take(&writer, &[bob], &derived("host")), &["can't read", &right]);
     // what was forgotten stands for nothing
     let catalog = list::snapshots(&repository).unwrap();
-    let own =
-        |id: &&vault::repository::objects::snapshots::SnapshotEntry| id.place.domain == repository.keys().domain();
+    let own = |id: &&vault::repository::SnapshotEntry| id.place.domain == repository.keys().domain();
     let ids: Vec<String> = catalog.snapshots.visible().filter(own).map(|entry| entry.id.to_string()).collect();
     let options = forget::Options { may_empty: true, ..forget::Options::default() };
     forget::by_id(&repository, &ids, &options).unwrap();
@@ -205,7 +204,7 @@ fn the_time_of_reading_a_stream_is_no_change() {
     let catalog = list::snapshots(&owner).unwrap();
     let entry = catalog.snapshots.by_id(&nested.snapshot.unwrap().to_string()).unwrap();
     let mut out = Vec::new();
-    let address = vault::repository::tree::path::Address::new(&catalog, entry, b"a/b/docs");
+    let address = vault::repository::Address::new(&catalog, entry, b"a/b/docs");
     vault::restore::restore_to(&owner, &address, false, &mut out, &Silent).unwrap();
     assert_eq!(out, b"other");
     assert_eq!(restore_stream(&owner, nested.snapshot.unwrap()).unwrap_or_default().len() % 5, 0);

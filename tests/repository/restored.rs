@@ -8,15 +8,13 @@ use std::fs;
 use std::path::Path;
 use testkit::world::{Hand, init, tick};
 use vault::progress::Silent;
-use vault::repository::Repository;
 use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::{IndexObjects, list_packs};
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
-use vault::repository::read::reader::Reader;
 use vault::repository::tree::nodes::Nodes;
-use vault::repository::tree::path::Address;
 use vault::repository::write::writer::Writer;
+use vault::repository::{Address, Reader, Repository};
 use vault::target::Overwrite;
 use vault::{backup, list, restore, source, target};
 use vault_format::id::ObjectId;
@@ -240,9 +238,10 @@ fn one_world(seed: u64) {
     change(&mut random, &root, &mut sockets);
     let before = look(&root);
     let catalog = list::snapshots(&repository).unwrap();
-    let lookup = catalog.lookup(repository.keys().domain()).unwrap();
+    let snapshot = catalog.snapshots.by_id(&taken.snapshot.unwrap().to_string()).unwrap();
+    let reader = Address::new(&catalog, snapshot, b"").reader().unwrap();
     let mut inside = BTreeSet::new();
-    held(&Reader::new(&repository, &lookup), &taken.head.root, "", &mut inside);
+    held(&reader, &taken.head.root, "", &mut inside);
     // what could not be read was there, and is no part of the snapshot
     let gaps = |random: &mut ChaCha20Rng| -> Vec<Vec<u8>> {
         let all = before.keys().filter(|path| !inside.contains(*path));

@@ -88,7 +88,7 @@ fn what_was_not_answered_is_no_damage() {
     let recording = Recording::new(Arc::new(world.store.snapshot(1)));
     let repository = over(Arc::new(recording.clone()));
     recording.take();
-    check::check(&repository, &check::Options::default(), &Silent).unwrap();
+    drop(check::check(&repository, &check::Options::default(), &Silent).unwrap());
     let read: Vec<String> =
         recording.take().into_iter().filter(|call| call.operation == Operation::Get).map(|call| call.name).collect();
     for part in ["config", "keys/", "orders/", "journal/", "snapshots/", "index/"] {

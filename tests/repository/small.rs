@@ -7,8 +7,7 @@ use testkit::world::{Hand, PASSWORD, backend, folder, init, noise, snapshot_fold
 use vault::backend::Store;
 use vault::progress::Silent;
 use vault::repository::objects::orders;
-use vault::repository::tree::path::Address;
-use vault::repository::{Access, Options, Repository};
+use vault::repository::{Access, Address, Options, Repository};
 use vault::{error, list, repository, restore};
 use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::id::{Class, ObjectId};
@@ -120,11 +119,7 @@ pub fn flat(repository: &Repository, id: ObjectId) -> error::Result<Vec<u8>> {
 }
 
 /// The same out of a catalog that is loaded already.
-pub fn flat_of(
-    repository: &Repository,
-    catalog: &vault::repository::view::View,
-    id: ObjectId,
-) -> error::Result<Vec<u8>> {
+pub fn flat_of(repository: &Repository, catalog: &vault::repository::View, id: ObjectId) -> error::Result<Vec<u8>> {
     let snapshot = catalog.snapshots.by_id(&id.to_string())?;
     let mut out = Vec::new();
     let tar = snapshot.head.source == "folder";

@@ -5,8 +5,7 @@
 use crate::world::{Place, SECOND, World};
 use std::collections::BTreeMap;
 use vault::progress::Silent;
-use vault::repository::Repository;
-use vault::repository::tree::path::Address;
+use vault::repository::{Address, Repository};
 use vault::{backup, check, keys, list, prune, restore};
 
 /// Why a world is not as it must be.

@@ -50,6 +50,7 @@ impl<'a> Recovery<'a> {
 
 /// What had to be made again.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Recovered {
     /// The sheet was that of another repository with the same words.
     pub other_sheet: bool,

@@ -15,6 +15,7 @@ use vault_format::name::Name;
 
 /// Packs that are kept for a run that may go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unfinished {
     /// How many.
     pub packs: u64,

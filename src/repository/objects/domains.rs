@@ -51,7 +51,7 @@ impl Domains {
     }
 
     /// True if this is one of its labels.
-    pub fn is_called(&self, domain: DomainId, label: &str) -> bool {
+    pub(crate) fn is_called(&self, domain: DomainId, label: &str) -> bool {
         self.labels.get(&domain).is_some_and(|labels| labels.iter().any(|known| known == label))
     }
 

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
-use vault_format::name::{self, Name};
+use vault_format::name::Name;
 use vault_format::object::Author;
 
 /// Most packs that one record says were verified: 2 MiB of ids, where the format allows 32.
@@ -61,18 +61,9 @@ pub(crate) fn put_verified(repository: &Repository, record: &Record, packs: &[Ob
     put(repository, &Record { verified: first.to_vec(), ..record.clone() })
 }
 
-/// Gives every record that this key can open, with its name and its header, and keeps none; returns what could not be
-/// used.
+/// Gives every record among those that were listed that this key can open, with its name and its header, and keeps none;
+/// returns what could not be used.
 pub fn visit(
-    repository: &Repository,
-    trust: &Trust,
-    each: &mut dyn FnMut(&Name, &Header, Record),
-) -> Result<Vec<Damage>> {
-    visit_some(repository, trust, repository.list(name::JOURNAL)?.0, each)
-}
-
-/// Gives every record among those that were listed.
-pub(crate) fn visit_some(
     repository: &Repository,
     trust: &Trust,
     mut listed: Vec<Listed>,

@@ -113,7 +113,7 @@ impl SnapshotEntry {
     }
 
     /// True if it claims to be older than its arrival can explain, and the owner has never seen it.
-    pub fn is_late_and_new(&self) -> bool {
+    pub(crate) fn is_late_and_new(&self) -> bool {
         let arrived = self.arrived.filter(|_| self.counted.late && self.pinned.is_none());
         arrived.is_some_and(|at| self.claimed() < WallTime::from_store(at))
     }
@@ -182,7 +182,12 @@ pub(crate) fn read(
 
 impl Snapshots {
     /// Reads the heads of one source of one domain, or of all that this key can open.
-    pub fn load(repository: &Repository, trust: &Trust, orders: &Orders, only: Option<SourcePlace>) -> Result<Self> {
+    pub(crate) fn load(
+        repository: &Repository,
+        trust: &Trust,
+        orders: &Orders,
+        only: Option<SourcePlace>,
+    ) -> Result<Self> {
         let prefix = only
             .map_or(name::SNAPSHOTS.to_owned(), |only| format!("{}{}/{}/", name::SNAPSHOTS, only.domain, only.label));
         let mut listed = repository.list(&prefix)?.0;
@@ -232,7 +237,7 @@ impl Snapshots {
 
     /// The newest heads of a writer in the source of `place`, to be named in its next one, so that a missing one shows
     /// as a gap.
-    pub fn seen_by(&self, writer: WriterId, place: SourcePlace) -> Vec<ObjectId> {
+    pub(crate) fn seen_by(&self, writer: WriterId, place: SourcePlace) -> Vec<ObjectId> {
         let is_own = |snapshot: &&SnapshotEntry| {
             snapshot.header.writer == writer
                 && (snapshot.place.domain, snapshot.place.label) == (place.domain, place.label)

@@ -53,7 +53,7 @@ impl Reader {
     }
 
     /// Asks other readers, of other domains or of a repository with the same id key, for what this one can't give.
-    pub fn or(self, others: &[Reader]) -> Self {
+    pub(crate) fn or(self, others: &[Reader]) -> Self {
         Self { others: others.into(), ..self }
     }
 
@@ -63,7 +63,7 @@ impl Reader {
     }
 
     /// The lookup.
-    pub fn index(&self) -> &BlobLookup {
+    pub(crate) fn index(&self) -> &BlobLookup {
         &self.index
     }
 
@@ -73,7 +73,7 @@ impl Reader {
     }
 
     /// Packs all of whose frames were read, opened and decoded.
-    pub fn verified_packs(&self) -> Vec<ObjectId> {
+    pub(crate) fn verified_packs(&self) -> Vec<ObjectId> {
         let is_opened = |number: FrameNumber| {
             let word = self.shared.opened.get(number.index() / 64).map_or(0, |word| word.load(Ordering::Relaxed));
             word >> (number.index() % 64) & 1 == 1
@@ -122,7 +122,7 @@ impl Reader {
     }
 
     /// Cuts a blob out of its frame's plaintext and checks its id.
-    pub fn slice(&self, kind: BlobKind, id: &BlobId, place: BlobLocation, plain: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn slice(&self, kind: BlobKind, id: &BlobId, place: BlobLocation, plain: &[u8]) -> Result<Vec<u8>> {
         let range = place.at as usize..place.at as usize + place.length as usize;
         let bytes = plain.get(range).filter(|bytes| self.repository.keys().id_key().blob_id(kind, bytes) == *id);
         match bytes {
@@ -150,19 +150,19 @@ impl Reader {
     }
 
     /// Fetches a byte range of a pack.
-    pub fn fetch(&self, pack: &PackRecord, range: Range<u64>) -> Result<Vec<u8>> {
+    pub(crate) fn fetch(&self, pack: &PackRecord, range: Range<u64>) -> Result<Vec<u8>> {
         self.shared.fetched.fetch_add(1, Ordering::Relaxed);
         let name = Name::Pack(pack.class, pack.id).to_string();
         Ok(self.repository.backend().get(&name, Some(range))?)
     }
 
     /// Opens and decodes a frame whose sealed bytes the caller has fetched.
-    pub fn open_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn open_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
         self.open_with(number, sealed, &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX })
     }
 
     /// The same, and what lay under the seal: the encoded bytes, then the plaintext.
-    pub fn take_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn take_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
         let encoded = self.open_seal(number, sealed)?;
         let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
         let plain = self.decode(number, encoded.clone(), allowance)?;
@@ -170,7 +170,7 @@ impl Reader {
     }
 
     /// Opens the seal of a frame whose sealed bytes the caller has fetched; the result is still encoded.
-    pub fn open_seal(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn open_seal(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
         let frame = self.index.frame(number)?;
         let pack = self.index.pack(frame.pack)?;
         let secret = self.secret(pack)?;

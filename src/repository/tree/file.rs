@@ -16,10 +16,8 @@ use vault_format::tree::{Node, NodeKind};
 /// `Read` and `Seek` move. It is owned, so that a server can keep it; a clone reads on its own.
 ///
 /// ```no_run
-/// # fn last_line(reader: &vault::repository::read::reader::Reader, node: &vault_format::tree::Node)
-/// # -> vault::repository::Result<Vec<u8>> {
-/// use vault::repository::tree::file::FileReader;
-///
+/// # use vault::repository::{FileReader, Reader, Result};
+/// # fn end_of(reader: &Reader, node: &vault::format::tree::Node) -> Result<Vec<u8>> {
 /// let mut file = FileReader::new(reader, node)?;
 /// let mut end = vec![0; 100];
 /// let length = file.read_at(file.len().saturating_sub(100), &mut end)?;

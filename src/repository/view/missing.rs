@@ -59,7 +59,7 @@ impl Heads {
                 heads.add(&name, named);
             }
         }
-        let damaged = journal::visit_some(repository, trust, new, &mut |name, header, record| {
+        let damaged = journal::visit(repository, trust, new, &mut |name, header, record| {
             if let Some(on_record) = &mut on_record {
                 on_record(header, &record);
             }
@@ -132,7 +132,7 @@ impl View {
     /// All snapshots that are missing. What is listed and does not count, of a writer that was revoked, is no gap.
     pub(crate) fn missing(&self) -> Vec<Missing> {
         let removals = Removals::new(&self.orders, &self.marks, self.repository.presumed_store_now());
-        self.gaps(&self.snapshots.listed, &removals)
+        gaps(self.heads.all_named(&self.snapshots), &self.snapshots.listed, &removals)
     }
 
     /// Those that are missing at a second look too, for whoever can't stop and look again later: listings lag, and a
@@ -146,11 +146,7 @@ impl View {
         let listed = self.repository.list(name::SNAPSHOTS)?.0;
         let listed = listed.iter().filter_map(|(name, _)| name.id()).chain(self.snapshots.listed.iter().copied());
         let removals = Removals::new(&orders, &marks, self.repository.presumed_store_now());
-        Ok(self.gaps(&listed.collect(), &removals))
-    }
-
-    fn gaps(&self, listed: &BTreeSet<ObjectId>, removals: &Removals<'_>) -> Vec<Missing> {
-        gaps(self.heads.all_named(&self.snapshots), listed, removals)
+        Ok(gaps(self.heads.all_named(&self.snapshots), &listed.collect(), &removals))
     }
 }
 
