@@ -28,6 +28,9 @@ fn examples_back_up_list_and_restore() {
     assert!(listed.starts_with(&format!("{id} example ")), "{listed}");
     assert!(listed.lines().any(|line| line == "  photos/2026/cat.jpg"), "{listed}");
 
+    let end = example("read_at", &[&repository, "example:photos/2026/cat.jpg", "299990"]);
+    assert_eq!(end.as_bytes(), [7; 10]);
+
     let printed = example("restore", &[&repository, "example:photos", &restored]);
     assert_eq!(printed, "1 files, 300000 bytes; 0 were there\n");
     let cat = |folder: &str| std::fs::read(Path::new(folder).join("2026/cat.jpg")).expect("a file");
