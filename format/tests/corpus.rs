@@ -1,11 +1,8 @@
-//! Replays the corpora of the fuzz targets. `VAULT_WRITE_CORPUS=1 cargo test -p vault-format --test corpus` adds what
+//! Replays the corpora of the fuzz targets. `VAULT_WRITE_CORPUS=1 cargo test -p vault-format corpus` adds what
 //! the golden repositories and the vectors hold.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 #[path = "../../fuzz/src/decoders.rs"]
 mod decoders;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +24,7 @@ fn folder() -> PathBuf {
 /// Plain and sealed bytes by target; few, since the fuzzer finds the rest.
 fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let mut out: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
-    let owner = support::owner::build();
+    let owner = crate::support::owner::build();
     let prefixes = [
         ("config", "config.copy"),
         ("slot", "keys/"),
@@ -45,27 +42,27 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     for name in owner.files.keys() {
         out.entry("name").or_default().push(name.clone().into_bytes());
     }
-    let roles = support::roles::build();
+    let roles = crate::support::roles::build();
     let files = roles.beside.iter().filter(|(name, _)| name.ends_with(".key")).map(|(_, bytes)| bytes.clone());
     out.entry("keyfile").or_default().extend(files);
     let words = recovery::words(owner.owner.root()).unwrap().to_string();
     out.entry("recovery").or_default().push(words.into_bytes());
     inner(&owner, &mut out);
-    let (plain, base) = (support::text(3, 30), support::noise(3, 400));
+    let (plain, base) = (crate::support::text(3, 30), crate::support::noise(3, 400));
     let zstd = compress(&plain, 3).unwrap().unwrap();
     out.entry("frame").or_default().push([&(plain.len() as u32).to_le_bytes(), zstd.as_slice()].concat());
-    let changed = support::noise(3, 400).split_off(10);
+    let changed = crate::support::noise(3, 400).split_off(10);
     let delta = compress_delta(&changed, &base, 3).unwrap().unwrap();
     out.entry("delta").or_default().push([&[0x90, 1, 0x86, 1], base.as_slice(), &delta].concat());
     out
 }
 
 /// What lies inside the seals: pages, directories, heads and bodies.
-fn inner(owner: &support::Repo, out: &mut BTreeMap<&'static str, Vec<Vec<u8>>>) {
+fn inner(owner: &crate::support::Repo, out: &mut BTreeMap<&'static str, Vec<Vec<u8>>>) {
     let book = owner.owner_member().book;
     for (name, bytes) in &owner.files {
         if name.starts_with("packs/m/") {
-            let header = Header::decode(bytes, Kind::MetadataPack, support::REPOSITORY).unwrap();
+            let header = Header::decode(bytes, Kind::MetadataPack, crate::support::REPOSITORY).unwrap();
             let end = PackEnd::parse(bytes, bytes.len() as u64).unwrap();
             let directory: Directory = end.directory(&header, &book).unwrap();
             out.entry("pack").or_default().push(directory.encode().unwrap());
@@ -80,14 +77,14 @@ fn inner(owner: &support::Repo, out: &mut BTreeMap<&'static str, Vec<Vec<u8>>>) 
                 out.entry(target).or_default().push(plain);
             }
         } else if name.starts_with("snapshots/") {
-            let snapshot = Snapshot::parse(bytes, support::REPOSITORY).unwrap();
+            let snapshot = Snapshot::parse(bytes, crate::support::REPOSITORY).unwrap();
             let scope = snapshot.header().scope();
             let secret = RunSecret::open_as_owner(&snapshot.wraps, &owner.owner.sealing(), &scope).unwrap();
             let entry = out.entry("snapshot").or_default();
             entry.push(codec::encode(&snapshot.head(&book).unwrap()).unwrap());
             entry.push(codec::encode(&snapshot.body(&secret).unwrap()).unwrap());
         } else if name.starts_with("index/") {
-            let object = index::parse(bytes, support::REPOSITORY).unwrap();
+            let object = index::parse(bytes, crate::support::REPOSITORY).unwrap();
             let entry = out.entry("index").or_default();
             entry.push(codec::encode(&index::open_sketches(&object, &book).unwrap()).unwrap());
             entry.push(codec::encode(&index::open(&object, &book).unwrap()).unwrap());

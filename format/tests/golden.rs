@@ -1,13 +1,10 @@
 //! The committed golden repositories are what this crate writes today, and every object of them opens.
-//! `VAULT_WRITE_GOLDEN=1 cargo test -p vault-format --test golden` writes them anew.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+//! `VAULT_WRITE_GOLDEN=1 cargo test -p vault-format golden` writes them anew.
 
-mod support;
-
+use crate::support::{Repo, golden, golden_folder};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use support::{Repo, golden, golden_folder};
 use vault_format::config::Config;
 use vault_format::directory::Directory;
 use vault_format::envelope::{RunSecret, Wraps};
@@ -77,14 +74,14 @@ fn verifying_keys(repo: &Repo) -> BTreeMap<DomainId, [u8; 32]> {
 
 fn open(repo: &Repo, keys: &BTreeMap<DomainId, [u8; 32]>, name: &Name, bytes: &[u8]) {
     let owner = repo.owner.public().verifying;
-    let repository = support::REPOSITORY;
+    let repository = crate::support::REPOSITORY;
     match name {
         Name::Config | Name::ConfigCopy => drop(Config::open(bytes, Some(&owner)).unwrap()),
         Name::Slot(_) => {
             let slot = Slot::parse(bytes).unwrap();
             slot.verify(&owner).unwrap();
             if slot.info.kdf.is_some() {
-                assert_eq!(slot.open(support::PASSWORD.as_bytes()).unwrap().config, repo.config);
+                assert_eq!(slot.open(crate::support::PASSWORD.as_bytes()).unwrap().config, repo.config);
             }
         }
         Name::Pack(Class::Data, _) => drop(open_pack(repo, bytes, Kind::DataPack)),
@@ -136,7 +133,7 @@ fn secret(repo: &Repo, wraps: &Wraps, header: &Header) -> RunSecret {
 }
 
 fn open_pack(repo: &Repo, bytes: &[u8], kind: Kind) -> Directory {
-    let header = Header::decode(bytes, kind, support::REPOSITORY).unwrap();
+    let header = Header::decode(bytes, kind, crate::support::REPOSITORY).unwrap();
     let end = PackEnd::parse(bytes, bytes.len() as u64).unwrap();
     let directory = end.directory(&header, &repo.owner.book(header.domain)).unwrap();
     let class = if kind == Kind::MetadataPack { Class::Metadata } else { Class::Data };

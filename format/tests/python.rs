@@ -1,5 +1,4 @@
 //! The independent reader in Python opens every golden repository: the bytes, not this crate, are the format.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

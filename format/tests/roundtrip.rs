@@ -1,8 +1,5 @@
 //! Decoding is total and injective: what is encoded decodes to itself, bytes that decode are the encoding of what they
 //! decode to, and no bytes at all make a decoder panic.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-
-mod support;
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -370,7 +367,7 @@ proptest! {
 
     #[test]
     fn golden_objects_with_changed_bytes(which in any::<prop::sample::Index>(), mutations in mutations()) {
-        let repo = support::roles::build();
+        let repo = crate::support::roles::build();
         let files: Vec<(&String, &Vec<u8>)> = repo.files.iter().collect();
         let (name, bytes) = files[which.index(files.len())];
         let other = mutate(bytes, &mutations);

@@ -1,5 +1,4 @@
 //! The recovery sheet is read back as it was printed, and as people write it down.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use vault_format::id::RepositoryId;
 use vault_format::key::Key;

@@ -1,6 +1,5 @@
 //! Every file under `vectors/` is decoded and must end as it says; each is also generated, so none is there unread.
-//! `VAULT_WRITE_VECTORS=1 cargo test -p vault-format --test vectors` writes them anew.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+//! `VAULT_WRITE_VECTORS=1 cargo test -p vault-format vectors` writes them anew.
 
 #[path = "vectors_support/make.rs"]
 mod make;
@@ -10,8 +9,6 @@ mod objects;
 mod pages;
 #[path = "vectors_support/run.rs"]
 mod run;
-mod support;
-
 use run::Vector;
 use std::collections::BTreeMap;
 use std::fs;

@@ -71,6 +71,10 @@ impl Opendal {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let tokio = builder.worker_threads(2).thread_name("vault-network").enable_all().build();
         let tokio = tokio.map_err(|e| failed(e.to_string()))?;
+        #[cfg(feature = "cloud")]
+        if remote.scheme != Scheme::Sftp {
+            prepare_http();
+        }
         let operator = Operator::via_iter(remote.scheme.service(), service_options(remote));
         let operator = operator.map_err(|e| translate(&e, Operation::Open, ""))?;
         let connections = options.connections.unwrap_or(if remote.scheme == Scheme::Sftp { 4 } else { 8 });
@@ -388,6 +392,13 @@ impl Store for Opendal {
 }
 
 /// OpenDAL calls every failure of `ssh` permanent, among them the ones that a busy server causes.
+/// Chooses what speaks HTTP and TLS, unless the program that this runs in has chosen before.
+#[cfg(feature = "cloud")]
+fn prepare_http() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    opendal::HttpTransporter::install_default(opendal_http_transport_reqwest::ReqwestTransport::default());
+}
+
 async fn with_ssh_retries<T, F>(make: impl Fn() -> F) -> opendal::Result<T>
 where
     F: Future<Output = opendal::Result<T>>,

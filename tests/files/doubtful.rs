@@ -1,11 +1,14 @@
 //! File systems that say what is not so: sizes that are none, attributes that can't be read, files without an end. The
 //! content is stored all the same, and what is lost is named.
 
-use crate::program::{program, text, vault};
+use crate::program::{init, program, text, vault};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use testkit::world::PASSWORD;
 use vault::source::{Directory, Event, FileEnd, Options};
 use vault_format::tree::Extent;
 
@@ -52,7 +55,7 @@ fn what_the_kernel_makes_up_without_an_end_is_cut() {
 #[test]
 fn a_file_of_unknown_size_goes_through_a_repository_and_is_read_at_each_run() {
     let place = tempfile::tempdir().unwrap();
-    assert!(vault(place.path(), &["init"], &[]).status.success());
+    init(place.path());
     let source = PathBuf::from("/proc/version");
     let sysctl = PathBuf::from("/proc/sys/kernel/ostype");
     for _ in 0..2 {
@@ -108,7 +111,7 @@ fn snapshot_with(place: &Path, calls: &str, errno: &str, source: &Path) -> Optio
     let mut command = Command::new("strace");
     command.args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &inject]);
     command.arg(program()).arg("snapshot").args(["--name", "s"]).arg(source);
-    command.env("VAULT_REPOSITORY", place.join("repository")).env("VAULT_PASSWORD", "zoo");
+    command.env("VAULT_REPOSITORY", place.join("repository")).env("VAULT_PASSWORD", OsStr::from_bytes(PASSWORD));
     command.env("VAULT_CACHE_DIR", place.join("cache")).env_remove("VAULT_PASSWORD_FILE");
     match command.output() {
         Ok(output) => Some(output),
@@ -132,7 +135,7 @@ fn an_attribute_that_cannot_be_read_costs_nothing_else() {
         let flags = rustix::fs::XattrFlags::empty();
         rustix::fs::lsetxattr(source.join(path), "user.colour", b"blue", flags).unwrap();
     }
-    assert!(vault(place.path(), &["init"], &[]).status.success());
+    init(place.path());
     let lists = "flistxattr,llistxattr,listxattr";
     let gets = "fgetxattr,lgetxattr,getxattr";
     for (calls, errno) in [(lists, "EIO"), (lists, "E2BIG"), (lists, "EPERM"), (gets, "EIO"), (gets, "EOPNOTSUPP")] {
@@ -158,7 +161,7 @@ fn a_link_or_a_name_that_cannot_be_read_costs_nothing_else() {
     fs::create_dir(&source).unwrap();
     fs::write(source.join("file"), "body").unwrap();
     std::os::unix::fs::symlink("file", source.join("link")).unwrap();
-    assert!(vault(place.path(), &["init"], &[]).status.success());
+    init(place.path());
     let Some(taken) = snapshot_with(place.path(), "readlinkat", "EIO", &source) else { return };
     assert_eq!(taken.status.code(), Some(3), "{}", text(&taken));
     assert!(text(&taken).contains("source/link: "), "{}", text(&taken));

@@ -21,7 +21,8 @@ pub struct Zoo {
 
 impl Default for Zoo {
     fn default() -> Self {
-        Self { files: 100_000, sparse: 4 << 30, depth: 1000 }
+        let files = std::env::var("VAULT_TEST_FILES").ok().and_then(|files| files.parse().ok());
+        Self { files: files.unwrap_or(5000), sparse: 4 << 30, depth: 1000 }
     }
 }
 
