@@ -37,11 +37,7 @@ impl Findings {
 
     /// Notes a problem of an object.
     pub fn add(&mut self, object: impl ToString, problem: &str) {
-        let object = object.to_string();
-        // the object is named already
-        let lead = [format!("cannot use {object}: "), format!("{object} is damaged: ")];
-        let problem = lead.iter().find_map(|lead| problem.strip_prefix(lead)).unwrap_or(problem);
-        let (finding, more) = self.entry(object);
+        let (finding, more) = self.entry(object.to_string());
         if finding.problems.iter().any(|known| known == problem) {
             return;
         }
@@ -55,7 +51,7 @@ impl Findings {
     /// Notes objects that could not be used.
     pub fn add_all<'a>(&mut self, damaged: impl IntoIterator<Item = &'a Damage>) {
         for damage in damaged {
-            self.add(&damage.name, &damage.to_string());
+            self.add(&damage.name, &damage.error.reason(&damage.name));
         }
     }
 
@@ -96,7 +92,7 @@ mod tests {
     #[test]
     fn an_object_is_named_once_and_its_lists_are_bounded() {
         let mut findings = Findings::default();
-        findings.add("marks/1", "cannot use marks/1: torn");
+        findings.add("marks/1", "torn");
         for number in 0..2 * PROBLEMS_MAX {
             findings.add("packs/1", &format!("frame {number}"));
             findings.add("packs/1", "the same");

@@ -148,7 +148,7 @@ impl<'a, 'r> Trees<'a, 'r> {
                 return Ok(());
             }
             Err(error) if error.is_unanswered() => return Err(error.into()),
-            Err(error) => self.findings.add(snapshot.name(), &error.to_string()),
+            Err(error) => self.findings.add(snapshot.name(), &error.reason(&snapshot.name())),
         }
         let root = snapshot.head.root.id;
         self.walk(root)?;

@@ -221,6 +221,17 @@ impl Error {
         }
     }
 
+    /// What is wrong with an object, for whoever has named it.
+    pub fn reason(&self, object: &Name) -> String {
+        let object = object.to_string();
+        match self {
+            Self::Object { object: of, source } if *of == object => source.to_string(),
+            Self::LostSlot(of) if *of == object => "the key slot of its writer is missing".into(),
+            Self::Rot(of) if *of == object => "its bytes do not match its name".into(),
+            error => error.to_string(),
+        }
+    }
+
     /// True if somebody else changed meanwhile what an operation relied on: begun again, it sees the change.
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Self::Condemned(_) | Self::TooOld(_) | Self::Swept)
