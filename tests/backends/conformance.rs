@@ -105,9 +105,9 @@ fn deleted_and_put_again(backend: &Backend) {
     backend.delete("orders/gone").unwrap();
 }
 
-/// More objects than one page of any service shows, in folders, put by several threads.
+/// More objects than S3 shows on one page, in folders, put by several threads.
 fn listings(backend: &Backend, times: bool) {
-    const COUNT: usize = 2_500;
+    const COUNT: usize = 1_100;
     let name = |n: usize| format!("index/domain/{:02x}/{n:05}", n % 16);
     std::thread::scope(|scope| {
         for thread in 0..4 {
