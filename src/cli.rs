@@ -3,6 +3,7 @@
 
 mod address;
 mod check;
+mod choice;
 mod completions;
 mod copy;
 mod diff;
@@ -21,6 +22,8 @@ mod man;
 mod node;
 mod output;
 mod plain;
+mod printed;
+mod private;
 mod progress;
 mod proposal;
 mod prune;
@@ -39,8 +42,9 @@ mod time;
 mod undelete;
 
 use clap::{Parser, Subcommand};
-use exit::{Failure, code};
+use exit::{Context, Failure, code};
 use global::Global;
+use printed::printed;
 use session::Session;
 use std::process::ExitCode;
 

@@ -1,9 +1,8 @@
 //! The snapshot that an address on the command line means. What is unusual about it is said on standard error, so that
 //! nobody takes it for what it is not; an address that means nothing is answered with what would mean something.
 
-use super::exit::{Context, Failure, code};
 use super::session::Session;
-use super::{render, time};
+use super::{Context, Failure, render, time};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -85,7 +84,7 @@ pub fn listed<'c>(catalog: &'c View, text: &str) -> Result<Vec<&'c SnapshotEntry
             let names: BTreeSet<&String> = snapshots.all.iter().map(|one| &one.head.source).collect();
             let known = some(names.into_iter().cloned().collect());
             let hint = near(catalog, text).unwrap_or_else(|| format!("sources: {known}"));
-            Err(Failure::new(code::FAILED, format!("there is no source {text:?}")).hint(hint))
+            Err(Failure::failed(format!("there is no source {text:?}")).hint(hint))
         }
         error => error.map(|_| Vec::new()).context("cannot list snapshots"),
     }
@@ -98,9 +97,7 @@ pub fn bytes(words: &[OsString]) -> Vec<Vec<u8>> {
 
 /// Says what is unusual about a snapshot.
 pub fn say_oddities(session: &Session, snapshot: &SnapshotEntry) {
-    if !session.global.quiet {
-        late(snapshot).iter().for_each(|note| render::complain(note));
-    }
+    late(snapshot).iter().for_each(|note| session.global.remark(note));
 }
 
 /// What to say of one whose claimed time does not fit to its arrival.

@@ -1,12 +1,11 @@
 //! `vault check`: looks for damage, and names what needs the damaged parts. Findings go to standard error, so that a
 //! quiet check in a crontab is still heard.
 
-use super::exit::{Context, Failure, code};
-use super::session::Session;
-use super::{Outcome, hint, render, time};
-use serde::Serialize;
+use super::printed::printed;
+use super::render::Cut;
+use super::{Context, Failure, Outcome, Session, code, hint, render, time};
 use std::time::Duration;
-use vault::check::{self, Finding, Read};
+use vault::check::{self, Finding, Read, Report};
 use vault::repository::Doubt;
 
 /// Longest line of a finding.
@@ -36,50 +35,43 @@ pub struct Arguments {
     scrub: bool,
 }
 
-/// What `vault check` prints.
-#[derive(Default, Serialize)]
-struct Checked<'a> {
-    /// No damage was found.
-    ok: bool,
-    /// `structure`, `subset`, `data` or `scrub`.
-    depth: &'a str,
-    /// Objects looked at; null where this depth does not count them, as with all down to `skipped_packs`.
-    objects: Option<u64>,
-    /// Snapshots looked at.
-    snapshots: Option<u64>,
-    /// Packs that the store lists.
-    packs: Option<u64>,
-    /// Blobs that the index tells of.
-    blobs: Option<u64>,
-    /// Packs read and found good.
-    verified_packs: Option<u64>,
-    /// Packs left out because they were verified lately.
-    skipped_packs: Option<u64>,
-    /// Stored bytes read.
-    read_bytes: u64,
-    /// Damage, each object once.
-    findings: Vec<Found<'a>>,
-    /// Things worth knowing that are no damage.
-    notes: &'a [String],
-}
+printed! {
+    /// What `vault check` prints.
+    struct Checked<'a>(depth: &'a str, objects: Option<u64>, report: &'a Report) {
+        /// No damage was found.
+        ok: bool = report.findings.is_empty(),
+        /// `structure`, `subset`, `data` or `scrub`.
+        depth: &'a str = depth,
+        /// Objects looked at; null where this depth does not count them, as with all down to `skipped_packs`.
+        objects: Option<u64> = objects,
+        /// Snapshots looked at.
+        snapshots: Option<u64> = objects.is_none().then_some(report.snapshots),
+        /// Packs that the store lists.
+        packs: Option<u64> = objects.is_none().then_some(report.packs),
+        /// Blobs that the index tells of.
+        blobs: Option<u64> = objects.is_none().then_some(report.blobs),
+        /// Packs read and found good.
+        verified_packs: Option<u64> = objects.is_none().then_some(report.verified_packs),
+        /// Packs left out because they were verified lately.
+        skipped_packs: Option<u64> = objects.is_none().then_some(report.skipped_packs),
+        /// Stored bytes read.
+        read_bytes: u64 = report.read_bytes,
+        /// Damage, each object once.
+        findings: Vec<Found<'a>> = report.findings.iter().map(Found::of).collect(),
+        /// Things worth knowing that are no damage.
+        notes: &'a [String] = &report.notes,
+    }
 
-/// One damaged object.
-#[derive(Serialize)]
-struct Found<'a> {
-    /// Its name.
-    object: &'a str,
-    /// How the damage showed, at most 20.
-    problems: &'a [String],
-    /// Snapshots and files that need it, as `snapshot:/path`, at most 20.
-    affected: &'a [String],
-    /// How many need it in all.
-    affected_count: u64,
-}
-
-impl<'a> Found<'a> {
-    fn of(finding: &'a Finding) -> Self {
-        let Finding { object, problems, affected, affected_count, .. } = finding;
-        Self { object, problems, affected, affected_count: *affected_count }
+    /// One damaged object.
+    struct Found<'a>(finding: &'a Finding) {
+        /// Its name.
+        object: &'a str = &finding.object,
+        /// How the damage showed, at most 20.
+        problems: &'a [String] = &finding.problems,
+        /// Snapshots and files that need it, as `snapshot:/path`, at most 20.
+        affected: &'a [String] = &finding.affected,
+        /// How many need it in all.
+        affected_count: u64 = finding.affected_count,
     }
 }
 
@@ -117,38 +109,22 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let options = check::Options { read, max_age: arguments.max_age };
     let progress = session.progress("checking").watch(repository.backend());
-    let report = check::check(&repository, &options, &progress);
-    progress.done();
-    let report = report.context("cannot check the repository")?;
-    complain(session, &report.findings);
+    let report = progress.during(|progress| check::check(&repository, &options, progress));
+    let mut report = report.context("cannot check the repository")?;
     let later = report.later.iter().map(|path| format!("{}{}", Doubt::Later(path.clone()), hint::of_later(path)));
-    let notes: Vec<String> = later.chain(report.notes.iter().cloned()).collect();
-    let depth = match read {
-        Read::Nothing => "structure",
-        Read::All => "data",
-        Read::Part { .. } | Read::Percent(_) | Read::Bytes(_) => "subset",
+    report.notes.splice(0..0, later);
+    let (depth, well) = match read {
+        Read::Nothing => ("structure", "no damage found (content was not read)"),
+        Read::All => ("data", "no damage"),
+        Read::Part { .. } | Read::Percent(_) | Read::Bytes(_) => {
+            ("subset", "no damage found (content was read in part)")
+        }
     };
-    if session.global.json {
-        render::json(&Checked {
-            ok: report.findings.is_empty(),
-            depth,
-            snapshots: Some(report.snapshots),
-            packs: Some(report.packs),
-            blobs: Some(report.blobs),
-            verified_packs: Some(report.verified_packs),
-            skipped_packs: Some(report.skipped_packs),
-            read_bytes: report.read_bytes,
-            findings: report.findings.iter().map(Found::of).collect(),
-            notes: &notes,
-            ..Checked::default()
-        });
-    }
-    session.say_notes(&notes);
+    tell(session, depth, None, &report);
     session.say_requests(&repository);
-    let skipped = match report.skipped_packs {
-        0 => String::new(),
-        skipped => format!(", {} verified lately", render::count(skipped, "pack", "packs")),
-    };
+    let skipped = render::if_any(report.skipped_packs, |skipped| {
+        format!(", {} verified lately", render::count(skipped, "pack", "packs"))
+    });
     let looked = format!(
         "{}, {}, {}, {} read{skipped}",
         render::count(report.snapshots, "snapshot", "snapshots"),
@@ -156,12 +132,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         render::count(report.blobs, "blob", "blobs"),
         render::size(report.read_bytes)
     );
-    let well = match read {
-        Read::Nothing => "no damage found (content was not read)",
-        Read::All => "no damage",
-        _ => "no damage found (content was read in part)",
-    };
-    Ok(end(session, (&report.findings, &report.repaired), well, &looked))
+    Ok(end(session, &report, well, &looked))
 }
 
 /// Names against bytes, without a key.
@@ -169,30 +140,19 @@ fn scrub(session: &Session) -> Outcome {
     let backend = session.backend(false)?;
     super::exit::probe(&backend)?;
     let progress = session.progress("scrubbing").watch(&backend);
-    let scrub = check::scrub(&backend, &session.runtime, &progress);
-    progress.done();
+    let scrub = progress.during(|progress| check::scrub(&backend, &session.runtime, progress));
     let scrub = scrub.context("cannot scrub the repository")?;
-    complain(session, &scrub.findings);
-    if session.global.json {
-        render::json(&Checked {
-            ok: scrub.findings.is_empty(),
-            depth: "scrub",
-            objects: Some(scrub.objects),
-            read_bytes: scrub.read_bytes,
-            findings: scrub.findings.iter().map(Found::of).collect(),
-            notes: &scrub.notes,
-            ..Checked::default()
-        });
-    }
-    session.say_notes(&scrub.notes);
+    let mut report = Report::default();
+    (report.findings, report.notes, report.read_bytes) = (scrub.findings, scrub.notes, scrub.read_bytes);
+    tell(session, "scrub", Some(scrub.objects), &report);
     let objects = render::count(scrub.objects, "object", "objects");
-    let looked = format!("{objects}, {} read", render::size(scrub.read_bytes));
-    Ok(end(session, (&scrub.findings, &[]), "every object is what its name says", &looked))
+    let looked = format!("{objects}, {} read", render::size(report.read_bytes));
+    Ok(end(session, &report, "every object is what its name says", &looked))
 }
 
 /// A repository that damage keeps from opening can still be scrubbed.
 fn unopened(session: &Session, failure: Failure) -> Outcome {
-    if !failure.is_damage() {
+    if !failure.is_damage {
         return Err(failure);
     }
     failure.report();
@@ -201,17 +161,19 @@ fn unopened(session: &Session, failure: Failure) -> Outcome {
     scrub(session).map(|found| if found == code::DONE { code::FAILED } else { found })
 }
 
-/// One line for each finding; the whole of it where more is asked for.
-fn complain(session: &Session, findings: &[Finding]) {
+/// One line for each finding, the whole of it where more is asked for; then the result as JSON, and notes.
+fn tell(session: &Session, depth: &str, objects: Option<u64>, report: &Report) {
     let line = if session.global.verbose { whole } else { short };
-    findings.iter().for_each(|finding| render::complain(&line(finding)));
+    report.findings.iter().for_each(|finding| render::complain(&line(finding)));
+    session.global.print(&Checked::of(depth, objects, report));
+    session.say_notes(&report.notes);
 }
 
 fn whole(finding: &Finding) -> String {
     let mut parts: Vec<String> = finding.problems.iter().map(|problem| super::plain::line(problem)).collect();
     if !finding.affected.is_empty() {
         let more = finding.affected_count.saturating_sub(finding.affected.len() as u64);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = render::if_any(more, |more| format!(" and {more} more"));
         parts.push(format!("needed by {}{more}", finding.affected.join(", ")));
     }
     format!("{}: {}", finding.object, parts.join("; "))
@@ -228,13 +190,14 @@ fn short(finding: &Finding) -> String {
     let first = super::plain::line(finding.problems.first().map_or("", String::as_str));
     let room = LINE_MAX.saturating_sub(line.chars().count());
     // what it is matters more than who needs it, and that somebody does more than the rest of either
-    let needed = render::shorten(&needed, room.saturating_sub(PROBLEM_LEAST.min(first.chars().count())));
-    line.push_str(&render::shorten(&first, room.saturating_sub(needed.chars().count())));
+    let needed = render::shorten(&needed, room.saturating_sub(PROBLEM_LEAST.min(first.chars().count())), Cut::End);
+    line.push_str(&render::shorten(&first, room.saturating_sub(needed.chars().count()), Cut::End));
     line.push_str(&needed);
     line
 }
 
-fn end(session: &Session, (findings, repaired): (&[Finding], &[(String, String)]), well: &str, looked: &str) -> u8 {
+fn end(session: &Session, report: &Report, well: &str, looked: &str) -> u8 {
+    let findings = &report.findings;
     if findings.is_empty() {
         session.say(&format!("{well}: {looked}"));
         return code::DONE;
@@ -244,7 +207,7 @@ fn end(session: &Session, (findings, repaired): (&[Finding], &[(String, String)]
     if !session.global.quiet {
         let is_cut = findings.iter().any(|finding| short(finding) != whole(finding)) && !session.global.verbose;
         let rest = if is_cut { "; -v tells all of it" } else { "" };
-        match known_losses(findings, repaired) {
+        match known_losses(findings, &report.repaired) {
             Some(known) => {
                 render::complain(&format!("repair has kept what is left, the rest is lost here{rest}"));
                 let pairs = known.iter().map(|(id, name)| (id.as_str(), name.as_str()));

@@ -2,9 +2,8 @@
 //! repository. The script asks the program itself at each key press. That must neither ask back nor hang, so the
 //! repository is only looked at if the environment alone opens it, and only for a moment; else there is nothing.
 
-use super::exit::{Failure, code};
 use super::session::Session;
-use super::{Arguments as Program, Outcome, grammar, render, secret};
+use super::{Arguments as Program, Context, Failure, Outcome, code, grammar, render, secret};
 use clap::Parser;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
@@ -41,11 +40,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
     let shells = Shells::builtins();
     let shell = shells.completer(&arguments.shell.to_string());
-    let unknown = || Failure::new(code::USAGE, format!("no completions for {}", arguments.shell));
+    let unknown = || Failure::usage(format!("no completions for {}", arguments.shell));
     shell
         .ok_or_else(unknown)?
         .write_registration(VARIABLE, "vault", "vault", "vault", &mut script)
-        .map_err(|error| Failure::new(code::FAILED, format!("cannot write the script: {error}")))?;
+        .context("cannot write the script")?;
     render::text(String::from_utf8_lossy(&script).trim_start());
     Ok(code::DONE)
 }
@@ -130,7 +129,7 @@ fn known() -> Result<Option<Vec<Known>>, Failure> {
     }
     let session = Session::new(program.global)?;
     let repository = session.open()?;
-    let catalog = super::exit::Context::context(list::snapshots(&repository), "")?;
+    let catalog = list::snapshots(&repository).context("")?;
     let snapshots = &catalog.snapshots;
     let sources: BTreeSet<_> = snapshots.visible().map(|one| (&one.head.source, one.place.domain)).collect();
     let mut known: Vec<Known> = Vec::new();

@@ -1,11 +1,9 @@
 //! `vault copy`: snapshots into a second repository, from which they restore like from the first. What could not be
 //! copied is named, and the exit code tells.
 
-use super::exit::{Context, Failure, code};
+use super::printed::printed;
 use super::proposal::quote;
-use super::session::Session;
-use super::{Outcome, hint, render, secret, time};
-use serde::Serialize;
+use super::{Context, Failure, Outcome, Session, code, hint, render, secret, time};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use vault::repository::Repository;
@@ -50,52 +48,41 @@ pub struct Arguments {
     to_key_file: Option<PathBuf>,
 }
 
-/// What `vault copy` prints.
-#[derive(Serialize)]
-struct Copied<'a> {
-    /// Where the second repository is.
-    to: String,
-    /// The two share a root: blob ids are equal.
-    like: bool,
-    /// Nothing was written.
-    dry_run: bool,
-    /// Snapshots copied now.
-    copied: Vec<Line<'a>>,
-    /// Snapshots whose copies were there.
-    known: u64,
-    /// Snapshots that were dropped there, and stay so.
-    dropped: u64,
-    /// Snapshots that could not be copied, each with the reason.
-    failed: &'a [String],
-    /// Blobs that were not there.
-    added_blobs: u64,
-    /// Their content bytes.
-    added_bytes: u64,
-    /// Bytes of new packs.
-    stored_bytes: u64,
-}
+printed! {
+    /// What `vault copy` prints.
+    struct Copied<'a>(to: &Repository, dry_run: bool, report: &'a copy::Report, failed: &'a [String]) {
+        /// Where the second repository is.
+        to: String = to.location(),
+        /// The two share a root: blob ids are equal.
+        like: bool = report.like,
+        /// Nothing was written.
+        dry_run: bool = dry_run,
+        /// Snapshots copied now.
+        copied: Vec<Line<'a>> = report.copied.iter().map(Line::of).collect(),
+        /// Snapshots whose copies were there.
+        known: u64 = report.known,
+        /// Snapshots that were dropped there, and stay so.
+        dropped: u64 = report.dropped,
+        /// Snapshots that could not be copied, each with the reason.
+        failed: &'a [String] = failed,
+        /// Blobs that were not there.
+        added_blobs: u64 = report.added_blobs,
+        /// Their content bytes.
+        added_bytes: u64 = report.added_bytes,
+        /// Bytes of new packs.
+        stored_bytes: u64 = report.stored_bytes,
+    }
 
-/// One snapshot.
-#[derive(Serialize)]
-struct Line<'a> {
-    /// Its id.
-    snapshot: String,
-    /// Id of its copy; null for a dry run.
-    copy: Option<String>,
-    /// Name of its source.
-    name: &'a str,
-    /// Its time.
-    time: String,
-}
-
-impl<'a> Line<'a> {
-    fn of(copied: &'a copy::Copied) -> Self {
-        Self {
-            snapshot: copied.source.to_string(),
-            copy: copied.copy.map(|copy| copy.to_string()),
-            name: &copied.name,
-            time: render::time_rfc3339(copied.time),
-        }
+    /// One snapshot.
+    struct Line<'a>(copied: &'a copy::Copied) {
+        /// Its id.
+        snapshot: String = copied.source.to_string(),
+        /// Id of its copy; null for a dry run.
+        copy: Option<String> = copied.copy.map(|copy| copy.to_string()),
+        /// Name of its source.
+        name: &'a str = &copied.name,
+        /// Its time.
+        time: String = render::time_rfc3339(copied.time),
     }
 }
 
@@ -117,18 +104,17 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (name, again, dry_run) = (arguments.name.clone(), arguments.again, arguments.dry_run);
     let options = copy::Options { snapshots, name, again, dry_run, actor: session.actor("") };
     let progress = session.progress("copying").watch(to.backend());
-    let report = copy::copy(&from, &to, &options, &progress);
-    progress.done();
-    let report = report.context(&what)?;
+    let report = progress.during(|progress| copy::copy(&from, &to, &options, progress)).context(&what)?;
     let failed: Vec<String> = report.failed.iter().map(|one| format!("{one}{}", hint::of_not_copied(one))).collect();
     progress.tell(&failed);
-    show(session, arguments, &to, (&report, &failed));
+    session.global.print(&Copied::of(&to, dry_run, &report, &failed));
+    show(session, &to.location(), dry_run, &report);
     session.say_requests(&to);
     if report.failed.is_empty() {
         return Ok(code::DONE);
     }
     let failed = render::count(report.failed.len() as u64, "snapshot was", "snapshots were");
-    Err(Failure::new(code::FAILED, format!("the copy is not complete: {failed} not copied"))
+    Err(Failure::failed(format!("the copy is not complete: {failed} not copied"))
         .hint("`vault check` tells what is damaged"))
 }
 
@@ -141,40 +127,24 @@ fn chosen(from: &Repository, addresses: &[String]) -> vault::error::Result<Vec<O
     addresses.iter().map(find).collect()
 }
 
-fn show(session: &Session, arguments: &Arguments, to: &Repository, (report, failed): (&copy::Report, &[String])) {
-    if session.global.json {
-        render::json(&Copied {
-            to: to.location(),
-            like: report.like,
-            dry_run: arguments.dry_run,
-            copied: report.copied.iter().map(Line::of).collect(),
-            known: report.known,
-            dropped: report.dropped,
-            failed,
-            added_blobs: report.added_blobs,
-            added_bytes: report.added_bytes,
-            stored_bytes: report.stored_bytes,
-        });
-    }
+fn show(session: &Session, to: &str, dry_run: bool, report: &copy::Report) {
     if !report.like {
         session.say("the two repositories share no root: all content is decoded and stored under new ids (slow; a second repository made with `vault init --like LOCATION` avoids it)");
     }
-    let mut rest = String::new();
-    if report.known > 0 {
-        rest.push_str(&format!("; {}", render::count(report.known, "was there already", "were there already")));
-    }
+    let rest = render::if_any(report.known, |known| {
+        format!("; {}", render::count(known, "was there already", "were there already"))
+    });
     let count = render::count(report.copied.len() as u64, "snapshot", "snapshots");
     let new = render::size(report.added_bytes);
-    session.say(&if arguments.dry_run {
+    session.say(&if dry_run {
         let most = if report.like { "" } else { "at most " };
-        format!("would copy {count} to {}: {most}{new} new{rest}", to.location())
+        format!("would copy {count} to {to}: {most}{new} new{rest}")
     } else {
-        format!("copied {count} to {}: {new} new, {} stored{rest}", to.location(), render::size(report.stored_bytes))
+        format!("copied {count} to {to}: {new} new, {} stored{rest}", render::size(report.stored_bytes))
     });
-    if report.dropped > 0 {
-        session.say(&match report.dropped {
-            1 => "1 was dropped there and stays so; --again copies it".to_owned(),
-            dropped => format!("{dropped} were dropped there and stay so; --again copies them"),
-        });
+    match report.dropped {
+        0 => {}
+        1 => session.say("1 was dropped there and stays so; --again copies it"),
+        dropped => session.say(&format!("{dropped} were dropped there and stay so; --again copies them")),
     }
 }

@@ -1,16 +1,15 @@
 //! `vault diff`: what changed between two snapshots, or between a snapshot and a folder of this machine. Lines are
 //! printed as differences are found; figures come last.
 
-use super::exit::{Context, Failure, code};
-use super::session::Session;
-use super::{Outcome, address, node, output, render, time};
-use serde::Serialize;
+use super::printed::printed;
+use super::{Context, Failure, Outcome, Session, address, code, node, output, render, time};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::diff::{self, Change, Difference, Report, metadata};
 use vault::repository::{Address, SnapshotEntry, View};
 use vault::{list, repository};
+use vault_format::tree::Node;
 
 /// Show what changed between two snapshots, or between a snapshot and a folder
 ///
@@ -44,54 +43,54 @@ pub struct Arguments {
     read_all: bool,
 }
 
-/// What `vault diff` prints.
-#[derive(Serialize)]
-struct Diffed {
-    /// Id of the first snapshot.
-    before: String,
-    /// Id of the second, or the path of the folder.
-    after: String,
-    /// Each entry that differs.
-    changes: Vec<Line>,
-    /// Entries that are only after.
-    added: u64,
-    /// Entries that are only before.
-    removed: u64,
-    /// Entries of another type or content.
-    changed: u64,
-    /// Entries that differ in metadata alone.
-    metadata: u64,
-    /// Content bytes that the entry of the same path lacks before.
-    added_bytes: u64,
-    /// Content bytes that the entry of the same path lacks after.
-    removed_bytes: u64,
-    /// Entries of the folder that could not be compared, each with the reason.
-    failed: Vec<String>,
-}
+printed! {
+    /// What `vault diff` prints.
+    struct Diffed<'a>(before: &SnapshotEntry, after: String, changes: &'a [Line], report: &'a Report) {
+        /// Id of the first snapshot.
+        before: String = before.id.to_string(),
+        /// Id of the second, or the path of the folder.
+        after: String = after,
+        /// Each entry that differs.
+        changes: &'a [Line] = changes,
+        /// Entries that are only after.
+        added: u64 = report.added,
+        /// Entries that are only before.
+        removed: u64 = report.removed,
+        /// Entries of another type or content.
+        changed: u64 = report.changed,
+        /// Entries that differ in metadata alone.
+        metadata: u64 = report.metadata,
+        /// Content bytes that the entry of the same path lacks before.
+        added_bytes: u64 = report.added_bytes,
+        /// Content bytes that the entry of the same path lacks after.
+        removed_bytes: u64 = report.removed_bytes,
+        /// Entries of the folder that could not be compared, each with the reason.
+        failed: &'a [String] = &report.failed,
+    }
 
-/// One entry that differs.
-#[derive(Serialize)]
-struct Line {
-    /// Path in the snapshot; what is not UTF-8 is replaced.
-    path: String,
-    /// The bytes of the path in hex, only if it is not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_hex: Option<String>,
-    /// `added`, `removed`, `type`, `content`, or with --metadata `metadata`.
-    change: &'static str,
-    /// As in `ls`.
-    #[serde(rename = "type")]
-    kind: &'static str,
-    /// Bytes before; null if it was not there.
-    size_before: Option<u64>,
-    /// Bytes after; null if it is gone.
-    size_after: Option<u64>,
-    /// Bytes that it added.
-    added_bytes: u64,
-    /// Bytes that it removed.
-    removed_bytes: u64,
-    /// What of the metadata changed, in words.
-    metadata: Vec<&'static str>,
+    /// One entry that differs.
+    struct Line(change: &Change, bytes: (u64, u64)) {
+        /// Path in the snapshot; what is not UTF-8 is replaced.
+        path: String = node::lossy(&change.path),
+        /// The bytes of the path in hex, only if it is not UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path_hex: Option<String> = node::hex(&change.path),
+        /// `added`, `removed`, `type`, `content`, or with --metadata `metadata`.
+        change: &'static str = word(change.difference),
+        /// As in `ls`.
+        #[serde(rename = "type")]
+        kind: &'static str = shown(change).map_or("", node::kind),
+        /// Bytes before; null if it was not there.
+        size_before: Option<u64> = change.before.as_ref().map(node::size),
+        /// Bytes after; null if it is gone.
+        size_after: Option<u64> = change.after.as_ref().map(node::size),
+        /// Bytes that it added.
+        added_bytes: u64 = bytes.0,
+        /// Bytes that it removed.
+        removed_bytes: u64 = bytes.1,
+        /// What of the metadata changed, in words.
+        metadata: Vec<&'static str> = parts(change),
+    }
 }
 
 /// What the second argument means.
@@ -116,7 +115,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             return Ok(());
         }
         if session.global.json {
-            lines.push(fields(change, bytes));
+            lines.push(Line::of(change, bytes));
         } else if !session.global.quiet {
             progress.above(|| render::line(&line(change)));
         }
@@ -127,18 +126,17 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         one_file_system: arguments.one_file_system,
         read_all: arguments.read_all,
     };
-    let report = match &after {
+    let report = progress.during(|progress| match &after {
         After::Snapshot(after) => diff::snapshots(&repository, &before, after, &mut each),
-        After::Folder(path) => diff::with_folder(&before, path.clone(), &options, &mut each, &progress),
-    };
-    progress.done();
+        After::Folder(path) => diff::with_folder(&before, path.clone(), &options, &mut each, progress),
+    });
     let report = report.context(&what)?;
     if session.global.json {
         let after = match &after {
             After::Snapshot(after) => after.snapshot.id.to_string(),
             After::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
         };
-        render::json(&diffed(before.snapshot, after, lines, &report));
+        render::json(&Diffed::of(before.snapshot, after, &lines, &report));
     }
     session.say(&summary(&report));
     session.say_requests(&repository);
@@ -147,7 +145,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     progress.tell(&report.failed);
     let failed = render::count(report.failed.len() as u64, "entry", "entries");
-    Err(Failure::new(code::FAILED, format!("{failed} could not be compared, named above")))
+    Err(Failure::failed(format!("{failed} could not be compared, named above")))
 }
 
 fn after<'c>(catalog: &'c View, text: &OsStr, what: &str) -> Result<After<'c>, Failure> {
@@ -166,41 +164,29 @@ fn after<'c>(catalog: &'c View, text: &OsStr, what: &str) -> Result<After<'c>, F
     }
 }
 
-fn diffed(before: &SnapshotEntry, after: String, changes: Vec<Line>, report: &Report) -> Diffed {
-    Diffed {
-        before: before.id.to_string(),
-        after,
-        changes,
-        added: report.added,
-        removed: report.removed,
-        changed: report.changed,
-        metadata: report.metadata,
-        added_bytes: report.added_bytes,
-        removed_bytes: report.removed_bytes,
-        failed: report.failed.clone(),
-    }
-}
-
 /// What a difference is called in JSON.
 pub fn word(difference: Difference) -> &'static str {
-    match difference {
-        Difference::Added => "added",
-        Difference::Removed => "removed",
-        Difference::Type => "type",
-        Difference::Content => "content",
-        Difference::Metadata => "metadata",
-    }
+    sign(difference).1
 }
 
 /// The letter before a path.
 pub fn letter(difference: Difference) -> char {
+    sign(difference).0
+}
+
+fn sign(difference: Difference) -> (char, &'static str) {
     match difference {
-        Difference::Added => '+',
-        Difference::Removed => '-',
-        Difference::Type => 'T',
-        Difference::Content => 'M',
-        Difference::Metadata => 'U',
+        Difference::Added => ('+', "added"),
+        Difference::Removed => ('-', "removed"),
+        Difference::Type => ('T', "type"),
+        Difference::Content => ('M', "content"),
+        Difference::Metadata => ('U', "metadata"),
     }
+}
+
+/// The entry as it came, or else as it was.
+fn shown(change: &Change) -> Option<&Node> {
+    change.after.as_ref().or(change.before.as_ref())
 }
 
 fn parts(change: &Change) -> Vec<&'static str> {
@@ -211,7 +197,7 @@ fn parts(change: &Change) -> Vec<&'static str> {
 }
 
 fn line(change: &Change) -> String {
-    let Some(shown) = change.after.as_ref().or(change.before.as_ref()) else { return String::new() };
+    let Some(shown) = shown(change) else { return String::new() };
     let mut line = format!("{} {}", letter(change.difference), node::name(&change.path, shown));
     if let (Difference::Metadata, Some(before), Some(after)) = (change.difference, &change.before, &change.after) {
         let mode = format!("mode {} to {}", node::mode(before), node::mode(after));
@@ -220,21 +206,6 @@ fn line(change: &Change) -> String {
         line.push_str(&format!(" ({})", parts.join(", ")));
     }
     line
-}
-
-fn fields(change: &Change, (added_bytes, removed_bytes): (u64, u64)) -> Line {
-    let shown = change.after.as_ref().or(change.before.as_ref());
-    Line {
-        path: node::lossy(&change.path),
-        path_hex: node::hex(&change.path),
-        change: word(change.difference),
-        kind: shown.map_or("", node::kind),
-        size_before: change.before.as_ref().map(node::size),
-        size_after: change.after.as_ref().map(node::size),
-        added_bytes,
-        removed_bytes,
-        metadata: parts(change),
-    }
 }
 
 fn summary(report: &Report) -> String {

@@ -11,6 +11,9 @@ use vault::{error, repository};
 use vault_format::Error as FormatError;
 use vault_format::name::Name;
 
+/// The next step after damage.
+const AFFECTED: &str = "`vault check` tells what else is affected";
+
 /// The exit codes that scripts rely on.
 pub mod code {
     /// Done.
@@ -37,26 +40,28 @@ pub struct Failure {
     code: u8,
     text: String,
     hint: Option<String>,
-    damage: bool,
-    output: bool,
+    /// Stored bytes are to blame.
+    pub is_damage: bool,
+    /// Standard output is to blame.
+    is_output: bool,
     /// The place without a repository.
     missing: Option<String>,
 }
 
 impl Failure {
-    /// A failure in words.
+    /// A failure in words, which become one line.
     pub fn new(code: u8, text: String) -> Self {
-        Self { code, text, hint: None, damage: false, output: false, missing: None }
+        Self { code, text: plain::line(&text), hint: None, is_damage: false, is_output: false, missing: None }
     }
 
-    /// True if stored bytes are to blame.
-    pub fn is_damage(&self) -> bool {
-        self.damage
+    /// What could not be done.
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self::new(code::FAILED, text.into())
     }
 
-    /// True if standard output is to blame.
-    pub fn is_output(&self) -> bool {
-        self.output
+    /// A command line that makes no sense.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::new(code::USAGE, text.into())
     }
 
     /// With the next step.
@@ -110,30 +115,38 @@ impl<T> Context<T> for error::Result<T> {
     }
 }
 
+impl<T> Context<T> for std::io::Result<T> {
+    fn context(self, what: &str) -> Result<T, Failure> {
+        self.map_err(|error| Failure::failed(format!("{what}: {error}")))
+    }
+}
+
 fn failure(error: &error::Error, what: &str) -> Failure {
-    let damage = match error {
-        error::Error::Repository(
-            repository::Error::Object { source, .. } | repository::Error::Frame { source, .. },
-        ) => !matches!(
-            source,
-            FormatError::UnsupportedVersion(_)
-                | FormatError::UnsupportedSuite(_)
-                | FormatError::UnsupportedEpoch(_)
-                | FormatError::UnsupportedFeature(_)
-                | FormatError::NoAccess
-                | FormatError::WrongRepository
-        ),
-        error::Error::Repository(repository::Error::Rot(_) | repository::Error::DamagedBlob { .. }) => true,
+    use repository::Error as R;
+    let is_damage = match error {
+        error::Error::Repository(R::Object { source, .. } | R::Frame { source, .. }) => undamaged(source).is_none(),
+        error::Error::Repository(R::Rot(_) | R::DamagedBlob { .. }) => true,
         _ => false,
     };
-    let output = match error {
-        error::Error::Output(cause) => {
-            output::failed(cause);
-            true
-        }
-        _ => false,
-    };
-    Failure { damage, output, ..in_words(error, what) }
+    let mut failure = Failure { is_damage, ..in_words(error, what) };
+    if let error::Error::Output(cause) = error {
+        output::failed(cause);
+        failure.is_output = true;
+    }
+    failure
+}
+
+/// What to do about an object that is as it should be, and that this program or this key can't open.
+fn undamaged(error: &FormatError) -> Option<&'static str> {
+    match error {
+        FormatError::UnsupportedVersion(_)
+        | FormatError::UnsupportedSuite(_)
+        | FormatError::UnsupportedEpoch(_)
+        | FormatError::UnsupportedFeature(_) => Some("the repository is not damaged"),
+        FormatError::NoAccess => Some("use the owner's key"),
+        FormatError::WrongRepository => Some("check --repository and --key-file"),
+        _ => None,
+    }
 }
 
 fn in_words(error: &error::Error, what: &str) -> Failure {
@@ -141,79 +154,70 @@ fn in_words(error: &error::Error, what: &str) -> Failure {
     let full = if what.is_empty() { cause.clone() } else { format!("{what}: {cause}") };
     match error {
         error::Error::NoRoom(lack) => no_room(lack, what),
-        error::Error::EmptySource(..) => {
-            Failure::new(code::FAILED, format!("{full} (say --allow-empty if this is right)"))
-        }
-        error::Error::Request(refusal) => Failure::new(code::FAILED, full + &hint::of_refusal(refusal)),
+        error::Error::EmptySource(..) => Failure::failed(format!("{full} (say --allow-empty if this is right)")),
+        error::Error::Request(refusal) => Failure::failed(full + &hint::of_refusal(refusal)),
         error::Error::Repository(error) => repository_in_words(error, cause, full),
-        _ => Failure::new(code::FAILED, full),
+        _ => Failure::failed(full),
     }
 }
 
 /// `full` is the cause and what could not be done.
 fn repository_in_words(error: &repository::Error, cause: String, full: String) -> Failure {
     use repository::Error as R;
-    let failed = |hint: &str| Failure::new(code::FAILED, full.clone()).hint(hint);
+    let failed = |hint: &str| Failure::failed(&full).hint(hint);
+    // where the cause says itself what could not be done
+    let alone = |code, hint: &str| Failure::new(code, cause.clone()).hint(hint);
     match error {
         R::Interrupted(_) => Failure::new(code::INTERRUPTED, full).hint("run the same command again to go on"),
         R::NoRepository(place) => no_repository(place),
-        R::NoPlace(..) => Failure::new(code::NO_REPOSITORY, cause).hint("check --repository"),
+        R::NoPlace(..) => alone(code::NO_REPOSITORY, "check --repository"),
         R::NotARepository(place) => not_a_repository(place),
         R::HalfMade(place) => half_made(place),
-        R::WrongPassword(_) => Failure::new(code::WRONG_PASSWORD, cause).hint(
+        R::WrongPassword(_) => alone(
+            code::WRONG_PASSWORD,
             "check --password-file, --password-command or VAULT_PASSWORD, and --repository; if the password is lost, \
-                   the recovery sheet opens it: `vault init --recover`",
+             the recovery sheet opens it: `vault init --recover`",
         ),
-        R::LostConfig(place) => Failure::new(code::NO_REPOSITORY, cause).hint(format!(
-            "make them again from the recovery sheet: `vault init --recover --repository {}`",
-            quote(place)
-        )),
+        R::LostConfig(place) => {
+            let recover = format!("`vault init --recover --repository {}`", quote(place));
+            alone(code::NO_REPOSITORY, &format!("make them again from the recovery sheet: {recover}"))
+        }
         R::ForeignConfig(_) => failed(
             "somebody swapped it, or the repository was recovered after this key was made: use the key of the recovery, \
              or recover again with `vault init --recover`",
         ),
-        R::WrongWords(_) => Failure::new(code::WRONG_PASSWORD, cause).hint("check the sheet and --repository"),
+        R::WrongWords(_) => alone(code::WRONG_PASSWORD, "check the sheet and --repository"),
         R::Revoked(_) => failed("ask the owner for a new key: `vault key add --role writer --export-key-file FILE`"),
-        R::NotEmpty(_) => Failure::new(code::FAILED, cause)
-            .hint("choose an empty place, or `vault snapshots` if this is a repository"),
-        R::NoSnapshot(_) => failed("`vault snapshots` lists what there is"),
+        R::NotEmpty(_) => alone(code::FAILED, "choose an empty place, or `vault snapshots` if this is a repository"),
+        R::NoSnapshot(_) | R::Ambiguous { .. } => failed("`vault snapshots` lists what there is"),
         R::UnreadableTime(_) => failed(super::time::FORMS),
         R::NotThatOld { name, first } => {
             failed(&format!("its first is from {}; `vault snapshots {}` lists them", render::time(*first), quote(name)))
         }
-        R::Ambiguous { .. } => failed("`vault snapshots` lists what there is"),
         R::NoPath { snapshot, .. } => failed(&format!("`vault ls {snapshot} --recursive` lists what is in it")),
         R::Backend(error) => failed(hint::of_backend(error)),
         // it could name anything, so it stops everybody
         R::Rot(object) | R::Object { object, .. } if matches!(Name::parse(object), Some(Name::Mark(_))) => {
             failed(&hint::quarantine(object))
         }
-        R::Object { source, .. } | R::Frame { source, .. } => failed(match source {
-            FormatError::UnsupportedVersion(_)
-            | FormatError::UnsupportedSuite(_)
-            | FormatError::UnsupportedEpoch(_)
-            | FormatError::UnsupportedFeature(_) => "the repository is not damaged",
-            FormatError::NoAccess => "use the owner's key",
-            FormatError::WrongRepository => "check --repository and --key-file",
-            _ => "`vault check` tells what else is affected",
-        }),
-        // it says itself what could not be done
-        R::Role { .. } => Failure::new(code::FAILED, cause).hint("use such a password or key file"),
-        R::Undecided(_) => failed("`vault check` tells what else is affected"),
+        R::Object { source, .. } | R::Frame { source, .. } => failed(undamaged(source).unwrap_or(AFFECTED)),
+        R::Role { .. } => alone(code::FAILED, "use such a password or key file"),
+        R::Undecided(_) => failed(AFFECTED),
         R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. } => {
             failed("`vault check --read-data` tells what else is affected")
         }
         R::Swept => failed("run the same command again when prune is done"),
         R::TooSlow(_) | R::TooOld(_) | R::Condemned(_) => failed("run the same command again"),
         R::NoSnapshots(_) => failed("if none was ever completed there, `vault prune --without-snapshots` frees it"),
-        R::Unsafe(doubt) => Failure::new(code::FAILED, full + &hint::of_doubt(doubt)).hint(
+        R::Unsafe(doubt) => Failure::failed(full + &hint::of_doubt(doubt)).hint(
             "nothing more was deleted; `vault check` tells what is wrong; `vault repair --quarantine ID` has an object \
              passed over, `vault forget ID` a snapshot that is missing",
         ),
         R::Bug(_) => failed("please report it, with what was run and `vault --version`"),
-        R::CannotRepair(doubt) => Failure::new(code::FAILED, full + &hint::of_doubt(doubt))
-            .hint("nothing was changed; a newer vault may know more"),
-        _ => Failure::new(code::FAILED, full),
+        R::CannotRepair(doubt) => {
+            Failure::failed(full + &hint::of_doubt(doubt)).hint("nothing was changed; a newer vault may know more")
+        }
+        _ => Failure::failed(full),
     }
 }
 
@@ -225,7 +229,7 @@ fn no_room(lack: &error::Lack, what: &str) -> Failure {
     };
     let (needed, free) = (show(lack.needed), show(lack.free));
     let missing = show(lack.needed.saturating_sub(lack.free));
-    let failed = |text: String| Failure::new(code::FAILED, format!("{what}: {text}"));
+    let failed = |text: String| Failure::failed(format!("{what}: {text}"));
     if !lack.has_begun {
         return failed(format!("{place} needs {needed}, and only {free} are free there: {missing} are missing")).hint(
             "make room, restore elsewhere or only a part (--include), or say --ignore-room if it fits all the same",
@@ -264,7 +268,7 @@ pub fn opening(error: backend::Error, create: bool) -> Failure {
     match error.kind {
         ErrorKind::NoPlace if !create => no_repository(&error.location),
         ErrorKind::NotAFolder => not_a_repository(&error.location),
-        _ => Failure::new(code::FAILED, plain::line(&error.to_string())).hint(hint::of_backend(&error)),
+        _ => Failure::failed(error.to_string()).hint(hint::of_backend(&error)),
     }
 }
 
@@ -276,11 +280,11 @@ pub fn probe(backend: &Backend) -> Result<(), Failure> {
 /// The exit code at the end of the program. A result that nobody got is a failure, though its work is done; that whoever
 /// read it has seen enough is none.
 pub fn finish(outcome: Result<u8, Failure>) -> Result<u8, Failure> {
-    let text = |cause| format!("cannot write to standard output: {cause}");
+    let text = |cause: &str| format!("cannot write to standard output: {cause}");
     match (output::finish(), outcome) {
-        (Some(End::Closed), Err(failure)) if failure.is_output() => Ok(code::DONE),
-        (Some(End::Failed(_)), Err(failure)) if failure.is_output() => Err(failure),
-        (Some(End::Failed(cause)), Ok(code::DONE | code::PARTIAL)) => Err(Failure::new(code::FAILED, text(cause))),
+        (Some(End::Closed), Err(failure)) if failure.is_output => Ok(code::DONE),
+        (Some(End::Failed(_)), Err(failure)) if failure.is_output => Err(failure),
+        (Some(End::Failed(cause)), Ok(code::DONE | code::PARTIAL)) => Err(Failure::failed(text(cause))),
         (Some(End::Failed(cause)), outcome) => {
             render::complain(&text(cause));
             outcome
@@ -299,5 +303,5 @@ fn chain(error: &error::Error) -> String {
         }
         source = error.source();
     }
-    plain::line(&text)
+    text
 }

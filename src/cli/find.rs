@@ -1,16 +1,24 @@
 //! `vault find`: in which snapshots an entry is, and which versions of it there are. Like grep it ends with 1 if there
 //! is nothing, so that a script need not read the output.
 
-use super::exit::{Context, Failure, code};
-use super::session::Session;
-use super::table::{Cell, Give, Table};
-use super::{Outcome, address, node, render, time};
-use serde::Serialize;
+use super::printed::printed;
+use super::table::{Give, Table};
+use super::{Context, Failure, Outcome, Session, address, choice, code, node, render, time};
 use std::ffi::OsString;
 use vault::find::{self, Type, Version};
 use vault::list;
 use vault::repository::{SnapshotEntry, View};
 use vault::time::WallTime;
+
+/// What --type takes.
+const TYPES: [(&str, &str, Type); 6] = [
+    ("file", "Regular file", Type::File),
+    ("directory", "Folder", Type::Directory),
+    ("symlink", "Symbolic link", Type::Symlink),
+    ("fifo", "Named pipe", Type::Fifo),
+    ("char_device", "Character device", Type::CharDevice),
+    ("block_device", "Block device", Type::BlockDevice),
+];
 
 /// Find files in all snapshots
 ///
@@ -32,8 +40,8 @@ pub struct Arguments {
     #[arg(long = "snapshot", value_name = "ADDRESS", conflicts_with = "name")]
     snapshots: Vec<String>,
     /// Only entries of this type (can be repeated)
-    #[arg(long = "type", value_enum, value_name = "TYPE")]
-    types: Vec<Kind>,
+    #[arg(long = "type", value_name = "TYPE", value_parser = choice::one_of(TYPES))]
+    types: Vec<Type>,
     /// Only files larger than this
     #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
     larger_than: Option<u64>,
@@ -51,58 +59,35 @@ pub struct Arguments {
     long: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
-    /// Regular file
-    File,
-    /// Folder
-    Directory,
-    /// Symbolic link
-    Symlink,
-    /// Named pipe
-    Fifo,
-    /// Character device
-    #[value(name = "char_device")]
-    CharDevice,
-    /// Block device
-    #[value(name = "block_device")]
-    BlockDevice,
-}
-
-impl From<Kind> for Type {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::File => Self::File,
-            Kind::Directory => Self::Directory,
-            Kind::Symlink => Self::Symlink,
-            Kind::Fifo => Self::Fifo,
-            Kind::CharDevice => Self::CharDevice,
-            Kind::BlockDevice => Self::BlockDevice,
-        }
+printed! {
+    /// What `vault find` prints, one object for each version of an entry.
+    struct Line<'a>(catalog: &View, found: &Found<'a>) {
+        /// Name of the source.
+        name: &'a str = &found.last.head.source,
+        /// Id of its domain.
+        domain: String = found.last.place.domain.to_string(),
+        /// What the domain is called; null without a label.
+        domain_label: Option<String> = catalog.snapshots.domains.label(found.last.place.domain).map(str::to_owned),
+        #[serde(flatten)]
+        fields: node::Fields = node::Fields::of(&found.version.path, &found.version.node),
+        /// How many snapshots hold this version.
+        snapshots: u64 = found.version.snapshots,
+        /// Id of the first of them.
+        first: String = found.first.id.to_string(),
+        /// Its time.
+        first_time: String = render::time_rfc3339(found.first.counted.time),
+        /// Id of the last of them.
+        last: String = found.last.id.to_string(),
+        /// Its time.
+        last_time: String = render::time_rfc3339(found.last.counted.time),
     }
 }
 
-/// What `vault find` prints, one object for each version of an entry.
-#[derive(Serialize)]
-struct Line<'a> {
-    /// Name of the source.
-    name: &'a str,
-    /// Id of its domain.
-    domain: String,
-    /// What the domain is called; null without a label.
-    domain_label: Option<String>,
-    #[serde(flatten)]
-    fields: node::Fields,
-    /// How many snapshots hold this version.
-    snapshots: u64,
-    /// Id of the first of them.
-    first: String,
-    /// Its time.
-    first_time: String,
-    /// Id of the last of them.
-    last: String,
-    /// Its time.
-    last_time: String,
+/// A version of an entry, with the first and the last snapshot that hold it.
+struct Found<'a> {
+    version: &'a Version,
+    first: &'a SnapshotEntry,
+    last: &'a SnapshotEntry,
 }
 
 /// Finds.
@@ -115,7 +100,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     for address in &arguments.snapshots {
         let found = list::find(&catalog, address.as_bytes(), &time::parse_address).context(what)?;
         if !found.path.is_empty() {
-            return Err(Failure::new(code::USAGE, format!("--snapshot {address} names a path"))
+            return Err(Failure::usage(format!("--snapshot {address} names a path"))
                 .hint("say the path in the PATTERN, as in 'photos/**'"));
         }
         chosen.push(found.snapshot);
@@ -129,77 +114,50 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     chosen.dedup_by_key(|snapshot| snapshot.id);
     let options = find::Options {
         patterns: address::bytes(&arguments.patterns),
-        types: arguments.types.iter().copied().map(Type::from).collect(),
+        types: arguments.types.clone(),
         larger_than: arguments.larger_than,
         smaller_than: arguments.smaller_than,
         newer: arguments.newer,
         older: arguments.older,
     };
     let report = find::find(&repository, &catalog, &chosen, &options).context(what)?;
-    for damage in &report.damaged {
-        render::complain(&format!("{}; see `vault check`", super::plain::line(damage)));
-    }
-    show(session, arguments, &catalog, (&chosen, &report.versions));
+    render::damage(&report.damaged);
+    let of = |number: usize| chosen.get(number).copied();
+    let found = |version| Some(Found { version, first: of(version.first)?, last: of(version.last)? });
+    let found: Vec<Found<'_>> = report.versions.iter().filter_map(found).collect();
+    show(session, arguments.long, &catalog, &found);
     session.say_requests(&repository);
     if !report.damaged.is_empty() {
         let parts = render::count(report.damaged.len() as u64, "part", "parts");
-        return Err(Failure::new(code::FAILED, format!("{parts} of the snapshots could not be read, named above")));
+        return Err(Failure::failed(format!("{parts} of the snapshots could not be read, named above")));
     }
     if report.versions.is_empty() {
         let looked = render::count(chosen.len() as u64, "snapshot", "snapshots");
-        return Err(Failure::new(code::FAILED, format!("nothing found in {looked}")));
+        return Err(Failure::failed(format!("nothing found in {looked}")));
     }
     Ok(code::DONE)
 }
 
-fn show(
-    session: &Session,
-    arguments: &Arguments,
-    catalog: &View,
-    (snapshots, versions): (&[&SnapshotEntry], &[Version]),
-) {
-    let heading = if arguments.long { "ENTRY" } else { "PATH" };
-    let is_mixed = catalog.snapshots.are_mixed();
-    let times = catalog.snapshots.visible().map(|one| ((one.place.domain, one.place.label), one.counted.time));
-    let mut table = Table::new()
-        .when(is_mixed, |table| table.text("DOMAIN", Give::End(6)))
-        .text("NAME", Give::End(6))
-        .number("SNAPSHOTS", Give::Drop(1))
-        .text("FIRST", Give::Never)
-        .text("", Give::Drop(3))
-        .text("LAST", Give::Never)
-        .text("", Give::Drop(2))
-        .text(heading, Give::Start(24))
-        .telling_apart(times);
-    for version in versions {
-        let (Some(first), Some(last)) = (snapshots.get(version.first), snapshots.get(version.last)) else { continue };
-        if session.global.json {
-            render::json(&Line {
-                name: &last.head.source,
-                domain: last.place.domain.to_string(),
-                domain_label: catalog.snapshots.domains.label(last.place.domain).map(str::to_owned),
-                fields: node::Fields::new(&version.path, &version.node),
-                snapshots: version.snapshots,
-                first: first.id.to_string(),
-                first_time: render::time_rfc3339(first.counted.time),
-                last: last.id.to_string(),
-                last_time: render::time_rfc3339(last.counted.time),
-            });
-            continue;
-        }
-        let entry = if arguments.long { node::long } else { node::name };
-        let mut row: Vec<Cell> = Vec::new();
-        if is_mixed {
-            row.push(render::safe(&catalog.snapshots.domains.show(last.place.domain)).into());
-        }
-        row.extend([last.head.source.clone().into(), version.snapshots.to_string().into()]);
-        row.extend([first.id.short().into(), Cell::Time(first.counted.time)]);
-        row.extend([last.id.short().into(), Cell::Time(last.counted.time)]);
-        row.push(entry(&version.path, &version.node).into());
-        table.row(row);
-    }
-    if !session.global.json && !session.global.quiet && !versions.is_empty() {
-        table.print();
-        render::line(&render::count(versions.len() as u64, "version", "versions"));
+fn show(session: &Session, is_long: bool, catalog: &View, found: &[Found<'_>]) {
+    let heading = if is_long { "ENTRY" } else { "PATH" };
+    let entry = if is_long { node::long } else { node::name };
+    let snapshots = &catalog.snapshots;
+    if session.global.json {
+        found.iter().for_each(|one| render::json(&Line::of(catalog, one)));
+    } else if !session.global.quiet && !found.is_empty() {
+        Table::of(found)
+            .when(snapshots.are_mixed(), |table| {
+                table.text("DOMAIN", Give::End(6), |one| snapshots.domains.show(one.last.place.domain))
+            })
+            .text("NAME", Give::End(6), |one| one.last.head.source.as_str())
+            .number("SNAPSHOTS", Give::Drop(1), |one| one.version.snapshots)
+            .text("FIRST", Give::Never, |one| one.first.id.short())
+            .text("", Give::Drop(3), |one| one.first.counted.time)
+            .text("LAST", Give::Never, |one| one.last.id.short())
+            .text("", Give::Drop(2), |one| one.last.counted.time)
+            .text(heading, Give::Start(24), |one| entry(&one.version.path, &one.version.node))
+            .telling_apart(snapshots.visible().map(|one| ((one.place.domain, one.place.label), one.counted.time)))
+            .print();
+        render::line(&render::count(found.len() as u64, "version", "versions"));
     }
 }

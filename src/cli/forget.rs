@@ -1,18 +1,22 @@
 //! `vault forget`: drops snapshots by id or by policy, and says of each one why it goes or stays. To leave a source
 //! without any snapshot is asked for first.
 
-use super::exit::{Context, Failure, code};
+use super::printed::printed;
 use super::proposal::quote;
-use super::session::Session;
-use super::table::{Cell, Give, Table};
-use super::{Outcome, prune, render, secret, time};
+use super::table::{Give, Table};
+use super::{Context, Failure, Outcome, Session, choice, code, prune, render, secret, time};
 use jiff::tz::TimeZone;
-use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use vault::forget::{self, Report, Verdict};
+use vault::forget::{self, Late, Report, Verdict};
 use vault::repository::Repository;
 use vault::retention::{Amount, Length, Policy};
+
+/// What --late takes: the owner's answer.
+const LATE: [(&str, &str, Late); 2] = [
+    ("claimed", "They are as old as they say", Late::Claimed),
+    ("arrived", "They came when the store says", Late::Arrived),
+];
 
 /// Drop snapshots by id, or those that no rule keeps
 ///
@@ -34,7 +38,7 @@ pub struct Arguments {
     keep: Keep,
     /// For late snapshots that were never seen before: which of their two times counts; say `claimed` after a repository
     /// was moved by copying its files
-    #[arg(long, value_enum, value_name = "TIME", conflicts_with = "ids")]
+    #[arg(long, value_name = "TIME", value_parser = choice::one_of(LATE), conflicts_with = "ids")]
     late: Option<Late>,
     /// Only say what would be dropped
     #[arg(long, short = 'n')]
@@ -48,15 +52,6 @@ pub struct Arguments {
     /// Why, for the journal
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
-}
-
-/// The owner's answer.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Late {
-    /// They are as old as they say
-    Claimed,
-    /// They came when the store says
-    Arrived,
 }
 
 /// The rules.
@@ -103,42 +98,42 @@ impl Keep {
     }
 }
 
-/// What `vault forget` prints; with `--prune` a second object follows, that of `prune`.
-#[derive(Serialize)]
-struct Forgotten<'a> {
-    /// Nothing was written.
-    dry_run: bool,
-    /// Snapshots that were forgotten.
-    forgotten: Vec<Line<'a>>,
-    /// Snapshots that stay.
-    kept: Vec<Line<'a>>,
-    /// Ids of the orders that were put.
-    orders: Vec<String>,
-    /// Things worth knowing.
-    notes: &'a [String],
-}
+printed! {
+    /// What `vault forget` prints; with `--prune` a second object follows, that of `prune`.
+    struct Forgotten<'a>(dry_run: bool, report: &'a Report, notes: &'a [String]) {
+        /// Nothing was written.
+        dry_run: bool = dry_run,
+        /// Snapshots that were forgotten.
+        forgotten: Vec<Line<'a>> = report.verdicts.iter().filter(|one| !one.keep).map(Line::of).collect(),
+        /// Snapshots that stay.
+        kept: Vec<Line<'a>> = report.verdicts.iter().filter(|one| one.keep).map(Line::of).collect(),
+        /// Ids of the orders that were put.
+        orders: Vec<String> = report.orders.iter().map(ToString::to_string).collect(),
+        /// Things worth knowing.
+        notes: &'a [String] = notes,
+    }
 
-/// One snapshot.
-#[derive(Serialize)]
-struct Line<'a> {
-    /// Id.
-    id: String,
-    /// The time that counts.
-    time: String,
-    /// Its writer claims another time, which its arrival does not explain.
-    late: bool,
-    /// Name of the source.
-    name: &'a str,
-    /// What its domain is called.
-    domain: String,
-    /// Why, in words.
-    reasons: &'a [String],
+    /// One snapshot.
+    struct Line<'a>(verdict: &'a Verdict) {
+        /// Id.
+        id: String = verdict.place.id.to_string(),
+        /// The time that counts.
+        time: String = render::time_rfc3339(verdict.time),
+        /// Its writer claims another time, which its arrival does not explain.
+        late: bool = verdict.late,
+        /// Name of the source.
+        name: &'a str = &verdict.source,
+        /// What its domain is called.
+        domain: String = verdict.place.domain.to_string(),
+        /// Why, in words.
+        reasons: &'a [String] = &verdict.reasons,
+    }
 }
 
 /// Forgets.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let policy = arguments.keep.policy();
-    let usage = |text: &str| Err(Failure::new(code::USAGE, text.into()).hint("see `vault forget --help`"));
+    let usage = |text: &str| Err(Failure::usage(text).hint("see `vault forget --help`"));
     match (arguments.ids.is_empty(), policy.is_empty()) {
         (true, true) if arguments.late.is_none() => {
             return usage("nothing says what to keep: give a rule like --keep-daily 30d, or the IDs to drop");
@@ -148,10 +143,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         _ => {}
     }
     let repository = session.open()?;
-    let late = arguments.late.map(|late| match late {
-        Late::Claimed => forget::Late::Claimed,
-        Late::Arrived => forget::Late::Arrived,
-    });
+    let late = arguments.late;
     let actor = session.actor(&arguments.reason);
     let options = forget::Options { dry_run: arguments.dry_run, may_empty: false, late, actor };
     let report = if late.is_some() && policy.is_empty() {
@@ -164,17 +156,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         named(session, &repository, &arguments.ids, options)?
     };
     let notes: Vec<String> = report.mixed.iter().map(mixed).chain(report.notes.iter().cloned()).collect();
-    notes.iter().for_each(|note| render::complain(&super::plain::line(note)));
-    if session.global.json {
-        let lines = |keep: bool| report.verdicts.iter().filter(|one| one.keep == keep).map(line).collect();
-        render::json(&Forgotten {
-            dry_run: arguments.dry_run,
-            forgotten: lines(false),
-            kept: lines(true),
-            orders: report.orders.iter().map(ToString::to_string).collect(),
-            notes: &notes,
-        });
-    } else if !session.global.quiet {
+    render::complain_each(&notes);
+    session.global.print(&Forgotten::of(arguments.dry_run, &report, &notes));
+    if !session.global.json && !session.global.quiet {
         show(&report, arguments.dry_run);
     }
     session.say_requests(&repository);
@@ -202,12 +186,9 @@ fn mixed(mixed: &forget::Mixed) -> String {
 
 fn in_doubt(report: &Report) -> Failure {
     let count = render::count(report.doubtful.len() as u64, "late snapshot is", "late snapshots are");
-    Failure::new(
-        code::FAILED,
-        format!(
-            "{count} kept, since the repository seems to have been moved: they arrived at once, and say they are older"
-        ),
-    )
+    Failure::failed(format!(
+        "{count} kept, since the repository seems to have been moved: they arrived at once, and say they are older"
+    ))
     .hint("settle it with `vault forget --late claimed` if it was moved, else with --late arrived; --dry-run shows it")
 }
 
@@ -239,7 +220,7 @@ fn named(
 
 /// What was given may be a name, or an address: those are shown, and ids taken.
 fn no_id(repository: &Repository, ids: &[String], error: &vault::repository::Error) -> Failure {
-    let failure = Failure::new(code::FAILED, format!("cannot forget snapshots: {error}"));
+    let failure = Failure::failed(format!("cannot forget snapshots: {error}"));
     let vault::repository::Error::NoSnapshot(asked) = error else { return failure };
     let given = ids.iter().find(|id| *id == asked).unwrap_or(asked);
     let name = given.split('@').next().unwrap_or(given);
@@ -254,48 +235,23 @@ fn no_id(repository: &Repository, ids: &[String], error: &vault::repository::Err
     ))
 }
 
-fn line(verdict: &Verdict) -> Line<'_> {
-    Line {
-        id: verdict.place.id.to_string(),
-        time: render::time_rfc3339(verdict.time),
-        late: verdict.late,
-        name: &verdict.source,
-        domain: verdict.place.domain.to_string(),
-        reasons: &verdict.reasons,
-    }
-}
-
 fn show(report: &Report, dry_run: bool) {
     let domains: BTreeSet<_> = report.verdicts.iter().map(|verdict| verdict.place.domain).collect();
-    let mut table = Table::new()
-        .text("", Give::Never)
-        .text("ID", Give::Never)
-        .text("TIME", Give::Never)
-        .when(domains.len() > 1, |table| table.text("DOMAIN", Give::End(40)))
-        .text("NAME", Give::End(40))
-        .rare("NOTE", Give::Never)
-        .text("WHY", Give::Wrap(24))
-        .telling_apart(report.verdicts.iter().map(|one| ((one.place.domain, one.place.label), one.time)));
-    for verdict in &report.verdicts {
-        let mut row: Vec<Cell> = vec![
-            if verdict.keep { "keep" } else { "drop" }.into(),
-            verdict.place.id.short().into(),
-            Cell::Time(verdict.time),
-        ];
-        if domains.len() > 1 {
-            row.push(render::safe(&verdict.domain).into());
-        }
-        row.push(verdict.source.clone().into());
-        row.push(if verdict.late { "late" } else { "-" }.into());
-        row.push(render::safe(&verdict.reasons.join(", ")).into());
-        table.row(row);
-    }
     if !report.verdicts.is_empty() {
-        table.print();
+        Table::of(&report.verdicts)
+            .text("", Give::Never, |one| if one.keep { "keep" } else { "drop" })
+            .text("ID", Give::Never, |one| one.place.id.short())
+            .text("TIME", Give::Never, |one| one.time)
+            .when(domains.len() > 1, |table| table.text("DOMAIN", Give::End(40), |one| one.domain.as_str()))
+            .text("NAME", Give::End(40), |one| one.source.as_str())
+            .rare("NOTE", Give::Never, |one| if one.late { "late" } else { "-" })
+            .text("WHY", Give::Wrap(24), |one| one.reasons.join(", "))
+            .telling_apart(report.verdicts.iter().map(|one| ((one.place.domain, one.place.label), one.time)))
+            .print();
     }
     let forgotten = render::count(report.forgotten() as u64, "snapshot", "snapshots");
     let kept = report.verdicts.len() - report.forgotten();
     let verb = if dry_run { "would forget" } else { "forgot" };
-    let kept = if kept > 0 { format!(", kept {kept}") } else { String::new() };
+    let kept = render::if_any(kept as u64, |kept| format!(", kept {kept}"));
     render::line(&format!("{verb} {forgotten}{kept}"));
 }

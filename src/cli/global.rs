@@ -56,3 +56,19 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "RATE", value_parser = render::parse_rate)]
     pub limit_download: Option<u64>,
 }
+
+impl Global {
+    /// Prints a result if JSON was asked for.
+    pub fn print(&self, result: &impl serde::Serialize) {
+        if self.json {
+            render::json(result);
+        }
+    }
+
+    /// Says on standard error what nobody needs to know who wants it quiet.
+    pub fn remark(&self, line: &str) {
+        if !self.quiet {
+            render::complain(line);
+        }
+    }
+}

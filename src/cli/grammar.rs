@@ -140,7 +140,7 @@ pub fn usage(error: &clap::Error) -> Outcome {
         return Ok(exit::code::USAGE);
     }
     let text = format!("{}; see `{} --help`", complaint(error).trim_end_matches([';', ' ']), called());
-    Err(exit::Failure::new(exit::code::USAGE, text))
+    Err(exit::Failure::usage(text))
 }
 
 /// The command that was called, as far as the command line names one.
@@ -184,15 +184,10 @@ fn complaint(error: &clap::Error) -> String {
             format!("there is no command '{word}': nothing is ever locked")
         }
         None => {
-            let near = match error.get(ContextKind::SuggestedSubcommand) {
-                Some(ContextValue::String(near)) => vec![near.clone()],
-                Some(ContextValue::Strings(near)) => near.clone(),
-                _ => Vec::new(),
-            };
             // a word that only looks alike means something else, and these do harm
-            let near: Vec<String> = near
-                .iter()
-                .filter(|near| nearby::mistakes(word, near) <= if HARMFUL.contains(&near.as_str()) { 1 } else { 2 })
+            let near: Vec<String> = said(error, ContextKind::SuggestedSubcommand)
+                .into_iter()
+                .filter(|near| nearby::mistakes(word, near) <= if HARMFUL.contains(near) { 1 } else { 2 })
                 .map(|near| format!("`vault {near}`"))
                 .collect();
             let perhaps = if near.is_empty() { String::new() } else { format!(": perhaps {}", near.join(" or ")) };
@@ -203,12 +198,9 @@ fn complaint(error: &clap::Error) -> String {
 
 /// What to say of a word or flag behind a command that knows none such.
 fn unknown_word(error: &clap::Error, text: &str) -> Option<String> {
-    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
-    if error.kind() != ErrorKind::UnknownArgument {
-        return None;
-    }
+    let word = *said(error, ContextKind::InvalidArg).first().filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
     let called = text.split("Usage: vault ").nth(1)?.split_whitespace().next()?;
-    let own = FOREIGN_WORDS.iter().find(|(command, foreign, _)| *command == called && foreign == word);
+    let own = FOREIGN_WORDS.iter().find(|(command, foreign, _)| *command == called && *foreign == word);
     if let Some((.., own)) = own {
         return Some(format!("`vault {called}` takes no '{word}'; `vault {own}` does that"));
     }
@@ -225,19 +217,21 @@ fn unknown_word(error: &clap::Error, text: &str) -> Option<String> {
 
 /// True if all that is missing is where to restore to.
 fn lacks_target(error: &clap::Error) -> bool {
-    let missing = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::Strings(missing)) if error.kind() == ErrorKind::MissingRequiredArgument => {
-            missing.as_slice()
-        }
-        _ => &[],
-    };
-    matches!(missing, [only] if only.starts_with("--target"))
+    let missing = said(error, ContextKind::InvalidArg);
+    error.kind() == ErrorKind::MissingRequiredArgument && matches!(missing[..], [only] if only.starts_with("--target"))
 }
 
 fn unknown_command(error: &clap::Error) -> Option<&str> {
-    match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(word)) if error.kind() == ErrorKind::InvalidSubcommand => Some(word),
-        _ => None,
+    let words = said(error, ContextKind::InvalidSubcommand);
+    words.first().copied().filter(|_| error.kind() == ErrorKind::InvalidSubcommand)
+}
+
+/// The words that an error is about.
+fn said(error: &clap::Error, kind: ContextKind) -> Vec<&str> {
+    match error.get(kind) {
+        Some(ContextValue::String(word)) => vec![word],
+        Some(ContextValue::Strings(words)) => words.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
     }
 }
 

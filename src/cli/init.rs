@@ -2,12 +2,11 @@
 //! makes again, from that sheet, what a repository has lost. The sheet's file is made before the repository, so that a
 //! sheet that can't be written leaves nothing behind.
 
-use super::exit::{Context, Failure, code};
+use super::printed::printed;
+use super::private::Private;
 use super::session::{Session, parse_location};
-use super::{Outcome, exit, key, render, secret};
-use serde::Serialize;
-use std::fs::File;
-use std::io::{IsTerminal, Seek, Write};
+use super::{Context, Failure, Outcome, code, exit, key, render, secret};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use vault::repository::{NewRepository, Recovered, Recovery, Repository};
 use vault_format::key::Key;
@@ -44,32 +43,32 @@ pub struct Arguments {
     recover: bool,
 }
 
-/// What `vault init` prints.
-#[derive(Serialize)]
-struct Made {
-    /// Id of the repository.
-    repository: String,
-    /// Where it is, without secrets.
-    location: String,
-}
+printed! {
+    /// What `vault init` prints.
+    struct Made(made: &Repository) {
+        /// Id of the repository.
+        repository: String = made.id().to_string(),
+        /// Where it is, without secrets.
+        location: String = made.location(),
+    }
 
-/// What `vault init --recover` prints.
-#[derive(Serialize)]
-struct Recovering {
-    /// Id of the repository.
-    repository: String,
-    /// Where it is, without secrets.
-    location: String,
-    /// The config or its copy was lost, and made again.
-    config_restored: bool,
-    /// Neither was left: keys from before may no longer fit.
-    new_config: bool,
-    /// Packs that are in an index again.
-    indexed_packs: u64,
-    /// Snapshots of lost keys that count because the owner vouches for them.
-    vouched_snapshots: u64,
-    /// Snapshots and packs that can't be used, with the reason.
-    damaged: Vec<String>,
+    /// What `vault init --recover` prints.
+    struct Recovering(recovered: &Repository, report: &Recovered, vouched_snapshots: u64, damaged: Vec<String>) {
+        /// Id of the repository.
+        repository: String = recovered.id().to_string(),
+        /// Where it is, without secrets.
+        location: String = recovered.location(),
+        /// The config or its copy was lost, and made again.
+        config_restored: bool = report.config,
+        /// Neither was left: keys from before may no longer fit.
+        new_config: bool = report.new_config,
+        /// Packs that are in an index again.
+        indexed_packs: u64 = report.index.packs,
+        /// Snapshots of lost keys that count because the owner vouches for them.
+        vouched_snapshots: u64 = vouched_snapshots,
+        /// Snapshots and packs that can't be used, with the reason.
+        damaged: Vec<String> = damaged,
+    }
 }
 
 /// Makes or recovers the repository.
@@ -92,30 +91,17 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let sheet = arguments.sheet.as_deref().map(reserve).transpose()?;
     let new = NewRepository { like, ..NewRepository::new(&password) };
-    let made = Repository::init(backend, session.runtime.clone(), session.repository_options(), new)
-        .context("cannot make a repository");
-    let repository = match made {
-        Ok(repository) => repository,
-        Err(failure) => {
-            if let Some(path) = &arguments.sheet {
-                // it is empty, and the failure is what matters
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(failure);
-        }
-    };
-    let location = repository.location();
-    if session.global.json {
-        render::json(&Made { repository: repository.id().to_string(), location: location.clone() });
-    }
-    session.say(&format!("made repository {} at {location}", repository.id().short()));
+    let repository = Repository::init(backend, session.runtime.clone(), session.repository_options(), new)
+        .context("cannot make a repository")?;
+    session.global.print(&Made::of(&repository));
+    session.say(&format!("made repository {} at {}", repository.id().short(), repository.location()));
     if let (Some(mut file), Some(path)) = (sheet, &arguments.sheet) {
         let text = key::sheet(&repository)?;
-        write_sheet(&mut file, &text).map_err(|error| {
-            let text = format!("the repository is made, but its sheet could not be written: {error}");
-            Failure::new(code::FAILED, super::plain::line(&text)).hint("`vault key sheet --sheet FILE` writes it again")
-        })?;
-        session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
+        file.write(text.as_bytes())
+            .context("the repository is made, but its sheet could not be written")
+            .map_err(|failure| failure.hint("`vault key sheet --sheet FILE` writes it again"))?;
+        file.keep();
+        key::say_sheet(session, path);
     } else if std::io::stdout().is_terminal() && !session.global.json && !session.global.quiet {
         render::text(&key::sheet(&repository)?);
     } else {
@@ -129,23 +115,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 
 /// The file of the sheet, with as much in it as any sheet is long: a place that has no room for it says so before there
 /// is a repository.
-fn reserve(path: &Path) -> Result<File, Failure> {
-    let mut file = key::create_private(path, "the recovery sheet")?;
-    let filled = file.write_all(&[b'\n'; SHEET_BYTES]).and_then(|()| file.sync_all());
-    filled.map_err(|error| {
-        // it is of no use, and the failure is what matters
-        let _ = std::fs::remove_file(path);
-        let text = format!("cannot write the recovery sheet to {}: {error}; no repository was made", path.display());
-        Failure::new(code::FAILED, super::plain::line(&text))
+fn reserve(path: &Path) -> Result<Private, Failure> {
+    let mut file = Private::create(path, "the recovery sheet")?;
+    file.write(&[b'\n'; SHEET_BYTES]).map_err(|error| {
+        let what = format!("cannot write the recovery sheet to {}", path.display());
+        Failure::failed(format!("{what}: {error}; no repository was made"))
     })?;
     Ok(file)
-}
-
-fn write_sheet(file: &mut File, text: &str) -> std::io::Result<()> {
-    file.rewind()?;
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)?;
-    file.sync_all()
 }
 
 /// The password of the new repository, and the root of the one that it is to be like.
@@ -173,7 +149,7 @@ fn secrets(session: &Session, arguments: &Arguments) -> Result<(Zeroizing<Vec<u8
 fn new_password(session: &Session) -> Result<Zeroizing<Vec<u8>>, Failure> {
     match secret::find((&session.global, &session.runtime), secret::Use::New)? {
         secret::Secret::Password(password) => Ok(password),
-        secret::Secret::Bundle(_) => Err(Failure::new(code::USAGE, "a new repository needs a password".into())),
+        secret::Secret::Bundle(_) => Err(Failure::usage("a new repository needs a password")),
     }
 }
 
@@ -186,31 +162,16 @@ fn recover(session: &Session, arguments: &Arguments) -> Outcome {
     })?;
     let password = new_password(session)?;
     let (runtime, options) = (session.runtime.clone(), session.repository_options());
-    let progress = session.progress("reading packs");
-    let recovered = Repository::recover(
-        backend,
-        runtime,
-        options,
-        Recovery::new(sheet.root, sheet.repository, &password),
-        &progress,
-    );
-    progress.done();
-    let (repository, report) = recovered.context("cannot recover the repository")?;
-    let location = repository.location();
+    let recovery = Recovery::new(sheet.root, sheet.repository, &password);
+    let (repository, report) = session
+        .progress("reading packs")
+        .during(|progress| Repository::recover(backend, runtime, options, recovery, progress))
+        .context("cannot recover the repository")?;
     let vouched_snapshots = report.vouched.values().sum();
     let damaged: Vec<String> = report.damaged.iter().chain(&report.index.unreadable).cloned().collect();
-    damaged.iter().for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
-    if session.global.json {
-        render::json(&Recovering {
-            repository: repository.id().to_string(),
-            location: location.clone(),
-            config_restored: report.config,
-            new_config: report.new_config,
-            indexed_packs: report.index.packs,
-            vouched_snapshots,
-            damaged,
-        });
-    }
+    render::damage(&damaged);
+    session.global.print(&Recovering::of(&repository, &report, vouched_snapshots, damaged));
+    let location = repository.location();
     session.say(&format!("recovered repository {} at {location}; the new password opens it", repository.id().short()));
     tell(session, &report, vouched_snapshots);
     session.say_requests(&repository);

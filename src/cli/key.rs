@@ -1,20 +1,17 @@
 //! `vault key`: who may open the repository, as what, and with which password; new keys, keys taken away, and the
 //! recovery sheet. Secrets come from files or the terminal and go to new private files, never to a screen or an argument.
 
-use super::exit::{Context, Failure, code};
+use super::printed::printed;
+use super::private::Private;
 use super::progress::Bar;
-use super::session::Session;
-use super::table::{Cell, Give, Table};
-use super::{Outcome, render, secret};
-use serde::Serialize;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use super::table::{Give, Table};
+use super::{Context, Failure, Outcome, Session, code, render, secret};
 use std::path::{Path, PathBuf};
 use vault::keys::{self, Draft, Entry};
 use vault::repository::Repository;
 use vault::time::WallTime;
 use vault_format::bundle::Role;
+use vault_format::id::ObjectId;
 use vault_format::recovery;
 use vault_format::slot::{KDF_DEFAULT, NewPassword};
 use zeroize::Zeroizing;
@@ -101,73 +98,70 @@ fn parse_role(text: &str) -> Result<Role, String> {
         .ok_or_else(|| "a role is writer, client or owner".into())
 }
 
-/// What `vault key list` prints.
-#[derive(Serialize)]
-struct Listing {
-    /// Each key, oldest first.
-    keys: Vec<Line>,
-    /// Key slots that can't be used, with the reason.
-    damaged: Vec<String>,
-}
+printed! {
+    /// What `vault key list` prints.
+    struct Listing<'a>(listing: &'a keys::Listing) {
+        /// Each key, oldest first.
+        keys: Vec<Line<'a>> = listing.keys.iter().map(Line::of).collect(),
+        /// Key slots that can't be used, with the reason.
+        damaged: &'a [String] = &listing.damaged,
+    }
 
-/// One key.
-#[derive(Serialize)]
-struct Line {
-    /// Id of its slot.
-    id: String,
-    /// `owner`, `client` or `writer`.
-    role: String,
-    /// In the owner's words.
-    label: String,
-    /// Id of its domain.
-    domain: String,
-    /// Id under which it writes.
-    writer: String,
-    /// When it was made.
-    created: String,
-    /// A password opens it; false for a key file.
-    password: bool,
-    /// It is the key in use.
-    in_use: bool,
-    /// The owner has revoked it.
-    revoked: bool,
-}
+    /// One key.
+    struct Line<'a>(key: &'a Entry) {
+        /// Id of its slot.
+        id: String = key.id.to_string(),
+        /// `owner`, `client` or `writer`.
+        role: String = key.info.role.to_string(),
+        /// In the owner's words.
+        label: &'a str = &key.info.label,
+        /// Id of its domain.
+        domain: String = key.info.domain.to_string(),
+        /// Id under which it writes.
+        writer: String = key.writer().to_string(),
+        /// When it was made.
+        created: String = render::time_rfc3339(WallTime::new(key.info.created)),
+        /// A password opens it; false for a key file.
+        password: bool = key.has_password(),
+        /// It is the key in use.
+        in_use: bool = key.in_use,
+        /// The owner has revoked it.
+        revoked: bool = key.is_revoked,
+    }
 
-/// What `vault key add` prints.
-#[derive(Serialize)]
-struct Added<'a> {
-    /// Id of the new slot.
-    id: String,
-    /// `owner`, `client` or `writer`.
-    role: String,
-    /// In the owner's words.
-    label: &'a str,
-    /// Id of its domain.
-    domain: String,
-    /// The file that holds the key; null without one.
-    key_file: Option<String>,
-}
+    /// What `vault key add` prints.
+    struct Added<'a>(id: ObjectId, role: Role, draft: &'a Draft, file: Option<&Path>) {
+        /// Id of the new slot.
+        id: String = id.to_string(),
+        /// `owner`, `client` or `writer`.
+        role: String = role.to_string(),
+        /// In the owner's words.
+        label: &'a str = &draft.label,
+        /// Id of its domain.
+        domain: String = draft.domain.to_string(),
+        /// The file that holds the key; null without one.
+        key_file: Option<String> = file.map(|path| path.display().to_string()),
+    }
 
-/// What `vault key remove` prints.
-#[derive(Serialize)]
-struct Removed<'a> {
-    /// Id of the slot that is gone.
-    id: String,
-    /// Its role.
-    role: String,
-    /// In the owner's words.
-    label: &'a str,
-    /// The key is revoked: what it writes from now on does not count.
-    revoked: bool,
-    /// Snapshots of it that still count.
-    accepted_snapshots: u64,
-}
+    /// What `vault key remove` prints.
+    struct Removed<'a>(key: &'a Entry, removed: &keys::Removed) {
+        /// Id of the slot that is gone.
+        id: String = key.id.to_string(),
+        /// Its role.
+        role: String = key.info.role.to_string(),
+        /// In the owner's words.
+        label: &'a str = &key.info.label,
+        /// The key is revoked: what it writes from now on does not count.
+        revoked: bool = removed.is_revoked,
+        /// Snapshots of it that still count.
+        accepted_snapshots: u64 = removed.snapshots,
+    }
 
-/// What `vault key passwd` prints.
-#[derive(Serialize)]
-struct Changed {
-    /// Id of the new slot.
-    id: String,
+    /// What `vault key passwd` prints.
+    struct Changed(id: ObjectId) {
+        /// Id of the new slot.
+        id: String = id.to_string(),
+    }
 }
 
 /// Runs a command about keys.
@@ -186,53 +180,25 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
 }
 
-impl Line {
-    fn of(key: &Entry) -> Self {
-        Self {
-            id: key.id.to_string(),
-            role: key.info.role.to_string(),
-            label: key.info.label.clone(),
-            domain: key.info.domain.to_string(),
-            writer: key.writer().to_string(),
-            created: render::time_rfc3339(WallTime::new(key.info.created)),
-            password: key.has_password(),
-            in_use: key.in_use,
-            revoked: key.is_revoked,
-        }
-    }
-}
-
 fn list(session: &Session, repository: &Repository) -> Outcome {
     let listing = keys::list(repository).context("cannot list the keys")?;
-    listing
-        .damaged
-        .iter()
-        .for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
+    render::damage(&listing.damaged);
     if session.global.json {
-        render::json(&Listing { keys: listing.keys.iter().map(Line::of).collect(), damaged: listing.damaged });
+        render::json(&Listing::of(&listing));
         return Ok(code::DONE);
     }
-    let mut table = Table::new()
-        .text("ID", Give::Never)
-        .text("ROLE", Give::Never)
-        .text("LABEL", Give::End(8))
-        .text("DOMAIN", Give::Drop(2))
-        .text("CREATED", Give::Drop(1))
-        .text("OPENS WITH", Give::Never);
-    for key in &listing.keys {
-        let mut opens = if key.has_password() { "password" } else { "key file" }.to_owned();
-        if key.in_use {
-            opens.push_str(" (in use)");
-        }
-        if key.is_revoked {
-            opens.push_str(" (revoked)");
-        }
-        let label = render::safe(&key.info.label);
-        let (role, domain) = (key.info.role.to_string(), key.info.domain.short());
-        let created = Cell::Time(WallTime::new(key.info.created));
-        table.row(vec![key.id.short().into(), role.into(), label.into(), domain.into(), created, opens.into()]);
-    }
-    table.print();
+    Table::of(&listing.keys)
+        .text("ID", Give::Never, |key| key.id.short())
+        .text("ROLE", Give::Never, |key| key.info.role.to_string())
+        .text("LABEL", Give::End(8), |key| key.info.label.as_str())
+        .text("DOMAIN", Give::Drop(2), |key| key.info.domain.short())
+        .text("CREATED", Give::Drop(1), |key| WallTime::new(key.info.created))
+        .text("OPENS WITH", Give::Never, |key| {
+            let opens = if key.has_password() { "password" } else { "key file" };
+            let (in_use, revoked) = (key.in_use, key.is_revoked);
+            format!("{opens}{}{}", if in_use { " (in use)" } else { "" }, if revoked { " (revoked)" } else { "" })
+        })
+        .print();
     Ok(code::DONE)
 }
 
@@ -246,38 +212,32 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
         (file, _) => Some(secret::new_password(file.as_deref())?),
     };
     let password = password.as_ref().map(|password| NewPassword { password, kdf: KDF_DEFAULT });
-    let progress = Bar::hidden();
     let exported = arguments.export_key_file.as_deref();
     let is_text = exported == Some(Path::new("-"));
     if is_text && session.global.json {
-        return Err(Failure::new(code::USAGE, "--export-key-file - and --json both want standard output".into())
-            .hint("give the key a file"));
+        return Err(
+            Failure::usage("--export-key-file - and --json both want standard output").hint("give the key a file")
+        );
     }
     let path = exported.filter(|_| !is_text);
-    let file = path.map(|path| create_private(path, "the key file")).transpose()?;
+    let mut file = path.map(|path| Private::create(path, "the key file")).transpose()?;
     if is_text {
         // nothing else may stand there: `VAULT_KEY=$(vault key add …)`
         let text = secret::keyfile::to_text(&draft.key_file().context(&what)?);
         render::text(&Zeroizing::new(format!("{}\n", *text)));
     }
-    let exported = file.map_or(Ok(()), |file| export(&draft, file));
-    let added = exported.and_then(|()| keys::add(repository, &draft, password, &progress).context(&what));
-    if let (Err(_), Some(path)) = (&added, path) {
-        // a key that nobody announced is of no use, and the failure is what matters
-        let _ = std::fs::remove_file(path);
+    if let Some(file) = &mut file {
+        // safe on disk before the key counts
+        let bytes = draft.key_file().context("cannot write the key file")?;
+        file.write(&bytes).context("cannot write the key file")?;
     }
-    let id = added?;
-    if session.global.json {
-        let key_file = path.map(|path| path.display().to_string());
-        let (role, domain) = (arguments.role.to_string(), draft.domain.to_string());
-        render::json(&Added { id: id.to_string(), role, label: &draft.label, domain, key_file });
-    }
+    let id = keys::add(repository, &draft, password, &Bar::hidden()).context(&what)?;
+    file.into_iter().for_each(Private::keep);
+    session.global.print(&Added::of(id, arguments.role, &draft, path));
     let label = render::safe(&draft.label);
     let said = format!("added key {}: {} {label}, domain {}", id.short(), arguments.role, draft.domain.short());
     if is_text {
-        if !session.global.quiet {
-            render::complain(&format!("{said}; whoever reads this line has the key"));
-        }
+        session.global.remark(&format!("{said}; whoever reads this line has the key"));
         return Ok(code::DONE);
     }
     session.say(&said);
@@ -287,79 +247,54 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
     Ok(code::DONE)
 }
 
-/// The file is safe on disk before the key counts.
-fn export(draft: &Draft, mut file: File) -> Result<(), Failure> {
-    let text = draft.key_file().context("cannot write the key file")?;
-    file.write_all(&text)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| Failure::new(code::FAILED, super::plain::line(&format!("cannot write the key file: {error}"))))
-}
-
 fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
     let what = format!("cannot remove key {}", render::safe(id));
     repository.keys().owner("remove a key").context("")?;
     let listing = keys::list(repository).context(&what)?;
     let key = listing.find(id).context(&what)?;
     if key.in_use {
-        secret::confirm(
-            &session.global,
-            &format!("Key {} is the one in use: it will not open any more.", key.id.short()),
-        )?;
+        let question = format!("Key {} is the one in use: it will not open any more.", key.id.short());
+        secret::confirm(&session.global, &question)?;
     }
-    let progress = Bar::hidden();
-    let removed = keys::remove(repository, key.id, &progress);
-    let removed = removed.context(&what)?;
-    let (role, label) = (key.info.role.to_string(), &key.info.label);
-    if session.global.json {
-        let (revoked, accepted_snapshots) = (removed.is_revoked, removed.snapshots);
-        render::json(&Removed { id: key.id.to_string(), role: role.clone(), label, revoked, accepted_snapshots });
-    }
+    let removed = keys::remove(repository, key.id, &Bar::hidden()).context(&what)?;
+    session.global.print(&Removed::of(key, &removed));
     let kept = match (key.info.role, removed.is_revoked) {
         (Role::Owner, _) => "; whoever opened the repository with it may still have the root key".to_owned(),
         (_, true) => format!("; what it took stays: {}", render::count(removed.snapshots, "snapshot", "snapshots")),
         (_, false) => "; another slot holds the same key, so it still counts".to_owned(),
     };
-    session.say(&format!("removed key {}: {role} {}{kept}", key.id.short(), render::safe(label)));
+    let label = render::safe(&key.info.label);
+    session.say(&format!("removed key {}: {} {label}{kept}", key.id.short(), key.info.role));
     Ok(code::DONE)
 }
 
 fn passwd(session: &Session, repository: &Repository, file: Option<&Path>) -> Outcome {
     repository.keys().owner("change a password").context("")?;
     let password = secret::new_password(file)?;
-    let progress = Bar::hidden();
-    let changed = keys::change_password(repository, NewPassword { password: &password, kdf: KDF_DEFAULT }, &progress);
-    let id = changed.context("cannot change the password")?;
-    if session.global.json {
-        render::json(&Changed { id: id.to_string() });
-    }
+    let new = NewPassword { password: &password, kdf: KDF_DEFAULT };
+    let id = keys::change_password(repository, new, &Bar::hidden()).context("cannot change the password")?;
+    session.global.print(&Changed::of(id));
     session.say(&format!("changed the password; it is key {} now", id.short()));
     Ok(code::DONE)
 }
 
 fn write_sheet(session: &Session, repository: &Repository, path: &Path) -> Outcome {
     let text = sheet(repository)?;
-    let mut file = create_private(path, "the recovery sheet")?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-        // half a sheet is of no use, and the failure is what matters
-        let _ = std::fs::remove_file(path);
-        let text = format!("cannot write the recovery sheet to {}: {error}", path.display());
-        Failure::new(code::FAILED, super::plain::line(&text))
-    })?;
-    session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
+    let mut file = Private::create(path, "the recovery sheet")?;
+    file.write(text.as_bytes()).context(&format!("cannot write the recovery sheet to {}", path.display()))?;
+    file.keep();
+    say_sheet(session, path);
     Ok(code::DONE)
+}
+
+/// Where the sheet is, and what to do with it.
+pub fn say_sheet(session: &Session, path: &Path) {
+    session.say(&format!("recovery sheet: {}; print it, lock it away, and delete the file", path.display()));
 }
 
 /// The text of the sheet.
 pub fn sheet(repository: &Repository) -> Result<Zeroizing<String>, Failure> {
     let owner = repository.keys().owner("print the recovery sheet").context("")?;
     recovery::sheet(owner.root(), repository.id(), &repository.location())
-        .map_err(|error| Failure::new(code::FAILED, format!("cannot print the recovery sheet: {error}")))
-}
-
-/// A new file that only its owner can read.
-pub fn create_private(path: &Path, what: &str) -> Result<File, Failure> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-        let text = format!("cannot write {what} to {}: {error}", path.display());
-        Failure::new(code::FAILED, super::plain::line(&text)).hint("name a file that does not exist yet")
-    })
+        .map_err(|error| Failure::failed(format!("cannot print the recovery sheet: {error}")))
 }

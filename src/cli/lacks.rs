@@ -2,11 +2,9 @@
 //! what was asked for. The whole of a copy that repair made is what there is, and no failure; a part of it that damage
 //! took is one.
 
-use super::exit::{Failure, code};
 use super::render;
-use super::session::Session;
-use vault::repository::Address;
-use vault::repository::Repository;
+use super::{Failure, Session};
+use vault::repository::{Address, Repository};
 use vault::restore::{self, Lacks};
 
 /// What is to be restored, and what its snapshot lacks.
@@ -24,9 +22,7 @@ impl<'a> Told<'a> {
 
     /// Whoever restores it must know.
     pub fn say(&self, session: &Session) {
-        if !session.global.quiet {
-            self.notes().iter().for_each(|note| render::complain(&format!("note: {note}")));
-        }
+        self.notes().iter().for_each(|note| session.global.remark(&format!("note: {note}")));
     }
 
     /// The same as texts.
@@ -78,7 +74,7 @@ impl<'a> Told<'a> {
 
     /// The failure that this is.
     pub fn failure(&self, lost: &str) -> Failure {
-        Failure::new(code::FAILED, format!("the restore is not complete: {lost}")).hint(self.hint())
+        Failure::failed(format!("the restore is not complete: {lost}")).hint(self.hint())
     }
 
     /// What to try.
@@ -92,10 +88,6 @@ impl<'a> Told<'a> {
 pub fn names_line(names: &[String], count: u64) -> String {
     const SHOWN_MAX: usize = 3;
     let shown: Vec<&str> = names.iter().take(SHOWN_MAX).map(String::as_str).collect();
-    let more = count.saturating_sub(shown.len() as u64);
-    match (shown.is_empty(), more) {
-        (true, _) => String::new(),
-        (false, 0) => format!(": {}", shown.join(", ")),
-        (false, more) => format!(": {} and {more} more", shown.join(", ")),
-    }
+    let more = render::if_any(count.saturating_sub(shown.len() as u64), |more| format!(" and {more} more"));
+    if shown.is_empty() { String::new() } else { format!(": {}{more}", shown.join(", ")) }
 }

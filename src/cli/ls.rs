@@ -1,9 +1,8 @@
 //! `vault ls`: lists what is in a snapshot, or below a path of it. Lines are printed as the tree is read, unless they
 //! are to be sorted first.
 
-use super::exit::{Context, code};
 use super::session::Session;
-use super::{Outcome, address, node, output, render};
+use super::{Context, Outcome, address, code, node, output, render};
 use std::cmp::Reverse;
 use std::ffi::OsString;
 use vault::list;
@@ -79,7 +78,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 
 fn show(session: &Session, arguments: &Arguments, path: &[u8], node: &Node) {
     if session.global.json {
-        render::json(&node::Fields::new(path, node));
+        render::json(&node::Fields::of(path, node));
     } else if arguments.long {
         render::line(&node::long(path, node));
     } else {

@@ -1,10 +1,9 @@
 //! `vault man`: manual pages for whoever packages the program, one for each command. Nobody needs it
 //! every day.
 
-use super::exit::{Failure, code};
 use super::session::Session;
-use super::{Outcome, grammar, render, secret};
-use std::path::{Path, PathBuf};
+use super::{Context, Outcome, code, grammar, render, secret};
+use std::path::PathBuf;
 
 /// Write a manual page for each command
 #[derive(Debug, clap::Args)]
@@ -29,13 +28,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         let existing = render::count(existing as u64, "page", "pages");
         secret::confirm(&session.global, &format!("{existing} of {} can be replaced.", directory.display()))?;
     }
-    let failed = |path: &Path, error: std::io::Error| {
-        let text = format!("cannot write manual pages to {}: {error}", path.display());
-        Failure::new(code::FAILED, super::plain::line(&text))
-    };
-    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    let what = "cannot write manual pages to";
+    std::fs::create_dir_all(directory).context(&format!("{what} {}", directory.display()))?;
     for page in &pages {
-        page.generate_to(directory).map_err(|error| failed(&directory.join(page.get_filename()), error))?;
+        page.generate_to(directory).context(&format!("{what} {}", directory.join(page.get_filename()).display()))?;
     }
     session.say(&format!("wrote {} to {}", render::count(pages.len() as u64, "page", "pages"), directory.display()));
     Ok(code::DONE)

@@ -1,61 +1,39 @@
 //! An entry of a snapshot in words: its type, its permissions in letters, a long line as `ls` prints it, and the fields
 //! that it has in JSON.
 
+use super::printed::printed;
 use super::render;
-use serde::Serialize;
 use vault::time::WallTime;
 use vault_format::tree::{Node, NodeKind};
 
-/// What `vault ls` prints, one object for each entry.
-#[derive(Serialize)]
-pub struct Fields {
-    /// Path in the snapshot; what is not UTF-8 is replaced.
-    path: String,
-    /// The bytes of the path in hex, only if it is not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_hex: Option<String>,
-    /// `file`, `directory`, `symlink`, `fifo`, `char_device` or `block_device`.
-    #[serde(rename = "type")]
-    kind: &'static str,
-    /// Bytes; of a directory those of all files below it.
-    size: u64,
-    /// Permissions in octal.
-    mode: String,
-    /// Number of the owner.
-    uid: u32,
-    /// Number of the group.
-    gid: u32,
-    /// Name of the owner; empty if unknown.
-    user: String,
-    /// Name of the group; empty if unknown.
-    group: String,
-    /// When the content last changed.
-    mtime: String,
-    /// Where a link points, only of links.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-}
-
-impl Fields {
-    /// Of a node at a path.
-    pub fn new(path: &[u8], node: &Node) -> Self {
-        let metadata = &node.metadata;
-        Self {
-            path: lossy(path),
-            path_hex: hex(path),
-            kind: kind(node),
-            size: size(node),
-            mode: mode(node),
-            uid: metadata.uid,
-            gid: metadata.gid,
-            user: lossy(&metadata.user),
-            group: lossy(&metadata.group),
-            mtime: render::time_rfc3339(WallTime::from(metadata.mtime)),
-            target: match &node.kind {
-                NodeKind::Symlink(target) => Some(lossy(target)),
-                _ => None,
-            },
-        }
+printed! {
+    /// What `vault ls` prints, one object for each entry.
+    pub struct Fields(path: &[u8], node: &Node) {
+        /// Path in the snapshot; what is not UTF-8 is replaced.
+        path: String = lossy(path),
+        /// The bytes of the path in hex, only if it is not UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path_hex: Option<String> = hex(path),
+        /// `file`, `directory`, `symlink`, `fifo`, `char_device` or `block_device`.
+        #[serde(rename = "type")]
+        kind: &'static str = kind(node),
+        /// Bytes; of a directory those of all files below it.
+        size: u64 = size(node),
+        /// Permissions in octal.
+        mode: String = mode(node),
+        /// Number of the owner.
+        uid: u32 = node.metadata.uid,
+        /// Number of the group.
+        gid: u32 = node.metadata.gid,
+        /// Name of the owner; empty if unknown.
+        user: String = lossy(&node.metadata.user),
+        /// Name of the group; empty if unknown.
+        group: String = lossy(&node.metadata.group),
+        /// When the content last changed.
+        mtime: String = render::time_rfc3339(WallTime::from(node.metadata.mtime)),
+        /// Where a link points, only of links.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<String> = if let NodeKind::Symlink(target) = &node.kind { Some(lossy(target)) } else { None },
     }
 }
 

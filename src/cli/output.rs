@@ -3,15 +3,13 @@
 
 use super::plain;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What became of standard output.
-static STATE: Mutex<State> = Mutex::new(State { written: false, end: None });
-
-struct State {
-    written: bool,
-    end: Option<End>,
-}
+/// Something was to be written.
+static WRITTEN: AtomicBool = AtomicBool::new(false);
+/// Why nothing more is written, once that is so.
+static END: OnceLock<End> = OnceLock::new();
 
 /// Why nothing more can be written.
 pub enum End {
@@ -27,7 +25,7 @@ pub struct Output;
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        with(|state| state.written = true);
+        WRITTEN.store(true, Ordering::Relaxed);
         loop {
             match rustix::io::write(rustix::stdio::stdout(), bytes) {
                 // whoever made the pipe may have set it so
@@ -45,7 +43,7 @@ impl Write for Output {
 
 /// Writes all of this, unless a write failed before.
 pub fn put(bytes: &[u8]) {
-    if with(|state| state.end.is_none())
+    if END.get().is_none()
         && let Err(error) = Output.write_all(bytes)
     {
         failed(&error);
@@ -54,33 +52,29 @@ pub fn put(bytes: &[u8]) {
 
 /// An error once nothing more can be written, for what would go on printing for long.
 pub fn go_on() -> vault::error::Result<()> {
-    let end = with(|state| match &state.end {
-        None => None,
-        Some(End::Closed) => Some(io::ErrorKind::BrokenPipe.into()),
-        Some(End::Failed(cause)) => Some(io::Error::other(cause.clone())),
-    });
-    end.map_or(Ok(()), |error| Err(vault::error::Error::Output(error)))
+    Err(vault::error::Error::Output(match END.get() {
+        None => return Ok(()),
+        Some(End::Closed) => io::ErrorKind::BrokenPipe.into(),
+        Some(End::Failed(cause)) => io::Error::other(cause.clone()),
+    }))
 }
 
 /// Keeps the first failure.
 pub fn failed(error: &io::Error) {
-    let end = match error.kind() {
+    END.get_or_init(|| match error.kind() {
         io::ErrorKind::BrokenPipe => End::Closed,
         _ => End::Failed(plain::line(&error.to_string())),
-    };
-    with(|state| {
-        state.end.get_or_insert(end);
     });
 }
 
 /// At the end of the program: what was written has to be with the file system, since some say only now that it has no
 /// room. Tells why not all of it got there.
-pub fn finish() -> Option<End> {
-    let is_waiting = with(|state| state.written && state.end.is_none());
+pub fn finish() -> Option<&'static End> {
+    let is_waiting = WRITTEN.load(Ordering::Relaxed) && END.get().is_none();
     if is_waiting && let Err(error) = settle() {
         failed(&error);
     }
-    with(|state| state.end.take())
+    END.get()
 }
 
 fn settle() -> io::Result<()> {
@@ -95,8 +89,4 @@ fn settle() -> io::Result<()> {
         // not every file system knows it
         _ => Ok(()),
     }
-}
-
-fn with<T>(look: impl FnOnce(&mut State) -> T) -> T {
-    look(&mut STATE.lock().unwrap_or_else(PoisonError::into_inner))
 }

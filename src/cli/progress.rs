@@ -4,14 +4,15 @@
 
 mod line;
 
+use super::printed::printed;
 use indicatif::{ProgressBar, ProgressStyle};
 use line::State;
-use serde::Serialize;
 use std::collections::{HashSet, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vault::backend::Backend;
@@ -77,7 +78,8 @@ impl Face {
 /// Progress of one operation.
 pub struct Bar {
     shared: Arc<Shared>,
-    ticker: Mutex<Option<JoinHandle<()>>>,
+    /// What draws, until the other end of this is gone.
+    drawing: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
     told: Mutex<HashSet<String>>,
     /// Damaged things that were told of.
     damaged: AtomicU64,
@@ -88,17 +90,15 @@ pub struct Bar {
 struct Shared {
     face: Face,
     verb: &'static str,
-    noun: (&'static str, &'static str),
     bar: ProgressBar,
     started: Instant,
     files: AtomicU64,
     bytes: AtomicU64,
     seen: Mutex<Seen>,
-    is_over: Mutex<bool>,
-    over: Condvar,
 }
 
 /// What the drawing thread and the operation tell each other.
+#[derive(Default)]
 struct Seen {
     total: Option<(u64, u64)>,
     path: String,
@@ -108,30 +108,33 @@ struct Seen {
     input: Option<&'static str>,
     store: Option<Backend>,
     samples: VecDeque<(Instant, u64)>,
-    moved: (Instant, u64, u64),
+    /// Files and bytes, and since when there are no more; `None` for since the start.
+    counts: (u64, u64),
+    moved: Option<Instant>,
 }
 
-/// What `--json --progress` prints to standard error twice a second.
-#[derive(Serialize)]
-struct Line<'a> {
-    /// What is done, like `reading`.
-    progress: &'a str,
-    /// Files done so far, or entries, packs or objects, by the command.
-    done_files: u64,
-    /// Bytes done so far.
-    done_bytes: u64,
-    /// How many there are to do; null while unknown: a stream, or a folder that is still being counted.
-    total_files: Option<u64>,
-    /// Bytes of all there is to do; null while unknown.
-    total_bytes: Option<u64>,
-    /// Since the start.
-    seconds: f64,
-    /// Bytes each second, of late.
-    rate: u64,
-    /// How long it will take; null while unknown.
-    left_seconds: Option<u64>,
-    /// What nothing goes on without, like `the store` or `the command`; else null.
-    waiting: Option<&'a str>,
+printed! {
+    /// What `--json --progress` prints to standard error twice a second.
+    struct Line<'a>(state: &'a State, elapsed: Duration) {
+        /// What is done, like `reading`.
+        progress: &'a str = state.verb,
+        /// Files done so far, or entries, packs or objects, by the command.
+        done_files: u64 = state.files,
+        /// Bytes done so far.
+        done_bytes: u64 = state.bytes,
+        /// How many there are to do; null while unknown: a stream, or a folder that is still being counted.
+        total_files: Option<u64> = state.total.map(|(files, _)| files),
+        /// Bytes of all there is to do; null while unknown.
+        total_bytes: Option<u64> = state.total.map(|(_, bytes)| bytes),
+        /// Since the start.
+        seconds: f64 = elapsed.as_secs_f64(),
+        /// Bytes each second, of late.
+        rate: u64 = state.rate,
+        /// How long it will take; null while unknown.
+        left_seconds: Option<u64> = state.left.map(|left| left.as_secs()),
+        /// What nothing goes on without, like `the store` or `the command`; else null.
+        waiting: Option<&'a str> = state.waiting.as_ref().map(|(what, _)| what.as_str()),
+    }
 }
 
 impl Bar {
@@ -142,36 +145,23 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);
         }
-        let now = Instant::now();
-        let seen = Seen {
-            total: None,
-            path: String::new(),
-            waits: None,
-            input: None,
-            store: None,
-            samples: VecDeque::new(),
-            moved: (now, 0, 0),
-        };
         let shared = Arc::new(Shared {
             face,
             verb,
-            noun: noun(verb),
             bar,
-            started: now,
+            started: Instant::now(),
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            seen: Mutex::new(seen),
-            is_over: Mutex::new(false),
-            over: Condvar::new(),
+            seen: Mutex::default(),
         });
-        let ticker = (face != Face::Hidden).then(|| {
-            let shared = Arc::clone(&shared);
-            std::thread::spawn(move || shared.draw())
+        let drawing = (face != Face::Hidden).then(|| {
+            let (shared, (over, is_over)) = (Arc::clone(&shared), channel());
+            (over, std::thread::spawn(move || shared.draw(&is_over)))
         });
         if face == Face::Terminal {
             *lock(&SHOWN) = Some(shared.bar.clone());
         }
-        Self { shared, ticker: Mutex::new(ticker), told: Mutex::default(), damaged: AtomicU64::new(0), verbose }
+        Self { shared, drawing: Mutex::new(drawing), told: Mutex::default(), damaged: AtomicU64::new(0), verbose }
     }
 
     /// Only notes: for what takes no time.
@@ -191,12 +181,20 @@ impl Bar {
         self
     }
 
+    /// Runs an operation while it is shown.
+    pub fn during<T>(&self, run: impl FnOnce(&Self) -> T) -> T {
+        let result = run(self);
+        self.done();
+        result
+    }
+
     /// Removes the bar.
-    pub fn done(&self) {
-        *lock(&self.shared.is_over) = true;
-        self.shared.over.notify_all();
-        // it draws nothing more
-        let _ = lock(&self.ticker).take().map(JoinHandle::join);
+    fn done(&self) {
+        if let Some((over, thread)) = lock(&self.drawing).take() {
+            drop(over);
+            // it draws nothing more
+            let _ = thread.join();
+        }
         self.shared.bar.finish_and_clear();
         if self.shared.face == Face::Terminal {
             *lock(&SHOWN) = None;
@@ -229,36 +227,23 @@ impl Drop for Bar {
 }
 
 impl Shared {
-    fn draw(&self) {
-        let mut is_over = lock(&self.is_over);
+    fn draw(&self, is_over: &Receiver<()>) {
         loop {
-            is_over = self.over.wait_timeout(is_over, self.face.tick()).unwrap_or_else(PoisonError::into_inner).0;
+            let is_over = is_over.recv_timeout(self.face.tick()) != Err(RecvTimeoutError::Timeout);
             match self.face {
-                Face::Terminal if !*is_over => self.bar.set_message(self.state().line(columns())),
-                Face::Log if !*is_over => super::render::complain(&self.state().line(usize::MAX)),
+                Face::Terminal if !is_over => self.bar.set_message(self.state().line(columns())),
+                Face::Log if !is_over => super::render::complain(&self.state().line(usize::MAX)),
                 Face::Json => self.write_json(),
                 _ => {}
             }
-            if *is_over {
+            if is_over {
                 return;
             }
         }
     }
 
     fn write_json(&self) {
-        let state = self.state();
-        let line = Line {
-            progress: state.verb,
-            done_files: state.files,
-            done_bytes: state.bytes,
-            total_files: state.total.map(|(files, _)| files),
-            total_bytes: state.total.map(|(_, bytes)| bytes),
-            seconds: self.started.elapsed().as_secs_f64(),
-            rate: state.rate,
-            left_seconds: state.left.map(|left| left.as_secs()),
-            waiting: state.waiting.as_ref().map(|(what, _)| what.as_str()),
-        };
-        if let Ok(line) = serde_json::to_string(&line) {
+        if let Ok(line) = serde_json::to_string(&Line::of(&self.state(), self.started.elapsed())) {
             // whoever reads it may be gone, and the work goes on
             let _ = writeln!(std::io::stderr().lock(), "{line}");
         }
@@ -268,8 +253,8 @@ impl Shared {
         let now = Instant::now();
         let (files, bytes) = (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let mut seen = lock(&self.seen);
-        if (files, bytes) != (seen.moved.1, seen.moved.2) {
-            seen.moved = (now, files, bytes);
+        if seen.counts != (files, bytes) {
+            (seen.counts, seen.moved) = ((files, bytes), Some(now));
         }
         seen.samples.push_back((now, bytes));
         while seen.samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
@@ -280,13 +265,13 @@ impl Shared {
         let rate = per_second(bytes.saturating_sub(before), now.duration_since(since));
         State {
             verb: self.verb,
-            noun: self.noun,
+            noun: noun(self.verb),
             files,
             bytes,
             total: seen.total,
             rate,
             left: self.left(seen.total, (files, bytes), rate),
-            waiting: seen.waiting(now),
+            waiting: seen.waiting(now, now.duration_since(seen.moved.unwrap_or(self.started))),
             path: super::render::safe(&seen.path),
         }
     }
@@ -304,8 +289,7 @@ impl Shared {
 }
 
 impl Seen {
-    fn waiting(&self, now: Instant) -> Option<(String, Duration)> {
-        let idle = now.duration_since(self.moved.0);
+    fn waiting(&self, now: Instant, idle: Duration) -> Option<(String, Duration)> {
         if idle < IDLE {
             return None;
         }
@@ -333,9 +317,8 @@ fn per_second(bytes: u64, time: Duration) -> u64 {
 
 /// Columns of the terminal; the last one stays free, since some go to the next line with it.
 fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
-    let columns = size.map_or(0, |size| size.ws_col);
-    usize::from(if columns == 0 { 80 } else { columns }).saturating_sub(1)
+    let columns = super::render::columns(rustix::stdio::stderr());
+    if columns == 0 { 79 } else { columns - 1 }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

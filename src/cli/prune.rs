@@ -1,14 +1,12 @@
 //! `vault prune`: frees what no snapshot needs. Deletes what an earlier run condemned long enough ago, and condemns what
 //! nothing needs now; the space comes back with the next run after the grace.
 
-use super::exit::{Context, Failure, code};
-use super::session::Session;
-use super::{Outcome, render, secret, time};
-use serde::Serialize;
+use super::printed::printed;
+use super::{Context, Failure, Outcome, Session, code, render, secret, time};
 use std::io::IsTerminal;
 use std::time::Duration;
 use vault::backend::ErrorKind;
-use vault::prune::{self, Unfinished, Unused};
+use vault::prune::{self, PlanFigures, Report, Unfinished, Unused};
 use vault::repository;
 use vault::repository::Repository;
 
@@ -57,109 +55,71 @@ fn parse_unused(text: &str) -> Result<Unused, String> {
     }
 }
 
-/// What `vault prune` prints.
-#[derive(Serialize)]
-struct Pruned<'a> {
-    /// Nothing was written or deleted.
-    dry_run: bool,
-    /// Snapshots deleted.
-    deleted_snapshots: u64,
-    /// Packs deleted.
-    deleted_packs: u64,
-    /// Their bytes.
-    deleted_bytes: u64,
-    /// Blobs that had to be copied first.
-    rescued_blobs: u64,
-    /// Marks that are not old enough yet.
-    waiting_marks: u64,
-    /// Id of the mark; null if nothing was condemned.
-    mark: Option<String>,
-    /// Snapshots that will be deleted.
-    condemned_snapshots: u64,
-    /// Packs that will be deleted.
-    condemned_packs: u64,
-    /// Their bytes.
-    condemned_bytes: u64,
-    /// Of these, packs whose needed part was written again.
-    repacked_packs: u64,
-    /// Their bytes.
-    repacked_bytes: u64,
-    /// Requests to read for that.
-    reads: u64,
-    /// Bytes read.
-    read_bytes: u64,
-    /// New packs.
-    writes: u64,
-    /// Their bytes.
-    written_bytes: u64,
-    /// Bytes that are free in the end.
-    freed_bytes: u64,
-    /// Packs that stay.
-    kept_packs: u64,
-    /// Their bytes.
-    kept_bytes: u64,
-    /// Stored bytes of what snapshots need.
-    live_bytes: u64,
-    /// Dead, but kept: bytes that share a frame with needed ones.
-    neighbour_bytes: u64,
-    /// Dead, but kept: bases of deltas that are needed.
-    base_bytes: u64,
-    /// Dead, but kept: whole frames in packs that stay.
-    loose_bytes: u64,
-    /// Index objects put in place of many.
-    merged_indexes: u64,
-    /// Old marks deleted.
-    old_marks: u64,
-    /// Packs kept for runs that may go on.
-    unfinished_packs: u64,
-    /// Their bytes.
-    unfinished_bytes: u64,
-    /// Until when the last of them is kept; null if there is none.
-    unfinished_until: Option<String>,
-    /// Unfinished files removed, by a grace of 0.
-    leftover_files: u64,
-    /// Their bytes.
-    leftover_bytes: u64,
-    /// Things worth knowing.
-    notes: &'a [String],
-}
-
-impl<'a> Pruned<'a> {
-    fn of(report: &'a prune::Report, dry_run: bool) -> Self {
-        let (swept, marked, figures) = (&report.swept, &report.marked, &report.marked.figures);
-        Self {
-            dry_run,
-            deleted_snapshots: swept.snapshots,
-            deleted_packs: swept.packs,
-            deleted_bytes: swept.bytes,
-            rescued_blobs: swept.rescued_blobs,
-            waiting_marks: swept.waiting,
-            mark: marked.mark.map(|mark| mark.to_string()),
-            condemned_snapshots: marked.snapshots.len() as u64,
-            condemned_packs: marked.packs.len() as u64,
-            condemned_bytes: marked.bytes,
-            repacked_packs: figures.repacked_packs,
-            repacked_bytes: figures.repacked_bytes,
-            reads: figures.reads,
-            read_bytes: figures.read_bytes,
-            writes: figures.writes,
-            written_bytes: figures.written_bytes,
-            freed_bytes: figures.freed_bytes(),
-            kept_packs: figures.kept_packs,
-            kept_bytes: figures.kept_bytes,
-            live_bytes: figures.live_bytes,
-            neighbour_bytes: figures.neighbour_bytes,
-            base_bytes: figures.base_bytes,
-            loose_bytes: figures.loose_bytes,
-            merged_indexes: report.merged_indexes,
-            old_marks: report.old_marks,
-            unfinished_packs: report.unfinished.packs,
-            unfinished_bytes: report.unfinished.bytes,
-            unfinished_until: report.unfinished.until.map(render::time_rfc3339),
-            leftover_files: report.leftovers.files,
-            leftover_bytes: report.leftovers.bytes,
-            notes: &report.notes,
-        }
+printed! {
+    /// What `vault prune` prints.
+    struct Pruned<'a>(dry_run: bool, report: &'a Report, figures: &PlanFigures) {
+        /// Nothing was written or deleted.
+        dry_run: bool = dry_run,
+        /// Snapshots deleted.
+        deleted_snapshots: u64 = report.swept.snapshots,
+        /// Packs deleted.
+        deleted_packs: u64 = report.swept.packs,
+        /// Their bytes.
+        deleted_bytes: u64 = report.swept.bytes,
+        /// Blobs that had to be copied first.
+        rescued_blobs: u64 = report.swept.rescued_blobs,
+        /// Marks that are not old enough yet.
+        waiting_marks: u64 = report.swept.waiting,
+        /// Id of the mark; null if nothing was condemned.
+        mark: Option<String> = report.marked.mark.map(|mark| mark.to_string()),
+        /// Snapshots that will be deleted.
+        condemned_snapshots: u64 = report.marked.snapshots.len() as u64,
+        /// Packs that will be deleted.
+        condemned_packs: u64 = report.marked.packs.len() as u64,
+        /// Their bytes.
+        condemned_bytes: u64 = report.marked.bytes,
+        /// Of these, packs whose needed part was written again.
+        repacked_packs: u64 = figures.repacked_packs,
+        /// Their bytes.
+        repacked_bytes: u64 = figures.repacked_bytes,
+        /// Requests to read for that.
+        reads: u64 = figures.reads,
+        /// Bytes read.
+        read_bytes: u64 = figures.read_bytes,
+        /// New packs.
+        writes: u64 = figures.writes,
+        /// Their bytes.
+        written_bytes: u64 = figures.written_bytes,
+        /// Bytes that are free in the end.
+        freed_bytes: u64 = figures.freed_bytes(),
+        /// Packs that stay.
+        kept_packs: u64 = figures.kept_packs,
+        /// Their bytes.
+        kept_bytes: u64 = figures.kept_bytes,
+        /// Stored bytes of what snapshots need.
+        live_bytes: u64 = figures.live_bytes,
+        /// Dead, but kept: bytes that share a frame with needed ones.
+        neighbour_bytes: u64 = figures.neighbour_bytes,
+        /// Dead, but kept: bases of deltas that are needed.
+        base_bytes: u64 = figures.base_bytes,
+        /// Dead, but kept: whole frames in packs that stay.
+        loose_bytes: u64 = figures.loose_bytes,
+        /// Index objects put in place of many.
+        merged_indexes: u64 = report.merged_indexes,
+        /// Old marks deleted.
+        old_marks: u64 = report.old_marks,
+        /// Packs kept for runs that may go on.
+        unfinished_packs: u64 = report.unfinished.packs,
+        /// Their bytes.
+        unfinished_bytes: u64 = report.unfinished.bytes,
+        /// Until when the last of them is kept; null if there is none.
+        unfinished_until: Option<String> = report.unfinished.until.map(render::time_rfc3339),
+        /// Unfinished files removed, by a grace of 0.
+        leftover_files: u64 = report.leftovers.files,
+        /// Their bytes.
+        leftover_bytes: u64 = report.leftovers.bytes,
+        /// Things worth knowing.
+        notes: &'a [String] = &report.notes,
     }
 }
 
@@ -183,23 +143,18 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
         actor: session.actor(""),
     };
     let progress = session.progress("repacking").watch(repository.backend());
-    let report = prune::prune(repository, &options, &progress);
-    progress.done();
+    let report = progress.during(|progress| prune::prune(repository, &options, progress));
     let report = match report {
         Err(vault::error::Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
-            return Err(Failure::new(code::FAILED, super::plain::line(&format!("cannot prune: {error}"))).hint(
+            return Err(Failure::failed(format!("cannot prune: {error}")).hint(
                 "prune writes a mark and a record, a few kilobytes, before it deletes anything: remove something else \
                  from that disk, then run `vault prune --grace 0s` while nobody writes",
             ));
         }
         report => report.context("")?,
     };
-    if session.global.json {
-        render::json(&Pruned::of(&report, arguments.dry_run));
-    }
-    if !session.global.quiet {
-        report.notes.iter().for_each(|note| render::complain(note));
-    }
+    session.global.print(&Pruned::of(arguments.dry_run, &report, &report.marked.figures));
+    report.notes.iter().for_each(|note| session.global.remark(note));
     show(session, arguments, &report, grace);
     session.say_requests(repository);
     Ok(code::DONE)
@@ -216,9 +171,7 @@ fn warn(session: &Session, grace: Duration) -> Result<(), Failure> {
     if !session.global.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         return secret::confirm(&session.global, &format!("{text} Is nobody writing?"));
     }
-    if !session.global.quiet {
-        render::complain(&format!("note: {text}"));
-    }
+    session.global.remark(&format!("note: {text}"));
     Ok(())
 }
 
@@ -229,16 +182,13 @@ pub fn unfinished(kept: &Unfinished) -> Option<String> {
     (kept.packs > 0).then(|| format!("kept for runs that may go on: {}, {packs}{until}", render::size(kept.bytes)))
 }
 
-fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace: Duration) {
+fn show(session: &Session, arguments: &Arguments, report: &Report, grace: Duration) {
     let (swept, marked, figures) = (&report.swept, &report.marked, &report.marked.figures);
     let done = |would: &str, did: &str| if arguments.dry_run { format!("would {would}") } else { did.to_owned() };
     let what = |snapshots: u64, packs: u64, bytes: u64| {
-        let packs = format!("{} in {}", render::size(bytes), render::count(packs, "pack", "packs"));
-        if snapshots == 0 {
-            packs
-        } else {
-            format!("{} and {packs}", render::count(snapshots, "snapshot", "snapshots"))
-        }
+        let snapshots =
+            render::if_any(snapshots, |all| format!("{} and ", render::count(all, "snapshot", "snapshots")));
+        format!("{snapshots}{} in {}", render::size(bytes), render::count(packs, "pack", "packs"))
     };
     if swept.marks > 0 {
         let deleted = what(swept.snapshots, swept.packs, swept.bytes);
@@ -278,7 +228,7 @@ fn show(session: &Session, arguments: &Arguments, report: &prune::Report, grace:
 }
 
 /// What comes free, and when: a mark alone frees nothing.
-fn freed(session: &Session, arguments: &Arguments, report: &prune::Report, grace: Duration) -> String {
+fn freed(session: &Session, arguments: &Arguments, report: &Report, grace: Duration) -> String {
     let (swept, figures) = (&report.swept, &report.marked.figures);
     let needed = render::size(figures.live_bytes);
     let later = figures.freed_bytes();
@@ -298,7 +248,7 @@ fn freed(session: &Session, arguments: &Arguments, report: &prune::Report, grace
 }
 
 /// What nothing needs, and why it stays.
-fn kept(session: &Session, figures: &prune::PlanFigures) {
+fn kept(session: &Session, figures: &PlanFigures) {
     let (beside, bases, loose) = (figures.neighbour_bytes, figures.base_bytes, figures.loose_bytes);
     let all = beside.saturating_add(bases).saturating_add(loose);
     if all == 0 {

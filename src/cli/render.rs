@@ -1,7 +1,7 @@
 //! Values as people read them: sizes, times, names; and the functions that print them. Control characters of names, and
 //! others that nobody sees, never reach a terminal. What can't be printed is kept by `output`, and told at the end.
 
-use super::{invisible, output, proposal};
+use super::{invisible, output, plain, proposal};
 use bytesize::ByteSize;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -31,38 +31,30 @@ pub fn complain(line: &str) {
     // nobody is left to tell if this fails
     let text = format!("vault: {}", safe(&proposal::complete(line)));
     let err = std::io::stderr();
-    let width = rustix::termios::tcgetwinsize(&err).map_or(0, |size| usize::from(size.ws_col));
+    let width = columns(&err);
     let text = if err.is_terminal() && width >= 20 { fold(&text, width) } else { text };
     let _ = writeln!(err.lock(), "{text}");
 }
 
+/// Prints each of these to standard error.
+pub fn complain_each(lines: &[String]) {
+    lines.iter().for_each(|line| complain(&plain::line(line)));
+}
+
+/// Prints each of what is damaged to standard error.
+pub fn damage<'a>(lines: impl IntoIterator<Item = &'a String>) {
+    lines.into_iter().for_each(|line| complain(&format!("{}; see `vault check`", plain::line(line))));
+}
+
 /// A message in lines that break at spaces. A command between backticks is never broken: it is there to be pasted.
 fn fold(text: &str, width: usize) -> String {
-    if text.matches('`').count() % 2 == 1 {
+    let mut parts: Vec<String> = text.split('`').map(str::to_owned).collect();
+    if parts.len().is_multiple_of(2) {
         return text.to_owned();
     }
-    let mut out = String::with_capacity(text.len() + 8);
-    let (mut used, mut is_command) = (0, false);
-    let mut word = String::new();
-    for letter in text.chars().chain([' ']) {
-        is_command ^= letter == '`';
-        if letter != ' ' || is_command {
-            word.push(letter);
-            continue;
-        }
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            out.push('\n');
-            used = 0;
-        } else if used > 0 {
-            out.push(' ');
-            used += 1;
-        }
-        out.push_str(&word);
-        used += length;
-        word.clear();
-    }
-    out
+    // no text has this sign, and what holds it is one word
+    parts.iter_mut().skip(1).step_by(2).for_each(|command| *command = command.replace(' ', "\0"));
+    fill(&parts.join("`"), width, usize::MAX).join("\n").replace('\0', " ")
 }
 
 /// Text without characters that can't be seen.
@@ -88,39 +80,57 @@ pub fn name(bytes: &[u8]) -> String {
     out
 }
 
+/// Where a text that is too long is cut.
+#[derive(Clone, Copy)]
+pub enum Cut {
+    /// Of a path the end says more.
+    Begin,
+    Middle,
+    End,
+}
+
 /// At most so many characters of a text.
-pub fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+pub fn shorten(text: &str, most: usize, cut: Cut) -> String {
+    let length = text.chars().count();
+    if length <= most {
         return text.to_owned();
     }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    let kept = most.saturating_sub(1);
+    let begin = match cut {
+        Cut::Begin => 0,
+        Cut::Middle => kept / 3,
+        Cut::End => kept,
+    };
+    text.chars().take(begin).chain(['…']).chain(text.chars().skip(length - (kept - begin))).collect()
+}
+
+/// How many columns a terminal has, if it tells.
+pub fn columns(terminal: impl std::os::fd::AsFd) -> usize {
+    rustix::termios::tcgetwinsize(terminal).map_or(0, |size| usize::from(size.ws_col))
 }
 
 /// The text in lines of at most so many characters, broken at spaces; only a longer word is broken inside.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
-    let mut lines = vec![String::new()];
+    fill(text, width, width.max(1))
+}
+
+/// The text in lines that break at spaces, and inside of words that are longer than `longest`.
+fn fill(text: &str, width: usize, longest: usize) -> Vec<String> {
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
     for word in text.split(' ') {
         let mut rest: Vec<char> = word.chars().collect();
-        let used = lines.last().map_or(0, |line| line.chars().count());
         if used > 0 && used + 1 + rest.len() > width {
-            lines.push(String::new());
-        } else if used > 0
-            && let Some(line) = lines.last_mut()
-        {
+            lines.push(std::mem::take(&mut line));
+        } else if used > 0 {
             line.push(' ');
         }
-        loop {
-            let part: String = rest.drain(..rest.len().min(width)).collect();
-            if let Some(line) = lines.last_mut() {
-                line.push_str(&part);
-            }
-            if rest.is_empty() {
-                break;
-            }
-            lines.push(String::new());
+        while rest.len() > longest {
+            lines.push(rest.drain(..longest).collect());
         }
+        line.extend(rest);
+        used = line.chars().count();
     }
+    lines.push(line);
     lines
 }
 
@@ -132,6 +142,16 @@ pub fn size(bytes: u64) -> String {
 /// A number with its noun.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
+/// What there is to say of a number, unless it is zero.
+pub fn if_any(number: u64, say: impl FnOnce(u64) -> String) -> String {
+    if number == 0 { String::new() } else { say(number) }
+}
+
+/// Several numbers with their nouns, without those that are zero.
+pub fn counts<const N: usize>(of: [(u64, &str, &str); N]) -> Vec<String> {
+    of.into_iter().filter(|(number, ..)| *number > 0).map(|(number, one, many)| count(number, one, many)).collect()
 }
 
 /// A length of time.

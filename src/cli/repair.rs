@@ -1,14 +1,12 @@
 //! `vault repair`: brings back what can be brought back, and tells exactly what can't. Damage goes to standard error, so
 //! that it is heard in a crontab too; what stays damaged makes the exit code that of check.
 
-use super::exit::{Context, code};
-use super::session::Session;
-use super::{Outcome, render, secret};
-use serde::Serialize;
+use super::printed::printed;
+use super::{Context, Outcome, Session, code, render, secret};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use vault::repair;
+use vault::repair::{self, Report};
 use vault::repository::Repository;
 
 /// How many lost paths are named unless more is asked for.
@@ -49,79 +47,66 @@ pub struct Arguments {
     from_key_file: Option<PathBuf>,
 }
 
-/// What `vault repair` prints.
-#[derive(Serialize)]
-struct Repaired<'a> {
-    /// Nothing was wrong.
-    healthy: bool,
-    /// Nothing stays damaged or lost.
-    whole: bool,
-    /// Nothing was written.
-    dry_run: bool,
-    /// Objects of the config that were restored from each other.
-    config: &'a [String],
-    /// Packs that are damaged or missing, with the reason.
-    damaged_packs: &'a [String],
-    /// Packs that got an index.
-    indexed_packs: u64,
-    /// Index objects that were replaced, or are damaged and not needed any more.
-    replaced_indexes: u64,
-    /// Blobs stored again from places in this repository.
-    salvaged_blobs: u64,
-    /// Blobs stored again from the other repository.
-    fetched_blobs: u64,
-    /// Blobs that snapshots need and nobody has.
-    lost_blobs: u64,
-    /// Snapshots that lost something.
-    lost: Vec<Lost<'a>>,
-    /// Objects that repair can't mend, with the reason.
-    left: &'a [String],
-    /// Things worth knowing that are no damage.
-    notes: &'a [String],
-    /// Packs looked at.
-    packs: u64,
-    /// Stored bytes read.
-    read_bytes: u64,
-    /// Bytes of new packs.
-    stored_bytes: u64,
-}
-
-/// A snapshot that lost something.
-#[derive(Serialize)]
-struct Lost<'a> {
-    /// Its id; it is kept.
-    snapshot: String,
-    /// Name of its source.
-    name: &'a str,
-    /// Its time.
-    time: String,
-    /// Id of the copy without what is lost; null for a dry run, or if nothing is left.
-    copy: Option<String>,
-    /// Files and folders that can't be restored in full.
-    paths: &'a [String],
-}
-
-impl<'a> Lost<'a> {
-    fn of(lost: &'a repair::Lost) -> Self {
-        Self {
-            snapshot: lost.snapshot.to_string(),
-            name: &lost.name,
-            time: render::time_rfc3339(lost.time),
-            copy: lost.copy.map(|copy| copy.to_string()),
-            paths: &lost.paths,
-        }
+printed! {
+    /// What `vault repair` prints.
+    struct Repaired<'a>(dry_run: bool, report: &'a Report) {
+        /// Nothing was wrong.
+        healthy: bool = report.is_healthy(),
+        /// Nothing stays damaged or lost.
+        whole: bool = report.is_whole(),
+        /// Nothing was written.
+        dry_run: bool = dry_run,
+        /// Objects of the config that were restored from each other.
+        config: &'a [String] = &report.config,
+        /// Packs that are damaged or missing, with the reason.
+        damaged_packs: &'a [String] = &report.damaged_packs,
+        /// Packs that got an index.
+        indexed_packs: u64 = report.indexed_packs,
+        /// Index objects that were replaced, or are damaged and not needed any more.
+        replaced_indexes: u64 = report.replaced_indexes,
+        /// Blobs stored again from places in this repository.
+        salvaged_blobs: u64 = report.salvaged_blobs,
+        /// Blobs stored again from the other repository.
+        fetched_blobs: u64 = report.fetched_blobs,
+        /// Blobs that snapshots need and nobody has.
+        lost_blobs: u64 = report.lost_blobs,
+        /// Snapshots that lost something.
+        lost: Vec<Lost<'a>> = report.lost.iter().map(Lost::of).collect(),
+        /// Objects that repair can't mend, with the reason.
+        left: &'a [String] = &report.left,
+        /// Things worth knowing that are no damage.
+        notes: &'a [String] = &report.notes,
+        /// Packs looked at.
+        packs: u64 = report.packs,
+        /// Stored bytes read.
+        read_bytes: u64 = report.read_bytes,
+        /// Bytes of new packs.
+        stored_bytes: u64 = report.stored_bytes,
     }
-}
 
-/// What `vault repair --quarantine ID` prints.
-#[derive(Serialize)]
-struct Quarantined<'a> {
-    /// Name of the object that is passed over from now on.
-    quarantined: &'a str,
-    /// Nothing was written.
-    dry_run: bool,
-    /// Ids of the orders that say so.
-    orders: Vec<String>,
+    /// A snapshot that lost something.
+    struct Lost<'a>(lost: &'a repair::Lost) {
+        /// Its id; it is kept.
+        snapshot: String = lost.snapshot.to_string(),
+        /// Name of its source.
+        name: &'a str = &lost.name,
+        /// Its time.
+        time: String = render::time_rfc3339(lost.time),
+        /// Id of the copy without what is lost; null for a dry run, or if nothing is left.
+        copy: Option<String> = lost.copy.map(|copy| copy.to_string()),
+        /// Files and folders that can't be restored in full.
+        paths: &'a [String] = &lost.paths,
+    }
+
+    /// What `vault repair --quarantine ID` prints.
+    struct Quarantined<'a>(done: &'a repair::Quarantined, dry_run: bool) {
+        /// Name of the object that is passed over from now on.
+        quarantined: &'a str = &done.name,
+        /// Nothing was written.
+        dry_run: bool = dry_run,
+        /// Ids of the orders that say so.
+        orders: Vec<String> = done.orders.iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// Repairs.
@@ -147,34 +132,28 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let (structure_only, dry_run) = (arguments.structure_only, arguments.dry_run);
     let options = repair::Options { structure_only, dry_run, actor: session.actor("") };
     let progress = session.progress("repairing").watch(repository.backend());
-    let report = repair::repair(&repository, from.as_ref(), &options, &progress);
-    progress.done();
+    let report = progress.during(|progress| repair::repair(&repository, from.as_ref(), &options, progress));
     let report = report.context("cannot repair the repository")?;
-    if session.global.json {
-        json(arguments, &report);
-    }
-    tell(session, &report, arguments.dry_run);
+    session.global.print(&Repaired::of(dry_run, &report));
+    tell(session, &report, dry_run);
     session.say_notes(&report.notes);
-    summary(session, arguments, &report);
+    summary(session, dry_run, &report);
     session.say_requests(&repository);
     Ok(if report.is_whole() { code::DONE } else { code::DAMAGE })
 }
 
 fn quarantine(session: &Session, repository: &Repository, object: &str, dry_run: bool) -> Outcome {
     let done = repair::quarantine(repository, object, dry_run, &session.actor("")).context("cannot quarantine")?;
-    if session.global.json {
-        let orders = done.orders.iter().map(ToString::to_string).collect();
-        render::json(&Quarantined { quarantined: &done.name, dry_run, orders });
-    }
+    session.global.print(&Quarantined::of(&done, dry_run));
     let verb = if dry_run { "would pass" } else { "everybody passes" };
     session.say(&format!("{verb} over {} from now on", done.name));
     Ok(code::DONE)
 }
 
 /// What is wrong, one line each.
-fn tell(session: &Session, report: &repair::Report, dry_run: bool) {
-    let lines = report.damaged_packs.iter().chain(&report.left);
-    lines.for_each(|line| render::complain(&super::plain::line(line)));
+fn tell(session: &Session, report: &Report, dry_run: bool) {
+    render::complain_each(&report.damaged_packs);
+    render::complain_each(&report.left);
     for lost in &report.lost {
         let what = format!("snapshot {} of {} ({})", lost.snapshot.short(), lost.name, render::time(lost.time));
         let rest = match lost.copy {
@@ -210,7 +189,7 @@ fn lost_paths(lost: &[repair::Lost]) -> Vec<String> {
     holders.into_iter().map(line).collect()
 }
 
-fn summary(session: &Session, arguments: &Arguments, report: &repair::Report) {
+fn summary(session: &Session, dry_run: bool, report: &Report) {
     let looked =
         format!("looked at {}, {} read", render::count(report.packs, "pack", "packs"), render::size(report.read_bytes));
     if report.is_healthy() {
@@ -218,35 +197,24 @@ fn summary(session: &Session, arguments: &Arguments, report: &repair::Report) {
         return;
     }
     report.config.iter().for_each(|name| session.say(&format!("{name} restored from its copy")));
-    let parts = [
-        (
-            report.damaged_packs.len() as u64,
-            render::count(report.damaged_packs.len() as u64, "pack is damaged", "packs are damaged"),
-        ),
-        (
-            report.indexed_packs,
-            format!("{} entered into the index again", render::count(report.indexed_packs, "pack", "packs")),
-        ),
-        (
-            report.salvaged_blobs,
-            format!("{} stored again from here", render::count(report.salvaged_blobs, "piece", "pieces")),
-        ),
-        (
-            report.fetched_blobs,
-            format!("{} fetched from the other repository", render::count(report.fetched_blobs, "piece", "pieces")),
-        ),
-        (report.stored_bytes, format!("{} written", render::size(report.stored_bytes))),
-        (report.lost_blobs, format!("{} lost", render::count(report.lost_blobs, "piece", "pieces"))),
-    ];
-    let parts: Vec<String> = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
-    let verb = if arguments.dry_run { "would repair" } else { "repaired" };
+    let mut parts = render::counts([
+        (report.damaged_packs.len() as u64, "pack is damaged", "packs are damaged"),
+        (report.indexed_packs, "pack entered into the index again", "packs entered into the index again"),
+        (report.salvaged_blobs, "piece stored again from here", "pieces stored again from here"),
+        (report.fetched_blobs, "piece fetched from the other repository", "pieces fetched from the other repository"),
+    ]);
+    if report.stored_bytes > 0 {
+        parts.push(format!("{} written", render::size(report.stored_bytes)));
+    }
+    parts.extend(render::counts([(report.lost_blobs, "piece lost", "pieces lost")]));
+    let verb = if dry_run { "would repair" } else { "repaired" };
     let what = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     let is_as_before = report.damaged_packs.is_empty()
         && report.indexed_packs + report.replaced_indexes + report.salvaged_blobs + report.fetched_blobs == 0
         && report.config.is_empty()
         && report.lost.iter().all(|lost| lost.copy.is_none());
     if is_as_before && report.lost_blobs > 0 {
-        let verb = if arguments.dry_run { "repair would bring" } else { "repair brought" };
+        let verb = if dry_run { "repair would bring" } else { "repair brought" };
         let lost = render::count(report.lost_blobs, "piece stays", "pieces stay");
         session.say(&format!("{verb} back nothing new: {lost} lost"));
     } else {
@@ -285,27 +253,6 @@ pub fn ways<'a>(lost: impl Iterator<Item = (&'a str, &'a str)>) -> [String; 3] {
         "  with a copy of the repository: `vault repair --from LOCATION`".to_owned(),
         format!("  else: `vault forget {ids}`, then `vault prune`: check is clean again"),
     ]
-}
-
-fn json(arguments: &Arguments, report: &repair::Report) {
-    render::json(&Repaired {
-        healthy: report.is_healthy(),
-        whole: report.is_whole(),
-        dry_run: arguments.dry_run,
-        config: &report.config,
-        damaged_packs: &report.damaged_packs,
-        indexed_packs: report.indexed_packs,
-        replaced_indexes: report.replaced_indexes,
-        salvaged_blobs: report.salvaged_blobs,
-        fetched_blobs: report.fetched_blobs,
-        lost_blobs: report.lost_blobs,
-        lost: report.lost.iter().map(Lost::of).collect(),
-        left: &report.left,
-        notes: &report.notes,
-        packs: report.packs,
-        read_bytes: report.read_bytes,
-        stored_bytes: report.stored_bytes,
-    });
 }
 
 #[cfg(test)]

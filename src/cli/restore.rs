@@ -1,19 +1,28 @@
 //! `vault restore`: brings a snapshot, or a part of it, back into a folder or onto standard output. What exists is only
 //! replaced after a yes; what stays or fails is named, and the exit code tells.
 
-use super::exit::{Context, Failure, code};
 use super::lacks::{Told, names_line};
 use super::progress::Bar;
-use super::session::Session;
-use super::{Outcome, address, output, render, secret};
-use serde::Serialize;
+use super::{Context, Failure, Outcome, Session, address, choice, code, output, printed, render, secret};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use vault::error::{self, Error};
 use vault::list;
 use vault::progress::{Progress, Silent};
-use vault::repository::{Address, Repository, SnapshotEntry};
-use vault::restore::{self, TargetOptions};
+use vault::repository::SnapshotEntry;
+use vault::restore::{self, Changes, Overwrite, Report, TargetOptions};
+
+/// What --overwrite takes.
+const OVERWRITE: [(&str, &str, Overwrite); 3] = [
+    ("never", "It stays, and is named", Overwrite::Never),
+    (
+        "if-changed",
+        "It is replaced if type, size, time or target differ; if only mode, owner or attributes do, they are set",
+        Overwrite::IfChanged,
+    ),
+    ("always", "It is replaced", Overwrite::Always),
+];
 
 /// Bring files back
 ///
@@ -37,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
     /// What happens to an existing entry that differs
-    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(long, default_value = "never", value_name = "WHEN", value_parser = choice::one_of(OVERWRITE))]
     overwrite: Overwrite,
     /// Remove what the snapshot was taken of and lacks. What it left out, could not read, or did not enter stays, and so
     /// do other file systems
@@ -63,52 +72,42 @@ pub struct Arguments {
     tar: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Overwrite {
-    /// It stays, and is named
-    #[default]
-    Never,
-    /// It is replaced if type, size, time or target differ; if only mode, owner or attributes do, they are set
-    IfChanged,
-    /// It is replaced
-    Always,
-}
-
-/// What `vault restore` prints.
-#[derive(Serialize)]
-struct Restored<'a> {
-    /// Id of the snapshot.
-    snapshot: String,
-    /// Name of its source.
-    name: &'a str,
-    /// Its time.
-    time: String,
-    /// Where it was restored.
-    target: String,
-    /// Nothing was written.
-    dry_run: bool,
-    /// Files written.
-    files: u64,
-    /// Their bytes.
-    bytes: u64,
-    /// Entries that were there already and are the same.
-    same: u64,
-    /// Entries that were there, and of which mode, owner or attributes were set.
-    mended: u64,
-    /// Entries that were replaced.
-    replaced: u64,
-    /// Extra entries that were deleted.
-    deleted: u64,
-    /// Extra entries that were never a part of the snapshot, and stay.
-    kept: u64,
-    /// Entries that differ and were left.
-    left: Vec<String>,
-    /// Entries that could not be restored, each with the reason.
-    failed: &'a [String],
-    /// What everybody should hear of, though nothing failed.
-    warnings: &'a [String],
-    /// Things worth knowing.
-    notes: &'a [String],
+printed! {
+    /// What `vault restore` prints.
+    struct Restored<'a>(dry_run: bool, directory: &Path, snapshot: &'a SnapshotEntry, report: &'a Report) {
+        /// Id of the snapshot.
+        snapshot: String = snapshot.id.to_string(),
+        /// Name of its source.
+        name: &'a str = &snapshot.head.source,
+        /// Its time.
+        time: String = render::time_rfc3339(snapshot.counted.time),
+        /// Where it was restored.
+        target: String = directory.display().to_string(),
+        /// Nothing was written.
+        dry_run: bool = dry_run,
+        /// Files written.
+        files: u64 = report.files,
+        /// Their bytes.
+        bytes: u64 = report.bytes,
+        /// Entries that were there already and are the same.
+        same: u64 = report.same,
+        /// Entries that were there, and of which mode, owner or attributes were set.
+        mended: u64 = report.changes.mended.count,
+        /// Entries that were replaced.
+        replaced: u64 = report.changes.replaced.count,
+        /// Extra entries that were deleted.
+        deleted: u64 = report.changes.deleted.count,
+        /// Extra entries that were never a part of the snapshot, and stay.
+        kept: u64 = report.changes.kept.count,
+        /// Entries that differ and were left.
+        left: Vec<String> = report.left.iter().map(ToString::to_string).collect(),
+        /// Entries that could not be restored, each with the reason.
+        failed: &'a [String] = &report.failed,
+        /// What everybody should hear of, though nothing failed.
+        warnings: &'a [String] = &report.warnings,
+        /// Things worth knowing.
+        notes: &'a [String] = &report.notes,
+    }
 }
 
 /// Restores.
@@ -118,22 +117,22 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         false => format!("cannot restore {}", arguments.address.display()),
     };
     if arguments.stdout && std::io::stdout().is_terminal() && arguments.tar {
-        return Err(Failure::new(code::USAGE, "an archive does not belong on a terminal".into())
-            .hint("send it to a file or a program"));
+        return Err(Failure::usage("an archive does not belong on a terminal").hint("send it to a file or a program"));
     }
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
     let address = address::find(session, &catalog, &arguments.address, &what)?;
     let options = options(arguments, session.global.verbose);
     let told = Told::of(&repository, &address);
+    let progress = || session.progress("restoring").watch(repository.backend());
     let Some(directory) = &arguments.target else {
         told.say(session);
-        let progress = session.progress("restoring").watch(repository.backend());
-        let mut out = std::io::BufWriter::with_capacity(1 << 16, output::Output);
-        let done = restore::restore_to(&repository, &address, arguments.tar, &mut out, &progress)
-            .and_then(|()| out.flush().map_err(vault::error::Error::Output));
-        progress.done();
-        if matches!(&done, Err(vault::error::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe) {
+        let (progress, mut out) = (progress(), std::io::BufWriter::with_capacity(1 << 16, output::Output));
+        let done = progress.during(|progress| {
+            restore::restore_to(&repository, &address, arguments.tar, &mut out, progress)
+                .and_then(|()| out.flush().map_err(Error::Output))
+        });
+        if matches!(&done, Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe) {
             progress.note("whoever reads standard output closed it before the end");
         }
         let lost = if is_to_compare(&done, arguments.tar) { told.lost(&options) } else { None };
@@ -145,12 +144,18 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         session.say_requests(&repository);
         return Ok(code::DONE);
     };
-    let job = Job { repository: &repository, address: &address, directory };
-    permit(session, arguments, &options, &job)?;
+    let restore = |options: &restore::Options, progress: &dyn Progress| {
+        restore::restore(&repository, &address, directory, options, progress)
+    };
+    if is_to_ask(session, arguments, directory) {
+        // all is looked at first, so that the question can count
+        let target = TargetOptions { dry_run: true, ..options.target };
+        let looked = restore(&restore::Options { target, ..options.clone() }, &Silent).context(&what)?;
+        ask(session, directory, &looked.changes)?;
+    }
     told.say(session);
-    let progress = session.progress("restoring").watch(repository.backend());
-    let report = job.restore(&options, &progress);
-    progress.done();
+    let progress = progress();
+    let report = progress.during(|progress| restore(&options, progress));
     let lost = if is_to_compare(&report, true) { told.lost(&options) } else { None };
     if let (Err(_), Some(lost)) = (&report, &lost) {
         return Err(told.failure(lost));
@@ -162,13 +167,14 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     progress.tell(&report.left.iter().map(left_line).collect::<Vec<_>>());
     progress.tell(&report.failed);
     tell(session, directory, &report);
-    show(session, arguments, directory, address.snapshot, &report);
+    session.global.print(&Restored::of(arguments.dry_run, directory, address.snapshot, &report));
+    show(session, arguments.dry_run, directory, address.snapshot, &report);
     session.say_requests(&repository);
     end(&report, lost.as_deref(), &told)
 }
 
 /// Which objects are to blame, once, and what to try.
-fn tell_damage(progress: &Bar, snapshot: &SnapshotEntry, report: &restore::Report) {
+fn tell_damage(progress: &Bar, snapshot: &SnapshotEntry, report: &Report) {
     progress.tell_more_damaged();
     if report.damaged.is_empty() {
         return;
@@ -182,52 +188,36 @@ fn tell_damage(progress: &Bar, snapshot: &SnapshotEntry, report: &restore::Repor
 }
 
 /// True if what was lost by damage tells whether all is there: it ended well, or there is no such path.
-fn is_to_compare<T>(done: &vault::error::Result<T>, is_tree: bool) -> bool {
-    use vault::error::Error::Repository;
+fn is_to_compare<T>(done: &error::Result<T>, is_tree: bool) -> bool {
     match done {
         Ok(_) => is_tree,
-        Err(error) => matches!(error, Repository(vault::repository::Error::NoPath { .. })),
+        Err(error) => matches!(error, Error::Repository(vault::repository::Error::NoPath { .. })),
     }
 }
 
-fn end(report: &restore::Report, lost: Option<&str>, told: &Told<'_>) -> Outcome {
+fn end(report: &Report, lost: Option<&str>, told: &Told<'_>) -> Outcome {
     if report.left.is_empty() && report.failed.is_empty() {
         return lost.map_or(Ok(code::DONE), |lost| Err(told.failure(lost)));
     }
-    let (left, failed) = (report.left.len() as u64, report.failed.len() as u64);
-    let counts = [
-        (left, render::count(left, "existing entry stays as it is", "existing entries stay as they are")),
-        (failed, render::count(failed, "entry failed", "entries failed")),
-    ];
-    let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text);
-    let counts: Vec<String> = counts.chain(lost.map(str::to_owned)).collect();
+    let counts = render::counts([
+        (report.left.len() as u64, "existing entry stays as it is", "existing entries stay as they are"),
+        (report.failed.len() as u64, "entry failed", "entries failed"),
+    ]);
+    let counts: Vec<String> = counts.into_iter().chain(lost.map(str::to_owned)).collect();
     let text = format!("the restore is not complete: {}", counts.join(", "));
-    Err(Failure::new(code::FAILED, text).hint(if report.left.is_empty() {
+    Err(Failure::failed(text).hint(if report.left.is_empty() {
         "see above"
     } else {
         "restore to another folder, or say --overwrite if-changed"
     }))
 }
 
-/// One restore, looked at before the question and then done.
-struct Job<'a> {
-    repository: &'a Repository,
-    address: &'a Address<'a>,
-    directory: &'a Path,
-}
-
-impl Job<'_> {
-    fn restore(&self, options: &restore::Options, progress: &dyn Progress) -> vault::error::Result<restore::Report> {
-        restore::restore(self.repository, self.address, self.directory, options, progress)
-    }
-}
-
 /// Warnings, and what was deleted or kept beyond the wish.
-fn tell(session: &Session, directory: &Path, report: &restore::Report) {
+fn tell(session: &Session, directory: &Path, report: &Report) {
     if session.global.quiet {
         return;
     }
-    report.warnings.iter().for_each(|warning| render::complain(warning));
+    render::complain_each(&report.warnings);
     for (run, leftover) in report.changes.leftovers.iter().filter(|_| report.changes.deleted.count == 0) {
         let entries = render::count(leftover.entries, "unfinished entry", "unfinished entries");
         let (size, place) = (render::size(leftover.bytes), directory.display());
@@ -250,35 +240,8 @@ fn tell(session: &Session, directory: &Path, report: &restore::Report) {
     }
 }
 
-fn show(
-    session: &Session,
-    arguments: &Arguments,
-    directory: &Path,
-    snapshot: &SnapshotEntry,
-    report: &restore::Report,
-) {
+fn show(session: &Session, would: bool, directory: &Path, snapshot: &SnapshotEntry, report: &Report) {
     let changes = &report.changes;
-    if session.global.json {
-        render::json(&Restored {
-            snapshot: snapshot.id.to_string(),
-            name: &snapshot.head.source,
-            time: render::time_rfc3339(snapshot.counted.time),
-            target: directory.display().to_string(),
-            dry_run: arguments.dry_run,
-            files: report.files,
-            bytes: report.bytes,
-            same: report.same,
-            mended: changes.mended.count,
-            replaced: changes.replaced.count,
-            deleted: changes.deleted.count,
-            kept: changes.kept.count,
-            left: report.left.iter().map(ToString::to_string).collect(),
-            failed: &report.failed,
-            warnings: &report.warnings,
-            notes: &report.notes,
-        });
-    }
-    let would = arguments.dry_run;
     for (verb, named) in [
         (if would { "would replace" } else { "replaced" }, &changes.replaced),
         (if would { "would mend" } else { "mended" }, &changes.mended),
@@ -292,17 +255,15 @@ fn show(
             }
         }
     }
-    let same = match report.same {
-        0 => String::new(),
-        same => format!("; {} there already", render::count(same, "entry was", "entries were")),
-    };
+    let same = render::if_any(report.same, |same| {
+        format!("; {} there already", render::count(same, "entry was", "entries were"))
+    });
+    let (done, into) = if would { ("would restore", "into") } else { ("restored", "to") };
     session.say(&format!(
-        "{} snapshot {} of {} ({}) {} {}: {}, {}{same}",
-        if arguments.dry_run { "would restore" } else { "restored" },
+        "{done} snapshot {} of {} ({}) {into} {}: {}, {}{same}",
         snapshot.id.short(),
         snapshot.head.source,
         render::time(snapshot.counted.time),
-        if arguments.dry_run { "into" } else { "to" },
         render::safe(&directory.display().to_string()),
         render::count(report.files, "file", "files"),
         render::size(report.bytes),
@@ -318,11 +279,7 @@ fn options(arguments: &Arguments, name_all: bool) -> restore::Options {
         include: address::bytes(&arguments.include),
         exclude: address::bytes(&arguments.exclude),
         target: TargetOptions {
-            overwrite: match arguments.overwrite {
-                Overwrite::Never => restore::Overwrite::Never,
-                Overwrite::IfChanged => restore::Overwrite::IfChanged,
-                Overwrite::Always => restore::Overwrite::Always,
-            },
+            overwrite: arguments.overwrite,
             delete_extra: arguments.delete_extra,
             dry_run: arguments.dry_run,
             numeric_owner: arguments.numeric_owner,
@@ -334,17 +291,14 @@ fn options(arguments: &Arguments, name_all: bool) -> restore::Options {
     }
 }
 
-/// Asks before anything that exists is replaced or removed: first all is looked at, so that the question can count.
-fn permit(session: &Session, arguments: &Arguments, options: &restore::Options, job: &Job<'_>) -> Result<(), Failure> {
-    let harmless = arguments.overwrite == Overwrite::Never && !arguments.delete_extra;
-    let is_empty = std::fs::read_dir(job.directory).map_or(true, |mut entries| entries.next().is_none());
-    if harmless || arguments.dry_run || session.global.yes || is_empty {
-        return Ok(());
-    }
-    let target = TargetOptions { dry_run: true, ..options.target };
-    let look = job.restore(&restore::Options { target, ..options.clone() }, &Silent);
-    let report = look.context(&format!("cannot restore {}", arguments.address.display()))?;
-    let changes = &report.changes;
+/// True if something that exists may be replaced or removed, and nobody has said yes.
+fn is_to_ask(session: &Session, arguments: &Arguments, directory: &Path) -> bool {
+    let is_harmless = arguments.overwrite == Overwrite::Never && !arguments.delete_extra;
+    let is_empty = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
+    !(is_harmless || arguments.dry_run || session.global.yes || is_empty)
+}
+
+fn ask(session: &Session, directory: &Path, changes: &Changes) -> Result<(), Failure> {
     let kinds = [("replaced", &changes.replaced), ("mended", &changes.mended), ("deleted", &changes.deleted)];
     let counts = kinds.iter().filter(|(_, named)| named.count > 0).map(|(verb, named)| {
         let entries = render::count(named.count, "entry", "entries");
@@ -354,6 +308,5 @@ fn permit(session: &Session, arguments: &Arguments, options: &restore::Options, 
     if counts.is_empty() {
         return Ok(());
     }
-    let place = job.directory.display();
-    secret::confirm(&session.global, &format!("In {place}: {}", counts.join(" ")))
+    secret::confirm(&session.global, &format!("In {}: {}", directory.display(), counts.join(" ")))
 }

@@ -3,7 +3,7 @@
 
 pub mod keyfile;
 
-use super::exit::{Failure, code};
+use super::exit::{Context, Failure, code};
 use super::global::Global;
 use super::signal::Question;
 use std::ffi::{OsStr, OsString};
@@ -64,6 +64,12 @@ enum Origin {
     Question,
 }
 
+impl Origin {
+    fn text(text: OsString) -> Self {
+        Self::Text(Zeroizing::new(text.into_vec()))
+    }
+}
+
 /// True if the secret can be found without a question, be it the program's own or one of a command that finds it.
 pub fn is_silent(global: &Global) -> bool {
     !matches!(origin(global, Use::Open), Origin::Question | Origin::Command(_))
@@ -76,18 +82,10 @@ pub fn find((global, runtime): (&Global, &Runtime), purpose: Use) -> Result<Secr
 
 /// Finds the secret of a second repository; `None` if nothing says that it differs from the first one's.
 pub fn find_second(flags: &Flags<'_>, runtime: &Runtime) -> Result<Option<Secret>, Failure> {
-    let variable = |name: &str| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-        Some(Zeroizing::new(value.into_vec()))
-    };
-    let origins = [
-        flags.file.cloned().map(Origin::File),
-        flags.command.cloned().map(Origin::Command),
-        flags.key.cloned().map(Origin::Key),
-        variable(flags.key_variable).map(|text| Origin::KeyText(text, flags.key_variable)),
-        variable(flags.variable).map(Origin::Text),
-    ];
-    origins.into_iter().flatten().next().map(|origin| from_origin(origin, Use::Open, runtime)).transpose()
+    let origin = by_flags(flags.file, flags.command, flags.key)
+        .or_else(|| key_text(flags.key_variable))
+        .or_else(|| variable(flags.variable).map(Origin::text));
+    origin.map(|origin| from_origin(origin, Use::Open, runtime)).transpose()
 }
 
 fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret, Failure> {
@@ -98,7 +96,7 @@ fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret
         // a shell drops NUL bytes, so that a key in bytes is none any more
         Origin::KeyText(text, variable) if !text.is_ascii() => {
             let what = format!("{variable} holds no text, and a key in bytes does not survive there");
-            return Err(Failure::new(code::USAGE, what).hint("it takes what `--export-key-file -` prints"));
+            return Err(Failure::usage(what).hint("it takes what `--export-key-file -` prints"));
         }
         Origin::KeyText(text, variable) => return Ok(Secret::Bundle(keyfile::open(&text, variable)?)),
         Origin::File(path) => {
@@ -106,15 +104,17 @@ fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret
             keyfile::refuse_as_password(&bytes, &path.display().to_string())?;
             first_line(&bytes)
         }
-        Origin::Command(command) => from_command(&command, runtime)?,
+        Origin::Command(command) => {
+            first_line(&output_of(&command, runtime).context("cannot get the password from its command")?)
+        }
         Origin::Text(text) => text,
         Origin::Question if purpose == Use::Open => {
-            ask_once("--password-file, --password-command, --key-file, VAULT_PASSWORD or VAULT_KEY")?
+            ask(purpose, "--password-file, --password-command, --key-file, VAULT_PASSWORD or VAULT_KEY")?
         }
-        Origin::Question => ask_twice("--password-file, --password-command or VAULT_PASSWORD")?,
+        Origin::Question => ask(purpose, "--password-file, --password-command or VAULT_PASSWORD")?,
     };
     if password.is_empty() {
-        return Err(Failure::new(code::FAILED, "the password is empty".into())
+        return Err(Failure::failed("the password is empty")
             .hint("check --password-file, --password-command or VAULT_PASSWORD"));
     }
     Ok(Secret::Password(password))
@@ -124,24 +124,27 @@ fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret
 pub fn new_password(file: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let password = match file {
         Some(path) => first_line(&read(path)?),
-        None => ask_twice("--new-password-file")?,
+        None => ask(Use::New, "--new-password-file")?,
     };
     if password.is_empty() {
-        return Err(Failure::new(code::FAILED, "the new password is empty".into()).hint("check --new-password-file"));
+        return Err(Failure::failed("the new password is empty").hint("check --new-password-file"));
     }
     Ok(password)
 }
 
 /// The text of a recovery sheet, or its words alone: from a file, from standard input, or asked for.
 pub fn sheet(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
-    let not_text = |_| Failure::new(code::FAILED, "cannot use the recovery sheet: it is not text".into());
-    let text = |bytes: Zeroizing<Vec<u8>>| std::str::from_utf8(&bytes).map(str::to_owned).map(Zeroizing::new);
-    if let Some(path) = file {
-        return text(read(path)?).map_err(not_text);
-    }
-    if !std::io::stdin().is_terminal() {
-        return text(take(std::io::stdin().lock(), "standard input")?).map_err(not_text);
-    }
+    let bytes = match file {
+        Some(path) => read(path)?,
+        None if !std::io::stdin().is_terminal() => take(std::io::stdin().lock(), "standard input")?,
+        None => return sheet_words(),
+    };
+    let not_text = |_| Failure::failed("cannot use the recovery sheet: it is not text");
+    std::str::from_utf8(&bytes).map(|text| Zeroizing::new(text.to_owned())).map_err(not_text)
+}
+
+/// The words, asked for line by line.
+fn sheet_words() -> Result<Zeroizing<String>, Failure> {
     let mut words = Zeroizing::new(String::with_capacity(512));
     for first in (1..=24).step_by(4) {
         loop {
@@ -163,45 +166,41 @@ pub fn sheet(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
 }
 
 fn origin(global: &Global, purpose: Use) -> Origin {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    // flags win over the environment; a new repository has no key file yet
-    let flags = [
-        global.password_file.clone().map(Origin::File),
-        global.password_command.clone().map(Origin::Command),
-        global.key_file.clone().filter(|_| purpose == Use::Open).map(Origin::Key),
-    ];
-    flags
-        .into_iter()
-        .flatten()
-        .next()
-        .or_else(|| {
-            let key = variable("VAULT_KEY_FILE").filter(|_| purpose == Use::Open);
-            key.map(|path| Origin::Key(path.into()))
-        })
-        .or_else(|| {
-            let key = variable("VAULT_KEY").filter(|_| purpose == Use::Open);
-            key.map(|text| Origin::KeyText(Zeroizing::new(text.into_vec()), "VAULT_KEY"))
-        })
+    // a new repository has no key file yet
+    let is_open = purpose == Use::Open;
+    let key = global.key_file.as_ref().filter(|_| is_open);
+    by_flags(global.password_file.as_ref(), global.password_command.as_ref(), key)
+        .or_else(|| variable("VAULT_KEY_FILE").filter(|_| is_open).map(|path| Origin::Key(path.into())))
+        .or_else(|| key_text("VAULT_KEY").filter(|_| is_open))
         .or_else(|| variable("VAULT_PASSWORD_FILE").map(|path| Origin::File(path.into())))
         .or_else(|| variable("VAULT_PASSWORD_COMMAND").map(Origin::Command))
-        .or_else(|| variable("VAULT_PASSWORD").map(|text| Origin::Text(Zeroizing::new(text.into_vec()))))
+        .or_else(|| variable("VAULT_PASSWORD").map(Origin::text))
         .unwrap_or(Origin::Question)
+}
+
+/// Flags win over the environment.
+fn by_flags(file: Option<&PathBuf>, command: Option<&OsString>, key: Option<&PathBuf>) -> Option<Origin> {
+    let file = file.cloned().map(Origin::File);
+    file.or_else(|| command.cloned().map(Origin::Command)).or_else(|| key.cloned().map(Origin::Key))
+}
+
+fn key_text(name: &'static str) -> Option<Origin> {
+    variable(name).map(|text| Origin::KeyText(Zeroizing::new(text.into_vec()), name))
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let name = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|error| unreadable(&name, &error))?;
-    take(file, &name)
+    take(std::fs::File::open(path).context(&format!("cannot read {name}"))?, &name)
 }
 
 fn take(input: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(8192));
-    input.take(SECRET_BYTES_MAX).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    input.take(SECRET_BYTES_MAX).read_to_end(&mut bytes).context(&format!("cannot read {name}"))?;
     Ok(bytes)
-}
-
-fn unreadable(name: &str, error: &std::io::Error) -> Failure {
-    Failure::new(code::FAILED, super::plain::line(&format!("cannot read {name}: {error}")))
 }
 
 fn first_line(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
@@ -209,32 +208,23 @@ fn first_line(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
 }
 
-/// It may ask at the terminal, and so shares it, Ctrl-C included.
-fn from_command(command: &OsStr, runtime: &Runtime) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let failed = |cause: String| {
-        let text = format!("cannot get the password from its command: {cause}");
-        if runtime.is_stopped() {
-            Failure::new(code::FAILED, text).interrupted()
-        } else {
-            Failure::new(code::FAILED, text)
-        }
-    };
+/// What a command prints. It may ask at the terminal, and so shares it, Ctrl-C included.
+fn output_of(command: &OsStr, runtime: &Runtime) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut shell = std::process::Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let mut program = runtime.children.start(&mut shell, false).map_err(|error| failed(error.to_string()))?;
+    let mut program = runtime.children.start(&mut shell, false)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(8192));
     if let Some(stdout) = program.take_stdout() {
-        let stream = Stream::new(stdout, runtime.stop.clone());
-        stream.take(SECRET_BYTES_MAX).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+        Stream::new(stdout, runtime.stop.clone()).take(SECRET_BYTES_MAX).read_to_end(&mut bytes)?;
     }
-    while program.ended().map_err(|error| failed(error.to_string()))?.is_none() {
+    while program.ended()?.is_none() {
         if runtime.is_stopped() {
-            return Err(failed("interrupted".into()));
+            return Err(std::io::Error::other("interrupted"));
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    let status = program.status().map_err(|error| failed(error.to_string()))?;
-    if status.success() { Ok(first_line(&bytes)) } else { Err(failed(vault::source::ending(status))) }
+    let status = program.status()?;
+    if status.success() { Ok(bytes) } else { Err(std::io::Error::other(vault::source::ending(status))) }
 }
 
 /// Variables of the environment that open a repository, or tell how: no program that is started gets them. A place
@@ -256,29 +246,19 @@ fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
     answer.map_err(|error| match error.kind() {
         // Ctrl-C does not come as a signal here
         std::io::ErrorKind::Interrupted => Failure::new(code::INTERRUPTED, "interrupted; nothing was done".into()),
-        _ => Failure::new(code::FAILED, format!("cannot ask at the terminal: {error}")),
+        _ => Failure::failed(format!("cannot ask at the terminal: {error}")),
     })
 }
 
-/// `flags` is what to use where there is no terminal.
-fn ask_once(flags: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Asks for a password, for a new one twice. `flags` is what to use where there is no terminal.
+fn ask(purpose: Use, flags: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let what = if purpose == Use::New { "new password" } else { "password" };
     if !std::io::stderr().is_terminal() {
-        return Err(Failure::new(code::USAGE, "no password given, and no terminal to ask at".into())
-            .hint(format!("use {flags}")));
+        return Err(Failure::usage(format!("no {what} given, and no terminal to ask at")).hint(format!("use {flags}")));
     }
-    let password = prompt("password: ")?;
-    Ok(Zeroizing::new(password.as_bytes().to_vec()))
-}
-
-fn ask_twice(flags: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    if !std::io::stderr().is_terminal() {
-        return Err(Failure::new(code::USAGE, "no new password given, and no terminal to ask at".into())
-            .hint(format!("use {flags}")));
-    }
-    let first = prompt("new password: ")?;
-    let second = prompt("the same again: ")?;
-    if *first != *second {
-        return Err(Failure::new(code::FAILED, "the two passwords differ".into()).hint("run the command again"));
+    let first = prompt(&format!("{what}: "))?;
+    if purpose == Use::New && *prompt("the same again: ")? != *first {
+        return Err(Failure::failed("the two passwords differ").hint("run the command again"));
     }
     Ok(Zeroizing::new(first.as_bytes().to_vec()))
 }
@@ -289,9 +269,7 @@ pub fn confirm(global: &Global, question: &str) -> Result<(), Failure> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(
-            Failure::new(code::USAGE, format!("{question} Nobody is here to answer")).hint("say --yes if it is right")
-        );
+        return Err(Failure::usage(format!("{question} Nobody is here to answer")).hint("say --yes if it is right"));
     }
     // the answer is typed behind the question
     let asked = super::render::safe(&format!("vault: {question} Go on? [y/N] "));
@@ -302,7 +280,7 @@ pub fn confirm(global: &Global, question: &str) -> Result<(), Failure> {
     let _question = Question::open();
     match shown.and_then(|()| std::io::stdin().read_line(&mut answer)) {
         Ok(_) if is_yes(&answer) => Ok(()),
-        _ => Err(Failure::new(code::FAILED, "nothing was done".into())),
+        _ => Err(Failure::failed("nothing was done")),
     }
 }
 

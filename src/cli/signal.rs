@@ -2,7 +2,7 @@
 //! What does not end by itself in a few seconds, since a store or a disk does not answer, is left. A second signal ends
 //! everything at once. A question at the terminal is ended by the first, and the terminal is as it was before.
 
-use super::exit::{Failure, code};
+use super::exit::{Context, Failure, code};
 use super::{progress, render};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -48,7 +48,7 @@ pub fn listen(runtime: &Runtime, quiet: bool) -> Result<(), Failure> {
     if LISTENING.swap(true, Ordering::SeqCst) {
         return Ok(());
     }
-    let failed = |error| Failure::new(code::FAILED, format!("cannot listen to signals: {error}"));
+    let what = "cannot listen to signals";
     let mut kinds = vec![SIGINT, SIGTERM, SIGQUIT];
     // `nohup` has it ignored, and that is to stay
     if !is_ignored(SIGHUP) {
@@ -56,13 +56,13 @@ pub fn listen(runtime: &Runtime, quiet: bool) -> Result<(), Failure> {
     }
     for kind in &kinds {
         // at once, whatever the thread below is at
-        signal_hook::flag::register(*kind, runtime.stop.clone()).map_err(failed)?;
+        signal_hook::flag::register(*kind, runtime.stop.clone()).context(what)?;
     }
     runtime.children.adopt();
-    let mut signals = Signals::new(&kinds).map_err(failed)?;
+    let mut signals = Signals::new(&kinds).context(what)?;
     let runtime = runtime.clone();
     let thread = std::thread::Builder::new().name("signals".into());
-    thread.spawn(move || serve(&mut signals, &runtime, quiet)).map(drop).map_err(failed)
+    thread.spawn(move || serve(&mut signals, &runtime, quiet)).map(drop).context(what)
 }
 
 fn serve(signals: &mut Signals, runtime: &Runtime, quiet: bool) {

@@ -1,10 +1,8 @@
 //! `vault snapshot`: takes a snapshot of files, of standard input, or of a command's output. What could not be read is
 //! named on standard error, and the exit code tells a whole snapshot from one with gaps.
 
-use super::exit::{Context, Failure, code};
-use super::session::Session;
-use super::{Outcome, address, render, session, time};
-use serde::Serialize;
+use super::printed::printed;
+use super::{Context, Failure, Outcome, Session, address, code, render, session, time};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +10,7 @@ use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
 use vault::source::{self, Excludes, Stream};
 use vault::time::WallTime;
-use vault_format::snapshot::is_source_name;
+use vault_format::snapshot::{Statistics, is_source_name};
 use vault_format::tree::is_plain_name;
 
 /// Take a snapshot of files, standard input, or the output of a command
@@ -105,41 +103,42 @@ pub struct Arguments {
     dry_run: bool,
 }
 
-/// What `vault snapshot` prints.
-#[derive(Serialize)]
-struct Taken<'a> {
-    /// Id of the snapshot; null for a dry run, or if nothing changed.
-    snapshot: Option<String>,
-    /// Name of the source.
-    name: &'a str,
-    /// Its time.
-    time: String,
-    /// Id of the snapshot that it was compared with; null without one.
-    parent: Option<String>,
-    /// Nothing was written.
-    dry_run: bool,
-    /// Files.
-    files: u64,
-    /// Folders.
-    directories: u64,
-    /// Other entries: links, pipes, devices.
-    others: u64,
-    /// Files that were not read again.
-    unchanged_files: u64,
-    /// Content bytes.
-    bytes: u64,
-    /// Content bytes that were new.
-    added_bytes: u64,
-    /// Bytes of new packs.
-    stored_bytes: u64,
-    /// How long it took.
-    duration_seconds: f64,
-    /// Entries that could not be read, each with the reason.
-    failed: &'a [String],
-    /// Things worth knowing.
-    notes: &'a [String],
-    /// The last lines that the command said on its standard error.
-    messages: &'a [String],
+printed! {
+    /// What `vault snapshot` prints.
+    struct Taken<'a>(dry_run: bool, report: &'a Report, figures: Statistics) {
+        /// Id of the snapshot; null for a dry run, or if nothing changed.
+        snapshot: Option<String> = report.snapshot.map(|id| id.to_string()),
+        /// Name of the source.
+        name: &'a str = &report.head.source,
+        /// Its time.
+        time: String = render::time_rfc3339(WallTime::new(report.head.time)),
+        /// Id of the snapshot that it was compared with; null without one.
+        parent: Option<String> = report.head.parent.map(|parent| parent.to_string()),
+        /// Nothing was written.
+        dry_run: bool = dry_run,
+        /// Files.
+        files: u64 = figures.files,
+        /// Folders.
+        directories: u64 = figures.directories,
+        /// Other entries: links, pipes, devices.
+        others: u64 = figures.others,
+        /// Files that were not read again.
+        unchanged_files: u64 = figures.unchanged_files,
+        /// Content bytes.
+        bytes: u64 = figures.bytes,
+        /// Content bytes that were new.
+        added_bytes: u64 = figures.added_bytes,
+        /// Bytes of new packs.
+        stored_bytes: u64 = figures.stored_bytes,
+        /// How long it took.
+        duration_seconds: f64 = std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
+        /// Entries that could not be read, each with the reason.
+        failed: &'a [String] = &report.failed,
+        /// Things worth knowing.
+        notes: &'a [String] = &report.notes,
+        /// The last lines that the command said on its standard error.
+        messages: &'a [String] = &report.messages,
+    }
 }
 
 /// Lines of a command that are shown at the end.
@@ -168,19 +167,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let progress = session.progress("reading").watch(repository.backend());
     let progress = if arguments.stdin.is_some() { progress.reads("standard input") } else { progress };
-    let report = backup::backup(&repository, source, &options, &progress);
-    progress.done();
+    let report = progress.during(|progress| backup::backup(&repository, source, &options, progress));
     let report = report.context(&what)?;
     progress.tell(&report.failed);
     session.say_notes(&report.notes);
     tell_messages(session, arguments, &report.messages);
     if !session.global.quiet && !session.global.verbose {
-        report.remarks.iter().for_each(|remark| render::complain(remark));
+        render::complain_each(&report.remarks);
     }
     session.say_requests(&repository);
-    if session.global.json {
-        json(arguments, &report);
-    }
+    session.global.print(&Taken::of(arguments.dry_run, &report, report.head.statistics));
     session.say(&summary(arguments, &report));
     if report.failed.is_empty() {
         return Ok(code::DONE);
@@ -197,7 +193,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 /// Past the buffer of the standard library, which would have a signal wait for the next byte.
 fn standard_input() -> Result<File, Failure> {
     let input = rustix::stdio::stdin().try_clone_to_owned();
-    input.map(File::from).map_err(|error| Failure::new(code::FAILED, format!("cannot read standard input: {error}")))
+    input.map(File::from).context("cannot read standard input")
 }
 
 /// What a command said that succeeded. With --verbose that was shown as it came.
@@ -214,8 +210,8 @@ fn tell_messages(session: &Session, arguments: &Arguments, messages: &[String]) 
     messages.iter().skip(skipped).for_each(|message| render::complain(&format!("{program}: {message}")));
 }
 
-fn usage(text: String) -> Failure {
-    Failure::new(code::USAGE, text).hint("see `vault snapshot --help`")
+fn usage(text: impl Into<String>) -> Failure {
+    Failure::usage(text).hint("see `vault snapshot --help`")
 }
 
 /// Name and source of the snapshot.
@@ -234,7 +230,7 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         let parts = file.as_encoded_bytes().split(|byte| *byte == b'/');
         let parts: Vec<&[u8]> = parts.filter(|part| !part.is_empty() && *part != b".").collect();
         if parts.is_empty() || !parts.iter().all(|part| is_plain_name(part)) {
-            return Err(usage("--stdin takes the name of a file, or its path in the snapshot".into()));
+            return Err(usage("--stdin takes the name of a file, or its path in the snapshot"));
         }
         // two files of one name in two folders are two sources
         let name = named(Some(String::from_utf8_lossy(&parts.join(&b'-')).into_owned()))?;
@@ -243,7 +239,7 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
     if arguments.command {
         let name = named(None)?;
         if arguments.words.is_empty() {
-            return Err(usage("--command needs a command behind --".into()));
+            return Err(usage("--command needs a command behind --"));
         }
         let bytes = name.clone().into_bytes();
         return Ok((name, Source::Command(arguments.words.clone(), bytes)));
@@ -258,13 +254,13 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
     let listed = !arguments.files_from.is_empty() || !arguments.files_from0.is_empty();
     paths.extend(lists(arguments, input)?);
     if paths.is_empty() && listed {
-        return Err(Failure::new(code::FAILED, "the list names no path".into()).hint("nothing was snapshotted"));
+        return Err(Failure::failed("the list names no path").hint("nothing was snapshotted"));
     }
     let default = match paths.as_slice() {
-        [] => return Err(usage("nothing to snapshot: give a PATH, --stdin FILENAME or --command -- CMD".into())),
+        [] => return Err(usage("nothing to snapshot: give a PATH, --stdin FILENAME or --command -- CMD")),
         [path] if !listed => last_part(path),
-        _ if listed && arguments.name.is_none() => return Err(usage("a list of paths needs --name NAME".into())),
-        _ if arguments.name.is_none() => return Err(usage("several paths need --name NAME".into())),
+        _ if listed && arguments.name.is_none() => return Err(usage("a list of paths needs --name NAME")),
+        _ if arguments.name.is_none() => return Err(usage("several paths need --name NAME")),
         _ => None,
     };
     let walk = source::Options {
@@ -297,10 +293,7 @@ fn lists(arguments: &Arguments, input: &mut dyn std::io::Read) -> Result<Vec<Pat
     for (file, end) in text.chain(arguments.files_from0.iter().map(|file| (file, 0))) {
         let bytes = if file.as_os_str() == "-" {
             let mut bytes = Vec::new();
-            let read = input.read_to_end(&mut bytes);
-            read.map_err(|error| {
-                Failure::new(code::FAILED, super::plain::line(&format!("cannot read standard input: {error}")))
-            })?;
+            input.read_to_end(&mut bytes).context("cannot read standard input")?;
             bytes
         } else {
             read(file)?
@@ -312,9 +305,7 @@ fn lists(arguments: &Arguments, input: &mut dyn std::io::Read) -> Result<Vec<Pat
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(file).map_err(|error| {
-        Failure::new(code::FAILED, super::plain::line(&format!("cannot read {}: {error}", file.display())))
-    })
+    std::fs::read(file).context(&format!("cannot read {}", file.display()))
 }
 
 fn last_part(path: &Path) -> Option<String> {
@@ -333,10 +324,7 @@ fn parse_part(text: &str) -> Result<(u32, u32), String> {
 
 fn summary(arguments: &Arguments, report: &Report) -> String {
     let figures = &report.head.statistics;
-    let unchanged = match figures.unchanged_files {
-        0 => String::new(),
-        number => format!(" ({number} unchanged)"),
-    };
+    let unchanged = render::if_any(figures.unchanged_files, |number| format!(" ({number} unchanged)"));
     let seen = format!(
         "{}{unchanged}, {}; {} new",
         render::count(figures.files, "file", "files"),
@@ -354,26 +342,4 @@ fn summary(arguments: &Arguments, report: &Report) -> String {
         None if arguments.dry_run => format!("would snapshot {name}: {seen}"),
         None => format!("no snapshot of {name}: nothing changed; {seen}"),
     }
-}
-
-fn json(arguments: &Arguments, report: &Report) {
-    let figures = &report.head.statistics;
-    render::json(&Taken {
-        snapshot: report.snapshot.map(|id| id.to_string()),
-        name: &report.head.source,
-        time: render::time_rfc3339(WallTime::new(report.head.time)),
-        parent: report.head.parent.map(|parent| parent.to_string()),
-        dry_run: arguments.dry_run,
-        files: figures.files,
-        directories: figures.directories,
-        others: figures.others,
-        unchanged_files: figures.unchanged_files,
-        bytes: figures.bytes,
-        added_bytes: figures.added_bytes,
-        stored_bytes: figures.stored_bytes,
-        duration_seconds: std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
-        failed: &report.failed,
-        notes: &report.notes,
-        messages: &report.messages,
-    });
 }

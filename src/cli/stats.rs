@@ -1,16 +1,14 @@
 //! `vault stats`: how much there is, what each source costs to store, and what each run added. With a NAME also what changed in
 //! the newest run, and which paths made it grow.
 
-use super::exit::{Context, Failure, code};
-use super::session::Session;
-use super::table::{Cell, Give, Table};
-use super::{Outcome, diff, node, render};
-use serde::Serialize;
+use super::printed::printed;
+use super::table::{Give, Table};
+use super::{Context, Failure, Outcome, Session, code, diff, node, render};
 use vault::list;
-use vault::repository::Repository;
 use vault::repository::{SnapshotEntry, View};
-use vault::stats::{self, Cost, Costs, Files, Growth, Needed, Objects, Stored};
+use vault::stats::{self, Cost, Costs, Files, Growth, Large, Needed, Objects, Stored};
 use vault_format::bundle::Role;
+use vault_format::snapshot::Statistics;
 
 /// Show how much is stored, and what each run added
 ///
@@ -29,193 +27,221 @@ pub struct Arguments {
     quick: bool,
 }
 
-/// What `vault stats` prints.
-#[derive(Serialize)]
-struct Figures {
-    /// Each source that was asked for.
-    sources: Vec<Source>,
+printed! {
+    /// What `vault stats` prints.
+    struct Figures<'a>(sources: Vec<Source<'a>>, stored: &Stored) {
+        /// Each source that was asked for.
+        sources: Vec<Source<'a>> = sources,
+        /// What the store holds.
+        repository: RepositoryFigures = RepositoryFigures::of(stored),
+    }
+
+    /// One source.
+    struct Source<'a>(catalog: &View, is_named: bool, told: &'a Told<'_>) {
+        /// Name of the source.
+        name: &'a str = told.source.name,
+        /// Id of its domain.
+        domain: String = told.source.domain.to_string(),
+        /// What the domain is called; null without a label.
+        domain_label: Option<String> = catalog.snapshots.domains.label(told.source.domain).map(str::to_owned),
+        /// How many snapshots it has.
+        snapshots: u64 = told.source.snapshots.len() as u64,
+        /// Time of the first.
+        first_time: String = render::time_rfc3339(told.first.counted.time),
+        /// Time of the last.
+        last_time: String = render::time_rfc3339(told.last.counted.time),
+        /// Files of the newest.
+        files: u64 = told.last.head.statistics.files,
+        /// Content bytes of the newest.
+        bytes: u64 = told.last.head.statistics.bytes,
+        /// Content bytes of all its snapshots together.
+        logical_bytes: u64 = told.sum(|figures| figures.bytes),
+        /// Stored bytes that it needs; null with a writer's key or --quick.
+        stored_bytes: Option<u64> = told.cost.map(|cost| cost.bytes()),
+        /// Stored bytes that only it needs; null like `stored_bytes`.
+        alone_bytes: Option<u64> = told.cost.map(|cost| cost.alone),
+        /// Stored bytes that others need too; null like `stored_bytes`.
+        shared_bytes: Option<u64> = told.cost.map(|cost| cost.shared),
+        /// Content bytes that its listed runs added.
+        added_bytes: u64 = told.sum(|figures| figures.added_bytes),
+        /// Bytes of packs that its listed runs stored.
+        runs_stored_bytes: u64 = told.sum(|figures| figures.stored_bytes),
+        /// Its runs, only with NAME.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        runs: Option<Vec<Run>> = is_named.then(|| told.runs().map(|(run, figures)| Run::of(run, figures)).collect()),
+        /// What its newest run changed, only with NAME and the right to read content.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        newest: Option<Newest> = told.growth.as_ref().map(|growth| Newest::of(told.last, growth)),
+    }
+
+    /// One run of a source.
+    struct Run(run: &SnapshotEntry, figures: &Statistics) {
+        /// Id of the snapshot.
+        id: String = run.id.to_string(),
+        /// Its time.
+        time: String = render::time_rfc3339(run.counted.time),
+        /// Files in it.
+        files: u64 = figures.files,
+        /// Files that were read.
+        read_files: u64 = figures.files.saturating_sub(figures.unchanged_files),
+        /// Content bytes in it.
+        bytes: u64 = figures.bytes,
+        /// Content bytes that were new.
+        added_bytes: u64 = figures.added_bytes,
+        /// Bytes of packs that it stored.
+        stored_bytes: u64 = figures.stored_bytes,
+        /// Entries that could not be read.
+        unreadable: u64 = figures.errors,
+        /// How long the run took.
+        duration_seconds: f64 = std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
+    }
+
+    /// What the newest run changed.
+    struct Newest(newest: &SnapshotEntry, growth: &Growth) {
+        /// Id of the snapshot.
+        id: String = newest.id.to_string(),
+        /// Id of the one before; null for the first.
+        parent: Option<String> = growth.parent.map(|parent| parent.to_string()),
+        /// Files that are new.
+        new_files: u64 = growth.new.count,
+        /// Their bytes.
+        new_bytes: u64 = growth.new.bytes,
+        /// Files of other content.
+        changed_files: u64 = growth.changed.count,
+        /// Their bytes that the version before lacked.
+        changed_bytes: u64 = growth.changed.bytes,
+        /// Files that are gone.
+        removed_files: u64 = growth.removed.count,
+        /// Their bytes.
+        removed_bytes: u64 = growth.removed.bytes,
+        /// The entries that added or removed most, largest first.
+        largest: Vec<Largest> = growth.largest.iter().map(Largest::of).collect(),
+    }
+
+    /// An entry that added or removed much.
+    struct Largest(large: &Large) {
+        /// Path; of a new or vanished folder only its own.
+        path: String = node::lossy(&large.path),
+        /// The bytes of the path in hex, only if it is not UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path_hex: Option<String> = node::hex(&large.path),
+        /// As in `diff`.
+        change: &'static str = diff::word(large.difference),
+        /// It is a folder.
+        directory: bool = large.is_directory,
+        /// Bytes that it added.
+        added_bytes: u64 = large.added_bytes,
+        /// Bytes that it removed.
+        removed_bytes: u64 = large.removed_bytes,
+    }
+
     /// What the store holds.
-    repository: RepositoryFigures,
+    struct RepositoryFigures(stored: &Stored) {
+        /// All stored bytes.
+        stored_bytes: u64 = stored.bytes(),
+        /// Packs of content.
+        data_packs: u64 = stored.data.count,
+        /// Their bytes.
+        data_bytes: u64 = stored.data.bytes,
+        /// Packs of trees and lists.
+        tree_packs: u64 = stored.metadata.count,
+        /// Their bytes.
+        tree_bytes: u64 = stored.metadata.bytes,
+        /// Index objects.
+        index_objects: u64 = stored.index.count,
+        /// Their bytes.
+        index_bytes: u64 = stored.index.bytes,
+        /// Snapshot objects.
+        snapshot_objects: u64 = stored.snapshots.count,
+        /// Their bytes.
+        snapshot_bytes: u64 = stored.snapshots.bytes,
+        /// All other objects.
+        other_objects: u64 = stored.other.count,
+        /// Their bytes.
+        other_bytes: u64 = stored.other.bytes,
+        /// Content bytes of all visible snapshots together.
+        logical_bytes: u64 = stored.logical_bytes,
+        /// Content bytes in different blobs.
+        unique_bytes: u64 = stored.unique_bytes,
+        /// Packs kept for runs that may go on, with the owner's key.
+        unfinished_packs: u64 = stored.unfinished.packs,
+        /// Their bytes.
+        unfinished_bytes: u64 = stored.unfinished.bytes,
+        /// Until when the last of them is kept; null if there is none.
+        unfinished_until: Option<String> = stored.unfinished.until.map(render::time_rfc3339),
+        /// `logical_bytes` to `unique_bytes`; null of nothing.
+        dedup_ratio: Option<f64> = ratio(stored.logical_bytes, stored.unique_bytes),
+        /// Bytes of content before to those after compression; null of nothing.
+        compression_ratio: Option<f64> = ratio(stored.plain_bytes, stored.compressed_bytes),
+    }
 }
 
-/// One source.
-#[derive(Serialize)]
-struct Source {
-    /// Name of the source.
-    name: String,
-    /// Id of its domain.
-    domain: String,
-    /// What the domain is called; null without a label.
-    domain_label: Option<String>,
-    /// How many snapshots it has.
-    snapshots: u64,
-    /// Time of the first.
-    first_time: String,
-    /// Time of the last.
-    last_time: String,
-    /// Files of the newest.
-    files: u64,
-    /// Content bytes of the newest.
-    bytes: u64,
-    /// Content bytes of all its snapshots together.
-    logical_bytes: u64,
-    /// Stored bytes that it needs; null with a writer's key or --quick.
-    stored_bytes: Option<u64>,
-    /// Stored bytes that only it needs; null like `stored_bytes`.
-    alone_bytes: Option<u64>,
-    /// Stored bytes that others need too; null like `stored_bytes`.
-    shared_bytes: Option<u64>,
-    /// Content bytes that its listed runs added.
-    added_bytes: u64,
-    /// Bytes of packs that its listed runs stored.
-    runs_stored_bytes: u64,
-    /// Its runs, only with NAME.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runs: Option<Vec<Run>>,
-    /// What its newest run changed, only with NAME and the right to read content.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    newest: Option<Newest>,
+/// A source, and what is told of it.
+struct Told<'a> {
+    source: &'a stats::Source<'a>,
+    first: &'a SnapshotEntry,
+    last: &'a SnapshotEntry,
+    /// What it costs; `None` if that was not asked.
+    cost: Option<Cost>,
+    /// What its newest run changed; `None` if that was not asked, or this key opens no trees.
+    growth: Option<Growth>,
 }
 
-/// One run of a source.
-#[derive(Serialize)]
-struct Run {
-    /// Id of the snapshot.
-    id: String,
-    /// Its time.
-    time: String,
-    /// Files in it.
-    files: u64,
-    /// Files that were read.
-    read_files: u64,
-    /// Content bytes in it.
-    bytes: u64,
-    /// Content bytes that were new.
-    added_bytes: u64,
-    /// Bytes of packs that it stored.
-    stored_bytes: u64,
-    /// Entries that could not be read.
-    unreadable: u64,
-    /// How long the run took.
-    duration_seconds: f64,
-}
+impl Told<'_> {
+    fn runs(&self) -> impl Iterator<Item = (&SnapshotEntry, &Statistics)> {
+        self.source.snapshots.iter().map(|snapshot| (*snapshot, &snapshot.head.statistics))
+    }
 
-/// What the newest run changed.
-#[derive(Serialize)]
-struct Newest {
-    /// Id of the snapshot.
-    id: String,
-    /// Id of the one before; null for the first.
-    parent: Option<String>,
-    /// Files that are new.
-    new_files: u64,
-    /// Their bytes.
-    new_bytes: u64,
-    /// Files of other content.
-    changed_files: u64,
-    /// Their bytes that the version before lacked.
-    changed_bytes: u64,
-    /// Files that are gone.
-    removed_files: u64,
-    /// Their bytes.
-    removed_bytes: u64,
-    /// The entries that added or removed most, largest first.
-    largest: Vec<Largest>,
-}
-
-/// An entry that added or removed much.
-#[derive(Serialize)]
-struct Largest {
-    /// Path; of a new or vanished folder only its own.
-    path: String,
-    /// The bytes of the path in hex, only if it is not UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_hex: Option<String>,
-    /// As in `diff`.
-    change: &'static str,
-    /// It is a folder.
-    directory: bool,
-    /// Bytes that it added.
-    added_bytes: u64,
-    /// Bytes that it removed.
-    removed_bytes: u64,
-}
-
-/// What the store holds.
-#[derive(Serialize)]
-struct RepositoryFigures {
-    /// All stored bytes.
-    stored_bytes: u64,
-    /// Packs of content.
-    data_packs: u64,
-    /// Their bytes.
-    data_bytes: u64,
-    /// Packs of trees and lists.
-    tree_packs: u64,
-    /// Their bytes.
-    tree_bytes: u64,
-    /// Index objects.
-    index_objects: u64,
-    /// Their bytes.
-    index_bytes: u64,
-    /// Snapshot objects.
-    snapshot_objects: u64,
-    /// Their bytes.
-    snapshot_bytes: u64,
-    /// All other objects.
-    other_objects: u64,
-    /// Their bytes.
-    other_bytes: u64,
-    /// Content bytes of all visible snapshots together.
-    logical_bytes: u64,
-    /// Content bytes in different blobs.
-    unique_bytes: u64,
-    /// Packs kept for runs that may go on, with the owner's key.
-    unfinished_packs: u64,
-    /// Their bytes.
-    unfinished_bytes: u64,
-    /// Until when the last of them is kept; null if there is none.
-    unfinished_until: Option<String>,
-    /// `logical_bytes` to `unique_bytes`; null of nothing.
-    dedup_ratio: Option<f64>,
-    /// Bytes of content before to those after compression; null of nothing.
-    compression_ratio: Option<f64>,
+    fn sum(&self, figure: impl Fn(&Statistics) -> u64) -> u64 {
+        self.runs().fold(0, |sum, (_, figures)| sum.saturating_add(figure(figures)))
+    }
 }
 
 /// Shows.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
-    let what = "cannot tell what is stored";
+    let (what, is_named) = ("cannot tell what is stored", arguments.name.is_some());
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(what)?;
     let sources = stats::sources(&catalog, arguments.name.as_deref()).context(what)?;
     if let (Some(name), true) = (&arguments.name, sources.is_empty()) {
-        return Err(Failure::new(code::FAILED, format!("{what}: there is no source {name:?}"))
-            .hint("`vault stats` lists what there is"));
+        return Err(
+            Failure::failed(format!("{what}: there is no source {name:?}")).hint("`vault stats` lists what there is")
+        );
     }
     let stored = stats::stored(&repository, &catalog).context(what)?;
-    let costs = costs(session, arguments, &repository, (&catalog, &sources)).context(what)?;
+    // what they cost is not for every key to know
+    let is_writer = repository.keys().role() == Role::Writer;
+    let costs = if arguments.quick || is_writer {
+        Costs::default()
+    } else {
+        let progress = session.progress("reading folders").watch(repository.backend());
+        progress.during(|progress| stats::costs(&repository, &catalog, &sources, progress)).context(what)?
+    };
     let heads: Vec<String> = catalog.snapshots.damaged.iter().map(ToString::to_string).collect();
-    let damaged = heads.iter().chain(&stored.damaged).chain(&costs.unread);
-    damaged.for_each(|damage| render::complain(&format!("{}; see `vault check`", super::plain::line(damage))));
-    let mut growths = Vec::new();
-    for source in sources.iter().filter(|_| arguments.name.is_some()) {
-        growths.push(newest(session, &repository, &catalog, source).context(what)?);
+    render::damage(heads.iter().chain(&stored.damaged).chain(&costs.unread));
+    let mut all = Vec::new();
+    for source in &sources {
+        let (Some(first), Some(last)) = (source.snapshots.first(), source.snapshots.last()) else { continue };
+        let growth = if is_named && is_writer {
+            session.say_notes(&["a writer's key does not tell what changed: that is content".to_owned()]);
+            None
+        } else if is_named {
+            Some(stats::growth(&repository, &catalog, source, last).context(what)?)
+        } else {
+            None
+        };
+        all.push(Told { source, first, last, cost: costs.of(source), growth });
     }
     if session.global.json {
-        let mut growths = growths.into_iter();
-        let fields = |source: &stats::Source<'_>| Source {
-            domain_label: catalog.snapshots.domains.label(source.domain).map(str::to_owned),
-            ..fields(source, costs.of(source), arguments.name.is_some(), growths.next().flatten())
-        };
-        let sources = sources.iter().map(fields).collect();
-        render::json(&Figures { sources, repository: repository_fields(&stored) });
+        let sources = all.iter().map(|told| Source::of(&catalog, is_named, told)).collect();
+        render::json(&Figures::of(sources, &stored));
     } else if !session.global.quiet {
-        show_sources(&catalog, &sources, &costs);
-        for (source, growth) in sources.iter().zip(&growths) {
-            show_runs(source);
-            growth.iter().for_each(show_growth);
+        show_sources(&catalog, &all);
+        for told in all.iter().filter(|_| is_named) {
+            show_runs(told);
+            told.growth.iter().for_each(show_growth);
         }
-        if arguments.name.is_none() {
+        if !is_named {
             show_repository(&stored, costs.needed);
         }
     }
@@ -223,172 +249,31 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     Ok(code::DONE)
 }
 
-/// What each source costs; nothing if that is not wanted, or not for this key to know.
-fn costs(
-    session: &Session,
-    arguments: &Arguments,
-    repository: &Repository,
-    (catalog, sources): (&View, &[stats::Source<'_>]),
-) -> vault::error::Result<Costs> {
-    if arguments.quick || repository.keys().role() == Role::Writer {
-        return Ok(Costs::default());
-    }
-    let progress = session.progress("reading folders").watch(repository.backend());
-    let costs = stats::costs(repository, catalog, sources, &progress);
-    progress.done();
-    costs
-}
-
-/// What the newest run changed; `None` if this key opens no trees.
-fn newest(
-    session: &Session,
-    repository: &Repository,
-    catalog: &View,
-    source: &stats::Source<'_>,
-) -> vault::error::Result<Option<Growth>> {
-    let Some(newest) = source.snapshots.last().filter(|_| repository.keys().role() != Role::Writer) else {
-        session.say_notes(&["a writer's key does not tell what changed: that is content".to_owned()]);
-        return Ok(None);
-    };
-    stats::growth(repository, catalog, source, newest).map(Some)
-}
-
-fn sum(source: &stats::Source<'_>, figure: impl Fn(&SnapshotEntry) -> u64) -> u64 {
-    source.snapshots.iter().fold(0, |sum, snapshot| sum.saturating_add(figure(snapshot)))
-}
-
-fn time_of(snapshot: Option<&&SnapshotEntry>) -> String {
-    snapshot.map_or_else(String::new, |snapshot| render::time_rfc3339(snapshot.counted.time))
-}
-
-fn fields(source: &stats::Source<'_>, cost: Option<Cost>, runs: bool, growth: Option<Growth>) -> Source {
-    let newest = source.snapshots.last();
-    let id = newest.map_or_else(String::new, |snapshot| snapshot.id.to_string());
-    let statistics = newest.map(|snapshot| snapshot.head.statistics).unwrap_or_default();
-    Source {
-        name: source.name.to_owned(),
-        domain: source.domain.to_string(),
-        domain_label: None,
-        snapshots: source.snapshots.len() as u64,
-        first_time: time_of(source.snapshots.first()),
-        last_time: time_of(newest),
-        files: statistics.files,
-        bytes: statistics.bytes,
-        logical_bytes: sum(source, |snapshot| snapshot.head.statistics.bytes),
-        stored_bytes: cost.map(|cost| cost.bytes()),
-        alone_bytes: cost.map(|cost| cost.alone),
-        shared_bytes: cost.map(|cost| cost.shared),
-        added_bytes: sum(source, |snapshot| snapshot.head.statistics.added_bytes),
-        runs_stored_bytes: sum(source, |snapshot| snapshot.head.statistics.stored_bytes),
-        runs: runs.then(|| source.snapshots.iter().map(|snapshot| run_fields(snapshot)).collect()),
-        newest: growth.map(|growth| newest_fields(id, growth)),
-    }
-}
-
-fn run_fields(snapshot: &SnapshotEntry) -> Run {
-    let figures = &snapshot.head.statistics;
-    Run {
-        id: snapshot.id.to_string(),
-        time: render::time_rfc3339(snapshot.counted.time),
-        files: figures.files,
-        read_files: figures.files.saturating_sub(figures.unchanged_files),
-        bytes: figures.bytes,
-        added_bytes: figures.added_bytes,
-        stored_bytes: figures.stored_bytes,
-        unreadable: figures.errors,
-        duration_seconds: std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
-    }
-}
-
-fn newest_fields(id: String, growth: Growth) -> Newest {
-    Newest {
-        id,
-        parent: growth.parent.map(|parent| parent.to_string()),
-        new_files: growth.new.count,
-        new_bytes: growth.new.bytes,
-        changed_files: growth.changed.count,
-        changed_bytes: growth.changed.bytes,
-        removed_files: growth.removed.count,
-        removed_bytes: growth.removed.bytes,
-        largest: growth
-            .largest
-            .into_iter()
-            .map(|large| Largest {
-                path: node::lossy(&large.path),
-                path_hex: node::hex(&large.path),
-                change: diff::word(large.difference),
-                directory: large.is_directory,
-                added_bytes: large.added_bytes,
-                removed_bytes: large.removed_bytes,
-            })
-            .collect(),
-    }
-}
-
-fn repository_fields(stored: &Stored) -> RepositoryFigures {
-    RepositoryFigures {
-        stored_bytes: stored.bytes(),
-        data_packs: stored.data.count,
-        data_bytes: stored.data.bytes,
-        tree_packs: stored.metadata.count,
-        tree_bytes: stored.metadata.bytes,
-        index_objects: stored.index.count,
-        index_bytes: stored.index.bytes,
-        snapshot_objects: stored.snapshots.count,
-        snapshot_bytes: stored.snapshots.bytes,
-        other_objects: stored.other.count,
-        other_bytes: stored.other.bytes,
-        logical_bytes: stored.logical_bytes,
-        unique_bytes: stored.unique_bytes,
-        unfinished_packs: stored.unfinished.packs,
-        unfinished_bytes: stored.unfinished.bytes,
-        unfinished_until: stored.unfinished.until.map(render::time_rfc3339),
-        dedup_ratio: ratio(stored.logical_bytes, stored.unique_bytes),
-        compression_ratio: ratio(stored.plain_bytes, stored.compressed_bytes),
-    }
-}
-
 /// How many times the second the first is; `None` of nothing.
 fn ratio(of: u64, to: u64) -> Option<f64> {
     (to > 0).then(|| (of as f64 / to as f64 * 100.0).round() / 100.0)
 }
 
-fn show_sources(catalog: &View, sources: &[stats::Source<'_>], costs: &Costs) {
+fn show_sources(catalog: &View, sources: &[Told<'_>]) {
     if sources.is_empty() {
         render::line("no snapshots");
         return;
     }
-    let is_mixed = catalog.snapshots.are_mixed();
-    let mut table = Table::new()
-        .when(is_mixed, |table| table.text("DOMAIN", Give::End(8)))
-        .text("NAME", Give::End(8))
-        .number("SNAPSHOTS", Give::Drop(1))
-        .text("FIRST", Give::Drop(5))
-        .text("LAST", Give::Drop(2))
-        .number("FILES", Give::Drop(3))
-        .number("SIZE", Give::Never)
-        .number("ALL SIZES", Give::Drop(4))
-        .rare_number("ALONE", Give::Never)
-        .rare_number("SHARED", Give::Never)
-        .rare("NOTE", Give::End(9));
-    for source in sources {
-        let newest = source.snapshots.last().map(|snapshot| snapshot.head.statistics).unwrap_or_default();
-        let mut row: Vec<Cell> = Vec::new();
-        if is_mixed {
-            row.push(render::safe(&catalog.snapshots.domains.show(source.domain)).into());
-        }
-        row.extend([source.name.into(), source.snapshots.len().to_string().into()]);
-        let time = |snapshot: Option<&&SnapshotEntry>| snapshot.map_or("-".into(), |one| Cell::Time(one.counted.time));
-        row.extend([time(source.snapshots.first()), time(source.snapshots.last())]);
-        row.extend([newest.files.to_string().into(), render::size(newest.bytes).into()]);
-        row.push(render::size(sum(source, |snapshot| snapshot.head.statistics.bytes)).into());
-        let cost = costs.of(source);
-        let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), render::size).into();
-        row.extend([size(cost.map(|cost| cost.alone)), size(cost.map(|cost| cost.shared))]);
-        row.push(unread(newest.errors).into());
-        table.row(row);
-    }
-    table.print();
+    let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), render::size);
+    let (domains, is_mixed) = (&catalog.snapshots.domains, catalog.snapshots.are_mixed());
+    Table::of(sources)
+        .when(is_mixed, |table| table.text("DOMAIN", Give::End(8), |told| domains.show(told.source.domain)))
+        .text("NAME", Give::End(8), |told| told.source.name)
+        .number("SNAPSHOTS", Give::Drop(1), |told| told.source.snapshots.len() as u64)
+        .text("FIRST", Give::Drop(5), |told| told.first.counted.time)
+        .text("LAST", Give::Drop(2), |told| told.last.counted.time)
+        .number("FILES", Give::Drop(3), |told| told.last.head.statistics.files)
+        .number("SIZE", Give::Never, |told| render::size(told.last.head.statistics.bytes))
+        .number("ALL SIZES", Give::Drop(4), |told| render::size(told.sum(|figures| figures.bytes)))
+        .rare_number("ALONE", Give::Never, |told| size(told.cost.map(|cost| cost.alone)))
+        .rare_number("SHARED", Give::Never, |told| size(told.cost.map(|cost| cost.shared)))
+        .rare("NOTE", Give::End(9), |told| unread(told.last.head.statistics.errors))
+        .print();
 }
 
 /// How many entries the newest run could not read.
@@ -396,34 +281,21 @@ fn unread(errors: u64) -> String {
     if errors == 0 { "-".into() } else { format!("{errors} unread") }
 }
 
-fn show_runs(source: &stats::Source<'_>) {
+fn show_runs(told: &Told<'_>) {
     render::line("");
-    let mut table = Table::new()
-        .text("ID", Give::Never)
-        .text("TIME", Give::Never)
-        .number("FILES", Give::Drop(1))
-        .number("READ", Give::Drop(3))
-        .number("SIZE", Give::Never)
-        .number("ADDED", Give::Never)
-        .number("STORED", Give::Drop(2))
-        .number("TOOK", Give::Drop(4))
-        .rare("NOTE", Give::Never)
-        .telling_apart(source.snapshots.iter().map(|snapshot| ((), snapshot.counted.time)));
-    for snapshot in &source.snapshots {
-        let figures = &snapshot.head.statistics;
-        table.row(vec![
-            snapshot.id.short().into(),
-            Cell::Time(snapshot.counted.time),
-            figures.files.to_string().into(),
-            figures.files.saturating_sub(figures.unchanged_files).to_string().into(),
-            render::size(figures.bytes).into(),
-            render::size(figures.added_bytes).into(),
-            render::size(figures.stored_bytes).into(),
-            render::duration(figures.duration).into(),
-            unread(figures.errors).into(),
-        ]);
-    }
-    table.print();
+    let runs: Vec<_> = told.runs().collect();
+    Table::of(&runs)
+        .text("ID", Give::Never, |(run, _)| run.id.short())
+        .text("TIME", Give::Never, |(run, _)| run.counted.time)
+        .number("FILES", Give::Drop(1), |(_, figures)| figures.files)
+        .number("READ", Give::Drop(3), |(_, figures)| figures.files.saturating_sub(figures.unchanged_files))
+        .number("SIZE", Give::Never, |(_, figures)| render::size(figures.bytes))
+        .number("ADDED", Give::Never, |(_, figures)| render::size(figures.added_bytes))
+        .number("STORED", Give::Drop(2), |(_, figures)| render::size(figures.stored_bytes))
+        .number("TOOK", Give::Drop(4), |(_, figures)| render::duration(figures.duration))
+        .rare("NOTE", Give::Never, |(_, figures)| unread(figures.errors))
+        .telling_apart(runs.iter().map(|(run, _)| ((), run.counted.time)))
+        .print();
 }
 
 fn show_growth(growth: &Growth) {
@@ -438,18 +310,14 @@ fn show_growth(growth: &Growth) {
         files(growth.changed, "changed"),
         files(growth.removed, "gone")
     ));
-    let mut table =
-        Table::new().text("", Give::Never).number("", Give::Never).number("", Give::Never).text("", Give::Start(16));
-    for large in &growth.largest {
-        let slash = if large.is_directory { "/" } else { "" };
-        table.row(vec![
-            diff::letter(large.difference).to_string().into(),
-            format!("+{}", render::size(large.added_bytes)).into(),
-            format!("-{}", render::size(large.removed_bytes)).into(),
-            format!("{}{slash}", render::name(&large.path)).into(),
-        ]);
-    }
-    table.print();
+    Table::of(&growth.largest)
+        .text("", Give::Never, |large| diff::letter(large.difference).to_string())
+        .number("", Give::Never, |large| format!("+{}", render::size(large.added_bytes)))
+        .number("", Give::Never, |large| format!("-{}", render::size(large.removed_bytes)))
+        .text("", Give::Start(16), |large| {
+            format!("{}{}", render::name(&large.path), if large.is_directory { "/" } else { "" })
+        })
+        .print();
 }
 
 /// What of it is different content, and what visible snapshots do not need. The index tells of what was forgotten until
@@ -477,7 +345,6 @@ fn totals(stored: &Stored, needed: Option<Needed>) -> Vec<String> {
 
 fn show_repository(stored: &Stored, needed: Option<Needed>) {
     render::line("");
-    let mut table = Table::new().text("STORED", Give::Never).number("OBJECTS", Give::Never).number("SIZE", Give::Never);
     let kinds: [(&str, Objects); 5] = [
         ("content", stored.data),
         ("folders", stored.metadata),
@@ -485,10 +352,11 @@ fn show_repository(stored: &Stored, needed: Option<Needed>) {
         ("snapshots", stored.snapshots),
         ("other", stored.other),
     ];
-    for (name, objects) in kinds {
-        table.row(vec![name.into(), objects.count.to_string().into(), render::size(objects.bytes).into()]);
-    }
-    table.print();
+    Table::of(&kinds)
+        .text("STORED", Give::Never, |(name, _)| *name)
+        .number("OBJECTS", Give::Never, |(_, objects)| objects.count)
+        .number("SIZE", Give::Never, |(_, objects)| render::size(objects.bytes))
+        .print();
     render::line(&format!(
         "{} stored for {} in all snapshots",
         render::size(stored.bytes()),

@@ -2,7 +2,7 @@
 //! long texts are shortened, and what matters least is left out. Into a pipe or a file it goes whole, so that scripts
 //! find every column wherever they run.
 
-use super::render;
+use super::render::{self, Cut, shorten};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
@@ -13,13 +13,12 @@ use vault::time::WallTime;
 const GAP: usize = 2;
 /// Least that is left of a shortened text on the narrowest terminal.
 const LEAST: usize = 4;
-/// What stands for the rest of a text.
-const REST: char = '…';
 
 /// How a column gives way on a narrow terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Give {
     /// Not at all.
+    #[default]
     Never,
     /// It is left out, those of a higher number first.
     Drop(u8),
@@ -46,13 +45,25 @@ pub enum Cell {
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Text(render::safe(&text))
     }
 }
 
 impl From<&str> for Cell {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        text.to_owned().into()
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(number: u64) -> Self {
+        Self::Text(number.to_string())
+    }
+}
+
+impl From<WallTime> for Cell {
+    fn from(time: WallTime) -> Self {
+        Self::Time(time)
     }
 }
 
@@ -66,6 +77,11 @@ impl Give {
         }
     }
 
+    /// Where they are cut for that.
+    fn cut(self) -> Cut {
+        if matches!(self, Self::Start(_) | Self::StartOrDrop(..)) { Cut::Begin } else { Cut::End }
+    }
+
     /// When it is left out, those of a higher number first.
     fn order(self) -> Option<u8> {
         match self {
@@ -75,47 +91,58 @@ impl Give {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Column {
     heading: &'static str,
     give: Give,
     is_right: bool,
-    /// On a terminal it is shown only if its cells differ from this.
-    unless: Option<&'static str>,
+    /// On a terminal it is shown only if a cell is not `-` or empty.
+    is_rare: bool,
+    cells: Vec<Cell>,
 }
 
-/// Rows below headings.
-#[derive(Debug, Default)]
-pub struct Table {
+/// A column as it is shown.
+struct Shown<'t> {
+    column: &'t Column,
+    /// The heading, then the cells.
+    texts: Vec<String>,
+    /// Of the longest text.
+    full: usize,
+    width: usize,
+}
+
+/// Columns of rows, each with its heading.
+#[derive(Debug)]
+pub struct Table<'r, R> {
+    rows: &'r [R],
     columns: Vec<Column>,
-    rows: Vec<Vec<Cell>>,
     with_seconds: bool,
 }
 
-impl Table {
-    /// A table of columns, which are added next.
-    pub fn new() -> Self {
-        Self::default()
+impl<'r, R> Table<'r, R> {
+    /// A table of these rows; what it tells of them is added column by column.
+    pub fn of(rows: &'r [R]) -> Self {
+        Self { rows, columns: Vec::new(), with_seconds: false }
     }
 
     /// Adds a column of texts.
-    pub fn text(self, heading: &'static str, give: Give) -> Self {
-        self.add(Column { heading, give, is_right: false, unless: None })
+    pub fn text<C: Into<Cell>>(self, heading: &'static str, give: Give, cell: impl Fn(&'r R) -> C) -> Self {
+        self.add(Column { heading, give, ..Column::default() }, cell)
     }
 
-    /// Adds a column that a terminal shows only where a cell is not `-` or empty.
-    pub fn rare(self, heading: &'static str, give: Give) -> Self {
-        self.add(Column { heading, give, is_right: false, unless: Some("-") })
+    /// Adds a column of texts that a terminal shows only where one is not `-` or empty.
+    pub fn rare<C: Into<Cell>>(self, heading: &'static str, give: Give, cell: impl Fn(&'r R) -> C) -> Self {
+        self.add(Column { heading, give, is_rare: true, ..Column::default() }, cell)
     }
 
     /// Adds a column of numbers and sizes, which end at one line.
-    pub fn number(self, heading: &'static str, give: Give) -> Self {
-        self.add(Column { heading, give, is_right: true, unless: None })
+    pub fn number<C: Into<Cell>>(self, heading: &'static str, give: Give, cell: impl Fn(&'r R) -> C) -> Self {
+        self.add(Column { heading, give, is_right: true, ..Column::default() }, cell)
     }
 
-    /// A column of numbers that a terminal shows only where a cell is not `-` or empty.
-    pub fn rare_number(self, heading: &'static str, give: Give) -> Self {
-        self.add(Column { heading, give, is_right: true, unless: Some("-") })
+    /// Adds a column of numbers that a terminal shows only where one is not `-` or empty.
+    pub fn rare_number<C: Into<Cell>>(self, heading: &'static str, give: Give, cell: impl Fn(&'r R) -> C) -> Self {
+        self.add(Column { heading, give, is_right: true, is_rare: true, ..Column::default() }, cell)
     }
 
     /// The same table with a column if `is_wanted`.
@@ -123,168 +150,125 @@ impl Table {
         if is_wanted { add(self) } else { self }
     }
 
-    fn add(mut self, column: Column) -> Self {
-        self.columns.push(column);
+    fn add<C: Into<Cell>>(mut self, column: Column, cell: impl Fn(&'r R) -> C) -> Self {
+        let cells = self.rows.iter().map(|row| cell(row).into()).collect();
+        self.columns.push(Column { cells, ..column });
         self
     }
 
     /// Shows seconds if two of these points in time lie in one minute of one group, so that the shown one is the meant
     /// one when it is typed again.
-    pub fn telling_apart<K: Ord>(mut self, times: impl Iterator<Item = (K, WallTime)>) -> Self {
+    pub fn telling_apart<K: Ord>(mut self, mut times: impl Iterator<Item = (K, WallTime)>) -> Self {
         let mut seen = BTreeSet::new();
         let minute = |time: WallTime| time.nanoseconds().div_euclid(60_000_000_000);
-        let mut times = times;
         self.with_seconds = times.any(|(group, time)| !seen.insert((group, minute(time))));
         self
-    }
-
-    /// Adds a row of as many cells as there are columns.
-    pub fn row(&mut self, cells: Vec<Cell>) {
-        self.rows.push(cells);
     }
 
     /// Prints it.
     pub fn print(&self) {
         let out = std::io::stdout();
-        let width = if out.is_terminal() { Some(terminal_width()) } else { None };
+        let columns = Some(render::columns(&out)).filter(|columns| *columns >= 20).unwrap_or(80);
+        let width = out.is_terminal().then_some(columns);
         render::text(&self.lay_out(width));
     }
 
     /// Its lines, for a terminal of this width or, without one, whole.
     fn lay_out(&self, width: Option<usize>) -> String {
-        let rows: Vec<Vec<String>> = self.rows.iter().map(|row| self.texts(row, width.is_some())).collect();
-        let mut columns: Vec<(usize, usize)> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(number, column)| {
-                let cells = rows.iter().filter_map(|row| row.get(number));
-                (number, cells.map(|cell| length(cell)).chain([length(column.heading)]).max().unwrap_or_default())
-            })
-            .collect();
+        let mut shown: Vec<Shown<'_>> = self.columns.iter().map(|column| self.show(column, width.is_some())).collect();
         if let Some(width) = width {
-            let says = |number: &usize, nothing: &str| {
-                rows.iter().filter_map(|row| row.get(*number)).any(|cell| !cell.is_empty() && cell != nothing)
-            };
-            let unless = |number: usize| self.columns.get(number).and_then(|column| column.unless);
-            columns.retain(|(number, _)| unless(*number).is_none_or(|nothing| says(number, nothing)));
-            self.narrow(&mut columns, width);
+            let says = |text: &String| !text.is_empty() && text != "-";
+            shown.retain(|one| !one.column.is_rare || one.texts.iter().skip(1).any(says));
+            narrow(&mut shown, width);
         }
-        let headings: Vec<String> = self.columns.iter().map(|column| column.heading.to_owned()).collect();
-        let has_headings = headings.iter().any(|heading| !heading.is_empty());
+        let has_headings = self.columns.iter().any(|column| !column.heading.is_empty());
+        let rows = if has_headings { 0 } else { 1 }..=self.rows.len();
         let mut out = String::new();
-        for row in has_headings.then_some(&headings).into_iter().chain(&rows) {
-            for line in self.lines(row, &columns) {
-                // what can't be made to fit must not wrap into the next row
-                out.push_str(&shorten(line.trim_end(), width.unwrap_or(usize::MAX), Give::Never));
-                out.push('\n');
-            }
+        for line in rows.flat_map(|row| lines(&shown, row)) {
+            // what can't be made to fit must not wrap into the next row
+            out.push_str(&shorten(line.trim_end(), width.unwrap_or(usize::MAX), Cut::End));
+            out.push('\n');
         }
         out
     }
 
-    fn texts(&self, row: &[Cell], is_short: bool) -> Vec<String> {
+    fn show<'t>(&self, column: &'t Column, is_short: bool) -> Shown<'t> {
         let text = |cell: &Cell| match cell {
             Cell::Text(text) => text.clone(),
             Cell::Time(time) if is_short => short_time(*time, self.with_seconds),
             Cell::Time(time) => render::time(*time),
         };
-        row.iter().map(text).collect()
+        let texts: Vec<String> =
+            std::iter::once(column.heading.to_owned()).chain(column.cells.iter().map(text)).collect();
+        let full = texts.iter().map(|text| length(text)).max().unwrap_or_default();
+        Shown { column, texts, full, width: full }
     }
+}
 
-    /// Makes columns, given with their widths, fit.
-    fn narrow(&self, columns: &mut Vec<(usize, usize)>, width: usize) {
-        let give = |number: usize| self.columns.get(number).map_or(Give::Never, |column| column.give);
-        loop {
-            let total: usize = columns.iter().map(|(_, width)| width + GAP).sum::<usize>().saturating_sub(GAP);
-            let over = total.saturating_sub(width);
-            if over == 0 {
-                return;
-            }
-            // a little is taken from the longest text of the least important column; else that column goes
-            let longest = columns
-                .iter_mut()
-                .filter(|(number, width)| give(*number).least().is_some_and(|least| *width > least))
-                .max_by_key(|(number, width)| (give(*number).order(), *width));
-            if let Some((number, width)) = longest {
-                let least = give(*number).least().unwrap_or_default();
-                *width = width.saturating_sub(over.min(8)).max(least);
-                continue;
-            }
-            let orders = columns.iter().enumerate();
-            let next = orders.filter_map(|(at, (number, _))| Some((give(*number).order()?, at)));
-            let Some((_, at)) = next.max() else { return self.squeeze(columns, over) };
-            columns.remove(at);
-            // what was shortened in vain gets its width back
-            for (number, width) in columns.iter_mut() {
-                if give(*number).least().is_some() {
-                    *width = self.widest(*number);
-                }
-            }
+impl Shown<'_> {
+    /// The text of a row, the headings being row 0.
+    fn text(&self, row: usize) -> &str {
+        self.texts.get(row).map_or("", String::as_str)
+    }
+}
+
+/// Makes columns fit.
+fn narrow(columns: &mut Vec<Shown<'_>>, width: usize) {
+    loop {
+        let total: usize = columns.iter().map(|one| one.width + GAP).sum::<usize>().saturating_sub(GAP);
+        let over = total.saturating_sub(width);
+        if over == 0 {
+            return;
         }
-    }
-
-    /// Takes from shortened texts what is still too much, as long as anything of them is left.
-    fn squeeze(&self, columns: &mut [(usize, usize)], mut over: usize) {
-        let shortens = |number: usize| self.columns.get(number).is_some_and(|column| column.give.least().is_some());
-        for (_, width) in columns.iter_mut().rev().filter(|(number, _)| shortens(*number)) {
-            let taken = over.min(width.saturating_sub(LEAST));
-            *width -= taken;
-            over -= taken;
+        // a little is taken from the longest text of the least important column; else that column goes
+        let longest = columns
+            .iter_mut()
+            .filter_map(|one| one.column.give.least().filter(|least| one.width > *least).map(|least| (one, least)))
+            .max_by_key(|(one, _)| (one.column.give.order(), one.width));
+        if let Some((one, least)) = longest {
+            one.width = one.width.saturating_sub(over.min(8)).max(least);
+            continue;
         }
+        let orders = columns.iter().enumerate();
+        let next = orders.filter_map(|(at, one)| Some((one.column.give.order()?, at)));
+        let Some((_, at)) = next.max() else { return squeeze(columns, over) };
+        columns.remove(at);
+        // what was shortened in vain gets its width back
+        columns.iter_mut().for_each(|one| one.width = one.full);
     }
+}
 
-    fn widest(&self, number: usize) -> usize {
-        let heading = self.columns.get(number).map_or(0, |column| length(column.heading));
-        let cells = self.rows.iter().filter_map(|row| match row.get(number) {
-            Some(Cell::Text(text)) => Some(length(text)),
-            _ => None,
-        });
-        cells.chain([heading]).max().unwrap_or_default()
+/// Takes from shortened texts what is still too much, as long as anything of them is left.
+fn squeeze(columns: &mut [Shown<'_>], mut over: usize) {
+    for one in columns.iter_mut().rev().filter(|one| one.column.give.least().is_some()) {
+        let taken = over.min(one.width.saturating_sub(LEAST));
+        one.width -= taken;
+        over -= taken;
     }
+}
 
-    /// A row, with as many lines as its wrapped text needs.
-    fn lines(&self, row: &[String], columns: &[(usize, usize)]) -> Vec<String> {
-        let Some(((number, width), before)) = columns.split_last() else { return Vec::new() };
-        let is_wrapped = self.columns.get(*number).is_some_and(|column| matches!(column.give, Give::Wrap(_)));
-        let text = row.get(*number).filter(|text| is_wrapped && length(text) > *width);
-        let Some(text) = text else { return vec![self.line(row, columns)] };
-        let space = " ".repeat(before.iter().map(|(_, width)| width + GAP).sum());
-        let first = format!("{}{}", self.line(row, before), " ".repeat(if before.is_empty() { 0 } else { GAP }));
-        let starts = std::iter::once(first).chain(std::iter::repeat(space));
-        starts.zip(render::wrap(text, *width)).map(|(start, part)| start + &part).collect()
+/// A row, with as many lines as its wrapped text needs.
+fn lines(columns: &[Shown<'_>], row: usize) -> Vec<String> {
+    let Some((last, before)) = columns.split_last() else { return Vec::new() };
+    let text = last.text(row);
+    if !matches!(last.column.give, Give::Wrap(_)) || length(text) <= last.width {
+        return vec![line(columns, row)];
     }
+    let indent = before.iter().map(|one| one.width + GAP).sum();
+    let starts = std::iter::once(line(before, row)).chain(std::iter::repeat(String::new()));
+    starts.zip(render::wrap(text, last.width)).map(|(start, part)| format!("{start:indent$}{part}")).collect()
+}
 
-    fn line(&self, row: &[String], columns: &[(usize, usize)]) -> String {
-        let gap = " ".repeat(GAP);
-        let cell = |(number, width): &(usize, usize)| {
-            let (Some(cell), Some(column)) = (row.get(*number), self.columns.get(*number)) else {
-                return String::new();
-            };
-            let cell = shorten(cell, *width, column.give);
-            let space = " ".repeat(width.saturating_sub(length(&cell)));
-            if column.is_right { format!("{space}{cell}") } else { format!("{cell}{space}") }
-        };
-        columns.iter().map(cell).collect::<Vec<_>>().join(&gap)
-    }
+fn line(columns: &[Shown<'_>], row: usize) -> String {
+    let cell = |one: &Shown<'_>| {
+        let (text, width) = (shorten(one.text(row), one.width, one.column.give.cut()), one.width);
+        if one.column.is_right { format!("{text:>width$}") } else { format!("{text:width$}") }
+    };
+    columns.iter().map(cell).collect::<Vec<_>>().join(&" ".repeat(GAP))
 }
 
 fn length(text: &str) -> usize {
     text.chars().count()
-}
-
-fn shorten(text: &str, width: usize, give: Give) -> String {
-    let length = length(text);
-    if length <= width {
-        return text.to_owned();
-    }
-    let kept = width.saturating_sub(1);
-    match give {
-        Give::Start(_) | Give::StartOrDrop(..) => {
-            std::iter::once(REST).chain(text.chars().skip(length - kept)).collect()
-        }
-        _ => text.chars().take(kept).chain([REST]).collect(),
-    }
 }
 
 /// Local time without what tells nothing; whole where the clock was turned back and shows the same twice.
@@ -296,32 +280,21 @@ fn short_time(time: WallTime, with_seconds: bool) -> String {
     zoned.strftime(if with_seconds { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" }).to_string()
 }
 
-/// How many columns the terminal of standard output has.
-pub fn terminal_width() -> usize {
-    let width = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
-    width.ok().filter(|width| *width >= 20).unwrap_or(80)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Give, Table, WallTime};
+    use super::{Give, Table, WallTime};
     use std::time::Duration;
 
     #[test]
     fn no_row_is_wider_than_the_terminal_and_names_stay_whole() {
-        let name = "Documentation";
-        let mut table = Table::new()
-            .text("ID", Give::Never)
-            .text("NAME", Give::End(40))
-            .number("SIZE", Give::Drop(1))
-            .rare("NOTE", Give::End(40))
-            .rare("HOST", Give::Drop(3))
-            .rare("TAGS", Give::EndOrDrop(6, 8))
-            .rare("PATHS", Give::StartOrDrop(8, 9));
-        for note in ["-", "held, 3 unread"] {
-            let cells = ["3f9a02c1", name, "1.0 KiB", note, "-", "gold,before-upgrade", "/srv/uploads/Documentation"];
-            table.row(cells.map(Cell::from).to_vec());
-        }
+        let table = Table::of(&["-", "held, 3 unread"])
+            .text("ID", Give::Never, |_| "3f9a02c1")
+            .text("NAME", Give::End(40), |_| "Documentation")
+            .number("SIZE", Give::Drop(1), |_| "1.0 KiB")
+            .rare("NOTE", Give::End(40), |note| *note)
+            .rare("HOST", Give::Drop(3), |_| "-")
+            .rare("TAGS", Give::EndOrDrop(6, 8), |_| "gold,before-upgrade")
+            .rare("PATHS", Give::StartOrDrop(8, 9), |_| "/srv/uploads/Documentation");
         for width in 20..140 {
             let shown = table.lay_out(Some(width));
             let is_fitting = shown.lines().all(|line| line.chars().count() <= width);
@@ -337,32 +310,25 @@ mod tests {
 
     #[test]
     fn a_reason_goes_on_below_and_none_of_it_is_lost() {
-        let why = "newest of the day, newest of the week, held";
-        let mut table = Table::new().text("NAME", Give::End(40)).text("WHY", Give::Wrap(12));
-        table.row(vec!["uploads".into(), why.into()]);
+        let why = ["newest of the day, newest of the week, held"];
+        let table = Table::of(&why).text("NAME", Give::End(40), |_| "uploads").text("WHY", Give::Wrap(12), |why| *why);
         let shown = table.lay_out(Some(30));
         assert!(shown.lines().count() > 2 && shown.lines().all(|line| line.chars().count() <= 30), "{shown}");
         let words: Vec<&str> = shown.split_whitespace().skip(3).collect();
-        assert_eq!(words.join(" "), why);
+        assert_eq!(words.join(" "), why[0]);
         assert_eq!(table.lay_out(None).lines().count(), 2);
     }
 
     const START: WallTime = WallTime::new(0);
     const MINUTE: WallTime = WallTime::new(60_000_000_000);
 
-    fn table() -> Table {
-        let mut table = Table::new()
-            .text("ID", Give::Never)
-            .text("TIME", Give::Never)
-            .number("SIZE", Give::Drop(2))
-            .rare("TAGS", Give::End(6))
-            .text("PATHS", Give::Start(8));
-        let row = |path: &str| -> Vec<Cell> {
-            vec!["3f9a02c1".into(), Cell::Time(START), "1.0 KiB".into(), "-".into(), path.into()]
-        };
-        table.row(row("/srv/a/rather/long/path/uploads"));
-        table.row(row("/etc"));
-        table
+    fn table() -> Table<'static, &'static str> {
+        Table::of(&["/srv/a/rather/long/path/uploads", "/etc"])
+            .text("ID", Give::Never, |_| "3f9a02c1")
+            .text("TIME", Give::Never, |_| START)
+            .number("SIZE", Give::Drop(2), |_| "1.0 KiB")
+            .rare("TAGS", Give::End(6), |_| "-")
+            .text("PATHS", Give::Start(8), |path| *path)
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! `vault tag`: tags, a hold and an expiry, given by the owner after the snapshot was taken.
 
-use super::exit::{Context, Failure, code};
-use super::session::Session;
-use super::{Outcome, render, time};
-use serde::Serialize;
+use super::printed::printed;
+use super::{Context, Failure, Outcome, Session, code, render, time};
 use vault::retention::Length;
 use vault::tag::{self, Change, Report};
 use vault::time::WallTime;
@@ -44,23 +42,24 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug)]
 struct Expiry(Option<WallTime>);
 
-/// What `vault tag` prints.
-#[derive(Serialize)]
-struct Tagged<'a> {
-    /// Id of the snapshot.
-    snapshot: String,
-    /// Name of its source.
-    name: &'a str,
-    /// All its tags.
-    tags: &'a [String],
-    /// It is held: nothing drops it.
-    held: bool,
-    /// When it expires; null for never.
-    expires: Option<String>,
-    /// Ids of the orders that were put.
-    orders: Vec<String>,
-    /// Things worth knowing.
-    notes: &'a [String],
+printed! {
+    /// What `vault tag` prints.
+    struct Tagged<'a>(report: &'a Report) {
+        /// Id of the snapshot.
+        snapshot: String = report.snapshot.to_string(),
+        /// Name of its source.
+        name: &'a str = &report.source,
+        /// All its tags.
+        tags: &'a [String] = &report.tags,
+        /// It is held: nothing drops it.
+        held: bool = report.held,
+        /// When it expires; null for never.
+        expires: Option<String> = report.expires.map(render::time_rfc3339),
+        /// Ids of the orders that were put.
+        orders: Vec<String> = report.orders.iter().map(ToString::to_string).collect(),
+        /// Things worth knowing.
+        notes: &'a [String] = &report.notes,
+    }
 }
 
 /// Tags.
@@ -71,23 +70,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         hold: arguments.hold.then_some(true).or(arguments.release.then_some(false)),
         expire: arguments.expire.map(|Expiry(time)| time),
     };
-    change.check().map_err(|error| Failure::new(code::USAGE, error.to_string()).hint("see `vault tag --help`"))?;
+    change.check().map_err(|error| Failure::usage(error.to_string()).hint("see `vault tag --help`"))?;
     let repository = session.open()?;
     let actor = session.actor(&arguments.reason);
     let report = tag::tag(&repository, &arguments.address, &time::parse_address, &change, &actor)
         .context(&format!("cannot tag {}", render::safe(&arguments.address)))?;
-    report.notes.iter().for_each(|note| render::complain(&super::plain::line(note)));
-    if session.global.json {
-        render::json(&Tagged {
-            snapshot: report.snapshot.to_string(),
-            name: &report.source,
-            tags: &report.tags,
-            held: report.held,
-            expires: report.expires.map(render::time_rfc3339),
-            orders: report.orders.iter().map(ToString::to_string).collect(),
-            notes: &report.notes,
-        });
-    }
+    render::complain_each(&report.notes);
+    session.global.print(&Tagged::of(&report));
     session.say(&summary(&report));
     session.say_requests(&repository);
     Ok(code::DONE)

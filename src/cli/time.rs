@@ -1,23 +1,15 @@
 //! Points in time as people write them: RFC 3339, a local date and time as it is shown, a day, or words like "2h ago".
 //! What is written stands for all of the second, minute, day, week or month that it names, so that a time as it is shown
-//! means what it was shown for; the caller says which end of that is meant.
+//! means what it was shown for; whoever asks takes one end of that.
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
+use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Span, Timestamp, Zoned};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use vault::runtime::Clock;
 use vault::time::WallTime;
-
-/// Which moment of a stretch of time, like a day that is named without a time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Its first.
-    First,
-    /// Its last.
-    Last,
-}
 
 /// What can be written.
 pub const FORMS: &str = "write a time like 2026-11-20T14:00, 2026-11-20T14:00:00+01:00, 2026-11-20, 14:30, \
@@ -26,20 +18,16 @@ pub const FORMS: &str = "write a time like 2026-11-20T14:00, 2026-11-20T14:00:00
 /// From its first to its last nanosecond.
 type Stretch = RangeInclusive<WallTime>;
 
-/// The moment that is meant.
-pub fn parse(text: &str, now: &Zoned, end: End) -> Option<WallTime> {
+/// All that is meant.
+fn parse(text: &str, now: &Zoned) -> Option<Stretch> {
     let text = text.trim().to_ascii_lowercase();
     let exact = || WallTime::of(text.to_ascii_uppercase().parse().ok()?).map(|at| at..=at);
-    let stretch = date_and_time(&text, now)
-        .or_else(|| days(&text, now))
-        .or_else(|| ago(&text, now).map(|at| at..=at))
-        .or_else(exact)?;
-    Some(if end == End::First { *stretch.start() } else { *stretch.end() })
+    date_and_time(&text, now).or_else(|| days(&text, now)).or_else(|| ago(&text, now).map(|at| at..=at)).or_else(exact)
 }
 
 /// A time that a flag takes.
 pub fn parse_flag(text: &str) -> Result<WallTime, String> {
-    parse(text, &now(), End::First).ok_or_else(|| FORMS.into())
+    parse(text, &now()).map(|meant| *meant.start()).ok_or_else(|| FORMS.into())
 }
 
 /// The same, not later than now: files that change until the time of a snapshot would count as older than it.
@@ -59,7 +47,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// The time behind the `@` of an address: a second, a day and so on mean all of it.
 pub fn parse_address(text: &str) -> Option<WallTime> {
-    parse(text, &now(), End::Last)
+    parse(text, &now()).map(|meant| *meant.end())
 }
 
 /// Now, in this machine's time zone.
@@ -100,15 +88,9 @@ fn date_and_time(text: &str, now: &Zoned) -> Option<Stretch> {
 
 /// `+01:00`, `+0100` or `+01`.
 fn offset(text: &str) -> Option<Offset> {
-    let (sign, digits) = (if text.starts_with('-') { -1 } else { 1 }, text[1..].replacen(':', "", 1));
-    let number = |digits: &str| digits.parse::<i32>().ok();
-    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let (hours, minutes) = match digits.len() {
-        2 if is_plain => (number(&digits)?, 0),
-        4 if is_plain => (number(&digits[..2])?, number(&digits[2..])?),
-        _ => return None,
-    };
-    (minutes < 60).then(|| Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok())?
+    // with seconds it is longer, and nobody writes those
+    let zone = DateTimeParser::new().parse_time_zone(Some(text).filter(|text| text.len() <= 6)?).ok()?;
+    zone.to_fixed_offset().ok()
 }
 
 /// A day by its date, its name, or its distance.
@@ -175,23 +157,14 @@ fn ago(text: &str, now: &Zoned) -> Option<WallTime> {
         _ => text.split_at(end),
     };
     let number = number.parse::<i64>().ok().filter(|number| (0..=100_000).contains(number))?;
-    let unit = unit.trim();
-    let span = match unit.strip_suffix('s').filter(|unit| unit.len() > 1).unwrap_or(unit) {
-        "s" | "sec" | "second" => Span::new().try_seconds(number),
-        "min" | "minute" => Span::new().try_minutes(number),
-        "h" | "hr" | "hour" => Span::new().try_hours(number),
-        "d" | "day" => Span::new().try_days(number),
-        "w" | "week" => Span::new().try_weeks(number),
-        "month" => Span::new().try_months(number),
-        "y" | "year" => Span::new().try_years(number),
-        _ => return None,
-    };
+    let unit = Some(unit.trim()).filter(|unit| *unit != "m" && unit.bytes().all(|byte| byte.is_ascii_lowercase()))?;
+    let span = format!("{number} {unit}").parse::<Span>();
     WallTime::of(now.checked_sub(span.ok()?).ok()?.timestamp())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, End, WallTime, parse, parse_duration};
+    use super::{Duration, WallTime, parse, parse_duration};
     use jiff::tz::TimeZoneDatabase;
     use jiff::{Timestamp, Zoned};
 
@@ -201,10 +174,14 @@ mod tests {
         "2026-11-25T11:00:00Z".parse::<Timestamp>().expect("a time").to_zoned(berlin)
     }
 
-    fn shown(text: &str, end: End) -> String {
-        let Some(time) = parse(text, &now(), end) else { return "?".into() };
-        let time = Timestamp::from(time).to_zoned(now().time_zone().clone());
-        time.strftime("%F %T%.f").to_string()
+    /// From when to when a text means.
+    fn shown(text: &str) -> (String, String) {
+        let Some(meant) = parse(text, &now()) else { return ("?".into(), "?".into()) };
+        let show = |time: WallTime| {
+            let time = Timestamp::from(time).to_zoned(now().time_zone().clone());
+            time.strftime("%F %T%.f").to_string()
+        };
+        (show(*meant.start()), show(*meant.end()))
     }
 
     #[test]
@@ -246,7 +223,7 @@ mod tests {
             ("2 Years ago", "2024-11-25 12:00:00", "2024-11-25 12:00:00"),
         ];
         for (text, first, last) in table {
-            assert_eq!((shown(text, End::First).as_str(), shown(text, End::Last).as_str()), (first, last), "{text}");
+            assert_eq!(shown(text), (first.to_owned(), last.to_owned()), "{text}");
         }
     }
 
@@ -255,13 +232,12 @@ mod tests {
         for step in 0..2000_i64 {
             let time = step * 1_234_567_890_123_457 % 4_000_000_000_000_000_000;
             let (time, second) = (WallTime::new(time), WallTime::new(time - time.rem_euclid(1_000_000_000)));
-            let end = |text: &str, end| parse(text, &now(), end);
+            let meant = |text: &str| parse(text, &now()).expect("a time").into_inner();
             let shown = super::super::render::time(time);
-            assert_eq!(end(&shown, End::First), Some(second), "{shown}");
-            assert_eq!(end(&shown, End::Last), Some(second + Duration::from_nanos(999_999_999)), "{shown}");
+            assert_eq!(meant(&shown), (second, second + Duration::from_nanos(999_999_999)), "{shown}");
             let exact = super::super::render::time_rfc3339(time);
-            assert_eq!(end(&exact, End::First), Some(time), "{exact}");
-            assert!(end(&exact, End::Last).is_some_and(|last| last.since(time) < Duration::from_secs(1)), "{exact}");
+            let (first, last) = meant(&exact);
+            assert!(first == time && last.since(time) < Duration::from_secs(1), "{exact}");
         }
     }
 
@@ -297,7 +273,7 @@ mod tests {
             "é ago",
         ];
         for text in nonsense {
-            assert_eq!(shown(text, End::Last), "?", "{text}");
+            assert_eq!(shown(text).1, "?", "{text}");
         }
     }
 

@@ -1,11 +1,13 @@
 //! docs/json.md, made from the structs that the commands print: a field's name and type are those of the code, and what
-//! it tells is its comment. The page fails when it is stale; `VAULT_WRITE_DOCS=1` writes it anew. Structs are found by
-//! `derive(Serialize)`, and a command's own by a comment that begins "What `vault COMMAND` prints".
+//! it tells is its comment. The page fails when it is stale; `VAULT_WRITE_DOCS=1` writes it anew. Structs stand in
+//! `printed!`, each field with its value, and a command's own has a comment that begins "What `vault COMMAND` prints".
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Expr, GenericArgument, Generics, Ident, Item, Lit, Meta, PathArguments, Token, Type, Visibility};
 
 /// A struct by the file that it stands in, without `.rs`, and its name.
 type Key = (String, String);
@@ -52,17 +54,41 @@ fn words(attributes: &[Attribute], name: &str) -> String {
     own.filter_map(|attribute| attribute.meta.require_list().ok()).map(|list| list.tokens.to_string()).collect()
 }
 
-fn fields(item: syn::ItemStruct) -> Vec<Field> {
-    let Fields::Named(named) = item.fields else { panic!("{}: fields without names", item.ident) };
-    let kept = named.named.into_iter().filter(|field| words(&field.attrs, "serde") != "skip");
-    kept.map(|field| {
-        let serde = words(&field.attrs, "serde");
+impl Parse for Field {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attributes = input.call(Attribute::parse_outer)?;
+        let (ident, _, ty) = (input.call(Ident::parse_any)?, input.parse::<Token![:]>()?, input.parse()?);
+        let (_, _value, _) = (input.parse::<Token![=]>()?, input.parse::<Expr>()?, input.parse::<Token![,]>()?);
+        let serde = words(&attributes, "serde");
         let renamed = serde.split_once("rename = \"").and_then(|(_, rest)| Some(rest.split_once('"')?.0.to_owned()));
-        let name = renamed.unwrap_or_else(|| field.ident.as_ref().expect("a name").to_string());
+        let name = renamed.unwrap_or_else(|| ident.to_string());
         let (optional, flat) = (serde.contains("skip_serializing_if"), serde.contains("flatten"));
-        Field { name, tells: comment(&field.attrs), ty: field.ty, optional, flat }
-    })
-    .collect()
+        Ok(Self { name, tells: comment(&attributes), ty, optional, flat })
+    }
+}
+
+/// The structs of a `printed!`, by their names.
+struct Structs(Vec<(String, Printed)>);
+
+impl Parse for Structs {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut structs = Vec::new();
+        while !input.is_empty() {
+            let tells = comment(&input.call(Attribute::parse_outer)?);
+            let (_, _) = (input.parse::<Visibility>()?, input.parse::<Token![struct]>()?);
+            let (name, _) = (input.parse::<Ident>()?.to_string(), input.parse::<Generics>()?);
+            let (from, body);
+            syn::parenthesized!(from in input);
+            from.parse::<proc_macro2::TokenStream>()?;
+            syn::braced!(body in input);
+            let mut fields = Vec::new();
+            while !body.is_empty() {
+                fields.push(body.parse()?);
+            }
+            structs.push((name, Printed { tells, fields }));
+        }
+        Ok(Self(structs))
+    }
 }
 
 /// All structs of the command line that are printed.
@@ -73,11 +99,12 @@ fn printed() -> BTreeMap<Key, Printed> {
         let (Some(stem), true) = (path.file_stem(), path.extension().is_some_and(|end| end == "rs")) else { continue };
         let file = syn::parse_file(&fs::read_to_string(&path).expect("a file")).expect("code");
         for item in file.items {
-            if let Item::Struct(item) = item
-                && words(&item.attrs, "derive").contains("Serialize")
+            if let Item::Macro(item) = item
+                && item.mac.path.is_ident("printed")
             {
-                let key = (stem.to_string_lossy().into_owned(), item.ident.to_string());
-                found.insert(key, Printed { tells: comment(&item.attrs), fields: fields(item) });
+                let Structs(structs) = item.mac.parse_body().expect("structs with values");
+                let stem = stem.to_string_lossy();
+                found.extend(structs.into_iter().map(|(name, printed)| ((stem.clone().into_owned(), name), printed)));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One line of progress: what of it fits in so many columns, and how a path is shortened. Figures go before rates, rates
 //! before names.
 
-use crate::cli::render;
+use crate::cli::render::{self, Cut};
 use std::time::Duration;
 
 /// A path is shown if there is room for so many columns of it.
@@ -38,10 +38,9 @@ impl State {
             Some((all, _)) if all > 0 => {
                 format!("{} of {}", self.files.min(all), render::count(all, self.noun.0, self.noun.1))
             }
-            _ if self.files > 0 => render::count(self.files, self.noun.0, self.noun.1),
-            _ => String::new(),
+            _ => render::if_any(self.files, |files| render::count(files, self.noun.0, self.noun.1)),
         };
-        let rate = if self.rate > 0 { format!("{}/s", render::size(self.rate)) } else { String::new() };
+        let rate = render::if_any(self.rate, |rate| format!("{}/s", render::size(rate)));
         let left = self.left.map_or_else(String::new, |left| match left.as_secs() {
             0..=4 => "a few seconds left".to_owned(),
             _ => format!("{} left", time(left)),
@@ -62,7 +61,7 @@ impl State {
         let room = columns.saturating_sub(shown.chars().count() + 2);
         if room >= PATH_MIN && !self.path.is_empty() && self.waiting.is_none() {
             shown.push_str("  ");
-            shown.push_str(&shorten(&self.path, room));
+            shown.push_str(&render::shorten(&self.path, room, Cut::Middle));
         }
         shown.chars().take(columns).collect()
     }
@@ -96,21 +95,10 @@ fn time(time: Duration) -> String {
     }
 }
 
-/// A text with its middle left out; the end says more than the beginning.
-pub fn shorten(text: &str, columns: usize) -> String {
-    let length = text.chars().count();
-    if length <= columns {
-        return text.to_owned();
-    }
-    let kept = columns.saturating_sub(1);
-    let begin = kept / 3;
-    let end: String = text.chars().skip(length - (kept - begin)).collect();
-    format!("{}…{end}", text.chars().take(begin).collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{State, shorten};
+    use super::State;
+    use crate::cli::render::{Cut, shorten};
     use std::time::Duration;
 
     fn state() -> State {
@@ -153,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_long_path_loses_its_middle() {
-        assert_eq!(shorten("/a/b", 10), "/a/b");
-        assert_eq!(shorten("0123456789", 7), "01…6789");
-        assert_eq!(shorten("äöüßäöüßäöüß", 4), "ä…üß");
-        assert_eq!(shorten("abc", 0), "…");
+        assert_eq!(shorten("/a/b", 10, Cut::Middle), "/a/b");
+        assert_eq!(shorten("0123456789", 7, Cut::Middle), "01…6789");
+        assert_eq!(shorten("äöüßäöüßäöüß", 4, Cut::Middle), "ä…üß");
+        assert_eq!(shorten("abc", 0, Cut::Middle), "…");
     }
 }

@@ -1,7 +1,7 @@
 //! Key files, as bytes and as one line of text (base64) for places that have only environment variables. A file that
 //! is no key file is told by what it is instead, since the usual mistake is to give the password or the sheet.
 
-use crate::cli::exit::{Failure, code};
+use crate::cli::exit::Failure;
 use vault_format::bundle::Bundle;
 use vault_format::key_file;
 use vault_format::recovery;
@@ -67,7 +67,7 @@ pub fn open(bytes: &[u8], place: &str) -> Result<Box<Bundle>, Failure> {
     opened.map(Box::new).map_err(|error| {
         let is = what_it_is(bytes);
         let cause = is.map_or_else(|| error.to_string(), |is| format!("it is {is}"));
-        let failure = Failure::new(code::FAILED, format!("cannot use the key in {place}: {cause}"));
+        let failure = Failure::failed(format!("cannot use the key in {place}: {cause}"));
         match is {
             Some(_) => failure.hint("a key is what `vault key add --role writer --export-key-file FILE` writes"),
             None => failure.hint(
@@ -79,7 +79,7 @@ pub fn open(bytes: &[u8], place: &str) -> Result<Box<Bundle>, Failure> {
 
 /// Refuses a key or a sheet that was given for a password: it would only be a wrong one.
 pub fn refuse_as_password(bytes: &[u8], place: &str) -> Result<(), Failure> {
-    let no_password = |is: &str| Failure::new(code::FAILED, format!("{place} holds no password: it is {is}"));
+    let no_password = |is: &str| Failure::failed(format!("{place} holds no password: it is {is}"));
     if key_file::decode(bytes).is_ok() || from_text(bytes).is_some_and(|bytes| key_file::decode(&bytes).is_ok()) {
         return Err(no_password("a key").hint("give it with --key-file"));
     }
