@@ -27,7 +27,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 use vault_format::bundle::Role;
-use vault_format::id::{ObjectId, RunId};
+use vault_format::id::ObjectId;
 use vault_format::snapshot::{Body, Head, Statistics};
 
 /// What is backed up.
@@ -169,7 +169,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         reader: &reader,
         writer: &mut writer,
         files: FileWriter::new(Gear::new(repository.keys().gear_key())),
-        found: Found::new(),
+        found: Found::default(),
         started,
         origin: &origin,
     };
@@ -225,19 +225,13 @@ fn head(repository: &Repository, options: &Options, found: &Found, body: &Body) 
     let book = repository.keys().own_book();
     Head {
         source: options.name.clone(),
-        time: 0,
-        run: RunId::default(),
         root: found.root,
-        parent: None,
-        seen: Vec::new(),
         statistics: Statistics { errors: found.failed.len() as u64, ..found.statistics },
         profile: found.profile,
-        expires: None,
-        original: None,
         place: body.place(&book),
         host: body.host_mark(&book),
         terms: body.terms(&book),
-        left_of: None,
+        ..Head::default()
     }
 }
 

@@ -2,7 +2,7 @@
 //! slot wraps a bundle under a password, a key file holds one in the open. Trust begins here: what lies in the store
 //! counts only if the owner's key vouches for it, or for the key of its writer.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::envelope::SEALING_KEY_BYTES;
 use crate::error::{Error, Result};
 use crate::header::SUITE;
@@ -77,7 +77,6 @@ pub enum BundleKeys {
 impl Stored for Bundle {
     const WHAT: &'static str = "a key bundle";
     type Codec = Limited<8192>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         if self.suite != SUITE {

@@ -12,9 +12,14 @@ use bincode::{Decode, Encode};
 /// A bincode configuration that refuses to claim more than `N` bytes of memory while decoding.
 pub type Limited<const N: usize> = Configuration<LittleEndian, Fixint, Limit<N>>;
 
-/// The configuration of [`Limited`].
-pub const fn limited<const N: usize>() -> Limited<N> {
-    bincode::config::standard().with_fixed_int_encoding().with_limit::<N>()
+/// A configuration that its type tells.
+pub trait Bounded: bincode::config::Config {
+    /// The only value.
+    const CONFIG: Self;
+}
+
+impl<const N: usize> Bounded for Limited<N> {
+    const CONFIG: Self = bincode::config::standard().with_fixed_int_encoding().with_limit::<N>();
 }
 
 /// A value with a stored form of bounded size.
@@ -22,9 +27,9 @@ pub trait Stored: Encode + Decode<()> {
     /// What error messages call it.
     const WHAT: &'static str;
     /// Largest encoded size in bytes, and bound of the memory that decoding claims.
-    type Codec: bincode::config::Config;
+    type Codec: Bounded;
     /// The bounded configuration.
-    const CODEC: Self::Codec;
+    const CODEC: Self::Codec = Self::Codec::CONFIG;
 
     /// Rules that the types alone do not express; called after decoding and before encoding.
     fn validate(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What all who use a repository must agree on, signed by the owner; it holds no keys. Stored twice, as `config` and
 //! `config.copy`; bundles carry its hash, so that a swapped config is refused.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::directory::PACK_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::gear::ChunkProfile;
@@ -32,7 +32,6 @@ pub struct Config {
 impl Stored for Config {
     const WHAT: &'static str = "the config";
     type Codec = Limited<65536>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         let unknown = self.required_features & !FEATURES_KNOWN;

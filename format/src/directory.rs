@@ -2,7 +2,7 @@
 //! end of its pack, and stands again in an index, so that a run starts without touching packs. All decoded ones are
 //! valid: no blob reaches out of its frame, and no frame out of the pack.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
 use crate::frame::{BASES_MAX, DEPTH_MAX, FRAME_BYTES_MAX, FrameCodec, FrameSeal};
 use crate::header::{HEADER_BYTES, Header};
@@ -65,7 +65,6 @@ pub struct Directory {
 impl Stored for Directory {
     const WHAT: &'static str = "a pack directory";
     type Codec = Limited<{ 32 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         if self.frames.is_empty() || self.blobs.len() > PACK_BLOBS_MAX {

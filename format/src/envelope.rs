@@ -2,7 +2,7 @@
 //! X-Wing KEM 0x647a, HKDF-SHA256, ChaCha20-Poly1305), and by clients also under their domain's read key. Whoever opens
 //! one wrap opens all content of the run; every pack and snapshot carries its wraps, so that no other object is needed.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
 use crate::id::{Class, DomainId};
 use crate::key::Key;
@@ -78,7 +78,6 @@ pub struct Wraps(pub Vec<Wrap>);
 impl Stored for Wraps {
     const WHAT: &'static str = "the wraps of a run";
     type Codec = Limited<32768>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         if self.0.is_empty() || self.0.len() > WRAPS_MAX {

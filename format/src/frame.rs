@@ -23,21 +23,11 @@ pub const OPEN_BYTES_MAX: u64 = 32 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, bincode::Encode, bincode::Decode)]
 pub enum FrameCodec {
     /// As it is, where compression gains nothing.
-    Raw,
+    Raw = 0,
     /// As one zstd frame.
-    Zstd,
+    Zstd = 1,
     /// zstd with the bases as prefix; exactly one blob.
-    Delta,
-}
-
-impl FrameCodec {
-    fn byte(self) -> u8 {
-        match self {
-            Self::Raw => 0,
-            Self::Zstd => 1,
-            Self::Delta => 2,
-        }
-    }
+    Delta = 2,
 }
 
 /// What a frame's seal binds besides its bytes.
@@ -63,7 +53,7 @@ impl FrameSeal {
             .chain(0u32.to_le_bytes())
             .chain([self.class.byte()])
             .chain(self.ordinal.to_le_bytes())
-            .chain([self.codec.byte()])
+            .chain([self.codec as u8])
             .chain(self.plain.to_le_bytes())
             .collect()
     }

@@ -92,11 +92,15 @@ impl OriginMark {
 impl WriterId {
     /// The identity that goes with an Ed25519 verifying key.
     pub fn of(verifying_key: &[u8; 32]) -> Self {
-        let mut out = [0u8; 16];
-        let hash = blake3::derive_key("vault v1 writer id", verifying_key);
-        out.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-        Self(out)
+        Self(first(&blake3::derive_key("vault v1 writer id", verifying_key)))
     }
+}
+
+/// The first bytes of a hash, as many as an identity takes.
+pub(crate) fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
+    let mut out = [0; N];
+    out.iter_mut().zip(hash).for_each(|(to, from)| *to = *from);
+    out
 }
 
 /// What a blob is: part of its identity, and which packs it lies in.
@@ -112,15 +116,6 @@ pub enum BlobKind {
 }
 
 impl BlobKind {
-    /// The stored byte of this kind.
-    pub fn byte(self) -> u8 {
-        match self {
-            Self::Chunk => 0,
-            Self::Tree => 1,
-            Self::List => 2,
-        }
-    }
-
     /// The class of pack that holds this kind.
     pub fn class(self) -> Class {
         match self {

@@ -2,7 +2,7 @@
 //! writer, and names objects that it replaces: that counts only from the same writer or the owner. Sketches of chunks
 //! are a section of their own.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::directory::{Directory, PACK_BYTES_MAX};
 use crate::envelope::Wraps;
 use crate::error::{Error, Result};
@@ -10,7 +10,6 @@ use crate::header::Kind;
 use crate::id::{BlobId, Class, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
-use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
 
 /// Most blobs of one index object.
@@ -64,7 +63,6 @@ pub struct Sketches(pub Vec<Sketch>);
 impl Stored for Index {
     const WHAT: &'static str = "an index";
     type Codec = Limited<{ 128 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         let mut blobs = 0usize;
@@ -96,7 +94,6 @@ impl Stored for Index {
 impl Stored for Sketches {
     const WHAT: &'static str = "the sketches of an index";
     type Codec = Limited<{ 32 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         let proper = |sketch: &Sketch| {
@@ -112,13 +109,7 @@ impl Stored for Sketches {
 
 /// Seals and signs an index. `salt` must be fresh.
 pub fn seal(author: &Author<'_>, salt: &[u8; 32], index: &Index, sketches: &Sketches) -> Result<Vec<u8>> {
-    let header = author.header(Kind::Index);
-    let section = |number| SectionSeal { header: &header, salt, number, bound: &[] };
-    let sections = [
-        section(0).seal(author.book, &codec::encode(index)?)?,
-        section(1).seal(author.book, &codec::encode(sketches)?)?,
-    ];
-    SignedObject::assemble(&header, salt, &sections, author.signer)
+    author.seal(Kind::Index, salt, &[codec::encode(index)?, codec::encode(sketches)?])
 }
 
 /// Takes an index apart; the signature must then be verified with the key of the writer in its header.

@@ -1,19 +1,19 @@
 //! Who did what, when, why and with what result: one or two records per run of anything. Health, reports and audits
 //! read only these and the heads. Sealed with the domain's book key, signed by the one who ran.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
 use crate::header::Kind;
 use crate::id::{ObjectId, RepositoryId, RunId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
-use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
 
 /// How a run ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub enum RunOutcome {
     /// It has begun; a second record tells the end.
+    #[default]
     Begun,
     /// Ended with nothing left out.
     Done,
@@ -24,7 +24,7 @@ pub enum RunOutcome {
 }
 
 /// One record.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct Record {
     /// Ties the records of one run together.
     pub run: RunId,
@@ -55,7 +55,6 @@ pub struct Record {
 impl Stored for Record {
     const WHAT: &'static str = "a journal record";
     type Codec = Limited<{ 32 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         if self.operation.is_empty() { Err(Error::Invalid("a journal record has no operation")) } else { Ok(()) }
@@ -65,10 +64,7 @@ impl Stored for Record {
 impl Record {
     /// Seals and signs a record. `salt` must be fresh.
     pub fn seal(&self, author: &Author<'_>, salt: &[u8; 32]) -> Result<Vec<u8>> {
-        let header = author.header(Kind::Journal);
-        let section =
-            SectionSeal { header: &header, salt, number: 0, bound: &[] }.seal(author.book, &codec::encode(self)?)?;
-        SignedObject::assemble(&header, salt, &[section], author.signer)
+        author.seal(Kind::Journal, salt, &[codec::encode(self)?])
     }
 
     /// Takes a record apart; the signature must then be verified with the key of the writer in its header.

@@ -2,7 +2,7 @@
 //! dropped and never printed. Each derivation has a context of its own, so that what one yields tells nothing of what
 //! another does.
 
-use crate::id::{BlobId, BlobKind, OriginMark, SourceLabel};
+use crate::id::{BlobId, BlobKind, OriginMark, SourceLabel, first};
 use bincode::{Decode, Encode};
 use ed25519_dalek::SigningKey;
 use std::fmt;
@@ -48,17 +48,14 @@ impl Key {
     /// The id of a blob: keyed BLAKE3 over kind and plaintext. Use with the id key only.
     pub fn blob_id(&self, kind: BlobKind, plaintext: &[u8]) -> BlobId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&[kind.byte()]);
+        hasher.update(&[kind as u8]);
         hasher.update(plaintext);
         BlobId(*hasher.finalize().as_bytes())
     }
 
     /// The folder of a source. Use with a domain's book key only.
     pub fn source_label(&self, source: &str) -> SourceLabel {
-        let hash = self.derive("vault v1 source label", &[source.as_bytes()]);
-        let mut out = [0u8; 8];
-        out.iter_mut().zip(hash.0).for_each(|(to, from)| *to = from);
-        SourceLabel(out)
+        SourceLabel(first(&self.derive("vault v1 source label", &[source.as_bytes()]).0))
     }
 
     /// A mark of some texts: equal for equal texts under one key, and of no use without it.
@@ -68,10 +65,7 @@ impl Key {
             joined.extend((text.len() as u64).to_le_bytes());
             joined.extend(text);
         }
-        let hash = self.derive("vault v1 origin", &[what.as_bytes(), &joined]);
-        let mut out = [0u8; 16];
-        out.iter_mut().zip(hash.0).for_each(|(to, from)| *to = from);
-        OriginMark(out)
+        OriginMark(first(&self.derive("vault v1 origin", &[what.as_bytes(), &joined]).0))
     }
 
     /// The Ed25519 key whose seed this is.

@@ -1,7 +1,7 @@
 //! The content of a file: an ordered list of chunks. Up to 32 lie in the node itself; longer ones are a content-cut
 //! tree of pages, blobs of kind `List`. Each entry carries lengths, so that seeking needs no index.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
 use crate::id::BlobId;
 use crate::page::{self, PAGE_ENTRIES_MAX};
@@ -77,7 +77,6 @@ pub enum ListPage {
 impl Stored for ListPage {
     const WHAT: &'static str = "a list page";
     type Codec = Limited<{ 1 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         match self {

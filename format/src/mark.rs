@@ -1,7 +1,7 @@
 //! Prune in two phases: a mark condemns packs and names snapshots that are due, and after its grace a sweep deletes
 //! them. Marks are clear, so that every writer can avoid condemned packs, and signed by the owner.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
 use crate::header::{Header, Kind};
 use crate::id::{Class, DomainId, ObjectId, RepositoryId, SourceLabel};
@@ -42,7 +42,6 @@ pub enum Mark {
 impl Stored for Mark {
     const WHAT: &'static str = "a mark";
     type Codec = Limited<{ 64 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         match self {

@@ -34,6 +34,14 @@ impl Author<'_> {
     pub fn header(&self, kind: Kind) -> Header {
         Header { domain: self.domain, ..Header::without_domain(kind, self.repository, self.signer) }
     }
+
+    /// Seals each section under the book key, and signs the object. `salt` must be fresh.
+    pub(crate) fn seal(&self, kind: Kind, salt: &[u8; 32], sections: &[Vec<u8>]) -> Result<Vec<u8>> {
+        let header = self.header(kind);
+        let seal = |number| SectionSeal { header: &header, salt, number, bound: &[] };
+        let sealed = (0..).zip(sections).map(|(number, section)| seal(number).seal(self.book, section));
+        SignedObject::assemble(&header, salt, &sealed.collect::<Result<Vec<_>>>()?, self.signer)
+    }
 }
 
 /// How many sections an object of a kind has, and what errors call it. Packs and key files have a form of their own.

@@ -1,13 +1,12 @@
 //! The owner's word on snapshots, keys and objects, signed. `Revoke` and `Require` lie in clear, the others are sealed
 //! with the book key of the one domain that they concern. Numbers only grow: the highest wins, a tie keeps the snapshot.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
-use crate::header::Kind;
+use crate::header::{Header, Kind};
 use crate::id::{DomainId, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
-use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
 
 /// What is ordered.
@@ -76,7 +75,6 @@ pub struct Order {
 impl Stored for Order {
     const WHAT: &'static str = "an order";
     type Codec = Limited<{ 16 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         if self.number == 0 { Err(Error::Invalid("an order has the number 0")) } else { Ok(()) }
@@ -87,16 +85,12 @@ impl Order {
     /// Seals and signs an order that concerns the author's domain. `salt` must be fresh. An order in clear concerns all
     /// domains: it names none, and the book key is not used.
     pub fn seal(&self, author: &Author<'_>, salt: &[u8; 32]) -> Result<Vec<u8>> {
-        let clear = self.action.is_clear();
-        let domain = if clear { DomainId::default() } else { author.domain };
-        let header = Author { domain, ..*author }.header(Kind::Order);
         let encoded = codec::encode(self)?;
-        let section = if clear {
-            encoded
-        } else {
-            SectionSeal { header: &header, salt, number: 0, bound: &[] }.seal(author.book, &encoded)?
-        };
-        SignedObject::assemble(&header, salt, &[section], author.signer)
+        if !self.action.is_clear() {
+            return author.seal(Kind::Order, salt, &[encoded]);
+        }
+        let header = Header::without_domain(Kind::Order, author.repository, author.signer);
+        SignedObject::assemble(&header, salt, &[encoded], author.signer)
     }
 
     /// Takes an order apart and verifies the owner's signature.

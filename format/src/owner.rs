@@ -3,7 +3,7 @@
 //! repositories. Only the owner can do this: members hold what their bundle gives them.
 
 use crate::envelope::SealingKey;
-use crate::id::{DomainId, RepositoryId, WriterId};
+use crate::id::{DomainId, RepositoryId, WriterId, first};
 use crate::key::Key;
 use bincode::{Decode, Encode};
 
@@ -70,10 +70,7 @@ impl OwnerKeys {
 
     /// The domain of a name.
     pub fn domain(&self, name: &str) -> DomainId {
-        let key = self.scoped("vault v1 domain id", &[name.as_bytes()]);
-        let mut out = [0u8; 16];
-        out.iter_mut().zip(*key.expose()).for_each(|(to, from)| *to = from);
-        DomainId(out)
+        DomainId(first(self.scoped("vault v1 domain id", &[name.as_bytes()]).expose()))
     }
 
     /// Book key of a domain.

@@ -3,7 +3,7 @@
 //! owner; role, label and verifying key lie in clear, so that signatures of writers can be checked by all.
 
 use crate::bundle::{Bundle, Role};
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
 use crate::header::{Header, Kind};
 use crate::id::{DomainId, RepositoryId};
@@ -54,7 +54,6 @@ pub struct SlotInfo {
 impl Stored for SlotInfo {
     const WHAT: &'static str = "a key slot";
     type Codec = Limited<4096>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         let Some(kdf) = self.kdf else { return Ok(()) };

@@ -2,7 +2,7 @@
 //! health. The body is content and opens only with the run secret: paths, host, tags, description. One signature covers
 //! both, so no head can be put on another body.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::envelope::{RunSecret, Wraps};
 use crate::error::{Error, Result};
 use crate::header::{Header, Kind};
@@ -45,7 +45,7 @@ pub struct Statistics {
 }
 
 /// The bookkeeping part.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Head {
     /// Name of the source.
     pub source: String,
@@ -198,7 +198,6 @@ pub fn is_source_name(name: &str) -> bool {
 impl Stored for Head {
     const WHAT: &'static str = "the head of a snapshot";
     type Codec = Limited<{ 1 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         if is_source_name(&self.source) { Ok(()) } else { Err(Error::Invalid("a snapshot has no proper source name")) }
@@ -208,7 +207,6 @@ impl Stored for Head {
 impl Stored for Body {
     const WHAT: &'static str = "the body of a snapshot";
     type Codec = Limited<{ 64 << 20 }>;
-    const CODEC: Self::Codec = limited();
 
     fn validate(&self) -> Result<()> {
         if !self.tags.is_sorted_by(|left, right| left < right) {

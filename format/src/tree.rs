@@ -2,12 +2,13 @@
 //! of each child. Pages are stored as blobs of kind `Tree` and encoded by column, inode and ctime last, so that similar
 //! values lie together for the compressor. Names are single plain components: a tree can't name anything outside itself.
 
-use crate::codec::{self, Limited, Stored, limited};
+use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result};
 use crate::id::BlobId;
 use crate::list::{Content, INLINE_CHUNKS_MAX};
 use crate::page::{self, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX};
 use bincode::{Decode, Encode};
+use std::collections::VecDeque;
 
 /// Longest name in bytes.
 pub const NAME_BYTES_MAX: usize = 4096;
@@ -67,7 +68,7 @@ pub struct Metadata {
 }
 
 /// Refers to the page at the root of a directory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct TreeRoot {
     /// Blob of the page.
     pub id: BlobId,
@@ -144,34 +145,34 @@ pub fn is_plain_name(name: &[u8]) -> bool {
         && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
-#[derive(Encode, Decode, Default)]
+/// The nodes of a leaf by column, or the children of a branch.
+#[derive(Encode, Decode, Default, PartialEq)]
 struct Columns {
     height: u8,
-    names: Vec<Vec<u8>>,
+    names: VecDeque<Vec<u8>>,
     kinds: Vec<u8>,
-    modes: Vec<u32>,
-    uids: Vec<u32>,
-    gids: Vec<u32>,
-    users: Vec<Vec<u8>>,
-    groups: Vec<Vec<u8>>,
-    sizes: Vec<u64>,
-    contents: Vec<Content>,
-    holes: Vec<Vec<Extent>>,
-    directories: Vec<TreeRoot>,
-    targets: Vec<Vec<u8>>,
-    devices: Vec<(u32, u32)>,
-    link_groups: Vec<u64>,
-    xattrs: Vec<Vec<Xattr>>,
-    mtimes: Vec<Time>,
+    modes: VecDeque<u32>,
+    uids: VecDeque<u32>,
+    gids: VecDeque<u32>,
+    users: VecDeque<Vec<u8>>,
+    groups: VecDeque<Vec<u8>>,
+    sizes: VecDeque<u64>,
+    contents: VecDeque<Content>,
+    holes: VecDeque<Vec<Extent>>,
+    directories: VecDeque<TreeRoot>,
+    targets: VecDeque<Vec<u8>>,
+    devices: VecDeque<(u32, u32)>,
+    link_groups: VecDeque<u64>,
+    xattrs: VecDeque<Vec<Xattr>>,
+    mtimes: VecDeque<Time>,
     children: Vec<TreeChild>,
-    inodes: Vec<u64>,
-    ctimes: Vec<Time>,
+    inodes: VecDeque<u64>,
+    ctimes: VecDeque<Time>,
 }
 
 impl Stored for Columns {
     const WHAT: &'static str = "a tree page";
     type Codec = Limited<{ 4 * PAGE_BYTES_MAX }>;
-    const CODEC: Self::Codec = limited();
 }
 
 const FILE: u8 = 0;
@@ -242,132 +243,98 @@ impl TreePage {
 }
 
 fn ascending<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<()> {
-    let mut before: Option<&[u8]> = None;
-    for name in names {
-        if before.is_some_and(|before| before >= name) {
-            return Err(Error::Invalid("the names of a tree page are not in strict order"));
-        }
-        before = Some(name);
+    if names.is_sorted_by(|left, right| left < right) {
+        Ok(())
+    } else {
+        Err(Error::Invalid("the names of a tree page are not in strict order"))
     }
-    Ok(())
 }
 
 impl Columns {
     fn push(&mut self, node: &Node) {
         let metadata = &node.metadata;
-        self.names.push(node.name.clone());
-        self.modes.push(metadata.mode);
-        self.uids.push(metadata.uid);
-        self.gids.push(metadata.gid);
-        self.users.push(metadata.user.clone());
-        self.groups.push(metadata.group.clone());
-        self.link_groups.push(metadata.link_group);
-        self.xattrs.push(metadata.xattrs.clone());
-        self.mtimes.push(metadata.mtime);
-        self.inodes.push(metadata.inode);
-        self.ctimes.push(metadata.ctime);
+        self.names.push_back(node.name.clone());
+        self.modes.push_back(metadata.mode);
+        self.uids.push_back(metadata.uid);
+        self.gids.push_back(metadata.gid);
+        self.users.push_back(metadata.user.clone());
+        self.groups.push_back(metadata.group.clone());
+        self.link_groups.push_back(metadata.link_group);
+        self.xattrs.push_back(metadata.xattrs.clone());
+        self.mtimes.push_back(metadata.mtime);
+        self.inodes.push_back(metadata.inode);
+        self.ctimes.push_back(metadata.ctime);
         self.kinds.push(match &node.kind {
             NodeKind::File { size, content, holes } => {
-                self.sizes.push(*size);
-                self.contents.push(content.clone());
-                self.holes.push(holes.clone());
+                self.sizes.push_back(*size);
+                self.contents.push_back(content.clone());
+                self.holes.push_back(holes.clone());
                 FILE
             }
             NodeKind::Directory(root) => {
-                self.directories.push(*root);
+                self.directories.push_back(*root);
                 DIRECTORY
             }
             NodeKind::Symlink(target) => {
-                self.targets.push(target.clone());
+                self.targets.push_back(target.clone());
                 SYMLINK
             }
             NodeKind::Fifo => FIFO,
             NodeKind::CharDevice(major, minor) => {
-                self.devices.push((*major, *minor));
+                self.devices.push_back((*major, *minor));
                 CHAR_DEVICE
             }
             NodeKind::BlockDevice(major, minor) => {
-                self.devices.push((*major, *minor));
+                self.devices.push_back((*major, *minor));
                 BLOCK_DEVICE
             }
         });
     }
 
-    fn only_children(self) -> Result<TreePage> {
-        let Self { height, children, names, kinds, sizes, .. } = &self;
-        let empty = codec::encode(&Self { height: *height, children: children.clone(), ..Self::default() })?;
-        if !names.is_empty() || !kinds.is_empty() || !sizes.is_empty() || empty != codec::encode(&self)? {
+    fn only_children(mut self) -> Result<TreePage> {
+        let (height, children) = (self.height, std::mem::take(&mut self.children));
+        if self != (Self { height, ..Self::default() }) {
             return Err(Error::Invalid("a branch page holds nodes"));
         }
-        Ok(TreePage::Branch { height: *height, children: self.children })
+        Ok(TreePage::Branch { height, children })
     }
 
-    fn nodes(self) -> Result<Vec<Node>> {
-        let count = self.kinds.len();
-        let uneven = Error::Invalid("the columns of a tree page differ in length");
-        let lengths = [
-            self.names.len(),
-            self.modes.len(),
-            self.uids.len(),
-            self.gids.len(),
-            self.users.len(),
-            self.groups.len(),
-            self.link_groups.len(),
-            self.xattrs.len(),
-            self.mtimes.len(),
-            self.inodes.len(),
-            self.ctimes.len(),
-        ];
-        if lengths.iter().any(|length| *length != count) || !self.children.is_empty() {
-            return Err(uneven);
-        }
-        let mut sizes = self.sizes.into_iter();
-        let mut contents = self.contents.into_iter();
-        let mut holes = self.holes.into_iter();
-        let mut directories = self.directories.into_iter();
-        let mut targets = self.targets.into_iter();
-        let mut devices = self.devices.into_iter();
-        let mut names = self.names.into_iter();
-        let mut modes = self.modes.into_iter();
-        let mut uids = self.uids.into_iter();
-        let mut gids = self.gids.into_iter();
-        let mut users = self.users.into_iter();
-        let mut groups = self.groups.into_iter();
-        let mut link_groups = self.link_groups.into_iter();
-        let mut xattrs = self.xattrs.into_iter();
-        let mut mtimes = self.mtimes.into_iter();
-        let mut inodes = self.inodes.into_iter();
-        let mut ctimes = self.ctimes.into_iter();
-        let mut nodes = Vec::with_capacity(count);
-        for kind in self.kinds {
-            let node = (|| {
-                let kind = match kind {
-                    FILE => NodeKind::File { size: sizes.next()?, content: contents.next()?, holes: holes.next()? },
-                    DIRECTORY => NodeKind::Directory(directories.next()?),
-                    SYMLINK => NodeKind::Symlink(targets.next()?),
-                    FIFO => NodeKind::Fifo,
-                    CHAR_DEVICE => devices.next().map(|(major, minor)| NodeKind::CharDevice(major, minor))?,
-                    BLOCK_DEVICE => devices.next().map(|(major, minor)| NodeKind::BlockDevice(major, minor))?,
-                    _ => return None,
-                };
-                let metadata = Metadata {
-                    mode: modes.next()?,
-                    uid: uids.next()?,
-                    gid: gids.next()?,
-                    user: users.next()?,
-                    group: groups.next()?,
-                    mtime: mtimes.next()?,
-                    ctime: ctimes.next()?,
-                    inode: inodes.next()?,
-                    link_group: link_groups.next()?,
-                    xattrs: xattrs.next()?,
-                };
-                Some(Node { name: names.next()?, kind, metadata })
-            })();
-            nodes.push(node.ok_or_else(|| uneven.clone())?);
-        }
-        let left = sizes.len() | contents.len() | holes.len() | directories.len() | targets.len() | devices.len();
-        if left == 0 { Ok(nodes) } else { Err(uneven) }
+    fn nodes(mut self) -> Result<Vec<Node>> {
+        let kinds = std::mem::take(&mut self.kinds);
+        let nodes: Option<Vec<Node>> = kinds.into_iter().map(|kind| self.next(kind)).collect();
+        // whatever a column holds beyond that belongs to no node
+        let nodes = nodes.filter(|_| self == Self::default());
+        nodes.ok_or(Error::Invalid("the columns of a tree page differ in length"))
+    }
+
+    /// The next node, which is of this kind; `None` if a column has come to its end.
+    fn next(&mut self, kind: u8) -> Option<Node> {
+        let kind = match kind {
+            FILE => NodeKind::File {
+                size: self.sizes.pop_front()?,
+                content: self.contents.pop_front()?,
+                holes: self.holes.pop_front()?,
+            },
+            DIRECTORY => NodeKind::Directory(self.directories.pop_front()?),
+            SYMLINK => NodeKind::Symlink(self.targets.pop_front()?),
+            FIFO => NodeKind::Fifo,
+            CHAR_DEVICE => self.devices.pop_front().map(|(major, minor)| NodeKind::CharDevice(major, minor))?,
+            BLOCK_DEVICE => self.devices.pop_front().map(|(major, minor)| NodeKind::BlockDevice(major, minor))?,
+            _ => return None,
+        };
+        let metadata = Metadata {
+            mode: self.modes.pop_front()?,
+            uid: self.uids.pop_front()?,
+            gid: self.gids.pop_front()?,
+            user: self.users.pop_front()?,
+            group: self.groups.pop_front()?,
+            mtime: self.mtimes.pop_front()?,
+            ctime: self.ctimes.pop_front()?,
+            inode: self.inodes.pop_front()?,
+            link_group: self.link_groups.pop_front()?,
+            xattrs: self.xattrs.pop_front()?,
+        };
+        Some(Node { name: self.names.pop_front()?, kind, metadata })
     }
 }
 

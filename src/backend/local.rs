@@ -12,7 +12,7 @@ use crate::metadata;
 use crate::runtime::Runtime;
 use crate::time::StoreTime;
 use root::Root;
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -60,7 +60,10 @@ impl Local {
             let name = format!("{TMP}/{file}");
             // another process may be faster, or own it: the next file may be easier
             let Ok(stat) = self.root.stat(&name) else { continue };
-            if is_file(&stat) && is_left(&file, modified(&stat)) && self.root.remove(&name).is_ok() {
+            if metadata::file_type(&stat).is_file()
+                && is_left(&file, modified(&stat))
+                && self.root.remove(&name).is_ok()
+            {
                 removed.files += 1;
                 removed.bytes += metadata::size(&stat);
             }
@@ -131,7 +134,7 @@ impl Local {
                     Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                     Err(e) => return Err(e),
                 };
-                if !is_folder(&stat) {
+                if !metadata::file_type(&stat).is_dir() {
                     found.push(Entry { name, size: metadata::size(&stat), modified: Some(modified(&stat)) });
                 } else if name::may_hold_objects(&name) {
                     folders.push(format!("{name}/"));
@@ -200,7 +203,7 @@ impl Store for Local {
     fn stat(&self, name: &str) -> Result<Stat> {
         self.is_here(Operation::Stat, name)?;
         let stat = self.root.stat(name).map_err(|e| self.failed(Operation::Stat, name, &e))?;
-        if is_folder(&stat) {
+        if metadata::file_type(&stat).is_dir() {
             return Err(Error::missing(Operation::Stat, name));
         }
         Ok(Stat { size: metadata::size(&stat), modified: Some(modified(&stat)) })
@@ -248,14 +251,6 @@ impl Store for Local {
     fn caveat(&self) -> Option<String> {
         self.root.file_system.caveat()
     }
-}
-
-fn is_folder(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode).is_dir()
-}
-
-fn is_file(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode).is_file()
 }
 
 /// Of a folder the clock of its file system is the store's.

@@ -11,7 +11,6 @@ use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{Buffer, EntryMode, Metadata, Operator};
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::future::Future;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,22 +106,14 @@ impl Opendal {
             return Ok(());
         }
         if create && !self.root.is_empty() {
-            let root = self.root.clone();
-            self.run(Operation::Open, "", Extra::NONE, |op| {
-                let root = root.clone();
-                async move { op.create_dir(&root).await }
-            })?;
+            self.run(Operation::Open, "", Extra::NONE, async |op| op.create_dir(&self.root).await)?;
         }
         self.check_root(Operation::Open, "")
     }
 
     fn check_root(&self, operation: Operation, name: &str) -> Result<()> {
-        let root = if self.root.is_empty() { "/".to_owned() } else { self.root.clone() };
-        let found = self.run(operation, name, Extra::NONE, |op| {
-            let root = root.clone();
-            async move { op.stat(&root).await }
-        });
-        match found {
+        let root = if self.root.is_empty() { "/" } else { &self.root };
+        match self.run(operation, name, Extra::NONE, async |op| op.stat(root).await) {
             Err(e) if e.kind == ErrorKind::NotFound => {
                 Err(Error::new(ErrorKind::NoPlace, operation, name, "the folder of the repository is missing"))
             }
@@ -140,13 +131,10 @@ impl Opendal {
     /// Removes what crashed writers left behind.
     fn sweep_tmp(&self, now: StoreTime) -> Result<()> {
         let folder = self.path("tmp/");
-        let found = self.run(Operation::List, "tmp/", Extra::NONE, |op| {
-            let folder = folder.clone();
-            async move { op.list(&folder).await }
-        })?;
+        let found = self.run(Operation::List, "tmp/", Extra::NONE, async |op| op.list(&folder).await)?;
         let old = |meta: &Metadata| modified(meta).is_some_and(|time| now.since(time) > TMP_AGE);
         for entry in found.iter().filter(|e| e.metadata().mode() == EntryMode::FILE && old(e.metadata())) {
-            self.remove("tmp/", entry.path().to_owned())?;
+            self.remove("tmp/", entry.path())?;
         }
         Ok(())
     }
@@ -156,15 +144,18 @@ impl Opendal {
     }
 
     /// Runs one request with timeouts and retries, on a connection of the permitted number.
-    fn run<T, F>(&self, operation: Operation, name: &str, extra: Extra, make: impl Fn(Operator) -> F) -> Result<T>
-    where
-        F: Future<Output = opendal::Result<T>>,
-    {
+    fn run<T>(
+        &self,
+        operation: Operation,
+        name: &str,
+        extra: Extra,
+        make: impl AsyncFn(Operator) -> opendal::Result<T>,
+    ) -> Result<T> {
         let work = async {
             // Waiting for a turn is not the server's fault and costs no budget.
             let _turn = self.permits.acquire().await.map_err(|e| other(operation, name, &e.to_string()))?;
             let operator = self.layered(extra);
-            let mut work = std::pin::pin!(with_ssh_retries(|| make(operator.clone())));
+            let mut work = std::pin::pin!(with_ssh_retries(async || make(operator.clone()).await));
             let mut waited = Duration::ZERO;
             loop {
                 if let Ok(result) = tokio::time::timeout(self.timeout, &mut work).await {
@@ -212,10 +203,7 @@ impl Opendal {
 
     fn write(&self, name: &str, path: &str, bytes: &[u8], only_new: bool) -> Result<()> {
         let buffer = Buffer::from(bytes.to_vec());
-        let write = |op: Operator| {
-            let (path, buffer) = (path.to_owned(), buffer.clone());
-            async move { op.write_with(&path, buffer).if_not_exists(only_new).await }
-        };
+        let write = async |op: Operator| op.write_with(path, buffer.clone()).if_not_exists(only_new).await;
         self.run(Operation::Put, name, Extra::transfer(bytes.len() as u64), write).map(drop)
     }
 
@@ -240,28 +228,22 @@ impl Opendal {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (aside, path) = (self.path(&format!("tmp/{}-{number}", self.run)), self.path(name));
-        let renamed = self.write(name, &aside, bytes, false).and_then(|()| {
-            self.run(Operation::Put, name, Extra::NONE, |op| {
-                let (aside, path) = (aside.clone(), path.clone());
-                async move { op.rename(&aside, &path).await }
-            })
-        });
+        let renamed = self
+            .write(name, &aside, bytes, false)
+            .and_then(|()| self.run(Operation::Put, name, Extra::NONE, async |op| op.rename(&aside, &path).await));
         let Err(failure) = renamed else { return Ok(()) };
         // A rename whose answer was lost fails when it is tried again.
         if failure.kind != ErrorKind::Unreachable && matches!(self.holds(name, bytes), Ok(Some(true))) {
             return Ok(());
         }
         if failure.kind != ErrorKind::Unreachable {
-            drop(self.remove(name, aside));
+            drop(self.remove(name, &aside));
         }
         Err(failure)
     }
 
-    fn remove(&self, name: &str, path: String) -> Result<()> {
-        self.run(Operation::Delete, name, Extra::NONE, |op| {
-            let path = path.clone();
-            async move { op.delete(&path).await }
-        })
+    fn remove(&self, name: &str, path: &str) -> Result<()> {
+        self.run(Operation::Delete, name, Extra::NONE, async |op| op.delete(path).await)
     }
 
     fn entry(&self, found: &opendal::Entry) -> Option<Entry> {
@@ -311,14 +293,9 @@ impl Store for Opendal {
             return if end <= size { Ok(Vec::new()) } else { Err(short(name, size, end)) };
         }
         let extra = Extra::transfer(range.as_ref().map_or(USUAL_PACK, |r| r.end - r.start));
-        let read = self.run(Operation::Get, name, extra, |op| {
-            let (path, range) = (path.clone(), range.clone());
-            async move {
-                match range {
-                    Some(range) => op.read_with(&path).range(range).await,
-                    None => op.read(&path).await,
-                }
-            }
+        let read = self.run(Operation::Get, name, extra, async |op| match &range {
+            Some(range) => op.read_with(&path).range(range.clone()).await,
+            None => op.read(&path).await,
         });
         let read = read.map_err(|e| self.missing(e));
         let Some(range) = range else { return read.map(|buffer| buffer.to_vec()) };
@@ -335,10 +312,7 @@ impl Store for Opendal {
 
     fn stat(&self, name: &str) -> Result<Stat> {
         let path = self.path(name);
-        let meta = self.run(Operation::Stat, name, Extra::NONE, |op| {
-            let path = path.clone();
-            async move { op.stat(&path).await }
-        });
+        let meta = self.run(Operation::Stat, name, Extra::NONE, async |op| op.stat(&path).await);
         let meta = meta.map_err(|e| self.missing(e))?;
         if meta.mode() == EntryMode::DIR {
             return Err(Error::missing(Operation::Stat, name));
@@ -349,11 +323,8 @@ impl Store for Opendal {
     fn list(&self, prefix: &str) -> Result<Vec<Entry>> {
         let path = self.path(prefix);
         let path = if path.is_empty() { "/".to_owned() } else { path };
-        let found = self.run(Operation::List, prefix, Extra::LISTING, |op| {
-            let path = path.clone();
-            async move { op.list_with(&path).recursive(true).await }
-        });
-        let found = match found {
+        let list = async |op: Operator| op.list_with(&path).recursive(true).await;
+        let found = match self.run(Operation::List, prefix, Extra::LISTING, list) {
             Err(e) if e.kind == ErrorKind::NotFound && self.scheme.has_folders() => Vec::new(),
             found => found?,
         };
@@ -372,7 +343,7 @@ impl Store for Opendal {
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        match self.remove(name, self.path(name)) {
+        match self.remove(name, &self.path(name)) {
             Err(e) if e.kind == ErrorKind::NotFound => Ok(()),
             done => done,
         }
@@ -391,7 +362,6 @@ impl Store for Opendal {
     }
 }
 
-/// OpenDAL calls every failure of `ssh` permanent, among them the ones that a busy server causes.
 /// Chooses what speaks HTTP and TLS, unless the program that this runs in has chosen before.
 #[cfg(feature = "cloud")]
 fn prepare_http() {
@@ -399,10 +369,8 @@ fn prepare_http() {
     opendal::HttpTransporter::install_default(opendal_http_transport_reqwest::ReqwestTransport::default());
 }
 
-async fn with_ssh_retries<T, F>(make: impl Fn() -> F) -> opendal::Result<T>
-where
-    F: Future<Output = opendal::Result<T>>,
-{
+/// OpenDAL calls every failure of `ssh` permanent, among them the ones that a busy server causes.
+async fn with_ssh_retries<T>(make: impl AsyncFn() -> opendal::Result<T>) -> opendal::Result<T> {
     let mut tries = 0;
     loop {
         match make().await {

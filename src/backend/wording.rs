@@ -7,197 +7,132 @@ use super::error::ErrorKind;
 /// Longest text of a store that is passed on.
 const LENGTH_MAX: usize = 160;
 
-/// Words that a text must have one of, what that is, and what to say; the first that fits counts.
-type Rule = (&'static [&'static str], Option<ErrorKind>, &'static str);
+/// Words, of which a text must have one, what that is, and what to say; the first that fits counts.
+type Rule = (&'static str, Option<ErrorKind>, &'static str);
 
 const RULES: [Rule; 28] = [
     (
-        &[
-            "nosuchbucket",
-            "containernotfound",
-            "the specified bucket does not exist",
-            "bucket not found",
-            "invalid bucket id",
-        ],
+        "nosuchbucket|containernotfound|the specified bucket does not exist|bucket not found|invalid bucket id",
         Some(ErrorKind::NoPlace),
         "the bucket or container does not exist: make it first, or check its name and region",
     ),
     (
-        &[
-            "requesttimetooskewed",
-            "request has expired",
-            "requestexpired",
-            "request date header too old",
-            "not yet valid",
-        ],
+        "requesttimetooskewed|request has expired|requestexpired|request date header too old|not yet valid",
         Some(ErrorKind::Denied),
         "this machine's clock and the store's differ too much: set the clock",
     ),
     (
-        &[
-            "expiredtoken",
-            "expired_auth_token",
-            "tokenrefreshrequired",
-            "token has expired",
-            "token is expired",
-            "token expired",
-        ],
+        "expiredtoken|expired_auth_token|tokenrefreshrequired|token has expired|token is expired|token expired",
         Some(ErrorKind::Denied),
         "the credentials have expired: get new ones",
     ),
     (
-        &[
-            "invalidaccesskeyid",
-            "notsignedup",
-            "unrecognizedclient",
-            "invalid_access_key",
-            "bad_auth_token",
-            "invalidauthenticationinfo",
-        ],
+        "invalidaccesskeyid|notsignedup|unrecognizedclient|invalid_access_key|bad_auth_token|invalidauthenticationinfo",
         Some(ErrorKind::Denied),
         "the store does not know this access key: check the credentials, and the endpoint",
     ),
     (
-        &["signaturedoesnotmatch", "authenticationfailed"],
+        "signaturedoesnotmatch|authenticationfailed",
         Some(ErrorKind::Denied),
         "the secret key is not the one of this account: check the credentials, and the clock",
     ),
     (
-        &["invalidtoken", "invalid_grant", "invalidtokenid"],
+        "invalidtoken|invalid_grant|invalidtokenid",
         Some(ErrorKind::Denied),
         "the session token is not valid: get new credentials",
     ),
     (
-        &[
-            "authorizationheadermalformed",
-            "permanentredirect",
-            "temporaryredirect",
-            "illegallocationconstraint",
-            "incorrectendpoint",
-        ],
+        "authorizationheadermalformed|permanentredirect|temporaryredirect|illegallocationconstraint|incorrectendpoint",
         Some(ErrorKind::Other),
         "the bucket lies in another region: say which with ?region=…",
     ),
     (
-        &["region is missing", "region is empty"],
+        "region is missing|region is empty",
         Some(ErrorKind::Other),
         "the region is not known: say which with ?region=…, or in AWS_REGION",
     ),
     (
-        &["failed to load signing credential", "no valid credential", "credential is empty", "no credential"],
+        "failed to load signing credential|no valid credential|credential is empty|no credential",
         Some(ErrorKind::NoCredentials),
         "no credentials were found: for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     ),
     (
-        &[
-            "storage_cap_exceeded",
-            "cap_exceeded",
-            "no space",
-            "insufficient storage",
-            "insufficientstorage",
-            "quota",
-            "storagefull",
-            "storage full",
-        ],
+        "storage_cap_exceeded|cap_exceeded|no space|insufficient storage|insufficientstorage|quota|storagefull|storage full",
         Some(ErrorKind::NoSpace),
         "the store is full, or a quota is reached",
     ),
     (
-        &["invalidobjectstate", "archived", "glacier"],
+        "invalidobjectstate|archived|glacier",
         Some(ErrorKind::Other),
         "the object lies in an archive class: bring it back to a class that can be read first",
     ),
     (
-        &[
-            "slowdown",
-            "serverbusy",
-            "toomanyrequests",
-            "too many requests",
-            "serviceunavailable",
-            "service unavailable",
-            "operationtimedout",
-        ],
+        "slowdown|serverbusy|toomanyrequests|too many requests|serviceunavailable|service unavailable|operationtimedout",
         Some(ErrorKind::Unreachable),
         "the store is too busy, and stayed so",
     ),
     (
-        &["internalerror", "internal error", "internal server error"],
+        "internalerror|internal error|internal server error",
         Some(ErrorKind::Unreachable),
         "the store failed, and went on to",
     ),
     (
-        &["host key verification failed", "remote host identification has changed"],
+        "host key verification failed|remote host identification has changed",
         Some(ErrorKind::Denied),
         "the server's host key is not the known one: log in once with `ssh`, and compare it",
     ),
     (
-        &["permission denied (", "too many authentication failures", "no more authentication methods"],
+        "permission denied (|too many authentication failures|no more authentication methods",
         Some(ErrorKind::Denied),
         "the server accepts none of the keys: `ssh` must log in without a question; key=FILE names a key",
     ),
-    (&["permission denied", "permissiondenied"], Some(ErrorKind::Denied), "this user may not do that there"),
+    ("permission denied|permissiondenied", Some(ErrorKind::Denied), "this user may not do that there"),
     (
-        &["dns error", "could not resolve", "failed to lookup address", "name or service not known", "no such host"],
+        "dns error|could not resolve|failed to lookup address|name or service not known|no such host",
         Some(ErrorKind::Unreachable),
         "the host is not known: check its name, and the network",
     ),
     (
-        &["certificate", "unknownissuer", "invalid peer"],
+        "certificate|unknownissuer|invalid peer",
         Some(ErrorKind::Unreachable),
         "the server's certificate is not accepted: check the endpoint, and the clock",
     ),
     (
-        &["corrupt message", "invalidcontenttype", "tls", "wrong version number", "received invalid data"],
+        "corrupt message|invalidcontenttype|tls|wrong version number|received invalid data",
         Some(ErrorKind::Unreachable),
         "the server does not speak TLS there: check http and https, and the port",
     ),
     (
-        &["connection refused"],
+        "connection refused",
         Some(ErrorKind::Unreachable),
         "the connection is refused: check the address, and that the server runs",
     ),
     (
-        &["no route to host", "network is unreachable", "network unreachable"],
+        "no route to host|network is unreachable|network unreachable",
         Some(ErrorKind::Unreachable),
         "the network does not reach it",
     ),
-    (&["timed out", "timeout", "deadline"], Some(ErrorKind::Unreachable), "it did not answer in time"),
+    ("timed out|timeout|deadline", Some(ErrorKind::Unreachable), "it did not answer in time"),
     (
-        &[
-            "connection reset",
-            "broken pipe",
-            "connection closed",
-            "closed before",
-            "unexpected eof",
-            "incomplete message",
-        ],
+        "connection reset|broken pipe|connection closed|closed before|unexpected eof|incomplete message",
         Some(ErrorKind::Unreachable),
         "the connection broke off",
     ),
-    (&["unauthorized"], Some(ErrorKind::Denied), "the server wants a user and a password"),
+    ("unauthorized", Some(ErrorKind::Denied), "the server wants a user and a password"),
     (
-        &[
-            "accessdenied",
-            "access denied",
-            "forbidden",
-            "authorizationfailure",
-            "authorizationpermissionmismatch",
-            "insufficient permission",
-            "allaccessdisabled",
-            "accountproblem",
-        ],
+        "accessdenied|access denied|forbidden|authorizationfailure|authorizationpermissionmismatch|insufficient permission|allaccessdisabled|accountproblem",
         Some(ErrorKind::Denied),
         "the store refuses it to these credentials: check their rights, and the name of the bucket",
     ),
-    (&["nosuchkey", "blobnotfound"], None, "the object is missing"),
-    (&["notimplemented", "not implemented"], None, "the store can't do that"),
-    (&["preconditionfailed", "conditionalrequestconflict", "blobalreadyexists"], None, "the name is taken"),
+    ("nosuchkey|blobnotfound", None, "the object is missing"),
+    ("notimplemented|not implemented", None, "the store can't do that"),
+    ("preconditionfailed|conditionalrequestconflict|blobalreadyexists", None, "the name is taken"),
 ];
 
 /// What a store's answer is, if its text tells, and how to say it. `kind` is what is known of it otherwise.
 pub(super) fn of(text: &str, kind: ErrorKind) -> (ErrorKind, String) {
     let low = telling(text).to_ascii_lowercase();
-    let fits = |rule: &&Rule| rule.0.iter().any(|word| low.contains(word));
+    let fits = |rule: &&Rule| rule.0.split('|').any(|word| low.contains(word));
     // what an object lacks, or has too much of, is told by the kind alone
     let is_object = matches!(kind, ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Damaged);
     let rule = RULES.iter().find(fits).filter(|rule| !is_object || rule.1 == Some(ErrorKind::NoPlace));

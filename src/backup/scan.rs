@@ -24,6 +24,7 @@ use vault_format::snapshot::{LeftOut, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// What a pass over a source found.
+#[derive(Default)]
 pub struct Found {
     pub root: TreeRoot,
     pub metadata: Option<Metadata>,
@@ -39,26 +40,6 @@ pub struct Found {
     /// The last that a command said on its standard error.
     pub messages: Vec<u8>,
     pub remarks: Vec<String>,
-}
-
-impl Found {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self {
-            root: TreeRoot { id: Default::default(), bytes: 0, count: 0 },
-            metadata: None,
-            base: Vec::new(),
-            paths: Vec::new(),
-            statistics: Statistics::default(),
-            profile: 0,
-            failed: Vec::new(),
-            left_out: LeftOut::default(),
-            gaps: GapList::default(),
-            notes: Vec::new(),
-            messages: Vec::new(),
-            remarks: Vec::new(),
-        }
-    }
 }
 
 /// One pass over a source.

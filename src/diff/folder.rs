@@ -20,9 +20,9 @@ use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use vault_format::id::{BlobId, BlobKind};
+use vault_format::id::BlobKind;
 use vault_format::list::Content;
-use vault_format::tree::{Extent, Metadata, Node, NodeKind, TreeRoot};
+use vault_format::tree::{Extent, Metadata, Node, NodeKind};
 
 /// A file that changed less than this before the snapshot was taken may have changed again within one tick of its clock.
 const YOUNG: Duration = Duration::from_secs(2);
@@ -157,8 +157,7 @@ impl Join<'_, '_> {
             Some(Node { kind: NodeKind::Directory(root), .. }) => Some(*root),
             _ => None,
         };
-        let empty = TreeRoot { id: BlobId::default(), bytes: 0, count: 0 };
-        let after = Node { name, kind: NodeKind::Directory(root.unwrap_or(empty)), metadata };
+        let after = Node { name, kind: NodeKind::Directory(root.unwrap_or_default()), metadata };
         let bytes = gone(before.as_ref());
         self.tell(before, after, bytes)?;
         let reader = self.side.reader;

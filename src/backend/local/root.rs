@@ -3,7 +3,8 @@
 //! unmounted. Invariant: a store whose path leads elsewhere by now says so, and makes no folder anew.
 
 use super::filesystem::{self, FileSystem};
-use rustix::fs::{AtFlags, Dev, Gid, Mode, OFlags, Stat, Uid};
+use crate::metadata::identity;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
@@ -64,7 +65,7 @@ impl Likeness {
 pub(super) struct Root {
     handle: OwnedFd,
     path: PathBuf,
-    identity: (Dev, u64),
+    identity: (u64, u64),
     likeness: Likeness,
     /// What it lies on.
     pub file_system: FileSystem,
@@ -178,10 +179,6 @@ impl Root {
     pub fn sync(&self, folder: &str) -> io::Result<()> {
         filesystem::sync_folder(self.folder(folder)?.as_fd())
     }
-}
-
-fn identity(stat: &Stat) -> (Dev, u64) {
-    (stat.st_dev, stat.st_ino)
 }
 
 fn bits(mode: impl Into<u32>) -> u32 {

@@ -15,44 +15,16 @@ use vault_format::object;
 const NAMED_MAX: usize = 20;
 
 /// What systems leave at the root of a disk or in any folder that somebody looks into.
-const DROPPINGS: [&str; 30] = [
-    "lost+found",
-    "System Volume Information",
-    "$RECYCLE.BIN",
-    "RECYCLER",
-    ".Trash",
-    ".Trashes",
-    ".Spotlight-V100",
-    ".fseventsd",
-    ".TemporaryItems",
-    ".DocumentRevisions-V100",
-    ".VolumeIcon.icns",
-    ".apdisk",
-    ".localized",
-    ".DS_Store",
-    ".metadata_never_index",
-    ".directory",
-    ".nomedia",
-    ".hidden",
-    ".autorelabel",
-    ".snapshot",
-    ".snapshots",
-    ".zfs",
-    ".stfolder",
-    "Thumbs.db",
-    "desktop.ini",
-    "@eaDir",
-    "#recycle",
-    "@Recycle",
-    "aquota.user",
-    "aquota.group",
-];
+const DROPPINGS: &str = "lost+found|System Volume Information|$RECYCLE.BIN|RECYCLER|.Trash|.Trashes|.Spotlight-V100|\
+    .fseventsd|.TemporaryItems|.DocumentRevisions-V100|.VolumeIcon.icns|.apdisk|.localized|.DS_Store|\
+    .metadata_never_index|.directory|.nomedia|.hidden|.autorelabel|.snapshot|.snapshots|.zfs|.stfolder|Thumbs.db|\
+    desktop.ini|@eaDir|#recycle|@Recycle|aquota.user|aquota.group";
 const DROPPINGS_BEGIN: [&str; 6] = [".Trash-", "._", ".nfs", ".fuse_hidden", ".goutputstream-", "@Recently"];
 
 /// True if only a system can have made this at the top of a place: a new repository may lie beside it.
 pub(crate) fn is_dropping(path: &str) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    DROPPINGS.contains(&first) || DROPPINGS_BEGIN.iter().any(|begin| first.starts_with(begin))
+    DROPPINGS.split('|').any(|name| first == name) || DROPPINGS_BEGIN.iter().any(|begin| first.starts_with(begin))
 }
 
 /// What is not of this version.

@@ -38,16 +38,10 @@ pub(crate) fn put_begun(repository: &Repository, run: RunId, operation: &str, he
     let record = Record {
         run,
         operation: operation.to_owned(),
-        source: String::new(),
         started: repository.runtime().clock.now().nanoseconds(),
-        duration: 0,
         outcome: RunOutcome::Begun,
-        message: String::new(),
-        reason: String::new(),
-        actor: String::new(),
-        figures: Vec::new(),
         heads,
-        verified: Vec::new(),
+        ..Record::default()
     };
     put(repository, &record)
 }
