@@ -111,7 +111,7 @@ pub fn backup(
     progress: &dyn Progress,
 ) -> Result<Report> {
     let actor = Actor { name: format!("{}@{}", options.user, options.host), reason: String::new() };
-    let run = Run::start(repository, Operation::Snapshot, &actor);
+    let run = Run::start(repository, Operation::SNAPSHOT, &actor);
     // a stream can't be read again
     let is_once = matches!(source, Source::Stream(..));
     let mut take = |_| {

@@ -73,7 +73,7 @@ pub struct Report {
 /// Checks a repository as far as the key can see: the owner everything, a client its domain, a writer structure and
 /// names only.
 pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
-    let run = Run::start(repository, Operation::Check, &Actor::default());
+    let run = Run::start(repository, Operation::CHECK, &Actor::default());
     repository.distrust_cache();
     let (report, verified) = run.attempts(|number| {
         let look = Look::take(repository)?;
@@ -225,7 +225,7 @@ impl<'a> Look<'a> {
 
     /// True if something that was listed at first is gone now.
     fn was_swept(&self, repository: &Repository) -> Result<bool> {
-        let indexes = self.domains.values().flat_map(|objects| &objects.objects).filter_map(|object| object.name.id());
+        let indexes = self.domains.values().flat_map(|objects| &objects.good).filter_map(|object| object.name.id());
         let snapshots = self.view.snapshots.all.iter().map(|snapshot| snapshot.id);
         let before =
             indexes.chain(snapshots).chain(self.view.packs.keys().copied()).chain(self.unreadable.iter().copied());

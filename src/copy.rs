@@ -123,7 +123,7 @@ pub fn copy(from: &Repository, to: &Repository, options: &Options, progress: &dy
     }
     // frames that move leave no pages behind for the cache of the second repository
     to.distrust_cache();
-    let run = Run::start(to, Operation::Copy, &options.actor);
+    let run = Run::start(to, Operation::COPY, &options.actor);
     let like = from.keys().id_key() == to.keys().id_key();
     let mut report = Report { like, ..Report::default() };
     let result = all(&run, from, options, progress, &mut report);
@@ -345,15 +345,9 @@ impl Copier<'_> {
             place: body.place(&book),
             host: body.host_mark(&book),
             terms: body.terms(&book),
-            run: RunId(self.to.runtime().random()),
             root,
             parent: snapshot.head.parent.and_then(|parent| self.domain.copies.get(&parent).copied()),
-            seen: self.domain.seen(&snapshot.head.source),
-            time: snapshot.counted.time.nanoseconds(),
-            expires: snapshot.expires().map(WallTime::nanoseconds),
-            original: Some(snapshot.first_id()),
-            left_of: snapshot.left_of(),
-            ..snapshot.head.clone()
+            ..snapshot.copied(RunId(self.to.runtime().random()), self.domain.seen(&snapshot.head.source))
         };
         let body = Body { tags: snapshot.state.tags(&body.tags), ..body };
         let name = match flushed.commit(&head, &body) {

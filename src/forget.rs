@@ -204,7 +204,7 @@ fn forget(
     options: &Options,
     decide: impl FnOnce(&View) -> Result<Report>,
 ) -> Result<Report> {
-    let run = Run::start(repository, Operation::Forget, &options.actor);
+    let run = Run::start(repository, Operation::FORGET, &options.actor);
     let mut result = View::to_decide(repository).map_err(Error::from).and_then(|mut catalog| {
         let settled = options.late.map(|late| catalog.settle(late));
         let mut report = decide(&catalog)?;

@@ -7,7 +7,7 @@ use crate::operation::{Actor, Ending, Operation, Run};
 use crate::progress::Progress;
 use crate::repository::objects::loaded::{Damage, Ignored};
 use crate::repository::objects::orders::{self, Orders, Revocation};
-use crate::repository::objects::slots::Slots;
+use crate::repository::objects::slots::{Announced, Slots};
 use crate::repository::objects::trust::Trust;
 use crate::repository::view::View;
 use crate::repository::view::missing::Missing;
@@ -93,7 +93,7 @@ pub fn list(repository: &Repository) -> Result<Listing> {
     let slots = Slots::load(repository, &orders)?;
     let trust = Trust::new(repository, &orders, &slots);
     let in_use = in_use(repository, &slots.good);
-    let entry = |(id, info): (ObjectId, SlotInfo)| {
+    let entry = |Announced { id, info, .. }| {
         let is_revoked = info.role != Role::Owner && trust.is_revoked(WriterId::of(&info.verifying));
         Entry { id, info, in_use: in_use == Some(id), is_revoked }
     };
@@ -104,14 +104,15 @@ pub fn list(repository: &Repository) -> Result<Listing> {
 }
 
 /// The slot of the key in use. A key file does not say which it is: then it is the only one that it can be, if any.
-fn in_use(repository: &Repository, slots: &[(ObjectId, SlotInfo)]) -> Option<ObjectId> {
+fn in_use(repository: &Repository, slots: &[Announced]) -> Option<ObjectId> {
     if let Some(slot) = repository.keys().slot() {
         return Some(slot);
     }
     let own = repository.keys().signer().verifying_key().to_bytes();
     let only = |is_file: bool| {
-        let mut fitting = slots.iter().filter(|(_, info)| info.verifying == own && (!is_file || info.kdf.is_none()));
-        fitting.next().filter(|_| fitting.next().is_none()).map(|(id, _)| *id)
+        let is_it = |info: &SlotInfo| info.verifying == own && (!is_file || info.kdf.is_none());
+        let mut fitting = slots.iter().filter(|slot| is_it(&slot.info));
+        fitting.next().filter(|_| fitting.next().is_none()).map(|slot| slot.id)
     };
     only(false).or_else(|| only(true))
 }
@@ -215,7 +216,7 @@ pub fn add(
     password: Option<NewPassword<'_>>,
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
-    let run = Run::start(repository, Operation::AddKey, &Actor::default());
+    let run = Run::start(repository, Operation::ADD_KEY, &Actor::default());
     let id = put_slot(repository, draft, password)?;
     record(run, format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short()), progress);
     Ok(id)
@@ -255,7 +256,7 @@ pub struct Removed {
 /// Takes a key away: revokes it first, then deletes its slot.
 pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) -> Result<Removed> {
     repository.keys().owner("remove a key")?;
-    let run = Run::start(repository, Operation::RemoveKey, &Actor::default());
+    let run = Run::start(repository, Operation::REMOVE_KEY, &Actor::default());
     let keys = list(repository)?.keys;
     let Some(key) = keys.iter().find(|key| key.id == id) else {
         return Err(Error::refused(format!("there is no key {:?}", id.short())));
@@ -358,7 +359,7 @@ fn stored(repository: &Repository, writer: WriterId, domain: DomainId, until: Op
     }
     let in_time = |arrived: Option<StoreTime>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
     let own = snapshots.all.iter().filter(|one| one.header.writer == writer && in_time(one.arrived)).map(|one| one.id);
-    let indexes = objects.objects.iter().filter(|object| object.writer == writer && in_time(object.arrived));
+    let indexes = objects.good.iter().filter(|object| object.writer == writer && in_time(object.arrived));
     let ids = (own.collect(), indexes.filter_map(|object| object.name.id()).collect());
     Ok(Stored { ids, missing })
 }
@@ -370,7 +371,7 @@ pub fn change_password(
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
     let owner = repository.keys().owner("change a password")?;
-    let run = Run::start(repository, Operation::ChangePassword, &Actor::default());
+    let run = Run::start(repository, Operation::CHANGE_PASSWORD, &Actor::default());
     let listing = list(repository)?;
     let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
         return Err(Error::refused(Refusal::NoPassword));

@@ -23,7 +23,8 @@ pub enum At<'a> {
 }
 
 /// A piece of metadata that could not be set.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("could not {what}: {error}")]
 pub struct Fault {
     /// What was tried, as in "could not …".
     pub what: String,
@@ -35,12 +36,6 @@ impl Fault {
     /// One failed step.
     pub fn new(what: impl Into<String>, error: impl Into<io::Error>) -> Self {
         Self { what: what.into(), error: error.into() }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "could not {}: {}", self.what, self.error)
     }
 }
 

@@ -15,56 +15,24 @@ use vault_format::journal::{Record, RunOutcome};
 /// How often an operation begins in all, if others overtake it each time.
 pub(crate) const TRIES: u32 = 3;
 
-/// What leaves a record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Operation {
-    /// A snapshot is taken.
-    Snapshot,
-    /// Files of a snapshot are written somewhere.
-    Restore,
-    /// The repository is looked over.
-    Check,
-    /// What nothing needs is condemned or deleted.
-    Prune,
-    /// Snapshots are forgotten.
-    Forget,
-    /// What is said of a snapshot changes.
-    Tag,
-    /// A forgotten snapshot is taken back.
-    Undelete,
-    /// Snapshots are copied from another repository.
-    Copy,
-    /// What is damaged is mended.
-    Repair,
-    /// An object is to be passed over.
-    Quarantine,
-    /// A key is announced.
-    AddKey,
-    /// A key is taken away.
-    RemoveKey,
-    /// A key gets another password.
-    ChangePassword,
-}
+/// What leaves a record, by its name in the journal.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation(&'static str);
 
 impl Operation {
-    /// Its name in the journal.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::Restore => "restore",
-            Self::Check => "check",
-            Self::Prune => "prune",
-            Self::Forget => "forget",
-            Self::Tag => "tag",
-            Self::Undelete => "undelete",
-            Self::Copy => "copy",
-            Self::Repair => "repair",
-            Self::Quarantine => "quarantine",
-            Self::AddKey => "key add",
-            Self::RemoveKey => "key remove",
-            Self::ChangePassword => "key passwd",
-        }
-    }
+    pub const SNAPSHOT: Self = Self("snapshot");
+    pub const RESTORE: Self = Self("restore");
+    pub const CHECK: Self = Self("check");
+    pub const PRUNE: Self = Self("prune");
+    pub const FORGET: Self = Self("forget");
+    pub const TAG: Self = Self("tag");
+    pub const UNDELETE: Self = Self("undelete");
+    pub const COPY: Self = Self("copy");
+    pub const REPAIR: Self = Self("repair");
+    pub const QUARANTINE: Self = Self("quarantine");
+    pub const ADD_KEY: Self = Self("key add");
+    pub const REMOVE_KEY: Self = Self("key remove");
+    pub const CHANGE_PASSWORD: Self = Self("key passwd");
 }
 
 /// Kinds of figures, each with their names in the journal, which are those of the fields here, and in that order.
@@ -188,7 +156,7 @@ impl Run {
     /// Puts a record that says that the run has begun, and names snapshots that it saw: whoever deletes later must see
     /// them too. Unlike the last record this one is part of the protocol, so without it nothing goes on.
     pub fn announce(&self, heads: Vec<ObjectId>) -> repository::Result<()> {
-        journal::put_begun(&self.repository, self.id, self.operation.name(), heads).map(drop)
+        journal::put_begun(&self.repository, self.id, self.operation.0, heads).map(drop)
     }
 
     /// Calls `attempt` with the number of the try, and again if somebody changed meanwhile what it relied on: prune
@@ -215,7 +183,7 @@ impl Run {
         let took = self.repository.runtime().clock.elapsed().since(self.began);
         let record = Record {
             run: self.id,
-            operation: self.operation.name().to_owned(),
+            operation: self.operation.0.to_owned(),
             source,
             started: self.started.nanoseconds(),
             duration: time::nanoseconds(took),

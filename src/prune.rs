@@ -27,7 +27,6 @@ use crate::repository::write::writer::{Place, Written, pack_bytes};
 use crate::time::{self, StoreTime};
 use need::Need;
 use plan::{Limits, Lineage, PackUse, Plan};
-use repack::{Task, Work};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use survey::Survey;
@@ -117,7 +116,7 @@ pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress
         (report.marked, report.unfinished) = (prepared.report(), prepared.unfinished);
         return Ok(report);
     }
-    let run = Run::start(repository, Operation::Prune, &options.actor);
+    let run = Run::start(repository, Operation::PRUNE, &options.actor);
     let result = carry_out(&run, options, progress, &mut report);
     let ending = ending(&report);
     report.notes.extend(run.finish(&result, ending));
@@ -154,7 +153,7 @@ fn carry_out(run: &Run, options: &Options, progress: &dyn Progress, report: &mut
 /// Condemns all packs that no live snapshot needs, and repacks those that few need. Needs the owner.
 pub fn mark(repository: &Repository, options: &Options) -> Result<MarkReport> {
     repository.keys().owner("prune")?;
-    let run = Run::start(repository, Operation::Prune, &options.actor);
+    let run = Run::start(repository, Operation::PRUNE, &options.actor);
     let mut prepared = Prepared::new(repository, options, &mut Vec::new())?;
     if options.dry_run { Ok(prepared.report()) } else { prepared.carry_out(&run, &Silent, &mut Vec::new()) }
 }
@@ -179,8 +178,7 @@ struct Prepared {
 impl Prepared {
     fn new(repository: &Repository, options: &Options, notes: &mut Vec<String>) -> Result<Self> {
         let survey = Survey::take(repository)?;
-        let due: BTreeSet<SnapshotPlace> =
-            survey.forgotten(repository.options()).map(|snapshot| snapshot.place).collect();
+        let due = survey.forgotten(repository.options());
         let of = |domain| Need::of(repository, &survey, domain, &due);
         let needs: Vec<Need> = survey.domains().into_iter().map(of).collect::<Result<_>>()?;
         let grace = options.grace(repository);
@@ -216,9 +214,8 @@ impl Prepared {
         let named: BTreeSet<&ObjectId> = open.iter().flat_map(|mark| &mark.packs).collect();
         let packs: Vec<u64> =
             named.into_iter().filter_map(|id| self.survey.packs.get(id)).map(|(_, entry)| entry.size).collect();
-        let forgotten = self.survey.forgotten(repository.options());
-        let is_named = |place| open.iter().any(|mark| mark.snapshots.contains(place));
-        let snapshots = forgotten.filter(|snapshot| is_named(&snapshot.place)).count() as u64;
+        let is_named = |place: &&SnapshotPlace| open.iter().any(|mark| mark.snapshots.contains(place));
+        let snapshots = self.survey.forgotten(repository.options()).iter().filter(is_named).count() as u64;
         let bytes = packs.iter().sum();
         SweepReport { marks, packs: packs.len() as u64, bytes, snapshots, ..SweepReport::default() }
     }
@@ -270,11 +267,8 @@ impl Prepared {
         let mut written = Vec::new();
         if !self.plan.repack.is_empty() {
             progress.expect(self.plan.figures.repacked_packs, self.plan.figures.read_bytes);
-            match self.repack(run.repository(), progress) {
-                Ok((work, new)) => {
-                    self.note(work);
-                    written = new;
-                }
+            match repack::repack(run.repository(), self, progress) {
+                Ok((figures, new)) => (self.plan.figures, written) = (figures, new),
                 Err(Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
                     notes.push(
                         "no room to repack: only what nothing needs is condemned; prune again once that is free".into(),
@@ -289,11 +283,6 @@ impl Prepared {
         Ok(self.report())
     }
 
-    fn repack(&self, repository: &Repository, progress: &dyn Progress) -> Result<(Work, Vec<Vec<Written>>)> {
-        let Self { survey, needs, packs, places, lineages, plan, .. } = self;
-        repack::repack(repository, &Task { survey, needs, packs, places, lineages, plan }, progress)
-    }
-
     /// Nothing is condemned before every live blob was seen to have a place without it.
     fn prove(&mut self, written: &[Vec<Written>], repacked: bool) -> Result<()> {
         let going = self.chosen(repacked).into_iter().map(|number| self.packs[number].id).collect();
@@ -301,11 +290,6 @@ impl Prepared {
             None => Ok(()),
             Some(blob) => Err(survey::stop(repository::Error::MissingBlob(blob))),
         }
-    }
-
-    fn note(&mut self, work: Work) {
-        let Work { reads, read_bytes, writes, written_bytes } = work;
-        self.plan.figures = PlanFigures { reads, read_bytes, writes, written_bytes, ..self.plan.figures };
     }
 }
 

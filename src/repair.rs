@@ -128,7 +128,7 @@ pub fn repair(
     if let Some(from) = from {
         usable(repository, from)?;
     }
-    let run = Run::start(repository, Operation::Repair, &options.actor);
+    let run = Run::start(repository, Operation::REPAIR, &options.actor);
     let mut report = Report::default();
     let result = run.attempts(|_| {
         report.start_over();

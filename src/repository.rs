@@ -309,6 +309,22 @@ impl Repository {
         Ok(bytes)
     }
 
+    /// What an object says: known to this process, or read and judged now.
+    fn once<T: Clone>(
+        &self,
+        name: &Name,
+        of: fn(&mut Known) -> &mut BTreeMap<ObjectId, T>,
+        read: impl FnOnce(&[u8]) -> vault_format::Result<T>,
+    ) -> Result<T> {
+        let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
+        if let Some(known) = of(&mut self.known()).get(&id) {
+            return Ok(known.clone());
+        }
+        let said = of_object(name, read(&self.get_named(name)?))?;
+        of(&mut self.known()).insert(id, said.clone());
+        Ok(said)
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

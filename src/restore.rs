@@ -114,7 +114,7 @@ pub fn restore(
     progress: &dyn Progress,
 ) -> Result<Report> {
     repository.keys().content("restore")?;
-    let run = operation::Run::start(repository, Operation::Restore, &Actor::default());
+    let run = operation::Run::start(repository, Operation::RESTORE, &Actor::default());
     let (reader, snapshot) = (address.reader()?, address.snapshot);
     let (path, found) = address.locate(&reader)?;
     let path = path.as_slice();

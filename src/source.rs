@@ -118,25 +118,34 @@ pub enum Event {
 }
 
 /// Why an entry is not part of a snapshot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Skip {
     /// A pattern says so.
+    #[error("excluded by a pattern")]
     Excluded,
     /// The directory holds a marker.
+    #[error("its folder is marked as excluded")]
     Marked,
     /// It lies on another file system; of a directory only the content is missing.
+    #[error("lies on another file system")]
     OtherFileSystem,
     /// It is a folder of the repository that is written to; only the content is missing.
+    #[error("belongs to the repository itself, left out")]
     Own,
     /// It bears the attribute `nodump`.
+    #[error("marked as nodump")]
     NoDump,
     /// It is larger than wished.
+    #[error("larger than the limit")]
     TooLarge,
     /// Sockets are made by their programs, not restored.
+    #[error("a socket, left out")]
     Socket,
     /// The kernel names a type that vault doesn't know.
+    #[error("of an unknown type")]
     Unknown,
     /// It was listed, and gone when it was looked at.
+    #[error("vanished while it was read")]
     Vanished,
 }
 
@@ -150,22 +159,6 @@ impl Skip {
     /// True if the snapshot lacks something that it should have.
     pub(crate) fn is_loss(self) -> bool {
         matches!(self, Self::Vanished | Self::Unknown)
-    }
-}
-
-impl std::fmt::Display for Skip {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Excluded => "excluded by a pattern",
-            Self::Marked => "its folder is marked as excluded",
-            Self::OtherFileSystem => "lies on another file system",
-            Self::Own => "belongs to the repository itself, left out",
-            Self::NoDump => "marked as nodump",
-            Self::TooLarge => "larger than the limit",
-            Self::Socket => "a socket, left out",
-            Self::Unknown => "of an unknown type",
-            Self::Vanished => "vanished while it was read",
-        })
     }
 }
 

@@ -73,7 +73,7 @@ pub fn tag(
 ) -> Result<Report> {
     repository.keys().owner("tag a snapshot")?;
     change.check()?;
-    let run = Run::start(repository, Operation::Tag, actor);
+    let run = Run::start(repository, Operation::TAG, actor);
     let mut result = apply(repository, address, at, change);
     let ending = match &result {
         Ok(report) => Ending { source: report.source.clone(), ..Ending::done(said(report, change)) },

@@ -18,7 +18,6 @@ use crate::time::WallTime;
 use std::collections::HashSet;
 use vault_format::id::{BlobId, ObjectId, RunId};
 use vault_format::order::Action;
-use vault_format::snapshot::Head;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -45,7 +44,7 @@ pub struct Report {
 /// Takes back the snapshot whose id begins with `prefix`. Needs the owner.
 pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<Report> {
     repository.keys().owner("undelete a snapshot")?;
-    let run = Run::start(repository, Operation::Undelete, actor);
+    let run = Run::start(repository, Operation::UNDELETE, actor);
     let mut result = run.attempts(|number| {
         let mut result = attempt(&run, prefix);
         match &mut result {
@@ -160,16 +159,7 @@ fn copy(
     let mut body = snapshot.body(repository)?;
     body.tags = snapshot.state.tags(&body.tags);
     let source = SourcePlace { domain: snapshot.place.domain, label: snapshot.place.label };
-    let head = Head {
-        time: snapshot.counted.time.nanoseconds(),
-        run,
-        parent: None,
-        seen: view.snapshots.seen_by(repository.keys().writer(), source),
-        expires: snapshot.expires().map(WallTime::nanoseconds),
-        original: Some(snapshot.first_id()),
-        left_of: snapshot.left_of(),
-        ..snapshot.head.clone()
-    };
+    let head = snapshot.copied(run, view.snapshots.seen_by(repository.keys().writer(), source));
     let name = writer.flush()?.commit(&head, &body)?;
     let id = name.id().ok_or_else(|| repository::Error::NoSnapshot(name.to_string()))?;
     if snapshot.state.is_held() {

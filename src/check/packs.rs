@@ -59,9 +59,9 @@ struct Seen {
 /// Index objects by domain.
 pub(super) fn by_domain(objects: IndexObjects) -> BTreeMap<DomainId, IndexObjects> {
     let mut domains: BTreeMap<DomainId, IndexObjects> = BTreeMap::new();
-    for object in objects.objects {
+    for object in objects.good {
         if let Name::Index(domain, ..) = object.name {
-            domains.entry(domain).or_default().objects.push(object);
+            domains.entry(domain).or_default().good.push(object);
         }
     }
     domains
@@ -74,7 +74,7 @@ impl<'a> Domain<'a> {
         listing: &PackListing,
         marks: &Marks,
     ) -> repository::Result<Self> {
-        let current = || index_objects::current(&objects.objects, repository.keys().owner_writer());
+        let current = || index_objects::current(&objects.good, repository.keys().owner_writer());
         let mut entries: HashMap<ObjectId, Vec<&PackEntry>> = HashMap::new();
         for object in current() {
             for entry in &object.index.packs {

@@ -2,14 +2,14 @@
 //! needed blobs in them are encoded anew. Nothing gets deeper. Dead bases are replaced by one of the versions that need
 //! them, stored whole. All of it is stored and indexed when this returns; nothing is deleted here.
 
+use super::Prepared;
 use super::need::Need;
-use super::plan::{Fate, Lineage, PackUse, Plan};
-use super::survey::Survey;
+use super::plan::{Fate, Lineage, PackUse, PlanFigures};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::lookup::{FrameNumber, PackRule};
 use crate::repository::read::reader::Reader;
-use crate::repository::write::writer::{EncodedFrame, Place, Writer, Written};
+use crate::repository::write::writer::{EncodedFrame, Writer, Written};
 use crate::repository::{Error, Repository, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use vault_format::compress::{LEVEL_DEFAULT, PREFIX_BYTES_MAX, compress, compress_delta};
@@ -23,35 +23,18 @@ const UNTOLD: Error = Error::Bug("a pack is repacked whose directory is not the 
 /// Versions of one lineage that are kept at hand as bases of the others.
 const WHOLE_VERSIONS: usize = 8;
 
-/// What was moved, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Work {
-    pub reads: u64,
-    pub read_bytes: u64,
-    pub writes: u64,
-    pub written_bytes: u64,
-}
-
-/// A plan and what it was made of.
-pub(super) struct Task<'t> {
-    pub survey: &'t Survey,
-    pub needs: &'t [Need],
-    pub packs: &'t [PackUse],
-    pub places: &'t [Place],
-    pub lineages: &'t [Lineage],
-    pub plan: &'t Plan,
-}
-
-/// Carries out the repacks of a plan; returns the new packs of each domain.
+/// Carries out the repacks of a plan; returns its figures with what was really read and written, and the new packs of
+/// each domain.
 pub(super) fn repack(
     repository: &Repository,
-    task: &Task<'_>,
+    task: &Prepared,
     progress: &dyn Progress,
-) -> Result<(Work, Vec<Vec<Written>>)> {
-    let after = task.plan.without_dead(task.packs, task.lineages);
-    let (mut work, mut written) = (Work::default(), Vec::new());
+) -> Result<(PlanFigures, Vec<Vec<Written>>)> {
+    let after = task.plan.without_dead(&task.packs, &task.lineages);
+    let mut figures = PlanFigures { writes: 0, written_bytes: 0, ..task.plan.figures };
+    let mut written = Vec::new();
     let before = repository.backend().counts();
-    for need in task.needs {
+    for need in &task.needs {
         let mut own = Vec::new();
         for (group, place) in task.places.iter().enumerate().filter(|(_, place)| place.domain == need.domain) {
             let group =
@@ -71,15 +54,15 @@ pub(super) fn repack(
             };
             mover.run(task, &after, &jobs)?;
             let packs = mover.writer.flush()?.uncommitted();
-            work.writes += packs.stored_packs();
-            work.written_bytes += packs.stored_bytes();
+            figures.writes += packs.stored_packs();
+            figures.written_bytes += packs.stored_bytes();
             own.push(packs);
         }
         written.push(own);
     }
     let counts = repository.backend().counts();
-    (work.reads, work.read_bytes) = (counts.get - before.get, counts.bytes_read - before.bytes_read);
-    Ok((work, written))
+    (figures.reads, figures.read_bytes) = (counts.get - before.get, counts.bytes_read - before.bytes_read);
+    Ok((figures, written))
 }
 
 /// What is written together.
@@ -89,7 +72,7 @@ struct Jobs {
 }
 
 impl Jobs {
-    fn of(task: &Task<'_>, group: u32) -> Self {
+    fn of(task: &Prepared, group: u32) -> Self {
         let of_group = |pack: &usize| task.packs[*pack].group == group;
         let mut packs: Vec<usize> = task.plan.repack.keys().copied().filter(of_group).collect();
         // what was written together stays together
@@ -103,7 +86,7 @@ impl Jobs {
 }
 
 /// Blobs that are not written as they lie: dead bases that go, and what is encoded against others.
-fn left(task: &Task<'_>) -> HashSet<BlobId> {
+fn left(task: &Prepared) -> HashSet<BlobId> {
     let lineages = task.plan.rebase.iter().map(|number| &task.lineages[*number]);
     lineages.flat_map(|lineage| lineage.dead.iter().chain(&lineage.deltas)).map(|held| held.blob).collect()
 }
@@ -118,7 +101,7 @@ struct Mover<'m, 'r> {
 }
 
 impl Mover<'_, '_> {
-    fn run(&mut self, task: &Task<'_>, after: &[PackUse], jobs: &Jobs) -> Result<()> {
+    fn run(&mut self, task: &Prepared, after: &[PackUse], jobs: &Jobs) -> Result<()> {
         for number in &jobs.packs {
             let pack = &after[*number];
             // what is passed over here would be condemned all the same

@@ -18,10 +18,8 @@ type Author = (DomainId, SourceLabel, WriterId);
 
 fn author(survey: &Survey, pack: &ObjectId) -> Option<Author> {
     let (object, entry) = survey.entry(pack)?;
-    match object.name {
-        Name::Index(domain, label, _) => Some((domain, label, entry.writer)),
-        _ => None,
-    }
+    let Name::Index(domain, label, _) = object.name else { return None };
+    Some((domain, label, entry.writer))
 }
 
 /// Packs that are to stay though nothing needs them.

@@ -65,20 +65,16 @@ impl Survey {
     fn unclear(&self, heads: &Heads) -> BTreeSet<DomainId> {
         let mut unclear = BTreeSet::new();
         for (pack, (object, _)) in &self.entries {
-            if let Name::Index(domain, ..) = self.objects.objects[*object].name
+            if let Some(domain) = self.objects.good[*object].name.domain()
                 && self.packs.contains_key(pack)
                 && !self.marks.names(pack)
             {
                 unclear.insert(domain);
             }
         }
-        for snapshot in &self.snapshots.all {
-            unclear.remove(&snapshot.place.domain);
-        }
-        for domain in &heads.domains {
-            unclear.remove(domain);
-        }
-        unclear
+        let told = self.snapshots.all.iter().map(|snapshot| snapshot.place.domain).chain(heads.domains.iter().copied());
+        let told: BTreeSet<DomainId> = told.collect();
+        &unclear - &told
     }
 
     /// True if the store shows no snapshot at all.
@@ -88,7 +84,7 @@ impl Survey {
 
     /// True if the index of a domain tells of a pack.
     pub fn tells_of(&self, domain: DomainId, pack: &ObjectId) -> bool {
-        self.entry(pack).is_some_and(|(object, _)| matches!(object.name, Name::Index(of, ..) if of == domain))
+        self.entry(pack).is_some_and(|(object, _)| object.name.domain() == Some(domain))
     }
 
     /// Where the copies of a pack of a domain go: to its own source, for the same readers.
@@ -101,13 +97,14 @@ impl Survey {
     /// What an index says of a pack, and in which index object.
     pub fn entry(&self, pack: &ObjectId) -> Option<(&IndexObject, &PackEntry)> {
         let (object, entry) = self.entries.get(pack)?;
-        let object = self.objects.objects.get(*object)?;
+        let object = self.objects.good.get(*object)?;
         Some((object, object.index.packs.get(*entry)?))
     }
 
     /// Snapshots that the owner ordered forgotten and does not hold.
-    pub fn forgotten(&self, options: &Options) -> impl Iterator<Item = &SnapshotEntry> {
-        self.snapshots.all.iter().filter(|snapshot| !options.protocol.is_live(&snapshot.state))
+    pub fn forgotten(&self, options: &Options) -> BTreeSet<SnapshotPlace> {
+        let forgotten = self.snapshots.all.iter().filter(|snapshot| !options.protocol.is_live(&snapshot.state));
+        forgotten.map(|snapshot| snapshot.place).collect()
     }
 
     /// Named in a mark that is not carried out.
@@ -121,17 +118,14 @@ impl Survey {
 
     /// Domains that have snapshots or index objects.
     pub fn domains(&self) -> BTreeSet<DomainId> {
-        let indexed = self.objects.objects.iter().filter_map(|object| match object.name {
-            Name::Index(domain, ..) => Some(domain),
-            _ => None,
-        });
+        let indexed = self.objects.good.iter().filter_map(|object| object.name.domain());
         indexed.chain(self.snapshots.all.iter().map(|snapshot| snapshot.place.domain)).collect()
     }
 
     /// The lookup of one domain: nobody else's copies count for it.
     pub fn lookup(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
-        let current = index_objects::current(&self.objects.objects, repository.keys().owner_writer());
-        let own = current.filter(|object| matches!(object.name, Name::Index(of, ..) if of == domain));
+        let current = index_objects::current(&self.objects.good, repository.keys().owner_writer());
+        let own = current.filter(|object| object.name.domain() == Some(domain));
         Ok(BlobLookup::over(repository, own, Some(&self.packs), &self.marks)?)
     }
 
@@ -143,15 +137,15 @@ impl Survey {
         domain: DomainId,
         for_members: bool,
     ) -> Result<BlobLookup> {
-        let own = |object: &&IndexObject| matches!(object.name, Name::Index(of, ..) if of == domain);
-        let mut objects: Vec<IndexObject> = self.objects.objects.iter().filter(own).cloned().collect();
+        let own = |object: &&IndexObject| object.name.domain() == Some(domain);
+        let mut objects: Vec<IndexObject> = self.objects.good.iter().filter(own).cloned().collect();
         for IndexObject { index, .. } in &mut objects {
             let serves = |pack: &PackEntry| {
                 !for_members || index.wraps.get(pack.wraps as usize).is_some_and(|wraps| wraps.reaches(domain))
             };
             index.packs.retain(|pack| !self.marks.names(&pack.id) && serves(pack));
         }
-        let objects = IndexObjects { objects, ..IndexObjects::default() };
+        let objects = IndexObjects { good: objects, ..IndexObjects::default() };
         Ok(BlobLookup::new(repository, objects, Some(&self.packs), &self.marks)?)
     }
 
@@ -164,8 +158,7 @@ impl Survey {
         due: &BTreeSet<SnapshotPlace>,
     ) -> Result<Live> {
         let reader = Reader::new(repository, lookup);
-        let forgotten: BTreeSet<SnapshotPlace> =
-            self.forgotten(repository.options()).map(|snapshot| snapshot.place).collect();
+        let forgotten = self.forgotten(repository.options());
         let here = |snapshot: &&SnapshotEntry| snapshot.place.domain == domain && !due.contains(&snapshot.place);
         let (wished, needed): (Vec<_>, Vec<_>) =
             self.snapshots.all.iter().filter(here).partition(|snapshot| forgotten.contains(&snapshot.place));
@@ -225,9 +218,9 @@ pub(super) fn stop(error: Error) -> crate::error::Error {
 
 /// Where each pack is told of; replaced index objects tell of nothing.
 fn entries(repository: &Repository, objects: &IndexObjects) -> HashMap<ObjectId, (usize, usize)> {
-    let numbers: HashMap<&Name, usize> = objects.objects.iter().map(|object| &object.name).zip(0..).collect();
+    let numbers: HashMap<&Name, usize> = objects.good.iter().map(|object| &object.name).zip(0..).collect();
     let mut entries = HashMap::new();
-    for object in index_objects::current(&objects.objects, repository.keys().owner_writer()) {
+    for object in index_objects::current(&objects.good, repository.keys().owner_writer()) {
         for (entry, pack) in object.index.packs.iter().enumerate() {
             entries.entry(pack.id).or_insert((numbers[&object.name], entry));
         }

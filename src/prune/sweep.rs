@@ -57,7 +57,7 @@ impl SweepReport {
 
 /// Carries out every mark that is due. Needs the owner.
 pub fn sweep(repository: &Repository, options: &Options) -> Result<SweepReport> {
-    sweep_with(&Run::start(repository, Operation::Prune, &options.actor), options)
+    sweep_with(&Run::start(repository, Operation::PRUNE, &options.actor), options)
 }
 
 pub(super) fn sweep_with(run: &Run, options: &Options) -> Result<SweepReport> {
@@ -136,8 +136,7 @@ impl<'a> Sweep<'a> {
 
     fn spare_taken_back(&mut self) -> Result<()> {
         let survey = self.survey()?;
-        let forgotten: BTreeSet<SnapshotPlace> =
-            survey.forgotten(self.repository.options()).map(|snapshot| snapshot.place).collect();
+        let forgotten = survey.forgotten(self.repository.options());
         self.going.snapshots.retain(|place| forgotten.contains(place));
         Ok(())
     }
@@ -158,7 +157,7 @@ impl<'a> Sweep<'a> {
     fn delete(&mut self) -> Result<()> {
         let survey = self.survey()?;
         let gone = survey.marks.gone().union(&self.going.packs).copied().collect();
-        let merges = merge::plan(self.repository.keys().owner_writer(), &survey.objects.objects, &gone);
+        let merges = merge::plan(self.repository.keys().owner_writer(), &survey.objects.good, &gone);
         Deletion { sweep: self, survey: &survey, merges, waiting: Vec::new() }.run()
     }
 
@@ -246,7 +245,6 @@ fn name_again(run: &Run, waiting: &[Condemnation]) -> Result<Option<Condemnation
     let repository = run.repository();
     let survey = Survey::take(repository)?;
     let forgotten = survey.forgotten(repository.options());
-    let forgotten: BTreeSet<SnapshotPlace> = forgotten.map(|snapshot| snapshot.place).collect();
     let snapshots: BTreeSet<SnapshotPlace> =
         waiting.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(|one| forgotten.contains(one)).collect();
     let named: BTreeSet<ObjectId> = waiting.iter().flat_map(|mark| mark.packs.iter().copied()).collect();

@@ -19,7 +19,7 @@ pub(super) fn tidy(repository: &Repository) -> Result<(u64, u64)> {
     }
     let objects = IndexObjects::load(repository, &Trust::load(repository)?, None)?;
     let mut put = 0;
-    for merge in merge::plan(repository.keys().owner_writer(), &objects.objects, &marks.gone()) {
+    for merge in merge::plan(repository.keys().owner_writer(), &objects.good, &marks.gone()) {
         put += merge.put(repository)?;
         merge.delete_replaced(repository)?;
     }

@@ -60,7 +60,7 @@ impl Look {
         let left = trust.damaged.iter().chain(&orders.damaged);
         report.left.extend(left.chain(&snapshots.damaged).chain(&heads.damaged).map(ToString::to_string));
         let in_force: Vec<&IndexObject> =
-            index_objects::current(&objects.objects, repository.keys().owner_writer()).collect();
+            index_objects::current(&objects.good, repository.keys().owner_writer()).collect();
         let current = in_force.into_iter().map(|object| object.name.clone()).collect();
         let mut loose = Vec::new();
         for read in Ends::new(repository).read(&loose::unindexed(repository, &packs, &objects, &marks))? {
@@ -77,7 +77,7 @@ impl Look {
 
     /// Domains that have snapshots, index objects or loose packs.
     pub fn domains(&self) -> BTreeSet<DomainId> {
-        let indexed = self.objects.objects.iter().filter_map(domain_of);
+        let indexed = self.objects.good.iter().filter_map(|object| object.name.domain());
         let loose = self.loose.iter().map(|pack| pack.header.domain);
         indexed.chain(loose).chain(self.snapshots.all.iter().map(|snapshot| snapshot.place.domain)).collect()
     }
@@ -89,7 +89,7 @@ impl Look {
             return Ok(true);
         }
         let damaged = self.snapshots.damaged.iter().chain(&self.objects.damaged).map(|damage| &damage.name);
-        let names = damaged.chain(self.objects.objects.iter().map(|object| &object.name)).filter_map(Name::id);
+        let names = damaged.chain(self.objects.good.iter().map(|object| &object.name)).filter_map(Name::id);
         let snapshots = self.snapshots.all.iter().map(|snapshot| snapshot.id);
         Ok(marks::was_swept(repository, names.chain(snapshots).chain(self.packs.keys().copied()))?)
     }
@@ -105,10 +105,10 @@ impl Look {
 
     /// The lookup of a domain for reading: every place that anybody tells of.
     pub fn readable(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
-        let own = self.objects.objects.iter().filter(|object| domain_of(object) == Some(domain));
-        let mut objects = IndexObjects { objects: own.cloned().collect(), ..IndexObjects::default() };
+        let own = self.objects.good.iter().filter(|object| object.name.domain() == Some(domain));
+        let mut objects = IndexObjects { good: own.cloned().collect(), ..IndexObjects::default() };
         // those that were replaced may know more than those that replaced them
-        for object in &mut objects.objects {
+        for object in &mut objects.good {
             object.index.supersedes.clear();
             object.index.packs.retain(|pack| !self.missing.contains(&pack.id));
         }
@@ -118,8 +118,8 @@ impl Look {
 
     /// The lookup of a domain to rely on: only packs that are good.
     pub fn reliable(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
-        let current = index_objects::current(&self.objects.objects, repository.keys().owner_writer());
-        let own = current.filter(|object| domain_of(object) == Some(domain));
+        let current = index_objects::current(&self.objects.good, repository.keys().owner_writer());
+        let own = current.filter(|object| object.name.domain() == Some(domain));
         let good: PackListing =
             self.packs.iter().filter(|(id, _)| !self.bad.contains(id)).map(|(id, at)| (*id, at.clone())).collect();
         let lookup = BlobLookup::over(repository, own, Some(&good), &self.marks)?;
@@ -142,8 +142,8 @@ impl Look {
     /// Index objects in force by domain, and the loose packs of the same domain.
     pub fn by_domain(&self) -> BTreeMap<DomainId, (Vec<&IndexObject>, Vec<&LoosePack>)> {
         let mut all: BTreeMap<DomainId, (Vec<&IndexObject>, Vec<&LoosePack>)> = BTreeMap::new();
-        for object in self.objects.objects.iter().filter(|object| self.current.contains(&object.name)) {
-            if let Some(domain) = domain_of(object) {
+        for object in self.objects.good.iter().filter(|object| self.current.contains(&object.name)) {
+            if let Some(domain) = object.name.domain() {
                 all.entry(domain).or_default().0.push(object);
             }
         }
@@ -151,13 +151,5 @@ impl Look {
             all.entry(pack.header.domain).or_default().1.push(pack);
         }
         all
-    }
-}
-
-/// The domain under which an index object lies.
-pub(super) fn domain_of(object: &IndexObject) -> Option<DomainId> {
-    match object.name {
-        Name::Index(domain, ..) => Some(domain),
-        _ => None,
     }
 }

@@ -177,7 +177,7 @@ fn problem(reader: &Reader, entry: &PackEntry, bytes: &[u8]) -> Result<Option<St
 
 /// Puts an index for good packs that have none, and replaces those that tell of bad packs.
 pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, report: &mut Report) -> Result<()> {
-    let good: Vec<LoosePack> = look.loose.iter().filter(|pack| !look.bad.contains(&pack.entry.id)).cloned().collect();
+    let good: Vec<&LoosePack> = look.loose.iter().filter(|pack| !look.bad.contains(&pack.entry.id)).collect();
     let mut damaged: BTreeMap<DomainId, Vec<ObjectId>> = BTreeMap::new();
     for damage in &look.objects.damaged {
         if let Name::Index(domain, _, id) = &damage.name {
@@ -188,7 +188,7 @@ pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, r
     report.replaced_indexes = look.objects.damaged.len() as u64;
     let is_bad = |pack: &PackEntry| look.bad.contains(&pack.id) && !look.marks.names(&pack.id);
     let is_outdated = |object: &&IndexObject| object.index.packs.iter().any(is_bad);
-    let current = look.objects.objects.iter().filter(|object| look.current.contains(&object.name));
+    let current = look.objects.good.iter().filter(|object| look.current.contains(&object.name));
     let is_due = !good.is_empty() || !damaged.is_empty();
     if is_due && !options.dry_run {
         // a pack that a mark names by now is left to the sweep

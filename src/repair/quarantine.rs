@@ -60,7 +60,7 @@ fn put(
     if dry_run {
         return Ok(quarantined);
     }
-    let run = Run::start(repository, Operation::Quarantine, actor);
+    let run = Run::start(repository, Operation::QUARANTINE, actor);
     for domain in domains {
         quarantined.orders.push(orders::put(repository, *domain, Action::Quarantine(vec![id]))?);
     }
@@ -105,17 +105,14 @@ fn find(repository: &Repository, object: &str) -> Result<Name> {
 
 /// The domain of the object, or all domains if it has none: an order opens for one domain only.
 fn concerned(repository: &Repository, name: &Name) -> Result<BTreeSet<DomainId>> {
-    if let Name::Index(domain, ..) | Name::Snapshot(domain, ..) | Name::Journal(domain, ..) = name {
-        return Ok([*domain].into());
+    if let Some(domain) = name.domain() {
+        return Ok([domain].into());
     }
     let trust = Trust::load(repository)?;
     let mut domains: BTreeSet<DomainId> = trust.signers().map(|(_, signer)| signer.domain).collect();
     domains.insert(repository.keys().domain());
     for prefix in [name::INDEX, name::SNAPSHOTS] {
-        domains.extend(repository.list(prefix)?.0.into_iter().filter_map(|(name, _)| match name {
-            Name::Index(domain, ..) | Name::Snapshot(domain, ..) => Some(domain),
-            _ => None,
-        }));
+        domains.extend(repository.list(prefix)?.0.iter().filter_map(|(name, _)| name.domain()));
     }
     Ok(domains)
 }

@@ -16,7 +16,6 @@ use crate::repository::tree::walk::{Step, Walk};
 use crate::repository::tree::{build, reach};
 use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer, Written};
-use crate::time::WallTime;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 use vault_format::id::{ObjectId, OriginMark, RunId};
@@ -157,22 +156,18 @@ impl Copier<'_, '_> {
             stored_bytes: flushed.stored_bytes(),
             ..head.statistics
         };
-        // what is left is no snapshot that a run may stop at
-        let terms = OriginMark::default();
         let new = Head {
-            terms,
+            // what is left is no snapshot that a run may stop at
+            terms: OriginMark::default(),
             // just behind the original, so that the name of the source means the one that restores; as the owner's it is
             // believed, so a time that was not can't be taken over
             time: (snapshot.counted.time + Duration::from_nanos(1)).nanoseconds(),
-            run: RunId(repository.runtime().random()),
             root,
             parent: Some(snapshot.id),
-            seen: self.seen(snapshot.place),
             statistics,
-            expires: snapshot.expires().map(WallTime::nanoseconds),
             original: Some(snapshot.id),
             left_of: Some(snapshot.left_of().unwrap_or(snapshot.first_id())),
-            ..head.clone()
+            ..snapshot.copied(RunId(repository.runtime().random()), self.seen(snapshot.place))
         };
         // a body that does not open is lost with the rest
         let body = match snapshot.body(repository) {

@@ -212,6 +212,11 @@ impl Error {
         self.backend().is_some_and(backend::Error::is_unanswered)
     }
 
+    /// True if the store has no such object.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Backend(error) if error.kind == backend::ErrorKind::NotFound)
+    }
+
     /// What the store said, if this came of it.
     pub fn backend(&self) -> Option<&backend::Error> {
         match self {

@@ -13,6 +13,7 @@ use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackL
 use crate::repository::objects::marks::Marks;
 use crate::repository::{Error, Repository, Result};
 use crate::time::BootTime;
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use table::Table;
@@ -43,34 +44,24 @@ impl BlobLookup {
         packs: Option<&PackListing>,
         marks: &Marks,
     ) -> Result<Self> {
-        let mut lookup = Self::empty(marks);
-        let order = in_force(&objects.objects, repository.keys().owner_writer());
-        let mut objects: Vec<Option<IndexObject>> = objects.objects.into_iter().map(Some).collect();
-        for number in order {
-            if let Some(object) = objects.get_mut(number).and_then(Option::take) {
-                lookup.add(repository, &object, packs, marks)?;
-            }
-        }
-        Ok(lookup)
+        let order = in_force(&objects.good, repository.keys().owner_writer()).into_iter();
+        let mut objects: Vec<Option<IndexObject>> = objects.good.into_iter().map(Some).collect();
+        Self::over(repository, order.filter_map(|number| objects.get_mut(number)?.take()), packs, marks)
     }
 
-    /// The lookup over index objects that others need still, as they are to be believed: the first that tells of a pack.
-    pub fn over<'o>(
+    /// The lookup over index objects as they are to be believed, the first that tells of a pack; others may need them still.
+    pub fn over<O: Borrow<IndexObject>>(
         repository: &Repository,
-        objects: impl Iterator<Item = &'o IndexObject>,
+        objects: impl Iterator<Item = O>,
         packs: Option<&PackListing>,
         marks: &Marks,
     ) -> Result<Self> {
-        let mut lookup = Self::empty(marks);
+        let opaque = Arc::new(marks.opaque.iter().map(|mark| mark.id).collect());
+        let mut lookup = Self { table: Arc::default(), since: marks.since, opaque };
         for object in objects {
-            lookup.add(repository, object, packs, marks)?;
+            lookup.add(repository, object.borrow(), packs, marks)?;
         }
         Ok(lookup)
-    }
-
-    fn empty(marks: &Marks) -> Self {
-        let opaque = Arc::new(marks.opaque.iter().map(|mark| mark.id).collect());
-        Self { table: Arc::default(), since: marks.since, opaque }
     }
 
     fn add(

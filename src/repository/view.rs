@@ -88,22 +88,26 @@ struct Found {
 }
 
 /// Of which domains something is read at once.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 enum Scope {
+    #[default]
     Nothing,
     One(DomainId),
     All,
 }
 
 /// How the journal is read.
+#[derive(Default)]
 enum Journal<'j> {
+    #[default]
     NotAtAll,
     ForHeads,
     /// Every record is read, and given.
     ForRecords(&'j mut OnRecord<'j>),
 }
 
-/// In what the forms differ.
+/// In what the forms differ. The least looks at orders, slots and snapshots.
+#[derive(Default)]
 struct Look<'l> {
     /// How marks that can't be read are taken; `None` = marks are not looked at.
     marks: Option<Unreadable>,
@@ -120,19 +124,10 @@ struct Look<'l> {
     pardoned: Option<WriterId>,
 }
 
-impl Look<'_> {
-    /// Orders, slots and snapshots.
-    fn least() -> Self {
-        Look {
-            marks: None,
-            leaves_young: false,
-            journal: Journal::NotAtAll,
-            source: None,
-            index: Scope::Nothing,
-            lists_packs: false,
-            is_patient: false,
-            pardoned: None,
-        }
+impl<'l> Look<'l> {
+    /// Everything.
+    fn whole(marks: Unreadable, journal: Journal<'l>) -> Self {
+        Self { marks: Some(marks), journal, index: Scope::All, lists_packs: true, ..Self::default() }
     }
 }
 
@@ -148,25 +143,25 @@ impl fmt::Debug for View {
 impl View {
     /// For whoever reads. Index objects of a domain are read when its lookup is asked for.
     pub fn to_read(repository: &Repository) -> Result<Self> {
-        Self::take(repository, Look::least())
+        Self::take(repository, Look::default())
     }
 
     /// For whoever decides by snapshots what may go: an order that can't be read could be one that keeps a snapshot.
     pub(crate) fn to_decide(repository: &Repository) -> Result<Self> {
-        Self::take(repository, Look { is_patient: true, ..Look::least() })?.decided()
+        Self::take(repository, Look { is_patient: true, ..Look::default() })?.decided()
     }
 
     /// For whoever takes a snapshot back. Marks that are young at this moment are left out: their sweeps see what is
     /// committed now.
     pub(crate) fn to_undelete(repository: &Repository) -> Result<Self> {
         let marks = Some(Unreadable::Stops);
-        Self::take(repository, Look { marks, leaves_young: true, is_patient: true, ..Look::least() })?.decided()
+        Self::take(repository, Look { marks, leaves_young: true, is_patient: true, ..Look::default() })?.decided()
     }
 
     /// For a writer (W1) to one source, or to all.
     pub(crate) fn to_write(repository: &Repository, source: Option<SourcePlace>) -> Result<Self> {
         let index = source.map_or(Scope::All, |place| Scope::One(place.domain));
-        let look = Look { marks: Some(Unreadable::NamesAll), source, index, lists_packs: true, ..Look::least() };
+        let look = Look { marks: Some(Unreadable::NamesAll), source, index, lists_packs: true, ..Look::default() };
         let mut view = Self::take(repository, look)?;
         // what was cut off before the last run that was not is needed no more, or was found by that
         let own = view.snapshots.all.iter().filter(|one| one.header.writer == repository.keys().writer());
@@ -183,46 +178,26 @@ impl View {
             journal: Journal::ForHeads,
             index: Scope::One(domain),
             pardoned: Some(writer),
-            ..Look::least()
+            ..Look::default()
         };
         Self::take(repository, look)
     }
 
     /// For whoever looks for damage; records are given to `on_record` as they are read.
     pub(crate) fn to_check<'r>(repository: &Repository, on_record: &'r mut OnRecord<'r>) -> Result<Self> {
-        let look = Look {
-            marks: Some(Unreadable::NamesNothing),
-            journal: Journal::ForRecords(on_record),
-            index: Scope::All,
-            lists_packs: true,
-            ..Look::least()
-        };
+        let look = Look::whole(Unreadable::NamesNothing, Journal::ForRecords(on_record));
         Self::take(repository, look)?.answered()
     }
 
     /// For whoever mends damage.
     pub(crate) fn to_repair(repository: &Repository) -> Result<Self> {
-        let look = Look {
-            marks: Some(Unreadable::Stops),
-            journal: Journal::ForHeads,
-            index: Scope::All,
-            lists_packs: true,
-            ..Look::least()
-        };
-        Self::take(repository, look)?.answered()
+        Self::take(repository, Look::whole(Unreadable::Stops, Journal::ForHeads))?.answered()
     }
 
     /// For a deleter, who must know everything or nothing: damage, a feature or an object of a version to come each stop
     /// it, and so does a config that is another one at the end, since a mount that has vanished lists as empty.
     pub(crate) fn to_delete(repository: &Repository) -> Result<Self> {
-        let look = Look {
-            marks: Some(Unreadable::Stops),
-            journal: Journal::ForHeads,
-            index: Scope::All,
-            lists_packs: true,
-            is_patient: true,
-            ..Look::least()
-        };
+        let look = Look { is_patient: true, ..Look::whole(Unreadable::Stops, Journal::ForHeads) };
         let view = Self::take(repository, look)?;
         let due = view.marks.due_snapshots();
         // a listing that lags shows a snapshot that a sweep has deleted
@@ -254,12 +229,10 @@ impl View {
             trust.pardon(writer);
         }
         let marks = match look.marks {
-            Some(unreadable) if look.leaves_young => {
-                Marks::load_with(repository, unreadable)?.without_young(repository)?
-            }
             Some(unreadable) => Marks::load_with(repository, unreadable)?,
             None => Marks::default(),
         };
+        let marks = if look.leaves_young { marks.without_young(repository)? } else { marks };
         let heads = match look.journal {
             Journal::NotAtAll => Heads::default(),
             Journal::ForHeads => Heads::load(repository, &trust, None)?,
@@ -357,11 +330,10 @@ impl View {
     /// The lookup of one domain to write with, from the index objects of this look: those of the domain are dropped, for
     /// beside the lookup they would take as much memory again.
     pub(crate) fn lookup_to_write(&mut self, domain: DomainId) -> Result<BlobLookup> {
-        let (own, others) = std::mem::take(&mut self.objects.objects)
-            .into_iter()
-            .partition(|object| object.name.domain() == Some(domain));
-        self.objects.objects = others;
-        let own = IndexObjects { objects: own, ..IndexObjects::default() };
+        let (own, others) =
+            std::mem::take(&mut self.objects.good).into_iter().partition(|object| object.name.domain() == Some(domain));
+        self.objects.good = others;
+        let own = IndexObjects { good: own, ..IndexObjects::default() };
         let mut lookup = BlobLookup::new(&self.repository, own, Some(&self.packs), &self.marks)?;
         self.left.add_to(&mut lookup, &self.repository, domain)?;
         Ok(lookup)

@@ -25,7 +25,7 @@ pub fn restore_to(
     progress: &dyn Progress,
 ) -> Result<()> {
     repository.keys().content("restore")?;
-    let run = Run::start(repository, Operation::Restore, &Actor::default());
+    let run = Run::start(repository, Operation::RESTORE, &Actor::default());
     let mut out = Counted { out, bytes: 0 };
     let (reader, snapshot) = (address.reader()?, address.snapshot);
     match address.find(&reader)? {

@@ -44,7 +44,7 @@ fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said)
     let wraps = Wraps(wraps);
     let mut forged = Index { wraps: vec![wraps.clone()], ..Index::default() };
     let trust = Trust::load(owner).unwrap();
-    let objects = IndexObjects::load(owner, &trust, Some(*domain)).unwrap().objects;
+    let objects = IndexObjects::load(owner, &trust, Some(*domain)).unwrap().good;
     for entry in objects.iter().filter(|object| object.writer != writer).flat_map(|object| &object.index.packs) {
         let header = header(if entry.class == Class::Data { Kind::DataPack } else { Kind::MetadataPack });
         let salt = [seed; 32];
@@ -176,7 +176,7 @@ fn nobody_speaks_for_the_packs_of_others() {
     let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
     let BundleKeys::Member { domain, book, signing, .. } = &world.thief.keys else { panic!("a member's bundle") };
     let trust = Trust::load(&world.owner).unwrap();
-    let objects = IndexObjects::load(&world.owner, &trust, Some(*domain)).unwrap().objects;
+    let objects = IndexObjects::load(&world.owner, &trust, Some(*domain)).unwrap().good;
     let writer = WriterId::of(&signing.signing_key().verifying_key().to_bytes());
     // as it is, and as if it were the thief's own; with any name, be it before or behind that of the true one
     for (seed, by) in (0..16).flat_map(|seed| [(seed, writer), (seed, world.honest.keys().writer())]) {

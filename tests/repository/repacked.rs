@@ -215,7 +215,7 @@ impl Lineage {
         let repository = &self.repository;
         let keys = repository.keys();
         let blob = |version: usize| keys.id_key().blob_id(BlobKind::Chunk, &self.versions[version]);
-        let objects = index(repository).objects;
+        let objects = index(repository).good;
         let holds = |pack: &PackEntry| pack.directory.blobs.iter().any(|entry| entry.id == blob(newer));
         let object = objects.iter().find(|object| object.index.packs.iter().any(holds)).unwrap();
         let Name::Index(domain, label, old) = object.name else { panic!() };
@@ -256,7 +256,7 @@ impl Lineage {
         let id = |bytes: &Vec<u8>| self.repository.keys().id_key().blob_id(BlobKind::Chunk, bytes);
         let ids: Vec<_> = self.versions.iter().map(id).collect();
         let mut frames = Vec::new();
-        for object in index(&self.repository).objects {
+        for object in index(&self.repository).good {
             for pack in object.index.packs.iter().filter(|pack| pack.class == Class::Data) {
                 for place in pack.directory.places() {
                     let frame = &pack.directory.frames[place.frame as usize];
@@ -344,7 +344,7 @@ fn what_members_wrote_is_repacked_for_the_same_readers() {
         let again = snapshot_folder(&member, folder.path()).unwrap();
         assert_eq!(again.head.statistics.added_blobs, 0, "{role}");
         let readable = index(&owner)
-            .objects
+            .good
             .iter()
             .all(|object| object.index.wraps.iter().all(|w| w.reaches(member.keys().domain())));
         assert_eq!(readable, role == Role::Client);

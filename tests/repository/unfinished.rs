@@ -340,8 +340,7 @@ fn what_only_says_that_it_is_ours_is_never_relied_on() {
 
 fn index_names(repository: &Repository) -> Vec<ObjectId> {
     let trust = vault::repository::objects::trust::Trust::load(repository).unwrap();
-    let objects =
-        vault::repository::objects::index_objects::IndexObjects::load(repository, &trust, None).unwrap().objects;
+    let objects = vault::repository::objects::index_objects::IndexObjects::load(repository, &trust, None).unwrap().good;
     objects.iter().flat_map(|object| object.index.packs.iter().map(|pack| pack.id)).collect()
 }
 

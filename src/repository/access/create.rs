@@ -6,6 +6,7 @@ use crate::repository::keys::Keys;
 use crate::repository::objects::foreign;
 use crate::repository::{Error, Options, Repository, Result, encoding};
 use crate::runtime::Runtime;
+use vault_format::bundle::Bundle;
 use vault_format::config::Config;
 use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
 use vault_format::id::{ObjectId, RepositoryId};
@@ -46,21 +47,11 @@ impl Repository {
         let id = RepositoryId(runtime.random());
         let root = new.like.unwrap_or_else(|| Key::new(runtime.random()));
         let owner = OwnerKeys::new(root, id);
-        let signer = owner.signing().signing_key();
         let config = new_config(&owner, runtime.clock.now().nanoseconds());
-        let stored = encoding("the config", config.seal(id, &signer))?;
+        let stored = encoding("the config", config.seal(id, &owner.signing().signing_key()))?;
         let bundle = owner.bundle(ObjectId::of(&stored));
-        let slot = NewSlot {
-            bundle: &bundle,
-            label: new.label,
-            created: config.created,
-            domain: owner.domain(OWNER_DOMAIN),
-            verifying: owner.public().verifying,
-        };
-        let salt = runtime.random();
         let password = NewPassword { password: new.password, kdf: new.kdf };
-        let slot = encoding("a key slot", slot::seal(&slot, Some(password), &salt, &signer))?;
-        let slot_id = ObjectId::of(&slot);
+        let (slot_id, slot) = owner_slot(&owner, &bundle, (new.label, config.created), password, runtime.random())?;
         let slot_name = Name::Slot(slot_id).to_string();
         backend.put(&slot_name, &slot)?;
         let lag = options.listing_lag.unwrap_or_else(|| backend.listing_lag());
@@ -76,6 +67,20 @@ impl Repository {
         let keys = Keys::new(bundle, Some(slot_id));
         Ok(Self::assemble(backend, runtime, options, (config, keys)))
     }
+}
+
+/// A slot of the owner's with a label, made at a time, and its name.
+pub(super) fn owner_slot(
+    owner: &OwnerKeys,
+    bundle: &Bundle,
+    (label, created): (String, i64),
+    password: NewPassword<'_>,
+    salt: [u8; 32],
+) -> Result<(ObjectId, Vec<u8>)> {
+    let (domain, verifying) = (owner.domain(OWNER_DOMAIN), bundle.owner.verifying);
+    let new = NewSlot { bundle, label, created, domain, verifying };
+    let slot = encoding("a key slot", slot::seal(&new, Some(password), &salt, &owner.signing().signing_key()))?;
+    Ok((ObjectId::of(&slot), slot))
 }
 
 /// What all repositories begin with.

@@ -2,7 +2,7 @@
 //! config last, and nothing that is good is touched. Writers whose slots are gone can't be verified any more: what they
 //! left and opens with the keys of its domain is vouched for by hash, in an order that revokes them.
 
-use super::create::new_config;
+use super::create::{new_config, owner_slot};
 use super::opening;
 use crate::backend::Backend;
 use crate::progress::Progress;
@@ -22,8 +22,8 @@ use vault_format::id::{Class, DomainId, ObjectId, RepositoryId, WriterId};
 use vault_format::key::Key;
 use vault_format::name::{self, Name};
 use vault_format::order::Action;
-use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
-use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewPassword, NewSlot, Slot};
+use vault_format::owner::OwnerKeys;
+use vault_format::slot::{KDF_DEFAULT, KdfParams, NewPassword, Slot};
 use vault_format::snapshot::Snapshot;
 
 /// What a repository is recovered with.
@@ -90,13 +90,9 @@ impl Repository {
             }
         };
         let bundle = owner.bundle(ObjectId::of(&stored));
-        let verifying = bundle.owner.verifying;
         let created = if report.new_config { config.created } else { runtime.clock.now().nanoseconds() };
-        let domain = owner.domain(OWNER_DOMAIN);
-        let new = NewSlot { bundle: &bundle, label: recovery.label, created, domain, verifying };
-        let (password, salt) = (NewPassword { password: recovery.password, kdf: recovery.kdf }, runtime.random());
-        let slot = encoding("a key slot", slot::seal(&new, Some(password), &salt, &owner.signing().signing_key()))?;
-        let slot_id = ObjectId::of(&slot);
+        let password = NewPassword { password: recovery.password, kdf: recovery.kdf };
+        let (slot_id, slot) = owner_slot(&owner, &bundle, (recovery.label, created), password, runtime.random())?;
         let keys = Keys::new(bundle.clone(), Some(slot_id));
         let repository = Self::assemble(backend, runtime, options, (config, keys));
         vouch(&repository, &mut report)?;

@@ -41,7 +41,7 @@ pub type Unread = (Name, String);
 
 /// Listed packs that no index object in force tells of, with the size that they have, and no mark names.
 pub fn unindexed(repository: &Repository, packs: &PackListing, objects: &IndexObjects, marks: &Marks) -> Vec<Pack> {
-    let indexed: BTreeSet<(ObjectId, u64)> = current(&objects.objects, repository.keys().owner_writer())
+    let indexed: BTreeSet<(ObjectId, u64)> = current(&objects.good, repository.keys().owner_writer())
         .flat_map(|object| object.index.packs.iter().map(|pack| (pack.id, pack.size)))
         .collect();
     let packs = packs.iter().filter(|(id, (_, entry))| !marks.names(id) && !marks.may_name(entry.modified));

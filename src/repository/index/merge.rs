@@ -3,7 +3,7 @@
 //! move along as far as their blobs are still there.
 
 use crate::repository::objects::index_objects::{self, IndexObject, current};
-use crate::repository::{Error, Repository, Result, encoding};
+use crate::repository::{Repository, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::envelope::Wraps;
 use vault_format::id::{BlobId, DomainId, ObjectId, SourceLabel, WriterId};
@@ -32,10 +32,10 @@ type Held<'a> = (&'a PackEntry, &'a Wraps);
 /// source if there is something to write for it anyway, or if they are many.
 pub fn plan<'a>(owner: WriterId, objects: &'a [IndexObject], gone: &BTreeSet<ObjectId>) -> Vec<Merge<'a>> {
     let live: BTreeSet<&Name> = current(objects, owner).map(|object| &object.name).collect();
-    let mut believed: HashMap<(DomainId, ObjectId), &Name> = HashMap::new();
+    let mut believed: HashMap<(Option<DomainId>, ObjectId), &Name> = HashMap::new();
     for object in current(objects, owner) {
         for pack in &object.index.packs {
-            believed.entry((domain_of(object), pack.id)).or_insert(&object.name);
+            believed.entry((object.name.domain(), pack.id)).or_insert(&object.name);
         }
     }
     let by_owner: BTreeSet<ObjectId> = objects
@@ -83,23 +83,16 @@ fn is_small(object: &IndexObject) -> bool {
     blobs < INDEX_BLOBS_MAX / 2 && object.index.packs.len() < MERGED_PACKS_MAX / 2
 }
 
-fn domain_of(object: &IndexObject) -> DomainId {
-    match object.name {
-        Name::Index(domain, ..) => domain,
-        _ => DomainId::default(),
-    }
-}
-
 /// The packs that stay, each once, in the words of the object that is to be believed: the owner signs them.
 fn kept<'a>(
     inputs: &[&'a IndexObject],
     gone: &BTreeSet<ObjectId>,
-    believed: &HashMap<(DomainId, ObjectId), &Name>,
+    believed: &HashMap<(Option<DomainId>, ObjectId), &Name>,
 ) -> Vec<Held<'a>> {
     let mut seen = BTreeSet::new();
     let entries = inputs.iter().flat_map(|object| object.index.packs.iter().map(move |pack| (*object, pack)));
     let is_believed =
-        |object: &IndexObject, pack: &ObjectId| believed.get(&(domain_of(object), *pack)) == Some(&&object.name);
+        |object: &IndexObject, pack: &ObjectId| believed.get(&(object.name.domain(), *pack)) == Some(&&object.name);
     let stays = |pack: &ObjectId| !gone.contains(pack);
     let entries =
         entries.filter(|(object, pack)| stays(&pack.id) && is_believed(object, &pack.id) && seen.insert(pack.id));
@@ -112,7 +105,8 @@ impl Merge<'_> {
         let mut sketches = self.sketches(repository);
         let outputs = self.outputs();
         for (number, packs) in outputs.iter().enumerate() {
-            let mut index = indexed(packs)?;
+            let mut index = Index::default();
+            packs.iter().try_for_each(|(pack, wraps)| index_objects::tell(&mut index, pack, wraps))?;
             // only the last says what it replaces: until then the old objects hold what the others do not
             if number + 1 == outputs.len() {
                 index.supersedes = self.replaced.iter().filter_map(|name| name.id()).collect();
@@ -166,20 +160,6 @@ impl Merge<'_> {
         let mut seen = HashSet::new();
         found.into_iter().filter(|sketch| here.contains(&sketch.blob) && seen.insert(sketch.blob)).collect()
     }
-}
-
-fn indexed(packs: &[Held<'_>]) -> Result<Index> {
-    let mut index = Index::default();
-    let mut numbers: HashMap<Vec<u8>, u16> = HashMap::new();
-    for (entry, wraps) in packs {
-        let next = u16::try_from(index.wraps.len()).map_err(|_| Error::Bug("a merged index has too many wraps"))?;
-        let number = *numbers.entry(encoding("the wraps of a run", wraps.encode())?).or_insert(next);
-        if number == next {
-            index.wraps.push((*wraps).clone());
-        }
-        index.packs.push(PackEntry { wraps: number, ..(*entry).clone() });
-    }
-    Ok(index)
 }
 
 #[cfg(test)]

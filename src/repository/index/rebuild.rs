@@ -4,9 +4,8 @@
 use super::loose::{Ends, LoosePack, Pack};
 use crate::progress::Progress;
 use crate::repository::objects::index_objects;
-use crate::repository::{Error, Repository, Result};
+use crate::repository::{Repository, Result};
 use std::collections::BTreeMap;
-use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::index::{INDEX_BLOBS_MAX, Index, Sketches};
 
@@ -39,7 +38,7 @@ pub fn reindex(repository: &Repository, loose: &[Pack], progress: &dyn Progress)
                 Ok(pack) => {
                     report.packs += 1;
                     report.blobs += pack.entry.directory.blobs.len() as u64;
-                    indexer.add(pack)?;
+                    indexer.add(&pack)?;
                 }
                 Err((_, problem)) => report.unreadable.push(problem),
             }
@@ -64,9 +63,8 @@ impl<'r> Indexer<'r> {
     }
 
     /// Adds a pack. Needs the owner.
-    pub fn add(&mut self, pack: LoosePack) -> Result<()> {
-        let LoosePack { header: Header { domain, .. }, mut entry, wraps, .. } = pack;
-        let added = entry.directory.blobs.len();
+    pub fn add(&mut self, pack: &LoosePack) -> Result<()> {
+        let (domain, added) = (pack.header.domain, pack.entry.directory.blobs.len());
         let (index, blobs) = self.open.entry(domain).or_default();
         if *blobs + added > INDEX_BLOBS_MAX || index.wraps.len() == WRAPS_MAX {
             *blobs = 0;
@@ -75,13 +73,7 @@ impl<'r> Indexer<'r> {
         }
         let (index, blobs) = self.open.entry(domain).or_default();
         *blobs += added;
-        let position = index.wraps.iter().position(|known| *known == wraps).unwrap_or(index.wraps.len());
-        if position == index.wraps.len() {
-            index.wraps.push(wraps);
-        }
-        entry.wraps = u16::try_from(position).map_err(|_| Error::Bug("a rebuilt index has too many wraps"))?;
-        index.packs.push(entry);
-        Ok(())
+        index_objects::tell(index, &pack.entry, &pack.wraps)
     }
 
     /// Puts what is left. The last object of a domain replaces `supersedes` of it, so that an interruption leaves the old

@@ -52,7 +52,7 @@ pub(crate) fn look(
     let newest = snapshots.last_arrivals(|one| one.place.domain);
     let (now, lifetime) = (repository.presumed_store_now(), options.run_lifetime);
     let mut seen = BTreeSet::new();
-    for object in current(&objects.objects, repository.keys().owner_writer()) {
+    for object in current(&objects.good, repository.keys().owner_writer()) {
         let Name::Index(domain, ..) = object.name else { continue };
         for pack in object.index.packs.iter().filter(|pack| !marks.names(&pack.id) && seen.insert(pack.id)) {
             let is_young =

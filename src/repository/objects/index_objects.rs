@@ -2,14 +2,15 @@
 //! only about its own packs, and the owner's replace those of others. They never prove that a pack exists: for that there
 //! is the listing of packs beside them.
 
-use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
+use super::loaded::{Loaded, Verdict, load};
 use super::trust::{Claimant, Trust};
 use crate::backend;
 use crate::repository::{Error, Repository, Result, encoding, of_object};
 use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
+use vault_format::envelope::Wraps;
 use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
-use vault_format::index::{self, Index, Sketches};
+use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::name::{self, Name};
 use vault_format::object::Author;
 
@@ -29,22 +30,14 @@ pub struct IndexObject {
     pub arrived: Option<StoreTime>,
 }
 
-/// Index objects as they were loaded.
-#[derive(Debug, Default)]
-pub struct IndexObjects {
-    /// Those that can be used, replaced ones included.
-    pub objects: Vec<IndexObject>,
-    /// Those that can't.
-    pub damaged: Vec<Damage>,
-    /// Those that do not count.
-    pub ignored: Vec<Ignored>,
-}
+/// Index objects as they were loaded, replaced ones included.
+pub type IndexObjects = Loaded<IndexObject>;
 
 impl IndexObjects {
     /// Loads the index objects of `domain`, or of all domains that this key can open.
     pub fn load(repository: &Repository, trust: &Trust, domain: Option<DomainId>) -> Result<Self> {
         let prefix = domain.map_or(name::INDEX.to_owned(), |domain| format!("{}{domain}/", name::INDEX));
-        let mut loaded = Loaded::default();
+        let mut loaded = Self::default();
         let mut known: BTreeSet<Name> = BTreeSet::new();
         // prune replaces index objects meanwhile: what vanished after it was listed lies in others now
         for _ in 0..LISTINGS {
@@ -61,7 +54,7 @@ impl IndexObjects {
             loaded.ignored.extend(more.ignored);
             // those of before were listed again, or are gone
             loaded.damaged = more.damaged;
-            if !loaded.damaged.iter().any(|damage| is_missing(&damage.error)) {
+            if !loaded.damaged.iter().any(|damage| damage.error.is_missing()) {
                 break;
             }
         }
@@ -71,13 +64,8 @@ impl IndexObjects {
         let replaced: BTreeSet<ObjectId> = by_owner.flat_map(|object| object.index.supersedes.clone()).collect();
         // what the owner has replaced nobody misses, be it gone or unreadable
         loaded.spare(&replaced);
-        let Loaded { good: objects, damaged, ignored } = loaded;
-        Ok(Self { objects, damaged, ignored })
+        Ok(loaded)
     }
-}
-
-fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::Backend(error) if error.kind == backend::ErrorKind::NotFound)
 }
 
 /// The packs that the store lists, with their sizes in bytes.
@@ -118,6 +106,17 @@ pub(crate) fn read(
         index.packs.retain(|pack| pack.writer == writer);
     }
     Ok(Verdict::Counts(IndexObject { name: name.clone(), writer, index, arrived }))
+}
+
+/// Has an index tell of a pack too. Runs are few: their wraps, each told once, are looked for one by one.
+pub(crate) fn tell(index: &mut Index, pack: &PackEntry, wraps: &Wraps) -> Result<()> {
+    let position = index.wraps.iter().position(|known| known == wraps).unwrap_or(index.wraps.len());
+    if position == index.wraps.len() {
+        index.wraps.push(wraps.clone());
+    }
+    let wraps = u16::try_from(position).map_err(|_| Error::Bug("an index has too many wraps"))?;
+    index.packs.push(PackEntry { wraps, ..pack.clone() });
+    Ok(())
 }
 
 /// Puts an index object for a domain. Needs the owner.

@@ -4,8 +4,8 @@
 
 use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders;
-use crate::backend::{Entry, ErrorKind};
-use crate::repository::{Error, Repository, Result, encoding, of_object};
+use crate::backend::Entry;
+use crate::repository::{Repository, Result, encoding};
 use crate::time::{BootTime, StoreTime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -118,10 +118,6 @@ struct Received {
     put_at: Option<StoreTime>,
 }
 
-fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Backend(error) if error.kind == ErrorKind::NotFound)
-}
-
 /// Old enough that it may be gone, by this machine's clock.
 fn is_past(repository: &Repository, put_at: Option<StoreTime>) -> bool {
     put_at.is_some_and(|at| repository.presumed_store_now().since(at) > 2 * repository.options().run_lifetime)
@@ -129,14 +125,8 @@ fn is_past(repository: &Repository, put_at: Option<StoreTime>) -> bool {
 
 /// Reads one mark of the owner.
 pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Mark> {
-    let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
-    if let Some(known) = repository.known().marks.get(&id) {
-        return Ok(known.clone());
-    }
-    let stored = repository.get_named(name)?;
-    let mark = of_object(name, Mark::open(&stored, repository.id(), repository.keys().owner_verifying()))?;
-    repository.known().marks.insert(id, mark.clone());
-    Ok(mark)
+    let open = |stored: &[u8]| Mark::open(stored, repository.id(), repository.keys().owner_verifying());
+    repository.once(name, |known| &mut known.marks, open)
 }
 
 impl Marks {
@@ -160,7 +150,7 @@ impl Marks {
         let entries: BTreeMap<&Name, &Entry> = listed.iter().map(|(name, entry)| (name, entry)).collect();
         let arrived = |name: &Name| entries.get(name).and_then(|entry| entry.modified);
         // deleted meanwhile by the owner: nothing else is that old
-        loaded.damaged.retain(|damage| !(is_gone(&damage.error) && is_past(repository, arrived(&damage.name))));
+        loaded.damaged.retain(|damage| !(damage.error.is_missing() && is_past(repository, arrived(&damage.name))));
         if !loaded.damaged.is_empty() {
             loaded.spare(&orders::quarantined(repository)?);
         }
@@ -172,7 +162,7 @@ impl Marks {
             Unreadable::NamesAll => {
                 for Damage { name, error } in damaged {
                     // a mark that is listed and not there may say what the store just did not show
-                    if is_gone(&error) {
+                    if error.is_missing() {
                         return Err(error);
                     }
                     let put_at = arrived(&name);

@@ -2,7 +2,7 @@
 //! the snapshot, so the outcome does not depend on the order of reading.
 
 use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
-use crate::repository::{Listed, Repository, Result, encoding, of_object};
+use crate::repository::{Listed, Repository, Result, encoding};
 use crate::time::{StoreTime, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::config::FEATURES_KNOWN;
@@ -174,20 +174,15 @@ impl Orders {
 
 /// Reads and verifies one order; `None` if it is sealed for a domain whose key is not here.
 pub(crate) fn read(repository: &Repository, name: &Name) -> Result<Option<Order>> {
-    let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
-    if let Some(known) = repository.known().orders.get(&id) {
-        return Ok(known.clone());
-    }
-    let stored = repository.get_named(name)?;
     let keys = repository.keys();
-    let object = of_object(name, Order::parse(&stored, repository.id(), keys.owner_verifying()))?;
-    let book = keys.book(object.header.domain);
-    let order = match Order::open(&object, book.as_ref()) {
-        Err(vault_format::Error::NoAccess) => None,
-        opened => Some(of_object(name, opened)?),
+    let open = |stored: &[u8]| {
+        let object = Order::parse(stored, repository.id(), keys.owner_verifying())?;
+        match Order::open(&object, keys.book(object.header.domain).as_ref()) {
+            Err(vault_format::Error::NoAccess) => Ok(None),
+            opened => opened.map(Some),
+        }
     };
-    repository.known().orders.insert(id, order.clone());
-    Ok(order)
+    repository.once(name, |known| &mut known.orders, open)
 }
 
 /// One order, and when the store received it.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vault_format::bundle::Role;
 use vault_format::envelope::Wraps;
 use vault_format::header::Header;
-use vault_format::id::{DomainId, ObjectId, SourceLabel, WriterId};
+use vault_format::id::{DomainId, ObjectId, RunId, SourceLabel, WriterId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::name::{self, Name};
 use vault_format::snapshot::{Body, Head, Snapshot};
@@ -116,6 +116,21 @@ impl SnapshotEntry {
     pub(crate) fn is_late_and_new(&self) -> bool {
         let arrived = self.arrived.filter(|_| self.counted.late && self.pinned.is_none());
         arrived.is_some_and(|at| self.claimed() < WallTime::from_store(at))
+    }
+
+    /// The head of a copy of it by a run, in a history that continues `seen`: with the owner's word in it, so that its
+    /// time stands.
+    pub(crate) fn copied(&self, run: RunId, seen: Vec<ObjectId>) -> Head {
+        Head {
+            time: self.counted.time.nanoseconds(),
+            run,
+            parent: None,
+            seen,
+            expires: self.expires().map(WallTime::nanoseconds),
+            original: Some(self.first_id()),
+            left_of: self.left_of(),
+            ..self.head.clone()
+        }
     }
 
     /// When it expires: the owner's last word, else its writer's.

@@ -4,7 +4,7 @@
 
 use super::loaded::{Damage, Ignored, Reason, Verdict};
 use super::orders::{Orders, Revocation, Revocations};
-use super::slots::Slots;
+use super::slots::{Announced, Slots};
 use crate::repository::{Error, Repository, Result};
 use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +79,7 @@ impl Trust {
             quarantined: orders.quarantined.clone(),
             damaged: slots.damaged.clone(),
             ignored: slots.ignored.clone(),
-            saw_move: slots.moved,
+            saw_move: slots.good.iter().any(|slot| slot.is_behind),
             ..Self::default()
         };
         let keys = repository.keys();
@@ -93,8 +93,8 @@ impl Trust {
             domain: keys.domain(),
         });
         let mut good: Vec<_> = slots.good.iter().collect();
-        good.sort_by_key(|(id, info)| (info.created, *id));
-        for (_, info) in good {
+        good.sort_by_key(|slot| (slot.info.created, slot.id));
+        for Announced { info, .. } in good {
             let labels = trust.labels.entry(info.domain).or_default();
             if info.role == Role::Owner && labels.is_empty() {
                 labels.push(OWNER_DOMAIN.to_owned());

@@ -8,6 +8,7 @@ use crate::backend::ErrorKind;
 use crate::repository::index::loose;
 use crate::repository::index::loose::LoosePack;
 use crate::repository::lookup::{BlobLookup, FrameRecord, PackRecord};
+use crate::repository::objects::index_objects;
 use crate::repository::{Error, Repository, Result, encoding};
 use crate::runtime::Runtime;
 use crate::time::BootTime;
@@ -149,23 +150,18 @@ impl Stored {
     }
 
     /// An index of the first packs that wait, as many as one may tell of, and how many these are.
-    fn next_index(&self) -> (Index, usize) {
+    fn next_index(&self) -> Result<(Index, usize)> {
         let mut index = Index { supersedes: self.supersedes.clone(), ..Index::default() };
-        let (mut blobs, mut numbers) = (0, HashMap::new());
+        let mut blobs = 0;
         for (entry, wraps) in &self.pending {
             blobs += entry.directory.blobs.len();
             if !index.packs.is_empty() && (blobs > INDEX_BLOBS_MAX || index.packs.len() == INDEX_PACKS_MAX) {
                 break;
             }
-            let next = u16::try_from(index.wraps.len()).unwrap_or(u16::MAX);
-            let number = *numbers.entry(Arc::as_ptr(wraps)).or_insert(next);
-            if number == next {
-                index.wraps.push((**wraps).clone());
-            }
-            index.packs.push(PackEntry { wraps: number, ..entry.clone() });
+            index_objects::tell(&mut index, entry, wraps)?;
         }
         let count = index.packs.len();
-        (index, count)
+        Ok((index, count))
     }
 }
 
@@ -283,7 +279,7 @@ impl Run {
         while !(stored.pending.is_empty() && stored.supersedes.is_empty()) {
             // one that comes so late would tell of packs that prune took for nobody's
             refuse_age(&self.repository, self.since)?;
-            let (index, count) = stored.next_index();
+            let (index, count) = stored.next_index()?;
             let salt = runtime.random();
             let bytes = encoding("an index", index::seal(&self.author(), &salt, &index, &Sketches::default()))?;
             let id = ObjectId::of(&bytes);
