@@ -3,7 +3,7 @@
 //! nothing: a listing says what exists, and whoever takes bytes from here checks them against their name or id. What
 //! can't be read is a miss; a file that SQLite takes for damaged is made anew.
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -93,11 +93,7 @@ impl Cache {
 
     /// The bytes of an object.
     pub fn object(&self, name: &str) -> Option<Vec<u8>> {
-        self.ask(|connection| {
-            let mut statement = connection.prepare_cached("select bytes from objects where name = ?1")?;
-            statement.query_row([name], |row| row.get(0)).optional()
-        })
-        .flatten()
+        self.bytes("select bytes from objects where name = ?1", name)
     }
 
     /// Keeps an object.
@@ -124,12 +120,7 @@ impl Cache {
 
     /// The plaintext of a page. The caller checks it against its id.
     pub fn page(&self, id: &BlobId) -> Option<Vec<u8>> {
-        let sealed: Vec<u8> = self
-            .ask(|connection| {
-                let mut statement = connection.prepare_cached("select sealed from pages where id = ?1")?;
-                statement.query_row([id.0.as_slice()], |row| row.get(0)).optional()
-            })
-            .flatten()?;
+        let sealed = self.bytes("select sealed from pages where id = ?1", id.0.as_slice())?;
         seal::open(&self.page_key(id), 0, &[], &sealed, "a cached page").ok()
     }
 
@@ -179,12 +170,7 @@ impl Cache {
 
     /// True if that was noted, by somebody who holds this key.
     pub fn has_made(&self, id: &ObjectId, end: &[u8; 32]) -> bool {
-        let found: Option<Vec<u8>> = self
-            .ask(|connection| {
-                let mut statement = connection.prepare_cached("select proof from made where id = ?1")?;
-                statement.query_row([id.0.as_slice()], |row| row.get(0)).optional()
-            })
-            .flatten();
+        let found = self.bytes("select proof from made where id = ?1", id.0.as_slice());
         let proof = blake3::Hash::from_bytes(self.proof(id, end));
         // the comparison of hashes takes the same time whatever they are
         found.and_then(|found| blake3::Hash::from_slice(&found).ok()).is_some_and(|found| found == proof)
@@ -196,6 +182,11 @@ impl Cache {
 
     fn page_key(&self, id: &BlobId) -> Key {
         self.key.derive("vault v1 cached page", &[&id.0])
+    }
+
+    /// The bytes that a query finds for a key.
+    fn bytes(&self, query: &str, key: impl ToSql) -> Option<Vec<u8>> {
+        self.ask(|connection| connection.prepare_cached(query)?.query_row([key], |row| row.get(0)).optional()).flatten()
     }
 
     /// Asks the database; what fails is a miss, and a damaged file is given up and made anew by the next run.

@@ -4,10 +4,12 @@
 
 mod attributes;
 mod names;
+mod naming;
 
 pub use names::Names;
+pub use naming::rename_new;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -88,6 +90,12 @@ pub fn file_type(stat: &Stat) -> FileType {
 /// Device and inode: the identity of what a handle or name refers to.
 pub fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
+}
+
+/// Attributes of an entry that only newer kernels tell, and that a mount of the same file system can only be told by.
+pub fn marks(directory: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> StatxAttributes {
+    let found = rustix::fs::statx(directory, name, flags, StatxFlags::TYPE);
+    found.map_or(StatxAttributes::empty(), |found| found.stx_attributes)
 }
 
 /// 0 for what has one name only, else a number of the inode that says nothing about it.

@@ -7,7 +7,7 @@ mod rule;
 mod table;
 
 pub use rule::PackRule;
-pub use table::{BlobLocation, FrameNumber, FrameRecord, PackNumber, PackRecord};
+pub use table::{BlobLocation, FrameNumber, FrameRecord, PackNumber, PackRecord, Table};
 
 use crate::repository::objects::index_objects::{IndexObject, IndexObjects, PackListing, in_force};
 use crate::repository::objects::marks::Marks;
@@ -15,8 +15,8 @@ use crate::repository::{Error, Repository, Result};
 use crate::time::BootTime;
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
-use table::Table;
 use vault_format::bundle::Role;
 use vault_format::directory::Directory;
 use vault_format::envelope::Wraps;
@@ -34,6 +34,15 @@ pub struct BlobLookup {
     table: Arc<Table>,
     since: Option<BootTime>,
     opaque: Arc<BTreeSet<ObjectId>>,
+}
+
+/// What anybody tells of, usable or not.
+impl Deref for BlobLookup {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.table
+    }
 }
 
 impl BlobLookup {
@@ -126,7 +135,7 @@ impl BlobLookup {
 
     /// All usable places of a depth below `below`.
     pub fn places_below(&self, id: &BlobId, below: u8, rule: &PackRule<'_>) -> impl Iterator<Item = BlobLocation> {
-        self.table.places(id).filter(move |place| place.depth < below && self.is_usable(place, rule))
+        self.table.known_places(id).filter(move |place| place.depth < below && self.is_usable(place, rule))
     }
 
     fn is_usable(&self, place: &BlobLocation, rule: &PackRule<'_>) -> bool {
@@ -141,26 +150,16 @@ impl BlobLookup {
         self.place(id, &PackRule::THERE).is_some()
     }
 
-    /// All places that anybody tells of, usable or not, in the order in which they are to be believed.
-    pub fn known_places(&self, id: &BlobId) -> impl Iterator<Item = BlobLocation> {
-        self.table.places(id)
-    }
-
     /// All places of a depth below `below` in the order in which a reader tries them: packs that are there before those
     /// that are not listed, those outside of marks before those that may go, and whole before delta. None is left out,
     /// for a listing may show too little.
     pub fn places_to_try(&self, id: &BlobId, below: u8) -> Vec<BlobLocation> {
-        let mut places: Vec<BlobLocation> = self.table.places(id).filter(|place| place.depth < below).collect();
+        let mut places: Vec<BlobLocation> = self.table.known_places(id).filter(|place| place.depth < below).collect();
         places.sort_by_key(|place| {
             let pack = self.table.pack(place.pack);
             (pack.is_none_or(|pack| !pack.present), pack.is_none_or(|pack| pack.condemned), place.depth)
         });
         places
-    }
-
-    /// All blobs, each once, in no order.
-    pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
-        self.table.blobs().copied()
     }
 
     /// A frame. An error if the number is another lookup's.
@@ -173,34 +172,9 @@ impl BlobLookup {
         self.table.frames().map(|(number, frame)| (number, frame.clone()))
     }
 
-    /// How many frames: one more than the greatest index of a number.
-    pub fn frame_count(&self) -> usize {
-        self.table.frame_count()
-    }
-
-    /// The frames of a pack as they lie; none of one that this does not tell of.
-    pub fn frames_of(&self, pack: PackNumber) -> impl ExactSizeIterator<Item = FrameNumber> + use<> {
-        self.table.frames_of(pack)
-    }
-
     /// A pack. An error if the number is another lookup's.
     pub fn pack(&self, number: PackNumber) -> Result<&PackRecord> {
         self.table.pack(number).ok_or(Error::Bug("a pack is asked for that is not in this lookup"))
-    }
-
-    /// The number of a pack, if this tells of it.
-    pub fn number_of(&self, pack: &ObjectId) -> Option<PackNumber> {
-        self.table.number_of(pack)
-    }
-
-    /// All packs.
-    pub fn packs(&self) -> impl Iterator<Item = (PackNumber, &PackRecord)> {
-        self.table.packs()
-    }
-
-    /// How many packs: one more than the greatest index of a number.
-    pub fn pack_count(&self) -> usize {
-        self.table.pack_count()
     }
 
     /// Adds the packs on which reading a blob from `place` relies: its own and those of its bases.

@@ -1,7 +1,8 @@
 //! Marks by which people keep entries out of backups: a file of some name in a folder, `CACHEDIR.TAG`, the attribute
 //! `nodump`.
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use crate::metadata;
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes};
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -25,15 +26,6 @@ pub fn is_cache(directory: BorrowedFd<'_>) -> bool {
 }
 
 /// True for an entry of a directory that must not be dumped (`chattr +d`).
-#[cfg(target_os = "linux")]
 pub fn is_nodump(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
-    use rustix::fs::{StatxAttributes, StatxFlags};
-    let found = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
-    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::NODUMP))
-}
-
-/// Elsewhere nobody knows the attribute.
-#[cfg(not(target_os = "linux"))]
-pub fn is_nodump(_: BorrowedFd<'_>, _: &[u8]) -> bool {
-    false
+    metadata::marks(directory, name, AtFlags::SYMLINK_NOFOLLOW).contains(StatxAttributes::NODUMP)
 }

@@ -200,39 +200,16 @@ pub(super) fn settle(directory: BorrowedFd<'_>, temp: &[u8], name: &[u8], replac
         rustix::fs::renameat(directory, temp, directory, name)?;
         return Ok(true);
     }
-    match rustix::fs::renameat_with(directory, temp, directory, name, rustix::fs::RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => discard(directory, temp),
-        // Some file systems know no such rename.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => settle_by_link(directory, temp, name),
-        Err(error) => Err(error.into()),
+    let is_settled = metadata::rename_new(directory, temp, name)?;
+    if !is_settled {
+        discard(directory, temp)?;
     }
+    Ok(is_settled)
 }
 
-/// A second name is never given over an existing one either. Where there are no links, and for directories, a look has
-/// to do.
-fn settle_by_link(directory: BorrowedFd<'_>, temp: &[u8], name: &[u8]) -> io::Result<bool> {
-    match rustix::fs::linkat(directory, temp, directory, name, AtFlags::empty()) {
-        Ok(()) => {
-            rustix::fs::unlinkat(directory, temp, AtFlags::empty())?;
-            Ok(true)
-        }
-        Err(Errno::EXIST) => discard(directory, temp),
-        Err(_) => match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => {
-                rustix::fs::renameat(directory, temp, directory, name)?;
-                Ok(true)
-            }
-            Ok(_) => discard(directory, temp),
-            Err(error) => Err(error.into()),
-        },
-    }
-}
-
-fn discard(directory: BorrowedFd<'_>, temp: &[u8]) -> io::Result<bool> {
+fn discard(directory: BorrowedFd<'_>, temp: &[u8]) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(directory, temp, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => rustix::fs::unlinkat(directory, temp, AtFlags::REMOVEDIR)?,
-        done => done?,
+        Err(Errno::ISDIR | Errno::PERM) => rustix::fs::unlinkat(directory, temp, AtFlags::REMOVEDIR),
+        done => done,
     }
-    Ok(false)
 }

@@ -2,8 +2,8 @@
 //! of the snapshot. Mounts and sockets, which no snapshot takes along, stay by themselves. Entries are looked at
 //! without following links, so nobody can have something outside of the target judged in the place of one in it.
 
-use rustix::fs::{AtFlags, FileType, Stat, StatxAttributes, StatxFlags};
-use std::io;
+use crate::metadata;
+use rustix::fs::{AtFlags, FileType, StatxAttributes};
 use std::os::fd::BorrowedFd;
 
 /// An entry that the snapshot lacks.
@@ -32,30 +32,9 @@ pub trait Keep: Send + Sync + std::fmt::Debug {
     fn is_outside(&self, path: &[u8]) -> bool;
 }
 
-/// What there is to know of an entry before it is removed.
-pub(super) struct EntryFacts {
-    pub(super) stat: Stat,
-    pub(super) is_mounted: bool,
-    pub(super) no_dump: bool,
-}
-
-/// Looks at an entry without following it.
-pub(super) fn look(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<EntryFacts> {
-    let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let attributes = attributes(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-    let is_mounted = attributes.contains(StatxAttributes::MOUNT_ROOT);
-    Ok(EntryFacts { stat, is_mounted, no_dump: attributes.contains(StatxAttributes::NODUMP) })
-}
-
-/// Attributes that only newer kernels tell, and that a mount of the same file system can only be told by.
-fn attributes(directory: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> StatxAttributes {
-    let found = rustix::fs::statx(directory, name, flags, StatxFlags::BASIC_STATS);
-    found.map_or(StatxAttributes::empty(), |found| found.stx_attributes)
-}
-
 /// True if something is mounted on a directory.
 pub(super) fn is_mounted(directory: BorrowedFd<'_>) -> bool {
-    attributes(directory, b"", AtFlags::EMPTY_PATH).contains(StatxAttributes::MOUNT_ROOT)
+    metadata::marks(directory, b"", AtFlags::EMPTY_PATH).contains(StatxAttributes::MOUNT_ROOT)
 }
 
 /// No walk takes these along.

@@ -3,9 +3,9 @@
 //! that a directory that is moved meanwhile ends the removal instead of leading it elsewhere.
 
 use super::handles::{list, open_directory};
-use super::keep::{Extra, Keep, kind_that_stays, look};
+use super::keep::{Extra, Keep, kind_that_stays};
 use crate::metadata::{self, At};
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, StatxAttributes};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::io;
@@ -113,18 +113,21 @@ impl<'a> Removal<'a> {
 
     /// What is to be done with an entry, as far as can be told without going into it.
     fn judge(&mut self, directory: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> io::Result<Judged> {
-        let found = match look(directory, name) {
+        let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             // Gone by itself.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Judged::Stays),
+            Err(Errno::NOENT) => return Ok(Judged::Stays),
             found => found?,
         };
-        let kind = metadata::file_type(&found.stat);
+        let marks = metadata::marks(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let (no_dump, is_mounted) =
+            (marks.contains(StatxAttributes::NODUMP), marks.contains(StatxAttributes::MOUNT_ROOT));
+        let kind = metadata::file_type(&stat);
         let is_directory = kind == FileType::Directory;
         let whole = join(path, name);
-        let extra = Extra { path: &whole, is_directory, size: metadata::size(&found.stat), no_dump: found.no_dump };
-        let why = if self.own.contains(&metadata::identity(&found.stat)) {
+        let extra = Extra { path: &whole, is_directory, size: metadata::size(&stat), no_dump };
+        let why = if self.own.contains(&metadata::identity(&stat)) {
             Some("it belongs to the repository that is restored from")
-        } else if found.is_mounted || found.stat.st_dev != self.device {
+        } else if is_mounted || stat.st_dev != self.device {
             Some("it lies on another file system")
         } else {
             kind_that_stays(kind).or_else(|| self.keep.and_then(|keep| keep.entry(&extra)))

@@ -1,8 +1,6 @@
-//! What file systems differ in: which of them lie beyond a network or a program, what they answer to a sync that they
-//! do not know, and how a file gets a name without replacing another. Invariant: what a file system can't do is told
-//! from what has failed, and only the former is passed over.
+//! What file systems differ in: which of them lie beyond a network or a program, and what they answer to a sync that they
+//! do not know. Invariant: what a file system can't do is told from what has failed, and only the former is passed over.
 
-use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -44,17 +42,10 @@ pub(super) enum FileSystem {
 
 impl FileSystem {
     /// What a folder lies on.
-    #[cfg(target_os = "linux")]
     pub fn of(folder: BorrowedFd<'_>) -> Self {
         // the field's type differs between architectures, the numbers have 32 bits
         let magic = rustix::fs::fstatfs(folder).map(|found| (found.f_type as u64 & 0xFFFF_FFFF) as u32);
         magic.map_or(Self::Disk, Self::of_magic)
-    }
-
-    /// What a folder lies on.
-    #[cfg(not(target_os = "linux"))]
-    pub fn of(_: BorrowedFd<'_>) -> Self {
-        Self::Disk
     }
 
     fn of_magic(magic: u32) -> Self {
@@ -100,48 +91,10 @@ pub(super) fn sync_folder(folder: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// True if a rename without replacing, or a link, may be unknown to the file system, or to a filter of system calls.
-fn may_be_unknown(e: Errno) -> bool {
-    [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::PERM, Errno::ACCESS, Errno::XDEV, Errno::MLINK]
-        .contains(&e)
-}
-
-/// Renames within a folder without replacing; false if the name is taken.
-pub(super) fn rename_new(root: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<bool> {
-    match rustix::fs::renameat_with(root, from, root, to, RenameFlags::NOREPLACE) {
-        Ok(()) => return Ok(true),
-        Err(Errno::EXIST) => return Ok(false),
-        Err(e) if may_be_unknown(e) => {}
-        Err(e) => return Err(e.into()),
-    }
-    link_new(root, from, to)
-}
-
-/// NFS and some FUSE file systems have only the older way.
-fn link_new(root: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<bool> {
-    match rustix::fs::linkat(root, from, root, to, AtFlags::empty()) {
-        Ok(()) => rustix::fs::unlinkat(root, from, AtFlags::empty()).map(|()| true).map_err(io::Error::from),
-        Err(Errno::EXIST) => Ok(false),
-        Err(e) if may_be_unknown(e) => rename_checked(root, from, to),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// No way at all to refuse atomically: FAT, SMB. Names are hashes of their bytes, so the race is between equals.
-fn rename_checked(root: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<bool> {
-    match rustix::fs::statat(root, to, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(false),
-        Err(Errno::NOENT) => rustix::fs::renameat(root, from, root, to).map(|()| true).map_err(io::Error::from),
-        Err(e) => Err(e.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{FileSystem, has_no_sync, link_new, rename_checked, rename_new};
+    use super::{FileSystem, has_no_sync};
     use rustix::io::Errno;
-    use std::io;
-    use std::os::fd::{AsFd, BorrowedFd};
     use std::time::Duration;
 
     #[test]
@@ -162,24 +115,6 @@ mod tests {
         }
         for failed in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::STALE, Errno::ROFS] {
             assert!(!has_no_sync(failed), "{failed}");
-        }
-    }
-
-    /// Each way gives a free name, and leaves one that is taken.
-    #[test]
-    fn no_way_of_naming_replaces() {
-        type Way = fn(BorrowedFd<'_>, &str, &str) -> io::Result<bool>;
-        for way in [rename_new as Way, link_new, rename_checked] {
-            let folder = tempfile::tempdir().unwrap();
-            let root = std::fs::File::open(folder.path()).unwrap();
-            let write = |name: &str| std::fs::write(folder.path().join(name), name).unwrap();
-            write("first");
-            assert!(way(root.as_fd(), "first", "name").unwrap());
-            assert!(!folder.path().join("first").exists());
-            write("second");
-            assert!(!way(root.as_fd(), "second", "name").unwrap());
-            assert_eq!(std::fs::read(folder.path().join("name")).unwrap(), b"first");
-            assert!(way(root.as_fd(), "second", "missing/name").is_err());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! unmounted. Invariant: a store whose path leads elsewhere by now says so, and makes no folder anew.
 
 use super::filesystem::{self, FileSystem};
-use crate::metadata::identity;
+use crate::metadata::{identity, rename_new};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -163,12 +163,12 @@ impl Root {
     /// Gives a file its name, durably; false if the name is taken.
     pub fn publish(&self, tmp: &str, name: &str) -> io::Result<bool> {
         let mut folder = self.make_folders(name)?;
-        let mut named = filesystem::rename_new(self.handle.as_fd(), tmp, name);
+        let mut named = rename_new(self.handle.as_fd(), tmp, name);
         if named.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             // Somebody removed a folder that this process made.
             self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
             folder = self.make_folders(name)?;
-            named = filesystem::rename_new(self.handle.as_fd(), tmp, name);
+            named = rename_new(self.handle.as_fd(), tmp, name);
         }
         let created = named?;
         self.sync(folder)?;

@@ -133,8 +133,9 @@ struct StoredPack {
     frames: Range<u32>,
 }
 
+/// All packs, frames and blobs of one lookup.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Table {
+pub struct Table {
     packs: Vec<StoredPack>,
     numbers: HashMap<ObjectId, PackNumber>,
     frames: Vec<FrameRecord>,
@@ -149,7 +150,7 @@ fn number(position: usize) -> Result<u32> {
 
 impl Table {
     /// Adds a pack; of one that is there already the first record stays.
-    pub fn insert(&mut self, record: PackRecord, directory: &Directory) -> Result<()> {
+    pub(super) fn insert(&mut self, record: PackRecord, directory: &Directory) -> Result<()> {
         let Entry::Vacant(vacant) = self.numbers.entry(record.id) else { return Ok(()) };
         let pack = *vacant.insert(PackNumber(number(self.packs.len())?));
         let start = number(self.frames.len())?;
@@ -185,8 +186,8 @@ impl Table {
         if self.frames.len() == end as usize { Ok(()) } else { Err(MISPLACED) }
     }
 
-    /// All places of a blob, in the order in which they were told.
-    pub fn places(&self, id: &BlobId) -> impl Iterator<Item = BlobLocation> + '_ {
+    /// All places of a blob that anybody tells of, usable or not, in the order in which they are to be believed.
+    pub fn known_places(&self, id: &BlobId) -> impl Iterator<Item = BlobLocation> {
         let more = self.more.get(id).map(Vec::as_slice).unwrap_or_default();
         self.first.get(id).into_iter().chain(more).filter_map(|stored| {
             let StoredPlace { frame, at, length, kind } = *stored;
@@ -196,39 +197,44 @@ impl Table {
         })
     }
 
-    pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
-        self.first.keys()
+    /// All blobs, each once, in no order.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
+        self.first.keys().copied()
     }
 
-    pub fn frame(&self, number: FrameNumber) -> Option<&FrameRecord> {
+    pub(super) fn frame(&self, number: FrameNumber) -> Option<&FrameRecord> {
         self.frames.get(number.index())
     }
 
-    pub fn frames(&self) -> impl Iterator<Item = (FrameNumber, &FrameRecord)> {
+    pub(super) fn frames(&self) -> impl Iterator<Item = (FrameNumber, &FrameRecord)> {
         (0..).map(FrameNumber).zip(&self.frames)
     }
 
-    pub fn pack(&self, number: PackNumber) -> Option<&PackRecord> {
+    pub(super) fn pack(&self, number: PackNumber) -> Option<&PackRecord> {
         self.packs.get(number.index()).map(|pack| &pack.record)
     }
 
+    /// All packs.
     pub fn packs(&self) -> impl Iterator<Item = (PackNumber, &PackRecord)> {
         (0..).map(PackNumber).zip(self.packs.iter().map(|pack| &pack.record))
     }
 
+    /// The number of a pack, if this tells of it.
     pub fn number_of(&self, pack: &ObjectId) -> Option<PackNumber> {
         self.numbers.get(pack).copied()
     }
 
-    /// The frames of a pack, as they lie.
+    /// The frames of a pack as they lie; none of one that this does not tell of.
     pub fn frames_of(&self, pack: PackNumber) -> impl ExactSizeIterator<Item = FrameNumber> + use<> {
         self.packs.get(pack.index()).map_or(0..0, |pack| pack.frames.clone()).map(FrameNumber)
     }
 
+    /// How many frames: one more than the greatest index of a number.
     pub fn frame_count(&self) -> usize {
         self.frames.len()
     }
 
+    /// How many packs: one more than the greatest index of a number.
     pub fn pack_count(&self) -> usize {
         self.packs.len()
     }

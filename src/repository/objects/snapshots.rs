@@ -177,22 +177,10 @@ pub(crate) fn read(
         return Ok(Verdict::Ignored(Reason::Unsigned));
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
-    let wraps = snapshot.wraps;
-    let (state, counted) = (State::default(), Counted::of_owner(WallTime::new(head.time)));
-    let (id, pinned, doubtful) = (place.id, None, false);
-    Ok(Verdict::Counts(SnapshotEntry {
-        id,
-        place,
-        header,
-        head,
-        arrived,
-        pinned,
-        state,
-        by_owner,
-        counted,
-        doubtful,
-        wraps,
-    }))
+    let (id, wraps, counted) = (place.id, snapshot.wraps, Counted::of_owner(WallTime::new(head.time)));
+    let (pinned, state, doubtful) = (None, State::default(), false);
+    let read = SnapshotEntry { id, place, header, head, arrived, pinned, state, by_owner, counted, doubtful, wraps };
+    Ok(Verdict::Counts(read))
 }
 
 impl Snapshots {

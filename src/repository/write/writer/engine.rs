@@ -81,12 +81,7 @@ impl Engine {
 
     pub fn encode(&mut self, run: &Arc<Run>, class: Class, frame: OpenFrame) -> Result<()> {
         match self {
-            Self::Inline(packer) => {
-                if let Some(ready) = packer.push(run, compress(class, frame)?)? {
-                    run.put_pack(ready)?;
-                }
-                Ok(())
-            }
+            Self::Inline(_) => self.pass(run, compress(class, frame)?),
             Self::Threads(threads) => {
                 run.check()?;
                 let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
