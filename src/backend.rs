@@ -18,7 +18,6 @@ use crate::time::StoreTime;
 use bandwidth::Bandwidth;
 use recent::Recent;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,21 +123,12 @@ pub struct Counts {
     pub bytes_read: u64,
 }
 
-/// An operation that goes on until this is dropped.
-struct Busy<'a>(&'a AtomicU64);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 struct Inner {
     store: Arc<dyn Store>,
     location: String,
     connections: usize,
-    /// Operations that go on now.
-    busy: AtomicU64,
+    /// Every operation that goes on now has a handle of this.
+    busy: Arc<()>,
     counts: Mutex<Counts>,
     upload: Option<Bandwidth>,
     download: Option<Bandwidth>,
@@ -184,14 +174,14 @@ impl Backend {
         let location = store.describe();
         let recent = Recent::new(runtime.clock.clone(), store.listing_lag());
         let connections = connections.max(1);
-        let (busy, counts) = (AtomicU64::new(0), Mutex::default());
+        let (busy, counts) = (Arc::new(()), Mutex::default());
         Self { inner: Arc::new(Inner { store, location, connections, busy, counts, upload, download, recent }) }
     }
 
     /// Creates an object. An existing one with the same bytes is success, with other bytes [`ErrorKind::Exists`].
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.valid_name(Operation::Put, name)?;
-        let _busy = self.busy();
+        let _busy = Arc::clone(&self.inner.busy);
         if let Some(limit) = &self.inner.upload {
             limit.spend(bytes.len() as u64);
         }
@@ -209,7 +199,7 @@ impl Backend {
             return Err(self.refused(Operation::Get, name, "the range ends before it starts"));
         }
         self.counted().get += 1;
-        let _busy = self.busy();
+        let _busy = Arc::clone(&self.inner.busy);
         let wanted = range.as_ref().map(|r| r.end - r.start);
         let bytes = self.inner.store.get(name, range).map_err(|e| e.at(&self.inner.location))?;
         if wanted.is_some_and(|wanted| wanted != bytes.len() as u64) {
@@ -227,7 +217,7 @@ impl Backend {
     pub fn stat(&self, name: &str) -> Result<Stat> {
         self.valid_name(Operation::Stat, name)?;
         self.counted().stat += 1;
-        let _busy = self.busy();
+        let _busy = Arc::clone(&self.inner.busy);
         self.inner.store.stat(name).map_err(|e| e.at(&self.inner.location))
     }
 
@@ -240,7 +230,7 @@ impl Backend {
             None => return Err(self.refused(Operation::List, prefix, "a prefix ends in '/'")),
         }
         self.counted().list += 1;
-        let _busy = self.busy();
+        let _busy = Arc::clone(&self.inner.busy);
         let listed = self.inner.store.list(prefix).map_err(|e| e.at(&self.inner.location))?;
         Ok(self.inner.recent.apply(prefix, listed))
     }
@@ -249,7 +239,7 @@ impl Backend {
     pub fn delete(&self, name: &str) -> Result<()> {
         self.valid_name(Operation::Delete, name)?;
         self.counted().delete += 1;
-        let _busy = self.busy();
+        let _busy = Arc::clone(&self.inner.busy);
         self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))?;
         self.inner.recent.note(name, None);
         Ok(())
@@ -260,14 +250,9 @@ impl Backend {
         self.inner.store.remove_unfinished().map_err(|e| e.at(&self.inner.location))
     }
 
-    fn busy(&self) -> Busy<'_> {
-        self.inner.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(&self.inner.busy)
-    }
-
     /// Whether an operation goes on right now.
     pub fn is_busy(&self) -> bool {
-        self.inner.busy.load(Ordering::Relaxed) > 0
+        Arc::strong_count(&self.inner.busy) > 1
     }
 
     /// Requests made and bytes moved since this backend was opened.

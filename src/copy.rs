@@ -284,6 +284,8 @@ impl Copier<'_> {
         writer.carry(std::mem::take(&mut self.relied));
         let moved =
             if self.report.like { self.move_blobs(snapshot, &mut writer) } else { self.rewrite(snapshot, &mut writer) };
+        self.report.added_blobs += writer.counts.added_blobs;
+        self.report.added_bytes += writer.counts.added_bytes;
         let root = match moved {
             Ok(root) => Ok(root),
             // the first repository's damage costs this snapshot, not the others
@@ -397,10 +399,7 @@ impl Copier<'_> {
             // an interruption ends the run like an error of the store would
             Ok(self.to.runtime().check_stopped()?)
         };
-        let before = writer.counts;
         let unread = transfer::blobs(self.reader, wanted, writer, &moved)?;
-        self.report.added_blobs += writer.counts.added_blobs - before.added_blobs;
-        self.report.added_bytes += writer.counts.added_bytes - before.added_bytes;
         unread.into_iter().next().map_or(Ok(()), |(.., error)| Err(error.into()))
     }
 
@@ -421,11 +420,7 @@ impl Copier<'_> {
             self.report.added_bytes += snapshot.head.root.bytes;
             return Ok(snapshot.head.root);
         }
-        let before = writer.counts;
         let (reader, to, progress) = (self.reader, self.to, self.progress);
-        let root = Pass { reader, to, progress, known: &mut self.translation }.rewrite(&snapshot.head.root, writer);
-        self.report.added_blobs += writer.counts.added_blobs - before.added_blobs;
-        self.report.added_bytes += writer.counts.added_bytes - before.added_bytes;
-        Ok(root?)
+        Ok(Pass { reader, to, progress, known: &mut self.translation }.rewrite(&snapshot.head.root, writer)?)
     }
 }

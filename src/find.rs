@@ -4,7 +4,6 @@
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::difference;
@@ -38,7 +37,7 @@ pub enum Type {
 /// What is looked for: all of it must fit.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Patterns as in `source::Options::exclude`; one must match.
+    /// Patterns as in `source::Options::rules`; one must match.
     pub patterns: Vec<Vec<u8>>,
     /// Types; none = all.
     pub types: Vec<Type>,
@@ -92,14 +91,9 @@ pub fn find(
     for (number, snapshot) in snapshots.iter().enumerate() {
         sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(number);
     }
-    let mut indexes: BTreeMap<DomainId, BlobLookup> = BTreeMap::new();
     let mut report = Report::default();
     for ((_, domain), numbers) in sources {
-        if let std::collections::btree_map::Entry::Vacant(slot) = indexes.entry(domain) {
-            slot.insert(catalog.lookup(domain)?);
-        }
-        let Some(index) = indexes.get(&domain) else { continue };
-        let reader = Reader::new(repository, index);
+        let reader = Reader::new(repository, &catalog.lookup(domain)?);
         let mut search = Search::new(&reader, &patterns, options);
         for number in numbers {
             let Some(snapshot) = snapshots.get(number) else { continue };

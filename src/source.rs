@@ -20,9 +20,7 @@ pub use stream::Stream;
 
 use crate::metadata::Fault;
 use sizes::Sizes;
-use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use vault_format::snapshot::LeftOut;
 use vault_format::tree::Metadata;
@@ -30,54 +28,12 @@ use vault_format::tree::Metadata;
 /// What a walk leaves out.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Patterns as in `.gitignore`, relative to the root of the snapshot.
-    pub exclude: Vec<Vec<u8>>,
-    /// The same, in upper or lower case.
-    pub any_case: Vec<Vec<u8>>,
-    /// A directory that holds an entry of such a name is left out.
-    pub exclude_if_present: Vec<OsString>,
-    /// A directory with a valid `CACHEDIR.TAG` is left out.
-    pub exclude_caches: bool,
-    /// What bears the attribute `nodump` is left out.
-    pub exclude_nodump: bool,
-    /// Mount points are stored as empty directories, but for file systems that a named path is on.
-    pub one_file_system: bool,
-    /// Larger files are left out, in bytes.
-    pub exclude_larger_than: Option<u64>,
+    /// What a snapshot keeps of this: patterns are relative to its root.
+    pub rules: LeftOut,
     /// The paths come from a list: what is not there any more is named, links are stored as links, and patterns apply.
     pub listed: bool,
     /// Folders of the repository's own: stored as empty directories, wherever they turn up.
     pub own: Vec<PathBuf>,
-}
-
-impl Options {
-    /// What of this a snapshot keeps.
-    pub fn left_out(&self) -> LeftOut {
-        LeftOut {
-            patterns: self.exclude.clone(),
-            any_case: self.any_case.clone(),
-            markers: self.exclude_if_present.iter().map(|name| name.as_bytes().to_vec()).collect(),
-            larger_than: self.exclude_larger_than,
-            caches: self.exclude_caches,
-            nodump: self.exclude_nodump,
-            other_file_systems: self.one_file_system,
-        }
-    }
-
-    /// A walk by the rules that a snapshot kept.
-    pub fn by(rules: &LeftOut) -> Self {
-        Self {
-            exclude: rules.patterns.clone(),
-            any_case: rules.any_case.clone(),
-            exclude_if_present: rules.markers.iter().map(|name| OsStr::from_bytes(name).to_owned()).collect(),
-            exclude_caches: rules.caches,
-            exclude_nodump: rules.nodump,
-            one_file_system: rules.other_file_systems,
-            exclude_larger_than: rules.larger_than,
-            listed: false,
-            own: Vec::new(),
-        }
-    }
 }
 
 /// One step of a walk. The root has no `Enter` and `Leave` of its own.

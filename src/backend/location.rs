@@ -12,7 +12,7 @@ use std::time::Duration;
 use url::Url;
 
 /// Where a repository is.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A folder of this machine.
     Local(PathBuf),
@@ -244,12 +244,6 @@ impl Remote {
         let harmless = key == "credential_path" || (self.scheme == Scheme::Sftp && key == "key");
         let words = ["key", "secret", "password", "token", "credential", "external_id"];
         !harmless && words.iter().any(|word| key.contains(word))
-    }
-}
-
-impl fmt::Debug for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Location({self})")
     }
 }
 

@@ -70,7 +70,7 @@ impl<'s> Origin<'s> {
         let paths = match source {
             Source::Paths(paths, walk) => {
                 let paths = absolute(paths);
-                let words = paths.iter().chain(&walk.exclude).chain(&walk.any_case);
+                let words = paths.iter().chain(&walk.rules.patterns).chain(&walk.rules.any_case);
                 if words.map(|word| word.len() + 8).sum::<usize>() > WORDS_BYTES_MAX {
                     let number = paths.len();
                     return Err(Error::refused(format!(

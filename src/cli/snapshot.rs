@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
 use vault::source::{self, Excludes, Stream};
 use vault::time::WallTime;
-use vault_format::snapshot::{Statistics, is_source_name};
+use vault_format::snapshot::{LeftOut, Statistics, is_source_name};
 use vault_format::tree::is_plain_name;
 
 /// Take a snapshot of files, standard input, or the output of a command
@@ -263,17 +263,16 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         _ if arguments.name.is_none() => return Err(usage("several paths need --name NAME")),
         _ => None,
     };
-    let walk = source::Options {
-        exclude: patterns(&arguments.exclude, &arguments.exclude_file)?,
+    let rules = LeftOut {
+        patterns: patterns(&arguments.exclude, &arguments.exclude_file)?,
         any_case: patterns(&arguments.iexclude, &arguments.iexclude_file)?,
-        exclude_if_present: arguments.exclude_if_present.clone(),
-        exclude_caches: arguments.exclude_caches,
-        exclude_nodump: arguments.exclude_nodump,
-        one_file_system: arguments.one_file_system,
-        exclude_larger_than: arguments.exclude_larger_than,
-        listed,
-        own: Vec::new(),
+        markers: arguments.exclude_if_present.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        larger_than: arguments.exclude_larger_than,
+        caches: arguments.exclude_caches,
+        nodump: arguments.exclude_nodump,
+        other_file_systems: arguments.one_file_system,
     };
+    let walk = source::Options { rules, listed, own: Vec::new() };
     Ok((named(default)?, Source::Paths(paths, walk)))
 }
 

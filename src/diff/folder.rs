@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vault_format::id::BlobKind;
 use vault_format::list::Content;
+use vault_format::snapshot::LeftOut;
 use vault_format::tree::{Extent, Metadata, Node, NodeKind};
 
 /// A file that changed less than this before the snapshot was taken may have changed again within one tick of its clock.
@@ -39,7 +40,7 @@ pub fn compare(
     let is_directory = std::fs::metadata(&path)
         .map_err(|source| Error::File { what: "compare with", path: path.clone(), source })?
         .is_dir();
-    let mut walk = source::Options::default();
+    let mut rules = LeftOut::default();
     let nodes = match place {
         Place::Root(_) if !is_directory && snapshot.head.root.count != 1 => {
             return Err(Error::refused(format!("{} is not a folder", path.display())));
@@ -48,7 +49,7 @@ pub fn compare(
             return Err(Error::refused(format!("{} is a folder, and the address names none", path.display())));
         }
         Place::Root(root) => {
-            walk = source::Options::by(&snapshot.body(repository)?.left_out);
+            rules = snapshot.body(repository)?.left_out;
             Nodes::new(reader, &root)
         }
         Place::Node(node) => {
@@ -57,8 +58,9 @@ pub fn compare(
             Nodes::of(reader, Some(Node { name, ..*node }))
         }
     };
-    walk.exclude.extend_from_slice(&options.exclude);
-    walk.one_file_system |= options.one_file_system;
+    rules.patterns.extend_from_slice(&options.exclude);
+    rules.other_file_systems |= options.one_file_system;
+    let walk = source::Options { rules, ..source::Options::default() };
     let directory = Directory::open(&[path], &walk).map_err(|error| Error::Source(error.to_string()))?;
     let side = Side { repository, reader, progress, options, gear: Gear::new(repository.keys().gear_key()) };
     let mut join = Join {

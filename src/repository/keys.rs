@@ -20,7 +20,7 @@ pub(super) const CONTENT_ROLES: &str = "owner's or the domain's client";
 pub struct Keys {
     bundle: Bundle,
     slot: Option<ObjectId>,
-    owner: Option<OwnerKeys>,
+    holder: Holder,
     id_key: Key,
     gear_key: Key,
     domain: DomainId,
@@ -29,34 +29,28 @@ pub struct Keys {
     runs: Mutex<HashMap<blake3::Hash, RunSecret>>,
 }
 
+/// What only one of the roles has.
+enum Holder {
+    Owner(OwnerKeys),
+    /// The book key of its domain, and what opens the domain's content.
+    Member(Key, Option<Key>),
+}
+
 impl Keys {
     /// `slot`: the one whose password opened the bundle; none for a key file.
     pub(super) fn new(bundle: Bundle, slot: Option<ObjectId>) -> Self {
-        match bundle.keys.clone() {
+        let (id_key, gear_key, domain, signing, holder) = match bundle.keys.clone() {
             BundleKeys::Owner { root } => {
                 let owner = OwnerKeys::new(root, bundle.repository);
-                Self {
-                    id_key: owner.id_key(),
-                    gear_key: owner.gear_key(),
-                    domain: owner.domain(OWNER_DOMAIN),
-                    signer: owner.signing().signing_key(),
-                    owner: Some(owner),
-                    bundle,
-                    slot,
-                    runs: Mutex::default(),
-                }
+                let (id_key, gear_key, domain) = (owner.id_key(), owner.gear_key(), owner.domain(OWNER_DOMAIN));
+                (id_key, gear_key, domain, owner.signing(), Holder::Owner(owner))
             }
-            BundleKeys::Member { id_key, gear_key, domain, signing, .. } => Self {
-                id_key,
-                gear_key,
-                domain,
-                signer: signing.signing_key(),
-                owner: None,
-                bundle,
-                slot,
-                runs: Mutex::default(),
-            },
-        }
+            BundleKeys::Member { id_key, gear_key, domain, signing, book, read } => {
+                (id_key, gear_key, domain, signing, Holder::Member(book, read))
+            }
+        };
+        let (signer, runs) = (signing.signing_key(), Mutex::default());
+        Self { bundle, slot, holder, id_key, gear_key, domain, signer, runs }
     }
 
     /// The slot whose password is in use; none for a key file.
@@ -71,7 +65,10 @@ impl Keys {
 
     /// All keys, or an error that names what needs them.
     pub fn owner(&self, what: &'static str) -> Result<&OwnerKeys> {
-        self.owner.as_ref().ok_or(Error::Role { what, needs: "owner", has: self.role() })
+        match &self.holder {
+            Holder::Owner(owner) => Ok(owner),
+            Holder::Member(..) => Err(Error::Role { what, needs: "owner", has: self.role() }),
+        }
     }
 
     /// Refuses a key that opens no content, whatever this machine's cache still holds.
@@ -129,19 +126,17 @@ impl Keys {
 
     /// The book key of a domain, if this key has it.
     pub fn book(&self, domain: DomainId) -> Option<Key> {
-        match (&self.owner, &self.bundle.keys) {
-            (Some(owner), _) => Some(owner.book(domain)),
-            (None, BundleKeys::Member { domain: own, book, .. }) if *own == domain => Some(book.clone()),
-            _ => None,
+        match &self.holder {
+            Holder::Owner(owner) => Some(owner.book(domain)),
+            Holder::Member(book, _) => (domain == self.domain).then(|| book.clone()),
         }
     }
 
     /// The book key of the own domain.
     pub fn own_book(&self) -> Key {
-        match (&self.owner, &self.bundle.keys) {
-            (None, BundleKeys::Member { book, .. }) => book.clone(),
-            (Some(owner), _) => owner.book(self.domain),
-            (None, BundleKeys::Owner { root }) => OwnerKeys::new(root.clone(), self.repository()).book(self.domain),
+        match &self.holder {
+            Holder::Owner(owner) => owner.book(self.domain),
+            Holder::Member(book, _) => book.clone(),
         }
     }
 
@@ -162,12 +157,10 @@ impl Keys {
         if let Some(secret) = known {
             return Ok(secret);
         }
-        let secret = match (&self.owner, &self.bundle.keys) {
-            (Some(owner), _) => RunSecret::open_as_owner(wraps, &owner.sealing(), &scope)?,
-            (None, BundleKeys::Member { domain, read: Some(read), .. }) => {
-                RunSecret::open_as_member(wraps, *domain, read, &scope)?
-            }
-            _ => return Err(vault_format::Error::NoAccess),
+        let secret = match &self.holder {
+            Holder::Owner(owner) => RunSecret::open_as_owner(wraps, &owner.sealing(), &scope)?,
+            Holder::Member(_, Some(read)) => RunSecret::open_as_member(wraps, self.domain, read, &scope)?,
+            Holder::Member(_, None) => return Err(vault_format::Error::NoAccess),
         };
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(place, secret.clone());
         Ok(secret)
@@ -187,11 +180,10 @@ impl Keys {
         let mut random = runtime.generator();
         let mut wraps =
             vec![encoding("a run secret", secret.wrap_for_owner(&self.bundle.owner.sealing, &scope, &mut random))?];
-        let read = match (&self.owner, &self.bundle.keys) {
+        let read = match &self.holder {
             // the owner's own domain has no members
-            (Some(owner), _) if shared && domain != self.domain => Some(owner.read(domain)),
-            (None, BundleKeys::Member { read, .. }) => read.clone(),
-            _ => None,
+            Holder::Owner(owner) => (shared && domain != self.domain).then(|| owner.read(domain)),
+            Holder::Member(_, read) => read.clone(),
         };
         if let Some(read) = read {
             wraps.push(encoding("a run secret", secret.wrap_for_domain(domain, &read, &scope, runtime.random()))?);

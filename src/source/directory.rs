@@ -76,7 +76,7 @@ impl Directory {
     pub fn open(paths: &[PathBuf], options: &Options) -> Result<Self, OpenError> {
         let Named { base, selection, devices, missing } = select(paths, options.listed)?;
         let (options, doubts) = rooted(options, &base)?;
-        let excludes = Excludes::new(&options.exclude, &options.any_case)?;
+        let excludes = Excludes::new(&options.rules.patterns, &options.rules.any_case)?;
         let own = identities(&options.own);
         let names = Names::load();
         let failed = |error: io::Error| OpenError::Path { path: base.clone(), error };
@@ -137,7 +137,7 @@ impl Directory {
 
     /// The rules by which entries are left out, relative to the root.
     pub fn left_out(&self) -> LeftOut {
-        self.options.left_out()
+        self.options.rules.clone()
     }
 
     /// Metadata of the root directory itself.
@@ -208,7 +208,7 @@ impl Directory {
         if !said && self.is_excluded(&name, is_directory) {
             return Err(self.skipped(&name, Skip::Excluded));
         }
-        if !said && self.options.exclude_nodump && marks::is_nodump(self.top(&name)?, &name) {
+        if !said && self.options.rules.nodump && marks::is_nodump(self.top(&name)?, &name) {
             return Err(self.skipped(&name, Skip::NoDump));
         }
         if is_directory {
@@ -238,7 +238,7 @@ impl Directory {
     }
 
     fn is_foreign(&self, stat: &Stat) -> bool {
-        self.options.one_file_system && !self.devices.contains(&stat.st_dev)
+        self.options.rules.other_file_systems && !self.devices.contains(&stat.st_dev)
     }
 
     fn is_excluded(&mut self, name: &[u8], is_directory: bool) -> bool {
@@ -259,7 +259,7 @@ impl Directory {
         let kind = match metadata::file_type(stat) {
             FileType::RegularFile => {
                 let size = metadata::size(stat);
-                if self.options.exclude_larger_than.is_some_and(|limit| size > limit) {
+                if self.options.rules.larger_than.is_some_and(|limit| size > limit) {
                     return Err(self.skipped(&name, Skip::TooLarge));
                 }
                 EntryKind::File { size }
@@ -335,7 +335,8 @@ impl Directory {
     }
 
     fn is_marked(&self, child: BorrowedFd<'_>) -> bool {
-        marks::holds(child, &self.options.exclude_if_present) || self.options.exclude_caches && marks::is_cache(child)
+        let LeftOut { markers, caches, .. } = &self.options.rules;
+        marks::holds(child, markers) || *caches && marks::is_cache(child)
     }
 
     /// Leaves a directory. If the one above can't be reached any more, what is left of it is given up and named.
@@ -398,8 +399,10 @@ fn rooted(options: &Options, base: &Path) -> Result<(Options, Vec<String>), Open
         });
         each.collect::<Result<Vec<_>, OpenError>>()
     };
-    let (exclude, any_case) = (relative(&options.exclude)?, relative(&options.any_case)?);
-    Ok((Options { exclude, any_case, ..options.clone() }, doubts))
+    let mut rooted = options.clone();
+    rooted.rules.patterns = relative(&options.rules.patterns)?;
+    rooted.rules.any_case = relative(&options.rules.any_case)?;
+    Ok((rooted, doubts))
 }
 
 /// What folders are, wherever they are seen from.

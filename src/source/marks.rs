@@ -3,7 +3,6 @@
 
 use crate::metadata;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes};
-use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
@@ -11,8 +10,8 @@ use std::os::fd::BorrowedFd;
 const SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// True if a directory holds an entry of one of the names.
-pub fn holds(directory: BorrowedFd<'_>, names: &[OsString]) -> bool {
-    let present = |name: &OsString| rustix::fs::statat(directory, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+pub fn holds(directory: BorrowedFd<'_>, names: &[Vec<u8>]) -> bool {
+    let present = |name: &Vec<u8>| rustix::fs::statat(directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
     names.iter().any(present)
 }
 

@@ -14,6 +14,7 @@ use vault::progress::Silent;
 use vault::runtime::Runtime;
 use vault::source::{Command, CommandFailure, Directory, Event, Excludes, Options as SourceOptions, Skip};
 use vault::target::{Entered, NoteKind, Options, Overwrite, Placement, TarWriter, Target};
+use vault_format::snapshot::LeftOut;
 use vault_format::tree::{Metadata, Time};
 
 fn metadata() -> Metadata {
@@ -261,12 +262,13 @@ fn what_is_excluded_is_not_walked() {
     }
     fs::write(root.join("keep/big"), [0; 5000]).unwrap();
     fs::write(root.join("patterns"), "# comment\n\ncache/\n").unwrap();
-    let options = SourceOptions {
-        exclude: [vec!["*.tmp".into(), "/patterns".into()], Excludes::lines(b"# comment\n\ncache/\n")].concat(),
-        exclude_if_present: vec!["TAG".into()],
-        exclude_larger_than: Some(4999),
-        ..SourceOptions::default()
+    let rules = LeftOut {
+        patterns: [vec!["*.tmp".into(), "/patterns".into()], Excludes::lines(b"# comment\n\ncache/\n")].concat(),
+        markers: vec!["TAG".into()],
+        larger_than: Some(4999),
+        ..LeftOut::default()
     };
+    let options = SourceOptions { rules, ..SourceOptions::default() };
     let (seen, skipped) = walked(std::slice::from_ref(&root), &options);
     assert_eq!(seen, ["keep/", "keep/cache", "keep/it", "x/"]);
     assert_eq!(skipped.len(), 7);
@@ -285,7 +287,8 @@ fn other_file_systems_are_entered_only_if_something_on_them_is_named() {
         return println!("SKIPPED: nothing is mounted below /dev");
     };
     let inside = format!("{}/", mount.file_name().unwrap().display());
-    let options = SourceOptions { one_file_system: true, ..SourceOptions::default() };
+    let rules = LeftOut { other_file_systems: true, ..LeftOut::default() };
+    let options = SourceOptions { rules, ..SourceOptions::default() };
     let (seen, skipped) = walked(&["/dev".into()], &options);
     assert!(skipped.contains(&(mount.clone(), Skip::OtherFileSystem)), "{skipped:?}");
     assert!(

@@ -11,7 +11,7 @@ use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::{backup, forget, list, source};
 use vault_format::bundle::Role;
-use vault_format::snapshot::Body;
+use vault_format::snapshot::{Body, LeftOut};
 
 fn derived(host: &str) -> backup::Options {
     backup::Options { name: "docs".into(), host: host.into(), derived: true, ..backup::Options::default() }
@@ -221,13 +221,14 @@ fn a_snapshot_tells_its_rules_and_gaps() {
     });
     let hand = Hand::new();
     let repository = init(hand.store(), &hand.runtime(1, 0));
-    let walk = source::Options {
-        exclude: vec![source.path().join("b.log").as_os_str().as_encoded_bytes().to_vec(), b"./none".to_vec()],
+    let rules = LeftOut {
+        patterns: vec![source.path().join("b.log").as_os_str().as_encoded_bytes().to_vec(), b"./none".to_vec()],
         any_case: vec![b"*.tmp".to_vec()],
-        exclude_caches: true,
-        exclude_if_present: vec!["data".into()],
-        ..source::Options::default()
+        caches: true,
+        markers: vec!["data".into()],
+        ..LeftOut::default()
     };
+    let walk = source::Options { rules, ..source::Options::default() };
     let said = backup::Options { derived: false, ..derived("host") };
     let report = take_with(&repository, &[source.path().to_owned()], &walk, &said).unwrap();
     assert_eq!(report.head.statistics.files, 1);
@@ -253,7 +254,8 @@ fn a_list_names_what_is_gone_and_keeps_links() {
         .iter()
         .map(|name| source.path().join(name))
         .collect();
-    let walk = source::Options { listed: true, exclude: vec![b"*.tmp".to_vec()], ..source::Options::default() };
+    let rules = LeftOut { patterns: vec![b"*.tmp".to_vec()], ..LeftOut::default() };
+    let walk = source::Options { listed: true, rules, ..source::Options::default() };
     let said = backup::Options { derived: false, ..derived("host") };
     let report = take_with(&repository, &paths, &walk, &said).unwrap();
     assert_eq!((report.head.statistics.files, report.head.statistics.others), (2, 1));
@@ -290,8 +292,9 @@ fn a_snapshot_with_other_rules_is_another_one_though_its_tree_is_the_same() {
     let described = backup::Options { description: "before the move".into(), ..plain.clone() };
     let other_host = backup::Options { host: "other".into(), ..plain.clone() };
     let no_rule = source::Options::default();
-    let rule = source::Options { exclude: vec![b"cache".to_vec()], ..source::Options::default() };
-    let caches = source::Options { exclude_caches: true, ..source::Options::default() };
+    let with = |rules| source::Options { rules, ..source::Options::default() };
+    let rule = with(LeftOut { patterns: vec![b"cache".to_vec()], ..LeftOut::default() });
+    let caches = with(LeftOut { caches: true, ..LeftOut::default() });
     for repository in [&owner, &writer] {
         let source = folder(|root| fs::write(root.join("file"), "content").unwrap());
         let mode =

@@ -18,7 +18,7 @@ use vault::repository::{Address, Reader, Repository};
 use vault::target::Overwrite;
 use vault::{backup, list, restore, source, target};
 use vault_format::id::ObjectId;
-use vault_format::snapshot::{Body, Gaps};
+use vault_format::snapshot::{Body, Gaps, LeftOut};
 use vault_format::tree::{NodeKind, TreeRoot};
 
 const LIMIT: u64 = 3000;
@@ -117,8 +117,8 @@ impl Oracle {
     fn is_excluded(&self, path: &str, tree: &Tree) -> bool {
         let name = path.rsplit('/').next().unwrap();
         let is_folder = tree[path] == Kind::Folder;
-        let keeps = self.options.exclude.iter().any(|pattern| pattern == b"!keep.skip");
-        self.options.exclude.iter().any(|pattern| match pattern.as_slice() {
+        let keeps = self.options.rules.patterns.iter().any(|pattern| pattern == b"!keep.skip");
+        self.options.rules.patterns.iter().any(|pattern| match pattern.as_slice() {
             b"*.skip" => name.ends_with(".skip") && !(keeps && name == "keep.skip"),
             b"cache/" => name == "cache" && is_folder,
             b"/a/b" => path == "a/b",
@@ -131,12 +131,12 @@ impl Oracle {
         let has = |list: &[Vec<u8>]| list.iter().any(|gap| gap == path.as_bytes());
         let is_named = self.named.iter().any(|named| named == path);
         let marked = |marker: &str| tree.contains_key(&format!("{path}/{marker}"));
-        let is_marked = !self.options.exclude_if_present.is_empty() && marked(".nobackup") && !is_named;
+        let is_marked = !self.options.rules.markers.is_empty() && marked(".nobackup") && !is_named;
         has(&self.gaps.unread)
             || has(&self.gaps.not_entered)
             || self.is_excluded(path, tree) && !is_named
             || is_marked
-            || matches!(tree[path], Kind::File(size) if self.options.exclude_larger_than.is_some_and(|max| size > max))
+            || matches!(tree[path], Kind::File(size) if self.options.rules.larger_than.is_some_and(|max| size > max))
             || tree[path] == Kind::Socket
     }
 
@@ -183,12 +183,13 @@ fn restore_in_place(repository: &Repository, id: ObjectId, root: &Path, dry_run:
 
 fn rules(random: &mut ChaCha20Rng) -> source::Options {
     let patterns = [vec!["*.skip"], vec!["*.skip", "!keep.skip"], vec!["cache/"], vec!["/a/b", "cache/"], vec![]];
-    source::Options {
-        exclude: pick(random, &patterns).iter().map(|pattern| pattern.as_bytes().to_vec()).collect(),
-        exclude_if_present: if chance(random, 50) { vec![".nobackup".into()] } else { Vec::new() },
-        exclude_larger_than: chance(random, 50).then_some(LIMIT),
-        ..source::Options::default()
-    }
+    let rules = LeftOut {
+        patterns: pick(random, &patterns).iter().map(|pattern| pattern.as_bytes().to_vec()).collect(),
+        markers: if chance(random, 50) { vec![".nobackup".into()] } else { Vec::new() },
+        larger_than: chance(random, 50).then_some(LIMIT),
+        ..LeftOut::default()
+    };
+    source::Options { rules, ..source::Options::default() }
 }
 
 /// Files and folders vanish, and others come.

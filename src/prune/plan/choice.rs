@@ -4,7 +4,7 @@
 
 use super::{FrameUse, Held, Limits, Lineage, PackUse, Plan};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Chooses, without figures.
 pub(super) fn choose(packs: &[PackUse], lineages: &[Lineage], limits: Limits) -> Plan {
@@ -12,7 +12,7 @@ pub(super) fn choose(packs: &[PackUse], lineages: &[Lineage], limits: Limits) ->
     choice.move_frames();
     choice.recode_frames();
     choice.replace_bases(lineages);
-    Plan { delete: choice.delete, repack: choice.repack, rebase: choice.rebase, ..Plan::default() }
+    choice.plan
 }
 
 /// Puts the most gain for what is written first; ties in the order of packs.
@@ -24,9 +24,7 @@ fn by_worth(candidates: &mut [(u64, u64, usize)]) {
 /// The choice while it is made.
 struct Choice<'p> {
     packs: &'p [PackUse],
-    delete: BTreeSet<usize>,
-    repack: BTreeMap<usize, bool>,
-    rebase: BTreeSet<usize>,
+    plan: Plan,
     /// Garbage that is kept by the choice so far, and the part of it that lies in dead frames.
     unused: u64,
     loose: u64,
@@ -42,12 +40,12 @@ impl<'p> Choice<'p> {
         let kept = || packs.iter().enumerate().filter(|(number, _)| !delete.contains(number)).map(|(_, pack)| pack);
         let limit = limits.unused.of(packs.iter().map(|pack| pack.sum(FrameUse::live_bytes)).sum());
         let (unused, loose) = (kept().map(PackUse::garbage).sum(), kept().map(PackUse::loose).sum());
-        let (repack, rebase) = (BTreeMap::new(), BTreeSet::new());
-        Self { packs, delete, repack, rebase, unused, loose, limit, left: limits.repack }
+        let plan = Plan { delete, ..Plan::default() };
+        Self { packs, plan, unused, loose, limit, left: limits.repack }
     }
 
     fn candidates(&self, anew: bool) -> Vec<(u64, u64, usize)> {
-        let free = |number: &usize| !self.delete.contains(number) && !self.packs[*number].fixed;
+        let free = |number: &usize| !self.plan.delete.contains(number) && !self.packs[*number].fixed;
         let mut out: Vec<_> = (0..self.packs.len())
             .filter(free)
             .map(|number| (self.packs[number].gain(anew), self.packs[number].written(anew), number))
@@ -60,14 +58,14 @@ impl<'p> Choice<'p> {
     /// Takes a pack if the budget allows it.
     fn take(&mut self, number: usize, anew: bool) -> bool {
         let pack = &self.packs[number];
-        if !self.repack.contains_key(&number) {
+        if !self.plan.repack.contains_key(&number) {
             if pack.size > self.left {
                 return false;
             }
             self.left -= pack.size;
             self.loose -= pack.loose();
         }
-        let before = self.repack.insert(number, anew).map_or(0, |anew| pack.gain(anew));
+        let before = self.plan.repack.insert(number, anew).map_or(0, |anew| pack.gain(anew));
         self.unused = self.unused.saturating_sub(pack.gain(anew) - before);
         true
     }
@@ -103,8 +101,11 @@ impl<'p> Choice<'p> {
             }
             let lineage = &lineages[number];
             let packs: BTreeSet<usize> = lineage.dead.iter().map(|dead| dead.pack).collect();
-            let size: u64 =
-                packs.iter().filter(|pack| !self.repack.contains_key(pack)).map(|pack| self.packs[*pack].size).sum();
+            let size: u64 = packs
+                .iter()
+                .filter(|pack| !self.plan.repack.contains_key(pack))
+                .map(|pack| self.packs[*pack].size)
+                .sum();
             let movable = |held: &Held| !self.packs[held.pack].fixed;
             if size > self.left || !lineage.dead.iter().all(movable) || lineage.deltas.is_empty() {
                 continue;
@@ -114,7 +115,7 @@ impl<'p> Choice<'p> {
                 self.take(pack, true);
             });
             self.unused = self.unused.saturating_sub(bytes);
-            self.rebase.insert(number);
+            self.plan.rebase.insert(number);
         }
     }
 }
