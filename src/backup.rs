@@ -98,7 +98,7 @@ pub struct Report {
 
 impl Report {
     fn new(snapshot: Option<ObjectId>, head: Head, found: Found) -> Self {
-        let messages = source::said(&found.messages);
+        let messages = source::said(&found.body.messages);
         Self { snapshot, head, failed: found.failed, notes: found.notes, messages, remarks: found.remarks }
     }
 }
@@ -245,17 +245,13 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
         Source::Command(words, _) => words.iter().map(bytes).collect(),
     };
     Body {
-        root: found.metadata.clone(),
-        base: found.base.clone(),
-        paths: found.paths.clone(),
         host: options.host.clone(),
         user: options.user.clone(),
         tags,
         description: options.description.clone(),
         command,
-        left_out: found.left_out.clone(),
         gaps: found.gaps.finish(),
-        messages: found.messages.clone(),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),
+        ..found.body.clone()
     }
 }

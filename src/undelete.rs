@@ -16,7 +16,7 @@ use crate::repository::write::commit;
 use crate::repository::write::writer::{Place, Writer};
 use crate::time::WallTime;
 use std::collections::HashSet;
-use vault_format::id::{BlobId, ObjectId, RunId};
+use vault_format::id::{ObjectId, RunId};
 use vault_format::order::Action;
 
 /// What happened.
@@ -140,9 +140,7 @@ fn rely_or_copy(reader: &Reader, snapshot: &SnapshotEntry, writer: &mut Writer) 
     };
     reach::all(reader, snapshot.head.root.id, &mut HashSet::new(), &mut needed).map_err(gone)?;
     let mut missing: Vec<_> = needed.into_iter().filter(|(_, id)| !writer.rely(id)).collect();
-    // as they lie, so that each frame is fetched once and neighbours stay together
-    let place = |id: &BlobId| reader.index().known_places(id).map(|place| (place.frame, place.at)).min();
-    missing.sort_by_cached_key(|(_, id)| (place(id), *id));
+    missing.sort_by_cached_key(|(_, id)| reader.index().order_of(id));
     for (kind, id) in missing {
         writer.put(kind, &reader.blob(kind, &id).map_err(gone)?)?;
     }

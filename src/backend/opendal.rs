@@ -209,10 +209,7 @@ impl Opendal {
 
     /// Whether the name holds these bytes; `None` if it holds nothing.
     fn holds(&self, name: &str, bytes: &[u8]) -> Result<Option<bool>> {
-        let as_put = |mut e: Error| {
-            e.operation = Operation::Put;
-            e
-        };
+        let as_put = |e: Error| Error { operation: Operation::Put, ..e };
         match self.stat(name) {
             Ok(stat) if stat.size != bytes.len() as u64 => Ok(Some(false)),
             Ok(_) => self.get(name, None).map(|found| Some(found == bytes)).map_err(as_put),

@@ -20,25 +20,20 @@ use std::ffi::OsStr;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use vault_format::snapshot::{LeftOut, Statistics};
+use vault_format::snapshot::{Body, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// What a pass over a source found.
 #[derive(Default)]
 pub struct Found {
     pub root: TreeRoot,
-    pub metadata: Option<Metadata>,
-    /// Absolute path of the root; empty for streams.
-    pub base: Vec<u8>,
-    pub paths: Vec<Vec<u8>>,
+    /// What of the content part the source tells.
+    pub body: Body,
     pub statistics: Statistics,
     pub profile: u8,
     pub failed: Vec<String>,
-    pub left_out: LeftOut,
     pub gaps: GapList,
     pub notes: Vec<String>,
-    /// The last that a command said on its standard error.
-    pub messages: Vec<u8>,
     pub remarks: Vec<String>,
 }
 
@@ -85,13 +80,16 @@ impl<'s> Scan<'s> {
     pub fn paths(mut self, paths: &[PathBuf], walk: &source::Options) -> Result<Found> {
         let key = self.repository.keys().gear_key().clone();
         let mut directory = Directory::open(paths, walk).map_err(|error| Error::Source(error.to_string()))?;
-        self.found.paths = absolute(paths);
-        self.found.base = directory.base().as_os_str().as_bytes().to_vec();
-        self.found.metadata = Some(directory.root().clone());
-        self.found.left_out = directory.left_out();
+        self.found.body = Body {
+            paths: absolute(paths),
+            base: directory.base().as_os_str().as_bytes().to_vec(),
+            root: Some(directory.root().clone()),
+            left_out: directory.left_out(),
+            ..Body::default()
+        };
         directory.doubts().iter().for_each(|doubt| self.progress.note(doubt));
         self.found.notes.extend_from_slice(directory.doubts());
-        let join = self.origin.join(self.reader, &self.found.base, self.options);
+        let join = self.origin.join(self.reader, &self.found.body.base, self.options);
         let mut levels = vec![self.level(Vec::new(), Metadata::default(), (None, join))];
         while let Some(event) = directory.next() {
             self.repository.runtime().check_stopped()?;
@@ -132,7 +130,7 @@ impl<'s> Scan<'s> {
 
     /// The path below the root.
     fn relative<'p>(&self, path: &'p Path) -> &'p [u8] {
-        path.strip_prefix(OsStr::from_bytes(&self.found.base)).unwrap_or(path).as_os_str().as_bytes()
+        path.strip_prefix(OsStr::from_bytes(&self.found.body.base)).unwrap_or(path).as_os_str().as_bytes()
     }
 
     fn fail(&mut self, path: &Path, why: &dyn std::fmt::Display) {

@@ -33,10 +33,10 @@ impl Scan<'_> {
         let mut command = Command::spawn(words, runtime, self.progress).map_err(failed)?;
         let (mut scan, bytes) = self.one_file(&mut command, name)?;
         // the exit status comes first: a command that failed often gave no output either
-        scan.found.messages = command.finish().map_err(failed)?;
+        scan.found.body.messages = command.finish().map_err(failed)?;
         if bytes == 0 && !scan.options.allow_empty {
             let program = words.first().map(|word| Path::new(word).display().to_string()).unwrap_or_default();
-            let said = source::last_words(&scan.found.messages).join(" / ");
+            let said = source::last_words(&scan.found.body.messages).join(" / ");
             let said = if said.is_empty() { said } else { format!(", but said: {said}") };
             return Err(Error::EmptySource(program, said));
         }

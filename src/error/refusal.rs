@@ -75,14 +75,8 @@ pub enum Refusal {
     Other(String),
 }
 
-impl From<String> for Refusal {
-    fn from(text: String) -> Self {
-        Self::Other(text)
-    }
-}
-
-impl From<&str> for Refusal {
-    fn from(text: &str) -> Self {
-        Self::Other(text.to_owned())
+impl<T: AsRef<str>> From<T> for Refusal {
+    fn from(text: T) -> Self {
+        Self::Other(text.as_ref().to_owned())
     }
 }

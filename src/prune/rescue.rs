@@ -83,7 +83,7 @@ impl Rescue<'_> {
 
     /// Those that can't be read from what no mark names; what members need, from what they can read.
     fn unread(&self, is_open: bool, mut claimed: Vec<Wanted>) -> Result<Vec<Wanted>> {
-        self.sort(&mut claimed);
+        claimed.sort_by_cached_key(|blob| self.lookup.order_of(&blob.id));
         let staying = self.survey.lookup_outside_marks(self.repository, self.domain, is_open)?;
         let reader = Reader::new(self.repository, &staying);
         let mut unread = Vec::new();
@@ -97,14 +97,8 @@ impl Rescue<'_> {
         Ok(unread)
     }
 
-    /// As they lie, so that each frame is fetched once and neighbours stay together.
-    fn sort(&self, blobs: &mut [Wanted]) {
-        let place = |id: &BlobId| self.lookup.known_places(id).map(|place| (place.frame, place.at)).min();
-        blobs.sort_by_cached_key(|blob| (place(&blob.id), blob.id));
-    }
-
     fn copy(&self, mut lost: Vec<Wanted>) -> Result<u64> {
-        self.sort(&mut lost);
+        lost.sort_by_cached_key(|blob| self.lookup.order_of(&blob.id));
         let mut places: BTreeMap<Place, Vec<Wanted>> = BTreeMap::new();
         for blob in lost {
             match self.place(&blob.id)? {

@@ -194,15 +194,9 @@ pub enum Doubt {
     Other(String),
 }
 
-impl From<String> for Doubt {
-    fn from(text: String) -> Self {
-        Self::Other(text)
-    }
-}
-
-impl From<&str> for Doubt {
-    fn from(text: &str) -> Self {
-        Self::Other(text.to_owned())
+impl<T: AsRef<str>> From<T> for Doubt {
+    fn from(text: T) -> Self {
+        Self::Other(text.as_ref().to_owned())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The keys that a process holds, by role. Owner, client and writer take the same path everywhere: whoever lacks a key
 //! gets `None` or a role error here, never deeper.
 
-use crate::repository::{Error, Result, encoding};
+use crate::repository::{Error, Result, encoding, of_object};
 use crate::runtime::Runtime;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,10 +11,11 @@ use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, RepositoryId, WriterId};
 use vault_format::key::Key;
+use vault_format::name::Name;
 use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
 
 /// Whose keys open content, for errors.
-pub(super) const CONTENT_ROLES: &str = "owner's or the domain's client";
+const CONTENT_ROLES: &str = "owner's or the domain's client";
 
 /// The open bundle.
 pub struct Keys {
@@ -149,8 +150,21 @@ impl Keys {
         .derive("vault v1 cache key", &[&self.bundle.repository.0])
     }
 
-    /// Opens the secret of a run whose object has `header`.
-    pub(crate) fn open_run(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
+    /// Opens the secret of a run, of which `object` has the header; a key that may not is an error that says `what` needs
+    /// another one.
+    pub(super) fn open_run(
+        &self,
+        what: &'static str,
+        object: &Name,
+        (wraps, header): (&Wraps, &Header),
+    ) -> Result<RunSecret> {
+        match self.secret(wraps, header) {
+            Err(vault_format::Error::NoAccess) => Err(Error::Role { what, needs: CONTENT_ROLES, has: self.role() }),
+            opened => of_object(object, opened),
+        }
+    }
+
+    fn secret(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
         let scope = header.scope();
         let place = blake3::Hasher::new().update(&scope).update(&wraps.encode()?).finalize();
         let known = self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();

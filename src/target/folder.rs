@@ -129,11 +129,7 @@ impl Target {
 
     fn directory(&mut self, above: BorrowedFd<'_>, node: &Node, is_wanted: bool) -> io::Result<Found> {
         let name = node.name.as_slice();
-        let existing = match rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(stat),
-            Err(Errno::NOENT) => None,
-            Err(error) => return Err(error.into()),
-        };
+        let existing = handles::existing(above, name)?;
         if existing.as_ref().is_some_and(|stat| self.own.contains(&metadata::identity(stat))) {
             return Ok(Found::Own);
         }

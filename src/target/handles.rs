@@ -3,7 +3,7 @@
 //! whoever moves or replaces a directory meanwhile leads nobody outside. Few are kept open at a time.
 
 use crate::metadata;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -132,6 +132,15 @@ pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<
     let handle = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
     let identity = metadata::identity(&rustix::fs::fstat(&handle)?);
     Ok((handle, identity))
+}
+
+/// What a name is, if it is there.
+pub(super) fn existing(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Stat>> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Names in a directory.

@@ -1,7 +1,7 @@
 //! Entries that are not directories: compared with what has their name, and made anew beside it if the policy wants
 //! so. Links, pipes and devices are complete at once; of files only a slot is given out.
 
-use super::handles::{put, settle};
+use super::handles::{existing, put, settle};
 use super::{FileSlot, NoteKind, Overwrite, Placement, Shared, Target};
 use crate::metadata::{self, At};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -244,14 +244,6 @@ impl Target {
             }
         }
         Ok(Some(metadata::identity(&stat)))
-    }
-}
-
-fn existing(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Stat>> {
-    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

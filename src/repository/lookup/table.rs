@@ -197,6 +197,11 @@ impl Table {
         })
     }
 
+    /// Where a blob lies first: in this order each frame is fetched once, and neighbours stay together.
+    pub fn order_of(&self, id: &BlobId) -> impl Ord + use<> {
+        (self.known_places(id).map(|place| (place.frame, place.at)).min(), *id)
+    }
+
     /// All blobs, each once, in no order.
     pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
         self.first.keys().copied()

@@ -174,28 +174,23 @@ impl Marks {
         Ok(marks)
     }
 
-    /// What marks say.
+    /// What marks say, in the order of the listing.
     fn of(read: Vec<Received>) -> Self {
-        let (mut condemnations, mut swept) = (BTreeMap::new(), BTreeMap::new());
+        let mut marks = Self::default();
         for Received { id, mark, put_at } in read {
             match mark {
-                Mark::Swept { mark } => {
-                    swept.insert(id, Swept { id, mark, put_at });
-                }
+                Mark::Swept { mark } => marks.swept.push(Swept { id, mark, put_at }),
                 Mark::Condemn { packs, snapshots, grace } => {
-                    let (packs, grace) =
-                        (packs.into_iter().map(|(_, pack)| pack).collect(), Duration::from_nanos(grace));
-                    condemnations.insert(id, Condemnation { id, packs, snapshots, grace, put_at, swept: false });
+                    let packs = packs.into_iter().map(|(_, pack)| pack).collect();
+                    let grace = Duration::from_nanos(grace);
+                    marks.condemnations.push(Condemnation { id, packs, snapshots, grace, put_at, swept: false });
                 }
             }
         }
-        for Swept { mark, .. } in swept.values() {
-            if let Some(mark) = condemnations.get_mut(mark) {
-                mark.swept = true;
-            }
+        for mark in &mut marks.condemnations {
+            mark.swept = marks.swept.iter().any(|swept| swept.mark == mark.id);
         }
-        let condemnations = condemnations.into_values().collect();
-        Self { condemnations, swept: swept.into_values().collect(), ..Self::default() }
+        marks
     }
 
     /// Without those that condemn and are young now: their sweeps see what is committed soon.

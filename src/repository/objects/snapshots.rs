@@ -5,8 +5,7 @@ use super::domains::Domains;
 use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
 use super::orders::{Orders, State};
 use super::trust::{Claimant, Trust};
-use crate::repository::keys::CONTENT_ROLES;
-use crate::repository::{Error, Repository, Result, of_object};
+use crate::repository::{Repository, Result, of_object};
 use crate::retention::Counted;
 use crate::time::{StoreTime, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,16 +139,11 @@ impl SnapshotEntry {
 
     /// Opens the content part: paths, host, tags.
     pub fn body(&self, repository: &Repository) -> Result<Body> {
-        let keys = repository.keys();
-        let secret = match keys.open_run(&self.wraps, &self.header) {
-            Err(vault_format::Error::NoAccess) => {
-                return Err(Error::Role { what: "read a snapshot's content", needs: CONTENT_ROLES, has: keys.role() });
-            }
-            opened => of_object(self.name(), opened)?,
-        };
-        let stored = repository.get_named(&self.name())?;
-        let snapshot = of_object(self.name(), Snapshot::parse(&stored, repository.id()))?;
-        of_object(self.name(), snapshot.body(&secret))
+        let (name, keys) = (&self.name(), repository.keys());
+        let secret = keys.open_run("read a snapshot's content", name, (&self.wraps, &self.header))?;
+        let stored = repository.get_named(name)?;
+        let snapshot = of_object(name, Snapshot::parse(&stored, repository.id()))?;
+        of_object(name, snapshot.body(&secret))
     }
 }
 
@@ -157,10 +151,13 @@ impl SnapshotEntry {
 pub(crate) fn read(
     repository: &Repository,
     trust: &Trust,
-    place: SnapshotPlace,
+    name: &Name,
     arrived: Option<StoreTime>,
 ) -> Result<Verdict<SnapshotEntry>> {
-    let name = &Name::Snapshot(place.domain, place.label, place.id);
+    let Name::Snapshot(domain, label, id) = *name else {
+        return of_object(name, Err(vault_format::Error::WrongKind));
+    };
+    let place = SnapshotPlace { domain, label, id };
     let stored = repository.get_named(name)?;
     let snapshot = of_object(name, Snapshot::parse(&stored, repository.id()))?;
     let header = *snapshot.header();
@@ -177,7 +174,7 @@ pub(crate) fn read(
         return Ok(Verdict::Ignored(Reason::Unsigned));
     }
     let by_owner = trust.signer(header.writer).is_some_and(|signer| signer.role == Role::Owner);
-    let (id, wraps, counted) = (place.id, snapshot.wraps, Counted::of_owner(WallTime::new(head.time)));
+    let (wraps, counted) = (snapshot.wraps, Counted::of_owner(WallTime::new(head.time)));
     let (pinned, state, doubtful) = (None, State::default(), false);
     let read = SnapshotEntry { id, place, header, head, arrived, pinned, state, by_owner, counted, doubtful, wraps };
     Ok(Verdict::Counts(read))
@@ -199,12 +196,8 @@ impl Snapshots {
         let can_open = |name: &Name| name.domain().is_some_and(|domain| repository.keys().book(domain).is_some());
         let is_quarantined = |name: &Name| name.id().is_some_and(|id| orders.quarantined.contains(&id));
         listed.retain(|(name, _)| can_open(name) && !is_quarantined(name));
-        let Loaded { good, damaged, ignored } = load(repository, &listed, |(name, entry)| {
-            let Name::Snapshot(domain, label, id) = *name else {
-                return of_object(name, Err(vault_format::Error::WrongKind));
-            };
-            read(repository, trust, SnapshotPlace { domain, label, id }, entry.modified)
-        })?;
+        let Loaded { good, damaged, ignored } =
+            load(repository, &listed, |(name, entry)| read(repository, trust, name, entry.modified))?;
         let all = good.into_iter().map(|one| SnapshotEntry { state: orders.state(one.id), ..one }).collect();
         let domains = Domains::new(repository, trust, orders);
         let mut snapshots = Self { all, damaged, ignored, domains, listed: ids };

@@ -3,20 +3,20 @@
 //! Decoded frames are kept up to a byte limit, since neighbours are wanted next.
 
 use super::frames::KeptFrames;
-use crate::repository::keys::CONTENT_ROLES;
 use crate::repository::lookup::{ANY_DEPTH, BlobLocation, BlobLookup, FrameNumber, FrameRecord, PackRecord};
-use crate::repository::{Error, Repository, Result, of_object};
+use crate::repository::{Error, Repository, Result};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vault_format::bundle::Role;
-use vault_format::envelope::RunSecret;
 use vault_format::frame::{FrameCodec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
 use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::name::Name;
 
 /// Plaintext of decoded frames that a reader keeps, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
+
+/// What it does, for errors.
+const READ: &str = "read content";
 
 /// Reads blobs through a lookup: a handle, and every clone of it keeps the same frames.
 #[derive(Clone)]
@@ -39,6 +39,12 @@ struct Shared {
 struct Allowance {
     frames: u32,
     bytes: u64,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX }
+    }
 }
 
 impl Reader {
@@ -89,11 +95,8 @@ impl Reader {
         if let Some(page) = cached.filter(|page| self.repository.keys().id_key().blob_id(kind, page) == *id) {
             return Ok(page);
         }
-        if self.repository.keys().role() == Role::Writer {
-            return Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: Role::Writer });
-        }
-        let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
-        let mut found = self.blob_below(kind, id, ANY_DEPTH, allowance);
+        self.repository.keys().content(READ)?;
+        let mut found = self.blob_below(kind, id, ANY_DEPTH, &mut Allowance::default());
         for other in self.others.iter() {
             let Err(error) = found else { return found };
             found = match other.blob(kind, id) {
@@ -158,14 +161,13 @@ impl Reader {
 
     /// Opens and decodes a frame whose sealed bytes the caller has fetched.
     pub(crate) fn open_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
-        self.open_with(number, sealed, &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX })
+        self.open_with(number, sealed, &mut Allowance::default())
     }
 
     /// The same, and what lay under the seal: the encoded bytes, then the plaintext.
     pub(crate) fn take_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
         let encoded = self.open_seal(number, sealed)?;
-        let allowance = &mut Allowance { frames: OPEN_FRAMES_MAX, bytes: OPEN_BYTES_MAX };
-        let plain = self.decode(number, encoded.clone(), allowance)?;
+        let plain = self.decode(number, encoded.clone(), &mut Allowance::default())?;
         Ok((encoded, plain))
     }
 
@@ -173,7 +175,8 @@ impl Reader {
     pub(crate) fn open_seal(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
         let frame = self.index.frame(number)?;
         let pack = self.index.pack(frame.pack)?;
-        let secret = self.secret(pack)?;
+        let name = Name::Pack(pack.class, pack.id);
+        let secret = self.repository.keys().open_run(READ, &name, (&pack.wraps, &pack.header))?;
         let opened = self.seal_of(&frame, pack).open(&secret.pack_key(pack.class, &pack.salt), sealed);
         opened.or_else(|error| self.damaged(&frame, error))
     }
@@ -211,14 +214,5 @@ impl Reader {
     fn damaged<T>(&self, frame: &FrameRecord, source: vault_format::Error) -> Result<T> {
         let pack = self.index.pack(frame.pack)?;
         Err(Error::Frame { frame: frame.ordinal, pack: Name::Pack(pack.class, pack.id), source })
-    }
-
-    fn secret(&self, pack: &PackRecord) -> Result<RunSecret> {
-        match self.repository.keys().open_run(&pack.wraps, &pack.header) {
-            Err(vault_format::Error::NoAccess) => {
-                Err(Error::Role { what: "read content", needs: CONTENT_ROLES, has: self.repository.keys().role() })
-            }
-            opened => of_object(Name::Pack(pack.class, pack.id), opened),
-        }
     }
 }

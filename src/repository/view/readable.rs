@@ -5,7 +5,6 @@ use crate::repository::objects::loaded::Verdict;
 use crate::repository::objects::trust::Trust;
 use crate::repository::objects::{index_objects, journal, marks, orders, slots, snapshots};
 use crate::repository::{Repository, Result};
-use vault_format::mark::SnapshotPlace;
 use vault_format::name::Name;
 
 /// Reads an object that is known by its name alone; the error says why it can't be used. Packs, the config and foreign
@@ -17,9 +16,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
         Name::Mark(_) => marks::read(repository, name).map(drop),
         Name::Slot(_) => slots::read(repository, name).map(drop),
         Name::Journal(..) => journal::read(repository, trust, name).map(drop),
-        Name::Snapshot(domain, label, id) => {
-            snapshots::read(repository, trust, SnapshotPlace { domain, label, id }, None).map(drop)
-        }
+        Name::Snapshot(..) => snapshots::read(repository, trust, name, None).map(drop),
         Name::Config | Name::ConfigCopy | Name::Pack(..) | Name::Wal(..) => Ok(()),
     };
     Verdict::sorted(read.map(Verdict::Counts)).map(drop)
