@@ -4,7 +4,7 @@
 
 use crate::codec::{self, Limited, Stored};
 use crate::envelope::SEALING_KEY_BYTES;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, rule};
 use crate::header::SUITE;
 use crate::id::{DomainId, ObjectId, RepositoryId};
 use crate::key::Key;
@@ -79,13 +79,8 @@ impl Stored for Bundle {
     type Codec = Limited<8192>;
 
     fn validate(&self) -> Result<()> {
-        if self.suite != SUITE {
-            return Err(Error::UnsupportedSuite(self.suite));
-        }
-        if self.owner.sealing.len() != SEALING_KEY_BYTES {
-            return Err(Error::Invalid("the owner's sealing key has the wrong length"));
-        }
-        Ok(())
+        ensure(self.suite == SUITE, Error::UnsupportedSuite(self.suite))?;
+        rule(self.owner.sealing.len() == SEALING_KEY_BYTES, "the owner's sealing key has the wrong length")
     }
 }
 

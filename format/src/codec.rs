@@ -1,7 +1,7 @@
 //! The one place that knows bincode. Fixed-width little-endian integers, a byte limit for each type, and every byte
 //! consumed, so that decoding is total, bounded and injective. `SPEC.md` describes the resulting bytes on its own.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::de::Decoder;
 use bincode::de::read::Reader;
@@ -56,9 +56,7 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
         bincode::error::DecodeError::LimitExceeded => Error::Limit(T::WHAT),
         _ => Error::Invalid(T::WHAT),
     })?;
-    if used != bytes.len() {
-        return Err(Error::Trailing(T::WHAT));
-    }
+    ensure(used == bytes.len(), Error::Trailing(T::WHAT))?;
     value.validate()?;
     Ok(value)
 }

@@ -2,7 +2,7 @@
 //! and compared. Every decoder writes at most the promised length, whatever the compressed bytes claim, so that a bomb
 //! of a few bytes costs no more memory than the frame that it says it is.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, within};
 use std::cell::RefCell;
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective};
 
@@ -27,9 +27,7 @@ pub fn compress(plaintext: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
     })?;
     let Some(out) = out else { return Ok(None) };
     // compressor bugs have lost data elsewhere: nothing is sealed that was not seen to come back
-    if decompress(&out, plaintext.len())? != plaintext {
-        return Err(Error::BadFrame);
-    }
+    ensure(decompress(&out, plaintext.len())? == plaintext, Error::BadFrame)?;
     Ok(Some(out))
 }
 
@@ -53,17 +51,13 @@ pub fn compress_delta(plaintext: &[u8], prefix: &[u8], level: i32) -> Result<Opt
     set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
     context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
     let Some(out) = finish(&mut context, plaintext)? else { return Ok(None) };
-    if decompress_delta(&out, prefix, plaintext.len())? != plaintext {
-        return Err(Error::BadFrame);
-    }
+    ensure(decompress_delta(&out, prefix, plaintext.len())? == plaintext, Error::BadFrame)?;
     Ok(Some(out))
 }
 
 /// Decompresses a delta against its prefix to exactly `length` bytes.
 pub fn decompress_delta(bytes: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>> {
-    if prefix.len() > PREFIX_BYTES_MAX {
-        return Err(Error::Limit("the bases of a delta"));
-    }
+    within(prefix.len() <= PREFIX_BYTES_MAX, "the bases of a delta")?;
     let mut context = DCtx::try_create().ok_or(Error::BadFrame)?;
     context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
     decode(&mut context, bytes, length)

@@ -3,7 +3,7 @@
 
 use crate::codec::{self, Limited, Stored};
 use crate::directory::PACK_BYTES_MAX;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, rule, within};
 use crate::gear::ChunkProfile;
 use crate::header::{Header, Kind};
 use crate::id::{DomainId, RepositoryId};
@@ -35,16 +35,11 @@ impl Stored for Config {
 
     fn validate(&self) -> Result<()> {
         let unknown = self.required_features & !FEATURES_KNOWN;
-        if unknown != 0 {
-            return Err(Error::UnsupportedFeature(unknown));
-        }
+        ensure(unknown == 0, Error::UnsupportedFeature(unknown))?;
         let pack_fits = usize::try_from(self.pack_bytes).is_ok_and(|bytes| (4096..=PACK_BYTES_MAX).contains(&bytes));
-        if self.profiles.is_empty() || !pack_fits {
-            return Err(Error::Limit("the config"));
-        }
-        if !self.profiles.is_sorted_by(|left, right| left.id < right.id) {
-            return Err(Error::Invalid("the chunk profiles are not in strict order"));
-        }
+        within(!self.profiles.is_empty() && pack_fits, "the config")?;
+        let are_sorted = self.profiles.is_sorted_by(|left, right| left.id < right.id);
+        rule(are_sorted, "the chunk profiles are not in strict order")?;
         self.profiles.iter().try_for_each(ChunkProfile::validate)
     }
 }
@@ -64,9 +59,8 @@ impl Config {
         }
         let config: Self = codec::decode(object.section(0))?;
         object.verify(&config.owner)?;
-        if object.salt != [0; 32] || object.header.domain != DomainId::default() {
-            return Err(Error::Invalid("the config has a salt or a domain"));
-        }
+        let is_bare = object.salt == [0; 32] && object.header.domain == DomainId::default();
+        rule(is_bare, "the config has a salt or a domain")?;
         Ok((object.header.repository, config))
     }
 }

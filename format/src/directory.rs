@@ -3,7 +3,7 @@
 //! valid: no blob reaches out of its frame, and no frame out of the pack.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, rule, within};
 use crate::frame::{BASES_MAX, DEPTH_MAX, FRAME_BYTES_MAX, FrameCodec, FrameSeal};
 use crate::header::{HEADER_BYTES, Header};
 use crate::id::{BlobId, BlobKind, Class};
@@ -67,22 +67,16 @@ impl Stored for Directory {
     type Codec = Limited<{ 32 << 20 }>;
 
     fn validate(&self) -> Result<()> {
-        if self.frames.is_empty() || self.blobs.len() > PACK_BLOBS_MAX {
-            return Err(Error::Limit("the number of blobs of a pack"));
-        }
+        within(!self.frames.is_empty() && self.blobs.len() <= PACK_BLOBS_MAX, "the number of blobs of a pack")?;
         let mut ordinals: Vec<u32> = self.frames.iter().map(|frame| frame.ordinal).collect();
         ordinals.sort_unstable();
-        if !ordinals.is_sorted_by(|left, right| left < right) {
-            return Err(Error::Invalid("two frames of a pack have one ordinal"));
-        }
+        rule(ordinals.is_sorted_by(|left, right| left < right), "two frames of a pack have one ordinal")?;
         let mut left = self.blobs.as_slice();
         for frame in &self.frames {
             let count = usize::try_from(frame.blobs).map_err(|_| Error::Limit("a frame"))?;
             validate_frame(frame, codec::take_slice(&mut left, count)?)?;
         }
-        if !left.is_empty() {
-            return Err(Error::Invalid("a directory has blobs without a frame"));
-        }
+        rule(left.is_empty(), "a directory has blobs without a frame")?;
         self.end().map(|_| ())
     }
 }
@@ -92,27 +86,18 @@ pub(crate) fn validate_frame(frame: &FrameEntry, blobs: &[BlobEntry]) -> Result<
         let length = usize::try_from(blob.length).ok().filter(|length| *length > 0)?;
         total.checked_add(length).filter(|total| *total <= FRAME_BYTES_MAX)
     });
-    if plain.is_none() || blobs.is_empty() {
-        return Err(Error::Limit("the plaintext of a frame"));
-    }
+    within(plain.is_some() && !blobs.is_empty(), "the plaintext of a frame")?;
     let kind = blobs.first().map(|blob| blob.kind);
-    if blobs.iter().any(|blob| Some(blob.kind) != kind) {
-        return Err(Error::Invalid("a frame mixes kinds of blobs"));
-    }
+    rule(blobs.iter().all(|blob| Some(blob.kind) == kind), "a frame mixes kinds of blobs")?;
     match frame.codec {
         FrameCodec::Delta => {
             let proper = blobs.len() == 1
                 && (1..=BASES_MAX).contains(&frame.bases.len())
                 && (1..=DEPTH_MAX).contains(&frame.depth)
                 && !blobs.iter().any(|blob| frame.bases.contains(&blob.id));
-            if proper {
-                Ok(())
-            } else {
-                Err(Error::Invalid("a delta needs one blob, 1 to 4 bases and a depth of 1 to 8"))
-            }
+            rule(proper, "a delta needs one blob, 1 to 4 bases and a depth of 1 to 8")
         }
-        _ if frame.bases.is_empty() && frame.depth == 0 => Ok(()),
-        _ => Err(Error::Invalid("a frame that is no delta has bases or a depth")),
+        _ => rule(frame.bases.is_empty() && frame.depth == 0, "a frame that is no delta has bases or a depth"),
     }
 }
 

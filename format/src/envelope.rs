@@ -3,7 +3,7 @@
 //! one wrap opens all content of the run; every pack and snapshot carries its wraps, so that no other object is needed.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, within};
 use crate::id::{Class, DomainId};
 use crate::key::Key;
 use crate::seal;
@@ -80,14 +80,12 @@ impl Stored for Wraps {
     type Codec = Limited<32768>;
 
     fn validate(&self) -> Result<()> {
-        if self.0.is_empty() || self.0.len() > WRAPS_MAX {
-            return Err(Error::Limit("the number of wraps"));
-        }
+        within((1..=WRAPS_MAX).contains(&self.0.len()), "the number of wraps")?;
         let lengths_fit = self.0.iter().all(|wrap| match wrap {
             Wrap::Owner { encapsulation, .. } => encapsulation.len() == ENCAPSULATION_BYTES,
             Wrap::Domain { .. } => true,
         });
-        if lengths_fit { Ok(()) } else { Err(Error::Limit("an encapsulated key")) }
+        within(lengths_fit, "an encapsulated key")
     }
 }
 

@@ -63,6 +63,21 @@ pub enum Error {
 /// The result of every fallible function here.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Fails unless something holds.
+pub(crate) fn ensure(holds: bool, error: Error) -> Result<()> {
+    if holds { Ok(()) } else { Err(error) }
+}
+
+/// Fails if a rule of the format is broken, in the words that say so.
+pub(crate) fn rule(holds: bool, broken: &'static str) -> Result<()> {
+    ensure(holds, Error::Invalid(broken))
+}
+
+/// Fails unless a length, count or parameter of something lies within its limits.
+pub(crate) fn within(holds: bool, what: &'static str) -> Result<()> {
+    ensure(holds, Error::Limit(what))
+}
+
 impl Error {
     /// True if the bytes are sound, and just not by whom they should be: junk that somebody put there.
     pub fn is_strange(&self) -> bool {

@@ -2,7 +2,7 @@
 //! base blobs as prefix). Every decoder writes at most the promised length, whatever the compressed bytes claim.
 
 use crate::compress::{decompress, decompress_delta};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, within};
 use crate::header::SUITE;
 use crate::id::{Class, RepositoryId};
 use crate::key::Key;
@@ -71,9 +71,7 @@ impl FrameSeal {
     /// From encoded bytes to the plaintext. `prefix` is the plaintext of the bases, empty unless a delta.
     pub fn decode(&self, encoded: Vec<u8>, prefix: &[u8]) -> Result<Vec<u8>> {
         let length = usize::try_from(self.plain).map_err(|_| Error::BadFrame)?;
-        if length > FRAME_BYTES_MAX {
-            return Err(Error::Limit("a frame"));
-        }
+        within(length <= FRAME_BYTES_MAX, "a frame")?;
         match self.codec {
             FrameCodec::Raw if encoded.len() == length => Ok(encoded),
             FrameCodec::Raw => Err(Error::BadFrame),

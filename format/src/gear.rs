@@ -1,7 +1,7 @@
 //! The keyed table of the rolling hash that finds chunk boundaries, and the chunk sizes to choose from. Both decide
 //! where content is cut, so they are part of the format: two writers with other tables would share nothing.
 
-use crate::error::{Error, Result};
+use crate::error::{Result, within};
 use crate::key::Key;
 use bincode::{Decode, Encode};
 
@@ -29,11 +29,8 @@ impl ChunkProfile {
         let even = [self.min, self.average, self.max].iter().all(|size| size & 1 == 0);
         // the masks of the cut begin at an average of 256 bytes
         let ordered = self.average >= 256 && 64 <= self.min && self.min <= self.average && self.average <= self.max;
-        if even && ordered && self.average.is_power_of_two() && self.max <= crate::list::CHUNK_BYTES_MAX {
-            Ok(())
-        } else {
-            Err(Error::Limit("a chunk profile"))
-        }
+        let fits = self.average.is_power_of_two() && self.max <= crate::list::CHUNK_BYTES_MAX;
+        within(even && ordered && fits, "a chunk profile")
     }
 }
 

@@ -3,7 +3,7 @@
 //! this program does not know is told from damage, since a later program may have written it.
 
 use crate::codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, rule};
 use crate::id::{DomainId, RepositoryId, WriterId};
 use ed25519_dalek::SigningKey;
 
@@ -86,29 +86,17 @@ impl Header {
     /// Reads the header of an object that must be of `kind`, before the repository is known: for `config` and slots.
     pub fn decode_any(mut bytes: &[u8], kind: Kind) -> Result<Self> {
         const WHAT: &str = "an object header";
-        if codec::take_array::<5>(&mut bytes, WHAT)? != MAGIC {
-            return Err(Error::BadMagic);
-        }
+        ensure(codec::take_array::<5>(&mut bytes, WHAT)? == MAGIC, Error::BadMagic)?;
         let [version, suite, stored_kind] = codec::take_array(&mut bytes, WHAT)?;
-        if version != VERSION {
-            return Err(Error::UnsupportedVersion(version));
-        }
-        if suite != SUITE {
-            return Err(Error::UnsupportedSuite(suite));
-        }
+        ensure(version == VERSION, Error::UnsupportedVersion(version))?;
+        ensure(suite == SUITE, Error::UnsupportedSuite(suite))?;
         let epoch = codec::take_u32(&mut bytes, WHAT)?;
-        if epoch != 0 {
-            return Err(Error::UnsupportedEpoch(epoch));
-        }
-        if stored_kind != kind as u8 {
-            return Err(Error::WrongKind);
-        }
+        ensure(epoch == 0, Error::UnsupportedEpoch(epoch))?;
+        ensure(stored_kind == kind as u8, Error::WrongKind)?;
         let repository = RepositoryId(codec::take_array(&mut bytes, WHAT)?);
         let domain = DomainId(codec::take_array(&mut bytes, WHAT)?);
         let writer = WriterId(codec::take_array(&mut bytes, WHAT)?);
-        if codec::take_u32(&mut bytes, WHAT)? != 0 {
-            return Err(Error::Invalid("reserved header bytes are not zero"));
-        }
+        rule(codec::take_u32(&mut bytes, WHAT)? == 0, "reserved header bytes are not zero")?;
         Ok(Self { kind, repository, domain, writer })
     }
 

@@ -1,7 +1,7 @@
 //! Identities: of blobs (keyed hash of plaintext), of objects (hash of stored bytes), of repositories, domains,
 //! writers and runs. All are fixed-size byte strings, printed in lower-case hex, and never mixed up by type.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, rule};
 use bincode::{Decode, Encode};
 use std::fmt;
 
@@ -146,9 +146,7 @@ impl Class {
 
 fn decode_hex(text: &str, out: &mut [u8]) -> Result<()> {
     let digits = text.as_bytes();
-    if digits.len() != out.len().saturating_mul(2) {
-        return Err(Error::Invalid("an id has the wrong length"));
-    }
+    rule(digits.len() == out.len().saturating_mul(2), "an id has the wrong length")?;
     for (pair, byte) in digits.chunks_exact(2).zip(out.iter_mut()) {
         let value = pair.iter().try_fold(0u8, |value, digit| {
             let nibble = match digit {

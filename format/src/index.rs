@@ -5,7 +5,7 @@
 use crate::codec::{self, Limited, Stored};
 use crate::directory::{Directory, PACK_BYTES_MAX};
 use crate::envelope::Wraps;
-use crate::error::{Error, Result};
+use crate::error::{Result, rule, within};
 use crate::header::Kind;
 use crate::id::{BlobId, Class, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
@@ -69,24 +69,15 @@ impl Stored for Index {
         for pack in &self.packs {
             pack.directory.validate()?;
             blobs = blobs.saturating_add(pack.directory.blobs.len());
-            if usize::from(pack.wraps) >= self.wraps.len() {
-                return Err(Error::Invalid("a pack of an index has no wraps"));
-            }
-            if usize::try_from(pack.size).map_or(true, |size| size > PACK_BYTES_MAX) {
-                return Err(Error::Limit("the size of a pack"));
-            }
-            if pack.directory.blobs.iter().any(|blob| blob.kind.class() != pack.class) {
-                return Err(Error::Invalid("a pack of an index mixes classes"));
-            }
+            rule(usize::from(pack.wraps) < self.wraps.len(), "a pack of an index has no wraps")?;
+            within(usize::try_from(pack.size).is_ok_and(|size| size <= PACK_BYTES_MAX), "the size of a pack")?;
+            let is_pure = pack.directory.blobs.iter().all(|blob| blob.kind.class() == pack.class);
+            rule(is_pure, "a pack of an index mixes classes")?;
         }
-        if blobs > INDEX_BLOBS_MAX {
-            return Err(Error::Limit("the blobs of an index"));
-        }
+        within(blobs <= INDEX_BLOBS_MAX, "the blobs of an index")?;
         let mut ids: Vec<ObjectId> = self.packs.iter().map(|pack| pack.id).collect();
         ids.sort_unstable();
-        if !ids.is_sorted_by(|left, right| left < right) {
-            return Err(Error::Invalid("an index names a pack twice"));
-        }
+        rule(ids.is_sorted_by(|left, right| left < right), "an index names a pack twice")?;
         self.wraps.iter().try_for_each(Stored::validate)
     }
 }
@@ -99,11 +90,7 @@ impl Stored for Sketches {
         let proper = |sketch: &Sketch| {
             sketch.features.len() <= SKETCH_FEATURES_MAX && sketch.features.is_sorted_by(|left, right| left < right)
         };
-        if self.0.len() <= INDEX_BLOBS_MAX && self.0.iter().all(proper) {
-            Ok(())
-        } else {
-            Err(Error::Limit("a sketch"))
-        }
+        within(self.0.len() <= INDEX_BLOBS_MAX && self.0.iter().all(proper), "a sketch")
     }
 }
 

@@ -2,7 +2,7 @@
 //! mistyped file from another one; nothing is signed, since the file is where trust begins.
 
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::header::{HEADER_BYTES, Header, Kind};
 use crate::id::{DomainId, WriterId};
 use zeroize::Zeroizing;
@@ -28,13 +28,9 @@ pub fn decode(bytes: &[u8]) -> Result<Bundle> {
     let header = Header::decode_any(bytes, Kind::KeyFile)?;
     let end = bytes.len().checked_sub(32).ok_or(Error::Truncated(WHAT))?;
     let (text, check) = bytes.split_at_checked(end).ok_or(Error::Truncated(WHAT))?;
-    if blake3::hash(text).as_bytes() != check {
-        return Err(Error::Unauthentic(WHAT));
-    }
+    ensure(blake3::hash(text).as_bytes() == check, Error::Unauthentic(WHAT))?;
     let encoded = text.get(HEADER_BYTES..).ok_or(Error::Truncated(WHAT))?;
-    if header.domain != DomainId::default() || header.writer != WriterId::default() {
-        return Err(Error::WrongOrigin);
-    }
+    ensure(header.domain == DomainId::default() && header.writer == WriterId::default(), Error::WrongOrigin)?;
     let bundle = Bundle::decode(encoded)?;
     if bundle.repository == header.repository { Ok(bundle) } else { Err(Error::WrongRepository) }
 }

@@ -2,7 +2,7 @@
 //! tree of pages, blobs of kind `List`. Each entry carries lengths, so that seeking needs no index.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, within};
 use crate::id::BlobId;
 use crate::page::{self, PAGE_ENTRIES_MAX};
 use bincode::{Decode, Encode};
@@ -46,9 +46,7 @@ impl Content {
     pub fn bytes(&self) -> Result<u64> {
         match self {
             Self::Inline(chunks) => sum(chunks.iter().map(|chunk| {
-                if chunk.length == 0 || chunk.length > CHUNK_BYTES_MAX {
-                    return Err(Error::Limit("the length of a chunk"));
-                }
+                within((1..=CHUNK_BYTES_MAX).contains(&chunk.length), "the length of a chunk")?;
                 Ok(u64::from(chunk.length))
             })),
             Self::List(root) => Ok(root.bytes),
@@ -82,9 +80,7 @@ impl Stored for ListPage {
         match self {
             Self::Leaf(chunks) => {
                 Content::Inline(chunks.clone()).bytes()?;
-                if chunks.is_empty() || chunks.len() > PAGE_ENTRIES_MAX {
-                    return Err(Error::Limit("a list page"));
-                }
+                within((1..=PAGE_ENTRIES_MAX).contains(&chunks.len()), "a list page")?;
             }
             Self::Branch { height, children } => {
                 page::validate_height(*height, "the height of a list")?;

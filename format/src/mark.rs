@@ -2,7 +2,7 @@
 //! them. Marks are clear, so that every writer can avoid condemned packs, and signed by the owner.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, rule};
 use crate::header::{Header, Kind};
 use crate::id::{Class, DomainId, ObjectId, RepositoryId, SourceLabel};
 use crate::object::SignedObject;
@@ -44,15 +44,10 @@ impl Stored for Mark {
     type Codec = Limited<{ 64 << 20 }>;
 
     fn validate(&self) -> Result<()> {
-        match self {
-            Self::Condemn { packs, snapshots, .. }
-                if !packs.is_sorted_by(|left, right| left < right)
-                    || !snapshots.is_sorted_by(|left, right| left < right) =>
-            {
-                Err(Error::Invalid("a mark is not in strict order"))
-            }
-            _ => Ok(()),
-        }
+        let Self::Condemn { packs, snapshots, .. } = self else { return Ok(()) };
+        let are_sorted =
+            packs.is_sorted_by(|left, right| left < right) && snapshots.is_sorted_by(|left, right| left < right);
+        rule(are_sorted, "a mark is not in strict order")
     }
 }
 
@@ -67,9 +62,7 @@ impl Mark {
     pub fn open(bytes: &[u8], repository: RepositoryId, owner: &[u8; 32]) -> Result<Self> {
         let object = SignedObject::parse(bytes, Kind::Mark, Some(repository))?;
         object.verify(owner)?;
-        if object.header.domain != DomainId::default() {
-            return Err(Error::WrongOrigin);
-        }
+        ensure(object.header.domain == DomainId::default(), Error::WrongOrigin)?;
         codec::decode(object.section(0))
     }
 }

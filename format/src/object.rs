@@ -3,7 +3,7 @@
 //! [`SignedObject::verify`] has passed with a key that the owner vouches for: anybody may put bytes there.
 
 use crate::codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, within};
 use crate::header::{HEADER_BYTES, Header, Kind};
 use crate::id::{DomainId, RepositoryId, WriterId};
 use crate::key::Key;
@@ -90,18 +90,14 @@ impl<'a> SignedObject<'a> {
         }
         let signature = signer.sign(&signed_message(&out));
         out.extend_from_slice(&signature.to_bytes());
-        if out.len() > OBJECT_BYTES_MAX {
-            return Err(Error::Limit("an object"));
-        }
+        within(out.len() <= OBJECT_BYTES_MAX, "an object")?;
         Ok(out)
     }
 
     /// Takes an object apart. `repository` is `None` before it is known. The signature is not yet checked.
     pub fn parse(bytes: &'a [u8], kind: Kind, repository: Option<RepositoryId>) -> Result<Self> {
         let (count, what) = form(kind)?;
-        if bytes.len() > OBJECT_BYTES_MAX {
-            return Err(Error::Limit(what));
-        }
+        within(bytes.len() <= OBJECT_BYTES_MAX, what)?;
         let header = match repository {
             Some(repository) => Header::decode(bytes, kind, repository)?,
             None => Header::decode_any(bytes, kind)?,
@@ -117,18 +113,14 @@ impl<'a> SignedObject<'a> {
             let length = usize::try_from(codec::take_u32(&mut rest, what)?).map_err(|_| Error::Limit(what))?;
             sections.push(codec::take(&mut rest, length, what)?);
         }
-        if !rest.is_empty() {
-            return Err(Error::Trailing(what));
-        }
+        ensure(rest.is_empty(), Error::Trailing(what))?;
         Ok(Self { header, salt, sections, signed, signature })
     }
 
     /// Checks the signature; the header must name the key's writer.
     pub fn verify(&self, verifying: &[u8; 32]) -> Result<()> {
         let (_, what) = form(self.header.kind)?;
-        if self.header.writer != WriterId::of(verifying) {
-            return Err(Error::WrongOrigin);
-        }
+        ensure(self.header.writer == WriterId::of(verifying), Error::WrongOrigin)?;
         let key = VerifyingKey::from_bytes(verifying).map_err(|_| Error::BadSignature(what))?;
         key.verify_strict(&signed_message(self.signed), &self.signature).map_err(|_| Error::BadSignature(what))
     }

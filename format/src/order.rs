@@ -2,7 +2,7 @@
 //! with the book key of the one domain that they concern. Numbers only grow: the highest wins, a tie keeps the snapshot.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, rule};
 use crate::header::{Header, Kind};
 use crate::id::{DomainId, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
@@ -108,9 +108,7 @@ impl Order {
         } else {
             codec::decode(&object.open(book.ok_or(Error::NoAccess)?, 0, &[], "an order")?)?
         };
-        if order.action.is_clear() != clear {
-            return Err(Error::Invalid("an order lies in clear that should be sealed, or the reverse"));
-        }
+        rule(order.action.is_clear() == clear, "an order lies in clear that should be sealed, or the reverse")?;
         Ok(order)
     }
 }

@@ -6,7 +6,7 @@
 use crate::codec;
 use crate::directory::{BlobEntry, Descent, Directory, FrameEntry, PACK_BYTES_MAX, validate_frame};
 use crate::envelope::Wraps;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, rule, within};
 use crate::frame::{FrameCodec, FrameSeal};
 use crate::header::{HEADER_BYTES, Header, Kind};
 use crate::id::{BlobId, Class, WriterId};
@@ -91,9 +91,7 @@ impl PackBuilder {
             blobs: codec::len_u32(blobs.len(), "a frame")?,
         };
         validate_frame(&frame, blobs)?;
-        if blobs.iter().any(|blob| blob.kind.class() != self.class) {
-            return Err(Error::Invalid("a pack holds blobs of another class"));
-        }
+        rule(blobs.iter().all(|blob| blob.kind.class() == self.class), "a pack holds blobs of another class")?;
         self.bytes.extend_from_slice(&sealed);
         self.directory.frames.push(frame);
         self.directory.blobs.extend_from_slice(blobs);
@@ -138,9 +136,7 @@ impl PackBuilder {
         let signature = signer.sign(&signed_message(&self.bytes, &end));
         self.bytes.extend_from_slice(&signature.to_bytes());
         self.bytes.append(&mut end);
-        if self.bytes.len() > PACK_BYTES_MAX {
-            return Err(Error::Limit("a pack"));
-        }
+        within(self.bytes.len() <= PACK_BYTES_MAX, "a pack")?;
         Ok(FinishedPack { bytes: self.bytes, directory: self.directory, salt: self.salt })
     }
 }
@@ -160,9 +156,7 @@ pub fn verify(bytes: &[u8], header: &Header, verifying: &[u8; 32]) -> Result<()>
     let (front, end) = bytes.split_at_checked(at).ok_or(Error::Truncated(WHAT))?;
     let at = split(front.len().checked_sub(SIGNATURE_BYTES).filter(|at| *at >= HEADER_BYTES))?;
     let (body, signature) = front.split_at_checked(at).ok_or(Error::Truncated(WHAT))?;
-    if header.writer != WriterId::of(verifying) || !body.starts_with(&header.encode()) {
-        return Err(Error::WrongOrigin);
-    }
+    ensure(header.writer == WriterId::of(verifying) && body.starts_with(&header.encode()), Error::WrongOrigin)?;
     let signature = Signature::from_bytes(signature.try_into().map_err(|_| Error::Truncated(WHAT))?);
     let key = VerifyingKey::from_bytes(verifying).map_err(|_| Error::BadSignature(WHAT))?;
     key.verify_strict(&signed_message(body, end), &signature).map_err(|_| Error::BadSignature(WHAT))
@@ -237,9 +231,7 @@ impl PackEnd {
         let trailer = PackTrailer::parse(suffix)?;
         let needed = trailer.suffix_bytes();
         let whole = u64::try_from(trailer.directory_offset.saturating_add(needed)).unwrap_or(u64::MAX);
-        if whole != size || trailer.directory_offset < HEADER_BYTES {
-            return Err(Error::Invalid("the trailer of a pack contradicts its size"));
-        }
+        rule(whole == size && trailer.directory_offset >= HEADER_BYTES, "the trailer of a pack contradicts its size")?;
         let start = suffix.len().checked_sub(needed).ok_or(Error::Truncated(WHAT))?;
         let mut rest = suffix.get(start..).ok_or(Error::Truncated(WHAT))?;
         let sealed = codec::take(&mut rest, trailer.directory_length, WHAT)?.to_vec();
@@ -255,13 +247,9 @@ impl PackEnd {
         let seal = SectionSeal { header, salt: &self.salt, number: 0, bound: bound.as_bytes() };
         let directory = Directory::decode(&seal.open(book, &self.sealed, "a pack directory")?)?;
         let end = usize::try_from(directory.end()?).unwrap_or(usize::MAX);
-        if end > self.directory_offset {
-            return Err(Error::Invalid("the frames of a pack reach into its directory"));
-        }
+        rule(end <= self.directory_offset, "the frames of a pack reach into its directory")?;
         let class = class_of(header.kind)?;
-        if directory.blobs.iter().any(|blob| blob.kind.class() != class) {
-            return Err(Error::Invalid("a pack holds blobs of another class"));
-        }
+        rule(directory.blobs.iter().all(|blob| blob.kind.class() == class), "a pack holds blobs of another class")?;
         Ok(directory)
     }
 }

@@ -2,7 +2,7 @@
 //! branches lie one above the other without gaps. The limits keep a hostile page from costing a reader its memory or
 //! its stack.
 
-use crate::error::{Error, Result};
+use crate::error::{Result, within};
 
 /// Largest encoded page in bytes.
 pub const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -15,10 +15,10 @@ pub const HEIGHT_MAX: u8 = 8;
 
 /// Checks the height of a branch.
 pub(crate) fn validate_height(height: u8, what: &'static str) -> Result<()> {
-    if (1..=HEIGHT_MAX).contains(&height) { Ok(()) } else { Err(Error::Limit(what)) }
+    within((1..=HEIGHT_MAX).contains(&height), what)
 }
 
 /// Checks how many children a branch has: one alone would be a second form of the same tree.
 pub(crate) fn validate_children(count: usize, what: &'static str) -> Result<()> {
-    if (2..=PAGE_ENTRIES_MAX).contains(&count) { Ok(()) } else { Err(Error::Limit(what)) }
+    within((2..=PAGE_ENTRIES_MAX).contains(&count), what)
 }

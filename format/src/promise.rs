@@ -2,7 +2,7 @@
 //! compares the two: heights fall with every level and names only rise, so a hostile repository can send nobody in
 //! circles, and no name comes twice.
 
-use crate::error::{Error, Result};
+use crate::error::{Result, rule};
 use crate::page::HEIGHT_MAX;
 use crate::tree::TreePage;
 
@@ -43,16 +43,12 @@ impl TreePage {
 impl Promise<'_> {
     /// Fails if a page is not what was said of it.
     pub fn check(&self, found: Span<'_>) -> Result<()> {
-        if self.height.is_some_and(|height| height != found.height) || found.height > HEIGHT_MAX {
-            return Err(Error::Invalid("a page of a directory has another height than its parent says"));
-        }
-        if self.last_name.is_some_and(|promised| found.last_name != Some(promised)) {
-            return Err(Error::Invalid("a page of a directory ends with another name than its parent says"));
-        }
-        if self.after.zip(found.first_name).is_some_and(|(after, first)| after >= first) {
-            return Err(Error::Invalid("the names of a directory are not in order"));
-        }
-        Ok(())
+        let is_as_high = self.height.is_none_or(|height| height == found.height) && found.height <= HEIGHT_MAX;
+        rule(is_as_high, "a page of a directory has another height than its parent says")?;
+        let ends_so = self.last_name.is_none_or(|promised| found.last_name == Some(promised));
+        rule(ends_so, "a page of a directory ends with another name than its parent says")?;
+        let is_behind = self.after.zip(found.first_name).is_none_or(|(after, first)| after < first);
+        rule(is_behind, "the names of a directory are not in order")
     }
 }
 

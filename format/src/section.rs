@@ -3,7 +3,7 @@
 
 use crate::codec;
 use crate::compress::{LEVEL_DEFAULT, compress, decompress};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, within};
 use crate::header::Header;
 use crate::key::Key;
 use crate::seal;
@@ -35,9 +35,7 @@ impl SectionSeal<'_> {
 
     /// Compresses and seals a section under `key`, which may have other sections too.
     pub fn seal(&self, key: &Key, plaintext: &[u8]) -> Result<Vec<u8>> {
-        if plaintext.len() > SECTION_BYTES_MAX {
-            return Err(Error::Limit("a section"));
-        }
+        within(plaintext.len() <= SECTION_BYTES_MAX, "a section")?;
         let (codec_byte, packed) = match compress(plaintext, LEVEL_DEFAULT)? {
             Some(smaller) => (1u8, smaller),
             None => (0u8, plaintext.to_vec()),
@@ -54,9 +52,7 @@ impl SectionSeal<'_> {
         let mut rest = text.as_slice();
         let [codec_byte] = codec::take_array(&mut rest, what)?;
         let length = usize::try_from(codec::take_u32(&mut rest, what)?).map_err(|_| Error::Limit(what))?;
-        if length > SECTION_BYTES_MAX {
-            return Err(Error::Limit(what));
-        }
+        within(length <= SECTION_BYTES_MAX, what)?;
         match codec_byte {
             0 if rest.len() == length => Ok(rest.to_vec()),
             1 => decompress(rest, length),

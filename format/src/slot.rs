@@ -4,7 +4,7 @@
 
 use crate::bundle::{Bundle, Role};
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure, rule, within};
 use crate::header::{Header, Kind};
 use crate::id::{DomainId, RepositoryId};
 use crate::key::Key;
@@ -57,15 +57,10 @@ impl Stored for SlotInfo {
 
     fn validate(&self) -> Result<()> {
         let Some(kdf) = self.kdf else { return Ok(()) };
-        let within = |value: u32, floor: u32, cap: u32| (floor..=cap).contains(&value);
-        if within(kdf.memory_kib, KDF_FLOOR.memory_kib, KDF_CAP.memory_kib)
-            && within(kdf.passes, KDF_FLOOR.passes, KDF_CAP.passes)
-            && within(kdf.lanes, KDF_FLOOR.lanes, KDF_CAP.lanes)
-        {
-            Ok(())
-        } else {
-            Err(Error::Limit("the password parameters of a key slot"))
-        }
+        let fits = (KDF_FLOOR.memory_kib..=KDF_CAP.memory_kib).contains(&kdf.memory_kib)
+            && (KDF_FLOOR.passes..=KDF_CAP.passes).contains(&kdf.passes)
+            && (KDF_FLOOR.lanes..=KDF_CAP.lanes).contains(&kdf.lanes);
+        within(fits, "the password parameters of a key slot")
     }
 }
 
@@ -149,12 +144,9 @@ impl<'a> Slot<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let object = SignedObject::parse(bytes, Kind::Slot, None)?;
         let info: SlotInfo = codec::decode(object.section(0))?;
-        if object.header.domain != DomainId::default() {
-            return Err(Error::WrongOrigin);
-        }
-        if info.kdf.is_none() && (info.commitment != [0; 32] || !object.section(1).is_empty()) {
-            return Err(Error::Invalid("a key slot without a password wraps something"));
-        }
+        ensure(object.header.domain == DomainId::default(), Error::WrongOrigin)?;
+        let is_bare = info.commitment == [0; 32] && object.section(1).is_empty();
+        rule(info.kdf.is_some() || is_bare, "a key slot without a password wraps something")?;
         Ok(Self { object, info })
     }
 
@@ -172,14 +164,10 @@ impl<'a> Slot<'a> {
     pub fn open(&self, password: &[u8]) -> Result<Bundle> {
         let kdf = self.info.kdf.ok_or(Error::NoAccess)?;
         let (key, commitment) = password_key(password, &self.object.salt, kdf)?;
-        if blake3::Hash::from(commitment) != blake3::Hash::from(self.info.commitment) {
-            return Err(Error::WrongPassword);
-        }
+        ensure(blake3::Hash::from(commitment) == blake3::Hash::from(self.info.commitment), Error::WrongPassword)?;
         let bound = blake3::hash(self.object.section(0));
         let bundle = Bundle::decode(&Zeroizing::new(self.object.open(&key, 1, bound.as_bytes(), "a key slot")?))?;
-        if bundle.repository != self.repository() {
-            return Err(Error::WrongRepository);
-        }
+        ensure(bundle.repository == self.repository(), Error::WrongRepository)?;
         self.verify(&bundle.owner.verifying)?;
         if bundle.role() == self.info.role { Ok(bundle) } else { Err(Error::Invalid("a key slot lies about its role")) }
     }

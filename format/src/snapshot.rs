@@ -4,7 +4,7 @@
 
 use crate::codec::{self, Limited, Stored};
 use crate::envelope::{RunSecret, Wraps};
-use crate::error::{Error, Result};
+use crate::error::{Result, rule};
 use crate::header::{Header, Kind};
 use crate::id::{ObjectId, OriginMark, RepositoryId, RunId};
 use crate::key::Key;
@@ -200,7 +200,7 @@ impl Stored for Head {
     type Codec = Limited<{ 1 << 20 }>;
 
     fn validate(&self) -> Result<()> {
-        if is_source_name(&self.source) { Ok(()) } else { Err(Error::Invalid("a snapshot has no proper source name")) }
+        rule(is_source_name(&self.source), "a snapshot has no proper source name")
     }
 }
 
@@ -209,9 +209,7 @@ impl Stored for Body {
     type Codec = Limited<{ 64 << 20 }>;
 
     fn validate(&self) -> Result<()> {
-        if !self.tags.is_sorted_by(|left, right| left < right) {
-            return Err(Error::Invalid("the tags of a snapshot are not in strict order"));
-        }
+        rule(self.tags.is_sorted_by(|left, right| left < right), "the tags of a snapshot are not in strict order")?;
         self.root.as_ref().map_or(Ok(()), Metadata::validate)
     }
 }

@@ -3,7 +3,7 @@
 //! values lie together for the compressor. Names are single plain components: a tree can't name anything outside itself.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, rule, within};
 use crate::id::BlobId;
 use crate::list::{Content, INLINE_CHUNKS_MAX};
 use crate::page::{self, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX};
@@ -187,17 +187,13 @@ impl TreePage {
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.validate()?;
         let bytes = codec::encode(&self.columns())?;
-        if bytes.len() > PAGE_BYTES_MAX {
-            return Err(Error::Limit("a tree page"));
-        }
+        within(bytes.len() <= PAGE_BYTES_MAX, "a tree page")?;
         Ok(bytes)
     }
 
     /// A valid page of bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() > PAGE_BYTES_MAX {
-            return Err(Error::Limit("a tree page"));
-        }
+        within(bytes.len() <= PAGE_BYTES_MAX, "a tree page")?;
         let columns: Columns = codec::decode(bytes)?;
         let page = if columns.height == 0 { Self::Leaf(columns.nodes()?) } else { columns.only_children()? };
         page.validate()?;
@@ -224,18 +220,15 @@ impl TreePage {
     fn validate(&self) -> Result<()> {
         match self {
             Self::Leaf(nodes) => {
-                if nodes.len() > PAGE_ENTRIES_MAX {
-                    return Err(Error::Limit("a tree page"));
-                }
+                within(nodes.len() <= PAGE_ENTRIES_MAX, "a tree page")?;
                 nodes.iter().try_for_each(Node::validate)?;
                 ascending(nodes.iter().map(|node| node.name.as_slice()))
             }
             Self::Branch { height, children } => {
                 page::validate_height(*height, "the height of a tree")?;
                 page::validate_children(children.len(), "a tree page")?;
-                if !children.iter().all(|child| is_plain_name(&child.last_name)) {
-                    return Err(Error::Invalid("a tree names something outside itself"));
-                }
+                let are_plain = children.iter().all(|child| is_plain_name(&child.last_name));
+                rule(are_plain, "a tree names something outside itself")?;
                 ascending(children.iter().map(|child| child.last_name.as_slice()))
             }
         }
@@ -243,11 +236,7 @@ impl TreePage {
 }
 
 fn ascending<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<()> {
-    if names.is_sorted_by(|left, right| left < right) {
-        Ok(())
-    } else {
-        Err(Error::Invalid("the names of a tree page are not in strict order"))
-    }
+    rule(names.is_sorted_by(|left, right| left < right), "the names of a tree page are not in strict order")
 }
 
 impl Columns {
@@ -293,9 +282,7 @@ impl Columns {
 
     fn only_children(mut self) -> Result<TreePage> {
         let (height, children) = (self.height, std::mem::take(&mut self.children));
-        if self != (Self { height, ..Self::default() }) {
-            return Err(Error::Invalid("a branch page holds nodes"));
-        }
+        rule(self == (Self { height, ..Self::default() }), "a branch page holds nodes")?;
         Ok(TreePage::Branch { height, children })
     }
 
@@ -341,9 +328,7 @@ impl Columns {
 impl Node {
     /// Checks the rules of one node.
     pub fn validate(&self) -> Result<()> {
-        if !is_plain_name(&self.name) {
-            return Err(Error::Invalid("a tree names something outside itself"));
-        }
+        rule(is_plain_name(&self.name), "a tree names something outside itself")?;
         self.metadata.validate()?;
         match &self.kind {
             NodeKind::File { size, content, holes } => validate_file(*size, content, holes),
@@ -360,19 +345,12 @@ impl Node {
 impl Metadata {
     /// Checks the rules of metadata: 12 mode bits, nanoseconds, sorted attributes without NUL in names.
     pub fn validate(&self) -> Result<()> {
-        if self.mode > 0o7777 {
-            return Err(Error::Invalid("a mode has more than 12 bits"));
-        }
-        if self.mtime.nanoseconds >= 1_000_000_000 || self.ctime.nanoseconds >= 1_000_000_000 {
-            return Err(Error::Invalid("a time has too many nanoseconds"));
-        }
-        if self.xattrs.iter().any(|xattr| xattr.name.is_empty() || xattr.name.contains(&0)) {
-            return Err(Error::Invalid("an attribute has no proper name"));
-        }
-        if !self.xattrs.is_sorted_by(|left, right| left.name < right.name) {
-            return Err(Error::Invalid("attributes are not in strict order"));
-        }
-        Ok(())
+        rule(self.mode <= 0o7777, "a mode has more than 12 bits")?;
+        let are_times = [self.mtime, self.ctime].iter().all(|time| time.nanoseconds < 1_000_000_000);
+        rule(are_times, "a time has too many nanoseconds")?;
+        let are_named = self.xattrs.iter().all(|xattr| !xattr.name.is_empty() && !xattr.name.contains(&0));
+        rule(are_named, "an attribute has no proper name")?;
+        rule(self.xattrs.is_sorted_by(|left, right| left.name < right.name), "attributes are not in strict order")
     }
 }
 
@@ -392,8 +370,5 @@ fn validate_file(size: u64, content: &Content, holes: &[Extent]) -> Result<()> {
     {
         return Err(Error::Limit("the chunks of a file"));
     }
-    if content.bytes()? != size.saturating_sub(empty) {
-        return Err(Error::Invalid("a file's size is not that of its content and holes"));
-    }
-    Ok(())
+    rule(content.bytes()? == size.saturating_sub(empty), "a file's size is not that of its content and holes")
 }
