@@ -151,14 +151,15 @@ impl Backend {
     /// Opens the place at `location`. A folder that is not there is an error unless `options.create`.
     pub fn open(location: &Location, options: &BackendOptions, runtime: &Runtime) -> Result<Self> {
         let shown = location.to_string();
-        let store: Arc<dyn Store> = match location {
+        let store: Result<Arc<dyn Store>> = match location {
             Location::Local(path) => {
-                Arc::new(local::Local::open(path, options.create, runtime).map_err(|e| e.at(&shown))?)
+                local::Local::open(path, options.create, runtime).map(|store| Arc::new(store) as _)
             }
             Location::Remote(remote) => {
-                Arc::new(opendal::Opendal::open(remote, options, runtime).map_err(|e| e.at(&shown))?)
+                opendal::Opendal::open(remote, options, runtime).map(|store| Arc::new(store) as _)
             }
         };
+        let store = store.map_err(|e| e.at(&shown))?;
         let connections = options.connections.unwrap_or_else(|| location.default_connections());
         Ok(Self::assemble(store, connections, options, runtime))
     }

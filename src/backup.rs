@@ -201,7 +201,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let flushed = writer.flush().map_err(Error::from);
     let flushed = flushed.and_then(|flushed| Ok(repository.runtime().check_stopped().map(|()| flushed)?));
     let flushed = flushed.inspect_err(|_| progress.kept(written.stored_bytes()))?;
-    head.statistics.stored_bytes = flushed.stored_bytes();
+    head.statistics.stored_bytes = written.stored_bytes();
     head.statistics.duration = time::nanoseconds(clock.elapsed().since(elapsed));
     let name = flushed.commit(&head, &body)?;
     Ok(Report::new(name.id(), head, found))

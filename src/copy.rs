@@ -310,9 +310,9 @@ impl Copier<'_> {
         } else {
             // also what was moved for a snapshot that fails serves the next ones
             let flushed = writer.flush()?;
-            self.report.stored_bytes += flushed.stored_bytes();
-            self.relied = flushed.relied_packs()?;
             let written = flushed.written();
+            self.report.stored_bytes += written.stored_bytes();
+            self.relied = flushed.relied_packs()?;
             let copy = match root {
                 Ok(root) => Ok(self.commit(flushed, snapshot, root, body)?),
                 Err(error) => {

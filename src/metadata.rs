@@ -120,16 +120,19 @@ pub fn apply(at: At<'_>, is_link: bool, metadata: &Metadata, names: Option<&Name
         faults.push(Fault::new("set the permissions", error));
     }
     attributes::apply(at, &metadata.xattrs, &mut faults);
-    let time = Timespec { tv_sec: metadata.mtime.seconds, tv_nsec: metadata.mtime.nanoseconds.into() };
+    faults.extend(apply_time(at, metadata.mtime));
+    faults
+}
+
+/// Sets the time of the last change of content.
+pub fn apply_time(at: At<'_>, time: Time) -> Option<Fault> {
+    let time = Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
     let times = Timestamps { last_access: time, last_modification: time };
     let done = match at {
         At::Open(handle) => rustix::fs::futimens(handle, &times),
         At::Below(directory, name) => rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW),
     };
-    if let Err(error) = done {
-        faults.push(Fault::new("set the time", error));
-    }
-    faults
+    done.err().map(|error| Fault::new("set the time", error))
 }
 
 /// Sets what `apply` sets on something that exists already. What is not as wished afterwards is a fault, also where an

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
+use crate::repository::access::opening;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;
@@ -211,11 +212,9 @@ fn config(repository: &Repository, options: &Options, report: &mut Report) -> Re
     let mut good = None;
     let mut wanting = Vec::new();
     for name in [Name::Config, Name::ConfigCopy] {
-        match repository.backend().get(&name.to_string(), None) {
-            Ok(bytes) if ObjectId::of(&bytes) == repository.keys().config() => good = Some(bytes),
-            Ok(_) => wanting.push((name, true)),
-            Err(error) if error.kind == crate::backend::ErrorKind::NotFound => wanting.push((name, false)),
-            Err(error) => return Err(error.into()),
+        match opening::get(repository.backend(), &name)? {
+            Some(bytes) if ObjectId::of(&bytes) == repository.keys().config() => good = Some(bytes),
+            found => wanting.push((name, found.is_some())),
         }
     }
     let Some(good) = good else { return Ok(()) };

@@ -94,8 +94,6 @@ pub struct Options {
     pub grace: Duration,
     /// Longest time from a run's first look at the repository to its commit. Marks are kept for twice as long.
     pub run_lifetime: Duration,
-    /// Longest time between two index objects of a run.
-    pub index_interval: Duration,
     /// Bytes of plaintext and packs that may be in flight.
     pub memory_bytes: usize,
     /// Open every seal again before it is stored.
@@ -113,7 +111,6 @@ impl Default for Options {
             clock_error: Duration::from_secs(60),
             grace: Duration::from_secs(24 * 3600),
             run_lifetime: Duration::from_secs(15 * 24 * 3600),
-            index_interval: Duration::from_secs(900),
             memory_bytes: 96 << 20,
             verify_seals: cfg!(debug_assertions),
             protocol: Arc::new(protocol::Kept),

@@ -12,9 +12,6 @@ macro_rules! identity {
         pub struct $name(pub [u8; $len]);
 
         impl $name {
-            /// Length in bytes.
-            pub const LEN: usize = $len;
-
             /// The first eight hex digits, for people.
             pub fn short(&self) -> String {
                 self.to_string().chars().take(8).collect()

@@ -348,26 +348,30 @@ impl Plan {
     }
 }
 
-impl Lineage {
-    fn frame<'p>(packs: &'p [PackUse], held: &Held) -> &'p FrameUse {
-        &packs[held.pack].frames[held.frame]
+impl Held {
+    fn frame<'p>(&self, packs: &'p [PackUse]) -> &'p FrameUse {
+        &packs[self.pack].frames[self.frame]
     }
 
+    /// Its part of the stored bytes of its frame.
+    fn bytes(&self, packs: &[PackUse]) -> u64 {
+        let frame = self.frame(packs);
+        share(frame.stored, self.length, frame.plain)
+    }
+}
+
+impl Lineage {
     /// Stored bytes of the dead.
     fn dead_bytes(&self, packs: &[PackUse]) -> u64 {
-        self.dead
-            .iter()
-            .map(|dead| share(Self::frame(packs, dead).stored, dead.length, Self::frame(packs, dead).plain))
-            .sum()
+        self.dead.iter().map(|dead| dead.bytes(packs)).sum()
     }
 
     /// Bytes to read, and to write: one version whole, as large as the largest dead one, and the others about as they were.
     fn cost(&self, packs: &[PackUse]) -> (u64, u64) {
-        let stored = |held: &Held| u64::from(Self::frame(packs, held).stored);
-        let whole = |dead: &Held| share(Self::frame(packs, dead).stored, dead.length, Self::frame(packs, dead).plain);
+        let stored = |held: &Held| u64::from(held.frame(packs).stored);
         let read = self.dead.iter().chain(&self.deltas).map(stored).sum();
         let deltas: u64 = self.deltas.iter().map(stored).sum();
-        (read, deltas + self.dead.iter().map(whole).max().unwrap_or(0))
+        (read, deltas + self.dead.iter().map(|dead| dead.bytes(packs)).max().unwrap_or(0))
     }
 }
 

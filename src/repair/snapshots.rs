@@ -66,11 +66,11 @@ pub(super) fn rewrite(
         if is_due && !context.options.dry_run {
             let copier = Copier { context, reader: &reader, verdict: &verdict, lost, heads: &heads };
             match copier.copy(snapshot, reliable)? {
-                Some((copy, written, bytes)) => {
+                Some((copy, written)) => {
                     found.copy = Some(copy);
                     heads.push((snapshot.place, copy));
                     covered.extend(ancestors(&originals, snapshot.id));
-                    report.stored_bytes += bytes;
+                    report.stored_bytes += written.stored_bytes();
                     // the next copy shares its pages
                     written.add_to(reliable)?;
                 }
@@ -133,7 +133,7 @@ struct Copier<'c, 'v> {
 
 impl Copier<'_, '_> {
     /// The marked copy; `None` if it would be empty.
-    fn copy(&self, snapshot: &SnapshotEntry, reliable: &BlobLookup) -> Result<Option<(ObjectId, Written, u64)>> {
+    fn copy(&self, snapshot: &SnapshotEntry, reliable: &BlobLookup) -> Result<Option<(ObjectId, Written)>> {
         let (repository, head) = (self.context.repository, &snapshot.head);
         let (domain, label) = (snapshot.place.domain, snapshot.place.label);
         let mut writer = Writer::at(repository, reliable, Place { domain, label, shared: snapshot.is_shared() })?;
@@ -145,6 +145,7 @@ impl Copier<'_, '_> {
         }
         let counts = writer.counts;
         let flushed = writer.flush()?;
+        let written = flushed.written();
         // nodes, among them the directories that went with their pages
         let gone = head.root.count.saturating_sub(root.count);
         let statistics = Statistics {
@@ -153,7 +154,7 @@ impl Copier<'_, '_> {
             errors: head.statistics.errors.saturating_add(gone),
             added_blobs: counts.added_blobs,
             added_bytes: counts.added_bytes,
-            stored_bytes: flushed.stored_bytes(),
+            stored_bytes: written.stored_bytes(),
             ..head.statistics
         };
         let new = Head {
@@ -178,7 +179,6 @@ impl Copier<'_, '_> {
         tags.push(TAG.into());
         tags.sort();
         tags.dedup();
-        let (written, bytes) = (flushed.written(), flushed.stored_bytes());
         let name = match flushed.commit(&new, &Body { tags, ..body }) {
             Err(error @ repository::Error::Condemned(_)) => {
                 commit::forget_late(repository, new.run)?;
@@ -189,7 +189,7 @@ impl Copier<'_, '_> {
         if let Some(id) = name.id().filter(|_| snapshot.state.is_held()) {
             orders::put(repository, domain, Action::Hold(vec![id]))?;
         }
-        Ok(name.id().map(|id| (id, written, bytes)))
+        Ok(name.id().map(|id| (id, written)))
     }
 
     /// The newest heads of the owner in a source.

@@ -272,10 +272,8 @@ impl View {
             &self.objects.damaged,
         ];
         let unanswered = all.into_iter().flatten().find(|damage| damage.error.is_unanswered());
-        match unanswered.map(|damage| damage.error.clone()) {
-            Some(error) => Err(error),
-            None => Ok(self),
-        }
+        unanswered.map_or(Ok(()), |damage| Err(damage.error.clone()))?;
+        Ok(self)
     }
 
     /// Where it was seen.

@@ -99,7 +99,6 @@ impl Children {
     /// Has what leaves its parent come to this process, so that [`Self::kill_connections`] finds it.
     pub fn adopt(&self) {
         // without it a connection outlives a run that ends at once
-        #[cfg(target_os = "linux")]
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
 

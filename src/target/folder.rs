@@ -5,7 +5,7 @@
 use super::handles::{self, Branch, put, settle};
 use super::{Entered, Frame, NoteKind, Overwrite, Target, keep};
 use crate::metadata::{self, At, Fault};
-use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::io;
@@ -300,12 +300,7 @@ fn settle_folder(shared: &super::Shared, handle: BorrowedFd<'_>, metadata: &Meta
             faults
         }
         Care::Mend => metadata::mend(at, false, metadata, shared.names()),
-        Care::Time => {
-            let time = Timespec { tv_sec: metadata.mtime.seconds, tv_nsec: metadata.mtime.nanoseconds.into() };
-            let times = Timestamps { last_access: time, last_modification: time };
-            let done = rustix::fs::futimens(handle, &times);
-            done.err().map(|error| Fault::new("set the time", error)).into_iter().collect()
-        }
+        Care::Time => metadata::apply_time(at, metadata.mtime).into_iter().collect(),
         Care::Leave(None) => Vec::new(),
         Care::Leave(Some(mode)) => {
             let done = metadata::apply_mode(at, mode);

@@ -1,6 +1,7 @@
 //! A snapshot as a tar stream, in the order of its trees. PAX records carry what the old header can't: long names,
 //! large files, nanoseconds, attributes. The further names of an inode are links.
 
+use super::remove::join;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use tar::{Builder, EntryType, Header};
@@ -32,7 +33,7 @@ impl<W: Write> TarWriter<W> {
     /// Writes a directory; what follows lies in it, up to `leave`.
     pub fn enter(&mut self, node: &Node) -> io::Result<()> {
         node.validate().map_err(io::Error::other)?;
-        let path = self.path_of(&node.name);
+        let path = join(&self.path, &node.name);
         let mut slashed = path.clone();
         slashed.push(b'/');
         let header = self.header(node, &HeaderFields { path: &slashed, ..HeaderFields::of(EntryType::Directory) })?;
@@ -59,7 +60,7 @@ impl<W: Write> TarWriter<W> {
     /// holes included.
     pub fn place(&mut self, node: &Node, content: &mut dyn Read) -> io::Result<()> {
         node.validate().map_err(io::Error::other)?;
-        let path = self.path_of(&node.name);
+        let path = join(&self.path, &node.name);
         let group = node.metadata.link_group;
         if let Some(first) = self.links.get(&group).cloned().filter(|_| group != 0) {
             let fields = HeaderFields { path: &path, target: &first, ..HeaderFields::of(EntryType::Link) };
@@ -99,15 +100,6 @@ impl<W: Write> TarWriter<W> {
     /// Ends the stream and gives the writer back.
     pub fn finish(self) -> io::Result<W> {
         self.builder.into_inner()
-    }
-
-    fn path_of(&self, name: &[u8]) -> Vec<u8> {
-        let mut path = self.path.clone();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        path
     }
 
     /// Writes the PAX records that an entry needs, and returns its header.

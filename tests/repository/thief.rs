@@ -9,7 +9,7 @@ use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::envelope::{RunSecret, SealingKey, Wraps};
 use vault_format::frame::FrameSeal;
 use vault_format::header::{Header, Kind};
-use vault_format::id::{BlobId, Class, DomainId};
+use vault_format::id::{Class, DomainId};
 use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::object::SignedObject;
@@ -186,8 +186,7 @@ fn a_bundle_holds_no_key_of_others() {
     secrets.extend([keys.book(home), keys.read(home)]);
     let sealing = SealingKey::from_seed(&secrets[2]).public_bytes();
     assert_eq!(sealing, client.owner.sealing, "the seed is the owner's");
-    let holds =
-        |bundle: &Bundle, key: &Key| bundle.encode().unwrap().windows(BlobId::LEN).any(|window| window == key.expose());
+    let holds = |bundle: &Bundle, key: &Key| bundle.encode().unwrap().windows(32).any(|window| window == key.expose());
     assert!(holds(&client, &keys.read(other)), "what is looked for is found");
     secrets.iter().for_each(|key| assert!(!holds(&client, key)));
     secrets.extend([keys.book(other), keys.read(other), keys.read(keys.domain("writer"))]);

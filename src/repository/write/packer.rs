@@ -14,7 +14,8 @@ use crate::runtime::Runtime;
 use crate::time::BootTime;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use vault_format::directory::{BlobEntry, Descent, PACK_BLOBS_MAX};
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::frame::FrameCodec;
@@ -68,6 +69,8 @@ const INDEX_PACKS: usize = 16;
 const INDEX_PART: usize = 16;
 /// The same for packs of earlier runs: a run that is cut off while it reads them must have come further.
 const INDEX_TAKEN: usize = 8;
+/// Longest time between two index objects of a run.
+const INDEX_INTERVAL: Duration = Duration::from_mins(15);
 /// Most packs of one index object: each may bring wraps of more than a kilobyte.
 const INDEX_PACKS_MAX: usize = 4096;
 
@@ -96,11 +99,10 @@ pub(crate) struct Run {
     /// When it first looked at marks.
     pub since: BootTime,
     pub stored: Mutex<Stored>,
-    failed: Mutex<Option<Error>>,
+    /// The first error of any thread: nothing more is packed or put.
+    failed: OnceLock<Error>,
     /// Nothing more is packed.
     ending: AtomicBool,
-    /// Nothing more is put, since something failed.
-    broken: AtomicBool,
     /// The store does not answer.
     silent: AtomicBool,
 }
@@ -181,9 +183,8 @@ impl Run {
             pack_bytes: pack_bytes(repository),
             since,
             stored: Mutex::new(Stored { index_at: repository.runtime().clock.elapsed(), ..Stored::default() }),
-            failed: Mutex::new(None),
+            failed: OnceLock::new(),
             ending: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
             silent: AtomicBool::new(false),
         })
     }
@@ -192,10 +193,9 @@ impl Run {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the first error of any thread; nothing more is packed or put.
+    /// Keeps an error, unless another came before.
     pub fn fail(&self, error: Error) {
-        self.broken.store(true, Ordering::SeqCst);
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failed.get_or_init(|| error);
     }
 
     /// From now on nothing more is packed.
@@ -210,7 +210,7 @@ impl Run {
 
     /// True if nothing more is to be put.
     pub fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::SeqCst)
+        self.failed.get().is_some()
     }
 
     /// True if the store did not answer.
@@ -227,9 +227,9 @@ impl Run {
         Ok(self.repository.backend().put(&name.to_string(), bytes).inspect_err(note)?)
     }
 
-    /// Takes the error of a thread, if there was one.
+    /// Fails if a thread did.
     pub fn check(&self) -> Result<()> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+        self.failed.get().cloned().map_or(Ok(()), Err)
     }
 
     /// Who signs what the run writes.
@@ -268,8 +268,7 @@ impl Run {
         stored.packs.push(entry.clone());
         stored.pending.push((entry, self.wraps.clone()));
         let age = self.repository.runtime().clock.elapsed().since(stored.index_at);
-        let is_late = age > self.repository.options().index_interval;
-        if is_late || stored.is_due() { self.put_index(&mut stored) } else { Ok(()) }
+        if age > INDEX_INTERVAL || stored.is_due() { self.put_index(&mut stored) } else { Ok(()) }
     }
 
     /// Puts index objects for the packs that none tells of yet.

@@ -227,9 +227,7 @@ impl Drop for Permit {
 impl Threads {
     /// Ends the input and waits for all threads; if the run is stopped, only a little for what is being put.
     fn join(&mut self, run: &Run) -> End {
-        // the jobs that still run hold senders of their own: the packer ends after the last of them
-        let (closed, _) = unbounded();
-        self.frames = closed;
+        self.close();
         let mut looks = 0;
         while self.alive.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
             looks += u32::from(run.repository.runtime().is_stopped());
@@ -241,6 +239,11 @@ impl Threads {
         if self.join_all() { End::Done } else { End::Panicked }
     }
 
+    /// Ends the input. The jobs that still run hold senders of their own: the packer ends after the last of them.
+    fn close(&mut self) {
+        self.frames = unbounded().0;
+    }
+
     fn join_all(&mut self) -> bool {
         // every one is waited for, also after one that panicked
         self.threads.drain(..).filter_map(|thread| thread.join().err()).count() == 0
@@ -250,8 +253,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         // an abandoned run must not leave threads behind that still put packs; if it is stopped they put no more
-        let (closed, _) = unbounded();
-        self.frames = closed;
+        self.close();
         self.join_all();
     }
 }

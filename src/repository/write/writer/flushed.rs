@@ -16,11 +16,6 @@ use vault_format::snapshot::{self, Body, Head, NewSnapshot};
 pub struct Flushed(pub(super) Writer);
 
 impl Flushed {
-    /// Bytes of packs that this run has stored.
-    pub fn stored_bytes(&self) -> u64 {
-        self.0.run.stored().pack_bytes
-    }
-
     /// What this run has stored, to be asked when it is committed.
     pub fn written(&self) -> Written {
         self.0.written()
