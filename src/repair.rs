@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
-use crate::repository::access::opening;
+use crate::repository::opening;
 use crate::repository::lookup::BlobLookup;
 use crate::repository::objects::orders::UNKNOWN_FEATURES;
 use crate::repository::read::reader::Reader;

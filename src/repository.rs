@@ -38,7 +38,7 @@ use crate::runtime::Runtime;
 use crate::time::{BootTime, StoreTime};
 use crate::{backend, cache};
 pub use access::create::NewRepository;
-use access::opening;
+pub(crate) use access::opening;
 pub use access::opening::probe;
 pub use access::recover::{Recovered, Recovery};
 pub use cache::Error as CacheError;
