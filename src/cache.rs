@@ -126,24 +126,21 @@ impl Cache {
 
     /// Keeps pages of a source, each with its plaintext unless it should be known, as part of one run's snapshot.
     pub fn keep_pages(&self, source: SourceLabel, run: &[u8; 16], pages: &[(BlobId, Option<Vec<u8>>)]) {
+        let (source, run) = (source.0.as_slice(), run.as_slice());
         self.ask(|connection| {
             let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for (page, plaintext) in pages {
                 let id = page.0.as_slice();
                 let known = change
                     .prepare_cached("update pages set source = ?2, run = ?3 where id = ?1")?
-                    .execute(params![id, source.0.as_slice(), run.as_slice()])?;
+                    .execute(params![id, source, run])?;
                 // one key seals one plaintext, for the id is its hash
                 if known == 0
                     && let Some(plaintext) = plaintext
                     && let Ok(sealed) = seal::seal(&self.page_key(page), 0, &[], plaintext)
                 {
-                    change.prepare_cached("insert into pages values (?1, ?2, ?3, ?4)")?.execute(params![
-                        id,
-                        source.0.as_slice(),
-                        run.as_slice(),
-                        sealed
-                    ])?;
+                    let insert = "insert into pages values (?1, ?2, ?3, ?4)";
+                    change.prepare_cached(insert)?.execute(params![id, source, run, sealed])?;
                 }
             }
             change.commit()

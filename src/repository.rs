@@ -297,8 +297,7 @@ impl Repository {
             return Err(Error::Rot(name.to_string()));
         }
         if !foreign::is_formed(name, &bytes) {
-            let source = vault_format::Error::BadSignature("an object without its form");
-            return Err(Error::Object { object: name.to_string(), source });
+            return of_object(name, Err(vault_format::Error::BadSignature("an object without its form")));
         }
         if let Some(cache) = cache {
             cache.keep_object(&name.to_string(), &bytes);

@@ -2,7 +2,7 @@
 //! tree of pages, blobs of kind `List`. Each entry carries lengths, so that seeking needs no index.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result, within};
+use crate::error::{Error, Result, rule, within};
 use crate::id::BlobId;
 use crate::page::{self, PAGE_ENTRIES_MAX};
 use bincode::{Decode, Encode};
@@ -45,17 +45,18 @@ impl Content {
     /// Total plaintext bytes.
     pub fn bytes(&self) -> Result<u64> {
         match self {
-            Self::Inline(chunks) => sum(chunks.iter().map(|chunk| {
-                within((1..=CHUNK_BYTES_MAX).contains(&chunk.length), "the length of a chunk")?;
-                Ok(u64::from(chunk.length))
-            })),
+            Self::Inline(chunks) => {
+                let fits = |chunk: &ChunkRef| (1..=CHUNK_BYTES_MAX).contains(&chunk.length);
+                within(chunks.iter().all(fits), "the length of a chunk")?;
+                sum(chunks.iter().map(|chunk| chunk.length.into()))
+            }
             Self::List(root) => Ok(root.bytes),
         }
     }
 }
 
-fn sum(mut lengths: impl Iterator<Item = Result<u64>>) -> Result<u64> {
-    lengths.try_fold(0u64, |total, length| total.checked_add(length?).ok_or(Error::Limit("the size of a file")))
+fn sum(mut lengths: impl Iterator<Item = u64>) -> Result<u64> {
+    lengths.try_fold(0u64, |total, length| total.checked_add(length)).ok_or(Error::Limit("the size of a file"))
 }
 
 /// One page of a list.
@@ -84,9 +85,8 @@ impl Stored for ListPage {
             }
             Self::Branch { height, children } => {
                 page::validate_height(*height, "the height of a list")?;
-                sum(children.iter().map(|child| {
-                    if child.bytes == 0 { Err(Error::Invalid("an empty part of a list")) } else { Ok(child.bytes) }
-                }))?;
+                rule(children.iter().all(|child| child.bytes > 0), "an empty part of a list")?;
+                self.bytes()?;
                 page::validate_children(children.len(), "a list page")?;
             }
         }
@@ -116,8 +116,8 @@ impl ListPage {
     /// Content bytes below the page.
     pub fn bytes(&self) -> Result<u64> {
         match self {
-            Self::Leaf(chunks) => sum(chunks.iter().map(|chunk| Ok(u64::from(chunk.length)))),
-            Self::Branch { children, .. } => sum(children.iter().map(|child| Ok(child.bytes))),
+            Self::Leaf(chunks) => sum(chunks.iter().map(|chunk| chunk.length.into())),
+            Self::Branch { children, .. } => sum(children.iter().map(|child| child.bytes)),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::sizes::Sizes;
 use super::{Entry, EntryKind};
 use crate::metadata;
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use vault_format::tree::{Extent, Time};
@@ -163,16 +163,12 @@ impl FileReader {
         let most = if self.sizes == Sizes::Known { usize::MAX } else { UNSURE_BYTES_AT_ONCE };
         let want = buffer.len().min(most);
         let buffer = buffer.get_mut(..want).unwrap_or_default();
-        loop {
-            match rustix::io::pread(&self.file, &mut *buffer, position) {
-                Err(Errno::INTR) => {}
-                // it can't be sought in, and nothing of it was passed over
-                Err(Errno::SPIPE) if self.holes.is_empty() => match rustix::io::read(&self.file, &mut *buffer) {
-                    Err(Errno::INTR) => {}
-                    other => return Ok(other?),
-                },
-                other => return Ok(other?),
+        match retry_on_intr(|| rustix::io::pread(&self.file, &mut *buffer, position)) {
+            // it can't be sought in, and nothing of it was passed over
+            Err(Errno::SPIPE) if self.holes.is_empty() => {
+                Ok(retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer))?)
             }
+            other => Ok(other?),
         }
     }
 

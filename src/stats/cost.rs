@@ -96,7 +96,7 @@ pub fn costs(repository: &Repository, catalog: &View, wanted: &[Source<'_>], pro
         let index = catalog.lookup(domain)?;
         let own: Vec<&Source<'_>> = sources.iter().filter(|source| source.domain == domain).collect();
         let mut all: Vec<u64> = Vec::new();
-        let mut needs = HashMap::new();
+        let mut needs = Needs::new();
         for (number, source) in (0u32..).zip(&own) {
             let reader = Reader::new(repository, &index);
             let (mut bytes, mut failed) = (0u64, None);
@@ -109,13 +109,10 @@ pub fn costs(repository: &Repository, catalog: &View, wanted: &[Source<'_>], pro
             all.push(bytes);
         }
         let needed = costs.needed.get_or_insert_default();
-        for need in needs.values() {
-            let need: &Need = need;
-            needed.stored = needed.stored.saturating_add(need.bytes);
-            needed.content = needed.content.saturating_add(need.content);
-        }
         let mut alone = vec![0u64; own.len()];
         for need in needs.values() {
+            needed.stored = needed.stored.saturating_add(need.bytes);
+            needed.content = needed.content.saturating_add(need.content);
             if let Some(bytes) = need.only().and_then(|only| alone.get_mut(only as usize)) {
                 *bytes = bytes.saturating_add(need.bytes);
             }

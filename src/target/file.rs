@@ -5,7 +5,7 @@ use super::handles::{Branch, put, settle};
 use super::{NoteKind, Shared};
 use crate::metadata::{self, At};
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,11 +52,9 @@ impl FileSlot {
         let file = self.open()?;
         let mut done = 0usize;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::pwrite(&file, rest, offset + done as u64) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(length) => done += length,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            match retry_on_intr(|| rustix::io::pwrite(&file, rest, offset + done as u64))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                length => done += length,
             }
         }
         Ok(())
