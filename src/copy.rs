@@ -225,7 +225,7 @@ struct Copier<'c> {
     progress: &'c dyn Progress,
     report: &'c mut Report,
     reader: &'c Reader,
-    target: &'c Target<'c>,
+    target: &'c Target,
     domain: Domain,
     translation: Translation,
     /// Pages whose content is there.

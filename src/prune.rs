@@ -254,10 +254,8 @@ impl Prepared {
             let heads = self.survey.snapshots.newest(&BTreeSet::new());
             run.announce(heads)?;
         }
-        self.last = Some(marks::put(
-            run.repository(),
-            &Mark::Condemn { packs: packs.into_iter().collect(), snapshots, grace },
-        )?);
+        let mark = Mark::Condemn { packs: packs.into_iter().collect(), snapshots, grace };
+        self.last = Some(marks::put(run.repository(), &mark)?);
         self.marked.extend(fresh);
         Ok(self.last)
     }

@@ -260,13 +260,11 @@ fn keep(group: &[(usize, &Candidate)], policy: &Policy, now: WallTime, zone: &Ti
                 break;
             }
             if seen.insert(period.bucket(&zoned(one.time, zone))) {
-                give(
-                    *at,
-                    match amount {
-                        Amount::Count(count) => format!("{} {} of {count}", period.word(), seen.len()),
-                        Amount::For(length) => format!("{} for {length}", period.word()),
-                    },
-                );
+                let reason = match amount {
+                    Amount::Count(count) => format!("{} {} of {count}", period.word(), seen.len()),
+                    Amount::For(length) => format!("{} for {length}", period.word()),
+                };
+                give(*at, reason);
             }
         }
     }

@@ -166,11 +166,8 @@ impl<'s> Scan<'s> {
         let kind = match &entry.kind {
             EntryKind::File { size } => {
                 statistics.files += 1;
-                let size = *size;
-                match self.file(directory, &entry, size, before)? {
-                    Some(kind) => kind,
-                    None => return Ok(None),
-                }
+                let Some(kind) = self.file(directory, &entry, *size, before)? else { return Ok(None) };
+                kind
             }
             other => {
                 statistics.others += 1;

@@ -15,10 +15,7 @@ use vault_format::id::{DomainId, ObjectId};
 use vault_format::order::Action;
 
 /// One look at the whole target.
-pub(super) struct Target<'r> {
-    repository: &'r Repository,
-    view: View,
-}
+pub(super) struct Target(View);
 
 /// What there is in one domain of the target.
 pub(super) struct Domain {
@@ -33,30 +30,30 @@ pub(super) struct Domain {
     fresh: BTreeMap<ObjectId, ObjectId>,
 }
 
-impl<'r> Target<'r> {
+impl Target {
     /// Looks as a writer must (W1).
-    pub fn load(repository: &'r Repository) -> Result<Self> {
-        Ok(Self { repository, view: View::to_write(repository, None)? })
+    pub fn load(repository: &Repository) -> Result<Self> {
+        Ok(Self(View::to_write(repository, None)?))
     }
 
     /// What earlier runs of this key have left in no index.
     pub fn left(&self) -> &Arc<Inherited> {
-        &self.view.left
+        &self.0.left
     }
 
     /// Has a domain called there as it is called here, where nobody has a key of it.
     pub fn call(&self, domain: DomainId, label: Option<&str>) -> Result<()> {
-        if let Some(label) = label.filter(|label| !self.view.snapshots.domains.is_called(domain, label)) {
+        if let Some(label) = label.filter(|label| !self.0.snapshots.domains.is_called(domain, label)) {
             let label = label.to_owned();
-            orders::put(self.repository, domain, Action::Call { domain, label })?;
+            orders::put(self.0.repository(), domain, Action::Call { domain, label })?;
         }
         Ok(())
     }
 
     /// True if its owner has dropped a copy of this snapshot, or the snapshot itself if it was taken here.
     pub fn declines(&self, snapshot: &SnapshotEntry) -> bool {
-        self.view.orders.is_declined(snapshot.first_id())
-            || snapshot.left_of().is_some_and(|id| self.view.orders.is_declined(id))
+        self.0.orders.is_declined(snapshot.first_id())
+            || snapshot.left_of().is_some_and(|id| self.0.orders.is_declined(id))
     }
 
     /// The copy of what a snapshot that repair made is left of, if that is there and whole: then the rest is not wanted.
@@ -67,7 +64,7 @@ impl<'r> Target<'r> {
         }
         let is_it = |one: &&SnapshotEntry| one.first_id() == first && one.left_of().is_none();
         for copy in domain.snapshots.iter().filter(is_it) {
-            if whole::is_whole(&self.view, copy)? {
+            if whole::is_whole(&self.0, copy)? {
                 return Ok(Some(copy.id));
             }
         }
@@ -76,15 +73,15 @@ impl<'r> Target<'r> {
 
     /// One domain of it.
     pub fn domain(&mut self, id: DomainId) -> Result<Domain> {
-        let index = self.view.lookup_to_write(id)?;
+        let index = self.0.lookup_to_write(id)?;
         let own = |snapshot: &&SnapshotEntry| snapshot.place.domain == id;
         let mut heads: BTreeMap<String, Vec<ObjectId>> = BTreeMap::new();
-        for snapshot in self.view.snapshots.all.iter().filter(own) {
-            if snapshot.header.writer == self.repository.keys().writer() {
+        for snapshot in self.0.snapshots.all.iter().filter(own) {
+            if snapshot.header.writer == self.0.repository().keys().writer() {
                 heads.entry(snapshot.head.source.clone()).or_default().push(snapshot.id);
             }
         }
-        let snapshots = self.view.snapshots.visible().filter(own).cloned().collect();
+        let snapshots = self.0.snapshots.visible().filter(own).cloned().collect();
         Ok(Domain { id, index, heads, copies: BTreeMap::new(), snapshots, fresh: BTreeMap::new() })
     }
 }

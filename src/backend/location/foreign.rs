@@ -27,8 +27,7 @@ pub(super) fn of(text: &str) -> Option<Foreign> {
         return None;
     }
     let advice = match (name.as_str(), url) {
-        ("ssh" | "scp" | "rsync" | "sftp", Some(place)) => format!("write {}", sftp(place)),
-        ("ssh" | "scp" | "rsync" | "sftp", None) => format!("write {}", sftp(rest)),
+        ("ssh" | "scp" | "rsync" | "sftp", place) => format!("write {}", sftp(place.unwrap_or(rest))),
         ("s3" | "s3a" | "s3n", place) => format!("write {}", s3(place.unwrap_or(rest), place.is_some())),
         ("b2", None) => format!("write b2://{} with its options", bucket(rest)),
         ("gs" | "gcs" | "gcp", place) => format!("write gcs://{}", bucket(place.unwrap_or(rest))),
