@@ -13,12 +13,12 @@ mod opendal;
 mod recent;
 mod wording;
 
-use crate::runtime::Runtime;
+use crate::runtime::{Locked, Runtime};
 use crate::time::StoreTime;
 use bandwidth::Bandwidth;
 use recent::Recent;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{Error, ErrorKind, Operation, Result};
@@ -129,7 +129,7 @@ struct Inner {
     connections: usize,
     /// Every operation that goes on now has a handle of this.
     busy: Arc<()>,
-    counts: Mutex<Counts>,
+    counts: Locked<Counts>,
     upload: Option<Bandwidth>,
     download: Option<Bandwidth>,
     recent: Recent,
@@ -175,7 +175,7 @@ impl Backend {
         let location = store.describe();
         let recent = Recent::new(runtime.clock.clone(), store.listing_lag());
         let connections = connections.max(1);
-        let (busy, counts) = (Arc::new(()), Mutex::default());
+        let (busy, counts) = (Arc::new(()), Locked::default());
         Self { inner: Arc::new(Inner { store, location, connections, busy, counts, upload, download, recent }) }
     }
 
@@ -186,9 +186,9 @@ impl Backend {
         if let Some(limit) = &self.inner.upload {
             limit.spend(bytes.len() as u64);
         }
-        self.counted().put += 1;
+        self.inner.counts.lock().put += 1;
         self.inner.store.put(name, bytes).map_err(|e| e.at(&self.inner.location))?;
-        self.counted().bytes_written += bytes.len() as u64;
+        self.inner.counts.lock().bytes_written += bytes.len() as u64;
         self.inner.recent.note(name, Some(bytes.len() as u64));
         Ok(())
     }
@@ -199,7 +199,7 @@ impl Backend {
         if range.as_ref().is_some_and(|r| r.start > r.end) {
             return Err(self.refused(Operation::Get, name, "the range ends before it starts"));
         }
-        self.counted().get += 1;
+        self.inner.counts.lock().get += 1;
         let _busy = Arc::clone(&self.inner.busy);
         let wanted = range.as_ref().map(|r| r.end - r.start);
         let bytes = self.inner.store.get(name, range).map_err(|e| e.at(&self.inner.location))?;
@@ -207,7 +207,7 @@ impl Backend {
             let text = format!("the store sent {} bytes of {}", bytes.len(), wanted.unwrap_or_default());
             return Err(Error::new(ErrorKind::Damaged, Operation::Get, name, text).at(&self.inner.location));
         }
-        self.counted().bytes_read += bytes.len() as u64;
+        self.inner.counts.lock().bytes_read += bytes.len() as u64;
         if let Some(limit) = &self.inner.download {
             limit.spend(bytes.len() as u64);
         }
@@ -217,7 +217,7 @@ impl Backend {
     /// Size and time of an object.
     pub fn stat(&self, name: &str) -> Result<Stat> {
         self.valid_name(Operation::Stat, name)?;
-        self.counted().stat += 1;
+        self.inner.counts.lock().stat += 1;
         let _busy = Arc::clone(&self.inner.busy);
         self.inner.store.stat(name).map_err(|e| e.at(&self.inner.location))
     }
@@ -230,7 +230,7 @@ impl Backend {
             None if prefix.is_empty() => {}
             None => return Err(self.refused(Operation::List, prefix, "a prefix ends in '/'")),
         }
-        self.counted().list += 1;
+        self.inner.counts.lock().list += 1;
         let _busy = Arc::clone(&self.inner.busy);
         let listed = self.inner.store.list(prefix).map_err(|e| e.at(&self.inner.location))?;
         Ok(self.inner.recent.apply(prefix, listed))
@@ -239,7 +239,7 @@ impl Backend {
     /// Removes an object; a missing one is success.
     pub fn delete(&self, name: &str) -> Result<()> {
         self.valid_name(Operation::Delete, name)?;
-        self.counted().delete += 1;
+        self.inner.counts.lock().delete += 1;
         let _busy = Arc::clone(&self.inner.busy);
         self.inner.store.delete(name).map_err(|e| e.at(&self.inner.location))?;
         self.inner.recent.note(name, None);
@@ -258,11 +258,7 @@ impl Backend {
 
     /// Requests made and bytes moved since this backend was opened.
     pub fn counts(&self) -> Counts {
-        *self.counted()
-    }
-
-    fn counted(&self) -> MutexGuard<'_, Counts> {
-        self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.inner.counts.lock()
     }
 
     /// The place, for messages; without secrets.

@@ -3,12 +3,12 @@
 //! nothing: a listing says what exists, and whoever takes bytes from here checks them against their name or id. What
 //! can't be read is a miss; a file that SQLite takes for damaged is made anew.
 
+use crate::runtime::Locked;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
 use vault_format::key::Key;
@@ -55,7 +55,7 @@ pub enum Error {
 /// An open cache.
 pub struct Cache {
     file: PathBuf,
-    connection: Mutex<Option<Connection>>,
+    connection: Locked<Option<Connection>>,
     key: Key,
 }
 
@@ -81,7 +81,7 @@ impl Cache {
             Err(error)
         });
         match opened {
-            Ok(connection) => Ok(Self { file, connection: Mutex::new(Some(connection)), key }),
+            Ok(connection) => Ok(Self { file, connection: Locked::new(Some(connection)), key }),
             Err(source) => Err(Error::File { file, source }),
         }
     }
@@ -188,7 +188,7 @@ impl Cache {
 
     /// Asks the database; what fails is a miss, and a damaged file is given up and made anew by the next run.
     fn ask<T>(&self, question: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
-        let mut connection = self.connection();
+        let mut connection = self.connection.lock();
         let answer = question(connection.as_mut()?);
         if let Err(error) = &answer
             && is_damage(error)
@@ -197,10 +197,6 @@ impl Cache {
             remove(&self.file);
         }
         answer.ok()
-    }
-
-    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -239,8 +235,7 @@ fn remove(file: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::Cache;
-    use std::sync::Mutex;
+    use super::{Cache, Locked};
     use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
     use vault_format::key::Key;
 
@@ -292,8 +287,8 @@ mod tests {
         assert!(again.has_made(&id, &end));
         assert!(!again.has_made(&id, &[3; 32]) && !again.has_made(&ObjectId([3; 32]), &end));
         // somebody who can write the file, but has another key
-        let foreign = Cache { file: cache.file.clone(), connection: Mutex::default(), key: Key::new([9; 32]) };
-        *foreign.connection() = Some(super::connect(&cache.file).unwrap());
+        let foreign = Cache { file: cache.file.clone(), connection: Locked::default(), key: Key::new([9; 32]) };
+        *foreign.connection.lock() = Some(super::connect(&cache.file).unwrap());
         foreign.note_made(&ObjectId([4; 32]), &end);
         assert!(!again.has_made(&ObjectId([4; 32]), &end));
     }

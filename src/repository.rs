@@ -34,7 +34,7 @@ pub mod write;
 
 use crate::backend::{Backend, ErrorKind};
 use crate::cache::Cache;
-use crate::runtime::Runtime;
+use crate::runtime::{Locked, Runtime};
 use crate::time::{BootTime, StoreTime};
 use crate::{backend, cache};
 pub use access::create::NewRepository;
@@ -55,7 +55,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 pub use tree::file::FileReader;
 pub use tree::path::Address;
@@ -138,8 +138,8 @@ struct Opened {
     keys: Keys,
     cache: OnceLock<Arc<Cache>>,
     cache_counts: AtomicBool,
-    store_clock: Mutex<Option<StoreClock>>,
-    known: Mutex<Known>,
+    store_clock: Locked<Option<StoreClock>>,
+    known: Locked<Known>,
 }
 
 /// What this process has read and verified, by the hash of its bytes: asked for several times by most operations.
@@ -188,8 +188,8 @@ impl Repository {
             keys,
             cache: OnceLock::new(),
             cache_counts: AtomicBool::new(true),
-            store_clock: Mutex::default(),
-            known: Mutex::default(),
+            store_clock: Locked::default(),
+            known: Locked::default(),
         }))
     }
 
@@ -313,16 +313,12 @@ impl Repository {
         read: impl FnOnce(&[u8]) -> vault_format::Result<T>,
     ) -> Result<T> {
         let Some(id) = name.id() else { return of_object(name, Err(vault_format::Error::WrongKind)) };
-        if let Some(known) = of(&mut self.known()).get(&id) {
+        if let Some(known) = of(&mut self.0.known.lock()).get(&id) {
             return Ok(known.clone());
         }
         let said = of_object(name, read(&self.get_named(name)?))?;
-        of(&mut self.known()).insert(id, said.clone());
+        of(&mut self.0.known.lock()).insert(id, said.clone());
         Ok(said)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists a prefix; what is not vault's comes back as paths in the second part.
@@ -365,7 +361,7 @@ impl Repository {
     }
 
     fn store_clock(&self) -> Result<StoreClock> {
-        let mut clock = self.0.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.0.store_clock.lock();
         if let Some(known) = *clock {
             return Ok(known);
         }

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Where the time comes from.
@@ -56,6 +56,22 @@ impl Clock {
     }
 }
 
+/// A value with which threads take turns. What a panic has left is taken as it is: the panic goes on, and ends the run.
+#[derive(Debug, Default)]
+pub struct Locked<T>(Mutex<T>);
+
+impl<T> Locked<T> {
+    /// Nobody has it yet.
+    pub const fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    /// Waits for one's turn.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The user stopped the run: nothing is committed after that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("interrupted")]
@@ -66,7 +82,7 @@ pub struct Interrupted;
 pub struct Runtime {
     /// The time.
     pub clock: Clock,
-    random: Arc<Mutex<ChaCha20Rng>>,
+    random: Arc<Locked<ChaCha20Rng>>,
     /// Threads for CPU work; 0 = everything on the caller's thread.
     pub workers: usize,
     /// Set from outside when the run should end early, without a commit.
@@ -91,7 +107,7 @@ impl Runtime {
     fn new(clock: Clock, random: ChaCha20Rng, workers: usize) -> Self {
         let stop: Arc<AtomicBool> = Arc::default();
         let children = Arc::new(Children::new(Arc::clone(&stop)));
-        Self { clock, random: Arc::new(Mutex::new(random)), workers, stop, children }
+        Self { clock, random: Arc::new(Locked::new(random)), workers, stop, children }
     }
 
     /// True once the run should end early.
@@ -107,7 +123,7 @@ impl Runtime {
     /// Fresh random bytes.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut out = [0u8; N];
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut out);
+        self.random.lock().fill_bytes(&mut out);
         out
     }
 

@@ -20,6 +20,7 @@ pub use keep::{Extra, Keep};
 pub use tar::TarWriter;
 
 use crate::metadata::{self, Fault, Names};
+use crate::runtime::Locked;
 use changes::Needs;
 use folder::{Care, Folder};
 use handles::{Branch, Handles, Recent, Temporary};
@@ -30,7 +31,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use vault_format::tree::Metadata;
 
 /// How a restore treats what exists.
@@ -131,11 +132,11 @@ struct Shared {
     handles: Option<Handles>,
     files: Recent,
     names: Option<Names>,
-    links: Mutex<Links>,
-    notes: Mutex<Vec<Note>>,
+    links: Locked<Links>,
+    notes: Locked<Vec<Note>>,
     temporary: Temporary,
     /// Entries that belong to whoever restores, though they should not.
-    owned: Mutex<Named>,
+    owned: Locked<Named>,
 }
 
 impl Shared {
@@ -147,12 +148,8 @@ impl Shared {
         self.names.as_ref()
     }
 
-    fn links(&self) -> MutexGuard<'_, Links> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn note(&self, path: PathBuf, kind: NoteKind) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(Note { path, kind });
+        self.notes.lock().push(Note { path, kind });
     }
 
     fn is_temporary(&self, name: &[u8]) -> bool {
@@ -243,10 +240,10 @@ impl Target {
             handles,
             files: Recent::default(),
             names: (!options.numeric_owner).then(Names::load),
-            links: Mutex::default(),
-            notes: Mutex::default(),
+            links: Locked::default(),
+            notes: Locked::default(),
             temporary: Temporary::new(options.nonce),
-            owned: Mutex::default(),
+            owned: Locked::default(),
         };
         let frame = Frame {
             branch,
@@ -282,7 +279,7 @@ impl Target {
 
     /// What happened since the last call.
     pub fn notes(&self) -> Vec<Note> {
-        std::mem::take(&mut *self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.shared.notes.lock())
     }
 
     /// What is still to be made, by file system.
@@ -347,15 +344,15 @@ impl Target {
         let mut notes = self.notes();
         notes.extend(deleted);
         let mut changes = std::mem::take(&mut self.changes);
-        changes.owned = std::mem::take(&mut *self.shared.owned.lock().unwrap_or_else(PoisonError::into_inner));
+        changes.owned = std::mem::take(&mut *self.shared.owned.lock());
         Ok((notes, changes))
     }
 
     fn link(&self) {
-        let later = self.shared.links().take();
+        let later = self.shared.links.lock().take();
         for link in later {
             let linked = self.shared.handles().and_then(|handles| {
-                let links = self.shared.links();
+                let links = self.shared.links.lock();
                 links.link(&link, handles, &self.shared.temporary)
             });
             let kind = match linked {

@@ -2,9 +2,8 @@
 //! Whole objects are spent at once, and the debt is slept off before the next one: the average holds, single objects
 //! may burst. Invariant: time comes from the injected clock alone.
 
-use crate::runtime::Runtime;
+use crate::runtime::{Locked, Runtime};
 use crate::time::BootTime;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often it is looked whether the run is stopped.
@@ -14,12 +13,12 @@ pub(super) struct Bandwidth {
     bytes_per_second: u64,
     runtime: Runtime,
     /// When all that was spent is paid for.
-    paid_at: Mutex<BootTime>,
+    paid_at: Locked<BootTime>,
 }
 
 impl Bandwidth {
     pub(super) fn new(bytes_per_second: u64, runtime: Runtime) -> Self {
-        Self { bytes_per_second: bytes_per_second.max(1), runtime, paid_at: Mutex::new(BootTime::MIN) }
+        Self { bytes_per_second: bytes_per_second.max(1), runtime, paid_at: Locked::new(BootTime::MIN) }
     }
 
     /// Waits until earlier bytes are paid for, then puts these on the bill.
@@ -27,7 +26,7 @@ impl Bandwidth {
         let price = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
         let price = Duration::from_nanos(price.try_into().unwrap_or(u64::MAX));
         let mut wait = {
-            let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut paid_at = self.paid_at.lock();
             let now = self.runtime.clock.elapsed();
             let start = now.max(*paid_at);
             *paid_at = start + price;

@@ -3,10 +3,9 @@
 //! the store's word is all that counts.
 
 use super::Entry;
-use crate::runtime::Clock;
+use crate::runtime::{Clock, Locked};
 use crate::time::BootTime;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Changes that listings may not show yet.
@@ -14,26 +13,26 @@ pub(super) struct Recent {
     clock: Clock,
     lag: Duration,
     /// By name: when, and the size in bytes of what was put; `None` = deleted.
-    changes: Mutex<BTreeMap<String, (BootTime, Option<u64>)>>,
+    changes: Locked<BTreeMap<String, (BootTime, Option<u64>)>>,
 }
 
 impl Recent {
     /// For a store whose listings lag at most this much.
     pub(super) fn new(clock: Clock, lag: Duration) -> Self {
-        Self { clock, lag, changes: Mutex::default() }
+        Self { clock, lag, changes: Locked::default() }
     }
 
     /// Notes that an object was put, with its size, or deleted.
     pub(super) fn note(&self, name: &str, size: Option<u64>) {
         if !self.lag.is_zero() {
-            let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut changes = self.changes.lock();
             changes.insert(name.to_owned(), (self.clock.elapsed(), size));
         }
     }
 
     /// Brings a listing of `prefix` up to date. What the store does not show yet has no time.
     pub(super) fn apply(&self, prefix: &str, listed: Vec<Entry>) -> Vec<Entry> {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = self.changes.lock();
         let now = self.clock.elapsed();
         changes.retain(|_, (at, _)| now.since(*at) <= self.lag);
         if changes.is_empty() {

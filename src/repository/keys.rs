@@ -2,9 +2,8 @@
 //! gets `None` or a role error here, never deeper.
 
 use crate::repository::{Error, Result, encoding, of_object};
-use crate::runtime::Runtime;
+use crate::runtime::{Locked, Runtime};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use vault_format::SigningKey;
 use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::envelope::{RunSecret, Wraps};
@@ -27,7 +26,7 @@ pub struct Keys {
     domain: DomainId,
     signer: SigningKey,
     // opening one takes as long as reading a frame, and one run's secret opens thousands of them
-    runs: Mutex<HashMap<blake3::Hash, RunSecret>>,
+    runs: Locked<HashMap<blake3::Hash, RunSecret>>,
 }
 
 /// What only one of the roles has.
@@ -50,7 +49,7 @@ impl Keys {
                 (id_key, gear_key, domain, signing, Holder::Member(book, read))
             }
         };
-        let (signer, runs) = (signing.signing_key(), Mutex::default());
+        let (signer, runs) = (signing.signing_key(), Locked::default());
         Self { bundle, slot, holder, id_key, gear_key, domain, signer, runs }
     }
 
@@ -167,7 +166,7 @@ impl Keys {
     fn secret(&self, wraps: &Wraps, header: &Header) -> vault_format::Result<RunSecret> {
         let scope = header.scope();
         let place = blake3::Hasher::new().update(&scope).update(&wraps.encode()?).finalize();
-        let known = self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+        let known = self.runs.lock().get(&place).cloned();
         if let Some(secret) = known {
             return Ok(secret);
         }
@@ -176,7 +175,7 @@ impl Keys {
             Holder::Member(_, Some(read)) => RunSecret::open_as_member(wraps, self.domain, read, &scope)?,
             Holder::Member(_, None) => return Err(vault_format::Error::NoAccess),
         };
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(place, secret.clone());
+        self.runs.lock().insert(place, secret.clone());
         Ok(secret)
     }
 

@@ -41,10 +41,11 @@ use crate::repository::objects::slots::Slots;
 use crate::repository::objects::snapshots::{Snapshots, SourcePlace};
 use crate::repository::objects::trust::Trust;
 use crate::repository::{Error, Repository, Result};
+use crate::runtime::Locked;
 use missing::{Heads, OnRecord};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::name::Name;
 
@@ -68,7 +69,7 @@ pub struct View {
     /// What earlier runs of this key have left in no index, for who writes.
     pub(crate) left: Arc<Inherited>,
     /// Lookups that were asked for.
-    lookups: Mutex<BTreeMap<Asked, Found>>,
+    lookups: Locked<BTreeMap<Asked, Found>>,
 }
 
 /// A lookup of a domain that is loaded when it is asked for.
@@ -250,7 +251,7 @@ impl View {
             Scope::All => IndexObjects::load(repository, &trust, None)?,
         };
         let packs = if look.lists_packs { index_objects::list_packs(repository)?.0 } else { PackListing::new() };
-        let (repository, left, lookups) = (repository.clone(), Arc::default(), Mutex::default());
+        let (repository, left, lookups) = (repository.clone(), Arc::default(), Locked::default());
         Ok(Self { repository, orders, trust, marks, heads, snapshots, objects, packs, left, lookups })
     }
 
@@ -298,24 +299,20 @@ impl View {
     }
 
     fn asked(&self, asked: Asked) -> Result<BlobLookup> {
-        if let Some(found) = self.found().get(&asked) {
+        if let Some(found) = self.lookups.lock().get(&asked) {
             return Ok(found.lookup.clone());
         }
         let mut objects = IndexObjects::load(&self.repository, &self.trust, Some(asked.domain))?;
         let damaged = std::mem::take(&mut objects.damaged);
         let packs = if asked.is_listed { Some(index_objects::list_packs(&self.repository)?.0) } else { None };
         let lookup = BlobLookup::new(&self.repository, objects, packs.as_ref(), &self.marks)?;
-        self.found().insert(asked, Found { lookup: lookup.clone(), damaged });
+        self.lookups.lock().insert(asked, Found { lookup: lookup.clone(), damaged });
         Ok(lookup)
-    }
-
-    fn found(&self) -> MutexGuard<'_, BTreeMap<Asked, Found>> {
-        self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Index objects of a domain that could not be used for the lookups that were asked for.
     pub(crate) fn damaged_index(&self, domain: DomainId) -> Vec<Damage> {
-        let found = self.found();
+        let found = self.lookups.lock();
         let own = found.iter().filter(|(asked, _)| asked.domain == domain);
         own.flat_map(|(_, found)| found.damaged.iter().cloned()).collect()
     }

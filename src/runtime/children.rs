@@ -2,14 +2,15 @@
 //! outlive the run, whatever ends it: a signal goes to their process groups and to everything below them, and what does
 //! not heed it is killed after a moment. None of them gets to see the secrets of the environment.
 
+use super::Locked;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, kill_process_group, waitid};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a program may take to end after it was told to.
@@ -21,8 +22,8 @@ const STEP: Duration = Duration::from_millis(15);
 /// All programs that run for this process.
 #[derive(Default)]
 pub struct Children {
-    running: Mutex<Vec<Running>>,
-    hidden: Mutex<Vec<OsString>>,
+    running: Locked<Vec<Running>>,
+    hidden: Locked<Vec<OsString>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -62,19 +63,19 @@ impl Children {
 
     /// Variables of the environment that no program gets.
     pub fn hide(&self, variables: Vec<OsString>) {
-        *self.hidden.lock().unwrap_or_else(PoisonError::into_inner) = variables;
+        *self.hidden.lock() = variables;
     }
 
     /// Starts a program. In a group of its own a Ctrl-C at the terminal does not reach it: whoever started it tells it.
     pub fn start(self: &Arc<Self>, command: &mut Command, own_group: bool) -> io::Result<Program> {
-        for variable in self.hidden.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for variable in self.hidden.lock().iter() {
             command.env_remove(variable);
         }
         if own_group {
             command.process_group(0);
         }
         // under the lock: a signal finds the program here, or it does not start
-        let mut running = self.running();
+        let mut running = self.running.lock();
         if self.stop.load(Ordering::SeqCst) {
             return Err(io::Error::other("interrupted"));
         }
@@ -88,12 +89,12 @@ impl Children {
 
     /// Asks all to end.
     pub fn tell(&self) {
-        self.running().iter_mut().for_each(Running::tell);
+        self.running.lock().iter_mut().for_each(Running::tell);
     }
 
     /// Ends all.
     pub fn kill(&self) {
-        self.running().iter_mut().for_each(|running| running.send(Signal::KILL));
+        self.running.lock().iter_mut().for_each(|running| running.send(Signal::KILL));
     }
 
     /// Has what leaves its parent come to this process, so that [`Self::kill_connections`] finds it.
@@ -112,11 +113,7 @@ impl Children {
     }
 
     fn with<T>(&self, pid: Pid, look: impl FnOnce(&mut Running) -> T) -> Option<T> {
-        self.running().iter_mut().find(|running| running.pid == pid).map(look)
-    }
-
-    fn running(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().iter_mut().find(|running| running.pid == pid).map(look)
     }
 }
 
@@ -223,7 +220,7 @@ impl Program {
 
     /// Under the lock: its number may be another's as soon as it was waited for.
     fn reap(&mut self) -> io::Result<ExitStatus> {
-        let mut running = self.children.running();
+        let mut running = self.children.running.lock();
         running.retain(|running| running.pid != self.pid);
         self.is_reaped = true;
         self.child.wait()
@@ -258,7 +255,7 @@ impl Drop for Program {
             // nobody is left to tell how it ended
             let _ = self.reap();
         } else {
-            self.children.running().retain(|running| running.pid != self.pid);
+            self.children.running.lock().retain(|running| running.pid != self.pid);
         }
     }
 }
@@ -325,7 +322,7 @@ mod tests {
         let started = Instant::now();
         drop(program);
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-        assert!(children.running().is_empty());
+        assert!(children.running.lock().is_empty());
         let left = Command::new("pgrep").args(["-f", "^sleep 7[123]$"]).output().expect("pgrep");
         assert_eq!(String::from_utf8_lossy(&left.stdout), "");
     }

@@ -4,13 +4,14 @@
 use super::handles::{Branch, put, settle};
 use super::{NoteKind, Shared};
 use crate::metadata::{self, At};
+use crate::runtime::Locked;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use vault_format::tree::Node;
 
 /// A file to be written. Dropped unfinished, nothing of it stays.
@@ -23,7 +24,7 @@ pub struct FileSlot {
     pub(super) replace: bool,
     pub(super) number: u64,
     /// Name and identity of the unfinished file once it is made.
-    pub(super) made: Mutex<Option<Made>>,
+    pub(super) made: Locked<Option<Made>>,
 }
 
 /// An unfinished file.
@@ -68,13 +69,13 @@ impl FileSlot {
         }
         self.shared.note_owner(&node.metadata);
         let directory = self.shared.handles()?.open(&self.branch)?;
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let made = self.made.lock().clone();
         let made = made.ok_or(Errno::BADF)?;
         let settled = settle(directory.as_fd(), &made.temp, &self.name, self.replace)?;
         // Only now nothing is left to be removed.
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.made.lock().take();
         if settled {
-            self.shared.links().complete(node.metadata.link_group, made.identity);
+            self.shared.links.lock().complete(node.metadata.link_group, made.identity);
         } else {
             self.shared.note(self.path(), NoteKind::Left);
         }
@@ -85,7 +86,7 @@ impl FileSlot {
         if let Some(file) = self.shared.files.get(self.number) {
             return Ok(file);
         }
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock();
         if let Some(file) = self.shared.files.get(self.number) {
             return Ok(file);
         }
@@ -120,7 +121,7 @@ impl FileSlot {
 impl Drop for FileSlot {
     fn drop(&mut self) {
         self.shared.files.remove(self.number);
-        let Some(Made { temp, identity }) = self.made.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(Made { temp, identity }) = self.made.lock().take() else {
             return;
         };
         let Ok(directory) = self.shared.handles().and_then(|handles| handles.open(&self.branch)) else { return };

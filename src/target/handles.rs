@@ -3,6 +3,7 @@
 //! whoever moves or replaces a directory meanwhile leads nobody outside. Few are kept open at a time.
 
 use crate::metadata;
+use crate::runtime::Locked;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -11,8 +12,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most handles that one cache keeps.
 pub(super) const HANDLES_MAX: usize = 64;
@@ -63,11 +64,11 @@ impl Drop for Branch {
 
 /// The most recently used handles.
 #[derive(Debug, Default)]
-pub(super) struct Recent(Mutex<VecDeque<(u64, Arc<OwnedFd>)>>);
+pub(super) struct Recent(Locked<VecDeque<(u64, Arc<OwnedFd>)>>);
 
 impl Recent {
     pub(super) fn get(&self, number: u64) -> Option<Arc<OwnedFd>> {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.0.lock();
         let place = list.iter().position(|(other, _)| *other == number)?;
         let found = list.remove(place)?;
         let handle = Arc::clone(&found.1);
@@ -76,7 +77,7 @@ impl Recent {
     }
 
     pub(super) fn insert(&self, number: u64, handle: Arc<OwnedFd>) {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.0.lock();
         if list.iter().any(|(other, _)| *other == number) {
             return;
         }
@@ -87,7 +88,7 @@ impl Recent {
     }
 
     pub(super) fn remove(&self, number: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| *other != number);
+        self.0.lock().retain(|(other, _)| *other != number);
     }
 }
 

@@ -4,11 +4,12 @@
 use super::handles::{existing, put, settle};
 use super::{FileSlot, NoteKind, Overwrite, Placement, Shared, Target};
 use crate::metadata::{self, At};
+use crate::runtime::Locked;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use vault_format::tree::{Metadata, Node, NodeKind};
 
 /// What the policy says about a name.
@@ -30,7 +31,7 @@ impl Shared {
     pub(super) fn note_owner(&self, metadata: &Metadata) {
         let own = rustix::process::geteuid();
         if !own.is_root() && metadata::owner(metadata, self.names()).0 != own.as_raw() {
-            let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut owned = self.owned.lock();
             owned.add(|| String::from_utf8_lossy(&metadata.user).into_owned());
         }
     }
@@ -45,7 +46,7 @@ impl Target {
         let branch = Arc::clone(&frame.branch);
         let handle = frame.handle.clone();
         let group = node.metadata.link_group;
-        let is_further = self.shared.links().has(group);
+        let is_further = self.shared.links.lock().has(group);
         let existing = match &handle {
             None => None,
             Some(handle) => existing(handle.as_fd(), &node.name)?,
@@ -63,14 +64,14 @@ impl Target {
             let path = self.path_of(&node.name);
             if self.options.dry_run || self.mend(directory, node, stat) {
                 self.changes.mended.add(|| format!("{} ({how})", self.shared.short(&path)));
-                self.shared.links().begin(group, &branch, &node.name, Some(metadata::identity(stat)));
+                self.shared.links.lock().begin(group, &branch, &node.name, Some(metadata::identity(stat)));
                 return Ok(Placement::Mended);
             }
             verdict = Verdict::Make { replace: true };
         }
         // further names of the inode are linked to what is there
         if !is_further && matches!(verdict, Verdict::Same | Verdict::Mend(_) | Verdict::Differs(_)) {
-            self.shared.links().begin(group, &branch, &node.name, existing.as_ref().map(metadata::identity));
+            self.shared.links.lock().begin(group, &branch, &node.name, existing.as_ref().map(metadata::identity));
         }
         let replace = match verdict {
             Verdict::Same | Verdict::Mend(_) => return Ok(Placement::Same),
@@ -86,11 +87,11 @@ impl Target {
             return Ok(Placement::Planned);
         }
         if is_further {
-            self.shared.links().defer(group, &branch, &node.name, replace);
+            self.shared.links.lock().defer(group, &branch, &node.name, replace);
             return Ok(Placement::Linked);
         }
         if let NodeKind::File { size, .. } = node.kind {
-            self.shared.links().begin(group, &branch, &node.name, None);
+            self.shared.links.lock().begin(group, &branch, &node.name, None);
             return Ok(Placement::Write(FileSlot {
                 shared: Arc::clone(&self.shared),
                 branch,
@@ -98,11 +99,11 @@ impl Target {
                 size,
                 replace,
                 number: self.number(),
-                made: Mutex::new(None),
+                made: Locked::new(None),
             }));
         }
         let Some(identity) = self.create(directory, node, replace)? else { return Ok(Placement::Omitted) };
-        self.shared.links().begin(group, &branch, &node.name, Some(identity));
+        self.shared.links.lock().begin(group, &branch, &node.name, Some(identity));
         Ok(Placement::Created)
     }
 
@@ -135,7 +136,7 @@ impl Target {
         if self.options.dry_run {
             self.needs.add(frame.device, bytes, existing, || self.shared.path(&branch, b""));
             if !is_further {
-                self.shared.links().begin(group, &branch, &node.name, None);
+                self.shared.links.lock().begin(group, &branch, &node.name, None);
             }
         }
         if existing.is_some() {
@@ -153,7 +154,7 @@ impl Target {
     ) -> io::Result<Verdict> {
         let Some(stat) = existing else { return Ok(Verdict::Make { replace: false }) };
         if is_further {
-            let first = self.shared.links().identity(node.metadata.link_group);
+            let first = self.shared.links.lock().identity(node.metadata.link_group);
             if first == Some(metadata::identity(stat)) {
                 return Ok(Verdict::Same);
             }

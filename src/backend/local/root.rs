@@ -4,6 +4,7 @@
 
 use super::filesystem::{self, FileSystem};
 use crate::metadata::{identity, rename_new};
+use crate::runtime::Locked;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -11,7 +12,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const NEW_FILE: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC);
@@ -70,7 +70,7 @@ pub(super) struct Root {
     /// What it lies on.
     pub file_system: FileSystem,
     /// Folders that exist durably: they need neither mkdir nor fsync of their parent again.
-    durable: Mutex<HashSet<String>>,
+    durable: Locked<HashSet<String>>,
 }
 
 impl Root {
@@ -83,7 +83,7 @@ impl Root {
         let found = rustix::fs::fstat(&handle)?;
         let likeness = Likeness::of(&found, rustix::process::geteuid().as_raw());
         let file_system = FileSystem::of(handle.as_fd());
-        Ok(Self { handle, path, identity: identity(&found), likeness, file_system, durable: Mutex::default() })
+        Ok(Self { handle, path, identity: identity(&found), likeness, file_system, durable: Locked::default() })
     }
 
     /// Where it was opened.
@@ -145,19 +145,15 @@ impl Root {
         let mut parent = "";
         for (end, _) in name.match_indices('/') {
             let folder = name.get(..end).unwrap_or_default();
-            if !self.is_durable(folder) {
+            if !self.durable.lock().contains(folder) {
                 self.make_folder(folder)?;
                 // Also if it was there: whoever made it may not have reached this line.
                 self.sync(parent)?;
-                self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+                self.durable.lock().insert(folder.to_owned());
             }
             parent = folder;
         }
         Ok(parent)
-    }
-
-    fn is_durable(&self, folder: &str) -> bool {
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(folder)
     }
 
     /// Gives a file its name, durably; false if the name is taken.
@@ -166,7 +162,7 @@ impl Root {
         let mut named = rename_new(self.handle.as_fd(), tmp, name);
         if named.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             // Somebody removed a folder that this process made.
-            self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.durable.lock().clear();
             folder = self.make_folders(name)?;
             named = rename_new(self.handle.as_fd(), tmp, name);
         }

@@ -9,9 +9,10 @@ use super::loose::{LoosePack, Pack};
 use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects::PackListing;
 use crate::repository::{Repository, Result, of_object};
+use crate::runtime::Locked;
 use crate::time::StoreTime;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use vault_format::bundle::Role;
 use vault_format::directory::PACK_BYTES_MAX;
 use vault_format::header::Kind;
@@ -47,7 +48,7 @@ pub(crate) struct Inherited {
     arrived: BTreeMap<ObjectId, Option<StoreTime>>,
     /// In the order in which the store received them: that in which they will be asked for.
     order: Vec<ObjectId>,
-    states: Mutex<BTreeMap<ObjectId, State>>,
+    states: Locked<BTreeMap<ObjectId, State>>,
 }
 
 /// Looks among packs that are in no index for those of this key in one domain, or in all, that arrived after a time.
@@ -84,7 +85,7 @@ pub(crate) fn find(
         let id = pack.entry.id;
         inherited.order.push(id);
         inherited.arrived.insert(id, arrived(&id));
-        inherited.states().insert(id, State::Claimed);
+        inherited.states.lock().insert(id, State::Claimed);
         inherited.packs.insert(id, pack);
     }
     inherited
@@ -139,14 +140,14 @@ impl Inherited {
             self.packs.get(id).is_some_and(|pack| is_made_by_this_key(repository, pack))
         });
         for ((id, ..), proven) in next.into_iter().zip(proofs) {
-            self.states().insert(id, if proven { State::Proven } else { State::Refused });
+            self.states.lock().insert(id, if proven { State::Proven } else { State::Refused });
         }
         self.state(id) == Some(State::Proven)
     }
 
     /// A proven pack, to be indexed; only the first who asks gets it.
     pub fn take(&self, id: &ObjectId) -> Option<&LoosePack> {
-        let mut states = self.states();
+        let mut states = self.states.lock();
         let state = states.get_mut(id).filter(|state| **state == State::Proven)?;
         *state = State::Taken;
         self.packs.get(id)
@@ -158,11 +159,7 @@ impl Inherited {
     }
 
     fn state(&self, id: &ObjectId) -> Option<State> {
-        self.states().get(id).copied()
-    }
-
-    fn states(&self) -> MutexGuard<'_, BTreeMap<ObjectId, State>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock().get(id).copied()
     }
 }
 

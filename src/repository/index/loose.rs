@@ -7,8 +7,8 @@ use crate::backend::Backend;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing, current};
 use crate::repository::objects::marks::Marks;
 use crate::repository::{Repository, Result, of_object};
+use crate::runtime::Locked;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use vault_format::envelope::Wraps;
 use vault_format::header::{HEADER_BYTES, Header, Kind};
 use vault_format::id::{Class, DomainId, ObjectId, RepositoryId};
@@ -106,7 +106,7 @@ pub(crate) fn end_hash(suffix: &[u8]) -> [u8; 32] {
 pub struct Ends<'r> {
     repository: &'r Repository,
     /// Headers seen so far: few writers fill most packs, and a header that opens the directory needs no read of its own.
-    headers: Mutex<Vec<Header>>,
+    headers: Locked<Vec<Header>>,
 }
 
 /// The inner error is a pack that can't be used; the outer one a store that can't be read.
@@ -115,7 +115,7 @@ type Read = Result<std::result::Result<LoosePack, Unread>>;
 impl<'r> Ends<'r> {
     /// Nothing is read yet.
     pub fn new(repository: &'r Repository) -> Self {
-        Self { repository, headers: Mutex::default() }
+        Self { repository, headers: Locked::default() }
     }
 
     /// Reads the ends of some packs, on as many threads as the store serves, and returns them in order.
@@ -125,12 +125,12 @@ impl<'r> Ends<'r> {
     }
 
     fn read_one(&self, pack: Pack) -> Read {
-        let seen = self.headers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let seen = self.headers.lock().clone();
         let book = |domain| self.repository.keys().book(domain);
         match read_end(self.repository.backend(), pack, &seen, (self.repository.id(), &book)) {
             Ok(opened) => {
                 if !seen.contains(&opened.header) {
-                    self.headers.lock().unwrap_or_else(PoisonError::into_inner).push(opened.header);
+                    self.headers.lock().push(opened.header);
                 }
                 Ok(Ok(opened))
             }

@@ -2,8 +2,9 @@
 //! that nobody has asked for for the longest time goes first.
 
 use crate::repository::lookup::FrameNumber;
+use crate::runtime::Locked;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// A frame's plaintext.
 type Plain = Arc<Vec<u8>>;
@@ -11,7 +12,7 @@ type Plain = Arc<Vec<u8>>;
 /// Frames that are kept, for all threads.
 pub(super) struct KeptFrames {
     bytes_max: usize,
-    frames: Mutex<Frames>,
+    frames: Locked<Frames>,
 }
 
 #[derive(Default)]
@@ -27,18 +28,18 @@ struct Frames {
 impl KeptFrames {
     /// Nothing is kept yet.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, frames: Mutex::default() }
+        Self { bytes_max, frames: Locked::default() }
     }
 
     pub fn get(&self, number: FrameNumber) -> Option<Plain> {
-        let mut frames = self.frames();
+        let mut frames = self.frames.lock();
         let (plain, _) = frames.take(number)?;
         frames.put(number, &plain);
         Some(plain)
     }
 
     pub fn insert(&self, number: FrameNumber, plain: &Plain) {
-        let mut frames = self.frames();
+        let mut frames = self.frames.lock();
         // two threads may have decoded the same frame
         frames.take(number);
         frames.put(number, plain);
@@ -52,11 +53,7 @@ impl KeptFrames {
 
     /// Frames that had to go so far.
     pub fn evicted(&self) -> u64 {
-        self.frames().evicted
-    }
-
-    fn frames(&self) -> MutexGuard<'_, Frames> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+        self.frames.lock().evicted
     }
 }
 

@@ -48,7 +48,7 @@ impl Heads {
         let mut heads = Self::default();
         let mut new = Vec::new();
         for (name, entry) in repository.list(name::JOURNAL)?.0 {
-            let known = name.id().and_then(|id| repository.known().heads.get(&id).cloned());
+            let known = name.id().and_then(|id| repository.0.known.lock().heads.get(&id).cloned());
             let Some((header, named)) = known.filter(|_| on_record.is_none()) else {
                 new.push((name, entry));
                 continue;
@@ -64,7 +64,7 @@ impl Heads {
                 on_record(header, &record);
             }
             if let Some(id) = name.id() {
-                repository.known().heads.insert(id, (*header, record.heads.clone()));
+                repository.0.known.lock().heads.insert(id, (*header, record.heads.clone()));
             }
             heads.add(name, record.heads);
         })?;

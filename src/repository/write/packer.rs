@@ -10,11 +10,11 @@ use crate::repository::index::loose::LoosePack;
 use crate::repository::lookup::{BlobLookup, FrameRecord, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::{Error, Repository, Result, encoding};
-use crate::runtime::Runtime;
+use crate::runtime::{Locked, Runtime};
 use crate::time::BootTime;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vault_format::directory::{BlobEntry, Descent, PACK_BLOBS_MAX};
 use vault_format::envelope::{RunSecret, Wraps};
@@ -98,7 +98,7 @@ pub(crate) struct Run {
     pub pack_bytes: usize,
     /// When it first looked at marks.
     pub since: BootTime,
-    pub stored: Mutex<Stored>,
+    pub stored: Locked<Stored>,
     /// The first error of any thread: nothing more is packed or put.
     failed: OnceLock<Error>,
     /// Nothing more is packed.
@@ -182,15 +182,11 @@ impl Run {
             wraps: Arc::new(wraps),
             pack_bytes: pack_bytes(repository),
             since,
-            stored: Mutex::new(Stored { index_at: repository.runtime().clock.elapsed(), ..Stored::default() }),
+            stored: Locked::new(Stored { index_at: repository.runtime().clock.elapsed(), ..Stored::default() }),
             failed: OnceLock::new(),
             ending: AtomicBool::new(false),
             silent: AtomicBool::new(false),
         })
-    }
-
-    pub fn stored(&self) -> MutexGuard<'_, Stored> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps an error, unless another came before.
@@ -258,7 +254,7 @@ impl Run {
             wraps: 0,
             directory: ready.finished.directory,
         };
-        let mut stored = self.stored();
+        let mut stored = self.stored.lock();
         stored.pack_bytes += entry.size;
         let blobs = entry.directory.blobs.len();
         if stored.pending_blobs + blobs > INDEX_BLOBS_MAX {
@@ -295,7 +291,7 @@ impl Run {
     /// Adds the run's packs to a lookup, so that its own blobs can be read.
     pub fn add_to(&self, index: &mut BlobLookup) -> Result<()> {
         let record = |entry: &PackEntry| PackRecord::new(entry, self.header(entry.class), self.wraps.clone());
-        self.stored().packs.iter().try_for_each(|entry| index.add_pack(record(entry), &entry.directory))
+        self.stored.lock().packs.iter().try_for_each(|entry| index.add_pack(record(entry), &entry.directory))
     }
 }
 

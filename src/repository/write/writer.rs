@@ -71,12 +71,12 @@ pub struct Written(Arc<Run>);
 impl Written {
     /// Bytes of packs stored so far.
     pub fn stored_bytes(&self) -> u64 {
-        self.0.stored().pack_bytes
+        self.0.stored.lock().pack_bytes
     }
 
     /// Packs stored so far.
     pub fn stored_packs(&self) -> u64 {
-        self.0.stored().packs.len() as u64
+        self.0.stored.lock().packs.len() as u64
     }
 
     /// Adds it to a lookup, which is copied only if somebody still reads or writes by it.
@@ -284,7 +284,7 @@ impl Writer {
     }
 
     fn put_index(&self) -> Result<()> {
-        let mut stored = self.run.stored();
+        let mut stored = self.run.stored.lock();
         self.run.put_index(&mut stored)
     }
 
@@ -297,7 +297,7 @@ impl Writer {
     pub(crate) fn relied_packs(&self) -> Result<BTreeSet<ObjectId>> {
         let known = self.relied.iter().map(|number| Ok(self.index.pack(*number)?.id));
         let mut packs = known.collect::<Result<BTreeSet<ObjectId>>>()?;
-        packs.extend(self.run.stored().packs.iter().map(|pack| pack.id));
+        packs.extend(self.run.stored.lock().packs.iter().map(|pack| pack.id));
         packs.extend(&self.carried);
         Ok(packs)
     }

@@ -24,11 +24,11 @@ impl Writer {
         for number in &packs {
             let pack = self.index.pack(*number)?;
             if let Some(loose) = inherited.take(&pack.id).filter(|_| !self.is_dry) {
-                self.run.stored().inherit(loose);
+                self.run.stored.lock().inherit(loose);
             }
         }
         self.relied.extend(packs);
-        if self.run.stored().has_taken_enough() {
+        if self.run.stored.lock().has_taken_enough() {
             // what can't be put now is put later, or says then why not
             let _ = self.put_index();
         }
@@ -38,7 +38,7 @@ impl Writer {
     /// Ends a run that can't go on. Returns the bytes of what it has stored, for the next run to find.
     pub fn leave(mut self) -> u64 {
         self.end();
-        if self.is_dry { 0 } else { self.run.stored().pack_bytes }
+        if self.is_dry { 0 } else { self.run.stored.lock().pack_bytes }
     }
 
     fn end(&mut self) {
@@ -56,7 +56,7 @@ impl Writer {
 
     /// Deletes the packs of this run that no index tells of: nobody else knows them. What can't be deleted is garbage.
     fn take_back(&self) {
-        let pending = self.run.stored().take_pending();
+        let pending = self.run.stored.lock().take_pending();
         // a store that refuses once would be waited for again with each
         let _ = pending
             .iter()

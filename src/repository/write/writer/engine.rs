@@ -4,8 +4,9 @@
 use super::OpenFrame;
 use crate::repository::write::packer::{EncodedFrame, Packer, ReadyPack, Run};
 use crate::repository::{Error, Result, encoding};
+use crate::runtime::Locked;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use vault_format::compress::{self, LEVEL_DEFAULT};
@@ -190,7 +191,7 @@ fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
 
 /// Bounds the bytes that wait to be compressed and packed.
 struct Budget {
-    free: Mutex<isize>,
+    free: Locked<isize>,
     changed: Condvar,
 }
 
@@ -201,13 +202,13 @@ struct Permit {
 
 impl Budget {
     fn new(bytes: usize) -> Self {
-        Self { free: Mutex::new(isize::try_from(bytes).unwrap_or(isize::MAX)), changed: Condvar::new() }
+        Self { free: Locked::new(isize::try_from(bytes).unwrap_or(isize::MAX)), changed: Condvar::new() }
     }
 
     /// Waits until something is free, then takes all that is asked: a frame larger than the budget passes alone.
     fn take(budget: &Arc<Self>, bytes: usize, run: &Run) -> Permit {
         let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
-        let mut free = budget.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = budget.free.lock();
         // who has ended needs no room: nothing more is packed
         while *free <= 0 && !run.has_ended() {
             free = budget.changed.wait_timeout(free, LOOK).unwrap_or_else(PoisonError::into_inner).0;
@@ -219,7 +220,7 @@ impl Budget {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *self.budget.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        *self.budget.free.lock() += self.bytes;
         self.budget.changed.notify_one();
     }
 }
