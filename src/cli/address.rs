@@ -21,10 +21,7 @@ pub fn find<'v>(session: &Session, catalog: &'v View, address: &OsStr, what: &st
         Err(vault::error::Error::Repository(repository::Error::NoSnapshot(text))) => near(catalog, text),
         _ => None,
     };
-    let mut found = found.context(what).map_err(|failure| match near {
-        Some(near) => failure.hint(near),
-        None => failure,
-    })?;
+    let mut found = found.context(what).map_err(|failure| failure.hint_instead(near))?;
     let id = found.snapshot.id.to_string();
     let is_by_id = address
         .as_bytes()

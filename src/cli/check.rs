@@ -76,20 +76,17 @@ printed! {
 }
 
 fn parse_part(text: &str) -> Result<Read, String> {
-    let forms = || "write 1/7, 10% or 5GB".to_owned();
-    if let Some((number, of)) = text.split_once('/') {
-        let (number, of) = number.trim().parse().ok().zip(of.trim().parse().ok()).ok_or_else(forms)?;
-        return if (1..=of).contains(&number) { Ok(Read::Part { number, of }) } else { Err(forms()) };
-    }
-    if let Some(percent) = text.strip_suffix('%') {
-        let percent: f64 = percent.trim().parse().map_err(|_| forms())?;
-        return if percent > 0.0 && percent <= 100.0 { Ok(Read::Percent(percent)) } else { Err(forms()) };
-    }
-    match render::parse_size(text) {
+    let part = if let Some((number, of)) = text.split_once('/') {
+        let part = number.trim().parse().ok().zip(of.trim().parse().ok());
+        part.filter(|(number, of)| (1..=*of).contains(number)).map(|(number, of)| Read::Part { number, of })
+    } else if let Some(percent) = text.strip_suffix('%') {
+        percent.trim().parse().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0).map(Read::Percent)
+    } else {
         // a bare number says neither of what nor how much
-        Ok(bytes) if bytes > 0 && text.ends_with(['b', 'B']) => Ok(Read::Bytes(bytes)),
-        _ => Err(forms()),
-    }
+        let bytes = render::parse_size(text).ok().filter(|bytes| *bytes > 0 && text.ends_with(['b', 'B']));
+        bytes.map(Read::Bytes)
+    };
+    part.ok_or_else(|| "write 1/7, 10% or 5GB".into())
 }
 
 /// Checks.

@@ -69,6 +69,11 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// With another next step, if one is known.
+    pub fn hint_instead(self, hint: Option<String>) -> Self {
+        Self { hint: hint.or(self.hint), ..self }
+    }
+
     /// With one more step if there is no repository.
     pub fn hint_if_missing(self, hint: &str) -> Self {
         let first = self.hint.as_ref().filter(|_| self.missing.is_some());

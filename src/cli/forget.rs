@@ -8,8 +8,9 @@ use super::{Context, Failure, Outcome, Session, choice, code, prune, render, sec
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use vault::error::Error;
 use vault::forget::{self, Late, Report, Verdict};
-use vault::repository::Repository;
+use vault::repository::{self, Repository};
 use vault::retention::{Amount, Length, Policy};
 
 /// What --late takes: the owner's answer.
@@ -200,13 +201,12 @@ fn named(
     options: forget::Options,
 ) -> Result<Report, Failure> {
     let what = "cannot forget snapshots";
-    let dry = forget::Options { dry_run: true, ..options.clone() };
-    let looked = match forget::by_id(repository, ids, &dry) {
-        Err(vault::error::Error::Repository(error @ vault::repository::Error::NoSnapshot(_))) => {
-            return Err(no_id(repository, ids, &error));
-        }
-        looked => looked.context(what)?,
+    let looked = forget::by_id(repository, ids, &forget::Options { dry_run: true, ..options.clone() });
+    let hint = match &looked {
+        Err(Error::Repository(repository::Error::NoSnapshot(asked))) => Some(takes_ids(repository, asked)),
+        _ => None,
     };
+    let looked = looked.context(what).map_err(|failure| failure.hint_instead(hint))?;
     if options.dry_run {
         return Ok(looked);
     }
@@ -219,20 +219,17 @@ fn named(
 }
 
 /// What was given may be a name, or an address: those are shown, and ids taken.
-fn no_id(repository: &Repository, ids: &[String], error: &vault::repository::Error) -> Failure {
-    let failure = Failure::failed(format!("cannot forget snapshots: {error}"));
-    let vault::repository::Error::NoSnapshot(asked) = error else { return failure };
-    let given = ids.iter().find(|id| *id == asked).unwrap_or(asked);
-    let name = given.split('@').next().unwrap_or(given);
+fn takes_ids(repository: &Repository, asked: &str) -> String {
+    let name = asked.split('@').next().unwrap_or(asked);
     let is_source = vault::list::snapshots(repository)
         .is_ok_and(|catalog| vault::stats::sources(&catalog, Some(name)).is_ok_and(|sources| !sources.is_empty()));
     if !is_source {
-        return failure.hint("forget takes ids: `vault snapshots` lists them");
+        return "forget takes ids: `vault snapshots` lists them".into();
     }
     let name = quote(name);
-    failure.hint(format!(
+    format!(
         "forget takes ids: `vault snapshots {name}` lists them; with rules: `vault forget --name {name} --keep-last 1`"
-    ))
+    )
 }
 
 fn show(report: &Report, dry_run: bool) {
