@@ -7,6 +7,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
 
+/// The writes, of so many, at which a crash test strikes: every third one, and in CI other ones for each commit;
+/// `VAULT_TEST_EVERY=1` has it strike at all.
+pub fn strikes(writes: u64) -> impl Iterator<Item = u64> {
+    let every = std::env::var("VAULT_TEST_EVERY").ok().map_or(3, |every| every.parse().unwrap());
+    let commit = std::env::var("VAULT_TEST_COMMIT").ok();
+    let moved = commit.map_or(0, |commit| u64::from_str_radix(&commit[..7], 16).unwrap());
+    (1..=writes).filter(move |write| (write + moved).is_multiple_of(every))
+}
+
 /// What becomes of the write at which a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::faulty::{self, Fault, Faulty, Mode};
 use testkit::hooked::Hooked;
 use testkit::recording::Recording;
 use testkit::simulated::Simulated;
@@ -341,7 +341,7 @@ fn a_copy_that_crashes_at_any_write_goes_on() {
     assert!(writes > 10, "{writes}");
     // domains share nothing
     let expected = stored_twice(&first.repository);
-    for operation_number in 1..=writes {
+    for operation_number in faulty::strikes(writes) {
         for mode in [Mode::NotApplied, Mode::AppliedUnacknowledged, Mode::TornFraction(0.5)] {
             let context = format!("seed {SEED}, write {operation_number} of {writes}, {mode:?}");
             let store = begin.snapshot(operation_number);

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::faulty::{self, Fault, Faulty, Mode};
 use testkit::simulated::Simulated;
 use testkit::world::{
     Hand, assert_restores, check, folder, init, noise, open_with, restore_folder, restore_stream, snapshot_folder,
@@ -232,7 +232,7 @@ fn crash_everywhere(modes: &[Mode]) {
     assert_eq!(all.len(), 6, "{all:?}");
     let writes = faulty.mutations();
     assert!(writes > 20, "{writes}");
-    for operation_number in 1..=writes {
+    for operation_number in faulty::strikes(writes) {
         for mode in modes {
             let context = format!("seed {SEED}, write {operation_number} of {writes}, {mode:?}");
             let store = begin.snapshot(operation_number);

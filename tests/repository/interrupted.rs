@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::faulty::{self, Fault, Faulty, Mode};
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, PASSWORD, backend, check, init, member, noise, open_as, restore_stream, snapshot_stream};
 use vault::backend::Store;
@@ -178,7 +178,7 @@ fn crash_everywhere(modes: &[Mode]) {
     assert_eq!(run(faulty.clone(), &hand, &start), SERIES.len());
     let writes = faulty.mutations();
     assert!(writes > 15, "{writes}");
-    for operation_number in 1..=writes {
+    for operation_number in faulty::strikes(writes) {
         for mode in modes {
             let context = format!("seed {SEED}, write {operation_number} of {writes}, {mode:?}");
             let store = start.store.snapshot(operation_number);

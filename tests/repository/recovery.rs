@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use tempfile::TempDir;
-use testkit::faulty::{Fault, Faulty, Mode};
+use testkit::faulty::{self, Fault, Faulty, Mode};
 use testkit::simulated::Simulated;
 use testkit::world::{
     Hand, PASSWORD, assert_clean, assert_restores, backend, blobs, cheap, folder, init, member, noise, open, open_as,
@@ -233,7 +233,7 @@ fn a_recovery_can_be_interrupted_anywhere() {
     let writes = faulty.mutations();
     // two orders, three index objects, slot, copy, config
     assert_eq!(writes, 8);
-    for operation_number in 1..=writes {
+    for operation_number in faulty::strikes(writes) {
         for mode in [Mode::NotApplied, Mode::AppliedUnacknowledged, Mode::TornFraction(0.5)] {
             let context = format!("write {operation_number} of {writes}, {mode:?}");
             let store = begin.snapshot(operation_number);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use testkit::compare::compare;
-use testkit::faulty::{Failure, Fault, Faulty, ListFault, Mode};
+use testkit::faulty::{self, Failure, Fault, Faulty, ListFault, Mode};
 use testkit::recording::Recording;
 use testkit::simulated::Simulated;
 use testkit::world::{
@@ -459,7 +459,7 @@ fn a_repair_that_crashes_at_any_write_goes_on() {
         assert_eq!(expected.is_whole(), from.is_some(), "{expected:?}");
         let writes = faulty.mutations();
         assert!(writes >= 5, "{writes}");
-        for operation_number in 1..=writes {
+        for operation_number in faulty::strikes(writes) {
             for mode in [Mode::NotApplied, Mode::AppliedUnacknowledged, Mode::TornFraction(0.5)] {
                 let context = format!("seed {SEED}, write {operation_number} of {writes}, {mode:?}");
                 let store = begin.snapshot(operation_number);
