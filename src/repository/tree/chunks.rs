@@ -3,7 +3,6 @@
 
 use crate::repository::read::reader::Reader;
 use crate::repository::{Result, of_object};
-use std::collections::VecDeque;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
 
@@ -20,23 +19,25 @@ pub(super) fn page(reader: &Reader, root: &ListRoot, height: Option<u8>) -> Resu
     Ok(found)
 }
 
-/// The chunks of one file. After an error there are no more.
-pub struct Chunks {
-    reader: Reader,
-    leaf: VecDeque<ChunkRef>,
+/// The chunks of one file. After an error there are no more. It borrows, since it is made anew for each of very many
+/// files, most of them of one chunk.
+pub struct Chunks<'c> {
+    reader: &'c Reader,
+    inline: std::slice::Iter<'c, ChunkRef>,
+    leaf: std::vec::IntoIter<ChunkRef>,
     // pages still to read, next one last, each with the height that it must have
     pending: Vec<(Option<u8>, ListRoot)>,
     pages: Vec<BlobId>,
 }
 
-impl Chunks {
+impl<'c> Chunks<'c> {
     /// Begins with the first chunk; nothing is fetched yet.
-    pub fn new(reader: &Reader, content: &Content) -> Self {
-        let (leaf, pending) = match content {
-            Content::Inline(chunks) => (chunks.iter().copied().collect(), Vec::new()),
-            Content::List(root) => (VecDeque::new(), vec![(None, *root)]),
+    pub fn new(reader: &'c Reader, content: &'c Content) -> Self {
+        let (inline, pending) = match content {
+            Content::Inline(chunks) => (chunks.iter(), Vec::new()),
+            Content::List(root) => ([].iter(), vec![(None, *root)]),
         };
-        Self { reader: reader.clone(), leaf, pending, pages: Vec::new() }
+        Self { reader, inline, leaf: Vec::new().into_iter(), pending, pages: Vec::new() }
     }
 
     /// The list pages that were passed so far; the last one is at fault for an error.
@@ -45,18 +46,18 @@ impl Chunks {
     }
 }
 
-impl Iterator for Chunks {
+impl Iterator for Chunks<'_> {
     type Item = Result<ChunkRef>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(chunk) = self.leaf.pop_front() {
+            if let Some(chunk) = self.inline.next().copied().or_else(|| self.leaf.next()) {
                 return Some(Ok(chunk));
             }
             let (height, root) = self.pending.pop()?;
             self.pages.push(root.id);
-            match page(&self.reader, &root, height) {
-                Ok(ListPage::Leaf(chunks)) => self.leaf = chunks.into(),
+            match page(self.reader, &root, height) {
+                Ok(ListPage::Leaf(chunks)) => self.leaf = chunks.into_iter(),
                 // heights fall with every level, so this ends after at most eight
                 Ok(ListPage::Branch { height, children }) => {
                     self.pending.extend(children.into_iter().rev().map(|child| (Some(height - 1), child)));
