@@ -194,6 +194,7 @@ impl Run {
             figures: figures.named().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             heads,
             verified: Vec::new(),
+            orders: Vec::new(),
         };
         let put = journal::put_verified(&self.repository, &record, &verified);
         put.err().map(|error| format!("the journal record could not be written: {error}"))

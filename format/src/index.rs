@@ -10,6 +10,9 @@ use crate::header::Kind;
 use crate::id::{BlobId, Class, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// Most blobs of one index object.
@@ -37,7 +40,7 @@ pub struct PackEntry {
 }
 
 /// First section of an index.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Index {
     /// Packs; each at most once.
     pub packs: Vec<PackEntry>,
@@ -45,6 +48,23 @@ pub struct Index {
     pub wraps: Vec<Wraps>,
     /// Index objects that this one replaces.
     pub supersedes: Vec<ObjectId>,
+    /// Those of the packs that who signs this has opened whole, and found all blobs in them that they are said to hold,
+    /// ascending. Others rely on what the owner vouches for so.
+    pub opened: Vec<ObjectId>,
+}
+
+impl Encode for Index {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        (&self.packs, &self.wraps, &self.supersedes).encode(encoder)?;
+        codec::encode_tail(&self.opened, encoder)
+    }
+}
+
+impl<C> Decode<C> for Index {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (packs, wraps, supersedes) = Decode::decode(decoder)?;
+        Ok(Self { packs, wraps, supersedes, opened: codec::decode_tail(decoder)? })
+    }
 }
 
 /// Features of one chunk, for finding similar ones.
@@ -78,6 +98,9 @@ impl Stored for Index {
         let mut ids: Vec<ObjectId> = self.packs.iter().map(|pack| pack.id).collect();
         ids.sort_unstable();
         rule(ids.is_sorted_by(|left, right| left < right), "an index names a pack twice")?;
+        let is_opened_pack = |id: &ObjectId| ids.binary_search(id).is_ok();
+        let are_told = self.opened.is_sorted_by(|left, right| left < right) && self.opened.iter().all(is_opened_pack);
+        rule(are_told, "an index vouches for a pack that it does not tell of")?;
         self.wraps.iter().try_for_each(Stored::validate)
     }
 }

@@ -7,6 +7,9 @@ use crate::header::Kind;
 use crate::id::{ObjectId, RepositoryId, RunId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// How a run ended.
@@ -24,7 +27,7 @@ pub enum RunOutcome {
 }
 
 /// One record.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Record {
     /// Ties the records of one run together.
     pub run: RunId,
@@ -50,6 +53,30 @@ pub struct Record {
     pub heads: Vec<ObjectId>,
     /// Packs whose content was verified.
     pub verified: Vec<ObjectId>,
+    /// The newest orders that it saw, and those that it gave, so that one that a store hides is missed.
+    pub orders: Vec<ObjectId>,
+}
+
+impl Encode for Record {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        let Self { run, operation, source, started, duration, outcome, message, reason, actor, .. } = self;
+        (run, operation, source, started, duration, outcome).encode(encoder)?;
+        (message, reason, actor, &self.figures, &self.heads, &self.verified).encode(encoder)?;
+        codec::encode_tail(&self.orders, encoder)
+    }
+}
+
+impl<C> Decode<C> for Record {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (run, operation, source, started, duration, outcome) = Decode::decode(decoder)?;
+        let (message, reason, actor, figures, heads, verified) = Decode::decode(decoder)?;
+        let orders = codec::decode_tail(decoder)?;
+        #[rustfmt::skip]
+        let record = Self {
+            run, operation, source, started, duration, outcome, message, reason, actor, figures, heads, verified, orders,
+        };
+        Ok(record)
+    }
 }
 
 impl Stored for Record {

@@ -6,7 +6,7 @@ use crate::codec::{self, Limited, Stored};
 use crate::envelope::{RunSecret, Wraps};
 use crate::error::{Result, rule};
 use crate::header::{Header, Kind};
-use crate::id::{ObjectId, OriginMark, RepositoryId, RunId};
+use crate::id::{ObjectId, OriginMark, RepositoryId, RunId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
 use crate::section::SectionSeal;
@@ -75,7 +75,17 @@ pub struct Head {
     pub terms: OriginMark,
     /// The snapshot, by its first id, of which repair has saved here what was left; counts only if the owner says it.
     pub left_of: Option<ObjectId>,
+    /// How many runs have built on one another up to this one: whose turn it is to be read again though it seems
+    /// unchanged follows from that.
+    pub turn: u64,
+    /// Who took it first, if this is a copy; counts only if the owner says it.
+    pub taken_by: Option<WriterId>,
+    /// The newest orders that its run saw, so that one that a store hides is missed.
+    pub orders: Vec<ObjectId>,
 }
+
+/// What a head ends with unless all of it is empty: three marks, what it is left of, turn, who took it, orders.
+type HeadTail = ([OriginMark; 3], Option<ObjectId>, u64, Option<WriterId>, Vec<ObjectId>);
 
 /// The content part.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -146,7 +156,9 @@ impl Encode for Head {
         let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, .. } = self;
         (source, time, run, root).encode(encoder)?;
         (parent, seen, statistics, profile, expires, original).encode(encoder)?;
-        codec::encode_tail(&(self.place, self.host, self.terms, self.left_of), encoder)
+        let marks = [self.place, self.host, self.terms];
+        let tail: HeadTail = (marks, self.left_of, self.turn, self.taken_by, self.orders.clone());
+        codec::encode_tail(&tail, encoder)
     }
 }
 
@@ -154,10 +166,11 @@ impl<C> Decode<C> for Head {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
         let (source, time, run, root) = Decode::decode(decoder)?;
         let (parent, seen, statistics, profile, expires, original) = Decode::decode(decoder)?;
-        let (place, host, terms, left_of) = codec::decode_tail(decoder)?;
+        let ([place, host, terms], left_of, turn, taken_by, orders): HeadTail = codec::decode_tail(decoder)?;
         #[rustfmt::skip]
         let head = Self {
-            source, time, run, root, parent, seen, statistics, profile, expires, original, place, host, terms, left_of,
+            source, time, run, root, parent, seen, statistics, profile, expires, original,
+            place, host, terms, left_of, turn, taken_by, orders,
         };
         Ok(head)
     }

@@ -187,10 +187,11 @@ fn index() -> impl Strategy<Value = Index> {
             wraps: 0,
             directory,
         });
-    (vec(pack, 0..3), vec(wraps(), 1..3), objects()).prop_map(|(packs, wraps, supersedes)| Index {
-        packs,
-        wraps,
-        supersedes,
+    (vec((pack, any::<bool>()), 0..3), vec(wraps(), 1..3), objects()).prop_map(|(packs, wraps, supersedes)| {
+        let mut opened: Vec<ObjectId> =
+            packs.iter().filter(|(_, is_opened)| *is_opened).map(|(pack, _)| pack.id).collect();
+        opened.sort_unstable();
+        Index { packs: packs.into_iter().map(|(pack, _)| pack).collect(), wraps, supersedes, opened }
     })
 }
 
@@ -218,6 +219,9 @@ fn head() -> impl Strategy<Value = Head> {
             host: OriginMark(run),
             terms: OriginMark(run),
             left_of: original.map(ObjectId).filter(|_| profile > 100),
+            turn: files,
+            taken_by: original.map(|id| WriterId([id[0]; 16])),
+            orders: parent.map(ObjectId).into_iter().collect(),
         },
     )
 }
@@ -273,6 +277,7 @@ fn record() -> impl Strategy<Value = Record> {
             actor: "a@b".to_owned(),
             figures,
             verified: heads.clone(),
+            orders: heads.iter().skip(1).copied().collect(),
             heads,
         })
 }
@@ -294,7 +299,8 @@ fn order() -> impl Strategy<Value = Order> {
         objects().prop_map(|accepted| Action::Revoke { writer: WriterId([4; 16]), accepted }),
         any::<u64>().prop_map(Action::Require),
     ];
-    (1u64.., any::<i64>(), action).prop_map(|(number, time, action)| Order { number, time, action })
+    let order = (1u64.., any::<i64>(), action, objects());
+    order.prop_map(|(number, time, action, after)| Order { number, time, action, after })
 }
 
 fn mark() -> impl Strategy<Value = Mark> {

@@ -206,6 +206,7 @@ pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, r
             packs: object.index.packs.iter().filter(|pack| !is_bad(pack)).cloned().collect(),
             wraps: object.index.wraps.clone(),
             supersedes: object.index.supersedes.iter().copied().chain([*id]).collect(),
+            opened: Vec::new(),
         };
         index_objects::put(repository, (*domain, *label), &index, &Sketches::default())?;
         report.replaced_indexes += 1;

@@ -83,7 +83,7 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
     let book = &keys.own_book();
     let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
     for (entry, wraps) in [data.put(), metadata.put()] {
-        let index = Index { packs: vec![entry], wraps: vec![wraps], supersedes: Vec::new() };
+        let index = Index { packs: vec![entry], wraps: vec![wraps], ..Index::default() };
         let salt = repository.runtime().random();
         let stored = index::seal(&author, &salt, &index, &Sketches::default()).unwrap();
         let name = Name::Index(keys.domain(), label, ObjectId::of(&stored));
@@ -106,6 +106,9 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
             host: OriginMark::default(),
             terms: OriginMark::default(),
             left_of: None,
+            turn: 0,
+            taken_by: None,
+            orders: Vec::new(),
         };
         let header =
             Header { kind: Kind::Snapshot, repository: repository.id(), domain: keys.domain(), writer: keys.writer() };

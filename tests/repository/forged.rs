@@ -212,7 +212,7 @@ fn an_order_that_is_not_the_owners_is_not_obeyed() {
         Action::Revoke { writer: WriterId::of(&signer.verifying_key().to_bytes()), accepted: Vec::new() },
     ];
     for (number, action) in actions.into_iter().enumerate() {
-        let order = Order { number: 1000, time: 0, action };
+        let order = Order { number: 1000, time: 0, action, after: Vec::new() };
         let author = Author { repository: world.owner.id(), domain, signer: &signer, book: &book };
         let sealed = order.seal(&author, &[number as u8; 32]).unwrap();
         world.put(&sealed, Name::Order);

@@ -25,6 +25,7 @@ fn the_owner_quarantines_what_is_torn() {
         number: 3,
         time: 0,
         action: vault_format::order::Action::Forget(vec![ObjectId::default()]),
+        after: Vec::new(),
     };
     let domain = owner.keys().domain();
     let (signer, book) = (owner.keys().signer(), &owner.keys().own_book());

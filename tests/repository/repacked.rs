@@ -244,7 +244,7 @@ impl Lineage {
             directory: pack.directory,
         };
         let wraps = object.index.wraps.iter().cloned().chain([wraps]).collect();
-        let new = Index { packs, wraps, supersedes: vec![old] };
+        let new = Index { packs, wraps, supersedes: vec![old], ..Index::default() };
         let salt = repository.runtime().random();
         let author = Author { repository: repository.id(), domain, signer: keys.signer(), book: &keys.own_book() };
         let sealed = vault_format::index::seal(&author, &salt, &new, &Sketches::default()).unwrap();

@@ -43,6 +43,9 @@ fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -
         host: OriginMark([6; 16]),
         terms: OriginMark([7; 16]),
         left_of: None,
+        turn: parent.map_or(0, |_| 1),
+        taken_by: None,
+        orders: parent.map(|_| ObjectId([11; 32])).into_iter().collect(),
     }
 }
 
@@ -233,11 +236,12 @@ pub fn actions(snapshots: &[ObjectId]) -> Vec<Action> {
 }
 
 fn orders(repo: &mut Repo, member: &Member, snapshots: &[ObjectId]) {
+    let mut after = Vec::new();
     for (number, action) in actions(snapshots).into_iter().enumerate() {
-        let order = Order { number: 1 + number as u64, time: EPOCH + 5, action };
+        let order = Order { number: 1 + number as u64, time: EPOCH + 5, action, after };
         let salt = repo.random();
         let stored = order.seal(&member.author(), &salt).unwrap();
-        repo.put(stored, Name::Order);
+        after = vec![repo.put(stored, Name::Order)];
     }
 }
 
@@ -265,6 +269,7 @@ fn journal(repo: &mut Repo, member: &Member, heads: &[ObjectId]) {
         figures: vec![("new bytes".to_owned(), 12_345)],
         heads: heads.to_vec(),
         verified: Vec::new(),
+        orders: vec![ObjectId([12; 32])],
     };
     let salt = repo.random();
     let stored = record.seal(&member.author(), &salt).unwrap();

@@ -62,6 +62,9 @@ fn snapshot(repo: &mut Repo, member: &Member, source: &str, seed: u64) -> Object
         host: OriginMark([8; 16]),
         terms: OriginMark([9; 16]),
         left_of: None,
+        turn: 0,
+        taken_by: None,
+        orders: Vec::new(),
     };
     run.commit(&head, &body())
 }

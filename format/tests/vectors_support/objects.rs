@@ -103,11 +103,14 @@ fn marks_and_orders(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) 
     let unknown = signed(member, Kind::Mark, none, &[vec![7, 0, 0, 0]]);
     maker.add("mark/unknown-choice", "invalid", fields("mark", keys), unknown);
 
-    let order = |number, action| Order { number, time: EPOCH, action };
+    let order = |number, action| Order { number, time: EPOCH, action, after: Vec::new() };
     for (number, action) in crate::support::owner::actions(&[ObjectId([8; 32])]).into_iter().enumerate() {
         let bytes = order(7, action).seal(&member.author(), &[number as u8; 32]).unwrap();
         maker.add(&format!("order/ok-action-{number}"), "ok", fields("order", keys), bytes);
     }
+    let after = Order { after: vec![ObjectId([6; 32]), ObjectId([7; 32])], ..order(8, Action::Hold(Vec::new())) };
+    let after = after.seal(&member.author(), &[8; 32]).unwrap();
+    maker.add("order/ok-after", "ok", fields("order", keys), after);
     let zero = sealed(member, Kind::Order, 0, &member.book, &order(0, Action::Hold(Vec::new())));
     let zero = signed(member, Kind::Order, member.domain, &[zero]);
     maker.add("order/number-0", "invalid", fields("order", keys), zero);
@@ -122,10 +125,12 @@ fn marks_and_orders(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) 
 }
 
 fn indexes(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) {
+    let none = Sketches::default;
     let sketches = |features: Vec<u32>| Sketches(vec![Sketch { blob: BlobId([1; 32]), features }]);
     let cases = [
         ("ok-empty", "ok", Index::default(), Sketches::default()),
         ("wraps-empty", "limit", Index { wraps: vec![Wraps(Vec::new())], ..Index::default() }, Sketches::default()),
+        ("vouches-for-strangers", "invalid", Index { opened: vec![ObjectId([1; 32])], ..Index::default() }, none()),
         ("features-out-of-order", "limit", Index::default(), sketches(vec![2, 1])),
         ("features-twice", "limit", Index::default(), sketches(vec![2, 2])),
         ("too-many-features", "limit", Index::default(), sketches((0..9).collect())),
@@ -163,6 +168,9 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
         host: OriginMark([6; 16]),
         terms: OriginMark([7; 16]),
         left_of: Some(ObjectId([7; 32])),
+        turn: 8,
+        taken_by: Some(WriterId([9; 16])),
+        orders: vec![ObjectId([10; 32])],
     };
     let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
     let mut unsorted = body();

@@ -195,7 +195,7 @@ mod tests {
             directory: directory.clone(),
         };
         let packs = packs.into_iter().map(entry).collect();
-        let index = Index { packs, wraps: vec![Wraps(Vec::new())], supersedes: Vec::new() };
+        let index = Index { packs, wraps: vec![Wraps(Vec::new())], ..Index::default() };
         let name = Name::Index(DomainId::default(), SourceLabel([source; 8]), id(number));
         IndexObject { name, writer, index, arrived: None }
     }

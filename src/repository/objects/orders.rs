@@ -268,7 +268,7 @@ pub fn put(repository: &Repository, domain: DomainId, action: Action) -> Result<
 pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) -> Result<(Name, Vec<u8>)> {
     let owner = repository.keys().owner("give orders")?;
     let number = Orders::load(repository)?.highest.saturating_add(1);
-    let order = Order { number, time: repository.runtime().clock.now().nanoseconds(), action };
+    let order = Order { number, time: repository.runtime().clock.now().nanoseconds(), action, after: Vec::new() };
     let signer = repository.keys().signer();
     let author = Author { repository: repository.id(), domain, signer, book: &owner.book(domain) };
     let stored = encoding("an order", order.seal(&author, &repository.runtime().random()))?;
@@ -287,7 +287,9 @@ mod tests {
     fn state(orders: &[(u64, Action)]) -> State {
         let read = |all: &mut dyn Iterator<Item = &(u64, Action)>| {
             let mut orders = Orders::default();
-            all.for_each(|(number, action)| orders.apply(Order { number: *number, time: 0, action: action.clone() }));
+            all.for_each(|(number, action)| {
+                orders.apply(Order { number: *number, time: 0, action: action.clone(), after: Vec::new() })
+            });
             orders.state(ID)
         };
         let state = read(&mut orders.iter());

@@ -188,7 +188,7 @@ mod tests {
     fn is_missing(actions: &[Action], condemnations: &[Condemnation], after: i64) -> bool {
         let mut orders = Orders::default();
         for (number, action) in (1..).zip(actions) {
-            orders.apply(Order { number, time: 0, action: action.clone() });
+            orders.apply(Order { number, time: 0, action: action.clone(), after: Vec::new() });
         }
         let marks = Marks { condemnations: condemnations.to_vec(), ..Marks::default() };
         let removals = Removals::new(&orders, &marks, StoreTime::new(PUT + after));
