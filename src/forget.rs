@@ -386,7 +386,7 @@ fn judge(view: &View, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZon
         };
         candidates.push(Candidate {
             id: snapshot.id,
-            writer: snapshot.header.writer,
+            writer: snapshot.writer(),
             time: snapshot.counted.time,
             tags,
             held: snapshot.state.is_held(),

@@ -191,7 +191,7 @@ impl Policy {
 pub struct Candidate {
     /// Which.
     pub id: ObjectId,
-    /// Who signed it.
+    /// Who took it, in a copy too.
     pub writer: WriterId,
     /// The time that counts.
     pub time: WallTime,

@@ -1,6 +1,7 @@
 //! What is copied restores from the copy, bit for bit; copying again adds nothing; and a copy that was interrupted goes
 //! on where it was.
 
+use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -13,8 +14,8 @@ use testkit::hooked::Hooked;
 use testkit::recording::Recording;
 use testkit::simulated::Simulated;
 use testkit::world::{
-    Hand, assert_clean, assert_restores, backend, blobs, folder, init, init_like, noise, open, open_with,
-    restore_stream, snapshot_folder, snapshot_stream,
+    Hand, assert_clean, assert_restores, backend, blobs, folder, init, init_like, member, noise, open, open_as,
+    open_with, restore_stream, snapshot_folder, snapshot_stream,
 };
 use vault::backend::Operation;
 use vault::progress::Silent;
@@ -24,7 +25,8 @@ use vault::repository::objects::marks::Marks;
 use vault::repository::objects::orders;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, Options, Repository, SnapshotEntry};
-use vault::{copy, list, prune};
+use vault::retention::{Amount, Policy};
+use vault::{backup, copy, forget, list, prune};
 use vault_format::bundle::Role;
 use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::key::Key;
@@ -392,4 +394,63 @@ fn copying_needs_the_owner_and_another_repository() {
     let member = client(&first.repository, &first.store, &first.hand);
     let report = copy_all(&member, &second);
     assert_eq!(report.copied.iter().map(|copied| copied.source).collect::<Vec<_>>(), [first.ids[3]]);
+}
+
+#[test]
+fn a_copy_of_a_copy_tells_who_took_it_and_no_member_can_say_so() {
+    let first = First::new();
+    let (_, second) = first.second();
+    let (_, third) = first.another(SEED + 10);
+    drop(copy_all(&first.repository, &second));
+    drop(copy_all(&second, &third));
+    let originals = list::snapshots(&first.repository).unwrap().snapshots.all;
+    assert_eq!(originals.iter().map(SnapshotEntry::writer).collect::<BTreeSet<_>>().len(), 2, "owner and client");
+    for place in [&second, &third] {
+        let copies = by_original(place);
+        for original in &originals {
+            assert_eq!(copies[&original.id].writer(), original.header.writer);
+            assert_eq!(copies[&original.id].header.writer, place.keys().writer());
+        }
+    }
+    let mut claim = originals.into_iter().find(|one| !one.by_owner).unwrap();
+    let signer = claim.header.writer;
+    claim.head.taken_by = Some(first.repository.keys().writer());
+    claim.head.original = Some(first.ids[0]);
+    assert_eq!((claim.writer(), claim.first_id()), (signer, claim.id));
+}
+
+#[test]
+fn who_floods_a_source_costs_another_writer_nothing_in_a_copy_either() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(SEED, 0));
+    let [honest, hostile] = [1, 2].map(|seed| {
+        let (_, bundle) = member(&owner, Role::Client, &format!("member {seed}"), Some("d"));
+        open_as(store.clone(), &hand.runtime(SEED + seed, 0), &bundle).unwrap()
+    });
+    for day in 0..5 {
+        for (repository, count) in [(&honest, 1), (&hostile, 3)] {
+            (0..count).for_each(|n| drop(snapshot_stream(repository, &[day, n]).unwrap()));
+        }
+        hand.advance(Duration::from_hours(24));
+    }
+    // one state at one time, of two writers
+    for repository in [&honest, &hostile] {
+        let time = Some(hand.clock().now());
+        let options = backup::Options { name: "stream".into(), time, ..backup::Options::default() };
+        backup::backup(repository, backup::Source::Stream(&mut &b"both"[..], b"dump".to_vec()), &options, &Silent)
+            .unwrap();
+    }
+    let second = init_like(hand.store(), &hand.runtime(SEED + 3, 0), &owner);
+    assert_eq!(copy_all(&owner, &second).copied.len(), 22);
+    let policy = Policy { daily: Some(Amount::Count(7)), last: Some(2), ..Policy::default() };
+    let dry = forget::Options { dry_run: true, ..forget::Options::default() };
+    for place in [&owner, &second] {
+        let report = forget::by_policy(place, None, (&policy, &TimeZone::UTC), &dry).unwrap();
+        let kept = report.verdicts.iter().filter(|verdict| verdict.keep).map(|verdict| verdict.place.id);
+        let kept: BTreeSet<ObjectId> = kept.collect();
+        let all = list::snapshots(place).unwrap().snapshots.all;
+        let of_honest = all.iter().filter(|one| one.writer() == honest.keys().writer());
+        assert!(of_honest.clone().count() == 6 && of_honest.clone().all(|one| kept.contains(&one.id)), "{report:?}");
+    }
 }

@@ -73,10 +73,15 @@ impl SnapshotEntry {
         Name::Snapshot(self.place.domain, self.place.label, self.id)
     }
 
-    /// The id under which its content was first committed, before any plain copy. What repair made of a snapshot holds
-    /// less, and so has an id of its own.
+    /// The id under which its content was first committed, before any plain copy of the owner's. What repair made of a
+    /// snapshot holds less, and so has an id of its own.
     pub fn first_id(&self) -> ObjectId {
-        self.head.original.filter(|_| self.repaired_from().is_none()).unwrap_or(self.id)
+        self.head.original.filter(|_| self.by_owner && self.repaired_from().is_none()).unwrap_or(self.id)
+    }
+
+    /// Who took it. A copy is the owner's, who tells whose the original was: his word alone makes it another's.
+    pub fn writer(&self) -> WriterId {
+        self.head.taken_by.filter(|_| self.by_owner).unwrap_or(self.header.writer)
     }
 
     /// True if commands show it: not forgotten, or held.
@@ -128,6 +133,7 @@ impl SnapshotEntry {
             expires: self.expires().map(WallTime::nanoseconds),
             original: Some(self.first_id()),
             left_of: self.left_of(),
+            taken_by: Some(self.writer()),
             ..self.head.clone()
         }
     }
