@@ -5,6 +5,7 @@ mod ahead;
 mod files;
 mod gaps;
 mod origin;
+mod reread;
 mod scan;
 mod stream;
 
@@ -22,6 +23,7 @@ use crate::source;
 use crate::time::{self, WallTime};
 use files::FileWriter;
 use origin::Origin;
+use reread::Reread;
 use scan::{Found, Scan};
 use std::ffi::OsString;
 use std::io::Read;
@@ -65,7 +67,7 @@ pub struct Options {
     pub ignore_inode: bool,
     /// A file is unchanged whatever its time of change is.
     pub ignore_ctime: bool,
-    /// Read again a random part of unchanged files: numerator, denominator.
+    /// Read again a part of the unchanged files, another one after each snapshot: numerator, denominator.
     pub reread: Option<(u32, u32)>,
     /// Look, but put nothing.
     pub dry_run: bool,
@@ -172,6 +174,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         found: Found::default(),
         started,
         origin: &origin,
+        reread: options.reread.map(|part| Reread::new(repository.keys().id_key(), part, origin.turn())),
     };
     let mut found = match pass(scan, source) {
         Ok(found) => found,
@@ -184,7 +187,8 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let body = body(source, options, &found);
     let seen = snapshots.seen_by(repository.keys().writer(), place);
     let mut head = head(repository, options, &found, &body);
-    (head.run, head.parent, head.seen) = (run.id(), origin.parent.map(|parent| parent.id), seen);
+    (head.run, head.parent, head.seen) = (run.id(), origin.parent.as_ref().map(|parent| parent.entry.id), seen);
+    head.turn = origin.turn();
     // what was stored again heals what the parent has lost
     let unchanged =
         options.skip_if_unchanged && counts.added_blobs == 0 && origin.is_unchanged(repository, &head, &body);
@@ -203,8 +207,11 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let flushed = flushed.inspect_err(|_| progress.kept(written.stored_bytes()))?;
     head.statistics.stored_bytes = written.stored_bytes();
     head.statistics.duration = time::nanoseconds(clock.elapsed().since(elapsed));
-    let name = flushed.commit(&head, &body)?;
-    Ok(Report::new(name.id(), head, found))
+    let id = flushed.commit(&head, &body)?.id();
+    if let (Some(cache), Some(id)) = (repository.cache(), &id) {
+        cache.note_committed(label, id);
+    }
+    Ok(Report::new(id, head, found))
 }
 
 /// Reads the source once, from its first byte to its last.

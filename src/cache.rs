@@ -3,6 +3,8 @@
 //! nothing: a listing says what exists, and whoever takes bytes from here checks them against their name or id. What
 //! can't be read is a miss; a file that SQLite takes for damaged is made anew.
 
+mod committed;
+
 use crate::runtime::Locked;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
 use std::collections::BTreeSet;
@@ -15,7 +17,7 @@ use vault_format::key::Key;
 use vault_format::seal;
 
 /// Changes whenever the tables do; another version's file is made anew.
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 3;
 const TABLES: &str = "
     create table objects (name text primary key, bytes blob not null);
     create table pages (id blob primary key, source blob not null, run blob not null, sealed blob not null);
@@ -213,6 +215,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     if version(&change)? != SCHEMA {
         change.execute_batch("drop table if exists objects; drop table if exists pages; drop table if exists made;")?;
         change.execute_batch(TABLES)?;
+        change.execute_batch(committed::TABLE)?;
         change.pragma_update(None, "user_version", SCHEMA)?;
     }
     change.commit()?;

@@ -1,7 +1,6 @@
 //! What differs between two snapshots, or between a snapshot and a folder on this machine. Only looks. Differences are
 //! handed out as they are found, in the order of the trees.
 
-mod content;
 mod folder;
 
 pub use crate::repository::tree::changes::{Change, Difference, metadata};

@@ -3,7 +3,7 @@
 //! to trust its time, and all its chunks are in packs to rely on.
 
 use crate::chunk::{Chunker, Gear};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::progress::Progress;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::ListBuilder;
@@ -76,25 +76,24 @@ pub struct Belief {
     pub ignore_ctime: bool,
 }
 
-/// The kind to take over from the parent's node, if the file may be left unread.
-pub fn unchanged(
-    writer: &mut Writer,
-    reader: &Reader,
-    (size, metadata): (u64, &Metadata),
-    parent: &Node,
-    belief: &Belief,
-) -> Result<Option<NodeKind>> {
-    let NodeKind::File { size: parent_size, content, .. } = &parent.kind else { return Ok(None) };
-    let before = &parent.metadata;
-    let same = size == *parent_size
-        && metadata.mtime == before.mtime
-        && (metadata.ctime == before.ctime || belief.ignore_ctime)
-        && (metadata.inode == before.inode || belief.ignore_inode);
-    // a change always moves the ctime, which nobody can set
-    let changed = if belief.ignore_ctime { metadata.mtime } else { metadata.ctime };
-    if !same || WallTime::from(changed) + YOUNG > belief.parent_started {
-        return Ok(None);
+impl Belief {
+    /// True if a file of this size and metadata seems to be the one of the parent's node.
+    pub fn is_same(&self, (size, metadata): (u64, &Metadata), parent: &Node) -> bool {
+        let NodeKind::File { size: parent_size, .. } = &parent.kind else { return false };
+        let before = &parent.metadata;
+        // a change always moves the ctime, which nobody can set
+        let changed = if self.ignore_ctime { metadata.mtime } else { metadata.ctime };
+        size == *parent_size
+            && metadata.mtime == before.mtime
+            && (metadata.ctime == before.ctime || self.ignore_ctime)
+            && (metadata.inode == before.inode || self.ignore_inode)
+            && WallTime::from(changed) + YOUNG <= self.parent_started
     }
+}
+
+/// The kind to take over from the parent's node, if all its chunks are in packs to rely on.
+pub fn relied(writer: &mut Writer, reader: &Reader, parent: &Node) -> Option<NodeKind> {
+    let NodeKind::File { content, .. } = &parent.kind else { return None };
     let mut chunks = Chunks::new(reader, content);
     // a list page that can't be read is stored again with the file
     let present = chunks.by_ref().all(|chunk| chunk.is_ok_and(|chunk| writer.rely(&chunk.id)));
@@ -102,5 +101,5 @@ pub fn unchanged(
     if all {
         chunks.pages().iter().for_each(|page| writer.keep_known_page(*page));
     }
-    Ok(all.then(|| parent.kind.clone()))
+    all.then(|| parent.kind.clone())
 }

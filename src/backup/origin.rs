@@ -1,6 +1,6 @@
 //! Where a source comes from, compared with the last snapshot of its name. A name that was only taken from a path must
-//! not stand for two places: `forget` would cut both as one history. The same comparison tells where the last tree fits
-//! into the new one.
+//! not stand for two places: `forget` would cut both as one history. What is taken over unread comes from the machine's
+//! own snapshots alone (W10); the same comparison tells where that tree fits into the new one.
 
 use super::{Options, Source};
 use crate::error::{Error, Refusal, Result};
@@ -8,9 +8,12 @@ use crate::repository::Repository;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::path;
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use vault_format::id::{ObjectId, OriginMark, WriterId};
 use vault_format::key::Key;
 use vault_format::snapshot::{Body, Head};
 use vault_format::tree::{Node, NodeKind, TreeRoot};
@@ -21,17 +24,105 @@ const WORDS_BYTES_MAX: usize = 32 << 20;
 /// What a run knows of its source before it begins.
 pub struct Origin<'s> {
     /// The last snapshot of this name.
-    pub last: Option<&'s SnapshotEntry>,
-    /// True if that is of other paths.
+    last: Option<&'s SnapshotEntry>,
+    /// It too, if this machine committed it: it alone may stand for a new one.
+    pub own_last: Option<&'s SnapshotEntry>,
+    /// True if the last is of other paths.
     elsewhere: bool,
-    /// That whose tree is compared with: the last of the same paths, of this host if there is one; else the last.
-    pub parent: Option<&'s SnapshotEntry>,
-    /// True if the parent is of the same paths.
-    pub same_place: bool,
-    /// True if the parent is not known to be of this host.
-    other_host: bool,
-    /// Its content part, where it was needed and can be opened.
+    /// True if some snapshot of this name is of these paths.
+    is_known: bool,
+    /// The content part of the last, where it was needed and can be opened.
     body: Option<Body>,
+    /// That whose tree is compared with.
+    pub parent: Option<Parent<'s>>,
+}
+
+/// What a run takes unchanged files over from, unread (W10).
+pub struct Parent<'s> {
+    /// The last of the machine's own of the same paths, of this host if there is one; else the last of its own.
+    pub entry: &'s SnapshotEntry,
+    /// True if it is of the same paths.
+    same_place: bool,
+    /// True if it is not known to be of this host.
+    other_host: bool,
+    /// The folder at its root, if it is of other paths and tells.
+    base: Vec<u8>,
+}
+
+/// W10: which snapshots this machine has committed itself, as far as it can know. Who copied its key signs like it, so
+/// what the cache remembers counts more than who signed; and a copy may hold what somebody else took.
+struct Own {
+    writer: WriterId,
+    remembered: BTreeSet<ObjectId>,
+}
+
+impl Own {
+    fn is(&self, one: &SnapshotEntry) -> bool {
+        one.header.writer == self.writer
+            && one.head.original.is_none()
+            && (self.remembered.is_empty() || self.remembered.contains(&one.id))
+    }
+}
+
+/// What is backed up now, in the words of snapshots.
+struct Here<'s> {
+    snapshots: &'s Snapshots,
+    body: Body,
+    book: Key,
+    place: OriginMark,
+    host: OriginMark,
+    /// Of the paths without links.
+    resolved: LazyCell<OriginMark, Box<dyn FnOnce() -> OriginMark>>,
+}
+
+impl<'s> Here<'s> {
+    fn new(snapshots: &'s Snapshots, body: Body, book: Key) -> Self {
+        let (place, host) = (body.place(&book), body.host_mark(&book));
+        let (paths, key) = (body.paths.clone(), book.clone());
+        let resolve = move || Body { paths: real(&paths), ..Body::default() }.place(&key);
+        Self { snapshots, body, book, place, host, resolved: LazyCell::new(Box::new(resolve)) }
+    }
+
+    /// True if a snapshot says by its marks that it is of these paths.
+    fn is_of(&self, one: &SnapshotEntry) -> bool {
+        one.head.place == self.place || one.head.place == *self.resolved
+    }
+
+    /// The same, where the marks may differ by links alone: then the paths of its content part tell.
+    fn is_same(&self, one: &SnapshotEntry, before: Option<&Body>) -> bool {
+        if one.head.place == self.place {
+            return true;
+        }
+        if self.body.paths.is_empty() {
+            return false;
+        }
+        let before = before.map(|body| Body { paths: real(&body.paths), ..Body::default() });
+        self.is_of(one) || before.is_some_and(|before| before.place(&self.book) == *self.resolved)
+    }
+
+    fn parent(&self, repository: &Repository, own: &Own, ignores: bool) -> Option<Parent<'s>> {
+        let all = || self.snapshots.visible().rev().filter(|one| own.is(one));
+        let newest = all().next()?;
+        let body = if newest.head.place == self.place { None } else { newest.body(repository).ok() };
+        let mut parent = Parent { entry: newest, same_place: true, other_host: false, base: Vec::new() };
+        parent.same_place = self.is_same(newest, body.as_ref());
+        if !parent.same_place || newest.head.host != self.host {
+            let here = || all().filter(|one| self.is_of(one));
+            let earlier = here().find(|one| one.head.host == self.host);
+            let earlier = earlier.or_else(|| here().next().filter(|_| !parent.same_place));
+            if let Some(earlier) = earlier {
+                (parent.entry, parent.same_place) = (earlier, true);
+            }
+        }
+        if !parent.same_place {
+            parent.base = body.map(|body| body.base).unwrap_or_default();
+        }
+        parent.other_host = parent.entry.head.host != self.host;
+        if parent.other_host && !parent.entry.head.host.is_told() && ignores {
+            parent.other_host = parent.entry.body(repository).map_or(true, |body| body.host != self.body.host);
+        }
+        Some(parent)
+    }
 }
 
 /// The paths as the walk understands them: absolute, without what says nothing; `..` is resolved.
@@ -82,42 +173,30 @@ impl<'s> Origin<'s> {
             }
             Source::Stream(..) | Source::Command(..) => Vec::new(),
         };
-        let last = snapshots.visible().next_back();
-        let mut origin = Self { last, elsewhere: false, parent: last, same_place: true, other_host: false, body: None };
-        let Some(last) = last else { return Ok(origin) };
         let book = repository.keys().own_book();
-        let here = Body { paths, host: options.host.clone(), ..Body::default() };
-        let (place, host) = (here.place(&book), here.host_mark(&book));
-        if last.head.place != place {
+        let remembered = repository.cache().map(|cache| cache.committed(book.source_label(&options.name)));
+        let own = Own { writer: repository.keys().writer(), remembered: remembered.unwrap_or_default() };
+        let last = snapshots.visible().next_back();
+        let own_last = last.filter(|last| own.is(last));
+        let mut origin = Self { last, own_last, elsewhere: false, is_known: true, body: None, parent: None };
+        let Some(last) = last else { return Ok(origin) };
+        let here = Here::new(snapshots, Body { paths, host: options.host.clone(), ..Body::default() }, book);
+        if last.head.place != here.place {
             origin.body = last.body(repository).ok();
-            origin.same_place = is_same(last, &here, origin.body.as_ref(), &book);
-            origin.elsewhere = !origin.same_place;
+            origin.elsewhere = !here.is_same(last, origin.body.as_ref());
+            origin.is_known = !origin.elsewhere || snapshots.visible().any(|one| here.is_of(one));
         }
-        if !origin.same_place || last.head.host != host {
-            let resolved = Body { paths: real(&here.paths), ..Body::default() }.place(&book);
-            let is_here = |one: &&SnapshotEntry| [place, resolved].contains(&one.head.place);
-            let here = || snapshots.visible().rev().filter(is_here);
-            let earlier = here().find(|one| one.head.host == host);
-            let earlier = earlier.or_else(|| here().next().filter(|_| !origin.same_place));
-            if let Some(earlier) = earlier {
-                (origin.parent, origin.same_place) = (Some(earlier), true);
-            }
+        if options.derived && last.head.place.is_told() && !origin.is_known {
+            return Err(Error::refused(clash(&options.name, origin.body.as_ref(), &here.body.paths)));
         }
-        if options.derived && last.head.place.is_told() && !origin.same_place {
-            return Err(Error::refused(clash(&options.name, origin.body.as_ref(), &here.paths)));
-        }
-        let parent = origin.parent.unwrap_or(last);
-        origin.other_host = parent.head.host != host;
-        if origin.other_host && !parent.head.host.is_told() && options.ignores() {
-            origin.other_host = parent.body(repository).map_or(true, |body| body.host != options.host);
-        }
+        origin.parent = here.parent(repository, &own, options.ignores());
         Ok(origin)
     }
 
-    /// True if a snapshot with this head would say what the last of the name says: the tree, and all else that a
-    /// restore goes by.
+    /// True if a snapshot with this head would say what the last of the name says, and this machine took that: the tree,
+    /// and all else that a restore goes by.
     pub fn is_unchanged(&self, repository: &Repository, head: &Head, body: &Body) -> bool {
-        let Some(last) = self.last.filter(|last| last.head.root == head.root) else { return false };
+        let Some(last) = self.own_last.filter(|last| last.head.root == head.root) else { return false };
         // a tag that was taken off since is asked for again
         let borne = last.state.tags(&body.tags);
         if !body.tags.iter().all(|tag| borne.contains(tag)) {
@@ -130,13 +209,18 @@ impl<'s> Origin<'s> {
         last.body(repository).is_ok_and(|before| head.terms.is_told() && before.terms(&book) == head.terms)
     }
 
+    /// How many runs have built on one another before this one.
+    pub fn turn(&self) -> u64 {
+        self.parent.as_ref().map_or(0, |parent| parent.entry.head.turn.saturating_add(1))
+    }
+
     /// What is said of a name that other paths or another host used just before.
     pub fn remarks(&self, repository: &Repository, options: &Options) -> Vec<String> {
         let Some(last) = self.last else { return Vec::new() };
         let book = repository.keys().own_book();
         let name = &options.name;
         let mut remarks = Vec::new();
-        if self.elsewhere && self.same_place {
+        if self.elsewhere && self.is_known {
             let before = self.body.as_ref().map_or_else(|| "other paths".into(), |body| shown(&body.paths));
             remarks.push(format!(
                 "the last snapshot of {name} is of {before}, which `forget` takes for one history with this; --name keeps \
@@ -157,20 +241,19 @@ impl<'s> Origin<'s> {
         remarks
     }
 
-    /// Where the tree of the last snapshot fits into a walk that begins at `base`.
+    /// Where the tree of the parent fits into a walk that begins at `base`.
     pub fn join(&self, reader: &Reader, base: &[u8], options: &Options) -> Join {
-        let Some(parent) = self.parent else { return Join::default() };
+        let Some(parent) = &self.parent else { return Join::default() };
         // size and mtime tell nothing of files of two machines
-        if self.other_host && options.ignores() {
+        if parent.other_host && options.ignores() {
             return Join::default();
         }
-        let root = parent.head.root;
+        let root = parent.entry.head.root;
         let whole = Join { root: Some(root), ahead: Vec::new() };
-        let before = self.body.as_ref().map(|body| body.base.as_slice()).filter(|before| !before.is_empty());
-        let Some(before) = before.filter(|_| !self.same_place) else {
-            return if self.same_place || !options.ignores() { whole } else { Join::default() };
-        };
-        let (old, new) = (Path::new(OsStr::from_bytes(before)), Path::new(OsStr::from_bytes(base)));
+        if parent.base.is_empty() {
+            return if parent.same_place || !options.ignores() { whole } else { Join::default() };
+        }
+        let (old, new) = (Path::new(OsStr::from_bytes(&parent.base)), Path::new(OsStr::from_bytes(base)));
         if let Ok(above) = old.strip_prefix(new) {
             return Join { root: Some(root), ahead: above.iter().rev().map(|name| name.as_bytes().to_vec()).collect() };
         }
@@ -188,10 +271,10 @@ impl<'s> Origin<'s> {
     }
 }
 
-/// Where the last tree begins in the new one.
+/// Where the parent's tree begins in the new one.
 #[derive(Clone, Default)]
 pub struct Join {
-    /// The last tree.
+    /// Its tree.
     pub root: Option<TreeRoot>,
     /// Names of the folders to go through before it begins, the first one last.
     pub ahead: Vec<Vec<u8>>,
@@ -210,19 +293,6 @@ impl Join {
             _ => Self::default(),
         }
     }
-}
-
-fn is_same(parent: &SnapshotEntry, here: &Body, before: Option<&Body>, book: &Key) -> bool {
-    if here.paths.is_empty() {
-        return false;
-    }
-    let paths = real(&here.paths);
-    let resolved = Body { paths, ..Body::default() };
-    if parent.head.place == resolved.place(book) {
-        return true;
-    }
-    let before = before.map(|body| Body { paths: real(&body.paths), ..Body::default() });
-    before.is_some_and(|before| before.place(book) == resolved.place(book))
 }
 
 fn shown(paths: &[Vec<u8>]) -> String {

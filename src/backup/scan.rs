@@ -5,6 +5,7 @@ use super::Options;
 use super::files::{self, Belief, FileWriter, ReadError};
 use super::gaps::GapList;
 use super::origin::{Join, Origin, absolute};
+use super::reread::Reread;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository;
@@ -12,11 +13,13 @@ use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::TreeBuilder;
+use crate::repository::tree::content;
 use crate::repository::tree::nodes::Nodes;
 use crate::repository::write::writer::Writer;
 use crate::source::{self, Directory, EntryKind, Event, Skip};
 use crate::time::WallTime;
 use std::ffi::OsStr;
+use std::io;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -48,6 +51,8 @@ pub struct Scan<'s> {
     pub found: Found,
     pub started: WallTime,
     pub origin: &'s Origin<'s>,
+    /// Which of the unchanged files are read all the same.
+    pub reread: Option<Reread>,
 }
 
 /// A directory that is being read.
@@ -191,14 +196,13 @@ impl<'s> Scan<'s> {
     ) -> Result<Option<NodeKind>> {
         let path = directory.path_of(&entry.name);
         self.progress.at(&path);
-        if let Some(before) = before.filter(|_| entry.is_sized() && !self.is_reread()) {
-            let file = (size, &entry.metadata);
-            if let Some(kind) = files::unchanged(self.writer, self.reader, file, before, &self.belief())? {
-                self.found.statistics.unchanged_files += 1;
-                self.add_bytes(size);
-                self.progress.advance(1, size);
-                return Ok(Some(kind));
-            }
+        let before = before.filter(|node| entry.is_sized() && self.belief().is_same((size, &entry.metadata), node));
+        let is_due = self.reread.as_ref().is_some_and(|reread| reread.is_due(self.relative(&path)));
+        if let Some(kind) = before.filter(|_| !is_due).and_then(|node| files::relied(self.writer, self.reader, node)) {
+            self.found.statistics.unchanged_files += 1;
+            self.add_bytes(size);
+            self.progress.advance(1, size);
+            return Ok(Some(kind));
         }
         let mut reader = match directory.open_file(entry) {
             Ok(reader) => reader,
@@ -225,7 +229,18 @@ impl<'s> Scan<'s> {
                 self.add_bytes(end.size);
                 self.found.profile = self.files.profile;
                 self.progress.advance(1, 0);
-                Ok(Some(NodeKind::File { size: end.size, content, holes: end.holes }))
+                let kind = NodeKind::File { size: end.size, content, holes: end.holes };
+                if !end.changed
+                    && let Some(before) = before.filter(|before| before.kind != kind)
+                    && self.differs(directory, entry, before)
+                {
+                    self.tell(format!(
+                        "{}: its content is another than in the last snapshot, though size and times are the same: it \
+                         has rotted, or a clock lies; it is stored as it is now",
+                        path.display()
+                    ));
+                }
+                Ok(Some(kind))
             }
             Err(error) => {
                 self.fail(&path, &error);
@@ -237,7 +252,7 @@ impl<'s> Scan<'s> {
     fn belief(&self) -> Belief {
         let time = |parent: &SnapshotEntry| parent.claimed().min(parent.counted.time);
         Belief {
-            parent_started: self.origin.parent.map_or(WallTime::MIN, time),
+            parent_started: self.origin.parent.as_ref().map_or(WallTime::MIN, |parent| time(parent.entry)),
             ignore_inode: self.options.ignore_inode,
             ignore_ctime: self.options.ignore_ctime,
         }
@@ -248,10 +263,20 @@ impl<'s> Scan<'s> {
         self.found.statistics.bytes = self.found.statistics.bytes.saturating_add(size);
     }
 
-    /// Draws whether an unchanged file is read all the same.
-    fn is_reread(&self) -> bool {
-        self.options
-            .reread
-            .is_some_and(|(some, all)| u32::from_le_bytes(self.repository.runtime().random()) % all.max(1) < some)
+    /// True if what a file reads as now is not what the parent's node holds, wherever that was cut and had its holes. In
+    /// doubt nothing is said of it.
+    fn differs(&self, directory: &Directory, entry: &source::Entry, before: &Node) -> bool {
+        let NodeKind::File { content, holes, .. } = &before.kind else { return false };
+        let Ok(mut file) = directory.open_file(entry) else { return false };
+        let stored = (content, holes.as_slice());
+        let same = content::is_same((self.repository, self.reader), &mut file, stored, &|_| ());
+        // to the end, so that it tells whether it changed meanwhile
+        let is_read = matches!(same, Ok(Ok(false))) && io::copy(&mut file, &mut io::sink()).is_ok();
+        is_read && file.finish().is_ok_and(|end| !end.changed)
+    }
+
+    fn tell(&mut self, what: String) {
+        self.progress.note(&what);
+        self.found.notes.push(what);
     }
 }

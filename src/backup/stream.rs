@@ -55,10 +55,10 @@ impl Scan<'_> {
         };
         let kind = NodeKind::File { size: bytes, content, holes: Vec::new() };
         let mut tree = self.tree(name, &kind, self.options.time.unwrap_or(self.started))?;
-        if let Some(parent) = self.origin.last.filter(|_| self.options.skip_if_unchanged) {
-            // the time of reading is no change: with the parent's it may be the parent's tree
-            let before = self.tree(name, &kind, parent.claimed())?;
-            tree = if before.root == parent.head.root { before } else { tree };
+        if let Some(last) = self.origin.own_last.filter(|_| self.options.skip_if_unchanged) {
+            // the time of reading is no change: with that of the last one it may be the tree of the last one
+            let before = self.tree(name, &kind, last.claimed())?;
+            tree = if before.root == last.head.root { before } else { tree };
         }
         for page in &tree.pages {
             self.writer.put(BlobKind::Tree, page)?;

@@ -95,7 +95,7 @@ pub struct Arguments {
     /// A file is unchanged whatever its time of change (ctime) is: size and time of content decide
     #[arg(long)]
     ignore_ctime: bool,
-    /// Read this part of the unchanged files again, drawn at random, like 1/20
+    /// Read this part of the unchanged files again, like 1/20: each file once in twenty snapshots
     #[arg(long, value_name = "N/M", value_parser = parse_part)]
     reread: Option<(u32, u32)>,
     /// Only look what would be stored

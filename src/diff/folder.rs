@@ -2,7 +2,7 @@
 //! opened only if its size or times are not those of the snapshot. What can't be read is named, and counts as neither
 //! new nor gone; what patterns leave out is left out on both sides.
 
-use super::{Each, Options, Place, Report, content};
+use super::{Each, Options, Place, Report};
 use crate::chunk::{Chunker, Gear};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -11,6 +11,7 @@ use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Balance, Change, Changes, Difference, difference};
+use crate::repository::tree::content;
 use crate::repository::tree::nodes::Nodes;
 use crate::repository::tree::path::join;
 use crate::source::{self, Directory, Entry, EntryKind, Event, FileReader};

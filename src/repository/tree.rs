@@ -4,6 +4,7 @@
 pub mod build;
 pub mod changes;
 pub mod chunks;
+pub mod content;
 pub mod file;
 pub mod fold;
 pub mod nodes;

@@ -20,14 +20,18 @@ use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::journal;
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
-use vault::repository::{Access, Address, NewRepository, Options, Repository};
+use vault::repository::write::writer::Writer;
+use vault::repository::{Access, Address, NewRepository, Options, Reader, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault::{backup, check, keys, list, repository, restore, source};
 use vault_format::bundle::{Bundle, Role};
-use vault_format::id::{BlobId, ObjectId};
+use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::journal::Record;
+use vault_format::list::{ChunkRef, Content};
 use vault_format::name::{JOURNAL, Name};
 use vault_format::slot::KDF_FLOOR;
+use vault_format::snapshot::Head;
+use vault_format::tree::{NodeKind, TreePage, TreeRoot};
 
 pub const PASSWORD: &[u8] = b"correct horse";
 const SECOND: i64 = 1_000_000_000;
@@ -189,12 +193,40 @@ pub fn records(repository: &Repository) -> Vec<Record> {
     records
 }
 
-/// The ids of all blobs that index objects tell of.
-pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
+/// The same snapshot once more, signed by whoever has this key and a second later, in which each file at its root has
+/// these bytes as often as they fit, and all that `stat` tells is as it was.
+pub fn with_content(repository: &Repository, id: ObjectId, bytes: &[u8]) -> ObjectId {
+    let catalog = list::snapshots(repository).unwrap();
+    let entry = catalog.snapshots.by_id(&id.to_string()).unwrap();
+    let lookup = catalog_of_packs(repository);
+    let mut writer = Writer::new(repository, &lookup, entry.place.domain, &entry.head.source).unwrap();
+    let page = Reader::new(repository, &lookup).blob(BlobKind::Tree, &entry.head.root.id).unwrap();
+    let TreePage::Leaf(mut nodes) = TreePage::decode(&page).unwrap() else { panic!("it is small") };
+    for node in &mut nodes {
+        if let NodeKind::File { size, content: content @ Content::Inline(_), .. } = &mut node.kind {
+            let other: Vec<u8> = bytes.iter().copied().cycle().take(usize::try_from(*size).unwrap()).collect();
+            let id = writer.put(BlobKind::Chunk, &other).unwrap();
+            *content = Content::Inline(vec![ChunkRef { id, length: u32::try_from(*size).unwrap() }]);
+        }
+    }
+    let root = writer.put(BlobKind::Tree, &TreePage::Leaf(nodes).encode().unwrap()).unwrap();
+    let root = TreeRoot { id: root, ..entry.head.root };
+    let head = Head { time: entry.head.time + SECOND, root, ..entry.head.clone() };
+    let body = entry.body(repository).unwrap();
+    writer.flush().unwrap().commit(&head, &body).unwrap().id().unwrap()
+}
+
+/// Which blobs lie where, whoever stored them.
+fn catalog_of_packs(repository: &Repository) -> BlobLookup {
     let trust = Trust::load(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
     assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);
-    BlobLookup::new(repository, objects, None, &Marks::default()).unwrap().blobs().collect()
+    BlobLookup::new(repository, objects, None, &Marks::default()).unwrap()
+}
+
+/// The ids of all blobs that index objects tell of.
+pub fn blobs(repository: &Repository) -> BTreeSet<BlobId> {
+    catalog_of_packs(repository).blobs().collect()
 }
 
 /// Bytes of all objects.

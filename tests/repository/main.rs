@@ -41,6 +41,7 @@ mod servers;
 mod silent;
 mod small;
 mod stats;
+mod taken_over;
 mod thief;
 mod times;
 mod unfinished;
