@@ -14,14 +14,16 @@ use vault_format::tree::Node;
 /// Show what changed between two snapshots, or between a snapshot and a folder
 ///
 /// A line begins with + for what is new, - for what is gone, M for other content, T for another type, and with
-/// --metadata U for other permissions, owner, time or attributes. ADDRESS is an id or its beginning, latest, NAME, or
+/// --metadata U for other permissions, owner, time or attributes. Of other content it is said if size and times are the
+/// same: such a file rotted, or a clock lies. ADDRESS is an id or its beginning, latest, NAME, or
 /// NAME@TIME, and then :path if only a part is meant. A DIR that reads like an ADDRESS is written ./DIR. What the
-/// snapshot left out by --exclude is not looked at. Files of a folder are read only if size or times changed. The exit
-/// code is 0 with or without differences.
+/// snapshot left out by --exclude is not looked at. Files of a folder are read only if size or times changed, all of
+/// them with --read; of the repository no content is fetched. The exit code is 0 with or without differences.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault diff uploads@yesterday uploads
-  vault diff uploads:photos /srv/uploads/photos --metadata")]
+  vault diff uploads:photos /srv/uploads/photos --metadata
+  vault diff uploads /srv/uploads --read")]
 pub struct Arguments {
     /// What was before
     #[arg(value_name = "ADDRESS")]
@@ -39,8 +41,8 @@ pub struct Arguments {
     #[arg(long)]
     one_file_system: bool,
     /// Of a folder, read files too whose size and times are the same
-    #[arg(long)]
-    read_all: bool,
+    #[arg(long, alias = "read-all")]
+    read: bool,
 }
 
 printed! {
@@ -88,6 +90,8 @@ printed! {
         added_bytes: u64 = bytes.0,
         /// Bytes that it removed.
         removed_bytes: u64 = bytes.1,
+        /// The content is another though size and times are the same.
+        hidden: bool = change.is_hidden(),
         /// What of the metadata changed, in words.
         metadata: Vec<&'static str> = parts(change),
     }
@@ -124,7 +128,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let options = diff::Options {
         exclude: address::bytes(&arguments.exclude),
         one_file_system: arguments.one_file_system,
-        read_all: arguments.read_all,
+        read_all: arguments.read,
     };
     let report = progress.during(|progress| match &after {
         After::Snapshot(after) => diff::snapshots(&repository, &before, after, &mut each),
@@ -204,6 +208,9 @@ fn line(change: &Change) -> String {
         let parts: Vec<&str> =
             parts(change).into_iter().map(|part| if part == "mode" { &mode } else { part }).collect();
         line.push_str(&format!(" ({})", parts.join(", ")));
+    }
+    if change.is_hidden() {
+        line.push_str(" (size and times are the same)");
     }
     line
 }

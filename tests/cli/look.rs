@@ -4,6 +4,7 @@ use crate::{World, assert_fails, errors};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use testkit::world::with_content;
 
 /// Two snapshots of uploads: notes.txt changed, the link is gone, and a file is new.
 fn world() -> World {
@@ -87,6 +88,23 @@ fn diff_shows_what_changed_and_ends_with_0() {
     assert!(
         world.ok(&["diff", "uploads:notes.txt", "./uploads/notes.txt"]).starts_with("0 new, 0 gone, 0 changed, 1 with")
     );
+}
+
+#[test]
+fn diff_says_so_where_only_reading_tells_of_other_content() {
+    let world = World::made();
+    world.ok(&["snapshot", "uploads"]);
+    let first = &ids(&world)[0];
+    let repository = world.open();
+    let id = vault::list::snapshots(&repository).expect("a listing").snapshots.by_id(first).expect("it is there").id;
+    let other = with_content(&repository, id, b"other").to_string();
+    for flag in ["--read", "--read-all"] {
+        let said = world.ok(&["diff", &other, "./uploads", flag]);
+        assert!(said.starts_with("M notes.txt (size and times are the same)\n"), "{said}");
+        assert_eq!(world.ok(&["diff", first, "./uploads", flag]), "no differences\n");
+    }
+    let said: serde_json::Value = serde_json::from_str(&world.ok(&["diff", first, &other, "--json"])).expect("JSON");
+    assert_eq!(said["changes"][0]["hidden"], true);
 }
 
 #[test]

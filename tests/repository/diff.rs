@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use testkit::world::{Hand, folder, init, noise, restore_folder, snapshot_folder, snapshot_stream};
+use testkit::world::{Hand, folder, init, noise, restore_folder, snapshot_folder, snapshot_stream, with_content};
 use vault::diff::{self, Options, Report};
 use vault::list;
 use vault::progress::Progress;
@@ -268,4 +268,22 @@ fn a_stream_is_compared_with_a_file_of_any_name() {
     assert_eq!(compare(b"dump", place.path().join("other")).unwrap(), [Difference::Content]);
     assert!(compare(b"dump", place.path().to_owned()).is_err());
     assert!(compare(b"dump", place.path().join("no such file")).is_err());
+}
+
+#[test]
+fn reading_finds_what_size_and_times_hide_and_fetches_no_content() {
+    let source = folder(|root| {
+        (0..3).for_each(|n| fs::write(root.join(n.to_string()), noise(n, 9_000)).unwrap());
+    });
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let first = snapshot_folder(&repository, source.path()).unwrap().snapshot.unwrap();
+    let rotten = with_content(&repository, first, b"what was there before");
+    store.objects().keys().filter(|name| name.starts_with("packs/d/")).for_each(|name| assert!(store.remove(name)));
+    let read = Options { read_all: true, ..Options::default() };
+    assert_eq!(with_folder(&repository, first, source.path(), &read).0, Found::new());
+    assert_eq!(with_folder(&repository, rotten, source.path(), &Options::default()).0, Found::new());
+    let found = with_folder(&repository, rotten, source.path(), &read).0;
+    assert!(found.len() == 3 && found.values().all(|one| *one == Difference::Content), "{found:?}");
 }

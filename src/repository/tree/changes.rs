@@ -40,6 +40,18 @@ pub struct Change {
     pub difference: Difference,
 }
 
+impl Change {
+    /// True if nothing but reading tells that the content is another: it rotted, or somebody set a clock.
+    pub fn is_hidden(&self) -> bool {
+        let seen = |node: &Node| match &node.kind {
+            NodeKind::File { size, .. } => Some((*size, node.metadata.mtime, node.metadata.ctime, node.metadata.inode)),
+            _ => None,
+        };
+        let (before, after) = (self.before.as_ref().and_then(seen), self.after.as_ref().and_then(seen));
+        self.difference == Difference::Content && before.is_some() && before == after
+    }
+}
+
 /// In what two nodes differ, if in anything. Of directories only what they are themselves counts, not what they hold;
 /// inode and ctime never do.
 pub fn difference(before: Option<&Node>, after: Option<&Node>) -> Option<Difference> {
