@@ -7,13 +7,18 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
 
-/// The writes, of so many, at which a crash test strikes: every third one, and in CI other ones for each commit;
-/// `VAULT_TEST_EVERY=1` has it strike at all.
+/// The writes, of so many, at which a crash test strikes: every third one.
 pub fn strikes(writes: u64) -> impl Iterator<Item = u64> {
-    let every = std::env::var("VAULT_TEST_EVERY").ok().map_or(3, |every| every.parse().unwrap());
+    sample(writes, 3)
+}
+
+/// The numbers from 1 to `all` that a test tries: one in so many, and in CI other ones for each commit;
+/// `VAULT_TEST_EVERY=1` has it try all.
+pub fn sample(all: u64, every: u64) -> impl Iterator<Item = u64> {
+    let every = std::env::var("VAULT_TEST_EVERY").ok().map_or(every, |every| every.parse().unwrap());
     let commit = std::env::var("VAULT_TEST_COMMIT").ok();
     let moved = commit.map_or(0, |commit| u64::from_str_radix(&commit[..7], 16).unwrap());
-    (1..=writes).filter(move |write| (write + moved).is_multiple_of(every))
+    (1..=all).filter(move |number| (number + moved).is_multiple_of(every))
 }
 
 /// What becomes of the write at which a fault strikes.

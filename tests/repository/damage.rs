@@ -6,6 +6,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use testkit::compare::compare;
+use testkit::faulty::sample;
 use testkit::simulated::Simulated;
 use testkit::world::{
     PASSWORD, assert_clean, assert_restores, backend, check, restore_folder, snapshot_folder, snapshot_stream,
@@ -18,7 +19,7 @@ use vault_format::name::Name;
 /// One in so many flips outside of packs is restored.
 const WHOLE_STEP: usize = 4;
 /// One in so many flips is also restored into a real folder.
-const FOLDER_STEP: usize = 61;
+const FOLDER_STEP: usize = 23;
 
 fn names(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.object.as_str()).collect()
@@ -88,8 +89,9 @@ fn every_flipped_byte_is_noticed_and_none_is_restored() {
         .collect();
     assert!(bytes.len() <= 64 << 10, "{} bytes", bytes.len());
     let unnoticed = Mutex::new(Vec::new());
-    on_all_cores(bytes.len(), |number| {
-        let (object, at) = bytes[number];
+    let tried: Vec<u64> = sample(bytes.len() as u64, 5).collect();
+    on_all_cores(tried.len(), |number| {
+        let (object, at) = bytes[tried[number] as usize - 1];
         let name = &objects[object].0;
         // any bit, another one for each byte
         let bit = 1u8 << ((at * 7 + object) % 8);
