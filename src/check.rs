@@ -18,6 +18,7 @@ use crate::operation::{self, Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
+use crate::repository::index::vouching;
 use crate::repository::lookup::{PackNumber, PackRecord};
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks;
@@ -169,6 +170,7 @@ impl<'a> Look<'a> {
             let reader = Reader::new(repository, &domain.lookup);
             self.walk(*id, Trees::new(&packs, &reader, &outcome.bad, &mut findings, progress), &mut report.notes)?;
             report.blobs += domain.lookup.blobs().count() as u64;
+            self.vouch(*id, &outcome.verified, &mut report.notes);
             verified.extend(outcome.verified);
         }
         if repository.keys().role() == Role::Owner {
@@ -221,6 +223,15 @@ impl<'a> Look<'a> {
             notes.push(format!("{} snapshots can only be read by the owner: a writer took them", trees.closed));
         }
         Ok(())
+    }
+
+    /// The owner says which packs of others he has found good (T7). A store may take nothing: that is no damage.
+    fn vouch(&self, id: DomainId, good: &[ObjectId], notes: &mut Vec<String>) {
+        let objects = self.domains.get(&id).filter(|_| self.repository.keys().role() == Role::Owner);
+        let objects = objects.map(|objects| objects.good.as_slice()).unwrap_or_default();
+        if let Err(error) = vouching::vouch(self.repository, objects, good) {
+            notes.push(format!("the packs of others that are good were not vouched for: {error}"));
+        }
     }
 
     /// True if something that was listed at first is gone now.

@@ -185,6 +185,22 @@ impl RunSecret {
         Err(Error::NoAccess)
     }
 
+    /// True if every wrap opens with the owner's keys, who can derive the read key of each domain, and all give one secret:
+    /// then who opens any of them reads what the owner reads.
+    pub fn is_one(wraps: &Wraps, key: &SealingKey, read: impl Fn(DomainId) -> Key, scope: &[u8]) -> bool {
+        let opened = wraps.0.iter().map(|wrap| {
+            let alone = Wraps(vec![wrap.clone()]);
+            match wrap {
+                Wrap::Owner { .. } => Self::open_as_owner(&alone, key, scope),
+                Wrap::Domain { domain, .. } => Self::open_as_member(&alone, *domain, &read(*domain), scope),
+            }
+        });
+        let secrets: Result<Vec<Self>> = opened.collect();
+        secrets.is_ok_and(|all| {
+            !all.is_empty() && all.windows(2).all(|pair| matches!(pair, [one, other] if one.0 == other.0))
+        })
+    }
+
     fn from_slice(secret: &[u8]) -> Result<Self> {
         Ok(Self(Key::new(secret.try_into().map_err(|_| Error::Unauthentic("a run secret"))?)))
     }

@@ -7,15 +7,15 @@ use crate::backend::{self, ErrorKind};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
-use crate::repository::lookup::{BlobLocation, BlobLookup, FrameNumber, PackNumber, PackRecord};
+use crate::repository::lookup::{BlobLookup, FrameNumber, PackNumber, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::read::reader::Reader;
+use crate::repository::read::whole;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 use vault_format::bundle::Role;
-use vault_format::directory::BlobPlace;
 use vault_format::header::Header;
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
@@ -138,7 +138,7 @@ impl<'a> Packs<'a> {
         progress: &dyn Progress,
     ) -> Outcome {
         let reader = Reader::new(self.repository, &domain.lookup);
-        let all = self.repository.runtime().map(self.threads(), chosen, |(number, pack)| {
+        let all = self.repository.runtime().map(whole::threads(self.repository), chosen, |(number, pack)| {
             let seen = self.read_pack((domain, &reader), *number, pack);
             progress.advance(1, pack.size);
             seen
@@ -165,7 +165,7 @@ impl<'a> Packs<'a> {
             return 0;
         }
         let loose: Vec<(ObjectId, Class, u64)> = self.loose().collect();
-        let problems = self.repository.runtime().map(self.threads(), &loose, |(id, class, _)| {
+        let problems = self.repository.runtime().map(whole::threads(self.repository), &loose, |(id, class, _)| {
             let name = Name::Pack(*class, *id);
             match self.repository.get_named(&name) {
                 Ok(_) => None,
@@ -177,15 +177,6 @@ impl<'a> Packs<'a> {
         });
         notes.extend(problems.into_iter().flatten());
         loose.iter().map(|(_, _, size)| size).sum()
-    }
-
-    /// As many as keep the packs in flight within the memory that is given, and the processor or the network busy.
-    fn threads(&self) -> usize {
-        let packs = self.repository.options().memory_bytes / self.repository.config().pack_bytes.max(1) as usize;
-        let backend = self.repository.backend();
-        let workers = self.repository.runtime().workers;
-        let useful = if backend.is_local() { workers } else { workers.max(backend.connections()) };
-        useful.min(packs).max(1)
     }
 
     /// `None` if it was not read.
@@ -222,17 +213,16 @@ impl<'a> Packs<'a> {
         let places =
             domain.entries.get(&pack.id).and_then(|entries| entries.first()).map(|entry| entry.directory.places());
         let places = places.unwrap_or_default();
-        // a directory has the frames of the pack, in their order
-        for (number, places) in frames.zip(places.chunk_by(|left, right| left.frame == right.frame)) {
-            match frame(reader, number, places, &bytes) {
+        for (frame, opened) in whole::frames(reader, number, &places, &bytes) {
+            match opened {
                 Ok(()) => {}
                 // another key's run in this domain: what can be seen was looked at
                 Err(repository::Error::Role { .. }) => break,
                 Err(error) if self.is_silent(&error) => return None,
                 // what is damaged or missing is a base, which lies elsewhere
-                Err(repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. }) => seen.bad.push(number),
+                Err(repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. }) => seen.bad.push(frame),
                 Err(error) => {
-                    seen.bad.push(number);
+                    seen.bad.push(frame);
                     seen.problems.push(reason(&error));
                 }
             }
@@ -269,22 +259,6 @@ impl<'a> Packs<'a> {
         }
         Ok(())
     }
-}
-
-/// Opens one frame and compares every blob in it with its id.
-fn frame(reader: &Reader, number: FrameNumber, places: &[BlobPlace], bytes: &[u8]) -> repository::Result<()> {
-    let frame = reader.index().frame(number)?;
-    let range = frame.offset as usize..(frame.offset as usize).saturating_add(frame.stored as usize);
-    let plain = reader.open_frame(number, bytes.get(range).unwrap_or_default())?;
-    for BlobPlace { blob, at, .. } in places {
-        let (pack, depth) = (frame.pack, frame.depth);
-        let at = BlobLocation { frame: number, pack, at: *at, length: blob.length, kind: blob.kind, depth };
-        reader.slice(blob.kind, &blob.id, at, &plain).map_err(|_| repository::Error::Object {
-            object: format!("blob {}", blob.id.short()),
-            source: vault_format::Error::WrongBlob,
-        })?;
-    }
-    Ok(())
 }
 
 /// The reason without the object, which the finding names.

@@ -33,7 +33,9 @@ pub(super) struct Look {
     pub packs: PackListing,
     /// Packs in no index that is in force, and in no mark.
     pub loose: Vec<LoosePack>,
-    /// Packs that are damaged or missing.
+    /// Packs are read whole.
+    is_read: bool,
+    /// Packs that are damaged, missing or not what they say.
     pub bad: BTreeSet<ObjectId>,
     /// Packs of which nothing is there.
     pub missing: BTreeSet<ObjectId>,
@@ -72,7 +74,8 @@ impl Look {
             }
         }
         let (bad, missing) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { trust, orders, marks, snapshots, objects, current, packs, loose, bad, missing, settled })
+        let is_read = !options.structure_only;
+        Ok(Self { trust, orders, marks, snapshots, objects, current, packs, loose, is_read, bad, missing, settled })
     }
 
     /// Domains that have snapshots, index objects or loose packs.
@@ -118,12 +121,21 @@ impl Look {
 
     /// The lookup of a domain to rely on: only packs that are good.
     pub fn reliable(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
+        let mut lookup = self.indexed(repository, domain)?;
+        if self.is_read {
+            // the owner has just opened them
+            lookup.vouch(&|pack| pack.present && repository.keys().agree(&pack.wraps, &pack.header));
+        }
+        self.with_loose(lookup, domain, &|id| !self.bad.contains(id))
+    }
+
+    /// The lookup of a domain over what its index tells, where only packs count that are good.
+    pub fn indexed(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
         let current = index_objects::current(&self.objects.good, repository.keys().owner_writer());
         let own = current.filter(|object| object.name.domain() == Some(domain));
         let good: PackListing =
             self.packs.iter().filter(|(id, _)| !self.bad.contains(id)).map(|(id, at)| (*id, at.clone())).collect();
-        let lookup = BlobLookup::over(repository, own, Some(&good), &self.marks)?;
-        self.with_loose(lookup, domain, &|id| good.contains_key(id))
+        Ok(BlobLookup::over(repository, own, Some(&good), &self.marks)?)
     }
 
     fn with_loose(
@@ -139,16 +151,13 @@ impl Look {
         Ok(lookup)
     }
 
-    /// Index objects in force by domain, and the loose packs of the same domain.
-    pub fn by_domain(&self) -> BTreeMap<DomainId, (Vec<&IndexObject>, Vec<&LoosePack>)> {
-        let mut all: BTreeMap<DomainId, (Vec<&IndexObject>, Vec<&LoosePack>)> = BTreeMap::new();
+    /// Index objects in force by domain.
+    pub fn by_domain(&self) -> BTreeMap<DomainId, Vec<&IndexObject>> {
+        let mut all: BTreeMap<DomainId, Vec<&IndexObject>> = BTreeMap::new();
         for object in self.objects.good.iter().filter(|object| self.current.contains(&object.name)) {
             if let Some(domain) = object.name.domain() {
-                all.entry(domain).or_default().0.push(object);
+                all.entry(domain).or_default().push(object);
             }
-        }
-        for pack in &self.loose {
-            all.entry(pack.header.domain).or_default().1.push(pack);
         }
         all
     }

@@ -10,13 +10,15 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::index::loose::LoosePack;
 use crate::repository::index::rebuild::Indexer;
-use crate::repository::lookup::{BlobLocation, FrameNumber};
 use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::IndexObject;
 use crate::repository::objects::marks::Marks;
+use crate::repository::read::proven::Proofs;
 use crate::repository::read::reader::Reader;
+use crate::repository::read::whole;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use vault_format::directory::BlobPlace;
 use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
 use vault_format::index::{Index, PackEntry, Sketches};
 use vault_format::name::Name;
@@ -42,20 +44,16 @@ pub(super) fn judge(
     let mut bad: BTreeMap<Name, String> = BTreeMap::new();
     let mut missing = BTreeSet::new();
     let mut listed: Vec<(ObjectId, (Class, backend::Entry))> = Vec::new();
-    for (domain, (objects, loose)) in look.by_domain() {
+    for (domain, objects) in look.by_domain() {
         let readable = look.readable(repository, domain)?;
         let reader = Reader::new(repository, &readable);
-        let mut entries: BTreeMap<ObjectId, (&PackEntry, bool)> = BTreeMap::new();
+        let mut entries: BTreeMap<ObjectId, &PackEntry> = BTreeMap::new();
         for entry in objects.iter().flat_map(|object| &object.index.packs) {
-            entries.insert(entry.id, (entry, !options.structure_only));
+            entries.insert(entry.id, entry);
         }
-        for pack in loose {
-            // what nobody vouches for has to prove itself
-            entries.insert(pack.entry.id, (&pack.entry, !options.structure_only || !look.trust.vouches(&pack.header)));
-        }
-        let entries: Vec<(&PackEntry, bool)> = entries.into_values().collect();
-        progress
-            .expect(entries.len() as u64, entries.iter().filter(|(_, read)| *read).map(|(pack, _)| pack.size).sum());
+        let is_read = !options.structure_only;
+        let entries: Vec<(&PackEntry, bool)> = entries.into_values().map(|entry| (entry, is_read)).collect();
+        progress.expect(entries.len() as u64, entries.iter().filter(|_| is_read).map(|(pack, _)| pack.size).sum());
         report.packs += entries.len() as u64;
         for ((entry, _), state) in
             entries.iter().zip(judge_all(repository, &reader, look, &entries, (report, progress))?)
@@ -75,16 +73,17 @@ pub(super) fn judge(
     }
     look.packs.extend(listed);
     look.missing = missing;
-    let loose: BTreeSet<ObjectId> = look.loose.iter().map(|pack| pack.entry.id).collect();
+    look.bad = bad.keys().filter_map(Name::id).collect();
+    for (name, why) in prove(repository, look, (report, progress))? {
+        report.notes.push(format!("{name} is in no index, and is not taken: {why}"));
+        look.bad.extend(name.id());
+    }
     for (name, problem) in bad {
         let Some(id) = name.id() else { continue };
-        look.bad.insert(id);
         let is_gone = look.missing.contains(&id);
         if look.marks.names(&id) {
             // a sweep that was interrupted has deleted it already
             report.notes.extend((!is_gone).then(|| format!("{name} is condemned, and damaged: {problem}")));
-        } else if loose.contains(&id) {
-            report.notes.push(format!("{name} is in no index, and damaged: {problem}"));
         } else {
             report.damaged_packs.push(format!("{name}: {problem}"));
         }
@@ -147,32 +146,43 @@ fn problem(reader: &Reader, entry: &PackEntry, bytes: &[u8]) -> Result<Option<St
     if ObjectId::of(bytes) != entry.id {
         return Ok(Some("its bytes do not match its name".into()));
     }
-    let number = reader.index().number_of(&entry.id);
-    let mut plain: Option<(FrameNumber, Vec<u8>)> = None;
-    for place in entry.directory.places() {
-        let here = |at: &BlobLocation| Some(at.pack) == number && at.at == place.at;
-        let Some(at) = reader.index().known_places(&place.blob.id).find(here) else {
-            return Ok(Some("another index tells something else of it".into()));
-        };
-        if plain.as_ref().is_none_or(|(frame, _)| *frame != at.frame) {
-            let frame = reader.index().frame(at.frame)?;
-            let start = frame.offset as usize;
-            let sealed = bytes.get(start..start.saturating_add(frame.stored as usize)).unwrap_or_default();
-            let lacks_bases = || frame.bases.iter().any(|base| reader.blob(BlobKind::Chunk, base).is_err());
-            plain = match reader.open_frame(at.frame, sealed) {
-                Ok(bytes) => Some((at.frame, bytes)),
-                // a delta without its bases is not this pack's fault
-                Err(error) if error.is_unanswered() || lacks_bases() => continue,
-                Err(error) => return Ok(Some(error.to_string())),
-            };
-        }
-        if let Some((_, plain)) = &plain
-            && let Err(error) = reader.slice(at.kind, &place.blob.id, at, plain)
-        {
-            return Ok(Some(error.to_string()));
+    let (index, places) = (reader.index(), entry.directory.places());
+    let is_told = |place: &BlobPlace, number| {
+        index
+            .known_places(&place.blob.id)
+            .any(|at| (at.pack, at.at, at.length) == (number, place.at, place.blob.length))
+    };
+    let number = index.number_of(&entry.id).filter(|number| places.iter().all(|place| is_told(place, *number)));
+    let Some(number) = number else { return Ok(Some("another index tells something else of it".into())) };
+    for (frame, opened) in whole::frames(reader, number, &places, bytes) {
+        let bases = index.frame(frame)?.bases;
+        let lacks_bases = || bases.iter().any(|base| reader.blob(BlobKind::Chunk, base).is_err());
+        match opened {
+            Ok(()) => {}
+            // a delta without its bases is not this pack's fault
+            Err(error) if error.is_unanswered() || lacks_bases() => {}
+            Err(error) => return Ok(Some(error.to_string())),
         }
     }
     Ok(None)
+}
+
+/// Opens what is in no index: the owner tells of nothing that he has not seen.
+fn prove(
+    repository: &Repository,
+    look: &Look,
+    (report, progress): (&mut Report, &dyn Progress),
+) -> Result<BTreeMap<Name, String>> {
+    let domains: BTreeSet<DomainId> = look.loose.iter().map(|pack| pack.header.domain).collect();
+    let good = domains.into_iter().map(|domain| Ok((domain, look.indexed(repository, domain)?)));
+    let mut proofs = Proofs::new(repository, &look.trust, good.collect::<Result<_>>()?, progress);
+    let bytes = look.loose.iter().map(|pack| pack.entry.size).sum();
+    progress.expect(look.loose.len() as u64, bytes);
+    report.packs += look.loose.len() as u64;
+    report.read_bytes += bytes;
+    proofs.read(&look.loose)?;
+    proofs.finish()?;
+    Ok(proofs.refused)
 }
 
 /// Puts an index for good packs that have none, and replaces those that tell of bad packs.

@@ -6,3 +6,4 @@ pub mod loose;
 pub mod merge;
 pub mod rebuild;
 pub mod unfinished;
+pub(crate) mod vouching;

@@ -179,6 +179,18 @@ impl Keys {
         Ok(secret)
     }
 
+    /// True if the key in use opens a run.
+    pub(super) fn opens(&self, wraps: &Wraps, header: &Header) -> bool {
+        self.secret(wraps, header).is_ok()
+    }
+
+    /// True if all wraps of a run give one secret, as only the owner can tell: a wrap for the domain that opens to another
+    /// one would have its members rely on what they can't read.
+    pub(crate) fn agree(&self, wraps: &Wraps, header: &Header) -> bool {
+        let Holder::Owner(owner) = &self.holder else { return false };
+        RunSecret::is_one(wraps, &owner.sealing(), |domain| owner.read(domain), &header.scope())
+    }
+
     /// Draws the secret of a new run that writes for `domain`, and wraps it for all who may read it. What the owner
     /// writes is for the domain's members too if it is `shared`; what they write says itself whom it is for.
     pub fn new_run(

@@ -14,7 +14,7 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::{Error, Repository, Result};
 use crate::time::BootTime;
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use vault_format::bundle::Role;
@@ -85,6 +85,7 @@ impl BlobLookup {
         };
         let keys = repository.keys();
         let wraps: Vec<Arc<Wraps>> = object.index.wraps.iter().cloned().map(Arc::new).collect();
+        let (owner, mut reach) = (keys.owner_writer(), BTreeMap::new());
         for entry in &object.index.packs {
             let wraps =
                 wraps.get(usize::from(entry.wraps)).ok_or(Error::Bug("a pack of a valid index has no wraps"))?;
@@ -94,10 +95,13 @@ impl BlobLookup {
             let present = packs.is_none() || listed.is_some_and(|listed| listed.size == entry.size);
             let arrived = listed.and_then(|listed| listed.modified);
             let condemned = marks.names(&entry.id) || marks.may_name(arrived);
-            // members of one domain may be writers, who wrap for the owner alone
-            let within_reach = keys.role() != Role::Client || wraps.reaches(keys.domain());
+            // members of one domain may be writers, who wrap for the owner alone, or liars, whose wrap does not open
+            let opens = || keys.role() != Role::Client || keys.opens(wraps, &header);
+            let within_reach = *reach.entry((entry.wraps, entry.writer)).or_insert_with(opens);
+            let is_opened = || object.writer == owner && object.index.opened.binary_search(&entry.id).is_ok();
+            let vouched = [owner, keys.writer()].contains(&entry.writer) || is_opened();
             let record = PackRecord::new(entry, header, wraps.clone());
-            let record = PackRecord { present, condemned, arrived, within_reach, ..record };
+            let record = PackRecord { present, condemned, arrived, within_reach, vouched, ..record };
             self.add_pack(record, &entry.directory)?;
         }
         Ok(())
@@ -106,6 +110,11 @@ impl BlobLookup {
     /// Adds one pack, unless it is there already; a table that others share is copied first.
     pub fn add_pack(&mut self, record: PackRecord, directory: &Directory) -> Result<()> {
         Arc::make_mut(&mut self.table).insert(record, directory)
+    }
+
+    /// Vouches for those packs that were opened whole just now.
+    pub(crate) fn vouch(&mut self, is_good: &dyn Fn(&PackRecord) -> bool) {
+        Arc::make_mut(&mut self.table).vouch(is_good);
     }
 
     /// When the marks were looked at by which it says what to rely on.
@@ -280,14 +289,15 @@ mod tests {
             PackRecord { within_reach: false, ..record(3) },
             PackRecord { condemned: true, ..record(4) },
             PackRecord { present: false, ..record(5) },
+            PackRecord { vouched: false, ..record(6) },
         ];
         let lookup = lookup(&records.map(|record| (record, directory(&[(7, 0, &[])]))));
         let packs = |rule: &PackRule<'_>| packs_of(&lookup, 7, rule);
-        assert_eq!(packs(&PackRule::THERE), [1, 2, 3, 4].map(pack));
-        assert_eq!(packs(&PackRule::OUTSIDE_MARKS), [1, 2, 3].map(pack));
+        assert_eq!(packs(&PackRule::THERE), [1, 2, 3, 4, 6].map(pack));
+        assert_eq!(packs(&PackRule::OUTSIDE_MARKS), [1, 2, 3, 6].map(pack));
         assert_eq!(packs(&PackRule::RELIABLE), [pack(1)]);
-        assert_eq!(packs(&PackRule::OUTSIDE_MARKS.without(&BTreeSet::from([pack(1)]))), [2, 3].map(pack));
-        assert_eq!(lookup.known_places(&blob(7)).count(), 5);
+        assert_eq!(packs(&PackRule::OUTSIDE_MARKS.without(&BTreeSet::from([pack(1)]))), [2, 3, 6].map(pack));
+        assert_eq!(lookup.known_places(&blob(7)).count(), 6);
         // a proof reads the pack: only of one that would count then
         let asked = std::cell::RefCell::new(Vec::new());
         let prove = |id: &ObjectId| {

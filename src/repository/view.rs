@@ -43,7 +43,7 @@ use crate::repository::objects::trust::Trust;
 use crate::repository::{Error, Repository, Result};
 use crate::runtime::Locked;
 use missing::{Heads, OnRecord};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use vault_format::id::{DomainId, ObjectId, WriterId};
@@ -320,6 +320,17 @@ impl View {
     /// Packs that are listed, and that neither an index of this look tells of nor a mark names.
     pub(crate) fn unindexed(&self) -> Vec<loose::Pack> {
         loose::unindexed(&self.repository, &self.packs, &self.objects, &self.marks)
+    }
+
+    /// The lookups of all domains over what this look has of their index.
+    pub(crate) fn indexed(&self) -> Result<BTreeMap<DomainId, BlobLookup>> {
+        let domains: BTreeSet<DomainId> = self.objects.good.iter().filter_map(|object| object.name.domain()).collect();
+        let lookup = |domain: DomainId| {
+            let current = index_objects::current(&self.objects.good, self.repository.keys().owner_writer());
+            let own = current.filter(|object| object.name.domain() == Some(domain));
+            Ok((domain, BlobLookup::over(&self.repository, own, Some(&self.packs), &self.marks)?))
+        };
+        domains.into_iter().map(lookup).collect()
     }
 
     /// The lookup of one domain to write with, from the index objects of this look: those of the domain are dropped, for

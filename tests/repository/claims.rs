@@ -28,8 +28,8 @@ use vault_format::order::Action;
 use vault_format::pack::{NewFrame, PackBuilder};
 
 /// For every pack of the thief's domain another one with the same directory and noise in it, and an index of them that
-/// says who wrote them.
-fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said): (u8, Option<WriterId>)) {
+/// says who wrote them, and that who signs it has opened them.
+pub fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said): (u8, Option<WriterId>)) {
     let BundleKeys::Member { domain, book, signing, read, .. } = &thief.keys else { panic!("a member's bundle") };
     let signer = signing.signing_key();
     let writer = WriterId::of(&signer.verifying_key().to_bytes());
@@ -68,22 +68,24 @@ fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, said)
         forged.packs.push(PackEntry { id, class, size, writer, salt: finished.salt, wraps: 0, directory });
     }
     assert!(!forged.packs.is_empty());
+    forged.opened = forged.packs.iter().map(|pack| pack.id).collect();
+    forged.opened.sort();
     let author = Author { repository: owner.id(), domain: *domain, signer: &signer, book };
     let sealed = index::seal(&author, &[seed; 32], &forged, &Sketches::default()).unwrap();
     let name = Name::Index(*domain, book.source_label("stream"), ObjectId::of(&sealed));
     store.put(&name.to_string(), &sealed).unwrap();
 }
 
-struct World {
-    hand: Hand,
-    store: Simulated,
-    owner: Repository,
-    honest: Repository,
+pub struct World {
+    pub hand: Hand,
+    pub store: Simulated,
+    pub owner: Repository,
+    pub honest: Repository,
     thief: Bundle,
 }
 
 impl World {
-    fn new(role: Role) -> Self {
+    pub fn new(role: Role) -> Self {
         let hand = Hand::new();
         let store = hand.store();
         let owner = init(store.clone(), &hand.runtime(1, 0));
@@ -94,7 +96,7 @@ impl World {
     }
 
     /// Gives how many blobs had to be copied at the last moment.
-    fn prune_often(&self) -> u64 {
+    pub fn prune_often(&self) -> u64 {
         let thorough = prune::Options { max_unused: prune::Unused::Bytes(0), ..prune::Options::default() };
         let rescued = (0..3).map(|_| {
             let report = prune::prune(&self.owner, &thorough, &Silent).unwrap();
@@ -135,11 +137,15 @@ fn a_claim_keeps_nothing_from_being_copied() {
     let stream = noise(2, 300_000);
     let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
     snapshot_stream(&world.honest, &noise(3, 1000)).unwrap();
+    // else nothing of it would be relied on
+    assert_clean(&world.owner, true, "vouching");
     forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
     prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
     world.hand.advance(Duration::from_hours(1));
     claim_all(&world.store, &world.owner, &world.thief, (1, None));
-    let back = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap().snapshot;
+    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    assert_eq!(report.copied_blobs, 0);
+    let back = report.snapshot;
     world.hand.advance(Duration::from_hours(25));
     let swept = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap().swept;
     assert!(swept.packs > 0 && swept.rescued_blobs > 0, "{swept:?}");
@@ -156,11 +162,14 @@ fn a_claim_for_members_is_judged_by_what_members_can_read() {
     let by_writer = snapshot_stream(&writer, &stream).unwrap().snapshot.unwrap();
     let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
     snapshot_stream(&world.honest, &noise(18, 1000)).unwrap();
+    assert_clean(&world.owner, true, "vouching");
     forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
     prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
     world.hand.advance(Duration::from_hours(1));
     claim_all(&world.store, &world.owner, &thief, (1, None));
-    let back = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap().snapshot;
+    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    assert_eq!(report.copied_blobs, 0);
+    let back = report.snapshot;
     world.hand.advance(Duration::from_hours(25));
     let swept = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap().swept;
     assert!(swept.packs > 0 && swept.rescued_blobs > 0, "{swept:?}");
@@ -209,6 +218,19 @@ fn a_client_can_restore_what_prune_has_thinned_out() {
     assert!(restore_stream(&world.honest, by_client).unwrap() == stream);
     assert!(restore_stream(&world.owner, by_writer).unwrap() == stream);
     assert_clean(&world.honest, true, "the client");
+}
+
+/// What nobody has opened is not relied on, also by an order that takes back what needs it.
+#[test]
+fn what_is_taken_back_unseen_is_stored_again() {
+    let world = World::new(Role::Client);
+    let stream = noise(19, 300_000);
+    let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+    snapshot_stream(&world.honest, &noise(20, 1000)).unwrap();
+    forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
+    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    assert!(report.copied_bytes > stream.len() as u64 && !report.is_copy, "{report:?}");
+    assert!(restore_stream(&world.honest, id).unwrap() == stream);
 }
 
 /// What a writer stored for the owner alone stays so when the owner takes it back.

@@ -2,9 +2,9 @@
 
 use crate::copied::{by_original, lookup};
 use testkit::world::{Hand, assert_clean, init, init_like, noise, restore_stream};
-use vault::copy;
 use vault::progress::Silent;
 use vault::repository::Repository;
+use vault::{copy, repair};
 use vault_format::compress::compress_delta;
 use vault_format::directory::{BlobEntry, Descent};
 use vault_format::envelope::Wraps;
@@ -122,6 +122,23 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
         repository.backend().put(&Name::Snapshot(keys.domain(), label, id).to_string(), &stored).unwrap();
         id
     })
+}
+
+/// An index that is lost comes back with the deltas, whose bases are opened for that too.
+#[test]
+fn a_lost_index_takes_no_delta_along() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(SEED, 0));
+    let base = noise(1, 40_000);
+    let mut next = base.clone();
+    next[20_000] ^= 1;
+    let ids = with_delta(&owner, &base, &next);
+    let lost: Vec<String> = store.objects().into_keys().filter(|name| name.starts_with("index/")).collect();
+    assert!(!lost.is_empty() && lost.iter().all(|name| store.remove(name)));
+    let report = repair::repair(&owner, None, &repair::Options::default(), &Silent).unwrap();
+    assert_eq!(report.indexed_packs, 2, "{report:?}");
+    assert!(restore_stream(&owner, ids[0]).unwrap() == base && restore_stream(&owner, ids[1]).unwrap() == next);
 }
 
 #[test]

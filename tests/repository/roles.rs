@@ -11,7 +11,6 @@ use vault::backend::Store;
 use vault::error::{Error, Refusal};
 use vault::operation::Actor;
 use vault::progress::Silent;
-use vault::repository::index::rebuild;
 use vault::repository::objects::orders;
 use vault::repository::{Access, Options, Repository};
 use vault::{forget, keys, list, prune, repair, repository};
@@ -119,11 +118,10 @@ fn what_needs_the_owner_says_so() {
         let before = store.objects();
         let draft = keys::NewKey { role: Role::Owner, label: None, domain: None };
         let forget = Action::Forget(vec![ObjectId::default()]);
-        let refused: [Error; 7] = [
+        let refused: [Error; 6] = [
             prune::mark(&repository, &prune::Options::default()).unwrap_err(),
             prune::sweep(&repository, &prune::Options::default()).unwrap_err(),
             orders::put(&repository, repository.keys().domain(), forget).unwrap_err().into(),
-            rebuild::reindex(&repository, &[], &Silent).unwrap_err().into(),
             keys::draft(&repository, &draft).unwrap_err(),
             keys::remove(&repository, slot, &Silent).unwrap_err(),
             keys::change_password(&repository, NewPassword { password: b"new", kdf: KDF_FLOOR }, &Silent).unwrap_err(),

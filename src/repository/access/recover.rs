@@ -6,11 +6,13 @@ use super::create::{new_config, owner_slot};
 use super::opening;
 use crate::backend::Backend;
 use crate::progress::Progress;
-use crate::repository::index::rebuild::Reindexed;
-use crate::repository::index::{loose, rebuild};
+use crate::repository::index::loose;
+use crate::repository::index::loose::{Ends, LoosePack};
+use crate::repository::index::rebuild::Indexer;
 use crate::repository::keys::Keys;
 use crate::repository::objects::orders;
 use crate::repository::objects::trust::Trust;
+use crate::repository::read::proven::Proofs;
 use crate::repository::view::View;
 use crate::repository::{Error, Options, Repository, Result, encoding, of_object};
 use crate::runtime::Runtime;
@@ -25,6 +27,9 @@ use vault_format::order::Action;
 use vault_format::owner::OwnerKeys;
 use vault_format::slot::{KDF_DEFAULT, KdfParams, NewPassword, Slot};
 use vault_format::snapshot::Snapshot;
+
+/// Packs read at a time: bounds what is in memory.
+const BATCH: usize = 256;
 
 /// What a repository is recovered with.
 pub struct Recovery<'a> {
@@ -46,6 +51,17 @@ impl<'a> Recovery<'a> {
     pub fn new(root: Key, repository: Option<RepositoryId>, password: &'a [u8]) -> Self {
         Self { root, repository, password, kdf: KDF_DEFAULT, label: "recovered".into() }
     }
+}
+
+/// What was found in no index.
+#[derive(Clone, Debug, Default)]
+pub struct Reindexed {
+    /// Packs that an index tells of now.
+    pub packs: u64,
+    /// Their blobs.
+    pub blobs: u64,
+    /// Packs that can't be read or are not what they say, with the reason.
+    pub unreadable: Vec<String>,
 }
 
 /// What had to be made again.
@@ -97,11 +113,39 @@ impl Repository {
         let repository = Self::assemble(backend, runtime, options, (config, keys));
         vouch(&repository, &mut report)?;
         let view = View::to_repair(&repository)?;
-        report.index = rebuild::reindex(&repository, &view.unindexed(), progress)?;
+        report.index = reindex(&view, progress)?;
         repository.put(&Name::Slot(slot_id), &slot)?;
         found.restore(&repository, &stored)?;
         Ok((repository, report))
     }
+}
+
+/// Indexes packs that are in no index, as far as they are proven.
+fn reindex(view: &View, progress: &dyn Progress) -> Result<Reindexed> {
+    let (repository, loose) = (view.repository(), view.unindexed());
+    let mut proofs = Proofs::new(repository, &view.trust, view.indexed()?, progress);
+    progress.expect(loose.len() as u64, loose.iter().map(|(_, _, size)| size).sum());
+    let (ends, mut indexer, mut report) = (Ends::new(repository), Indexer::new(repository), Reindexed::default());
+    let mut unreadable = Vec::new();
+    let mut index = |pack: &LoosePack| {
+        report.packs += 1;
+        report.blobs += pack.entry.directory.blobs.len() as u64;
+        indexer.add(pack)
+    };
+    for batch in loose.chunks(BATCH) {
+        let mut opened = Vec::new();
+        for end in ends.read(batch)? {
+            match end {
+                Ok(pack) => opened.push(pack),
+                Err((_, problem)) => unreadable.push(problem),
+            }
+        }
+        proofs.read(&opened)?.into_iter().try_for_each(&mut index)?;
+    }
+    proofs.finish()?.iter().try_for_each(&mut index)?;
+    unreadable.extend(proofs.refused.iter().map(|(name, why)| format!("{name} is not taken: {why}")));
+    indexer.finish(&BTreeMap::new())?;
+    Ok(Reindexed { unreadable, ..report })
 }
 
 /// The config and its copy as they lie in the store.

@@ -110,7 +110,7 @@ impl Inherited {
         let own = self.order.iter().filter_map(|id| self.packs.get(id)).filter(|pack| pack.header.domain == domain);
         for pack in own {
             let arrived = self.arrived.get(&pack.entry.id).copied().flatten();
-            let within_reach = keys.role() != Role::Client || pack.wraps.reaches(keys.domain());
+            let within_reach = keys.role() != Role::Client || keys.opens(&pack.wraps, &pack.header);
             let record = PackRecord::new(&pack.entry, pack.header, Arc::new(pack.wraps.clone()));
             let record = PackRecord { is_loose: true, arrived, within_reach, ..record };
             index.add_pack(record, &pack.entry.directory)?;

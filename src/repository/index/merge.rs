@@ -20,13 +20,15 @@ const MERGED_PACKS_MAX: usize = 4096;
 pub struct Merge<'a> {
     place: (DomainId, SourceLabel),
     inputs: Vec<&'a IndexObject>,
-    kept: Vec<Held<'a>>,
-    replaced: BTreeSet<&'a Name>,
+    pub(super) kept: Vec<Held<'a>>,
+    pub(super) replaced: BTreeSet<&'a Name>,
     /// All packs of the source that stay, merged or not.
     blobs: Vec<&'a PackEntry>,
+    /// Those of the packs for which the owner vouches (T7). What a member has opened is nobody else's word.
+    pub(super) opened: BTreeSet<ObjectId>,
 }
 
-type Held<'a> = (&'a PackEntry, &'a Wraps);
+pub(super) type Held<'a> = (&'a PackEntry, &'a Wraps);
 
 /// What to merge: all objects that name a pack of `gone`, what the owner replaced already, and the small objects of a
 /// source if there is something to write for it anyway, or if they are many.
@@ -62,7 +64,12 @@ pub fn plan<'a>(owner: WriterId, objects: &'a [IndexObject], gone: &BTreeSet<Obj
         let replaced = inputs.iter().copied().chain(over).map(|object| &object.name).collect();
         let stays = |pack: &&PackEntry| !gone.contains(&pack.id);
         let blobs = live.iter().flat_map(|object| object.index.packs.iter()).filter(stays).collect();
-        Merge { place, kept: kept(&inputs, gone, &believed), inputs, replaced, blobs }
+        let own = inputs.iter().filter(|object| object.writer == owner);
+        let is_believed =
+            |object: &IndexObject, pack: &ObjectId| believed.get(&(object.name.domain(), *pack)) == Some(&&object.name);
+        let opened = own.flat_map(|object| object.index.opened.iter().filter(|pack| is_believed(object, pack)));
+        let opened = opened.copied().collect();
+        Merge { place, kept: kept(&inputs, gone, &believed), inputs, replaced, blobs, opened }
     };
     sources.into_iter().map(merge).filter(|merge| !merge.replaced.is_empty()).collect()
 }
@@ -99,22 +106,52 @@ fn kept<'a>(
     entries.filter_map(|(object, pack)| Some((pack, object.index.wraps.get(usize::from(pack.wraps))?))).collect()
 }
 
+impl<'a> Merge<'a> {
+    /// Nothing is merged yet.
+    pub(super) fn of(place: (DomainId, SourceLabel)) -> Self {
+        let (inputs, kept, replaced, blobs, opened) = Default::default();
+        Self { place, inputs, kept, replaced, blobs, opened }
+    }
+
+    /// Tells of those packs of an index object that stay, and replaces it or not.
+    pub(super) fn take(&mut self, object: &'a IndexObject, stays: impl Fn(&PackEntry) -> bool, is_replaced: bool) {
+        let kept = object.index.packs.iter().filter(|pack| stays(pack));
+        self.kept.extend(kept.filter_map(|pack| Some((pack, object.index.wraps.get(usize::from(pack.wraps))?))));
+        if is_replaced {
+            self.inputs.push(object);
+            self.replaced.insert(&object.name);
+            self.blobs.extend(&object.index.packs);
+        }
+    }
+}
+
 impl Merge<'_> {
     /// Puts the merged objects and returns how many. Needs the owner.
     pub fn put(&self, repository: &Repository) -> Result<u64> {
         let mut sketches = self.sketches(repository);
-        let outputs = self.outputs();
-        for (number, packs) in outputs.iter().enumerate() {
+        let indexes = self.indexes()?;
+        for index in &indexes {
+            let own = Sketches(sketches.split_off(sketches.len().saturating_sub(INDEX_BLOBS_MAX)));
+            index_objects::put(repository, self.place, index, &own)?;
+        }
+        Ok(indexes.len() as u64)
+    }
+
+    /// What the merged objects tell.
+    fn indexes(&self) -> Result<Vec<Index>> {
+        let index = |packs: &Vec<Held<'_>>| {
             let mut index = Index::default();
             packs.iter().try_for_each(|(pack, wraps)| index_objects::tell(&mut index, pack, wraps))?;
-            // only the last says what it replaces: until then the old objects hold what the others do not
-            if number + 1 == outputs.len() {
-                index.supersedes = self.replaced.iter().filter_map(|name| name.id()).collect();
-            }
-            let own = Sketches(sketches.split_off(sketches.len().saturating_sub(INDEX_BLOBS_MAX)));
-            index_objects::put(repository, self.place, &index, &own)?;
+            let opened = packs.iter().map(|(pack, _)| pack.id).filter(|pack| self.opened.contains(pack));
+            opened.for_each(|pack| index_objects::vouch(&mut index, pack));
+            Ok(index)
+        };
+        let mut indexes = self.outputs().iter().map(index).collect::<Result<Vec<Index>>>()?;
+        // only the last says what it replaces: until then the old objects hold what the others do not
+        if let Some(last) = indexes.last_mut() {
+            last.supersedes = self.replaced.iter().filter_map(|name| name.id()).collect();
         }
-        Ok(outputs.len() as u64)
+        Ok(indexes)
     }
 
     /// Deletes what the merged objects replace; they must be there.
@@ -236,6 +273,18 @@ mod tests {
     fn of_two_that_tell_of_one_pack_the_owner_is_believed() {
         let objects = [object(1, 1, MEMBER, [10, 11]), object(1, 2, OWNER, [10])];
         assert_eq!(planned(&objects, &[11]), (vec![id(1), id(2)], vec![(id(10), 1)]));
+    }
+
+    #[test]
+    fn what_the_owner_vouches_for_stays_so_and_what_members_do_does_not() {
+        let mut objects = [object(1, 1, MEMBER, [10]), object(1, 2, OWNER, [11]), object(1, 3, OWNER, [12, 13, 99])];
+        (objects[0].index.opened, objects[1].index.opened) = (vec![id(10)], vec![id(11)]);
+        objects[2].index.opened = vec![id(13), id(99)];
+        // of two that tell of one pack only the word of the one that is believed counts
+        objects[2].index.packs.extend(objects[0].index.packs.clone());
+        let merges = plan(OWNER, &objects, &BTreeSet::from([id(99)]));
+        let index = merges[0].indexes().unwrap().remove(0);
+        assert_eq!((index.packs.len(), index.opened), (4, vec![id(11), id(13)]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Index objects made again from the directories of packs, for packs that no index tells of. Only the owner can do this
-//! for all domains, and signs them. Only adds: what is indexed stays as it is, and packs that a mark names stay without.
+//! for all domains, and signs them; he tells of no pack that he has not opened whole. Only adds: what is indexed stays as
+//! it is, and packs that a mark names stay without.
 
-use super::loose::{Ends, LoosePack, Pack};
-use crate::progress::Progress;
+use super::loose::LoosePack;
 use crate::repository::objects::index_objects;
 use crate::repository::{Repository, Result};
 use std::collections::BTreeMap;
@@ -11,43 +11,8 @@ use vault_format::index::{INDEX_BLOBS_MAX, Index, Sketches};
 
 /// The source under whose label such index objects lie: a pack does not tell its source.
 const SOURCE: &str = "reindex";
-/// Packs read at a time: bounds what is in memory.
-const BATCH: usize = 256;
 /// Most runs that one index object tells of; their wraps are its largest part.
 const WRAPS_MAX: usize = 4096;
-
-/// What was found.
-#[derive(Clone, Debug, Default)]
-pub struct Reindexed {
-    /// Packs that an index tells of now.
-    pub packs: u64,
-    /// Their blobs.
-    pub blobs: u64,
-    /// Packs whose directories can't be read, with the reason.
-    pub unreadable: Vec<String>,
-}
-
-/// Indexes packs that are in no index. Needs the owner.
-pub fn reindex(repository: &Repository, loose: &[Pack], progress: &dyn Progress) -> Result<Reindexed> {
-    repository.keys().owner("rebuild the index")?;
-    progress.expect(loose.len() as u64, loose.iter().map(|(_, _, size)| size).sum());
-    let (ends, mut indexer, mut report) = (Ends::new(repository), Indexer::new(repository), Reindexed::default());
-    for batch in loose.chunks(BATCH) {
-        for opened in ends.read(batch)? {
-            match opened {
-                Ok(pack) => {
-                    report.packs += 1;
-                    report.blobs += pack.entry.directory.blobs.len() as u64;
-                    indexer.add(&pack)?;
-                }
-                Err((_, problem)) => report.unreadable.push(problem),
-            }
-        }
-        progress.advance(batch.len() as u64, batch.iter().map(|(_, _, size)| size).sum());
-    }
-    indexer.finish(&BTreeMap::new())?;
-    Ok(report)
-}
 
 /// Puts index objects for packs, as few as their limits allow.
 pub struct Indexer<'r> {
@@ -62,7 +27,7 @@ impl<'r> Indexer<'r> {
         Self { repository, open: BTreeMap::new() }
     }
 
-    /// Adds a pack. Needs the owner.
+    /// Adds a pack that was opened whole. Needs the owner.
     pub fn add(&mut self, pack: &LoosePack) -> Result<()> {
         let (domain, added) = (pack.header.domain, pack.entry.directory.blobs.len());
         let (index, blobs) = self.open.entry(domain).or_default();
@@ -73,7 +38,11 @@ impl<'r> Indexer<'r> {
         }
         let (index, blobs) = self.open.entry(domain).or_default();
         *blobs += added;
-        index_objects::tell(index, &pack.entry, &pack.wraps)
+        index_objects::tell(index, &pack.entry, &pack.wraps)?;
+        if self.repository.keys().agree(&pack.wraps, &pack.header) {
+            index_objects::vouch(index, pack.entry.id);
+        }
+        Ok(())
     }
 
     /// Puts what is left. The last object of a domain replaces `supersedes` of it, so that an interruption leaves the old

@@ -39,7 +39,8 @@ impl<'r> PackRule<'r> {
     pub const THERE: Self = Self::at_least(Footing::There);
     /// Present and named in no mark: what stays when every mark is carried out.
     pub const OUTSIDE_MARKS: Self = Self::at_least(Footing::Unmarked);
-    /// What new snapshots may rely on: present, in no mark, told of by an index, and open to whoever must restore it.
+    /// What new snapshots may rely on: present, in no mark, told of by an index, open to whoever must restore it, and
+    /// vouched for (T7): of what others wrote nobody else knows that it holds what it is said to hold.
     pub const RELIABLE: Self = Self::at_least(Footing::Reliable);
 
     const fn at_least(footing: Footing) -> Self {
@@ -71,7 +72,7 @@ impl<'r> PackRule<'r> {
         let has_footing = match self.footing {
             Footing::There => pack.present,
             Footing::Unmarked => pack.present && !pack.condemned,
-            Footing::Reliable => pack.present && !pack.condemned && pack.within_reach,
+            Footing::Reliable => pack.present && !pack.condemned && pack.within_reach && pack.vouched,
         };
         let is_told = || self.footing < Footing::Reliable || !pack.is_loose;
         has_footing

@@ -65,16 +65,18 @@ pub struct PackRecord {
     pub within_reach: bool,
     /// When the store received it; `None` if nobody tells.
     pub arrived: Option<StoreTime>,
+    /// Its own writer asks, the owner has written it, or the owner says that he has opened it whole (T7).
+    pub vouched: bool,
     /// No index tells of it, and anybody who holds the domain's book key may have made it.
     pub is_loose: bool,
 }
 
 impl PackRecord {
-    /// A pack that is there, in no mark and within reach.
+    /// A pack that is there, in no mark, within reach and vouched for.
     pub fn new(entry: &PackEntry, header: Header, wraps: Arc<Wraps>) -> Self {
         let (id, class, size, salt) = (entry.id, entry.class, entry.size, entry.salt);
-        let (present, condemned, within_reach, arrived, is_loose) = (true, false, true, None, false);
-        Self { id, class, size, header, salt, wraps, present, condemned, within_reach, arrived, is_loose }
+        let (present, condemned, within_reach, vouched, arrived, is_loose) = (true, false, true, true, None, false);
+        Self { id, class, size, header, salt, wraps, present, condemned, within_reach, arrived, vouched, is_loose }
     }
 }
 
@@ -184,6 +186,13 @@ impl Table {
         }
         // a frame without blobs would move all that follow it
         if self.frames.len() == end as usize { Ok(()) } else { Err(MISPLACED) }
+    }
+
+    /// Vouches for the packs that were opened whole just now.
+    pub(super) fn vouch(&mut self, is_good: &dyn Fn(&PackRecord) -> bool) {
+        for StoredPack { record, .. } in &mut self.packs {
+            record.vouched = record.vouched || is_good(record);
+        }
     }
 
     /// All places of a blob that anybody tells of, usable or not, in the order in which they are to be believed.

@@ -119,6 +119,13 @@ pub(crate) fn tell(index: &mut Index, pack: &PackEntry, wraps: &Wraps) -> Result
     Ok(())
 }
 
+/// Has an index vouch for a pack that it tells of (T7).
+pub(crate) fn vouch(index: &mut Index, pack: ObjectId) {
+    if let Err(position) = index.opened.binary_search(&pack) {
+        index.opened.insert(position, pack);
+    }
+}
+
 /// Puts an index object for a domain. Needs the owner.
 pub(crate) fn put(
     repository: &Repository,

@@ -27,7 +27,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    fn is_at_home(&self, domain: DomainId) -> bool {
+    /// True if it may write in a domain.
+    pub(crate) fn is_at_home(&self, domain: DomainId) -> bool {
         self.role == Role::Owner || self.domain == domain
     }
 }
@@ -165,11 +166,6 @@ impl Trust {
     fn may_be_accepted(&self, revocation: &Revocation, arrived: Option<StoreTime>) -> bool {
         let Some(patience) = self.patience else { return false };
         arrived.zip(revocation.since).is_none_or(|(arrived, since)| arrived <= since + patience)
-    }
-
-    /// True if the writer of a header is known, not revoked, and may write in the domain.
-    pub fn vouches(&self, header: &Header) -> bool {
-        !self.is_revoked(header.writer) && self.signer(header.writer).is_some_and(|one| one.is_at_home(header.domain))
     }
 
     /// True if the owner has revoked a writer.
