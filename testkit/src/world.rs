@@ -194,7 +194,7 @@ pub fn records(repository: &Repository) -> Vec<Record> {
 }
 
 /// The same snapshot once more, signed by whoever has this key and a second later, in which each file at its root has
-/// these bytes as often as they fit, and all that `stat` tells is as it was.
+/// these bytes as often as they fit, or its own if there are none, and all that `stat` tells is as it was.
 pub fn with_content(repository: &Repository, id: ObjectId, bytes: &[u8]) -> ObjectId {
     let catalog = list::snapshots(repository).unwrap();
     let entry = catalog.snapshots.by_id(&id.to_string()).unwrap();
@@ -202,7 +202,7 @@ pub fn with_content(repository: &Repository, id: ObjectId, bytes: &[u8]) -> Obje
     let mut writer = Writer::new(repository, &lookup, entry.place.domain, &entry.head.source).unwrap();
     let page = Reader::new(repository, &lookup).blob(BlobKind::Tree, &entry.head.root.id).unwrap();
     let TreePage::Leaf(mut nodes) = TreePage::decode(&page).unwrap() else { panic!("it is small") };
-    for node in &mut nodes {
+    for node in nodes.iter_mut().filter(|_| !bytes.is_empty()) {
         if let NodeKind::File { size, content: content @ Content::Inline(_), .. } = &mut node.kind {
             let other: Vec<u8> = bytes.iter().copied().cycle().take(usize::try_from(*size).unwrap()).collect();
             let id = writer.put(BlobKind::Chunk, &other).unwrap();

@@ -120,11 +120,17 @@ fn a_machine_none_of_whose_own_snapshots_is_left_reads_everything() {
 fn a_snapshot_of_somebody_else_is_no_reason_to_take_none() {
     let skip = backup::Options { skip_if_unchanged: true, ..options() };
     for is_same_key in [true, false] {
-        let theft = Theft::new(is_same_key);
-        // of the same state, and so nothing would be new
-        let thief = with_content(&open(theft.store.clone(), &theft.hand.runtime(7, 0)).unwrap(), theft.first, b"x");
-        assert_ne!(thief, theft.first);
+        let theft = Theft::new(true);
+        forget::by_id(&theft.owner, &[theft.forged.to_string()], &forget::Options::default()).unwrap();
+        let runtime = theft.hand.runtime(7, 0);
+        let copied = || open_as(theft.store.clone(), &runtime, &theft.bundle).unwrap();
+        let other = if is_same_key { copied() } else { theft.owner.clone() };
+        // of the state that the machine finds
+        let newest = with_content(&other, theft.first, b"");
+        let catalog = list::snapshots(&theft.owner).unwrap();
+        assert_eq!(catalog.snapshots.visible().next_back().unwrap().id, newest);
         let report = theft.take(true, &skip);
+        assert_eq!((report.head.parent, unchanged(&report)), (Some(theft.first), FILES));
         theft.assert_honest(&report, "the newest of the name is another's");
         assert_eq!(theft.take(true, &skip).snapshot, None, "now it is its own");
     }
