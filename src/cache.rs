@@ -8,7 +8,8 @@ mod committed;
 use crate::runtime::Locked;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
 use std::collections::BTreeSet;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +71,8 @@ impl Cache {
             .create(folder)
             .map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
         // backups of the home folder need not hold it; if this fails they will
-        let _ = std::fs::write(folder.join("CACHEDIR.TAG"), TAG);
+        // a link of that name is not followed: somebody else may have put it into the folder
+        let _ = File::create_new(folder.join("CACHEDIR.TAG")).and_then(|mut file| file.write_all(TAG.as_bytes()));
         // two keys on one machine can't read each other's pages
         let holder = key.derive("vault v1 cache name", &[]);
         let holder: String = holder.expose().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -238,7 +240,7 @@ fn remove(file: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cache, Locked};
+    use super::{Cache, Locked, TAG};
     use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
     use vault_format::key::Key;
 
@@ -264,6 +266,19 @@ mod tests {
         cache.keep_object("index/b", b"two");
         again.retain_objects("index/", &["index/b".to_owned()].into());
         assert_eq!((cache.object("index/a"), cache.object("index/b")), (None, Some(b"two".to_vec())));
+    }
+
+    #[test]
+    fn writes_through_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "mine").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join("CACHEDIR.TAG")).unwrap();
+        open(folder.path());
+        assert_eq!(std::fs::read(victim).unwrap(), b"mine");
+        let other = tempfile::tempdir().unwrap();
+        open(other.path());
+        assert_eq!(std::fs::read(other.path().join("CACHEDIR.TAG")).unwrap(), TAG.as_bytes());
     }
 
     #[test]

@@ -107,6 +107,9 @@ type Outcome = Result<u8, Failure>;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
+    // a core dump would hold keys and passwords; where that can't be had nothing else changes
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     match exit::finish(outcome()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(),

@@ -2,19 +2,21 @@
 //! to all, so a member's key counts from the moment its slot is there; taken away, it counts only for what the owner's
 //! revoke order lists. All but the listing needs the owner.
 
+mod revoke;
+
+pub use revoke::Dropped;
+
 use crate::error::{Error, Refusal, Result};
 use crate::operation::{Actor, Ending, Operation, Run};
 use crate::progress::Progress;
 use crate::repository::objects::loaded::{Damage, Ignored};
-use crate::repository::objects::orders::{self, Orders, Revocation};
+use crate::repository::objects::orders;
+use crate::repository::objects::orders::Orders;
 use crate::repository::objects::slots::{Announced, Slots};
 use crate::repository::objects::trust::Trust;
-use crate::repository::view::View;
-use crate::repository::view::missing::Missing;
 use crate::repository::{Repository, encoding};
-use crate::time::StoreTime;
-use std::collections::BTreeSet;
-use std::time::Duration;
+use crate::time::{StoreTime, WallTime};
+use revoke::Revoking;
 use vault_format::bundle::{Bundle, Role};
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::key::Key;
@@ -28,10 +30,6 @@ use zeroize::Zeroizing;
 
 /// Longest label in bytes.
 const LABEL_BYTES_MAX: usize = 128;
-/// Times of stores may be as coarse as this.
-const TICK: Duration = Duration::from_secs(2);
-/// How often a wait looks whether it was interrupted.
-const WAIT_PARTS: u32 = 20;
 
 /// One key slot.
 #[derive(Clone, Debug)]
@@ -251,25 +249,80 @@ pub struct Removed {
     pub is_revoked: bool,
     /// Snapshots of it that still count.
     pub snapshots: u64,
+    /// What of it counts no longer.
+    pub dropped: Dropped,
 }
 
 /// Takes a key away: revokes it first, then deletes its slot.
 pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) -> Result<Removed> {
+    take_away(repository, id, None, progress)
+}
+
+/// The same for a stolen key: of what it wrote only what the store received before `since` goes on to count, and what
+/// its records name nobody misses.
+pub fn remove_and_drop(
+    repository: &Repository,
+    id: ObjectId,
+    since: WallTime,
+    progress: &dyn Progress,
+) -> Result<Removed> {
+    take_away(repository, id, Some(StoreTime::new(since.nanoseconds())), progress)
+}
+
+/// What [`remove_and_drop`] would drop; nothing is changed.
+pub fn would_drop(repository: &Repository, id: ObjectId, since: WallTime) -> Result<Dropped> {
+    repository.keys().owner("remove a key")?;
+    let keys = list(repository)?.keys;
+    let drop_since = Some(StoreTime::new(since.nanoseconds()));
+    match revoking(repository, &keys, find(&keys, id)?, drop_since)? {
+        Some(revoking) => revoking.would_drop(),
+        None => Ok(Dropped::default()),
+    }
+}
+
+fn find(keys: &[Entry], id: ObjectId) -> Result<&Entry> {
+    let found = keys.iter().find(|key| key.id == id);
+    found.ok_or_else(|| Error::refused(format!("there is no key {:?}", id.short())))
+}
+
+/// The revocation that a removal takes, if nobody else holds the key.
+fn revoking<'r>(
+    repository: &'r Repository,
+    keys: &[Entry],
+    key: &Entry,
+    drop_since: Option<StoreTime>,
+) -> Result<Option<Revoking<'r>>> {
+    let is_shared = keys.iter().any(|other| other.id != key.id && other.info.verifying == key.info.verifying);
+    if key.info.role != Role::Owner && !is_shared {
+        let (writer, domain) = (key.writer(), key.info.domain);
+        return Ok(Some(Revoking { repository, writer, domain, drop_since }));
+    }
+    match drop_since {
+        Some(_) if is_shared => Err(Error::refused("another slot holds the same key, so all that it wrote counts")),
+        Some(_) => Err(Error::refused("what was written with the owner's key always counts")),
+        None => Ok(None),
+    }
+}
+
+fn take_away(
+    repository: &Repository,
+    id: ObjectId,
+    drop_since: Option<StoreTime>,
+    progress: &dyn Progress,
+) -> Result<Removed> {
     repository.keys().owner("remove a key")?;
     let run = Run::start(repository, Operation::REMOVE_KEY, &Actor::default());
     let keys = list(repository)?.keys;
-    let Some(key) = keys.iter().find(|key| key.id == id) else {
-        return Err(Error::refused(format!("there is no key {:?}", id.short())));
-    };
+    let key = find(&keys, id)?;
     let others = || keys.iter().filter(|other| other.id != id);
     let mut removed = Removed::default();
-    if key.info.role == Role::Owner {
-        if key.has_password() && !others().any(|other| other.info.role == Role::Owner && other.has_password()) {
-            return Err(Error::refused(Refusal::LastPassword(id)));
-        }
-    } else if !others().any(|other| other.info.verifying == key.info.verifying) {
-        removed =
-            Removed { is_revoked: true, snapshots: revoke(repository, (key.writer(), key.info.domain), progress)? };
+    let is_needed = key.info.role == Role::Owner && key.has_password();
+    if is_needed && !others().any(|other| other.info.role == Role::Owner && other.has_password()) {
+        return Err(Error::refused(Refusal::LastPassword(id)));
+    }
+    if let Some(revoking) = revoking(repository, &keys, key, drop_since)? {
+        let (snapshots, dropped) = revoking.run(progress)?;
+        removed = Removed { is_revoked: true, snapshots, dropped };
     }
     let (domain, label) = (key.info.domain, key.info.label.clone());
     if key.info.role != Role::Owner && !others().any(|other| other.info.domain == domain) {
@@ -277,91 +330,12 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
         orders::put(repository, domain, Action::Call { domain, label })?;
     }
     repository.backend().delete(&Name::Slot(id).to_string())?;
-    record(run, format!("{} {}, slot {}", key.info.role, key.info.label, id.short()), progress);
+    let dropped = match removed.dropped.count() {
+        0 => String::new(),
+        all => format!(", {all} of its snapshots dropped"),
+    };
+    record(run, format!("{} {}, slot {}{dropped}", key.info.role, key.info.label, id.short()), progress);
     Ok(removed)
-}
-
-/// T4: from the first order on nothing new of a writer counts. What it put before everybody could see that order
-/// does, since others may rely on it by then; a second order says so. Returns how many snapshots still count.
-fn revoke(repository: &Repository, (writer, domain): (WriterId, DomainId), progress: &dyn Progress) -> Result<u64> {
-    let order = |accepted: &BTreeSet<ObjectId>| {
-        let accepted = accepted.iter().copied().collect();
-        orders::put(repository, DomainId::default(), Action::Revoke { writer, accepted })
-    };
-    // one that can't be read could be an earlier word on this writer: then only the owner's next try may accept anything
-    let undecided = Orders::load(repository)?.damaged.into_iter().next();
-    let (snapshots, indexes) = stored(repository, writer, domain, None)?.ids;
-    let (known, since) = match Orders::load(repository)?.revocation(writer).cloned() {
-        // one that was cut off goes on, be it by somebody else, and what was listed just now may have come too late
-        Some(Revocation { accepted, since }) => (accepted, since),
-        // cut off at once, whatever may be missing
-        None => {
-            let listed = snapshots.union(&indexes).copied();
-            let accepted = listed.filter(|_| undecided.is_none()).collect();
-            let name = Name::Order(order(&accepted)?).to_string();
-            (accepted, repository.backend().stat(&name)?.modified)
-        }
-    };
-    if let Some(damage) = undecided {
-        let (order, problem) = (damage.name.to_string(), damage.to_string());
-        return Err(Error::refused(Refusal::UnreadOrder { order, problem }));
-    }
-    let lag = repository.listing_lag();
-    wait(repository, (2 * lag + TICK, "until the store shows all it wrote"), progress)?;
-    // somebody else may have revoked it before
-    let before = Orders::load(repository)?.revocation(writer).and_then(|known| known.since);
-    let since = since.into_iter().chain(before).min();
-    let seen_by_all = since.map(|at| at + lag);
-    let Stored { ids: (snapshots, indexes), missing } = stored(repository, writer, domain, seen_by_all)?;
-    if let Some(missing) = missing {
-        return Err(Error::refused(Refusal::MissingSnapshot(missing.to_string())));
-    }
-    let accepted: BTreeSet<ObjectId> = snapshots.union(&indexes).chain(&known).copied().collect();
-    if accepted != known {
-        order(&accepted)?;
-        // as long as its slot is there, prune spares what this order lists
-        wait(repository, (lag, "until everybody sees what of it counts"), progress)?;
-    }
-    Ok(snapshots.len() as u64)
-}
-
-/// Waits for a store whose listings lag. Can be interrupted.
-fn wait(repository: &Repository, (time, why): (Duration, &str), progress: &dyn Progress) -> Result<()> {
-    let runtime = repository.runtime();
-    if time >= Duration::from_mins(1) {
-        let minutes = time.as_secs().div_ceil(60);
-        progress.note(&format!("the key is cut off; waiting {minutes} minutes {why}"));
-    }
-    for _ in 0..WAIT_PARTS {
-        runtime.check_stopped()?;
-        runtime.clock.sleep(time / WAIT_PARTS);
-    }
-    Ok(())
-}
-
-/// What a writer has stored.
-struct Stored {
-    /// Snapshots, and index objects.
-    ids: (BTreeSet<ObjectId>, BTreeSet<ObjectId>),
-    /// A snapshot, of whomever, that should be listed and is not.
-    missing: Option<Missing>,
-}
-
-/// Snapshots and index objects of a writer that the store had received at a time, revoked or not.
-fn stored(repository: &Repository, writer: WriterId, domain: DomainId, until: Option<StoreTime>) -> Result<Stored> {
-    let view = View::to_revoke(repository, writer, domain)?;
-    let missing = view.missing().into_iter().next();
-    let View { snapshots, objects, .. } = view;
-    // what is rotten can't be vouched for; what the store did not serve just now must not be forgotten
-    let mut damaged = snapshots.damaged.into_iter().chain(objects.damaged);
-    if let Some(unserved) = damaged.find(|damage| damage.error.backend().is_some()) {
-        return Err(unserved.error.into());
-    }
-    let in_time = |arrived: Option<StoreTime>| until.zip(arrived).is_none_or(|(until, arrived)| arrived <= until);
-    let own = snapshots.all.iter().filter(|one| one.header.writer == writer && in_time(one.arrived)).map(|one| one.id);
-    let indexes = objects.good.iter().filter(|object| object.writer == writer && in_time(object.arrived));
-    let ids = (own.collect(), indexes.filter_map(|object| object.name.id()).collect());
-    Ok(Stored { ids, missing })
 }
 
 /// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.

@@ -21,16 +21,19 @@ use crate::error::{Error, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};
 use crate::progress::{Progress, Silent};
 use crate::repository;
-use crate::repository::Repository;
 use crate::repository::objects::{marks, pins};
+use crate::repository::view::Doubts;
 use crate::repository::write::writer::{Place, Written, pack_bytes};
+use crate::repository::{Doubt, Repository};
 use crate::time::{self, StoreTime};
 use need::Need;
 use plan::{Limits, Lineage, PackUse, Plan};
-use std::collections::{BTreeSet, HashMap};
+use repack::Repacked;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 use survey::Survey;
-use vault_format::id::{Class, ObjectId};
+use vault_format::id::{Class, DomainId, ObjectId};
+use vault_format::journal::RunOutcome;
 use vault_format::mark::{Mark, SnapshotPlace};
 
 /// How to prune.
@@ -83,6 +86,20 @@ pub struct MarkReport {
     pub bytes: u64,
     /// What was planned; after a repack with what was really read and written.
     pub figures: PlanFigures,
+    /// Domains that could not be judged.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A domain of which nothing is condemned or deleted until somebody has helped.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Which.
+    pub domain: DomainId,
+    /// What it is called.
+    pub name: String,
+    /// Why.
+    pub doubt: Doubt,
 }
 
 /// What a run of prune did, or would do.
@@ -99,10 +116,21 @@ pub struct Report {
     pub old_marks: u64,
     /// Kept though no snapshot needs it, for a run that may go on.
     pub unfinished: Unfinished,
+    /// Domains that could not be judged, by the sweep or for the mark.
+    pub left_out: Vec<LeftOut>,
     /// Temporary files removed, where nobody writes.
     pub leftovers: Leftovers,
     /// Things worth knowing.
     pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Each domain once: the mark is judged later than the sweep.
+    fn collect_left_out(&mut self) {
+        let all = self.marked.left_out.iter().chain(&self.swept.left_out);
+        let all: BTreeMap<DomainId, &LeftOut> = all.map(|one| (one.domain, one)).rev().collect();
+        self.left_out = all.into_values().cloned().collect();
+    }
 }
 
 /// Sweeps what is due, or with a grace of zero all that was ever condemned, condemns what nothing needs, and sweeps that
@@ -114,10 +142,12 @@ pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress
         let prepared = Prepared::new(repository, options, &mut report.notes)?;
         report.swept = prepared.waiting(repository, options);
         (report.marked, report.unfinished) = (prepared.report(), prepared.unfinished);
+        report.collect_left_out();
         return Ok(report);
     }
     let run = Run::start(repository, Operation::PRUNE, &options.actor);
     let result = carry_out(&run, options, progress, &mut report);
+    report.collect_left_out();
     let ending = ending(&report);
     report.notes.extend(run.finish(&result, ending));
     result.map(|()| report)
@@ -141,11 +171,12 @@ fn carry_out(run: &Run, options: &Options, progress: &dyn Progress, report: &mut
     if let Err(error) = pins::pin(repository, &prepared.survey.snapshots) {
         report.notes.push(format!("the times of new snapshots were not pinned: {error}"));
     }
+    let doubts = std::mem::take(&mut prepared.doubts);
     drop(prepared);
     if is_immediate && report.marked.mark.is_some() {
         report.swept.add(sweep::sweep_with(run, options)?);
     }
-    (report.merged_indexes, report.old_marks) = tidy::tidy(repository)?;
+    (report.merged_indexes, report.old_marks) = tidy::tidy(repository, &doubts)?;
     report.merged_indexes += report.swept.merged_indexes;
     Ok(())
 }
@@ -173,19 +204,29 @@ struct Prepared {
     /// Packs that are condemned by now.
     marked: BTreeSet<usize>,
     last: Option<ObjectId>,
+    /// Domains of which nothing is condemned.
+    doubts: Doubts,
 }
 
 impl Prepared {
     fn new(repository: &Repository, options: &Options, notes: &mut Vec<String>) -> Result<Self> {
         let survey = Survey::take(repository)?;
-        let due = survey.forgotten(repository.options());
-        let of = |domain| Need::of(repository, &survey, domain, &due);
-        let needs: Vec<Need> = survey.domains().into_iter().map(of).collect::<Result<_>>()?;
+        let mut due = survey.forgotten(repository.options());
+        let (mut needs, mut doubts) = (Vec::new(), survey.doubts.clone());
+        for domain in survey.domains().into_iter().filter(|domain| !survey.doubts.contains_key(domain)) {
+            match Need::of(repository, &survey, domain, &due) {
+                Ok(need) => needs.push(need),
+                Err(error) => survey::leave_out(&mut doubts, domain, error)?,
+            }
+        }
+        survey.go_on(&doubts)?;
+        due.retain(|place| !doubts.contains_key(&place.domain));
         let grace = options.grace(repository);
         let mut fixed = young_packs(repository, &survey, grace, options.dry_run)?;
         let running = if grace.is_zero() { BTreeSet::new() } else { running::packs(repository, &survey, &needs)? };
         let unfinished = unfinished(repository, &survey, (&fixed, grace), &running);
         fixed.extend(unclear_packs(&survey, options, notes)?);
+        fixed.extend(survey.withheld(&doubts));
         fixed.extend(running);
         let (packs, places) = need::packs(&survey, &needs, &fixed)?;
         let numbers: HashMap<ObjectId, usize> = packs.iter().map(|pack| pack.id).zip(0..).collect();
@@ -201,7 +242,7 @@ impl Prepared {
         let plan = Plan::choose(&packs, &lineages, limits);
         let due = due.into_iter().filter(|place| !survey.is_due_already(place)).collect();
         let marked = BTreeSet::new();
-        Ok(Self { survey, needs, packs, places, lineages, plan, grace, unfinished, due, marked, last: None })
+        Ok(Self { survey, needs, packs, places, lineages, plan, grace, unfinished, due, marked, last: None, doubts })
     }
 
     /// What earlier marks name: all of it would be deleted where nobody writes.
@@ -233,6 +274,7 @@ impl Prepared {
             snapshots: self.due.clone(),
             bytes: chosen.iter().map(|pack| pack.size).sum(),
             figures: self.plan.figures,
+            left_out: left_out(&self.survey, &self.doubts),
         }
     }
 
@@ -266,7 +308,10 @@ impl Prepared {
         if !self.plan.repack.is_empty() {
             progress.expect(self.plan.figures.repacked_packs, self.plan.figures.read_bytes);
             match repack::repack(run.repository(), self, progress) {
-                Ok((figures, new)) => (self.plan.figures, written) = (figures, new),
+                Ok(Repacked { figures, written: new, doubts }) => {
+                    (self.plan.figures, written) = (figures, new);
+                    self.leave_whole(doubts);
+                }
                 Err(Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
                     notes.push(
                         "no room to repack: only what nothing needs is condemned; prune again once that is free".into(),
@@ -281,6 +326,23 @@ impl Prepared {
         Ok(self.report())
     }
 
+    /// Packs of domains in which something could not be read stay as they are.
+    fn leave_whole(&mut self, doubts: Doubts) {
+        let (packs, places) = (&self.packs, &self.places);
+        let is_doubted = |number: &usize| {
+            let place = usize::try_from(packs[*number].group).ok().and_then(|group| places.get(group));
+            place.is_some_and(|place| doubts.contains_key(&place.domain))
+        };
+        let figures = &mut self.plan.figures;
+        for (number, _) in self.plan.repack.extract_if(.., |number, _| is_doubted(number)) {
+            figures.repacked_packs -= 1;
+            figures.repacked_bytes -= packs[number].size;
+            figures.kept_packs += 1;
+            figures.kept_bytes += packs[number].size;
+        }
+        self.doubts.extend(doubts);
+    }
+
     /// Nothing is condemned before every live blob was seen to have a place without it.
     fn prove(&mut self, written: &[Vec<Written>], repacked: bool) -> Result<()> {
         let going = self.chosen(repacked).into_iter().map(|number| self.packs[number].id).collect();
@@ -289,6 +351,14 @@ impl Prepared {
             Some(blob) => Err(survey::stop(repository::Error::MissingBlob(blob))),
         }
     }
+}
+
+fn left_out(survey: &Survey, doubts: &Doubts) -> Vec<LeftOut> {
+    let one = |(domain, doubt): (&DomainId, &Doubt)| {
+        let (domain, doubt) = (*domain, doubt.clone());
+        LeftOut { domain, name: survey.snapshots.domains.show(domain), doubt }
+    };
+    doubts.iter().map(one).collect()
 }
 
 /// Packs in no index may belong to a run that has not put its index yet: they count only once older than the grace.
@@ -357,5 +427,6 @@ fn ending(report: &Report) -> Ending {
         held_bytes: plan.held_bytes(),
         loose_bytes: plan.loose_bytes,
     };
-    Ending { figures, ..Ending::done(report.notes.join("; ")) }
+    let outcome = if report.left_out.is_empty() { RunOutcome::Done } else { RunOutcome::Partial };
+    Ending { figures, outcome, ..Ending::done(report.notes.join("; ")) }
 }

@@ -67,6 +67,11 @@ impl<C> Decode<C> for Index {
     }
 }
 
+/// Stored bytes that an index has at least for each blob, a quarter of those of an id.
+const STORED_BYTES_PER_BLOB: usize = 8;
+/// Blobs that any index may hold.
+const BLOBS_FREE: usize = 256;
+
 /// Features of one chunk, for finding similar ones.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Sketch {
@@ -127,9 +132,14 @@ pub fn parse(bytes: &[u8], repository: RepositoryId) -> Result<SignedObject<'_>>
     SignedObject::parse(bytes, Kind::Index, Some(repository))
 }
 
-/// Opens the directories of a verified index.
+/// Opens the directories of a verified index. Ids do not compress: far more blobs than the stored bytes explain are one
+/// blob many times over, and thousands of such objects would fill the memory of whoever reads them.
 pub fn open(object: &SignedObject<'_>, book: &Key) -> Result<Index> {
-    codec::decode(&object.open(book, 0, &[], "an index")?)
+    let index: Index = codec::decode(&object.open(book, 0, &[], "an index")?)?;
+    let explained = BLOBS_FREE.saturating_add(object.section(0).len() / STORED_BYTES_PER_BLOB);
+    let blobs = index.packs.iter().map(|pack| pack.directory.blobs.len()).fold(0usize, usize::saturating_add);
+    within(blobs <= explained, "the blobs of an index")?;
+    Ok(index)
 }
 
 /// Opens the sketches of a verified index.

@@ -3,6 +3,8 @@
 
 use crate::repository::Damage;
 use std::collections::BTreeMap;
+use vault_format::id::ObjectId;
+use vault_format::name;
 
 /// Most files that one finding names.
 pub(super) const AFFECTED_MAX: usize = 20;
@@ -21,6 +23,8 @@ pub struct Finding {
     pub affected: Vec<String>,
     /// How many need it in all.
     pub affected_count: u64,
+    /// The snapshot, if it is one that something names and that is not there: prune leaves its domain out, or stops.
+    pub missing: Option<ObjectId>,
 }
 
 /// All findings of one check, by object.
@@ -46,6 +50,13 @@ impl Findings {
         } else {
             *more += 1;
         }
+    }
+
+    /// Notes a snapshot that is missing.
+    pub fn miss(&mut self, id: ObjectId, problem: &str) {
+        let object = format!("{}…/{id}", name::SNAPSHOTS);
+        self.add(&object, problem);
+        self.entry(object).0.missing = Some(id);
     }
 
     /// Notes objects that could not be used.

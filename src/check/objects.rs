@@ -9,7 +9,7 @@ use crate::repository::objects::trust::Trust;
 use crate::repository::view::View;
 use crate::repository::view::missing::Missing;
 use vault_format::id::ObjectId;
-use vault_format::name::{self, Name};
+use vault_format::name::Name;
 
 /// The config opened, so one of the two is good: both should be.
 pub(super) fn config(repository: &Repository, findings: &mut Findings) -> Result<()> {
@@ -35,8 +35,8 @@ pub(super) fn slots(trust: &Trust, findings: &mut Findings) {
 
 /// Snapshots at which whoever deletes would stop, since something names them and nothing explains that they are gone.
 pub(super) fn heads(view: &View, findings: &mut Findings) -> Result<()> {
-    for Missing { id, by } in view.still_missing()? {
-        findings.add(format!("{}…/{id}", name::SNAPSHOTS), &format!("missing, though {by} names it"));
+    for Missing { id, by, .. } in view.still_missing()? {
+        findings.miss(id, &format!("missing, though {by} names it"));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::repository::index::loose::{Ends, LoosePack};
 use crate::repository::lookup::{ANY_DEPTH, BlobLookup, FrameNumber, PackNumber, PackRule};
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
-use crate::repository::tree::chunks::Chunks;
+use crate::repository::tree::chunks::Pages;
 use crate::repository::tree::fold::{self, Fold, Level};
 use crate::repository::tree::nodes;
 use crate::repository::tree::path::join;
@@ -202,17 +202,20 @@ impl<'a, 'r> Trees<'a, 'r> {
 
     fn file(&mut self, name: &[u8], content: &Content, harm: &mut Harm) -> Result<()> {
         let mut culprits = BTreeSet::new();
-        let mut chunks = Chunks::new(self.reader, content);
         let mut failed = None;
-        for chunk in chunks.by_ref() {
-            match chunk {
-                Ok(chunk) => self.culprits(&chunk.id, ANY_DEPTH, &mut culprits)?,
+        for (page, chunks) in Pages::new(self.reader, content) {
+            match chunks {
+                Ok(chunks) => {
+                    for chunk in chunks {
+                        self.culprits(&chunk.id, ANY_DEPTH, &mut culprits)?;
+                    }
+                }
                 Err(error) if self.packs.is_silent(&error) => return Err(error.into()),
-                Err(error) => failed = Some(error),
+                Err(error) => failed = page.zip(Some(error)),
             }
         }
-        if let (Some(error), Some(page)) = (failed, chunks.pages().last()) {
-            culprits.extend(self.blame(page, &reason(&error))?);
+        if let Some((page, error)) = failed {
+            culprits.extend(self.blame(&page, &reason(&error))?);
         }
         culprits.into_iter().for_each(|culprit| harm.add(culprit, name.to_vec(), 1));
         Ok(())

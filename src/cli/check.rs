@@ -12,6 +12,8 @@ use vault::repository::Doubt;
 const LINE_MAX: usize = 190;
 /// What is left of a problem whatever needs the object.
 const PROBLEM_LEAST: usize = 40;
+/// Missing snapshots of which the way out is told without -v.
+const MISSING_SHOWN: usize = 20;
 
 /// Check that everything that snapshots need is there and reads back
 ///
@@ -201,6 +203,10 @@ fn end(session: &Session, report: &Report, well: &str, looked: &str) -> u8 {
     }
     let objects = render::count(findings.len() as u64, "object", "objects");
     render::complain(&format!("check found damage in {objects}; looked at {looked}"));
+    let shown = if session.global.verbose { usize::MAX } else { MISSING_SHOWN };
+    for id in findings.iter().filter_map(|finding| finding.missing).take(shown) {
+        render::complain(&super::hint::of_missing(id));
+    }
     if !session.global.quiet {
         let is_cut = findings.iter().any(|finding| short(finding) != whole(finding)) && !session.global.verbose;
         let rest = if is_cut { "; -v tells all of it" } else { "" };

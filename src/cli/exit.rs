@@ -22,7 +22,7 @@ pub mod code {
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
-    /// A snapshot was taken, but some files could not be read.
+    /// Done in part: a snapshot without files that could not be read, a prune without domains that can't be judged.
     pub const PARTIAL: u8 = 3;
     /// No repository there, something else, or a half-made one.
     pub const NO_REPOSITORY: u8 = 10;

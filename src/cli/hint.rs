@@ -6,6 +6,7 @@ use vault::backend::{self, ErrorKind};
 use vault::copy::NotCopied;
 use vault::error::Refusal;
 use vault::repository::Doubt;
+use vault_format::id::ObjectId;
 
 /// Behind the words of a refusal.
 pub fn of_refusal(refusal: &Refusal) -> String {
@@ -27,7 +28,9 @@ pub fn of_refusal(refusal: &Refusal) -> String {
             format!(": remove it again once that order can be read, or after `vault repair --quarantine {order}`")
         }
         Refusal::MissingSnapshot(_) => {
-            ": remove it again when `vault check` finds nothing, or when `vault forget` was given its whole id".into()
+            ": remove it again with --drop-since TIME if the key was stolen then, else when `vault check` finds nothing or \
+             `vault forget` was given its whole id"
+                .into()
         }
         Refusal::IsPack(_) => ": `vault repair` takes care of packs".into(),
         Refusal::SeveralFiles => ": name one behind the address, or say --tar".into(),
@@ -49,9 +52,18 @@ pub fn of_doubt(doubt: &Doubt) -> String {
         Doubt::Lost(_) => {
             "; `vault check` names the snapshots that need it: `vault forget` those that have no repaired copy".into()
         }
+        Doubt::Missing { id, .. } => format!(": {}", of_missing(*id)),
+        Doubt::Damaged { object, .. } => {
+            format!(": `vault repair` mends what it can; {}", quarantine(object))
+        }
         Doubt::Later(path) => of_later(path),
         _ => String::new(),
     }
+}
+
+/// For a snapshot that is missing. Only its whole id says that this is meant.
+pub fn of_missing(id: ObjectId) -> String {
+    format!("`vault forget {id}` if it never was, or is gone for good")
 }
 
 /// Behind the words of an object of a kind that only a later version knows.

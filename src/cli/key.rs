@@ -5,7 +5,7 @@ use super::printed::printed;
 use super::private::Private;
 use super::progress::Bar;
 use super::table::{Give, Table};
-use super::{Context, Failure, Outcome, Session, code, render, secret};
+use super::{Context, Failure, Outcome, Session, code, render, secret, time};
 use std::path::{Path, PathBuf};
 use vault::keys::{self, Draft, Entry};
 use vault::repository::Repository;
@@ -15,6 +15,9 @@ use vault_format::id::ObjectId;
 use vault_format::recovery;
 use vault_format::slot::{KDF_DEFAULT, NewPassword};
 use zeroize::Zeroizing;
+
+/// Sources of which dropped snapshots are named without -v.
+const SOURCES_SHOWN: usize = 20;
 
 /// Keys of the repository
 #[derive(Debug, clap::Args)]
@@ -42,12 +45,8 @@ enum Command {
     /// Take a key away: what it wrote so far stays, what it writes from now on does not count
     #[command(after_help = "Examples:
   vault key remove web-1
-  vault key remove 3f9a12 --yes")]
-    Remove {
-        /// Its label, or the first digits of its id, as `vault key list` shows them
-        #[arg(value_name = "LABEL|ID")]
-        id: String,
-    },
+  vault key remove web-1 --drop-since '2026-11-20T14:00'")]
+    Remove(RemoveArguments),
     /// Change the password in use
     #[command(after_help = "Examples:
   vault key passwd
@@ -89,6 +88,20 @@ struct AddArguments {
     /// text, for VAULT_KEY
     #[arg(long, value_name = "FILE")]
     export_key_file: Option<PathBuf>,
+}
+
+/// Which key goes, and what with it.
+#[derive(Debug, clap::Args)]
+struct RemoveArguments {
+    /// Its label, or the first digits of its id, as `vault key list` shows them
+    #[arg(value_name = "LABEL|ID")]
+    id: String,
+    /// The key was stolen: what the store received of it at this time or later does not count any more
+    #[arg(long, value_name = "TIME", value_parser = time::parse_flag)]
+    drop_since: Option<WallTime>,
+    /// Only say what would be dropped
+    #[arg(long, short = 'n', requires = "drop_since")]
+    dry_run: bool,
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
@@ -144,7 +157,7 @@ printed! {
     }
 
     /// What `vault key remove` prints.
-    struct Removed<'a>(key: &'a Entry, removed: &keys::Removed) {
+    struct Removed<'a>(key: &'a Entry, removed: &'a keys::Removed, dry_run: bool) {
         /// Id of the slot that is gone.
         id: String = key.id.to_string(),
         /// Its role.
@@ -155,6 +168,20 @@ printed! {
         revoked: bool = removed.is_revoked,
         /// Snapshots of it that still count.
         accepted_snapshots: u64 = removed.snapshots,
+        /// Nothing was changed.
+        dry_run: bool = dry_run,
+        /// What was dropped by --drop-since, by source.
+        dropped: Vec<Drop<'a>> = removed.dropped.snapshots.iter().map(|(name, all)| Drop::of(name, *all)).collect(),
+        /// Index objects that were dropped.
+        dropped_indexes: u64 = removed.dropped.indexes,
+    }
+
+    /// Snapshots of a source that do not count any more.
+    struct Drop<'a>(name: &'a str, snapshots: u64) {
+        /// Name of the source.
+        name: &'a str = name,
+        /// How many.
+        snapshots: u64 = snapshots,
     }
 
     /// What `vault key passwd` prints.
@@ -170,7 +197,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     match &arguments.command {
         Command::List => list(session, &repository),
         Command::Add(arguments) => add(session, &repository, arguments),
-        Command::Remove { id } => remove(session, &repository, id),
+        Command::Remove(arguments) => remove(session, &repository, arguments),
         Command::Passwd { new_password_file } => passwd(session, &repository, new_password_file.as_deref()),
         Command::Sheet { sheet: Some(path) } => write_sheet(session, &repository, path),
         Command::Sheet { sheet: None } => {
@@ -247,25 +274,51 @@ fn add(session: &Session, repository: &Repository, arguments: &AddArguments) -> 
     Ok(code::DONE)
 }
 
-fn remove(session: &Session, repository: &Repository, id: &str) -> Outcome {
-    let what = format!("cannot remove key {}", render::safe(id));
+fn remove(session: &Session, repository: &Repository, arguments: &RemoveArguments) -> Outcome {
+    let what = format!("cannot remove key {}", render::safe(&arguments.id));
     repository.keys().owner("remove a key").context("")?;
     let listing = keys::list(repository).context(&what)?;
-    let key = listing.find(id).context(&what)?;
-    if key.in_use {
+    let key = listing.find(&arguments.id).context(&what)?;
+    if key.in_use && !arguments.dry_run {
         let question = format!("Key {} is the one in use: it will not open any more.", key.id.short());
         secret::confirm(&session.global, &question)?;
     }
-    let removed = keys::remove(repository, key.id, &Bar::hidden()).context(&what)?;
-    session.global.print(&Removed::of(key, &removed));
+    let removed = match arguments.drop_since {
+        Some(since) if arguments.dry_run => {
+            let mut would = keys::Removed::default();
+            would.dropped = keys::would_drop(repository, key.id, since).context(&what)?;
+            would
+        }
+        Some(since) => keys::remove_and_drop(repository, key.id, since, &Bar::hidden()).context(&what)?,
+        None => keys::remove(repository, key.id, &Bar::hidden()).context(&what)?,
+    };
+    session.global.print(&Removed::of(key, &removed, arguments.dry_run));
     let kept = match (key.info.role, removed.is_revoked) {
         (Role::Owner, _) => "; whoever opened the repository with it may still have the root key".to_owned(),
         (_, true) => format!("; what it took stays: {}", render::count(removed.snapshots, "snapshot", "snapshots")),
         (_, false) => "; another slot holds the same key, so it still counts".to_owned(),
     };
     let label = render::safe(&key.info.label);
-    session.say(&format!("removed key {}: {} {label}{kept}", key.id.short(), key.info.role));
+    if !arguments.dry_run {
+        session.say(&format!("removed key {}: {} {label}{kept}", key.id.short(), key.info.role));
+    }
+    if arguments.drop_since.is_some() {
+        say_dropped(session, &removed.dropped, if arguments.dry_run { "would drop" } else { "dropped" });
+    }
     Ok(code::DONE)
+}
+
+/// How many snapshots, and of which sources.
+fn say_dropped(session: &Session, dropped: &keys::Dropped, done: &str) {
+    let objects = render::count(dropped.indexes, "index object", "index objects");
+    session.say(&format!("{done} {}, {objects}", render::count(dropped.count(), "snapshot", "snapshots")));
+    let shown = if session.global.verbose { usize::MAX } else { SOURCES_SHOWN };
+    for (name, all) in dropped.snapshots.iter().take(shown) {
+        session.say(&format!("  {}: {}", render::safe(name), render::count(*all, "snapshot", "snapshots")));
+    }
+    if let more @ 1.. = dropped.snapshots.len().saturating_sub(shown) {
+        session.say(&format!("  and {}; -v names all", render::count(more as u64, "more source", "more sources")));
+    }
 }
 
 fn passwd(session: &Session, repository: &Repository, file: Option<&Path>) -> Outcome {

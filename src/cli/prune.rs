@@ -2,11 +2,11 @@
 //! nothing needs now; the space comes back with the next run after the grace.
 
 use super::printed::printed;
-use super::{Context, Failure, Outcome, Session, code, render, secret, time};
+use super::{Context, Failure, Outcome, Session, code, hint, render, secret, time};
 use std::io::IsTerminal;
 use std::time::Duration;
 use vault::backend::ErrorKind;
-use vault::prune::{self, PlanFigures, Report, Unfinished, Unused};
+use vault::prune::{self, LeftOut, PlanFigures, Report, Unfinished, Unused};
 use vault::repository;
 use vault::repository::Repository;
 
@@ -120,6 +120,18 @@ printed! {
         leftover_bytes: u64 = report.leftovers.bytes,
         /// Things worth knowing.
         notes: &'a [String] = &report.notes,
+        /// Domains that can't be judged, so that nothing of them was condemned or deleted; the exit code is 3.
+        left_out: Vec<Left<'a>> = report.left_out.iter().map(Left::of).collect(),
+    }
+
+    /// A domain that can't be judged.
+    struct Left<'a>(left: &'a LeftOut) {
+        /// Its id.
+        domain: String = left.domain.to_string(),
+        /// What it is called.
+        name: &'a str = &left.name,
+        /// Why it can't be judged.
+        reason: String = left.doubt.to_string(),
     }
 }
 
@@ -157,7 +169,11 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
     report.notes.iter().for_each(|note| session.global.remark(note));
     show(session, arguments, &report, grace);
     session.say_requests(repository);
-    Ok(code::DONE)
+    for LeftOut { name, doubt, .. } in &report.left_out {
+        let reason = super::plain::line(&doubt.to_string());
+        render::complain(&format!("left out {}: {reason}{}", render::safe(name), hint::of_doubt(doubt)));
+    }
+    Ok(if report.left_out.is_empty() { code::DONE } else { code::PARTIAL })
 }
 
 fn warn(session: &Session, grace: Duration) -> Result<(), Failure> {

@@ -5,10 +5,12 @@
 use super::Prepared;
 use super::need::Need;
 use super::plan::{Fate, Lineage, PackUse, PlanFigures};
+use super::survey;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::repository::lookup::{FrameNumber, PackRule};
 use crate::repository::read::reader::Reader;
+use crate::repository::view::Doubts;
 use crate::repository::write::writer::{EncodedFrame, Writer, Written};
 use crate::repository::{Error, Repository, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -23,46 +25,66 @@ const UNTOLD: Error = Error::Bug("a pack is repacked whose directory is not the 
 /// Versions of one lineage that are kept at hand as bases of the others.
 const WHOLE_VERSIONS: usize = 8;
 
-/// Carries out the repacks of a plan; returns its figures with what was really read and written, and the new packs of
-/// each domain.
-pub(super) fn repack(
-    repository: &Repository,
-    task: &Prepared,
-    progress: &dyn Progress,
-) -> Result<(PlanFigures, Vec<Vec<Written>>)> {
+/// What came of the repacks of a plan.
+pub(super) struct Repacked {
+    /// Those of the plan with what was really read and written.
+    pub figures: PlanFigures,
+    /// The new packs of each domain, in the order of the needs.
+    pub written: Vec<Vec<Written>>,
+    /// Domains in which something could not be read.
+    pub doubts: Doubts,
+}
+
+/// Carries out the repacks of a plan.
+pub(super) fn repack(repository: &Repository, task: &Prepared, progress: &dyn Progress) -> Result<Repacked> {
     let after = task.plan.without_dead(&task.packs, &task.lineages);
     let mut figures = PlanFigures { writes: 0, written_bytes: 0, ..task.plan.figures };
-    let mut written = Vec::new();
+    let (mut written, mut doubts) = (Vec::new(), Doubts::new());
     let before = repository.backend().counts();
     for need in &task.needs {
-        let mut own = Vec::new();
-        for (group, place) in task.places.iter().enumerate().filter(|(_, place)| place.domain == need.domain) {
-            let group =
-                u32::try_from(group).map_err(|_| Error::Bug("copies go to more places than can be numbered"))?;
-            let jobs = Jobs::of(task, group);
-            if jobs.packs.is_empty() && jobs.lineages.is_empty() {
-                continue;
+        let own = match of_domain(repository, task, need, &after, progress) {
+            Ok(own) => own,
+            Err(error) => {
+                survey::leave_out(&mut doubts, need.domain, error)?;
+                Vec::new()
             }
-            let mut mover = Mover {
-                repository,
-                need,
-                reader: Reader::new(repository, &need.lookup),
-                // half a repack helps nobody, and may have taken the last room
-                writer: Writer::at(repository, &need.lookup, *place)?.all_or_nothing(),
-                left: left(task),
-                progress,
-            };
-            mover.run(task, &after, &jobs)?;
-            let packs = mover.writer.flush()?.uncommitted();
-            figures.writes += packs.stored_packs();
-            figures.written_bytes += packs.stored_bytes();
-            own.push(packs);
-        }
+        };
+        figures.writes += own.iter().map(Written::stored_packs).sum::<u64>();
+        figures.written_bytes += own.iter().map(Written::stored_bytes).sum::<u64>();
         written.push(own);
     }
     let counts = repository.backend().counts();
     (figures.reads, figures.read_bytes) = (counts.get - before.get, counts.bytes_read - before.bytes_read);
-    Ok((figures, written))
+    Ok(Repacked { figures, written, doubts })
+}
+
+fn of_domain(
+    repository: &Repository,
+    task: &Prepared,
+    need: &Need,
+    after: &[PackUse],
+    progress: &dyn Progress,
+) -> Result<Vec<Written>> {
+    let mut own = Vec::new();
+    for (group, place) in task.places.iter().enumerate().filter(|(_, place)| place.domain == need.domain) {
+        let group = u32::try_from(group).map_err(|_| Error::Bug("copies go to more places than can be numbered"))?;
+        let jobs = Jobs::of(task, group);
+        if jobs.packs.is_empty() && jobs.lineages.is_empty() {
+            continue;
+        }
+        let mut mover = Mover {
+            repository,
+            need,
+            reader: Reader::new(repository, &need.lookup),
+            // half a repack helps nobody, and may have taken the last room
+            writer: Writer::at(repository, &need.lookup, *place)?.all_or_nothing(),
+            left: left(task),
+            progress,
+        };
+        mover.run(task, after, &jobs)?;
+        own.push(mover.writer.flush()?.uncommitted());
+    }
+    Ok(own)
 }
 
 /// What is written together.

@@ -9,8 +9,8 @@ use crate::repository::objects::marks::Marks;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::reach;
-use crate::repository::view::View;
 use crate::repository::view::missing::Heads;
+use crate::repository::view::{Doubts, View};
 use crate::repository::write::writer::Place;
 use crate::repository::{Doubt, Error, Options, Repository};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -38,6 +38,8 @@ pub(super) struct Survey {
     /// Domains that have data, but no snapshot and no record of one: nobody can tell what lives there.
     pub unclear: BTreeSet<DomainId>,
     pub snapshots: Snapshots,
+    /// Domains that nobody can judge.
+    pub doubts: Doubts,
     /// Where an index tells of a pack: index object, entry.
     entries: HashMap<ObjectId, (usize, usize)>,
 }
@@ -50,13 +52,10 @@ impl Survey {
     pub fn take(repository: &Repository) -> Result<Self> {
         repository.distrust_cache();
         let view = View::to_delete(repository)?;
-        let missing = view.missing();
+        let doubts = view.doubts()?;
         let View { marks, heads, snapshots, objects, packs, .. } = view;
         let entries = entries(repository, &objects);
-        let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, entries };
-        if let Some(missing) = missing.first() {
-            return Err(unsafe_because(missing.to_string()));
-        }
+        let mut survey = Self { marks, packs, objects, unclear: BTreeSet::new(), snapshots, doubts, entries };
         survey.unclear = survey.unclear(&heads);
         Ok(survey)
     }
@@ -120,6 +119,30 @@ impl Survey {
     pub fn domains(&self) -> BTreeSet<DomainId> {
         let indexed = self.objects.good.iter().filter_map(|object| object.name.domain());
         indexed.chain(self.snapshots.all.iter().map(|snapshot| snapshot.place.domain)).collect()
+    }
+
+    /// Packs that may be those of a domain that is left out: what its index objects name, and what no index tells of,
+    /// since an index of it may be what can't be read.
+    pub fn withheld(&self, doubts: &Doubts) -> BTreeSet<ObjectId> {
+        if doubts.is_empty() {
+            return BTreeSet::new();
+        }
+        let is_doubted = |object: &&IndexObject| object.name.domain().is_some_and(|one| doubts.contains_key(&one));
+        let doubted = self.objects.good.iter().filter(is_doubted);
+        let named: HashSet<ObjectId> =
+            doubted.flat_map(|object| object.index.packs.iter().map(|pack| pack.id)).collect();
+        self.packs.keys().filter(|id| named.contains(id) || !self.is_indexed(id)).copied().collect()
+    }
+
+    /// Stops if every domain is left out: then nothing is to be done.
+    pub fn go_on(&self, doubts: &Doubts) -> Result<()> {
+        let domains = self.domains();
+        match doubts.values().next() {
+            Some(doubt) if domains.iter().all(|domain| doubts.contains_key(domain)) => {
+                Err(Error::Unsafe(doubt.clone()).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The lookup of one domain: nobody else's copies count for it.
@@ -206,14 +229,26 @@ impl Survey {
 
 /// Whatever a snapshot lost may be found again, so nothing goes before its owner gave it up, or saved what is left.
 fn incomplete(snapshot: &SnapshotEntry, error: Error) -> crate::error::Error {
-    match error.is_lost() {
+    match error.is_damage() {
         true => unsafe_because(Doubt::NotWhole { snapshot: snapshot.id, error: Box::new(error) }),
         false => stop(error),
     }
 }
 
+/// What is damaged leaves its domain out; a store that does not answer ends it all.
 pub(super) fn stop(error: Error) -> crate::error::Error {
-    unsafe_because(error.to_string())
+    if error.is_damage() { unsafe_because(error.to_string()) } else { error.into() }
+}
+
+/// M4: a domain that can't be judged is left out; any other error stays.
+pub(super) fn leave_out(doubts: &mut Doubts, domain: DomainId, error: crate::error::Error) -> Result<()> {
+    let doubt = match error {
+        crate::error::Error::Repository(Error::Unsafe(doubt)) => doubt,
+        crate::error::Error::Repository(error) if error.is_damage() => error.to_string().into(),
+        error => return Err(error),
+    };
+    doubts.entry(domain).or_insert(doubt);
+    Ok(())
 }
 
 /// Where each pack is told of; replaced index objects tell of nothing.

@@ -3,9 +3,9 @@
 //! and packs, in this order.
 //! A crash anywhere leaves every live blob indexed in a pack that is there; the next sweep goes on.
 
-use super::Options;
 use super::rescue::{Going, rescue};
-use super::survey::Survey;
+use super::survey::{self, Survey};
+use super::{LeftOut, Options};
 use crate::backend::ErrorKind;
 use crate::error::Result;
 use crate::operation::{Operation, Run};
@@ -14,6 +14,7 @@ use crate::repository::index::merge::Merge;
 use crate::repository::objects::marks;
 use crate::repository::objects::marks::Condemnation;
 use crate::repository::protocol::{DeletionStep, SweepStep};
+use crate::repository::view::Doubts;
 use crate::repository::{Error, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct SweepReport {
     pub merged_indexes: u64,
     /// Marks that are not old enough yet.
     pub waiting: u64,
+    /// Domains that could not be judged: their part of the marks waits.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl SweepReport {
@@ -52,6 +55,7 @@ impl SweepReport {
         self.rescued_blobs += later.rescued_blobs;
         self.merged_indexes += later.merged_indexes;
         self.waiting = later.waiting;
+        self.left_out.extend(later.left_out);
     }
 }
 
@@ -71,7 +75,7 @@ pub(super) fn sweep_with(run: &Run, options: &Options) -> Result<SweepReport> {
                     break;
                 }
             }
-            SweepStep::Survey => drop(sweep.survey()?),
+            SweepStep::Survey => sweep.doubts = sweep.survey()?.doubts.clone(),
             SweepStep::SpareTakenBack => sweep.spare_taken_back()?,
             SweepStep::Rescue => sweep.rescue()?,
             SweepStep::Delete => sweep.delete()?,
@@ -88,13 +92,18 @@ struct Sweep<'a> {
     options: &'a Options,
     going: Going,
     survey: Option<Arc<Survey>>,
+    /// Domains of which nothing goes.
+    doubts: Doubts,
+    /// What of the marks may be theirs.
+    withheld: BTreeSet<ObjectId>,
     report: SweepReport,
 }
 
 impl<'a> Sweep<'a> {
     fn new(run: &'a Run, options: &'a Options) -> Self {
         let (repository, going) = (run.repository(), Going::default());
-        Self { run, repository, options, going, survey: None, report: SweepReport::default() }
+        let (doubts, withheld, report) = (Doubts::new(), BTreeSet::new(), SweepReport::default());
+        Self { run, repository, options, going, survey: None, doubts, withheld, report }
     }
 
     /// True if there is anything to carry out.
@@ -143,26 +152,38 @@ impl<'a> Sweep<'a> {
 
     fn rescue(&mut self) -> Result<()> {
         let survey = self.survey()?;
-        for domain in survey.domains() {
+        for domain in survey.domains().into_iter().filter(|domain| !survey.doubts.contains_key(domain)) {
             // whatever lives there now can't be seen, and so can't be rescued
             let hidden = survey.unclear.contains(&domain) && !self.options.without_snapshots;
             if hidden && self.going.packs.iter().any(|pack| survey.tells_of(domain, pack)) {
                 return Err(Error::NoSnapshots(domain).into());
             }
-            self.report.rescued_blobs += rescue(self.repository, &survey, domain, &self.going)?;
+            match rescue(self.repository, &survey, domain, &self.going) {
+                Ok(rescued) => self.report.rescued_blobs += rescued,
+                Err(error) => survey::leave_out(&mut self.doubts, domain, error)?,
+            }
         }
-        Ok(())
+        survey.go_on(&self.doubts)
     }
 
     fn delete(&mut self) -> Result<()> {
         let survey = self.survey()?;
+        self.report.left_out = super::left_out(&survey, &self.doubts);
+        self.withheld = survey.withheld(&self.doubts).intersection(&self.going.packs).copied().collect();
+        self.going.packs.retain(|pack| !self.withheld.contains(pack));
+        self.going.snapshots.retain(|place| !self.doubts.contains_key(&place.domain));
         let gone = survey.marks.gone().union(&self.going.packs).copied().collect();
-        let merges = merge::plan(self.repository.keys().owner_writer(), &survey.objects.good, &gone);
+        let mut merges = merge::plan(self.repository.keys().owner_writer(), &survey.objects.good, &gone);
+        merges.retain(|merge| !self.doubts.contains_key(&merge.domain()));
         Deletion { sweep: self, survey: &survey, merges, waiting: Vec::new() }.run()
     }
 
     fn close(&mut self) -> Result<()> {
-        for mark in &self.going.marks {
+        let waits = |mark: &&Condemnation| {
+            let is_doubted = |place: &SnapshotPlace| self.doubts.contains_key(&place.domain);
+            mark.packs.iter().any(|pack| self.withheld.contains(pack)) || mark.snapshots.iter().any(is_doubted)
+        };
+        for mark in self.going.marks.iter().filter(|mark| !waits(mark)) {
             marks::put(self.repository, &Mark::Swept { mark: mark.id })?;
             self.report.marks += 1;
         }
@@ -244,10 +265,12 @@ impl Deletion<'_, '_> {
 fn name_again(run: &Run, waiting: &[Condemnation]) -> Result<Option<Condemnation>> {
     let repository = run.repository();
     let survey = Survey::take(repository)?;
-    let forgotten = survey.forgotten(repository.options());
+    let mut forgotten = survey.forgotten(repository.options());
+    forgotten.retain(|place| !survey.doubts.contains_key(&place.domain));
     let snapshots: BTreeSet<SnapshotPlace> =
         waiting.iter().flat_map(|mark| mark.snapshots.iter().copied()).filter(|one| forgotten.contains(one)).collect();
     let named: BTreeSet<ObjectId> = waiting.iter().flat_map(|mark| mark.packs.iter().copied()).collect();
+    let named = &named - &survey.withheld(&survey.doubts);
     let class_of = |id: ObjectId| survey.packs.get(&id).map(|(class, _)| (*class, id));
     let listed: BTreeSet<(Class, ObjectId)> = named.into_iter().filter_map(class_of).collect();
     if listed.is_empty() && snapshots.is_empty() {

@@ -7,11 +7,12 @@ use crate::repository::index::merge;
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks::{Marks, Swept};
 use crate::repository::objects::trust::Trust;
+use crate::repository::view::Doubts;
 use crate::time::StoreTime;
 use vault_format::name::Name;
 
-/// Merges index objects and deletes old marks; returns how many objects were put and how many marks went.
-pub(super) fn tidy(repository: &Repository) -> Result<(u64, u64)> {
+/// Merges index objects, of those domains that could be judged, and deletes old marks; returns how many objects were put and how many marks went.
+pub(super) fn tidy(repository: &Repository, doubts: &Doubts) -> Result<(u64, u64)> {
     let marks = Marks::load(repository)?;
     let old = old(repository, &marks)?;
     if old.is_empty() && !merge::is_crowded(repository)? {
@@ -19,7 +20,8 @@ pub(super) fn tidy(repository: &Repository) -> Result<(u64, u64)> {
     }
     let objects = IndexObjects::load(repository, &Trust::load(repository)?, None)?;
     let mut put = 0;
-    for merge in merge::plan(repository.keys().owner_writer(), &objects.good, &marks.gone()) {
+    let merges = merge::plan(repository.keys().owner_writer(), &objects.good, &marks.gone());
+    for merge in merges.into_iter().filter(|merge| !doubts.contains_key(&merge.domain())) {
         put += merge.put(repository)?;
         merge.delete_replaced(repository)?;
     }

@@ -186,6 +186,22 @@ pub enum Doubt {
     /// A blob that some snapshot needs is nowhere.
     #[error("blob {} is missing: no pack that is present holds it", .0.short())]
     Lost(BlobId),
+    /// Something names a snapshot that is not there, and nothing explains that.
+    #[error("snapshot {id} is missing, though {by} names it")]
+    Missing {
+        /// Which.
+        id: ObjectId,
+        /// The snapshot or the record that names it.
+        by: String,
+    },
+    /// An object of a domain can't be used.
+    #[error("{problem}")]
+    Damaged {
+        /// Its name.
+        object: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An object, by its path, may need what would go.
     #[error("{0} is of a kind that this program does not know: prune and repair stop at it")]
     Later(String),
@@ -234,6 +250,22 @@ impl Error {
     /// True if somebody else changed meanwhile what an operation relied on: begun again, it sees the change.
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Self::Condemned(_) | Self::TooOld(_) | Self::Swept)
+    }
+
+    /// True if a later version of this program may know what to do with the object.
+    pub(crate) fn is_of_later(&self) -> bool {
+        use vault_format::Error as F;
+        let Self::Object { source, .. } = self else { return false };
+        matches!(
+            source,
+            F::UnsupportedVersion(_) | F::UnsupportedSuite(_) | F::UnsupportedEpoch(_) | F::UnsupportedFeature(_)
+        )
+    }
+
+    /// True if something that is stored is not as it should be, so that who judges by it can't.
+    pub(crate) fn is_damage(&self) -> bool {
+        let is_wrong = matches!(self, Self::Object { .. } | Self::Frame { .. } | Self::LostSlot(_) | Self::Rot(_));
+        (is_wrong || self.is_lost()) && !self.is_unanswered() && !self.is_of_later()
     }
 
     /// True if no place in the repository gives a blob.

@@ -23,11 +23,14 @@
 //! | `to_revoke` | key removal | name nothing | yes | all | one domain | - | told |
 //! | `to_check` | check | name nothing | yes | all | all | yes | told; what the store refuses stops |
 //! | `to_repair` | repair, the rebuilt index | must be readable | yes | all | all | yes | told; what the store refuses stops |
-//! | `to_delete` | prune | must be readable | yes | all | all | yes | stops, and so does what is unknown |
+//! | `to_delete` | prune | must be readable | yes | all | all | yes | stops, or leaves its domain out; what is unknown stops |
 
 pub mod address;
+mod doubts;
 pub mod missing;
 pub mod readable;
+
+pub(crate) use doubts::Doubts;
 
 use crate::repository::index::inherited::{self, Inherited};
 use crate::repository::index::loose;
@@ -123,6 +126,8 @@ struct Look<'l> {
     is_patient: bool,
     /// A writer to be taken as if it had never been revoked.
     pardoned: Option<WriterId>,
+    /// Only what it has stored counts then, not what its records name.
+    is_deaf: bool,
 }
 
 impl<'l> Look<'l> {
@@ -172,13 +177,15 @@ impl View {
         Ok(view)
     }
 
-    /// For the removal of a writer's key: all that it has stored in its domain, revoked or not.
-    pub(crate) fn to_revoke(repository: &Repository, writer: WriterId, domain: DomainId) -> Result<Self> {
+    /// For the removal of a writer's key: all that it has stored in its domain, revoked or not. What its records name is
+    /// believed of a revoked one only if it is `heard`.
+    pub(crate) fn to_revoke(repository: &Repository, writer: WriterId, domain: DomainId, heard: bool) -> Result<Self> {
         let look = Look {
             marks: Some(Unreadable::NamesNothing),
             journal: Journal::ForHeads,
             index: Scope::One(domain),
             pardoned: Some(writer),
+            is_deaf: !heard,
             ..Look::default()
         };
         Self::take(repository, look)
@@ -195,18 +202,13 @@ impl View {
         Self::take(repository, Look::whole(Unreadable::Stops, Journal::ForHeads))?.answered()
     }
 
-    /// For a deleter, who must know everything or nothing: damage, a feature or an object of a version to come each stop
-    /// it, and so does a config that is another one at the end, since a mount that has vanished lists as empty.
+    /// For a deleter, who must know everything or nothing: damage of what concerns all, a feature or an object of a version
+    /// to come each stop it, and so does a config that is another one at the end, since a mount that has vanished lists
+    /// as empty. What concerns one domain [`View::doubts`] tells.
     pub(crate) fn to_delete(repository: &Repository) -> Result<Self> {
         let look = Look { is_patient: true, ..Look::whole(Unreadable::Stops, Journal::ForHeads) };
         let view = Self::take(repository, look)?;
-        let due = view.marks.due_snapshots();
-        // a listing that lags shows a snapshot that a sweep has deleted
-        let is_gone =
-            |name: &Name| name.id().is_some_and(|id| due.contains(&id) && view.orders.state(id).is_forgotten());
-        let lost = view.snapshots.damaged.iter().filter(|damage| !is_gone(&damage.name));
-        let damaged = view.trust.damaged.iter().chain(&view.orders.damaged).chain(&view.objects.damaged).chain(lost);
-        if let Some(damage) = damaged.into_iter().next() {
+        if let Some(damage) = view.trust.damaged.iter().chain(&view.orders.damaged).next() {
             return Err(Error::Unsafe(damage.to_string().into()));
         }
         if !view.orders.are_understood() {
@@ -226,7 +228,7 @@ impl View {
     fn take(repository: &Repository, look: Look<'_>) -> Result<Self> {
         let orders = Orders::load(repository)?;
         let mut trust = Trust::new(repository, &orders, &Slots::load(repository, &orders)?);
-        if let Some(writer) = look.pardoned {
+        if let Some(writer) = look.pardoned.filter(|_| !look.is_deaf) {
             trust.pardon(writer);
         }
         let marks = match look.marks {
@@ -239,6 +241,9 @@ impl View {
             Journal::ForHeads => Heads::load(repository, &trust, None)?,
             Journal::ForRecords(on_record) => Heads::load(repository, &trust, Some(on_record))?,
         };
+        if let Some(writer) = look.pardoned {
+            trust.pardon(writer);
+        }
         // not before: a record of a revoked writer, who can name what never was, must stop nobody
         if look.is_patient {
             trust = trust.patient(repository);

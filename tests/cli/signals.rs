@@ -193,3 +193,28 @@ fn what_a_command_says_is_shown_and_kept_whether_it_fails_or_not() {
     let output = piped(world.command(&["snapshot", "--stdin", "app.sql"]), b"");
     assert_fails(&output, 1, &["standard input gave no output: an empty"]);
 }
+
+/// A core would hold keys: not even a crash writes one, where anything else would.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_crash_leaves_no_core() {
+    use std::os::unix::process::ExitStatusExt;
+    let world = World::made();
+    let vault = world.command(&["snapshot", "--stdin", "dump"]);
+    let words = |program: &std::ffi::OsStr, arguments: &[&std::ffi::OsStr]| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -c unlimited 2>/dev/null; exec \"$@\"", "sh"]).arg(program).args(arguments);
+        shell.current_dir(world.path("."));
+        shell.envs(vault.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts")
+    };
+    let arguments: Vec<&std::ffi::OsStr> = vault.get_args().collect();
+    let has_core = |mut child: Child| {
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().expect("a child").is_none(), "it runs");
+        kill_process(Pid::from_child(&child), Signal::ABORT).expect("it runs");
+        child.wait().expect("an end").core_dumped()
+    };
+    let other = has_core(words("cat".as_ref(), &[]));
+    assert!(!has_core(words(vault.get_program(), &arguments)), "another program has one: {other}");
+}

@@ -1,10 +1,15 @@
 //! Deltas, which only a hand-made pack holds as long as no run writes them: a copy takes them with their bases.
 
 use crate::copied::{by_original, lookup};
-use testkit::world::{Hand, assert_clean, init, init_like, noise, restore_stream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use testkit::hooked::Hooked;
+use testkit::world::{Hand, assert_clean, init, init_like, noise, open, restore_stream, snapshot_stream};
+use vault::backend::Store;
+use vault::error::Error;
 use vault::progress::Silent;
 use vault::repository::Repository;
-use vault::{copy, repair};
+use vault::{copy, repair, repository};
 use vault_format::compress::compress_delta;
 use vault_format::directory::{BlobEntry, Descent};
 use vault_format::envelope::Wraps;
@@ -13,6 +18,7 @@ use vault_format::header::{Header, Kind};
 use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, RunId};
 use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::list::{ChunkRef, Content};
+use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::object::Author;
 use vault_format::pack::{NewFrame, PackBuilder};
@@ -63,14 +69,11 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
     };
     let chunks = [base, next].map(|bytes| entry(BlobKind::Chunk, bytes));
     let delta = compress_delta(next, base, 3).unwrap().unwrap();
-    let data = HandMade {
-        repository,
-        class: Class::Data,
-        frames: vec![
-            (FrameCodec::Raw, base.to_vec(), chunks[0], Vec::new(), 0),
-            (FrameCodec::Delta, delta, chunks[1], vec![chunks[0].id], 1),
-        ],
-    };
+    let data = [
+        (FrameCodec::Raw, base.to_vec(), chunks[0], Vec::new(), 0),
+        (FrameCodec::Delta, delta, chunks[1], vec![chunks[0].id], 1),
+    ];
+    let [whole, delta] = data.map(|frame| HandMade { repository, class: Class::Data, frames: vec![frame] });
     let pages = chunks.map(|chunk| {
         let content = Content::Inline(vec![ChunkRef { id: chunk.id, length: chunk.length }]);
         let kind = NodeKind::File { size: u64::from(chunk.length), content, holes: Vec::new() };
@@ -82,7 +85,7 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
     let label = keys.own_book().source_label("stream");
     let book = &keys.own_book();
     let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
-    for (entry, wraps) in [data.put(), metadata.put()] {
+    for (entry, wraps) in [whole.put(), delta.put(), metadata.put()] {
         let index = Index { packs: vec![entry], wraps: vec![wraps], ..Index::default() };
         let salt = repository.runtime().random();
         let stored = index::seal(&author, &salt, &index, &Sketches::default()).unwrap();
@@ -164,4 +167,32 @@ fn a_delta_moves_with_its_base_and_is_stored_whole_without() {
         found.sort_unstable();
         assert_eq!(found, depths);
     }
+}
+
+/// A run that relies on a delta relies on the pack of its base, which may be condemned alone.
+#[test]
+fn the_packs_of_bases_are_relied_on() {
+    let base = noise(1, 1_000);
+    let mut next = base.clone();
+    next[500] ^= 1;
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(SEED, 0));
+    with_delta(&owner, &base, &next);
+    let id = owner.keys().id_key().blob_id(BlobKind::Chunk, &base);
+    let index = lookup(&owner);
+    let pack = index.pack(index.known_places(&id).next().unwrap().pack).unwrap().id;
+    let grace = 24 * 3600 * 1_000_000_000;
+    let mark = Mark::Condemn { packs: vec![(Class::Data, pack)], snapshots: Vec::new(), grace };
+    let sealed = mark.seal(owner.id(), owner.keys().signer(), &[7; 32]).unwrap();
+    let (looks, inner, clock) = (AtomicU64::new(0), store.clone(), hand.clone());
+    let hooked = Hooked::new(store, move |_, what, listed| {
+        if (what, listed) == ("list", "marks/") && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+            inner.put(&Name::Mark(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
+            clock.advance(Duration::from_hours(13));
+        }
+    });
+    let repository = open(hooked, &hand.runtime(SEED + 2, 0)).unwrap();
+    let failure = snapshot_stream(&repository, &next).unwrap_err();
+    assert!(matches!(failure, Error::Repository(repository::Error::Condemned(_))), "{failure}");
 }

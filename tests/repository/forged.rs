@@ -157,9 +157,9 @@ fn a_swapped_slot_opens_and_announces_nothing() {
 }
 
 /// A key slot that got lost: what its member stored opens with the key of the domain, and nobody can tell what of it is
-/// needed. Readers go on without it, check says so, and prune stops.
+/// needed. Readers go on without it, check says so, and prune leaves the domain out.
 #[test]
-fn a_lost_slot_stops_who_deletes() {
+fn a_lost_slot_leaves_its_domain_out_of_what_is_deleted() {
     let world = World::new();
     let of_client = |bytes: &[u8]| Slot::parse(bytes).is_ok_and(|slot| slot.info.role == Role::Client);
     let objects = world.store.objects();
@@ -169,8 +169,10 @@ fn a_lost_slot_stops_who_deletes() {
     let owner = open(world.store.clone(), &world.hand.runtime(3, 0)).unwrap();
     assert!(restore_stream(&owner, world.snapshots[0]).unwrap() == world.stream);
     let lost = format!("{}: the key slot of its writer is missing", world.snapshots[1]);
-    let stopped = prune::mark(&owner, &prune::Options::default()).unwrap_err().to_string();
-    assert!(stopped.contains("the key slot of its writer is missing"), "{stopped}");
+    let marked = prune::mark(&owner, &prune::Options::default()).unwrap();
+    let left: Vec<String> = marked.left_out.iter().map(|one| one.doubt.to_string()).collect();
+    assert!(matches!(&left[..], [only] if only.contains("the key slot of its writer is missing")), "{left:?}");
+    assert!(marked.packs.is_empty(), "{marked:?}");
     let findings = check(&owner, false).findings;
     let of_snapshot = |one: &&Finding| one.object.ends_with(&world.snapshots[1].to_string());
     let problems = &findings.iter().find(of_snapshot).expect(&lost).problems;
@@ -269,4 +271,42 @@ fn a_member_replaces_only_its_own_index() {
     store.put(&name.to_string(), &sealed).unwrap();
     assert!(restore_stream(&honest, id).unwrap() == stream);
     assert_clean(&owner, true, "with a hostile index");
+}
+
+/// The owner's slot with other password parameters in it, and how often.
+fn costly_slots(world: &World, kdf: [u32; 3], count: u8) -> Vec<Vec<u8>> {
+    let is_owners = |bytes: &[u8]| Slot::parse(bytes).is_ok_and(|slot| slot.info.role == Role::Owner);
+    let objects = world.store.objects();
+    let (_, honest) = objects.iter().find(|(name, bytes)| name.starts_with("keys/") && is_owners(bytes)).unwrap();
+    let encoded = |kdf: [u32; 3]| kdf.iter().flat_map(|field| field.to_le_bytes()).collect::<Vec<u8>>();
+    let floor = encoded([KDF_FLOOR.memory_kib, KDF_FLOOR.passes, KDF_FLOOR.lanes]);
+    let at = honest.windows(12).position(|window| window == floor).unwrap();
+    let forge = |number: u8| {
+        let mut forged = honest.clone();
+        forged[at..at + 12].copy_from_slice(&encoded(kdf));
+        *forged.last_mut().unwrap() ^= number;
+        forged
+    };
+    (0..count).map(forge).collect()
+}
+
+/// Whoever can put may put any number of slots: each try of one would cost a quarter of a gigabyte and seconds.
+#[test]
+fn a_slot_that_nobody_signed_costs_no_password_work() {
+    let world = World::new();
+    costly_slots(&world, [1 << 18, 16, 1], 8).iter().for_each(|slot| world.put(slot, Name::Slot));
+    let began = std::time::Instant::now();
+    open(world.store.clone(), &world.hand.runtime(7, 0)).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn more_than_a_gibibyte_for_a_password_is_refused_before_any_work() {
+    let world = World::new();
+    let parsed = |kib: u32| {
+        let slots = costly_slots(&world, [kib, 1, 1], 1);
+        Slot::parse(&slots[0]).map(drop)
+    };
+    assert_eq!(parsed(1 << 20), Ok(()));
+    assert_eq!(parsed((1 << 20) + 1), Err(vault_format::Error::Limit("the password parameters of a key slot")));
 }

@@ -42,6 +42,7 @@ mod servers;
 mod silent;
 mod small;
 mod stats;
+mod stolen;
 mod taken_over;
 mod thief;
 mod times;

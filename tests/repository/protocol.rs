@@ -111,6 +111,25 @@ fn a_young_mark_is_no_hindrance() {
     }
 }
 
+/// The store's clock is learnt by a put, which may take long: the mark may have aged as long, so it counts as old.
+#[test]
+fn a_mark_that_may_not_be_young_any_more_is_not() {
+    let world = Condemned::new();
+    let (store, hand, (name, bytes)) = (world.store.clone(), world.hand.clone(), world.mark.clone());
+    let looks = AtomicU64::new(0);
+    let hooked = Hooked::new(world.store.clone(), move |_, what, at| {
+        if (what, at) == ("list", "marks/") && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+            store.put(&name, &bytes).unwrap();
+            hand.advance(HALF - Duration::from_mins(3));
+        } else if what == "put" && at.starts_with("journal/") {
+            hand.advance(Duration::from_mins(2));
+        }
+    });
+    let repository = open(hooked, &world.hand.runtime(2, 0)).unwrap();
+    let failure = snapshot_stream(&repository, &world.stream).unwrap_err();
+    assert!(matches!(failure, OperationError::Repository(Error::Condemned(_))), "{failure}");
+}
+
 #[test]
 fn a_store_that_is_too_slow_to_commit_is_told_so() {
     let hand = Hand::new();

@@ -9,6 +9,7 @@ use vault_format::bundle::Bundle;
 use vault_format::config::Config;
 use vault_format::id::{ObjectId, RepositoryId};
 use vault_format::name::{self, Name};
+use vault_format::object::OBJECT_BYTES_MAX;
 use vault_format::slot::Slot;
 
 /// A config as it lies in the store, its signature by a key of its own choice.
@@ -94,12 +95,18 @@ pub fn probe(backend: &Backend) -> Result<()> {
     Err(missing(backend)?)
 }
 
-/// Tries the password on each slot of the repository. A slot that does not decode is passed over: another may open.
+/// Tries the password on each slot that the owner of the config has signed: whoever can put may put slots too, and each
+/// try may cost a gigabyte and many seconds. A slot that does not decode is passed over: another may open. Whether it is
+/// the right config the bundle says in the end.
 pub(crate) fn slot(backend: &Backend, config: &StoredConfig, password: &[u8]) -> Result<(Option<ObjectId>, Bundle)> {
-    let mut damage = None;
+    let (mut damage, mut is_signed, mut is_strange) = (None, false, false);
     // a listing may lag, and nobody can tell how many slots there should be: try all that there are
     for entry in backend.list(name::KEYS)? {
         let Some(name @ Name::Slot(hash)) = Name::parse(&entry.name) else { continue };
+        // no slot is that large
+        if entry.size > OBJECT_BYTES_MAX as u64 {
+            continue;
+        }
         // removed since it was listed
         let Some(stored) = get(backend, &name)? else { continue };
         if ObjectId::of(&stored) != hash {
@@ -107,8 +114,12 @@ pub(crate) fn slot(backend: &Backend, config: &StoredConfig, password: &[u8]) ->
             continue;
         }
         match Slot::parse(&stored).and_then(|slot| {
-            let here = slot.repository() == config.repository;
-            if here { slot.open(password) } else { Err(vault_format::Error::WrongRepository) }
+            if slot.repository() != config.repository {
+                return Err(vault_format::Error::WrongRepository);
+            }
+            slot.verify(&config.config.owner)?;
+            is_signed = true;
+            slot.open(password)
         }) {
             // an old slot may have the same password as one that was made after a recovery
             Ok(bundle) if bundle.config != config.hash => {
@@ -116,10 +127,15 @@ pub(crate) fn slot(backend: &Backend, config: &StoredConfig, password: &[u8]) ->
             }
             Ok(bundle) => return Ok((Some(hash), bundle)),
             Err(vault_format::Error::WrongPassword | vault_format::Error::NoAccess) => {}
+            Err(vault_format::Error::BadSignature(_) | vault_format::Error::WrongOrigin) => is_strange = true,
             Err(source) => {
                 damage.get_or_insert(Error::Object { object: name.to_string(), source });
             }
         }
+    }
+    // slots by an owner who is not that of the config: one of the two was swapped
+    if is_strange && !is_signed {
+        return Err(Error::ForeignConfig(backend.describe().to_owned()));
     }
     Err(damage.unwrap_or_else(|| Error::WrongPassword(backend.describe().to_owned())))
 }

@@ -126,6 +126,11 @@ impl<'a> Merge<'a> {
 }
 
 impl Merge<'_> {
+    /// Whose objects they are.
+    pub fn domain(&self) -> DomainId {
+        self.place.0
+    }
+
     /// Puts the merged objects and returns how many. Needs the owner.
     pub fn put(&self, repository: &Repository) -> Result<u64> {
         let mut sketches = self.sketches(repository);

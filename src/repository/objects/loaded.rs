@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
+use vault_format::object::OBJECT_BYTES_MAX;
 
 /// Why an object whose bytes are sound is passed over. Whoever can write to the store can put such a thing, so it must
 /// stop nobody.
@@ -19,8 +20,8 @@ pub enum Reason {
     /// Its writer was revoked, and the owner does not list it among what still counts.
     #[error("it was made with a key after the owner had revoked it")]
     Revoked,
-    /// No mark is that large, so nobody reads it: junk of any size must not fill the memory of whoever looks at marks.
-    #[error("it is too large for a mark")]
+    /// No object is that large, so nobody reads it: junk of any size must not fill the memory of whoever looks.
+    #[error("it is larger than any object but a pack may be")]
     TooLarge,
 }
 
@@ -100,6 +101,9 @@ pub(crate) fn load<T: Send>(
         // whatever is asked next would have to wait as long
         if is_silent.load(Ordering::SeqCst) {
             return None;
+        }
+        if object.1.size > OBJECT_BYTES_MAX as u64 {
+            return Some(Ok(Verdict::Ignored(Reason::TooLarge)));
         }
         let read = Verdict::sorted(read(object));
         is_silent.fetch_or(read.as_ref().is_err_and(says_nothing), Ordering::SeqCst);

@@ -2,7 +2,7 @@
 //! name everything that the store had when it came: nobody relies on that, and who deletes stops until the owner
 //! quarantines the mark.
 
-use super::loaded::{Damage, Ignored, Loaded, Reason, Verdict, load};
+use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
 use super::orders;
 use crate::backend::Entry;
 use crate::repository::{Repository, Result, encoding};
@@ -12,7 +12,6 @@ use std::time::Duration;
 use vault_format::id::ObjectId;
 use vault_format::mark::{Mark, SnapshotPlace};
 use vault_format::name::{self, Name};
-use vault_format::object::OBJECT_BYTES_MAX;
 
 /// One condemning mark.
 #[derive(Clone, Debug)]
@@ -141,9 +140,6 @@ impl Marks {
         let mut listed = repository.list(name::MARKS)?.0;
         listed.retain(|(name, _)| matches!(name, Name::Mark(_)));
         let mut loaded = load(repository, &listed, |(name, entry)| {
-            if entry.size > OBJECT_BYTES_MAX as u64 {
-                return Ok(Verdict::Ignored(Reason::TooLarge));
-            }
             let (id, mark) = (name.id().unwrap_or_default(), read(repository, name)?);
             Ok(Verdict::Counts(Received { id, mark, put_at: entry.modified }))
         })?;

@@ -147,6 +147,10 @@ impl Trust {
             if header.domain != place {
                 return Ok(Verdict::Ignored(Reason::Unsigned));
             }
+            // T8: accepted once, and dropped since
+            if self.quarantined.contains(&object) {
+                return Ok(Verdict::Ignored(Reason::Revoked));
+            }
             if revocation.accepted.contains(&object) {
                 return Ok(Verdict::Counts(()));
             }

@@ -3,6 +3,7 @@
 
 use crate::repository::read::reader::Reader;
 use crate::repository::{Result, of_object};
+use std::collections::HashSet;
 use vault_format::id::{BlobId, BlobKind};
 use vault_format::list::{ChunkRef, Content, ListPage, ListRoot};
 
@@ -68,5 +69,53 @@ impl Iterator for Chunks<'_> {
                 }
             }
         }
+    }
+}
+
+/// All chunks that a file's content names, for whoever asks which and not where: page by page, each page once for all that
+/// is said of it. Lists share pages, and six that name one another four thousand times each make 2^60 chunks.
+pub struct Pages<'c> {
+    reader: &'c Reader,
+    inline: Option<&'c [ChunkRef]>,
+    pending: Vec<(Option<u8>, ListRoot)>,
+    seen: HashSet<(Option<u8>, BlobId, u64)>,
+}
+
+impl<'c> Pages<'c> {
+    /// Begins with what the node itself holds.
+    pub fn new(reader: &'c Reader, content: &'c Content) -> Self {
+        let (inline, pending) = match content {
+            Content::Inline(chunks) => (Some(chunks.as_slice()), Vec::new()),
+            Content::List(root) => (None, vec![(None, *root)]),
+        };
+        Self { reader, inline, pending, seen: HashSet::new() }
+    }
+}
+
+impl Iterator for Pages<'_> {
+    /// A page, unless it is the node, and the chunks that it names itself. After an error there are no more.
+    type Item = (Option<BlobId>, Result<Vec<ChunkRef>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(chunks) = self.inline.take() {
+            return Some((None, Ok(chunks.to_vec())));
+        }
+        while let Some((height, root)) = self.pending.pop() {
+            if !self.seen.insert((height, root.id, root.bytes)) {
+                continue;
+            }
+            let chunks = page(self.reader, &root, height).map(|page| match page {
+                ListPage::Leaf(chunks) => chunks,
+                ListPage::Branch { height, children } => {
+                    self.pending.extend(children.into_iter().rev().map(|child| (Some(height - 1), child)));
+                    Vec::new()
+                }
+            });
+            if chunks.is_err() {
+                self.pending.clear();
+            }
+            return Some((Some(root.id), chunks));
+        }
+        None
     }
 }

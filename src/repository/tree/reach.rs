@@ -2,7 +2,7 @@
 //! before are passed over, so that many snapshots of one source cost one walk and what changed. A page that is lost is
 //! named, and the walk goes on without what lies below it; a store that does not answer ends it.
 
-use super::chunks::Chunks;
+use super::chunks::Pages;
 use super::nodes;
 use crate::repository::read::reader::Reader;
 use crate::repository::{Error, Result};
@@ -76,14 +76,13 @@ fn file(
     {
         return None;
     }
-    let mut chunks = Chunks::new(reader, content);
     let mut failed = None;
-    for chunk in chunks.by_ref() {
-        match chunk {
-            Ok(chunk) => each(BlobKind::Chunk, chunk.id),
+    for (page, chunks) in Pages::new(reader, content) {
+        page.into_iter().for_each(|id| each(BlobKind::List, id));
+        match chunks {
+            Ok(chunks) => chunks.iter().for_each(|chunk| each(BlobKind::Chunk, chunk.id)),
             Err(error) => failed = Some(error),
         }
     }
-    chunks.pages().iter().for_each(|id| each(BlobKind::List, *id));
     failed
 }

@@ -24,12 +24,33 @@ pub(crate) type OnRecord<'r> = dyn FnMut(&Header, &Record) + 'r;
 /// Snapshots that journal records name.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    /// Each with one of the records.
-    named: BTreeMap<ObjectId, Name>,
+    named: BTreeMap<ObjectId, Naming>,
     /// Domains in whose records some are named.
     pub domains: BTreeSet<DomainId>,
     /// Records that can't be read: they name nothing, and stop nobody.
     pub damaged: Vec<Damage>,
+}
+
+/// Who names a snapshot.
+#[derive(Clone, Debug, Default)]
+struct Naming {
+    /// The first object that does.
+    by: String,
+    domain: DomainId,
+    /// Of all that do.
+    domains: BTreeSet<DomainId>,
+    /// A record of the owner does, who names snapshots of all domains: it does not tell whose this one is.
+    concerns_all: bool,
+}
+
+impl Naming {
+    fn add(&mut self, by: impl FnOnce() -> String, domain: DomainId, concerns_all: bool) {
+        if self.domains.is_empty() {
+            (self.by, self.domain) = (by(), domain);
+        }
+        self.domains.insert(domain);
+        self.concerns_all |= concerns_all;
+    }
 }
 
 /// A snapshot that is missing.
@@ -40,12 +61,17 @@ pub(crate) struct Missing {
     pub id: ObjectId,
     /// The snapshot or the record that names it.
     pub by: String,
+    /// Those that may miss it: a member can only speak for its own.
+    pub domains: BTreeSet<DomainId>,
+    /// Any domain may miss it.
+    pub concerns_all: bool,
 }
 
 impl Heads {
     /// Reads the journal. What this process has read before is not read again, unless somebody wants the records.
     pub fn load(repository: &Repository, trust: &Trust, mut on_record: Option<&mut OnRecord<'_>>) -> Result<Self> {
         let mut heads = Self::default();
+        let owner = repository.keys().owner_writer();
         let mut new = Vec::new();
         for (name, entry) in repository.list(name::JOURNAL)?.0 {
             let known = name.id().and_then(|id| repository.0.known.lock().heads.get(&id).cloned());
@@ -56,7 +82,7 @@ impl Heads {
             // its signature was verified, but its writer may have been revoked since
             let claimant = Claimant { name: &name, header: &header, arrived: None, opens: true };
             if matches!(trust.judge(&claimant, |_| Ok(())), Ok(Verdict::Counts(()))) {
-                heads.add(&name, named);
+                heads.add(&name, named, header.writer == owner);
             }
         }
         let damaged = journal::visit(repository, trust, new, &mut |name, header, record| {
@@ -66,36 +92,40 @@ impl Heads {
             if let Some(id) = name.id() {
                 repository.0.known.lock().heads.insert(id, (*header, record.heads.clone()));
             }
-            heads.add(name, record.heads);
+            heads.add(name, record.heads, header.writer == owner);
         })?;
         Ok(Self { damaged, ..heads })
     }
 
-    fn add(&mut self, name: &Name, named: Vec<ObjectId>) {
-        if let (Name::Journal(domain, ..), false) = (name, named.is_empty()) {
+    fn add(&mut self, name: &Name, named: Vec<ObjectId>, by_owner: bool) {
+        let Name::Journal(domain, ..) = name else { return };
+        if !named.is_empty() {
             self.domains.insert(*domain);
         }
         for head in named {
-            self.named.entry(head).or_insert_with(|| name.clone());
+            self.named.entry(head).or_default().add(|| name.to_string(), *domain, by_owner);
         }
     }
 
     /// The domain of a record that names a snapshot.
     pub fn domain_of(&self, id: &ObjectId) -> Option<DomainId> {
-        self.named.get(id)?.domain()
+        Some(self.named.get(id)?.domain)
     }
 
-    /// Snapshots that these records or other snapshots name, each with one that does.
-    fn all_named<'a>(&'a self, snapshots: &'a Snapshots) -> BTreeMap<ObjectId, String> {
-        let mut named = BTreeMap::new();
+    /// Snapshots that these records or other snapshots name.
+    fn all_named(&self, snapshots: &Snapshots) -> BTreeMap<ObjectId, Naming> {
+        let mut named: BTreeMap<ObjectId, Naming> = BTreeMap::new();
         // the word of a forgotten one is not needed: it could name what never was
         for one in snapshots.all.iter().filter(|one| !one.state.is_forgotten()) {
             for id in one.head.seen.iter().chain(&one.head.parent) {
-                named.entry(*id).or_insert_with(|| format!("snapshot {}", one.id.short()));
+                let by = || format!("snapshot {}", one.id.short());
+                named.entry(*id).or_default().add(by, one.place.domain, false);
             }
         }
-        for (id, name) in &self.named {
-            named.entry(*id).or_insert_with(|| name.to_string());
+        for (id, naming) in &self.named {
+            let known = named.entry(*id).or_insert_with(|| naming.clone());
+            known.domains.extend(&naming.domains);
+            known.concerns_all |= naming.concerns_all;
         }
         named
     }
@@ -151,14 +181,16 @@ impl View {
 }
 
 /// The rule: named, not listed, and nothing explains it.
-fn gaps(named: BTreeMap<ObjectId, String>, listed: &BTreeSet<ObjectId>, removals: &Removals<'_>) -> Vec<Missing> {
+fn gaps(named: BTreeMap<ObjectId, Naming>, listed: &BTreeSet<ObjectId>, removals: &Removals<'_>) -> Vec<Missing> {
     let missing = named.into_iter().filter(|(id, _)| !listed.contains(id) && !removals.explain(id));
-    missing.map(|(id, by)| Missing { id, by }).collect()
+    let missing =
+        missing.map(|(id, Naming { by, domains, concerns_all, .. })| Missing { id, by, domains, concerns_all });
+    missing.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Removals, gaps};
+    use super::{Naming, Removals, gaps};
     use crate::repository::objects::marks::{Condemnation, Marks};
     use crate::repository::objects::orders::Orders;
     use crate::time::StoreTime;
@@ -192,7 +224,7 @@ mod tests {
         }
         let marks = Marks { condemnations: condemnations.to_vec(), ..Marks::default() };
         let removals = Removals::new(&orders, &marks, StoreTime::new(PUT + after));
-        let named = || BTreeMap::from([(ID, "the next one".to_owned())]);
+        let named = || BTreeMap::from([(ID, Naming::default())]);
         assert!(gaps(named(), &BTreeSet::from([ID]), &removals).is_empty(), "what is listed is no gap");
         !gaps(named(), &BTreeSet::new(), &removals).is_empty()
     }
