@@ -283,13 +283,13 @@ mod tests {
     #[test]
     fn what_the_owner_vouches_for_stays_so_and_what_members_do_does_not() {
         let mut objects = [object(1, 1, MEMBER, [10]), object(1, 2, OWNER, [11]), object(1, 3, OWNER, [12, 13, 99])];
-        (objects[0].index.opened, objects[1].index.opened) = (vec![id(10)], vec![id(11)]);
-        objects[2].index.opened = vec![id(13), id(99)];
-        // of two that tell of one pack only the word of the one that is believed counts
         objects[2].index.packs.extend(objects[0].index.packs.clone());
+        objects[0].index.packs.extend(object(1, 1, MEMBER, [14]).index.packs);
+        (objects[0].index.opened, objects[1].index.opened) = (vec![id(10), id(14)], vec![id(11)]);
+        objects[2].index.opened = vec![id(13), id(99)];
         let merges = plan(OWNER, &objects, &BTreeSet::from([id(99)]));
         let index = merges[0].indexes().unwrap().remove(0);
-        assert_eq!((index.packs.len(), index.opened), (4, vec![id(11), id(13)]));
+        assert_eq!((index.packs.len(), index.opened), (5, vec![id(11), id(13)]));
     }
 
     #[test]

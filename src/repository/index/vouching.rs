@@ -158,5 +158,7 @@ mod tests {
         assert_eq!(planned(&objects, &[1, 2], &[2]), [vec![1], vec![1], vec![]]);
         let objects = [object(101, OWNER, &[1, 2], &[])];
         assert_eq!(planned(&objects, &[1, 2], &[2]), NOTHING);
+        let objects = [object(101, MEMBER, &[1, 2], &[]), object(102, OWNER, &[2], &[2])];
+        assert_eq!(planned(&objects, &[1, 2], &[2]), [vec![1], vec![1], vec![]]);
     }
 }
