@@ -4,6 +4,7 @@
 //! can't be read is a miss; a file that SQLite takes for damaged is made anew.
 
 mod committed;
+mod memory;
 
 use crate::runtime::Locked;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
@@ -18,7 +19,7 @@ use vault_format::key::Key;
 use vault_format::seal;
 
 /// Changes whenever the tables do; another version's file is made anew.
-const SCHEMA: i32 = 3;
+const SCHEMA: i32 = 4;
 const TABLES: &str = "
     create table objects (name text primary key, bytes blob not null);
     create table pages (id blob primary key, source blob not null, run blob not null, sealed blob not null);
@@ -218,6 +219,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
         change.execute_batch("drop table if exists objects; drop table if exists pages; drop table if exists made;")?;
         change.execute_batch(TABLES)?;
         change.execute_batch(committed::TABLE)?;
+        change.execute_batch(memory::TABLE)?;
         change.pragma_update(None, "user_version", SCHEMA)?;
     }
     change.commit()?;

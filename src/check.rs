@@ -17,13 +17,13 @@ use crate::error::Result;
 use crate::operation::{self, Actor, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
-use crate::repository::Repository;
 use crate::repository::index::vouching;
 use crate::repository::lookup::{PackNumber, PackRecord};
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks;
 use crate::repository::read::reader::Reader;
 use crate::repository::view::View;
+use crate::repository::{Hidden, Repository};
 use crate::time::WallTime;
 use finding::Findings;
 use packs::{Domain, Packs};
@@ -40,6 +40,8 @@ use vault_format::journal::RunOutcome as Ended;
 pub struct Options {
     /// Which packs are read, opened and hashed; structure and presence are looked at in any case.
     pub read: Read,
+    /// A head that was kept elsewhere: a record that must be there.
+    pub head: Option<ObjectId>,
     /// Packs that were verified within this time, by a check or a restore, are not read.
     pub max_age: Option<Duration>,
 }
@@ -53,6 +55,10 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Paths of objects of a kind that only a later version knows, at most 20: prune and repair stop at them.
     pub later: Vec<String>,
+    /// Orders that are missing, and what this machine saw and is not there: all of it is among the findings.
+    pub hidden: Vec<Hidden>,
+    /// When this machine last looked; `None` if never: then what a store hides may not show.
+    pub looked: Option<WallTime>,
     /// Other things worth knowing that are no damage.
     pub notes: Vec<String>,
     /// Beginnings of the ids of snapshots of which repair made a copy of what is left, and their sources.
@@ -77,7 +83,7 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
     let run = Run::start(repository, Operation::CHECK, &Actor::default());
     repository.distrust_cache();
     let (report, verified) = run.attempts(|number| {
-        let look = Look::take(repository)?;
+        let look = Look::take(repository, options.head)?;
         let (report, verified) = look.judge(options, progress)?;
         // what was swept meanwhile was no damage; its index objects were replaced by others
         if report.findings.is_empty() || number == operation::TRIES || !look.was_swept(repository)? {
@@ -106,17 +112,22 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn take(repository: &'a Repository) -> Result<Self> {
-        let mut verified = Verified::default();
+    fn take(repository: &'a Repository, head: Option<ObjectId>) -> Result<Self> {
+        let (mut verified, mut has_head, mut of_keys) = (Verified::default(), head.is_none(), String::new());
         let believed = [repository.keys().owner_writer(), repository.keys().writer()];
         let now = repository.runtime().clock.now();
-        let mut view = View::to_check(repository, &mut |header, record| {
+        let mut view = View::to_check(repository, &mut |name, header, record| {
+            has_head |= name.id() == head;
+            if record.operation.starts_with("key ") {
+                of_keys.push_str(&record.message);
+            }
             if believed.contains(&header.writer) {
                 verified.note(&record.verified, WallTime::new(record.started), now);
             }
         })?;
         let objects = std::mem::take(&mut view.objects);
         let mut findings = Findings::default();
+        objects::head(head.filter(|_| !has_head), &mut findings);
         let View { trust, orders, marks, heads, snapshots, .. } = &view;
         for damaged in
             [&trust.damaged, &orders.damaged, &marks.damaged, &heads.damaged, &snapshots.damaged, &objects.damaged]
@@ -127,6 +138,7 @@ impl<'a> Look<'a> {
             snapshots.damaged.iter().chain(&objects.damaged).filter_map(|damage| damage.name.id()).collect();
         let others = repository.others()?;
         let (later, mut notes) = (others.later().collect(), others.notes());
+        notes.extend(objects::lost_slots(&view.memory, &of_keys));
         let ignored = [&trust.ignored, &orders.ignored, &marks.ignored, &objects.ignored, &snapshots.ignored];
         notes.extend(ignored.into_iter().flatten().map(|ignored| format!("not counted: {ignored}")));
         let mut domains = packs::by_domain(objects);
@@ -145,7 +157,8 @@ impl<'a> Look<'a> {
         report.repaired = copies.map(|(id, one)| (id, one.head.source.clone())).collect();
         objects::config(repository, &mut findings)?;
         objects::slots(&self.view.trust, &mut findings);
-        objects::heads(&self.view, &mut findings)?;
+        report.looked = self.view.memory.at;
+        report.hidden = objects::heads(&self.view, &mut findings)?;
         let domain = |objects| Domain::new(repository, objects, &self.view.packs, &self.view.marks);
         let domains: BTreeMap<DomainId, Domain<'_>> =
             self.domains.iter().map(|(id, objects)| Ok((*id, domain(objects)?))).collect::<Result<_>>()?;

@@ -15,6 +15,7 @@ mod grammar;
 mod hint;
 mod init;
 mod invisible;
+mod journal;
 mod key;
 mod lacks;
 mod ls;
@@ -74,6 +75,7 @@ enum Command {
     Undelete(undelete::Arguments),
     Tag(tag::Arguments),
     Check(check::Arguments),
+    Journal(journal::Arguments),
     Prune(prune::Arguments),
     Repair(repair::Arguments),
     Copy(copy::Arguments),
@@ -140,6 +142,7 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Restore(arguments) => restore::run(session, arguments),
         Command::Forget(arguments) => forget::run(session, arguments),
         Command::Undelete(arguments) => undelete::run(session, arguments),
+        Command::Journal(arguments) => journal::run(session, arguments),
         Command::Tag(arguments) => tag::run(session, arguments),
         Command::Check(arguments) => check::run(session, arguments),
         Command::Prune(arguments) => prune::run(session, arguments),

@@ -12,7 +12,6 @@ use crate::repository::objects::{orders, pins};
 use crate::repository::tree::whole;
 use crate::repository::view::View;
 use crate::repository::view::address::Asked;
-use crate::repository::view::missing::Heads;
 use crate::retention::{self, Candidate, Policy};
 use crate::time::WallTime;
 use jiff::tz::TimeZone;
@@ -118,7 +117,13 @@ pub fn by_policy<'a>(
         }
         known_tags(repository, sources.values().flatten().copied(), policy)?;
         let mut report = Report::default();
-        for ((_, name), source) in &sources {
+        let hidden = catalog.hidden();
+        for ((domain, name), source) in &sources {
+            if let Some(hidden) = hidden.iter().find(|one| one.concerns(*domain)) {
+                report.notes.push(format!("{name} is left as it is: {hidden}"));
+                report.verdicts.extend(source.iter().map(|one| verdict(one, (true, vec![hidden.to_string()]))));
+                continue;
+            }
             let verdicts = judge(catalog, source, policy, zone)?;
             keeps_something(name, &verdicts)?;
             report.mixed.extend(mixed(name, source, &verdicts));
@@ -144,12 +149,12 @@ fn settled_note(count: usize, dry_run: bool) -> String {
 pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Result<Report> {
     repository.keys().owner("forget snapshots")?;
     forget(repository, "", options, |catalog| {
-        let mut chosen = BTreeMap::new();
+        let (mut chosen, hidden) = (BTreeMap::new(), catalog.hidden());
         let (mut notes, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
             let snapshot = match catalog.snapshots.by_id(id) {
                 Err(error @ repository::Error::NoSnapshot(_)) => {
-                    missing.push(named_by_others(repository, catalog, id)?.ok_or(error)?);
+                    missing.push(named_by_others(catalog, id).ok_or(error)?);
                     notes.push(format!("snapshot {id} is missing: prune waits for it no longer"));
                     continue;
                 }
@@ -158,6 +163,9 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
             let short = snapshot.id.short();
             if snapshot.state.is_held() {
                 return Err(Error::refused(Refusal::Held(snapshot.id)));
+            }
+            if let Some(hidden) = hidden.iter().find(|one| one.concerns(snapshot.place.domain)) {
+                return Err(repository::Error::Hidden(Box::new(hidden.clone())).into());
             }
             if snapshot.state.is_forgotten() {
                 notes.push(format!("snapshot {short} is forgotten already"));
@@ -184,17 +192,14 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
 }
 
 /// A snapshot that is not listed, given its whole id, and the domain of a record or a snapshot that names it.
-fn named_by_others(repository: &Repository, catalog: &View, id: &str) -> Result<Option<(DomainId, ObjectId)>> {
-    let Ok(id) = ObjectId::parse(id) else { return Ok(None) };
-    if catalog.snapshots.listed.contains(&id) {
-        return Ok(None);
-    }
+fn named_by_others(catalog: &View, id: &str) -> Option<(DomainId, ObjectId)> {
+    let id = ObjectId::parse(id).ok().filter(|id| !catalog.snapshots.listed.contains(id))?;
     let names_it = |one: &&SnapshotEntry| one.head.seen.contains(&id) || one.head.parent == Some(id);
     let domain = match catalog.snapshots.all.iter().find(names_it) {
         Some(snapshot) => Some(snapshot.place.domain),
-        None => Heads::load(repository, &catalog.trust, None)?.domain_of(&id),
+        None => catalog.heads.domain_of(&id),
     };
-    Ok(domain.map(|domain| (domain, id)))
+    domain.map(|domain| (domain, id))
 }
 
 /// What both ways share: a look at all snapshots, one order for each domain, a record in the journal.
@@ -205,7 +210,10 @@ fn forget(
     decide: impl FnOnce(&View) -> Result<Report>,
 ) -> Result<Report> {
     let run = Run::start(repository, Operation::FORGET, &options.actor);
-    let mut result = View::to_decide(repository).map_err(Error::from).and_then(|mut catalog| {
+    let mut result = View::to_forget(repository).map_err(Error::from).and_then(|mut catalog| {
+        if let Some(hidden) = catalog.hidden().into_iter().find(|one| one.member.is_none()) {
+            return Err(repository::Error::Hidden(Box::new(hidden)).into());
+        }
         let settled = options.late.map(|late| catalog.settle(late));
         let mut report = decide(&catalog)?;
         for verdict in &mut report.verdicts {

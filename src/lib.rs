@@ -16,6 +16,7 @@ pub mod diff;
 pub mod error;
 pub mod find;
 pub mod forget;
+pub mod journal;
 pub mod keys;
 pub mod list;
 mod metadata;

@@ -4,16 +4,21 @@ pub use crate::repository::tree::whole::instead;
 
 use crate::error::Result;
 use crate::repository;
-use crate::repository::Repository;
 use crate::repository::tree::path::Address;
 use crate::repository::tree::walk::{Step, Walk};
 use crate::repository::view::View;
+use crate::repository::{Hidden, Repository};
 use crate::time::WallTime;
 use vault_format::tree::{Node, NodeKind};
 
 /// Reads the heads of all snapshots.
 pub fn snapshots(repository: &Repository) -> Result<View> {
     Ok(View::to_read(repository)?)
+}
+
+/// What the store does not show, though orders and snapshots name it, or this machine saw it.
+pub fn hidden(view: &View) -> Result<Vec<Hidden>> {
+    Ok(view.still_hidden()?)
 }
 
 /// Calls `each` with path and node of everything directly below an address, or at any depth. That of a file gives the file.

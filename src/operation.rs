@@ -33,6 +33,8 @@ impl Operation {
     pub const ADD_KEY: Self = Self("key add");
     pub const REMOVE_KEY: Self = Self("key remove");
     pub const CHANGE_PASSWORD: Self = Self("key passwd");
+    pub const JOURNAL: Self = Self("journal");
+    pub const ACCEPT: Self = Self("accept");
 }
 
 /// Kinds of figures, each with their names in the journal, which are those of the fields here, and in that order.
@@ -175,11 +177,17 @@ impl Run {
     /// Puts the record of the run; returns what to tell the user if that was not possible.
     #[must_use]
     pub fn finish<T, E: Display>(self, result: &std::result::Result<T, E>, ending: Ending) -> Option<String> {
-        let Ending { source, outcome, message, figures, heads, verified } = ending;
-        let (outcome, message) = match result {
-            Ok(_) => (outcome, message),
-            Err(error) => (RunOutcome::Failed, error.to_string()),
+        let ending = match result {
+            Ok(_) => ending,
+            Err(error) => Ending { outcome: RunOutcome::Failed, message: error.to_string(), ..ending },
         };
+        let put = self.conclude(ending);
+        put.err().map(|error| format!("the journal record could not be written: {error}"))
+    }
+
+    /// Puts the record of a run that exists for its sake; returns its id.
+    pub fn conclude(self, ending: Ending) -> repository::Result<ObjectId> {
+        let Ending { source, outcome, message, figures, heads, verified } = ending;
         let took = self.repository.runtime().clock.elapsed().since(self.began);
         let record = Record {
             run: self.id,
@@ -196,8 +204,8 @@ impl Run {
             verified: Vec::new(),
             orders: Vec::new(),
         };
-        let put = journal::put_verified(&self.repository, &record, &verified);
-        put.err().map(|error| format!("the journal record could not be written: {error}"))
+        let name = journal::put_verified(&self.repository, &record, &verified)?;
+        Ok(name.id().unwrap_or_default())
     }
 }
 

@@ -10,7 +10,7 @@ mod quarantine;
 mod snapshots;
 mod verdict;
 
-pub use quarantine::{Quarantined, quarantine};
+pub use quarantine::{Accepted, Quarantined, accept, quarantine};
 
 use crate::error::{Error, Result};
 use crate::operation::{Actor, Ending, Figures, Operation, Run};

@@ -42,7 +42,7 @@ pub(crate) use access::opening;
 pub use access::opening::probe;
 pub use access::recover::{Recovered, Recovery};
 pub use cache::Error as CacheError;
-pub use error::{Doubt, Error, Result};
+pub use error::{Doubt, Error, Hidden, Result};
 pub use keys::Keys;
 pub use objects::domains::Domains;
 pub use objects::loaded::{Damage, Ignored, Reason};
@@ -51,7 +51,7 @@ pub use objects::snapshots::{SnapshotEntry, Snapshots};
 use objects::{foreign, journal};
 use protocol::Protocol;
 pub use read::reader::Reader;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,8 +149,12 @@ struct Known {
     /// `None` = for a domain whose key is not here.
     orders: BTreeMap<ObjectId, Option<Order>>,
     marks: BTreeMap<ObjectId, Mark>,
-    /// Of journal records only who wrote them and the snapshots that they name.
-    heads: BTreeMap<ObjectId, (Header, Vec<ObjectId>)>,
+    /// Of journal records only who wrote them, and the snapshots and the orders that they name.
+    heads: BTreeMap<ObjectId, (Header, [Vec<ObjectId>; 2])>,
+    /// Orders that no other one names, as they were read last.
+    newest: Vec<ObjectId>,
+    /// Orders that this process gave, and no record of an end names yet.
+    given: BTreeSet<ObjectId>,
 }
 
 #[derive(Clone, Copy)]
@@ -198,6 +202,11 @@ impl Repository {
         let cache = Cache::open(folder, self.id(), self.keys().cache_key())?;
         self.0.cache.get_or_init(|| Arc::new(cache));
         Ok(())
+    }
+
+    /// Forgets what this machine saw here.
+    pub(crate) fn forget_seen(&self) {
+        self.0.cache.get().iter().for_each(|cache| cache.forget_seen());
     }
 
     /// From now on everything comes from the store: for operations that judge or delete what lies there.

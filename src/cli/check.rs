@@ -7,6 +7,7 @@ use super::{Context, Failure, Outcome, Session, code, hint, render, time};
 use std::time::Duration;
 use vault::check::{self, Finding, Read, Report};
 use vault::repository::Doubt;
+use vault_format::id::ObjectId;
 
 /// Longest line of a finding.
 const LINE_MAX: usize = 190;
@@ -32,8 +33,11 @@ pub struct Arguments {
     /// Do not read packs that the journal says a check or restore verified within this time, like 7d
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
     max_age: Option<Duration>,
+    /// Also look whether this head, which `vault journal` printed, is there with all that it names
+    #[arg(long, value_name = "ID", value_parser = parse_head)]
+    head: Option<ObjectId>,
     /// Only compare the name of every object with its bytes: needs no password and no key
-    #[arg(long, conflicts_with_all = ["read_data", "read_data_subset", "max_age"])]
+    #[arg(long, conflicts_with_all = ["read_data", "read_data_subset", "max_age", "head"])]
     scrub: bool,
 }
 
@@ -58,6 +62,8 @@ printed! {
         skipped_packs: Option<u64> = objects.is_none().then_some(report.skipped_packs),
         /// Stored bytes read.
         read_bytes: u64 = report.read_bytes,
+        /// When this machine last looked at the repository; null for never: then what a store hides may not show.
+        looked: Option<String> = report.looked.map(render::time_rfc3339),
         /// Damage, each object once.
         findings: Vec<Found<'a>> = report.findings.iter().map(Found::of).collect(),
         /// Things worth knowing that are no damage.
@@ -75,6 +81,10 @@ printed! {
         /// How many need it in all.
         affected_count: u64 = finding.affected_count,
     }
+}
+
+fn parse_head(text: &str) -> Result<ObjectId, String> {
+    ObjectId::parse(text).map_err(|_| "write the 64 digits that `vault journal` printed".into())
 }
 
 fn parse_part(text: &str) -> Result<Read, String> {
@@ -106,7 +116,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         Ok(repository) => repository,
         Err(failure) => return unopened(session, failure),
     };
-    let options = check::Options { read, max_age: arguments.max_age };
+    let options = check::Options { read, head: arguments.head, max_age: arguments.max_age };
     let progress = session.progress("checking").watch(repository.backend());
     let report = progress.during(|progress| check::check(&repository, &options, progress));
     let mut report = report.context("cannot check the repository")?;
@@ -120,6 +130,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         }
     };
     tell(session, depth, None, &report);
+    session.global.remark(&reach(&report, arguments));
     session.say_requests(&repository);
     let skipped = render::if_any(report.skipped_packs, |skipped| {
         format!(", {} verified lately", render::count(skipped, "pack", "packs"))
@@ -132,6 +143,19 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         render::size(report.read_bytes)
     );
     Ok(end(session, &report, well, &looked))
+}
+
+/// How far what was seen can be told from what a store hides.
+fn reach(report: &Report, arguments: &Arguments) -> String {
+    match report.looked {
+        _ if arguments.head.is_some() => "what came after the head a store may hide unseen".into(),
+        Some(at) => {
+            format!("this machine last looked at {}: what came since a store may hide unseen", render::time(at))
+        }
+        None => "this machine remembers no look at this repository: a store may hide the newest unseen; `vault check --head ID` \
+                 compares with a head that `vault journal` printed"
+            .into(),
+    }
 }
 
 /// Names against bytes, without a key.
@@ -217,6 +241,9 @@ fn end(session: &Session, report: &Report, well: &str, looked: &str) -> u8 {
                 super::repair::ways(pairs).iter().for_each(|line| render::complain(line.trim_start()));
             }
             None => render::complain(&format!("`vault repair --dry-run` tells what can be brought back{rest}")),
+        }
+        if let Some(hidden) = report.hidden.first() {
+            render::complain(&format!("{hidden}{}", hint::of_hidden(hidden)));
         }
     }
     code::DAMAGE

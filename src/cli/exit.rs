@@ -207,6 +207,7 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
         }
         R::Object { source, .. } | R::Frame { source, .. } => failed(undamaged(source).unwrap_or(AFFECTED)),
         R::Role { .. } => alone(code::FAILED, "use such a password or key file"),
+        R::Hidden(hidden) => Failure::failed(full + &hint::of_hidden(hidden)),
         R::Undecided(_) => failed(AFFECTED),
         R::Rot(_) | R::MissingBlob(_) | R::DamagedBlob { .. } => {
             failed("`vault check --read-data` tells what else is affected")

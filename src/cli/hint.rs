@@ -5,8 +5,9 @@ use super::proposal::quote;
 use vault::backend::{self, ErrorKind};
 use vault::copy::NotCopied;
 use vault::error::Refusal;
-use vault::repository::Doubt;
+use vault::repository::{Doubt, Hidden};
 use vault_format::id::ObjectId;
+use vault_format::name::Name;
 
 /// Behind the words of a refusal.
 pub fn of_refusal(refusal: &Refusal) -> String {
@@ -32,6 +33,7 @@ pub fn of_refusal(refusal: &Refusal) -> String {
              `vault forget` was given its whole id"
                 .into()
         }
+        Refusal::Hidden(hidden) => format!("{}; then remove it again", of_hidden(hidden)),
         Refusal::IsPack(_) => ": `vault repair` takes care of packs".into(),
         Refusal::SeveralFiles => ": name one behind the address, or say --tar".into(),
         Refusal::OtherOrigin { name, proposal, .. } => {
@@ -56,6 +58,7 @@ pub fn of_doubt(doubt: &Doubt) -> String {
         Doubt::Damaged { object, .. } => {
             format!(": `vault repair` mends what it can; {}", quarantine(object))
         }
+        Doubt::Hidden(hidden) => of_hidden(hidden),
         Doubt::Later(path) => of_later(path),
         _ => String::new(),
     }
@@ -64,6 +67,15 @@ pub fn of_doubt(doubt: &Doubt) -> String {
 /// For a snapshot that is missing. Only its whole id says that this is meant.
 pub fn of_missing(id: ObjectId) -> String {
     format!("`vault forget {id}` if it never was, or is gone for good")
+}
+
+/// Behind the words of orders that the store does not show.
+pub fn of_hidden(hidden: &Hidden) -> String {
+    let lags = "; look again later if the store lags, and compare with a second place; if it is gone for good";
+    match &hidden.object {
+        Some(Name::Order(id)) => format!("{lags}, `vault repair --quarantine {id}` has it passed over"),
+        _ => format!("{lags}, since this is an older copy, `vault repair --accept-older`"),
+    }
 }
 
 /// Behind the words of an object of a kind that only a later version knows.

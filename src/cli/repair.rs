@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Pass over this torn or unreadable object from now on (its name, or its id or the beginning of it), and do no more
     #[arg(long, value_name = "ID", conflicts_with = "from")]
     quarantine: Option<String>,
+    /// Take the store as it is, an older copy that lacks orders or what this machine saw, and do no more
+    #[arg(long, conflicts_with_all = ["from", "quarantine", "structure_only"])]
+    accept_older: bool,
     /// Only tell what would be done
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -98,6 +101,16 @@ printed! {
         paths: &'a [String] = &lost.paths,
     }
 
+    /// What `vault repair --accept-older` prints.
+    struct Accepted<'a>(done: &'a repair::Accepted, dry_run: bool) {
+        /// What was missing and is missed no longer.
+        missing: &'a [String] = &done.missing,
+        /// Nothing was written.
+        dry_run: bool = dry_run,
+        /// Ids of the orders that say so.
+        orders: Vec<String> = done.orders.iter().map(ToString::to_string).collect(),
+    }
+
     /// What `vault repair --quarantine ID` prints.
     struct Quarantined<'a>(done: &'a repair::Quarantined, dry_run: bool) {
         /// Name of the object that is passed over from now on.
@@ -111,6 +124,9 @@ printed! {
 
 /// Repairs.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    if arguments.accept_older {
+        return accept(session, &session.open()?, arguments.dry_run);
+    }
     if let Some(object) = &arguments.quarantine {
         return quarantine(session, &session.open()?, object, arguments.dry_run);
     }
@@ -140,6 +156,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     summary(session, dry_run, &report);
     session.say_requests(&repository);
     Ok(if report.is_whole() { code::DONE } else { code::DAMAGE })
+}
+
+fn accept(session: &Session, repository: &Repository, dry_run: bool) -> Outcome {
+    let done = repair::accept(repository, dry_run, &session.actor("")).context("cannot accept an older copy")?;
+    session.global.print(&Accepted::of(&done, dry_run));
+    done.missing.iter().for_each(|line| session.say(line));
+    let verb = if dry_run { "would accept" } else { "accepted" };
+    session.say(&format!("{verb} the store without {}", render::count(done.missing.len() as u64, "object", "objects")));
+    session.say_requests(repository);
+    Ok(code::DONE)
 }
 
 fn quarantine(session: &Session, repository: &Repository, object: &str, dry_run: bool) -> Outcome {

@@ -3,7 +3,7 @@
 
 use super::printed::printed;
 use super::table::{Give, Table};
-use super::{Context, Failure, Outcome, Session, address, code, node, render};
+use super::{Context, Failure, Outcome, Session, address, code, hint, node, render};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use vault::repository::Repository;
@@ -145,6 +145,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let newest = catalog.snapshots.newest(&BTreeSet::new());
     for snapshot in catalog.snapshots.visible().filter(wanted).filter(|one| newest.contains(&one.id)) {
         address::say_oddities(session, snapshot);
+    }
+    if let Some(hidden) = list::hidden(&catalog).context("cannot list snapshots")?.first() {
+        render::complain(&format!("{hidden}{}", hint::of_hidden(hidden)));
     }
     let damaged: Vec<String> = catalog.snapshots.damaged.iter().map(ToString::to_string).collect();
     render::damage(&damaged);

@@ -52,6 +52,9 @@ pub enum Refusal {
     /// A key is revoked, but the store does not show a snapshot that should be there, so nothing of it is accepted.
     #[error("the key is cut off, but {0}")]
     MissingSnapshot(String),
+    /// A key is revoked, but the store does not show an order that should be there, and that may speak of it.
+    #[error("the key is cut off, but {0}")]
+    Hidden(Box<repository::Hidden>),
     /// Packs are repaired, and never passed over.
     #[error("{0} is a pack")]
     IsPack(String),

@@ -4,10 +4,10 @@
 
 use crate::error::{Error, Refusal, Result};
 use crate::progress::Progress;
-use crate::repository::Repository;
 use crate::repository::objects::orders::{self, Orders, Revocation};
 use crate::repository::view::View;
 use crate::repository::view::missing::Missing;
+use crate::repository::{Hidden, Repository};
 use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -55,6 +55,8 @@ struct Stored {
     dropped: Dropped,
     /// A snapshot, of whomever, that should be listed and is not.
     missing: Option<Missing>,
+    /// An order that should be listed and is not.
+    hidden: Option<Hidden>,
 }
 
 impl Revoking<'_> {
@@ -84,7 +86,10 @@ impl Revoking<'_> {
         // somebody else may have revoked it before
         let before = Orders::load(repository)?.revocation(self.writer).and_then(|known| known.since);
         let seen_by_all = since.into_iter().chain(before).min().map(|at| at + lag);
-        let Stored { ids: (snapshots, indexes), drops, dropped, missing } = self.stored(seen_by_all)?;
+        let Stored { ids: (snapshots, indexes), drops, dropped, missing, hidden } = self.stored(seen_by_all)?;
+        if let Some(hidden) = hidden {
+            return Err(Error::refused(Refusal::Hidden(Box::new(hidden))));
+        }
         if let Some(missing) = missing {
             return Err(Error::refused(Refusal::MissingSnapshot(missing.to_string())));
         }
@@ -156,7 +161,10 @@ impl Revoking<'_> {
         // what they name may never have been
         view.snapshots.all.retain(|one| !drops.contains(&one.id));
         let missing = view.missing().into_iter().next();
-        Ok(Stored { ids, drops, dropped, missing })
+        // what the key itself names must not keep it from going
+        let is_other = |one: &Hidden| one.member.is_none_or(|member| member.writer != self.writer);
+        let hidden = view.hidden().into_iter().find(|one| one.concerns(self.domain) && is_other(one));
+        Ok(Stored { ids, drops, dropped, missing, hidden })
     }
 
     fn drops(&self, name: &Name, arrived: Option<StoreTime>) -> Result<bool> {

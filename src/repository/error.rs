@@ -5,7 +5,7 @@ use crate::runtime::Interrupted;
 use crate::time::WallTime;
 use std::time::Duration;
 use vault_format::bundle::Role;
-use vault_format::id::{BlobId, DomainId, ObjectId};
+use vault_format::id::{BlobId, DomainId, ObjectId, WriterId};
 use vault_format::name::Name;
 
 /// Why a repository could not be opened, read or written.
@@ -151,6 +151,9 @@ pub enum Error {
     /// A worker thread could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(String),
+    /// An order that may keep something is not listed.
+    #[error(transparent)]
+    Hidden(Box<Hidden>),
     /// An order can't be read.
     #[error("an order of the owner cannot be read, and it may be one that keeps a snapshot: {0}")]
     Undecided(String),
@@ -169,6 +172,43 @@ pub enum Error {
     /// What cannot happen has happened.
     #[error("this is a fault in vault itself: {0}")]
     Bug(&'static str),
+}
+
+/// A member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Member {
+    pub writer: WriterId,
+    pub domain: DomainId,
+}
+
+/// What is missing: an order, several, or what this machine saw.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} missing, though {by}")]
+#[non_exhaustive]
+pub struct Hidden {
+    /// Which, unless only the numbers of orders are known.
+    pub object: Option<Name>,
+    /// The order that ends it when it is quarantined.
+    pub(crate) pass: Option<ObjectId>,
+    pub(super) what: String,
+    pub(super) by: String,
+    /// Who says so, if it is not the owner.
+    pub(crate) member: Option<Member>,
+}
+
+impl Hidden {
+    /// The same of an object that is named already.
+    pub(crate) fn problem(&self) -> String {
+        match self.object {
+            Some(_) => format!("missing, though {}", self.by),
+            None => self.to_string(),
+        }
+    }
+
+    /// True if what happens in a domain may depend on it.
+    pub(crate) fn concerns(&self, domain: DomainId) -> bool {
+        self.member.is_none_or(|member| member.domain == domain)
+    }
 }
 
 /// What nobody who deletes or repairs may guess about.
@@ -202,12 +242,21 @@ pub enum Doubt {
         /// What is wrong with it.
         problem: String,
     },
+    /// An order that may keep something is not listed.
+    #[error(transparent)]
+    Hidden(Box<Hidden>),
     /// An object, by its path, may need what would go.
     #[error("{0} is of a kind that this program does not know: prune and repair stop at it")]
     Later(String),
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
+}
+
+impl From<Hidden> for Doubt {
+    fn from(hidden: Hidden) -> Self {
+        Self::Hidden(Box::new(hidden))
+    }
 }
 
 impl<T: AsRef<str>> From<T> for Doubt {

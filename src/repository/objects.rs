@@ -3,6 +3,7 @@
 //! above.
 
 pub mod arrivals;
+pub(crate) mod chain;
 pub mod domains;
 pub mod foreign;
 pub mod index_objects;

@@ -17,7 +17,9 @@
 //! | form | for | marks | journal | snapshots | index | packs | damage |
 //! |---|---|---|---|---|---|---|---|
 //! | `to_read` | list, find, restore, diff, stats, the source of a copy | - | - | all | asked for | asked for | told |
-//! | `to_decide` | forget, tag | - | - | all | asked for | asked for | an order that can't be read stops |
+//! | `to_read_journal` | journal | - | yes | all | asked for | asked for | told |
+//! | `to_decide` | tag | - | - | all | asked for | asked for | an order that can't be read stops |
+//! | `to_forget` | forget | - | yes | all | asked for | asked for | the same; what is missing is told |
 //! | `to_undelete` | undelete | must be readable | - | all | asked for | asked for | an order that can't be read stops |
 //! | `to_write` | snapshot, the target of a copy | go on beside | - | a source, or all | its domain, or all | yes | told |
 //! | `to_revoke` | key removal | name nothing | yes | all | one domain | - | told |
@@ -27,6 +29,8 @@
 
 pub mod address;
 mod doubts;
+pub mod hidden;
+pub(crate) mod memory;
 pub mod missing;
 pub mod readable;
 
@@ -45,6 +49,7 @@ use crate::repository::objects::snapshots::{Snapshots, SourcePlace};
 use crate::repository::objects::trust::Trust;
 use crate::repository::{Error, Repository, Result};
 use crate::runtime::Locked;
+use memory::{Memory, Shown};
 use missing::{Heads, OnRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -65,6 +70,8 @@ pub struct View {
     pub(crate) heads: Heads,
     /// Snapshots, oldest first.
     pub snapshots: Snapshots,
+    /// What this machine remembers, and does not see.
+    pub(crate) memory: Memory,
     /// Index objects of the forms that need them all at once.
     pub(crate) objects: IndexObjects,
     /// Packs as listed after the index; none in forms that do not ask.
@@ -157,6 +164,18 @@ impl View {
         Self::take(repository, Look { is_patient: true, ..Look::default() })?.decided()
     }
 
+    /// The same for whoever drops snapshots by it: an order that is missing could keep one too.
+    pub(crate) fn to_forget(repository: &Repository) -> Result<Self> {
+        let look = || Look { journal: Journal::ForHeads, is_patient: true, ..Look::default() };
+        Self::take_unhidden(|| Self::take(repository, look())?.decided())
+    }
+
+    /// Looks a second time if an order is missing: it may have been given, and named, while the first look was taken.
+    fn take_unhidden(mut take: impl FnMut() -> Result<Self>) -> Result<Self> {
+        let view = take()?;
+        if view.hidden().is_empty() { Ok(view) } else { take() }
+    }
+
     /// For whoever takes a snapshot back. Marks that are young at this moment are left out: their sweeps see what is
     /// committed now.
     pub(crate) fn to_undelete(repository: &Repository) -> Result<Self> {
@@ -191,6 +210,11 @@ impl View {
         Self::take(repository, look)
     }
 
+    /// For whoever reads the journal; records are given to `on_record` as they are read.
+    pub(crate) fn to_read_journal<'r>(repository: &Repository, on_record: &'r mut OnRecord<'r>) -> Result<Self> {
+        Self::take(repository, Look { journal: Journal::ForRecords(on_record), ..Look::default() })
+    }
+
     /// For whoever looks for damage; records are given to `on_record` as they are read.
     pub(crate) fn to_check<'r>(repository: &Repository, on_record: &'r mut OnRecord<'r>) -> Result<Self> {
         let look = Look::whole(Unreadable::NamesNothing, Journal::ForRecords(on_record));
@@ -206,8 +230,8 @@ impl View {
     /// to come each stop it, and so does a config that is another one at the end, since a mount that has vanished lists
     /// as empty. What concerns one domain [`View::doubts`] tells.
     pub(crate) fn to_delete(repository: &Repository) -> Result<Self> {
-        let look = Look { is_patient: true, ..Look::whole(Unreadable::Stops, Journal::ForHeads) };
-        let view = Self::take(repository, look)?;
+        let look = || Look { is_patient: true, ..Look::whole(Unreadable::Stops, Journal::ForHeads) };
+        let view = Self::take_unhidden(|| Self::take(repository, look()))?;
         if let Some(damage) = view.trust.damaged.iter().chain(&view.orders.damaged).next() {
             return Err(Error::Unsafe(damage.to_string().into()));
         }
@@ -227,7 +251,8 @@ impl View {
     /// The look itself: the only place where the order is written down.
     fn take(repository: &Repository, look: Look<'_>) -> Result<Self> {
         let orders = Orders::load(repository)?;
-        let mut trust = Trust::new(repository, &orders, &Slots::load(repository, &orders)?);
+        let slots = Slots::load(repository, &orders)?;
+        let mut trust = Trust::new(repository, &orders, &slots);
         if let Some(writer) = look.pardoned.filter(|_| !look.is_deaf) {
             trust.pardon(writer);
         }
@@ -249,6 +274,12 @@ impl View {
             trust = trust.patient(repository);
         }
         let snapshots = Snapshots::load(repository, &trust, &orders, look.source)?;
+        let memory = repository.0.cache.get().map(|cache| {
+            let slots = slots.good.iter().map(|slot| slot.id).collect();
+            let shown = Shown { orders: &orders, slots, snapshots: &snapshots, source: look.source };
+            Memory::renew(cache, &shown, repository.runtime().clock.now())
+        });
+        let memory = memory.unwrap_or_default();
         // lists the orders again
         let objects = match look.index {
             Scope::Nothing => IndexObjects::default(),
@@ -257,7 +288,7 @@ impl View {
         };
         let packs = if look.lists_packs { index_objects::list_packs(repository)?.0 } else { PackListing::new() };
         let (repository, left, lookups) = (repository.clone(), Arc::default(), Locked::default());
-        Ok(Self { repository, orders, trust, marks, heads, snapshots, objects, packs, left, lookups })
+        Ok(Self { repository, orders, trust, marks, heads, snapshots, memory, objects, packs, left, lookups })
     }
 
     /// Stops at an order that can't be read.

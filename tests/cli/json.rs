@@ -66,6 +66,8 @@ const RUNS: &[(&str, &[&str])] = &[
     ("stats", &["stats", "uploads"]),
     ("restore", &["restore", "uploads", "--target", "out"]),
     ("check", &["check"]),
+    ("journal", &["journal", "-n", "3"]),
+    ("repair --accept-older", &["repair", "--accept-older"]),
     ("copy", &["copy", "--to", "another"]),
     ("snapshot", &["snapshot", "changed", "--name", "uploads"]),
     ("init --recover", &["init", "--recover", "--sheet", "sheet"]),

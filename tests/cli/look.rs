@@ -52,6 +52,24 @@ fn find_tells_where_a_version_is_and_ends_with_1_if_it_is_nowhere() {
 }
 
 #[test]
+fn the_journal_ends_with_a_head_that_check_looks_for() {
+    let world = world();
+    let first = world.run(&["check", "--no-cache"]);
+    assert!(errors(&first).contains("this machine remembers no look at this repository"), "{}", errors(&first));
+    assert!(errors(&world.run(&["check"])).contains("this machine last looked at "));
+    assert_eq!(errors(&world.run(&["check", "--quiet"])), "");
+    let said = world.ok(&["journal"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("TIME") && lines[1].contains("snapshot") && lines[1].contains("uploads"), "{said}");
+    let head = lines.last().and_then(|line| line.strip_prefix("head ")).expect("a head");
+    assert_eq!(world.ok(&["journal", "-n", "1"]).lines().count(), 3);
+    world.ok(&["check", "--head", head]);
+    world.fails(&["check", "--head", "3f9a"], 2, &["64 digits"]);
+    std::fs::remove_dir_all(world.path("repository/journal")).expect("a journal");
+    world.fails(&["check", "--head", head], 20, &["kept as a head", head]);
+}
+
+#[test]
 fn diff_shows_what_changed_and_ends_with_0() {
     let world = world();
     let ids = ids(&world);

@@ -54,7 +54,9 @@ fn an_output_that_cannot_be_written_is_said_once_and_fails() {
         let said = errors(&output);
         assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
         assert_eq!(said.matches("No space left on device").count(), 1, "{words:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{words:?}: {said}");
+        // how far a check reaches is said whatever becomes of its result
+        let lines = said.lines().filter(|line| !line.contains("this machine last looked")).count();
+        assert_eq!(lines, 1, "{words:?}: {said}");
     }
     let output = world.command(&["snapshot", "uploads", "--quiet"]).stdout(full()).output().expect("vault starts");
     assert!(output.status.success(), "nothing was to be written: {}", errors(&output));

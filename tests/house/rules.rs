@@ -16,7 +16,7 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
             &["operation"],
             &[
                 "backup", "restore", "list", "find", "diff", "stats", "forget", "undelete", "tag", "prune", "check",
-                "repair", "copy", "keys", "wal",
+                "repair", "copy", "keys", "journal", "wal",
             ],
             &["run", "drill", "health", "report"],
             &["cli"],

@@ -15,7 +15,7 @@ use vault_format::name::Name;
 const DAY: Duration = Duration::from_hours(24);
 
 fn read(repository: &Repository, read: Read, max_age: Option<Duration>) -> Report {
-    let report = vault::check::check(repository, &Options { read, max_age }, &Silent).unwrap();
+    let report = vault::check::check(repository, &Options { read, max_age, ..Options::default() }, &Silent).unwrap();
     assert!(report.findings.is_empty(), "{:#?}", report.findings);
     report
 }

@@ -15,6 +15,7 @@ mod forged;
 mod forget;
 mod full;
 mod healed;
+mod hidden;
 mod interrupted;
 mod junk;
 mod kept;

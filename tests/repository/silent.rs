@@ -151,7 +151,7 @@ fn a_restore_stops_and_goes_on_later() {
 fn a_check_names_no_damage() {
     let world = World::new();
     for workers in WORKERS {
-        let options = check::Options { read: check::Read::All, max_age: None };
+        let options = check::Options { read: check::Read::All, ..check::Options::default() };
         let run = |repository: &Repository| check::check(repository, &options, &Silent);
         let (packs, report) = at_each_read(&world, workers, run);
         assert!(packs > 4 && report.findings.is_empty() && report.verified_packs > 3, "{packs} {report:?}");

@@ -3,6 +3,7 @@
 //! shows the store's clock.
 
 use super::loaded::{Damage, Verdict, load};
+use super::orders;
 use super::trust::{Claimant, Trust};
 use crate::repository::{Listed, Repository, Result, encoding, of_object};
 use crate::time::WallTime;
@@ -24,7 +25,11 @@ fn put(repository: &Repository, record: &Record) -> Result<Name> {
     let keys = repository.keys();
     let book = &keys.own_book();
     let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
-    let stored = encoding("a journal record", record.seal(&author, &repository.runtime().random()))?;
+    let orders = orders::to_record(repository, record.outcome != RunOutcome::Begun);
+    let stored = encoding(
+        "a journal record",
+        Record { orders, ..record.clone() }.seal(&author, &repository.runtime().random()),
+    )?;
     let time = Timestamp::from(WallTime::new(record.started)).to_zoned(TimeZone::UTC);
     let year = u16::try_from(time.year()).unwrap_or_default();
     let month = u8::try_from(time.month()).unwrap_or(1);

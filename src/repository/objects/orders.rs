@@ -1,6 +1,7 @@
 //! Reads and puts the owner's orders. A snapshot's state is its object and all orders on it; numbers decide, a tie keeps
 //! the snapshot, so the outcome does not depend on the order of reading.
 
+use super::chain::{Chain, NEWEST_MAX};
 use super::loaded::{Damage, Ignored, Loaded, Verdict, load};
 use crate::repository::{Listed, Repository, Result, encoding};
 use crate::time::{StoreTime, WallTime};
@@ -75,6 +76,8 @@ pub struct Orders {
     pub required: u64,
     /// Highest number seen.
     pub highest: u64,
+    /// Which there are, and which they name.
+    pub(crate) chain: Chain,
     /// Writers whose word counts no longer.
     pub(super) revocations: Revocations,
     /// Orders that can't be used.
@@ -94,16 +97,20 @@ impl Orders {
 
     /// Reads all orders; those of foreign domains are passed over.
     pub fn load(repository: &Repository) -> Result<Self> {
-        let mut orders = Self::default();
-        let mut loaded = load_listed(repository, &repository.list(name::ORDERS)?.0)?;
+        let listed = repository.list(name::ORDERS)?.0;
+        let chain = Chain::of(listed.iter().filter_map(|(name, _)| name.id()));
+        let mut orders = Self { chain, ..Self::default() };
+        let mut loaded = load_listed(repository, &listed)?;
         for one in std::mem::take(&mut loaded.good) {
             orders.revocations.take(repository, &one);
+            orders.chain.add(one.name.id().unwrap_or_default(), one.arrived, one.order.as_ref());
             if let Some(order) = one.order {
                 orders.apply(order);
             }
         }
         loaded.spare(&orders.quarantined);
         (orders.damaged, orders.ignored) = (loaded.damaged, loaded.ignored);
+        repository.0.known.lock().newest = orders.chain.newest();
         Ok(orders)
     }
 
@@ -261,14 +268,39 @@ impl Revocations {
 pub fn put(repository: &Repository, domain: DomainId, action: Action) -> Result<ObjectId> {
     let (name, stored) = seal(repository, domain, action)?;
     repository.put(&name, &stored)?;
-    Ok(ObjectId::of(&stored))
+    Ok(given(repository, &stored))
+}
+
+/// Notes that this process gave an order: the next records name it, so that a store can't hide it later.
+pub(crate) fn given(repository: &Repository, stored: &[u8]) -> ObjectId {
+    let id = ObjectId::of(stored);
+    repository.0.known.lock().given.insert(id);
+    id
+}
+
+/// The newest orders that this process saw, as few as a record or a snapshot names.
+pub(crate) fn newest(repository: &Repository) -> Vec<ObjectId> {
+    repository.0.known.lock().newest.iter().take(NEWEST_MAX).copied().collect()
+}
+
+/// The same, and those that it gave since the last record of an end.
+pub(super) fn to_record(repository: &Repository, is_end: bool) -> Vec<ObjectId> {
+    let mut named = newest(repository);
+    let mut known = repository.0.known.lock();
+    let given: Vec<ObjectId> = known.given.iter().filter(|id| !named.contains(id)).copied().collect();
+    named.extend(given);
+    if is_end {
+        known.given.clear();
+    }
+    named
 }
 
 /// One order for a domain, ready to be put. Needs the owner.
 pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) -> Result<(Name, Vec<u8>)> {
     let owner = repository.keys().owner("give orders")?;
-    let number = Orders::load(repository)?.highest.saturating_add(1);
-    let order = Order { number, time: repository.runtime().clock.now().nanoseconds(), action, after: Vec::new() };
+    let seen = Orders::load(repository)?;
+    let (number, after) = (seen.highest.saturating_add(1), seen.chain.newest());
+    let order = Order { number, time: repository.runtime().clock.now().nanoseconds(), action, after };
     let signer = repository.keys().signer();
     let author = Author { repository: repository.id(), domain, signer, book: &owner.book(domain) };
     let stored = encoding("an order", order.seal(&author, &repository.runtime().random()))?;

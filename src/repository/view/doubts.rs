@@ -11,7 +11,7 @@ use vault_format::name::Name;
 pub(crate) type Doubts = BTreeMap<DomainId, Doubt>;
 
 impl View {
-    /// Domains with a snapshot or an index object that can't be used, or with a snapshot that is missing. One that
+    /// Domains with a snapshot or an index object that can't be used, or with a snapshot or an order that is missing. One that
     /// concerns all, or of which nobody can tell whose it is, is an error.
     pub(crate) fn doubts(&self) -> Result<Doubts> {
         let due = self.marks.due_snapshots();
@@ -20,6 +20,12 @@ impl View {
             |name: &Name| name.id().is_some_and(|id| due.contains(&id) && self.orders.state(id).is_forgotten());
         let lost = self.snapshots.damaged.iter().filter(|damage| !is_gone(&damage.name));
         let mut doubts = Doubts::new();
+        for hidden in self.hidden() {
+            match hidden.member {
+                Some(member) => _ = doubts.entry(member.domain).or_insert_with(|| hidden.into()),
+                None => return Err(Error::Unsafe(hidden.into())),
+            }
+        }
         for damage in self.objects.damaged.iter().chain(lost) {
             let doubt = Doubt::Damaged { object: damage.name.to_string(), problem: damage.to_string() };
             match damage.name.domain().filter(|_| !damage.error.is_of_later()) {

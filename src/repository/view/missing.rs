@@ -4,6 +4,7 @@
 //! listing is empty, are named by the journal alone, which therefore has to be read before snapshots are listed.
 
 use super::View;
+use super::hidden::{self, Named};
 use crate::repository::objects::journal;
 use crate::repository::objects::loaded::{Damage, Verdict};
 use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
@@ -18,13 +19,15 @@ use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::Record;
 use vault_format::name::{self, Name};
 
-/// Takes a record and its header.
-pub(crate) type OnRecord<'r> = dyn FnMut(&Header, &Record) + 'r;
+/// Takes the name of a record, its header and what it says.
+pub(crate) type OnRecord<'r> = dyn FnMut(&Name, &Header, &Record) + 'r;
 
-/// Snapshots that journal records name.
+/// Snapshots, and orders, that journal records name.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
     named: BTreeMap<ObjectId, Naming>,
+    /// Orders that they name.
+    pub(super) orders: Named,
     /// Domains in whose records some are named.
     pub domains: BTreeSet<DomainId>,
     /// Records that can't be read: they name nothing, and stop nobody.
@@ -71,7 +74,6 @@ impl Heads {
     /// Reads the journal. What this process has read before is not read again, unless somebody wants the records.
     pub fn load(repository: &Repository, trust: &Trust, mut on_record: Option<&mut OnRecord<'_>>) -> Result<Self> {
         let mut heads = Self::default();
-        let owner = repository.keys().owner_writer();
         let mut new = Vec::new();
         for (name, entry) in repository.list(name::JOURNAL)?.0 {
             let known = name.id().and_then(|id| repository.0.known.lock().heads.get(&id).cloned());
@@ -82,28 +84,33 @@ impl Heads {
             // its signature was verified, but its writer may have been revoked since
             let claimant = Claimant { name: &name, header: &header, arrived: None, opens: true };
             if matches!(trust.judge(&claimant, |_| Ok(())), Ok(Verdict::Counts(()))) {
-                heads.add(&name, named, header.writer == owner);
+                heads.add(repository, (&name, &header), named);
             }
         }
         let damaged = journal::visit(repository, trust, new, &mut |name, header, record| {
             if let Some(on_record) = &mut on_record {
-                on_record(header, &record);
+                on_record(name, header, &record);
             }
+            let named = [record.heads, record.orders];
             if let Some(id) = name.id() {
-                repository.0.known.lock().heads.insert(id, (*header, record.heads.clone()));
+                repository.0.known.lock().heads.insert(id, (*header, named.clone()));
             }
-            heads.add(name, record.heads, header.writer == owner);
+            heads.add(repository, (name, header), named);
         })?;
         Ok(Self { damaged, ..heads })
     }
 
-    fn add(&mut self, name: &Name, named: Vec<ObjectId>, by_owner: bool) {
+    fn add(&mut self, repository: &Repository, (name, header): (&Name, &Header), [heads, orders]: [Vec<ObjectId>; 2]) {
         let Name::Journal(domain, ..) = name else { return };
-        if !named.is_empty() {
+        let member = hidden::by(repository, header.writer, name);
+        for order in orders {
+            self.orders.entry((order, member)).or_insert_with(|| name.to_string());
+        }
+        if !heads.is_empty() {
             self.domains.insert(*domain);
         }
-        for head in named {
-            self.named.entry(head).or_default().add(|| name.to_string(), *domain, by_owner);
+        for head in heads {
+            self.named.entry(head).or_default().add(|| name.to_string(), *domain, member.is_none());
         }
     }
 

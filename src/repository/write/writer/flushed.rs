@@ -39,6 +39,7 @@ impl Flushed {
     /// W3 to W5: commits a snapshot. It is there when this returns its name.
     pub fn commit(mut self, head: &Head, body: &Body) -> Result<Name> {
         let (repository, run) = (&self.0.repository, &self.0.run);
+        let head = &Head { orders: orders::newest(repository), ..head.clone() };
         let new = NewSnapshot { secret: &run.secret, wraps: &run.wraps, head, body };
         let salt = repository.runtime().random();
         let bytes = encoding("a snapshot", snapshot::seal(&run.author(), &salt, &new))?;
@@ -53,6 +54,6 @@ impl Flushed {
         let (repository, run) = (&self.0.repository, &self.0.run);
         let (name, bytes) = orders::seal(repository, run.domain, Action::Undelete(vec![snapshot]))?;
         commit::commit(repository, &self.relied(Some(snapshot))?, (&name, &bytes))?;
-        Ok(ObjectId::of(&bytes))
+        Ok(orders::given(repository, &bytes))
     }
 }
