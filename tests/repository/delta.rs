@@ -59,8 +59,8 @@ impl HandMade<'_> {
     }
 }
 
-/// A stream in two versions, the second stored as a delta of the first; gives both snapshots.
-fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2] {
+/// A stream in two versions, the second stored as a delta of the first, in one pack or apart; gives both snapshots.
+fn with_delta(repository: &Repository, base: &[u8], next: &[u8], is_apart: bool) -> [ObjectId; 2] {
     let keys = repository.keys();
     let entry = |kind: BlobKind, bytes: &[u8]| BlobEntry {
         id: keys.id_key().blob_id(kind, bytes),
@@ -69,11 +69,12 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
     };
     let chunks = [base, next].map(|bytes| entry(BlobKind::Chunk, bytes));
     let delta = compress_delta(next, base, 3).unwrap().unwrap();
-    let data = [
+    let frames = [
         (FrameCodec::Raw, base.to_vec(), chunks[0], Vec::new(), 0),
         (FrameCodec::Delta, delta, chunks[1], vec![chunks[0].id], 1),
     ];
-    let [whole, delta] = data.map(|frame| HandMade { repository, class: Class::Data, frames: vec![frame] });
+    let data = if is_apart { frames.map(|frame| vec![frame]).to_vec() } else { vec![frames.to_vec()] };
+    let mut packs: Vec<(Class, Vec<Frame>)> = data.into_iter().map(|frames| (Class::Data, frames)).collect();
     let pages = chunks.map(|chunk| {
         let content = Content::Inline(vec![ChunkRef { id: chunk.id, length: chunk.length }]);
         let kind = NodeKind::File { size: u64::from(chunk.length), content, holes: Vec::new() };
@@ -81,11 +82,12 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8]) -> [ObjectId; 2
     });
     let trees = pages.each_ref().map(|page| entry(BlobKind::Tree, page));
     let frames = trees.into_iter().zip(&pages).map(|(tree, page)| (FrameCodec::Raw, page.clone(), tree, Vec::new(), 0));
-    let metadata = HandMade { repository, class: Class::Metadata, frames: frames.collect() };
+    packs.push((Class::Metadata, frames.collect()));
     let label = keys.own_book().source_label("stream");
     let book = &keys.own_book();
     let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
-    for (entry, wraps) in [whole.put(), delta.put(), metadata.put()] {
+    for (class, frames) in packs {
+        let (entry, wraps) = HandMade { repository, class, frames }.put();
         let index = Index { packs: vec![entry], wraps: vec![wraps], ..Index::default() };
         let salt = repository.runtime().random();
         let stored = index::seal(&author, &salt, &index, &Sketches::default()).unwrap();
@@ -136,7 +138,7 @@ fn a_lost_index_takes_no_delta_along() {
     let base = noise(1, 40_000);
     let mut next = base.clone();
     next[20_000] ^= 1;
-    let ids = with_delta(&owner, &base, &next);
+    let ids = with_delta(&owner, &base, &next, false);
     let lost: Vec<String> = store.objects().into_keys().filter(|name| name.starts_with("index/")).collect();
     assert!(!lost.is_empty() && lost.iter().all(|name| store.remove(name)));
     let report = repair::repair(&owner, None, &repair::Options::default(), &Silent).unwrap();
@@ -151,7 +153,7 @@ fn a_delta_moves_with_its_base_and_is_stored_whole_without() {
     next[1_000] ^= 1;
     let hand = Hand::new();
     let first = init(hand.store(), &hand.runtime(SEED, 0));
-    let [old, new] = with_delta(&first, &base, &next);
+    let [old, new] = with_delta(&first, &base, &next, false);
     assert!(restore_stream(&first, new).unwrap() == next);
     for (chosen, depths) in [(vec![old, new], vec![0, 1]), (vec![new], vec![0])] {
         let second = init_like(hand.store(), &hand.runtime(SEED + 1, 0), &first);
@@ -178,7 +180,7 @@ fn the_packs_of_bases_are_relied_on() {
     let hand = Hand::new();
     let store = hand.store();
     let owner = init(store.clone(), &hand.runtime(SEED, 0));
-    with_delta(&owner, &base, &next);
+    with_delta(&owner, &base, &next, true);
     let id = owner.keys().id_key().blob_id(BlobKind::Chunk, &base);
     let index = lookup(&owner);
     let pack = index.pack(index.known_places(&id).next().unwrap().pack).unwrap().id;
