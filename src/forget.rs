@@ -12,6 +12,7 @@ use crate::repository::objects::{orders, pins};
 use crate::repository::tree::whole;
 use crate::repository::view::View;
 use crate::repository::view::address::Asked;
+use crate::repository::view::missing::Heads;
 use crate::retention::{self, Candidate, Policy};
 use crate::time::WallTime;
 use jiff::tz::TimeZone;
@@ -154,7 +155,7 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
         for id in ids {
             let snapshot = match catalog.snapshots.by_id(id) {
                 Err(error @ repository::Error::NoSnapshot(_)) => {
-                    missing.push(named_by_others(catalog, id).ok_or(error)?);
+                    missing.push(named_by_others(repository, catalog, id)?.ok_or(error)?);
                     notes.push(format!("snapshot {id} is missing: prune waits for it no longer"));
                     continue;
                 }
@@ -192,14 +193,18 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
 }
 
 /// A snapshot that is not listed, given its whole id, and the domain of a record or a snapshot that names it.
-fn named_by_others(catalog: &View, id: &str) -> Option<(DomainId, ObjectId)> {
-    let id = ObjectId::parse(id).ok().filter(|id| !catalog.snapshots.listed.contains(id))?;
+fn named_by_others(repository: &Repository, catalog: &View, id: &str) -> Result<Option<(DomainId, ObjectId)>> {
+    let Ok(id) = ObjectId::parse(id) else { return Ok(None) };
+    if catalog.snapshots.listed.contains(&id) {
+        return Ok(None);
+    }
     let names_it = |one: &&SnapshotEntry| one.head.seen.contains(&id) || one.head.parent == Some(id);
     let domain = match catalog.snapshots.all.iter().find(names_it) {
         Some(snapshot) => Some(snapshot.place.domain),
-        None => catalog.heads.domain_of(&id),
+        // what a key names whose removal is not finished keeps it from ending
+        None => Heads::load(repository, &catalog.trust, None)?.domain_of(&id),
     };
-    domain.map(|domain| (domain, id))
+    Ok(domain.map(|domain| (domain, id)))
 }
 
 /// What both ways share: a look at all snapshots, one order for each domain, a record in the journal.
