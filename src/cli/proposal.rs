@@ -157,7 +157,7 @@ mod tests {
                 _ => text.push(letter),
             }
         }
-        if text == "vault place" || ["…", "COMMAND", "SHELL"].iter().any(|part| text.contains(part)) {
+        if text == "vault place" || ["…", "COMMAND", "SHELL", "--head ID"].iter().any(|part| text.contains(part)) {
             return None;
         }
         let words = shlex::split(&text).expect("quotes are closed");

@@ -105,11 +105,23 @@ fn fields_are_those_of_the_page() {
     }
     let words = ["key", "add", "--role", "writer", "--label", "web", "--export-key-file", "web.key"];
     let added = run("key add", &words, 0);
-    run("key remove", &["key", "remove", added["id"].as_str().expect("an id"), "--yes"], 0);
+    run("snapshot", &["snapshot", "changed", "--name", "web", "--key-file", "web.key"], 0);
+    let added = added["id"].as_str().expect("an id");
+    run("key remove", &["key", "remove", added, "--drop-since", "2020-01-01", "--yes"], 0);
     let dropped = run("forget", &["forget", "--keep-last", "1"], 0);
     run("undelete", &["undelete", dropped["forgotten"][0]["id"].as_str().expect("an id")], 0);
     run("forget", &["forget", "--keep-last", "1"], 0);
     run("prune", &["prune", "--grace", "0s", "--yes"], 0);
+    // a domain that has lost a snapshot is left out
+    run("key add", &["key", "add", "--role", "writer", "--label", "cron", "--export-key-file", "cron.key"], 0);
+    let lost = ["snapshot", "changed", "--name", "cron", "--key-file", "cron.key"];
+    let [lost, _] = [0, 1].map(|_| run("snapshot", &lost, 0)["snapshot"].as_str().expect("an id").to_owned());
+    for domain in std::fs::read_dir(world.path("repository/snapshots")).expect("domains").flatten() {
+        for source in std::fs::read_dir(domain.path()).expect("sources").flatten() {
+            drop(std::fs::remove_file(source.path().join(&lost)));
+        }
+    }
+    run("prune", &["prune", "--grace", "0s", "--yes"], 3);
     let packs = world.path("repository/packs/d");
     std::fs::remove_dir_all(packs).expect("packs to lose");
     run("check", &["check"], 20);
