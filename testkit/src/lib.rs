@@ -6,6 +6,7 @@
 
 pub mod compare;
 pub mod faulty;
+pub mod forged;
 pub mod hooked;
 pub mod recording;
 pub mod rules;

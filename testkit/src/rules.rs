@@ -13,7 +13,7 @@ use vault::repository::objects::orders::State;
 use vault::repository::protocol::{CommitStep, DeletionStep, Kept, Outlook, Protocol, Survival, SweepStep};
 use vault::repository::{Options, Repository, Result};
 use vault::time::StoreTime;
-use vault_format::name::{INDEX, JOURNAL, Name, ORDERS, SNAPSHOTS};
+use vault_format::name::{INDEX, JOURNAL, Name, SNAPSHOTS};
 
 /// One rule of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +50,10 @@ pub enum Rule {
     KeepMarks,
     /// A run that began longer ago than marks are sure to be kept does not commit.
     RunLifetime,
-    /// Orders are listed after the index objects that a run believes.
-    OrdersAfterIndex,
 }
 
 impl Rule {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::IndexBeforeSnapshot,
         Self::LookBeforeCommit,
         Self::CommitWindow,
@@ -72,7 +70,6 @@ impl Rule {
         Self::KeepMarks,
         Self::TimeGoesOn,
         Self::RunLifetime,
-        Self::OrdersAfterIndex,
     ];
 
     /// The options of a process that breaks it. If the life of a run is the rule, one that only takes snapshots has no
@@ -89,8 +86,8 @@ impl Rule {
     pub fn store(self, store: Arc<dyn Store>, is_writer: bool) -> Arc<dyn Store> {
         match self {
             Self::IndexBeforeSnapshot if !is_writer => store,
-            Self::IndexBeforeSnapshot | Self::StoreClock | Self::DoubtListings | Self::OrdersAfterIndex => {
-                Arc::new(Wrapped(Bent { inner: store, rule: self, state: Mutex::default() }))
+            Self::IndexBeforeSnapshot | Self::StoreClock | Self::DoubtListings => {
+                Arc::new(Wrapped(Bent { inner: store, rule: self, held_back: Mutex::default() }))
             }
             _ => store,
         }
@@ -159,17 +156,8 @@ impl Protocol for Broken {
 struct Bent {
     inner: Arc<dyn Store>,
     rule: Rule,
-    state: Mutex<Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
     /// Index objects that were put and wait for a snapshot.
-    held_back: VecDeque<(String, Vec<u8>)>,
-    /// The prefix that was listed last.
-    listed: String,
-    /// Orders as they were last shown.
-    orders: Vec<Entry>,
+    held_back: Mutex<VecDeque<(String, Vec<u8>)>>,
 }
 
 impl Wrapper for Bent {
@@ -179,14 +167,14 @@ impl Wrapper for Bent {
 
     fn put(&self, name: &str, bytes: &[u8]) -> StoreResult<()> {
         if self.rule == Rule::IndexBeforeSnapshot && name.starts_with(INDEX) {
-            self.state.lock().unwrap().held_back.push_back((name.to_owned(), bytes.to_vec()));
+            self.held_back.lock().unwrap().push_back((name.to_owned(), bytes.to_vec()));
             return Ok(());
         }
         self.inner.put(name, bytes)?;
         if !name.starts_with(SNAPSHOTS) {
             return Ok(());
         }
-        let held_back = std::mem::take(&mut self.state.lock().unwrap().held_back);
+        let held_back = std::mem::take(&mut *self.held_back.lock().unwrap());
         held_back.iter().try_for_each(|(name, bytes)| self.inner.put(name, bytes))
     }
 
@@ -196,17 +184,8 @@ impl Wrapper for Bent {
     }
 
     fn list(&self, prefix: &str) -> StoreResult<Vec<Entry>> {
-        let before = std::mem::replace(&mut self.state.lock().unwrap().listed, prefix.to_owned());
         match self.rule {
             Rule::DoubtListings if prefix == JOURNAL => Ok(Vec::new()),
-            Rule::OrdersAfterIndex if prefix == ORDERS && before.starts_with(INDEX) => {
-                Ok(self.state.lock().unwrap().orders.clone())
-            }
-            Rule::OrdersAfterIndex if prefix == ORDERS => {
-                let orders = self.inner.list(prefix)?;
-                self.state.lock().unwrap().orders.clone_from(&orders);
-                Ok(orders)
-            }
             _ => self.inner.list(prefix),
         }
     }

@@ -2,6 +2,7 @@
 //! repository, may go on to the next operation, and may die at any call. What it is told goes into the truth.
 
 use crate::baton::{Baton, Life};
+use crate::liar;
 use crate::schedule::{Turn, chance, one_of};
 use crate::world::{Place, World, content};
 use jiff::tz::TimeZone;
@@ -18,7 +19,7 @@ use vault::repository::objects::orders;
 use vault::repository::{Address, Repository};
 use vault::retention::Policy;
 use vault::runtime::{Clock, Runtime};
-use vault::{backup, check, copy, forget, keys, list, prune, repair, restore, tag, undelete};
+use vault::{backup, check, copy, forget, list, prune, repair, restore, tag, undelete};
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::order::Action;
 
@@ -46,6 +47,8 @@ pub enum Step {
     /// The same in the second repository.
     ForgetOldCopies,
     PruneCopies,
+    /// Whose key was stolen.
+    Lie,
 }
 
 /// A process's place in the world: who it is, and its turn.
@@ -145,6 +148,7 @@ impl Actor<'_> {
             Step::Hold => self.hold(repository, true)?,
             Step::Release => self.hold(repository, false)?,
             Step::Restore => self.restore(repository)?,
+            Step::Lie => liar::lie(repository, &mut self.random)?,
             Step::Check => drop(check::check(repository, &check::Options::default(), &Silent)?),
         }
         Ok(())
@@ -187,19 +191,23 @@ impl Actor<'_> {
         let member = one_of(&mut self.random, members);
         let now = self.world.time.now();
         self.world.truth.lock().unwrap().revoked.entry(member).or_insert((now, false));
-        keys::remove(repository, self.world.slot(member), &Silent)?;
+        self.world.expel(repository, member)?;
         let mut truth = self.world.truth.lock().unwrap();
         truth.revoked.entry(member).or_default().1 = true;
         truth.totals.revoked += 1;
         Ok(())
     }
 
-    /// Nothing is damaged here, so that repair has nothing to give up.
+    /// Nothing is damaged here, so that repair has nothing to give up but what a thief made up.
     fn repair(&self, repository: &Repository) -> Result<()> {
         let report = repair::repair(repository, None, &repair::Options::default(), &Silent)?;
-        let is_sound = report.lost_blobs == 0 && report.lost.is_empty();
+        let mut truth = self.world.truth.lock().unwrap();
+        let is_sound = match self.world.thief {
+            Some(_) => !report.lost.iter().any(|lost| truth.acknowledged.contains_key(&lost.snapshot)),
+            None => report.lost_blobs == 0 && report.lost.is_empty(),
+        };
         assert!(is_sound || !self.world.log.late.lock().unwrap().is_empty(), "repair gives up {:?}", report.lost);
-        self.world.truth.lock().unwrap().totals.repaired += 1;
+        truth.totals.repaired += 1;
         Ok(())
     }
 

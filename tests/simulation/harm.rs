@@ -72,7 +72,7 @@ pub fn of(rule: Rule) -> Script {
         | Rule::YoungMarksOnly
         | Rule::StoreClock
         | Rule::TimeGoesOn => at_commit(rule),
-        Rule::KeepMarks | Rule::RunLifetime | Rule::OrdersAfterIndex => in_long_run(rule),
+        Rule::KeepMarks | Rule::RunLifetime => in_long_run(rule),
         _ => in_sweep(rule),
     }
 }
@@ -127,18 +127,6 @@ fn between_look_and_commit() -> Script {
 
 /// What counts for runs that are longer than what happens around them.
 fn in_long_run(rule: Rule) -> Script {
-    if rule == Rule::OrdersAfterIndex {
-        // between the two looks of a run, another member's key is removed, and what it had begun to store is indexed
-        let mut script = Script::new(0);
-        let late = script.enter(MATE, &[garbage()]);
-        script.until(late, "Put index/");
-        let run = script.enter(CLIENT, &[garbage()]);
-        script.until(run, "List index/");
-        script.act(OWNER, &[Step::Revoke(&[MATE])]);
-        script.meet(late, "Put index/", Grant::DieAfter);
-        script.end(run);
-        return script;
-    }
     let (mut script, run) = with_mark();
     sweep(&mut script);
     if rule == Rule::RunLifetime {

@@ -107,6 +107,11 @@ fn theft(random: &mut ChaCha20Rng, grace: i64) -> Vec<(usize, Vec<Step>)> {
     programs
 }
 
+/// What a thief does with a key.
+fn lies(random: &mut ChaCha20Rng, grace: i64) -> Vec<Step> {
+    (0..2 + below(random, 6)).flat_map(|_| [pause(random, grace), Step::Lie]).collect()
+}
+
 fn odds(random: &mut ChaCha20Rng, grace: i64, is_long: bool) -> Odds {
     let mut naps = vec![WINDOW + MINUTE, grace / 2, grace + MINUTE, grace + grace / 4, 3 * grace];
     if is_long {
@@ -133,7 +138,9 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
     let is_duel = chance(&mut random, 5_000);
     let ends = one_of(&mut random, &[0, 5_000]);
     let (writers, owners) = (1 + below(&mut random, 3), 1 + below(&mut random, 2));
-    let world = World { trace, ..World::new(&Terms::random(&mut random, 6), broken) };
+    // a member of each role in turn, in a quarter of the worlds
+    let thief = (seed % 4 == 1 && broken.is_none()).then(|| 1 + (seed / 4 % 4) as usize);
+    let world = World { trace, thief, ..World::new(&Terms::random(&mut random, 6), broken) };
     // marks are kept for twice the life of a run
     let is_long = world.options.run_lifetime == 2 * world.options.grace && chance(&mut random, 5_000);
     let odds = odds(&mut random, world.grace(), is_long);
@@ -149,8 +156,12 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
         programs = duel(&mut random, world.grace(), is_long);
     }
     // what only the removal of a key shows is looked for where keys are removed
-    if seed % 16 == 7 || broken == Some(Rule::OrdersAfterIndex) {
+    if seed % 16 == 7 {
         programs = theft(&mut random, world.grace());
+    }
+    if let Some(thief) = thief {
+        programs.retain(|(member, _)| *member != thief);
+        programs.push((thief, lies(&mut random, world.grace())));
     }
     if trace {
         println!("{odds:?}");

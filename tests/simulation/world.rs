@@ -12,10 +12,13 @@ use testkit::rules::Rule;
 use testkit::simulated::Simulated;
 use testkit::world::noise;
 use vault::backend::{Backend, BackendOptions, Store};
+use vault::keys;
+use vault::progress::Silent;
 use vault::repository::{Access, NewRepository, Options, Repository};
 use vault::runtime::Runtime;
-use vault_format::bundle::{Bundle, Role};
-use vault_format::id::ObjectId;
+use vault::time::WallTime;
+use vault_format::bundle::{Bundle, BundleKeys, Role};
+use vault_format::id::{ObjectId, WriterId};
 use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::slot::{self, KDF_FLOOR, NewSlot};
@@ -204,6 +207,8 @@ pub struct World {
     pub like: bool,
     pub time: Time,
     pub options: Options,
+    /// The member whose key was stolen, and is used for nothing but lies.
+    pub thief: Option<usize>,
     /// The rule that all processes break.
     pub broken: Option<Rule>,
     pub log: Arc<Log>,
@@ -284,8 +289,8 @@ impl World {
             verify_seals: false,
             ..Options::default()
         };
-        let (log, truth, like) = (Arc::default(), Mutex::default(), terms.like);
-        Self { store: first, second, like, time, options, broken, log, trace: false, truth }
+        let (log, truth, like, thief) = (Arc::default(), Mutex::default(), terms.like, None);
+        Self { store: first, second, like, time, options, thief, broken, log, trace: false, truth }
     }
 
     /// All snapshots that are there, listed or not.
@@ -316,6 +321,25 @@ impl World {
         };
         let backend = Backend::from_store(Arc::new(store.clone()), &BackendOptions::default(), &runtime);
         Repository::open(backend, runtime, self.options.clone(), self.access(place)).unwrap()
+    }
+
+    /// True if the thief signs as this.
+    pub fn is_thief(&self, writer: WriterId) -> bool {
+        self.thief.is_some_and(|member| match &templates().first.bundles[member].keys {
+            BundleKeys::Member { signing, .. } => {
+                WriterId::of(&signing.signing_key().verifying_key().to_bytes()) == writer
+            }
+            BundleKeys::Owner { .. } => false,
+        })
+    }
+
+    /// Takes the key of a member away; nothing that the thief wrote goes on to count.
+    pub fn expel(&self, owner: &Repository, member: usize) -> vault::error::Result<keys::Removed> {
+        let slot = self.slot(member);
+        match self.thief == Some(member) {
+            true => keys::remove_and_drop(owner, slot, WallTime::new(START), &Silent),
+            false => keys::remove(owner, slot, &Silent),
+        }
     }
 
     /// The slot of a member, who is not the owner.
