@@ -64,6 +64,20 @@ fn what_the_architecture_names_is_there() {
 }
 
 #[test]
+fn each_test_that_shows_who_can_do_what_is_there() {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("a page");
+    let named: Vec<(&str, &str)> = text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect();
+    assert!(named.len() > 20, "the tests were found");
+    let is_lost = |(file, name): &&(&str, &str)| {
+        let folder = if file.starts_with("src/") { "" } else if file.contains('/') { "tests" } else { "tests/repository" };
+        let code = fs::read_to_string(root().join(folder).join(format!("{file}.rs"))).unwrap_or_default();
+        !code.contains(&format!("fn {name}()"))
+    };
+    let lost: Vec<_> = named.iter().filter(is_lost).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[test]
 fn every_rule_that_is_cited_is_defined() {
     let text = fs::read_to_string(root().join("format/SPEC.md")).expect("the specification");
     let defined: BTreeSet<&str> = between(&text, "**", ',').filter(|word| rules(word).contains(word)).collect();
