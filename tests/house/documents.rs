@@ -66,10 +66,17 @@ fn what_the_architecture_names_is_there() {
 #[test]
 fn each_test_that_shows_who_can_do_what_is_there() {
     let text = fs::read_to_string(root().join("docs/security.md")).expect("a page");
-    let named: Vec<(&str, &str)> = text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect();
+    let named: Vec<(&str, &str)> =
+        text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect();
     assert!(named.len() > 20, "the tests were found");
     let is_lost = |(file, name): &&(&str, &str)| {
-        let folder = if file.starts_with("src/") { "" } else if file.contains('/') { "tests" } else { "tests/repository" };
+        let folder = if file.starts_with("src/") {
+            ""
+        } else if file.contains('/') {
+            "tests"
+        } else {
+            "tests/repository"
+        };
         let code = fs::read_to_string(root().join(folder).join(format!("{file}.rs"))).unwrap_or_default();
         !code.contains(&format!("fn {name}()"))
     };
