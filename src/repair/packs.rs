@@ -212,11 +212,15 @@ pub(super) fn reindex(repository: &Repository, look: &Look, options: &Options, r
             report.replaced_indexes += 1;
             continue;
         };
+        let good: Vec<PackEntry> = object.index.packs.iter().filter(|pack| !is_bad(pack)).cloned().collect();
+        // what the owner has vouched for he still does; what a member says so is not his word (T7)
+        let is_own = object.writer == repository.keys().owner_writer();
+        let stays = |id: &&ObjectId| is_own && good.iter().any(|pack| pack.id == **id);
         let index = Index {
-            packs: object.index.packs.iter().filter(|pack| !is_bad(pack)).cloned().collect(),
+            opened: object.index.opened.iter().filter(stays).copied().collect(),
+            packs: good,
             wraps: object.index.wraps.clone(),
             supersedes: object.index.supersedes.iter().copied().chain([*id]).collect(),
-            opened: Vec::new(),
         };
         index_objects::put(repository, (*domain, *label), &index, &Sketches::default())?;
         report.replaced_indexes += 1;

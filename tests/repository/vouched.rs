@@ -8,11 +8,11 @@ use testkit::world::{
     PASSWORD, assert_clean, backend, check, member, noise, open_as, restore_stream, snapshot_stream, stored_bytes,
 };
 use vault::backend::{ErrorKind, Operation, Store};
-use vault::keys;
 use vault::progress::Silent;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, Options, Repository};
+use vault::{keys, repair};
 use vault_format::SigningKey;
 use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::directory::BlobEntry;
@@ -71,6 +71,21 @@ fn members_share_what_the_owner_has_opened_and_nothing_before() {
         assert!(stored_for(&world, role, "sixth", &stream) < whole / 10, "{role}, pruned");
         assert_clean(&world.owner, true, "pruned");
     }
+}
+
+#[test]
+fn a_repair_keeps_what_the_owner_vouched_for() {
+    let world = World::new(Role::Client);
+    let [kept, lost] = [10, 11].map(|seed| noise(seed, 300_000));
+    stored_for(&world, Role::Client, "first", &kept);
+    let before = world.store.objects();
+    stored_for(&world, Role::Client, "second", &lost);
+    assert_clean(&world.owner, true, "vouching");
+    let is_new = |name: &&String| name.starts_with("packs/d/") && !before.contains_key(*name);
+    let name = world.store.objects().keys().find(is_new).unwrap().clone();
+    assert!(world.store.damage(&name, |bytes| bytes.truncate(100)));
+    repair::repair(&world.owner, None, &repair::Options::default(), &Silent).unwrap();
+    assert!(stored_for(&world, Role::Client, "third", &kept) < 30_000);
 }
 
 #[test]
