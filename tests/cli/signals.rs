@@ -51,7 +51,7 @@ fn a_signal_ends_a_silent_command_and_all_that_it_started() {
     for (signal, script, pattern) in cases {
         let child = start(&world, &["snapshot", "--name", "db", "--command", "--", "sh", "-c", script]);
         await_process(pattern);
-        let output = end(child, signal, Duration::from_secs(10));
+        let output = end(child, signal, Duration::from_millis(3_000));
         assert_eq!(output.status.code(), Some(130), "{script}: {}", errors(&output));
         let said = errors(&output);
         assert!(said.starts_with("vault: stopping: what runs is told to end"), "{script}: {said}");
@@ -69,7 +69,7 @@ fn a_second_signal_ends_at_once_and_leaves_no_orphan() {
     await_process("^sleep 8201$");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     std::thread::sleep(Duration::from_millis(500));
-    let output = end(child, Signal::TERM, Duration::from_secs(2));
+    let output = end(child, Signal::TERM, Duration::from_millis(500));
     assert_eq!(output.status.code(), Some(130), "{}", errors(&output));
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(left("^sleep 8201$"), "");
