@@ -8,7 +8,16 @@ use std::time::{Duration, Instant};
 
 /// A snapshot of the output of a shell script that has started.
 fn start(world: &World, words: &[&str]) -> Child {
-    let mut command = world.command(words);
+    let vault = world.command(words);
+    // where the tests run under `nohup`, vault would rightly ignore SIGHUP as well
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(vault.get_program()).args(vault.get_args()).current_dir(world.path("."));
+    for (name, value) in vault.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     child.expect("vault starts")
 }
