@@ -84,7 +84,8 @@ fn a_repair_keeps_what_the_owner_vouched_for() {
     let is_new = |name: &&String| name.starts_with("packs/d/") && !before.contains_key(*name);
     let name = world.store.objects().keys().find(is_new).unwrap().clone();
     assert!(world.store.damage(&name, |bytes| bytes.truncate(100)));
-    repair::repair(&world.owner, None, &repair::Options::default(), &Silent).unwrap();
+    let report = repair::repair(&world.owner, None, &repair::Options::default(), &Silent).unwrap();
+    assert_eq!(report.damaged_packs.len(), 1);
     assert!(stored_for(&world, Role::Client, "third", &kept) < 30_000);
 }
 
