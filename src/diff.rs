@@ -61,7 +61,7 @@ pub fn snapshots(
         (Place::Node(old), Place::Node(new)) => {
             // two names, but one thing in two versions
             let new = Node { name: old.name.clone(), ..*new };
-            Changes::new((&old_reader, Some(*old)), (&new_reader, Some(new)), Vec::new())
+            Changes::new((&old_reader, Some(*old)), (&new_reader, Some(new)), b"")
         }
         _ => return Err(Error::refused("one is a folder and the other is not: there is nothing to compare")),
     };

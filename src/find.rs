@@ -1,18 +1,20 @@
 //! Looks for entries by name, type, size and time in many snapshots at once. Each version of an entry is found once,
-//! with the snapshots that hold it. The work is that of the distinct pages: a page of a tree that an earlier snapshot
-//! had at the same place is not read again, only counted.
+//! with the snapshots that hold it. The work is that of the distinct pages, each of which is read once, and of what fits:
+//! where nothing below a page can, nobody goes there. A snapshot whose folders hold the same ones so often that more would
+//! fit than memory holds is named and left out.
 
 use crate::error::{Error, Result};
-use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::difference;
-use crate::repository::tree::nodes;
-use crate::repository::tree::path::join;
+use crate::repository::tree::fold::{self, Fold, Level};
+use crate::repository::tree::{names, nodes};
 use crate::repository::view::View;
+use crate::repository::{self, Repository};
 use crate::source::Excludes;
 use crate::time::WallTime;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use vault_format::id::{BlobId, DomainId};
 use vault_format::promise::Promise;
 use vault_format::tree::{Node, NodeKind, TreePage};
@@ -58,7 +60,7 @@ pub struct Version {
     /// Path below the root of the snapshots.
     pub path: Vec<u8>,
     /// As it is in the last of them.
-    pub node: Node,
+    pub node: Arc<Node>,
     /// The first snapshot that holds it: position in those that were asked for.
     pub first: usize,
     /// The last one.
@@ -92,26 +94,70 @@ pub fn find(
         sources.entry((&snapshot.head.source, snapshot.place.domain)).or_default().push(number);
     }
     let mut report = Report::default();
+    let mut room = Room::default();
     for ((_, domain), numbers) in sources {
         let reader = Reader::new(repository, &catalog.lookup(domain)?);
-        let mut search = Search::new(&reader, &patterns, options);
+        let mut search = Search::new(&reader, &patterns, options, &mut room);
+        let mut pages = HashMap::new();
         for number in numbers {
             let Some(snapshot) = snapshots.get(number) else { continue };
-            search.snapshot(repository, number, snapshot)?;
+            let root = Expected { id: snapshot.head.root.id, step: Vec::new() };
+            fold::fold(&mut search, &mut pages, root)?;
+            search.snapshot(&pages, number, snapshot)?;
         }
-        search.finish(&mut report);
+        search.finish(pages.len() as u64, &mut report);
     }
     Ok(report)
 }
 
-/// A page at its place: the same page can lie in several folders.
-type Key = (Vec<u8>, BlobId);
+/// Bytes that all versions together may take, however little is stored.
+const ROOM_FREE: u64 = 192 << 20;
+/// The same for each node of the pages read that fits: it may lie at several paths.
+const ROOM_EACH: u64 = 4 << 10;
+/// What a version takes beside its path.
+const VERSION_BYTES: u64 = 256;
 
-/// What a page holds: versions found in it, and the pages below it.
+/// The memory that versions may take: it follows from what is stored, though pages that are shared make far more paths.
+#[derive(Default)]
+struct Room {
+    fitting: u64,
+    taken: u64,
+}
+
+impl Room {
+    fn has(&self, more: u64) -> bool {
+        let all = self.fitting.saturating_mul(ROOM_EACH).saturating_add(ROOM_FREE);
+        self.taken.saturating_add(more) <= all
+    }
+}
+
+/// What a version at a path takes: the path is in two tables.
+fn taken_by(path: &[u8]) -> u64 {
+    VERSION_BYTES + 2 * path.len() as u64
+}
+
+/// A page to be looked through, and what lies between the paths of its parent and its own: a name, or nothing.
+struct Expected {
+    id: BlobId,
+    step: Vec<u8>,
+}
+
+/// What of a page and of all below it can fit, wherever the page lies.
 #[derive(Default)]
 struct Page {
-    versions: Vec<usize>,
-    below: Vec<Key>,
+    nodes: Vec<Arc<Node>>,
+    /// The pages below that are worth going to.
+    below: Vec<Expected>,
+    /// Paths that can fit, at any depth.
+    paths: u64,
+    /// Why the page can't be read.
+    unread: Option<String>,
+}
+
+impl Page {
+    fn is_worth_it(&self) -> bool {
+        self.paths > 0 || self.unread.is_some() || !self.below.is_empty()
+    }
 }
 
 /// The search through one source.
@@ -119,70 +165,144 @@ struct Search<'s> {
     reader: &'s Reader,
     patterns: &'s Excludes,
     options: &'s Options,
-    pages: HashMap<Key, Page>,
+    room: &'s mut Room,
     versions: Vec<Version>,
     by_path: HashMap<Vec<u8>, Vec<usize>>,
+    /// Pages of which it was told that they can't be read.
+    told: HashSet<BlobId>,
+    /// The last snapshot of which it was told that its paths are too long.
+    told_long: Option<usize>,
     damaged: Vec<String>,
 }
 
-impl<'s> Search<'s> {
-    fn new(reader: &'s Reader, patterns: &'s Excludes, options: &'s Options) -> Self {
-        Self {
-            reader,
-            patterns,
-            options,
-            pages: HashMap::new(),
-            versions: Vec::new(),
-            by_path: HashMap::new(),
-            damaged: Vec::new(),
-        }
+impl Fold for Search<'_> {
+    type Page = Expected;
+    type Sum = Page;
+    type Error = Error;
+
+    fn id(page: &Expected) -> BlobId {
+        page.id
     }
 
-    fn snapshot(&mut self, repository: &Repository, number: usize, snapshot: &SnapshotEntry) -> Result<()> {
-        let mut pending: Vec<Key> = vec![(Vec::new(), snapshot.head.root.id)];
-        while let Some(key) = pending.pop() {
-            repository.runtime().check_stopped()?;
-            if !self.pages.contains_key(&key) {
-                let page = self.page(&key, number);
-                self.pages.insert(key.clone(), page);
+    fn open(&mut self, _: &[Level<Expected, Page>], expected: &Expected) -> Result<(Page, Vec<Expected>)> {
+        self.reader.repository().runtime().check_stopped()?;
+        let (mut page, mut below) = (Page::default(), Vec::new());
+        match nodes::page(self.reader, &expected.id, Promise::default()) {
+            Ok(TreePage::Branch { children, .. }) => {
+                below.extend(children.into_iter().map(|child| Expected { id: child.root.id, step: Vec::new() }));
             }
-            let Some(page) = self.pages.get(&key) else { continue };
-            pending.extend(page.below.iter().cloned());
-            for version in &page.versions {
-                let Some(version) = self.versions.get_mut(*version) else { continue };
-                // a version can lie in two pages of one snapshot only if the repository lies
-                if version.snapshots == 0 || version.last != number {
-                    version.last = number;
-                    version.snapshots += 1;
+            Ok(TreePage::Leaf(nodes)) => {
+                for node in nodes {
+                    if let NodeKind::Directory(root) = &node.kind {
+                        below.push(Expected { id: root.id, step: node.name.clone() });
+                    }
+                    if self.can_fit(&node) {
+                        page.nodes.push(Arc::new(node));
+                    }
                 }
+                page.paths = page.nodes.len() as u64;
+                self.room.fitting = self.room.fitting.saturating_add(page.paths);
             }
+            Err(error) => page.unread = Some(error.to_string()),
+        }
+        Ok((page, below))
+    }
+
+    fn add(&mut self, page: &mut Page, expected: &Expected, below: &Page) -> Result<()> {
+        if below.is_worth_it() {
+            page.below.push(Expected { id: expected.id, step: expected.step.clone() });
+            page.paths = page.paths.saturating_add(below.paths);
+        }
+        Ok(())
+    }
+}
+
+impl<'s> Search<'s> {
+    fn new(reader: &'s Reader, patterns: &'s Excludes, options: &'s Options, room: &'s mut Room) -> Self {
+        let (versions, by_path, told, told_long, damaged) = Default::default();
+        Self { reader, patterns, options, room, versions, by_path, told, told_long, damaged }
+    }
+
+    /// Notes what one snapshot holds of what can fit.
+    fn snapshot(&mut self, pages: &HashMap<BlobId, Page>, number: usize, snapshot: &SnapshotEntry) -> Result<()> {
+        let name = format!("snapshot {} of {}", snapshot.id.short(), snapshot.head.source);
+        let root = snapshot.head.root.id;
+        let (known, taken) = (self.versions.len(), self.room.taken);
+        let paths = pages.get(&root).map_or(0, |page| page.paths);
+        let is_shown = paths <= self.reader.nodes_max() && self.paths(pages, (number, &name), root)?;
+        if !is_shown {
+            for version in self.versions.drain(known..) {
+                self.by_path.remove(&version.path);
+            }
+            self.room.taken = taken;
+            self.damaged.push(format!(
+                "{name}: more fits in it than is stored, since its folders hold the same ones many times over; it was left out"
+            ));
         }
         Ok(())
     }
 
-    fn page(&mut self, (above, id): &Key, number: usize) -> Page {
-        let mut found = Page::default();
-        match nodes::page(self.reader, id, Promise::default()) {
-            Ok(TreePage::Branch { children, .. }) => {
-                found.below.extend(children.into_iter().map(|child| (above.clone(), child.root.id)));
-            }
-            Ok(TreePage::Leaf(nodes)) => {
-                for node in nodes {
-                    let path = join(above, &node.name);
-                    if let NodeKind::Directory(root) = &node.kind {
-                        found.below.push((path.clone(), root.id));
-                    }
-                    if self.fits(&path, &node) {
-                        found.versions.push(self.version(path, node, number));
-                    }
+    /// Goes to every path that can fit; false if there are more than there is room for.
+    fn paths(&mut self, pages: &HashMap<BlobId, Page>, of: (usize, &str), root: BlobId) -> Result<bool> {
+        let mut path: Vec<u8> = Vec::new();
+        // pages on the way, with the bytes of their paths and what of them was gone to
+        let mut way: Vec<(usize, &Page, usize)> = Vec::new();
+        let mut next = Some(root);
+        loop {
+            self.reader.repository().runtime().check_stopped()?;
+            if let Some((id, page)) = next.take().and_then(|id| Some((id, pages.get(&id)?))) {
+                if let Some(why) = page.unread.as_ref().filter(|_| self.told.insert(id)) {
+                    self.damaged.push(format!("{}: /{}: {why}", of.1, names::beginning(&path)));
                 }
+                if !self.nodes(page, &mut path, of) {
+                    return Ok(false);
+                }
+                way.push((path.len(), page, 0));
             }
-            Err(error) => self.damaged.push(format!("{}: {error}", String::from_utf8_lossy(above))),
+            let Some((length, page, done)) = way.last_mut() else { return Ok(true) };
+            path.truncate(*length);
+            let Some(below) = page.below.get(*done) else {
+                way.pop();
+                continue;
+            };
+            *done += 1;
+            match names::extend(&mut path, &below.step) {
+                Ok(()) => next = Some(below.id),
+                Err(error) => self.tell_long(of, &error),
+            }
         }
-        found
     }
 
-    fn fits(&self, path: &[u8], node: &Node) -> bool {
+    /// Notes the nodes of one page; false if there is no room for them.
+    fn nodes(&mut self, page: &Page, path: &mut Vec<u8>, of: (usize, &str)) -> bool {
+        let length = path.len();
+        for node in &page.nodes {
+            path.truncate(length);
+            if let Err(error) = names::extend(path, &node.name) {
+                self.tell_long(of, &error);
+                continue;
+            }
+            let is_directory = matches!(node.kind, NodeKind::Directory(_));
+            if self.patterns.see_paths() && !self.patterns.excludes(path, is_directory) {
+                continue;
+            }
+            if !self.version(path, node, of.0) {
+                return false;
+            }
+        }
+        path.truncate(length);
+        true
+    }
+
+    /// Names a path that is too long, once for each snapshot.
+    fn tell_long(&mut self, (number, name): (usize, &str), error: &repository::Error) {
+        if self.told_long.replace(number) != Some(number) {
+            self.damaged.push(format!("{name}: {error}"));
+        }
+    }
+
+    /// True if a node can fit, as far as it tells itself: its path may be asked for too.
+    fn can_fit(&self, node: &Node) -> bool {
         let options = self.options;
         let (node_type, size) = match &node.kind {
             NodeKind::File { size, .. } => (Type::File, Some(*size)),
@@ -198,28 +318,39 @@ impl<'s> Search<'s> {
             && options.smaller_than.is_none_or(|limit| size.is_some_and(|size| size < limit))
             && options.newer.is_none_or(|limit| time > limit)
             && options.older.is_none_or(|limit| time < limit)
-            && self.patterns.excludes(path, node_type == Type::Directory)
+            && (self.patterns.see_paths() || self.patterns.excludes(&node.name, node_type == Type::Directory))
     }
 
-    /// The number of this version, which an earlier page may have had too.
-    fn version(&mut self, path: Vec<u8>, node: Node, number: usize) -> usize {
-        let versions = self.by_path.entry(path.clone()).or_default();
-        for known in versions.iter() {
-            if let Some(version) = self.versions.get_mut(*known).filter(|version| is_same(&version.node, &node)) {
-                version.node = node;
-                return *known;
-            }
+    /// Notes that a snapshot has this version, which an earlier one may have had too; false if there is no room for it.
+    fn version(&mut self, path: &[u8], node: &Arc<Node>, number: usize) -> bool {
+        let of_path = self.by_path.get(path).map(Vec::as_slice).unwrap_or_default();
+        let known = of_path
+            .iter()
+            .copied()
+            .find(|known| self.versions.get(*known).is_some_and(|version| is_same(&version.node, node)));
+        if let Some(version) = known.and_then(|known| self.versions.get_mut(known)) {
+            version.node = node.clone();
+            // a version can lie in two pages of one snapshot only if the repository lies
+            version.snapshots += u64::from(version.last != number);
+            version.last = number;
+            return true;
         }
-        versions.push(self.versions.len());
-        self.versions.push(Version { path, node, first: number, last: number, snapshots: 0 });
-        self.versions.len() - 1
+        let bytes = taken_by(path);
+        if !self.room.has(bytes) {
+            return false;
+        }
+        self.room.taken = self.room.taken.saturating_add(bytes);
+        self.by_path.entry(path.to_vec()).or_default().push(self.versions.len());
+        let (path, node) = (path.to_vec(), node.clone());
+        self.versions.push(Version { path, node, first: number, last: number, snapshots: 1 });
+        true
     }
 
-    fn finish(mut self, report: &mut Report) {
+    fn finish(mut self, pages: u64, report: &mut Report) {
         self.versions.sort_by(|left, right| (&left.path, left.first).cmp(&(&right.path, right.first)));
         report.versions.append(&mut self.versions);
         report.damaged.append(&mut self.damaged);
-        report.pages += self.pages.len() as u64;
+        report.pages += pages;
     }
 }
 

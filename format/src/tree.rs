@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 
 /// Longest name in bytes.
 pub const NAME_BYTES_MAX: usize = 4096;
+/// Longest path below the root of a tree in bytes, names and the slashes between them.
+pub const PATH_BYTES_MAX: usize = 65536;
 /// Longest link target in bytes.
 pub const TARGET_BYTES_MAX: usize = 65536;
 

@@ -14,18 +14,22 @@ use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::chunks::Pages;
 use crate::repository::tree::fold::{self, Fold, Level};
+use crate::repository::tree::names::join;
 use crate::repository::tree::nodes;
-use crate::repository::tree::path::join;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use vault_format::id::{BlobId, Class, ObjectId};
 use vault_format::list::Content;
 use vault_format::name::Name;
 use vault_format::promise::{Promise, Span};
-use vault_format::tree::{Node, NodeKind, TreeChild, TreePage};
+use vault_format::tree::{Node, NodeKind, PATH_BYTES_MAX, TreeChild, TreePage, TreeRoot};
 
-/// Most relative paths that are remembered in all; behind that damage is only counted.
-const PATHS_MAX: usize = 1 << 17;
+/// Bytes of relative paths that are remembered in all; behind that damage is only counted.
+const PATH_BYTES_REMEMBERED: usize = 16 << 20;
+/// What no repair mends.
+const MISMADE: &str = "its writer made it against the rules, and to forget it is all that helps";
+/// Bytes of a path behind which no more of it is shown.
+const SHOWN_BYTES: usize = 1024;
 
 /// The object at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +52,7 @@ impl Harm {
         if paths.len() < AFFECTED_MAX {
             paths.push(path);
         }
-        *all += count;
+        *all = all.saturating_add(count);
     }
 
     /// Takes over what is wrong below `step`, with `most` paths for each culprit.
@@ -56,13 +60,14 @@ impl Harm {
         for (culprit, (more, count)) in &below.0 {
             let (paths, all) = self.0.entry(*culprit).or_default();
             let free = most.saturating_sub(paths.len());
-            paths.extend(more.iter().take(free).map(|path| join(step, path)));
-            *all += count;
+            let fits = |path: &&Vec<u8>| step.len() + path.len() < PATH_BYTES_MAX;
+            paths.extend(more.iter().filter(fits).take(free).map(|path| join(step, path)));
+            *all = all.saturating_add(*count);
         }
     }
 
-    fn paths(&self) -> usize {
-        self.0.values().map(|(paths, _)| paths.len()).sum()
+    fn path_bytes(&self) -> usize {
+        self.0.values().flat_map(|(paths, _)| paths).map(Vec::len).sum()
     }
 }
 
@@ -71,13 +76,18 @@ pub(super) struct Page {
     height: u8,
     first_name: Option<Vec<u8>>,
     last_name: Option<Vec<u8>>,
+    count: u64,
+    /// Bytes of the longest path below it.
+    longest: usize,
+    /// What first is not as a page above says, here or below. The bytes are those that were stored, so no pack is at fault.
+    lie: Option<vault_format::Error>,
     harm: Harm,
 }
 
 impl Page {
     fn span(&self) -> Span<'_> {
         let (first_name, last_name) = (self.first_name.as_deref(), self.last_name.as_deref());
-        Span { height: self.height, first_name, last_name }
+        Span { height: self.height, first_name, last_name, count: self.count }
     }
 }
 
@@ -91,11 +101,13 @@ pub(super) struct Expected {
     last_name: Option<Vec<u8>>,
     /// Greatest name before it in its directory.
     after: Option<Vec<u8>>,
+    count: u64,
 }
 
 impl Expected {
     fn promise(&self) -> Promise<'_> {
-        Promise { height: self.height, last_name: self.last_name.as_deref(), after: self.after.as_deref() }
+        let (last_name, after) = (self.last_name.as_deref(), self.after.as_deref());
+        Promise { height: self.height, last_name, after, count: Some(self.count) }
     }
 
     /// The pages below a branch page.
@@ -104,7 +116,7 @@ impl Expected {
         let child = |TreeChild { last_name, root }| {
             let after = after.replace(last_name.clone());
             let (height, last_name) = (Some(height.saturating_sub(1)), Some(last_name));
-            Expected { id: root.id, step: Vec::new(), height, last_name, after }
+            Expected { id: root.id, step: Vec::new(), height, last_name, after, count: root.count }
         };
         children.into_iter().map(child).collect()
     }
@@ -150,10 +162,11 @@ impl<'a, 'r> Trees<'a, 'r> {
             Err(error) if error.is_unanswered() => return Err(error.into()),
             Err(error) => self.findings.add(snapshot.name(), &error.reason(&snapshot.name())),
         }
-        let root = snapshot.head.root.id;
-        self.walk(root)?;
-        let Some(Page { harm, .. }) = self.pages.get(&root) else { return Ok(()) };
-        let name = snapshot.id.short();
+        let TreeRoot { id: root, count, .. } = snapshot.head.root;
+        self.walk(root, count)?;
+        let Some(page) = self.pages.get(&root) else { return Ok(()) };
+        walkable((self.reader, self.findings), snapshot, page);
+        let (harm, name) = (&page.harm, snapshot.id.short());
         for (&culprit, &(ref paths, count)) in &harm.0 {
             let paths = paths.iter().map(|path| format!("{name}:/{}", String::from_utf8_lossy(path)));
             match culprit {
@@ -178,9 +191,9 @@ impl<'a, 'r> Trees<'a, 'r> {
     }
 
     /// Everything wrong below a root goes to its page.
-    fn walk(&mut self, root: BlobId) -> Result<()> {
+    fn walk(&mut self, root: BlobId, count: u64) -> Result<()> {
         let mut pages = std::mem::take(&mut self.pages);
-        let walked = fold::fold(self, &mut pages, Expected { id: root, ..Expected::default() });
+        let walked = fold::fold(self, &mut pages, Expected { id: root, count, ..Expected::default() });
         self.pages = pages;
         walked
     }
@@ -191,7 +204,8 @@ impl<'a, 'r> Trees<'a, 'r> {
         for node in nodes {
             match &node.kind {
                 NodeKind::Directory(root) => {
-                    below.push(Expected { id: root.id, step: node.name.clone(), ..Expected::default() });
+                    let (id, step, count) = (root.id, node.name.clone(), root.count);
+                    below.push(Expected { id, step, count, ..Expected::default() });
                 }
                 NodeKind::File { content, .. } => self.file(&node.name, content, harm)?,
                 _ => {}
@@ -289,6 +303,21 @@ impl<'a, 'r> Trees<'a, 'r> {
     }
 }
 
+/// Names a snapshot that its writer made so that nobody can go through it path by path.
+fn walkable((reader, findings): (&Reader, &mut Findings), snapshot: &SnapshotEntry, page: &Page) {
+    let promise = Promise { count: Some(snapshot.head.root.count), ..Promise::default() };
+    let is_endless = page.count > reader.nodes_max();
+    let is_long = page.longest > PATH_BYTES_MAX;
+    let wrongs = [
+        page.lie.clone().or(promise.check(page.span()).err()),
+        is_endless.then_some(nodes::ENDLESS),
+        is_long.then_some(vault_format::Error::Limit("the length of a path")),
+    ];
+    for why in wrongs.into_iter().flatten() {
+        findings.add(snapshot.name(), &format!("{MISMADE}: {why}"));
+    }
+}
+
 impl Fold for Trees<'_, '_> {
     type Page = Expected;
     type Sum = Page;
@@ -300,8 +329,14 @@ impl Fold for Trees<'_, '_> {
 
     fn open(&mut self, above: &[Level<Expected, Page>], expected: &Expected) -> Result<(Page, Vec<Expected>)> {
         self.repository.runtime().check_stopped()?;
-        let way = above.iter().map(|level| &level.page).chain([expected]);
-        let path = way.fold(Vec::new(), |path, page| join(&path, &page.step));
+        // of a tree as deep as can be nobody sees more than where it begins
+        let mut path = Vec::new();
+        let mut way = above.iter().map(|level| &level.page).chain([expected]);
+        while path.len() < SHOWN_BYTES
+            && let Some(page) = way.next()
+        {
+            path = join(&path, &page.step);
+        }
         self.progress.at(Path::new(&*String::from_utf8_lossy(&path)));
         let mut harm = Harm::default();
         let read = if self.is_good(&expected.id, ANY_DEPTH) {
@@ -318,31 +353,36 @@ impl Fold for Trees<'_, '_> {
                 self.blame(&expected.id, &why)?.into_iter().for_each(|culprit| harm.add(culprit, Vec::new(), 1));
                 // nothing is known of it: what its parent says must do
                 let (height, last_name) = (expected.height.unwrap_or_default(), expected.last_name.clone());
-                return Ok((Page { height, first_name: None, last_name, harm }, Vec::new()));
+                let (first_name, count, longest) = (None, expected.count, 0);
+                return Ok((Page { height, first_name, last_name, count, longest, lie: None, harm }, Vec::new()));
             }
         };
-        let Span { height, first_name, last_name } = page.span();
+        let Span { height, first_name, last_name, count } = page.span();
         let (first_name, last_name) = (first_name.map(<[u8]>::to_vec), last_name.map(<[u8]>::to_vec));
+        let mut longest = 0;
         let below = match page {
-            TreePage::Leaf(nodes) => self.leaf(&nodes, &mut harm)?,
+            TreePage::Leaf(nodes) => {
+                longest = nodes.iter().map(|node| node.name.len()).max().unwrap_or_default();
+                self.leaf(&nodes, &mut harm)?
+            }
             TreePage::Branch { height, children } => expected.below(height, children),
         };
-        self.remembered += harm.paths();
-        Ok((Page { height, first_name, last_name, harm }, below))
+        self.remembered += harm.path_bytes();
+        Ok((Page { height, first_name, last_name, count, longest, lie: None, harm }, below))
     }
 
     fn add(&mut self, page: &mut Page, expected: &Expected, below: &Page) -> Result<()> {
-        let (before, is_much) = (page.harm.paths(), self.remembered > PATHS_MAX);
-        page.harm.join(&expected.step, &below.harm, if is_much { 1 } else { AFFECTED_MAX });
-        self.remembered += page.harm.paths() - before;
+        let (before, is_much) = (page.harm.path_bytes(), self.remembered > PATH_BYTES_REMEMBERED);
+        page.harm.join(&expected.step, &below.harm, if is_much { 0 } else { AFFECTED_MAX });
+        self.remembered += page.harm.path_bytes() - before;
+        let slash = usize::from(!expected.step.is_empty() && below.longest > 0);
+        page.longest = page.longest.max(below.longest.saturating_add(expected.step.len() + slash));
         // the pages of one directory continue each other's names
         if expected.step.is_empty() && page.first_name.is_none() {
             page.first_name.clone_from(&below.first_name);
         }
-        if let Err(why) = expected.promise().check(below.span()) {
-            let culprits = self.blame(&expected.id, &why.to_string())?.into_iter();
-            culprits.for_each(|culprit| page.harm.add(culprit, expected.step.clone(), 1));
-        }
+        let here = expected.promise().check(below.span()).err();
+        page.lie = page.lie.take().or_else(|| below.lie.clone()).or(here);
         Ok(())
     }
 }

@@ -12,8 +12,8 @@ use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Balance, Change, Changes, Difference, difference};
 use crate::repository::tree::content;
+use crate::repository::tree::names::join;
 use crate::repository::tree::nodes::Nodes;
-use crate::repository::tree::path::join;
 use crate::source::{self, Directory, Entry, EntryKind, Event, FileReader};
 use crate::time::WallTime;
 use std::io;
@@ -144,7 +144,7 @@ impl Join<'_, '_> {
     fn removed(&mut self, node: Node) -> Result<()> {
         let above = self.levels.last().map(|level| level.path.clone()).unwrap_or_default();
         let reader = self.side.reader;
-        for change in Changes::new((reader, Some(node)), (reader, None), above) {
+        for change in Changes::new((reader, Some(node)), (reader, None), &above) {
             let change = change?;
             let bytes = change.bytes(reader, reader)?;
             self.report.tell(&change, bytes, self.each)?;

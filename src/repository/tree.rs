@@ -7,6 +7,8 @@ pub mod chunks;
 pub mod content;
 pub mod file;
 pub mod fold;
+mod levels;
+pub mod names;
 pub mod nodes;
 pub mod path;
 pub mod reach;

@@ -21,7 +21,8 @@ use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// A directory on the way from the root, which itself is none.
 struct Level {
-    path: Vec<u8>,
+    /// Bytes of its path, which is where that of anything below begins.
+    path: usize,
     /// `Some` until something below it is wanted.
     waiting: Option<Node>,
     /// A pattern names it: all below is wanted.
@@ -129,12 +130,12 @@ impl<'a> Run<'a> {
             let above = levels.last().map_or(self.options.include.is_empty(), |level| level.wanted);
             let wanted = above || self.include.excludes(path, is_directory);
             if is_directory {
-                levels.push(Level { path: path.to_vec(), waiting: Some(node), wanted, entered: false });
-                if wanted && !self.enter(&mut levels)? {
+                levels.push(Level { path: path.len(), waiting: Some(node), wanted, entered: false });
+                if wanted && !self.enter(path, &mut levels)? {
                     walk.rise(levels.len());
                 }
             } else if wanted {
-                if self.enter(&mut levels)? {
+                if self.enter(path, &mut levels)? {
                     self.entry(&node)?;
                 } else {
                     walk.rise(levels.len());
@@ -164,10 +165,13 @@ impl<'a> Run<'a> {
     }
 
     /// Enters every directory down to the last that is not entered yet; false if one of them can't be.
-    fn enter(&mut self, levels: &mut Vec<Level>) -> Result<bool> {
-        for number in 0..levels.len() {
+    fn enter(&mut self, path: &[u8], levels: &mut Vec<Level>) -> Result<bool> {
+        // those that were entered come first
+        let first = levels.iter().rposition(|level| level.waiting.is_none()).map_or(0, |last| last + 1);
+        for number in first..levels.len() {
             let Some(node) = levels.get_mut(number).and_then(|level| level.waiting.take()) else { continue };
-            let is_wanted = levels.get(number).is_some_and(|level| level.wanted && !self.is_outside(&level.path));
+            let path_of = |level: &Level| path.get(..level.path).unwrap_or(path);
+            let is_wanted = levels.get(number).is_some_and(|level| level.wanted && !self.is_outside(path_of(level)));
             let entered = if is_wanted { self.target.enter(&node) } else { self.target.pass(&node) };
             match entered {
                 Ok(Entered::Inside) => {
@@ -181,9 +185,8 @@ impl<'a> Run<'a> {
                     return Ok(false);
                 }
                 Ok(Entered::Link) => {
-                    let (here, end) = (levels.get(number), levels.last());
-                    let (here, end) = (here.map(|level| &level.path), end.map(|level| &level.path));
-                    self.fail_at_link(here.map_or(b"", Vec::as_slice), end.map_or(b"", Vec::as_slice));
+                    let (here, end) = (levels.get(number).map(path_of), levels.last().map(path_of));
+                    self.fail_at_link(here.unwrap_or_default(), end.unwrap_or_default());
                     levels.truncate(number);
                     return Ok(false);
                 }

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault_format::snapshot::LeftOut;
-use vault_format::tree::Metadata;
+use vault_format::tree::{Metadata, PATH_BYTES_MAX};
 
 /// Most directory handles kept open, the root's aside.
 const HANDLES_MAX: usize = 64;
@@ -210,6 +210,10 @@ impl Directory {
         }
         if !said && self.options.rules.nodump && marks::is_nodump(self.top(&name)?, &name) {
             return Err(self.skipped(&name, Skip::NoDump));
+        }
+        if self.relative.len() + 1 + name.len() > PATH_BYTES_MAX {
+            let why = format!("its path is longer than {PATH_BYTES_MAX} bytes");
+            return Err(self.failed(&name, io::Error::new(io::ErrorKind::InvalidFilename, why)));
         }
         if is_directory {
             return self.descend(name, selected, said);

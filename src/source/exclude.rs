@@ -17,6 +17,8 @@ const STRAY: u32 = 0x0010_ff00;
 #[derive(Clone, Debug)]
 pub struct Excludes {
     sets: Vec<Set>,
+    /// Some pattern is bound to the root.
+    is_bound: bool,
 }
 
 /// Patterns that see a path in the same form.
@@ -49,6 +51,7 @@ impl Excludes {
     /// Compiles patterns, and behind them those that match in upper and lower case.
     pub fn new(patterns: &[Vec<u8>], any_case: &[Vec<u8>]) -> Result<Self, OpenError> {
         let numbered = patterns.iter().map(|pattern| (pattern, false)).chain(any_case.iter().map(|one| (one, true)));
+        let mut is_bound = false;
         let mut builders = [Form::Plain, Form::Text, Form::Lower].map(|form| (form, GlobSetBuilder::new(), Vec::new()));
         for (number, (pattern, any_case)) in numbered.enumerate() {
             let wrong = |why: String| OpenError::Pattern { pattern: shown(pattern), why };
@@ -62,6 +65,7 @@ impl Excludes {
             let (keeps, text) = text.strip_prefix('!').map_or((false, text.as_str()), |text| (true, text));
             let (directories_only, text) = text.strip_suffix('/').map_or((false, text), |text| (true, text));
             let bound = text.contains('/');
+            is_bound |= bound;
             let text = text.strip_prefix('/').unwrap_or(text);
             if text.is_empty() {
                 return Err(wrong("it names nothing".to_owned()));
@@ -79,7 +83,7 @@ impl Excludes {
             let whole = |error: globset::Error| OpenError::Pattern { pattern: "all".into(), why: error.to_string() };
             sets.push(Set { form, globs: builder.build().map_err(whole)?, rules });
         }
-        Ok(Self { sets })
+        Ok(Self { sets, is_bound })
     }
 
     /// The patterns in a file: one a line, `#` begins a comment.
@@ -92,6 +96,11 @@ impl Excludes {
     /// True if there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty()
+    }
+
+    /// True if more than an entry's name decides.
+    pub fn see_paths(&self) -> bool {
+        self.is_bound
     }
 
     /// True if the entry at this path below the root is left out. Parents are not looked at: they are never entered.

@@ -217,7 +217,7 @@ pub fn with_content(repository: &Repository, id: ObjectId, bytes: &[u8]) -> Obje
 }
 
 /// Which blobs lie where, whoever stored them.
-fn catalog_of_packs(repository: &Repository) -> BlobLookup {
+pub fn catalog_of_packs(repository: &Repository) -> BlobLookup {
     let trust = Trust::load(repository).unwrap();
     let objects = IndexObjects::load(repository, &trust, None).unwrap();
     assert!(objects.damaged.is_empty(), "{:?}", objects.damaged);

@@ -3,6 +3,7 @@
 
 use std::fs;
 use testkit::world::{Hand, assert_clean, folder, init, restore_folder, snapshot_folder};
+use vault::list;
 use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects;
 use vault::repository::objects::index_objects::IndexObjects;
@@ -11,11 +12,11 @@ use vault::repository::objects::trust::Trust;
 use vault::repository::tree::build::TreeBuilder;
 use vault::repository::tree::nodes::Nodes;
 use vault::repository::write::writer::Writer;
-use vault::repository::{Reader, Repository};
+use vault::repository::{Address, Reader, Repository};
 use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::id::BlobKind;
 use vault_format::list::Content;
-use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, TARGET_BYTES_MAX, Xattr};
+use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, PATH_BYTES_MAX, TARGET_BYTES_MAX, Xattr};
 
 /// Runs with an index of all that is stored.
 fn with_index<T>(repository: &Repository, work: impl FnOnce(&BlobLookup) -> T) -> T {
@@ -78,6 +79,34 @@ fn the_largest_nodes_share_a_directory() {
         let read: Vec<Node> = Nodes::new(&reader, &root).map(Result::unwrap).collect();
         assert!(read == nodes);
     });
+}
+
+#[test]
+fn what_lies_deeper_than_any_path_may_be_long_is_named_and_the_rest_comes_back() {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let name = "d".repeat(255);
+    let source = folder(|root| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut at = rustix::fs::open(root, flags, Mode::empty()).unwrap();
+        for _ in 0..PATH_BYTES_MAX / 256 + 2 {
+            mkdirat(&at, name.as_str(), Mode::from_raw_mode(0o755)).unwrap();
+            at = openat(&at, name.as_str(), flags, Mode::empty()).unwrap();
+        }
+    });
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let report = snapshot_folder(&repository, source.path()).unwrap();
+    assert_eq!(report.failed.len(), 1, "{}", report.failed.len());
+    assert_clean(&repository, false, "what is too long is not stored");
+    let catalog = list::snapshots(&repository).unwrap();
+    let address = Address::new(&catalog, catalog.snapshots.all.first().unwrap(), b"");
+    let mut longest = 0;
+    list::nodes(&address, true, &mut |path, _| {
+        longest = longest.max(path.len());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(longest, PATH_BYTES_MAX - 1);
 }
 
 #[test]

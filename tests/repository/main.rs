@@ -9,6 +9,7 @@ mod damage;
 mod declined;
 mod delta;
 mod diff;
+mod endless;
 mod find;
 mod foreign;
 mod forged;

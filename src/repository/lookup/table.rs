@@ -142,6 +142,8 @@ pub struct Table {
     numbers: HashMap<ObjectId, PackNumber>,
     frames: Vec<FrameRecord>,
     first: HashMap<BlobId, StoredPlace>,
+    /// Different pages of directories.
+    tree_pages: u64,
     // few blobs lie in more than one place
     more: HashMap<BlobId, Vec<StoredPlace>>,
 }
@@ -180,6 +182,7 @@ impl Table {
             match self.first.entry(place.blob.id) {
                 Entry::Vacant(slot) => {
                     slot.insert(stored);
+                    self.tree_pages += u64::from(place.blob.kind == BlobKind::Tree);
                 }
                 Entry::Occupied(_) => self.more.entry(place.blob.id).or_default().push(stored),
             }
@@ -214,6 +217,11 @@ impl Table {
     /// All blobs, each once, in no order.
     pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
         self.first.keys().copied()
+    }
+
+    /// How many different pages of directories anybody tells of.
+    pub fn tree_pages(&self) -> u64 {
+        self.tree_pages
     }
 
     pub(super) fn frame(&self, number: FrameNumber) -> Option<&FrameRecord> {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vault_format::frame::{FrameCodec, FrameSeal, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
 use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::name::Name;
+use vault_format::promise;
 
 /// Plaintext of decoded frames that a reader keeps, in bytes.
 const KEPT_BYTES: usize = 64 << 20;
@@ -71,6 +72,12 @@ impl Reader {
     /// The lookup.
     pub(crate) fn index(&self) -> &BlobLookup {
         &self.index
+    }
+
+    /// The most nodes of a tree that is walked path by path: pages can be shared, but not without end.
+    pub(crate) fn nodes_max(&self) -> u64 {
+        let own = self.index.tree_pages();
+        promise::nodes_max(self.others.iter().fold(own, |sum, other| sum.saturating_add(other.index.tree_pages())))
     }
 
     /// Frames fetched and decoded frames evicted so far.

@@ -44,9 +44,11 @@ impl TreeBuilder {
         self.leaf_bytes = 0;
         let last_name = nodes.last().map(|node| node.name.clone()).unwrap_or_default();
         let (bytes, count) = nodes.iter().fold((0u64, 0u64), |(bytes, count), node| match &node.kind {
-            NodeKind::File { size, .. } => (bytes.saturating_add(*size), count + 1),
-            NodeKind::Directory(root) => (bytes.saturating_add(root.bytes), count + 1 + root.count),
-            _ => (bytes, count + 1),
+            NodeKind::File { size, .. } => (bytes.saturating_add(*size), count.saturating_add(1)),
+            NodeKind::Directory(root) => {
+                (bytes.saturating_add(root.bytes), count.saturating_add(1).saturating_add(root.count))
+            }
+            _ => (bytes, count.saturating_add(1)),
         });
         let id = put_page(writer, &TreePage::Leaf(nodes))?;
         self.children.push(TreeChild { last_name, root: TreeRoot { id, bytes, count } });
@@ -68,7 +70,7 @@ impl TreeBuilder {
             for children in group(level, size, |child| ends_page(key, &child.last_name, height)) {
                 let last_name = children.last().map(|child| child.last_name.clone()).unwrap_or_default();
                 let bytes = children.iter().fold(0u64, |sum, child| sum.saturating_add(child.root.bytes));
-                let count = children.iter().map(|child| child.root.count).sum();
+                let count = children.iter().fold(0u64, |sum, child| sum.saturating_add(child.root.count));
                 let id = put_page(writer, &TreePage::Branch { height, children })?;
                 above.push(TreeChild { last_name, root: TreeRoot { id, bytes, count } });
             }

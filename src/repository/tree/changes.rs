@@ -3,8 +3,8 @@
 //! new or gone that are neither.
 
 use super::chunks::Chunks;
+use super::levels::Levels;
 use super::nodes::{Nodes, Pairs};
-use super::path::join;
 use crate::repository::Result;
 use crate::repository::read::reader::Reader;
 use std::collections::HashMap;
@@ -90,30 +90,32 @@ pub fn metadata(before: &Node, after: &Node) -> Vec<&'static str> {
 pub struct Changes {
     before: Reader,
     after: Reader,
-    levels: Vec<(Vec<u8>, Pairs)>,
+    levels: Levels<Pairs>,
 }
 
 impl Changes {
     /// What differs between two nodes that lie at `path`; without one of them, all of the other.
-    pub fn new((before, old): (&Reader, Option<Node>), (after, new): (&Reader, Option<Node>), above: Vec<u8>) -> Self {
+    pub fn new((before, old): (&Reader, Option<Node>), (after, new): (&Reader, Option<Node>), above: &[u8]) -> Self {
         let pairs = Pairs::new(Nodes::of(before, old), Nodes::of(after, new));
-        Self { before: before.clone(), after: after.clone(), levels: vec![(above, pairs)] }
+        let mut levels = Levels::new(above);
+        levels.push(pairs);
+        Self { before: before.clone(), after: after.clone(), levels }
     }
 
     /// What differs between two directories; without one of them, all of the other.
     pub fn of_roots((before, old): (&Reader, Option<&TreeRoot>), (after, new): (&Reader, Option<&TreeRoot>)) -> Self {
-        let mut changes = Self { before: before.clone(), after: after.clone(), levels: Vec::new() };
-        changes.enter(Vec::new(), old, new);
+        let mut changes = Self { before: before.clone(), after: after.clone(), levels: Levels::new(b"") };
+        changes.enter(old, new);
         changes
     }
 
-    fn enter(&mut self, path: Vec<u8>, old: Option<&TreeRoot>, new: Option<&TreeRoot>) {
+    fn enter(&mut self, old: Option<&TreeRoot>, new: Option<&TreeRoot>) {
         if old.map(|root| root.id) != new.map(|root| root.id) {
             let nodes = |reader: &Reader, root: Option<&TreeRoot>| match root {
                 Some(root) => Nodes::new(reader, root),
                 None => Nodes::of(reader, None),
             };
-            self.levels.push((path, Pairs::new(nodes(&self.before, old), nodes(&self.after, new))));
+            self.levels.push(Pairs::new(nodes(&self.before, old), nodes(&self.after, new)));
         }
     }
 }
@@ -123,22 +125,26 @@ impl Iterator for Changes {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (above, pairs) = self.levels.last_mut()?;
-            let (before, after) = match pairs.next() {
-                Some(Ok(pair)) => pair,
-                Some(Err(error)) => {
-                    self.levels.clear();
+            let Some(pair) = self.levels.last()?.next() else {
+                self.levels.pop();
+                continue;
+            };
+            let named = pair.and_then(|(before, after)| {
+                let name = before.as_ref().or(after.as_ref()).map(|node| node.name.as_slice()).unwrap_or_default();
+                self.levels.name(name)?;
+                Ok((before, after))
+            });
+            let (before, after) = match named {
+                Ok(pair) => pair,
+                Err(error) => {
+                    self.levels.truncate(0);
                     return Some(Err(error));
                 }
-                None => {
-                    self.levels.pop();
-                    continue;
-                }
             };
-            let name = before.as_ref().or(after.as_ref()).map(|node| node.name.as_slice()).unwrap_or_default();
-            let path = join(above, name);
-            self.enter(path.clone(), root(before.as_ref()), root(after.as_ref()));
-            if let Some(difference) = difference(before.as_ref(), after.as_ref()) {
+            let difference = difference(before.as_ref(), after.as_ref());
+            let path = difference.map(|_| self.levels.path().to_vec());
+            self.enter(root(before.as_ref()), root(after.as_ref()));
+            if let (Some(difference), Some(path)) = (difference, path) {
                 return Some(Ok(Change { path, before, after, difference }));
             }
         }

@@ -45,29 +45,21 @@ impl<'v> Address<'v> {
     }
 }
 
-/// The path of a name in a directory.
-pub fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
-    match (above, name) {
-        ([], name) => name.to_vec(),
-        (above, []) => above.to_vec(),
-        (above, name) => [above, b"/", name].concat(),
-    }
-}
-
 /// The node with a name in a directory: reads one page a level.
 fn child(reader: &Reader, root: &TreeRoot, name: &[u8]) -> Result<Option<Node>> {
-    let (mut id, mut height, mut last_name) = (root.id, None, None);
+    let (mut at, mut height, mut last_name) = (*root, None, None);
     loop {
-        match nodes::page(reader, &id, Promise { height, last_name: last_name.as_deref(), after: None })? {
+        let promise = Promise { height, last_name: last_name.as_deref(), after: None, count: Some(at.count) };
+        match nodes::page(reader, &at.id, promise)? {
             TreePage::Leaf(nodes) => {
                 let found = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
                 return Ok(found.ok().and_then(|at| nodes.into_iter().nth(at)));
             }
             // heights fall with every level, so this ends
             TreePage::Branch { height: above, children } => {
-                let at = children.partition_point(|child| child.last_name.as_slice() < name);
-                let Some(child) = children.into_iter().nth(at) else { return Ok(None) };
-                (id, height, last_name) = (child.root.id, Some(above - 1), Some(child.last_name));
+                let next = children.partition_point(|child| child.last_name.as_slice() < name);
+                let Some(child) = children.into_iter().nth(next) else { return Ok(None) };
+                (at, height, last_name) = (child.root, Some(above - 1), Some(child.last_name));
             }
         }
     }

@@ -2,6 +2,7 @@
 //! Whoever walks takes step after step and may pass a directory over or rise out of several; stack, path and promises of
 //! pages are kept here. What can't be read is told, and the walk goes on behind it.
 
+use super::levels::Levels;
 use super::nodes::Nodes;
 use crate::repository::Error;
 use crate::repository::read::reader::Reader;
@@ -22,29 +23,22 @@ pub enum Step {
 /// A walk under way. It has a stack of its own: trees may be deeper than a thread's stack.
 pub struct Walk {
     reader: Reader,
-    levels: Vec<Level>,
-    path: Vec<u8>,
+    levels: Levels<Nodes>,
     /// A directory that was shown last: its pages are read when the next step is asked for.
     ahead: Option<TreeRoot>,
-}
-
-struct Level {
-    nodes: Nodes,
-    /// Bytes of the directory's path.
-    path: usize,
 }
 
 impl Walk {
     /// A walk over what is below a directory that lies at `path`; neither its `Enter` nor its `Leave` is told.
     pub fn new(reader: &Reader, root: &TreeRoot, path: &[u8]) -> Self {
-        let mut walk = Self { reader: reader.clone(), levels: Vec::new(), path: path.to_vec(), ahead: Some(*root) };
+        let mut walk = Self { reader: reader.clone(), levels: Levels::new(path), ahead: Some(*root) };
         walk.descend();
         walk
     }
 
     /// The path of what the last step told of; of an `Unread`, that of its directory.
     pub fn path(&self) -> &[u8] {
-        &self.path
+        self.levels.path()
     }
 
     /// Passes over the directory that was shown last: nothing below it is told, nor its `Leave`.
@@ -60,7 +54,7 @@ impl Walk {
 
     fn descend(&mut self) {
         if let Some(root) = self.ahead.take() {
-            self.levels.push(Level { nodes: Nodes::new(&self.reader, &root), path: self.path.len() });
+            self.levels.push(Nodes::new(&self.reader, &root));
         }
     }
 }
@@ -70,23 +64,21 @@ impl Iterator for Walk {
 
     fn next(&mut self) -> Option<Step> {
         self.descend();
-        let level = self.levels.last_mut()?;
-        self.path.truncate(level.path);
-        match level.nodes.next() {
+        let step = match self.levels.last()?.next() {
             None => {
                 self.levels.pop();
-                (!self.levels.is_empty()).then_some(Step::Leave)
+                return (self.levels.len() > 0).then_some(Step::Leave);
             }
-            Some(Err(error)) => Some(Step::Unread(error)),
-            Some(Ok(node)) => {
-                if !self.path.is_empty() {
-                    self.path.push(b'/');
+            Some(Err(error)) => Step::Unread(error),
+            Some(Ok(node)) => match (self.levels.name(&node.name), &node.kind) {
+                (Err(error), _) => Step::Unread(error),
+                (Ok(()), NodeKind::Directory(root)) => {
+                    let root = *self.ahead.insert(*root);
+                    Step::Enter(node, root)
                 }
-                self.path.extend_from_slice(&node.name);
-                let NodeKind::Directory(root) = node.kind else { return Some(Step::Node(node)) };
-                self.ahead = Some(root);
-                Some(Step::Enter(node, root))
-            }
-        }
+                (Ok(()), _) => Step::Node(node),
+            },
+        };
+        Some(step)
     }
 }
