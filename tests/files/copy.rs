@@ -166,10 +166,10 @@ pub fn as_ordinary_user(test: &str, run: impl FnOnce()) {
     let program = std::env::current_exe().unwrap();
     let place = tempfile::tempdir().unwrap();
     let copied = place.path().join("files");
-    std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // what a child of another test would hold open for writing could not be run
-    let done = std::process::Command::new("install").args(["-m", "755"]).arg(program).arg(&copied).status();
-    assert!(done.unwrap().success());
+    std::fs::copy(program, &copied).unwrap();
+    for path in [place.path(), copied.as_path()] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
     let output = std::process::Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(&copied)

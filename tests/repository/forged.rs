@@ -9,18 +9,20 @@ use testkit::world::{
 };
 use vault::backend::Store;
 use vault::check::Finding;
+use vault::progress::Silent;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Error, NewRepository, Options, Repository};
 use vault::{keys, list, prune};
 use vault_format::SigningKey;
 use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::config::Config;
+use vault_format::header::Kind;
 use vault_format::id::{Class, DomainId, ObjectId, WriterId};
 use vault_format::index::{self, Index, Sketches};
 use vault_format::key::Key;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
-use vault_format::object::Author;
+use vault_format::object::{Author, SignedObject};
 use vault_format::order::{Action, Order};
 use vault_format::slot::{self, KDF_FLOOR, NewPassword, NewSlot, Slot};
 
@@ -271,6 +273,33 @@ fn a_member_replaces_only_its_own_index() {
     store.put(&name.to_string(), &sealed).unwrap();
     assert!(restore_stream(&honest, id).unwrap() == stream);
     assert_clean(&owner, true, "with a hostile index");
+}
+
+/// What a member signs is no damage, so it is his junk and stops nobody.
+#[test]
+fn an_index_that_its_writer_made_against_the_rules_is_passed_over() {
+    let world = World::new();
+    let (domain, book, signer) = world.thief();
+    let header = Author { repository: world.owner.id(), domain, signer: &signer, book: &book }.header(Kind::Index);
+    let many = vault_format::compress::compress(&[0; 1 << 20], 3).unwrap().unwrap();
+    // no index at all, and one that grows to a thousand times its size
+    for (salt, text) in
+        [([4; 32], b"\0\x04\0\0\0junk".to_vec()), ([5; 32], [b"\x01\0\0\x10\0", many.as_slice()].concat())]
+    {
+        let sealed = [0u8, 1].map(|number| {
+            let aad = header.encode().into_iter().chain([number]).collect::<Vec<u8>>();
+            vault_format::seal::seal(&book.derive("vault v1 section", &[&salt, &[number]]), 0, &aad, &text).unwrap()
+        });
+        let bytes = SignedObject::assemble(&header, &salt, &sealed, &signer).unwrap();
+        world.put(&bytes, |id| Name::Index(domain, book.source_label("stream"), id));
+    }
+    let report = check(&world.owner, true);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    let named = report.notes.iter().filter(|note| note.contains("its writer made it against the rules")).count();
+    assert_eq!(named, 2, "{:?}", report.notes);
+    let pruned = prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
+    assert!(pruned.left_out.is_empty(), "{pruned:?}");
+    world.snapshots.iter().for_each(|id| assert!(restore_stream(&world.owner, *id).unwrap() == world.stream));
 }
 
 /// The owner's slot with other password parameters in it, and how often.

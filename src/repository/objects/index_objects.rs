@@ -2,7 +2,7 @@
 //! only about its own packs, and the owner's replace those of others. They never prove that a pack exists: for that there
 //! is the listing of packs beside them.
 
-use super::loaded::{Loaded, Verdict, load};
+use super::loaded::{Loaded, Reason, Verdict, load};
 use super::trust::{Claimant, Trust};
 use crate::backend;
 use crate::repository::{Error, Repository, Result, encoding, of_object};
@@ -100,9 +100,13 @@ pub(crate) fn read(
     if let Verdict::Ignored(reason) = trust.judge(&claimant, |key| object.verify(key))? {
         return Ok(Verdict::Ignored(reason));
     }
+    let is_owners = writer == repository.keys().owner_writer();
+    if index.is_err() && !is_owners {
+        return Ok(Verdict::Ignored(Reason::Malformed));
+    }
     let mut index = of_object(name, index)?;
     // nobody but the owner has a say about the packs of others
-    if writer != repository.keys().owner_writer() {
+    if !is_owners {
         index.packs.retain(|pack| pack.writer == writer);
     }
     Ok(Verdict::Counts(IndexObject { name: name.clone(), writer, index, arrived }))
@@ -150,15 +154,19 @@ pub fn current(objects: &[IndexObject], owner: WriterId) -> impl Iterator<Item =
 /// The positions of those that no other one of the same writer, or of the owner, replaces. The owner's come first, then
 /// older before younger: where two tell of one pack, the first is to be believed.
 pub fn in_force(objects: &[IndexObject], owner: WriterId) -> Vec<usize> {
-    let mut replaced: BTreeMap<ObjectId, Vec<WriterId>> = BTreeMap::new();
+    // who says that it replaces what is not there takes no memory
+    let mut replaced: BTreeMap<ObjectId, BTreeSet<WriterId>> =
+        objects.iter().filter_map(|object| Some((object.name.id()?, BTreeSet::new()))).collect();
     for object in objects {
         for id in &object.index.supersedes {
-            replaced.entry(*id).or_default().push(object.writer);
+            if let Some(writers) = replaced.get_mut(id) {
+                writers.insert(object.writer);
+            }
         }
     }
     let is_replaced = |object: &IndexObject| {
         let by = object.name.id().and_then(|id| replaced.get(&id));
-        by.is_some_and(|writers| writers.iter().any(|writer| *writer == owner || *writer == object.writer))
+        by.is_some_and(|writers| writers.contains(&owner) || writers.contains(&object.writer))
     };
     let in_force = objects.iter().enumerate().filter(|(_, object)| !is_replaced(object));
     let mut order: Vec<_> = in_force

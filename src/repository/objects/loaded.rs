@@ -20,6 +20,10 @@ pub enum Reason {
     /// Its writer was revoked, and the owner does not list it among what still counts.
     #[error("it was made with a key after the owner had revoked it")]
     Revoked,
+    /// A member signed it as it is, and it breaks the rules of the format, so it is no damage. Only what nobody needs is
+    /// passed over so: packs tell the same as an index.
+    #[error("its writer made it against the rules of the format")]
+    Malformed,
     /// No object is that large, so nobody reads it: junk of any size must not fill the memory of whoever looks.
     #[error("it is larger than any object but a pack may be")]
     TooLarge,
