@@ -9,9 +9,9 @@ mod scrub;
 mod selection;
 mod trees;
 
+pub use crate::size::Share as Read;
 pub use finding::Finding;
 pub use scrub::{Scrub, scrub};
-pub use selection::Read;
 
 use crate::error::Result;
 use crate::operation::{self, Actor, Ending, Figures, Operation, Run};

@@ -419,7 +419,7 @@ fn judge(view: &View, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZon
 
 /// The tags, read only if a rule asks for them: each costs a read.
 fn tags(repository: &Repository, snapshot: &SnapshotEntry, policy: &Policy) -> repository::Result<Vec<String>> {
-    if policy.tags.is_empty() {
+    if !policy.has_tags() {
         return Ok(Vec::new());
     }
     Ok(snapshot.state.tags(&snapshot.body(repository)?.tags))

@@ -1,7 +1,8 @@
 //! vault: a content-addressed, deduplicating, encrypted backup repository. Modules lie in layers, and use only lower
-//! ones: `time`, `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`; `error`,
-//! `operation`; the operations, free functions over `&Repository`; and the command line on top. The library never
-//! prints, and never reads the environment. What tests alone reach into is public with the feature `internals`.
+//! ones: `time`, `size`, `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`;
+//! `error`, `plan`, `operation`; the operations, free functions over `&Repository`; and the command line on top. The
+//! library never prints, and never reads the environment. What tests alone reach into is public with the feature
+//! `internals`.
 
 pub mod backend;
 pub mod backup;
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod list;
 mod metadata;
 pub mod operation;
+pub mod plan;
 pub mod progress;
 pub mod prune;
 pub mod repair;
@@ -28,6 +30,7 @@ pub mod repository;
 pub mod restore;
 pub mod retention;
 pub mod runtime;
+pub mod size;
 pub mod source;
 pub mod stats;
 pub mod tag;

@@ -163,6 +163,8 @@ pub struct Policy {
     pub within: Option<Length>,
     /// All with one of these tags.
     pub tags: Vec<String>,
+    /// All of the last so long with such a tag.
+    pub tags_for: Vec<(String, Length)>,
 }
 
 impl Policy {
@@ -170,7 +172,12 @@ impl Policy {
     pub fn is_empty(&self) -> bool {
         let counts = self.last.is_some_and(|count| count > 0)
             || self.periods().any(|(_, amount)| !matches!(amount, Amount::Count(0)));
-        !counts && self.within.is_none() && self.tags.is_empty()
+        !counts && self.within.is_none() && !self.has_tags()
+    }
+
+    /// True if it asks for tags, which cost a read each.
+    pub(crate) fn has_tags(&self) -> bool {
+        !self.tags.is_empty() || !self.tags_for.is_empty()
     }
 
     fn periods(&self) -> impl Iterator<Item = (Period, Amount)> + use<> {
@@ -275,6 +282,11 @@ fn keep(group: &[(usize, &Candidate)], policy: &Policy, now: WallTime, zone: &Ti
         }
         if let Some(tag) = policy.tags.iter().find(|tag| one.tags.contains(tag)) {
             give(*at, format!("tag {tag}"));
+        }
+        let is_tagged =
+            |(tag, length): &&(String, Length)| one.tags.contains(tag) && one.time >= first_of(*length, &anchor);
+        if let Some((tag, length)) = policy.tags_for.iter().find(is_tagged) {
+            give(*at, format!("tag {tag} for {length}"));
         }
     }
     group.iter().filter(|(_, one)| one.held).for_each(|(at, _)| give(*at, "held".into()));

@@ -2,10 +2,28 @@
 //! format keeps as plain numbers becomes one of them where it is loaded. Invariant: arithmetic saturates, and one clock
 //! stands in for another only in functions that say so by name.
 
-use jiff::Timestamp;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 use vault_format::tree::Time;
+
+/// A length of time as people write it, on the command line and in a plan: `24h`, `90m` (minutes), `7d` or `12w`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span = text.trim().parse::<Span>().ok();
+    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    length
+        .and_then(|length| length.try_into().ok())
+        .ok_or_else(|| "a length of time is written like 24h, 90m or 7d".into())
+}
+
+/// The same the other way round, in its largest unit that leaves no rest.
+pub fn show_duration(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let units = [("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60)];
+    let unit = units.into_iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
+    let (letter, unit) = unit.unwrap_or(("s", 1));
+    format!("{}{letter}", seconds / unit)
+}
 
 /// Nanoseconds of a length of time, as far as they fit.
 pub fn nanoseconds(length: Duration) -> u64 {
@@ -121,8 +139,18 @@ impl From<WallTime> for Time {
 
 #[cfg(test)]
 mod tests {
-    use super::BootTime;
+    use super::{BootTime, parse_duration, show_duration};
     use std::time::Duration;
+
+    #[test]
+    fn lengths_of_time_are_understood_and_shown() {
+        let seconds = |text: &str| parse_duration(text).map(|length| length.as_secs()).ok();
+        assert_eq!(["0s", "90m", "24h", "7d"].map(seconds), [Some(0), Some(5400), Some(86400), Some(604_800)]);
+        assert_eq!(["", "7", "-1h", "soon"].map(seconds), [None; 4]);
+        for text in ["0s", "45s", "90m", "25h", "6d", "12w"] {
+            assert_eq!(parse_duration(text).map(show_duration), Ok(text.to_owned()));
+        }
+    }
 
     #[test]
     fn nothing_lies_beyond_the_ends() {

@@ -156,6 +156,12 @@ impl Location {
         Remote::from_url(scheme, &url, &known, &shown).map(Self::Remote)
     }
 
+    /// True if it has a credential in it, which then stands wherever the location does.
+    pub fn holds_secret(&self) -> bool {
+        let Self::Remote(remote) = self else { return false };
+        remote.options.iter().any(|(key, value)| remote.is_secret(key) || without_userinfo(value) != *value)
+    }
+
     /// How many requests in flight this kind of place takes without refusing some.
     pub(super) fn default_connections(&self) -> usize {
         match self {

@@ -2,32 +2,12 @@
 //! or a size takes those that were verified longest ago, never before everything else, and chance decides among equals.
 
 use crate::repository::lookup::PackRecord;
+use crate::size::Share as Read;
 use crate::time::WallTime;
 use rand_core::Rng;
 use std::collections::HashMap;
 use std::time::Duration;
 use vault_format::id::ObjectId;
-
-/// How much of the packs is read, opened and hashed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Read {
-    /// Nothing: only structure and presence.
-    #[default]
-    Nothing,
-    /// Every pack.
-    All,
-    /// The packs of part `number` of `of`, counted from 1.
-    Part {
-        /// Which part.
-        number: u32,
-        /// Of how many.
-        of: u32,
-    },
-    /// Packs of about this share of all stored bytes, in percent.
-    Percent(f64),
-    /// Packs of about this many bytes; at least one.
-    Bytes(u64),
-}
 
 /// When packs were last verified.
 #[derive(Debug, Default)]

@@ -3,10 +3,11 @@
 
 use super::printed::printed;
 use super::render::Cut;
-use super::{Context, Failure, Outcome, Session, code, hint, render, time};
+use super::{Context, Failure, Outcome, Session, code, hint, render};
 use std::time::Duration;
 use vault::check::{self, Finding, Read, Report};
 use vault::repository::Doubt;
+use vault::time::parse_duration;
 use vault_format::id::ObjectId;
 
 /// Longest line of a finding.
@@ -28,10 +29,10 @@ pub struct Arguments {
     #[arg(long)]
     read_data: bool,
     /// Read a part of the packs: n/t (t runs cover all), or 10% or 5GB of those that were verified longest ago
-    #[arg(long, value_name = "PART", value_parser = parse_part, conflicts_with = "read_data")]
+    #[arg(long, value_name = "PART", value_parser = str::parse::<Read>, conflicts_with = "read_data")]
     read_data_subset: Option<Read>,
     /// Do not read packs that the journal says a check or restore verified within this time, like 7d
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_age: Option<Duration>,
     /// Also look whether this head, which `vault journal` printed, is there with all that it names
     #[arg(long, value_name = "ID", value_parser = parse_head)]
@@ -85,20 +86,6 @@ printed! {
 
 fn parse_head(text: &str) -> Result<ObjectId, String> {
     ObjectId::parse(text).map_err(|_| "write the 64 digits that `vault journal` printed".into())
-}
-
-fn parse_part(text: &str) -> Result<Read, String> {
-    let part = if let Some((number, of)) = text.split_once('/') {
-        let part = number.trim().parse().ok().zip(of.trim().parse().ok());
-        part.filter(|(number, of)| (1..=*of).contains(number)).map(|(number, of)| Read::Part { number, of })
-    } else if let Some(percent) = text.strip_suffix('%') {
-        percent.trim().parse().ok().filter(|percent| *percent > 0.0 && *percent <= 100.0).map(Read::Percent)
-    } else {
-        // a bare number says neither of what nor how much
-        let bytes = render::parse_size(text).ok().filter(|bytes| *bytes > 0 && text.ends_with(['b', 'B']));
-        bytes.map(Read::Bytes)
-    };
-    part.ok_or_else(|| "write 1/7, 10% or 5GB".into())
 }
 
 /// Checks.
@@ -268,7 +255,7 @@ fn known_losses<'a>(findings: &[Finding], repaired: &'a [(String, String)]) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::{Read, known_losses, parse_part, short, whole};
+    use super::{known_losses, short, whole};
     use vault::check::Finding;
 
     #[test]
@@ -311,17 +298,5 @@ mod tests {
         assert_eq!(known(&[finding(&["3f9a02c1:/x"]), finding(&["01010101:/x"])]), None);
         assert_eq!(known(&[finding(&["3f9a02c1:/x"]), finding(&[])]), None);
         assert_eq!(known(&[]), None);
-    }
-
-    #[test]
-    fn parts_are_parsed() {
-        assert_eq!(parse_part("1/7"), Ok(Read::Part { number: 1, of: 7 }));
-        assert_eq!(parse_part("7/7"), Ok(Read::Part { number: 7, of: 7 }));
-        assert_eq!(parse_part("2.5%"), Ok(Read::Percent(2.5)));
-        assert_eq!(parse_part("5GB"), Ok(Read::Bytes(5_000_000_000)));
-        assert_eq!(parse_part("512 MiB"), Ok(Read::Bytes(512 << 20)));
-        for wrong in ["", "0/7", "8/7", "1/0", "-1/2", "0%", "101%", "NaN%", "5", "0B", "all"] {
-            assert!(parse_part(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use vault::find::{self, Type, Version};
 use vault::list;
 use vault::repository::{SnapshotEntry, View};
+use vault::size;
 use vault::time::WallTime;
 
 /// What --type takes.
@@ -43,10 +44,10 @@ pub struct Arguments {
     #[arg(long = "type", value_name = "TYPE", value_parser = choice::one_of(TYPES))]
     types: Vec<Type>,
     /// Only files larger than this
-    #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     larger_than: Option<u64>,
     /// Only files smaller than this
-    #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     smaller_than: Option<u64>,
     /// Only what was changed after this
     #[arg(long, value_name = "TIME", value_parser = time::parse_flag)]

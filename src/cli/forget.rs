@@ -4,7 +4,7 @@
 use super::printed::printed;
 use super::proposal::quote;
 use super::table::{Give, Table};
-use super::{Context, Failure, Outcome, Session, choice, code, prune, render, secret, time};
+use super::{Context, Failure, Outcome, Session, choice, code, prune, render, secret};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use vault::error::Error;
 use vault::forget::{self, Late, Report, Verdict};
 use vault::repository::{self, Repository};
 use vault::retention::{Amount, Length, Policy};
+use vault::time::parse_duration;
 
 /// What --late takes: the owner's answer.
 const LATE: [(&str, &str, Late); 2] = [
@@ -48,7 +49,7 @@ pub struct Arguments {
     #[arg(long)]
     prune: bool,
     /// With --prune: time between condemning and deleting; 0s frees at once, while nobody else writes [default: 24h]
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration, requires = "prune")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "prune")]
     grace: Option<Duration>,
     /// Why, for the journal
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -95,6 +96,7 @@ impl Keep {
             yearly: self.keep_yearly,
             within: self.keep_within,
             tags: self.keep_tag.clone(),
+            tags_for: Vec::new(),
         }
     }
 }

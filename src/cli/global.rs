@@ -2,6 +2,7 @@
 
 use super::render;
 use std::path::PathBuf;
+use vault::size;
 
 /// Flags of every command.
 #[derive(Debug, clap::Args)]
@@ -47,13 +48,13 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "N")]
     pub workers: Option<usize>,
     /// Memory for data in flight, like 64MiB [default: 96MiB]
-    #[arg(long, global = true, value_name = "SIZE", value_parser = render::parse_size)]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = size::parse)]
     pub memory: Option<u64>,
     /// Send at most this many bytes each second, like 2MB
-    #[arg(long, global = true, value_name = "RATE", value_parser = render::parse_rate)]
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate)]
     pub limit_upload: Option<u64>,
     /// Receive at most this many bytes each second, like 10MB
-    #[arg(long, global = true, value_name = "RATE", value_parser = render::parse_rate)]
+    #[arg(long, global = true, value_name = "RATE", value_parser = size::parse_rate)]
     pub limit_download: Option<u64>,
 }
 

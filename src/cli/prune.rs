@@ -2,13 +2,15 @@
 //! nothing needs now; the space comes back with the next run after the grace.
 
 use super::printed::printed;
-use super::{Context, Failure, Outcome, Session, code, hint, render, secret, time};
+use super::{Context, Failure, Outcome, Session, code, hint, render, secret};
 use std::io::IsTerminal;
 use std::time::Duration;
 use vault::backend::ErrorKind;
 use vault::prune::{self, LeftOut, PlanFigures, Report, Unfinished, Unused};
 use vault::repository;
 use vault::repository::Repository;
+use vault::size;
+use vault::time::parse_duration;
 
 /// Free the space of forgotten snapshots
 #[derive(Debug, clap::Args)]
@@ -18,13 +20,13 @@ use vault::repository::Repository;
 pub struct Arguments {
     /// Time between condemning and deleting; 0s frees at once, what earlier runs marked too, and is right only while
     /// nobody else writes: at a terminal that is asked, elsewhere taken as said [default: 24h]
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     grace: Option<Duration>,
     /// Garbage that may stay because it shares frames with what is needed: part of what lives, or a size
     #[arg(long, value_name = "PERCENT|SIZE", default_value = "10%", value_parser = parse_unused)]
     max_unused: Unused,
     /// Repack at most this much in one run
-    #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_repack: Option<u64>,
     /// Free also what a domain holds that has no snapshot and no record of one
     #[arg(long)]
@@ -45,7 +47,7 @@ impl Arguments {
 fn parse_unused(text: &str) -> Result<Unused, String> {
     let wrong = || "say a part like 10% or 2.5%, or a size like 5GB".to_owned();
     let Some(percent) = text.trim().strip_suffix('%') else {
-        return render::parse_size(text).map(Unused::Bytes).map_err(|_| wrong());
+        return size::parse(text).map(Unused::Bytes).map_err(|_| wrong());
     };
     let (whole, tenths) = percent.trim().split_once('.').unwrap_or((percent.trim(), "0"));
     let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number <= 100_000);

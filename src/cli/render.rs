@@ -176,19 +176,6 @@ pub fn time_rfc3339(time: impl Into<Timestamp>) -> String {
     time.into().to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()
 }
 
-/// A size as people write it.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    text.parse::<ByteSize>().map(|size| size.0).map_err(|_| "a size is a number with a unit, like 64MiB or 2GB".into())
-}
-
-/// Bytes each second.
-pub fn parse_rate(text: &str) -> Result<u64, String> {
-    match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
-        Ok(rate) if rate > 0 => Ok(rate),
-        _ => Err("a rate is a size, like 2MB, for each second".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{fold, wrap};

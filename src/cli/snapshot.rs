@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
+use vault::size;
 use vault::source::{self, Excludes, Stream};
 use vault::time::WallTime;
 use vault_format::snapshot::{LeftOut, Statistics, is_source_name};
@@ -72,7 +73,7 @@ pub struct Arguments {
     #[arg(long, short = 'x')]
     one_file_system: bool,
     /// Leave out files larger than this
-    #[arg(long, value_name = "SIZE", value_parser = render::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     exclude_larger_than: Option<u64>,
     /// Record this time instead of now
     #[arg(long, value_name = "TIME", value_parser = time::parse_past)]
@@ -96,7 +97,7 @@ pub struct Arguments {
     #[arg(long)]
     ignore_ctime: bool,
     /// Read this part of the unchanged files again, like 1/20: each file once in twenty snapshots
-    #[arg(long, value_name = "N/M", value_parser = parse_part)]
+    #[arg(long, value_name = "N/M", value_parser = size::parse_part)]
     reread: Option<(u32, u32)>,
     /// Only look what would be stored
     #[arg(long, short = 'n')]
@@ -312,13 +313,6 @@ fn last_part(path: &Path) -> Option<String> {
     let ends_plain = absolute.file_name().is_some();
     let absolute = if ends_plain { absolute } else { absolute.canonicalize().ok()? };
     absolute.file_name().map(|name| name.to_string_lossy().into_owned())
-}
-
-fn parse_part(text: &str) -> Result<(u32, u32), String> {
-    text.split_once('/')
-        .and_then(|(some, all)| Some((some.parse::<u32>().ok()?, all.parse::<u32>().ok()?)))
-        .filter(|(some, all)| *all > 0 && some <= all)
-        .ok_or_else(|| "a part is two numbers, like 1/20".into())
 }
 
 fn summary(arguments: &Arguments, report: &Report) -> String {

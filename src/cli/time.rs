@@ -36,15 +36,6 @@ pub fn parse_past(text: &str) -> Result<WallTime, String> {
     if time > Clock::System.now() { Err("this is still to come".into()) } else { Ok(time) }
 }
 
-/// A length of time like `24h`, `90m` or `7d`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span = text.trim().parse::<Span>().ok();
-    let length = span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
-    length
-        .and_then(|length| length.try_into().ok())
-        .ok_or_else(|| "a length of time is written like 24h, 90m or 7d".into())
-}
-
 /// The time behind the `@` of an address: a second, a day and so on mean all of it.
 pub fn parse_address(text: &str) -> Option<WallTime> {
     parse(text, &now()).map(|meant| *meant.end())
@@ -164,7 +155,7 @@ fn ago(text: &str, now: &Zoned) -> Option<WallTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, WallTime, parse, parse_duration};
+    use super::{Duration, WallTime, parse};
     use jiff::tz::TimeZoneDatabase;
     use jiff::{Timestamp, Zoned};
 
@@ -275,12 +266,5 @@ mod tests {
         for text in nonsense {
             assert_eq!(shown(text).1, "?", "{text}");
         }
-    }
-
-    #[test]
-    fn lengths_of_time_are_understood() {
-        let seconds = |text: &str| parse_duration(text).map(|length| length.as_secs()).ok();
-        assert_eq!(["0s", "90m", "24h", "7d"].map(seconds), [Some(0), Some(5400), Some(86400), Some(604_800)]);
-        assert_eq!(["", "7", "-1h", "soon"].map(seconds), [None; 4]);
     }
 }

@@ -7,7 +7,7 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
     (
         "vault",
         &[
-            &["time"],
+            &["time", "size"],
             &["metadata", "progress", "runtime"],
             &["source", "target", "chunk", "similar", "retention"],
             &["cache", "backend"],
@@ -54,6 +54,7 @@ pub const UNBOUND: &[&str] = &["testkit"];
 pub const RESERVED: &[(&str, &[&str])] = &[
     ("rusqlite", &["vault::cache"]),
     ("opendal", &["vault::backend"]),
+    ("toml", &["vault::plan"]),
     ("tokio", &["vault::backend"]),
     ("getrandom", &["vault::runtime"]),
     ("SystemTime::now", &["vault::runtime"]),

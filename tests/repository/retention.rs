@@ -97,6 +97,7 @@ impl Dice {
             yearly: self.amount(),
             within: self.chance(4).then(|| self.length().parse().unwrap()),
             tags: if self.chance(4) { vec!["gold".into()] } else { Vec::new() },
+            tags_for: if self.chance(4) { vec![("gold".into(), self.length().parse().unwrap())] } else { Vec::new() },
         }
     }
 
@@ -171,7 +172,8 @@ fn oracle(all: &[Candidate], policy: &Policy, now: i64, zone: &TimeZone) -> BTre
                 enough && !others.contains(&own)
             })
         });
-        let tagged = policy.tags.iter().any(|tag| one.tags.contains(tag));
+        let tagged = policy.tags.iter().any(|tag| one.tags.contains(tag))
+            || policy.tags_for.iter().any(|(tag, length)| one.tags.contains(tag) && reaches(*length));
         let recent = newer.len() < policy.last.unwrap_or(0) as usize || policy.within.is_some_and(reaches);
         counts(one) && (by_period || tagged || recent)
     };

@@ -1,0 +1,50 @@
+//! What a plan needs around it: variables of the environment that are set, files that are there. Whoever asks gives the
+//! environment; nothing is connected to.
+
+use super::Plan;
+use super::finding::{Finding, Level};
+use super::kind::Kind;
+
+/// What lacks around a plan. `is_set` tells whether a variable has a value.
+pub fn lacking(plan: &Plan, is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let unset = plan.variables.iter().filter(|variable| !is_set(&variable.name)).map(|variable| Finding {
+        level: Level::Error,
+        key: variable.key.clone(),
+        place: variable.place.clone(),
+        problem: format!("the variable {} is not set", variable.name),
+        hint: None,
+    });
+    let missing = plan.needed.iter().filter(|needed| !needed.path.exists()).map(|needed| Finding {
+        level: if needed.may_lack { Level::Warning } else { Level::Error },
+        key: needed.key.clone(),
+        place: needed.place.clone(),
+        problem: format!("there is no {}", needed.path.display()),
+        hint: None,
+    });
+    let mut found: Vec<Finding> = unset.chain(missing).collect();
+    found.sort_by(|one, other| one.place.cmp(&other.place));
+    found
+}
+
+/// What a plan asks for and this version does not do.
+pub fn not_run(plan: &Plan) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for source in &plan.sources {
+        let mut note = |key: &str, what: &str| {
+            let key = format!("source.{}{key}", source.name);
+            let problem = format!("{what} of {} is not run by this version", source.name);
+            let place = source.place.clone();
+            found.push(Finding { level: Level::Note, key, place, problem, hint: None });
+        };
+        if let Kind::PostgresBase(base) = &source.kind {
+            note("", "the base backup");
+            if base.wal_keep.is_some() {
+                note(".wal_keep", "the archive of WAL");
+            }
+        }
+        if source.drill.is_some() {
+            note(".drill", "the drill");
+        }
+    }
+    found
+}
