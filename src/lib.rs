@@ -4,6 +4,7 @@
 //! library never prints, and never reads the environment. What tests alone reach into is public with the feature
 //! `internals`.
 
+pub mod alert;
 pub mod backend;
 pub mod backup;
 mod cache;
@@ -17,6 +18,7 @@ pub mod diff;
 pub mod error;
 pub mod find;
 pub mod forget;
+mod http;
 pub mod journal;
 pub mod keys;
 pub mod list;
