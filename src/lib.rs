@@ -23,6 +23,7 @@ pub mod journal;
 pub mod keys;
 pub mod list;
 mod metadata;
+pub mod metrics;
 pub mod operation;
 pub mod plan;
 pub mod progress;
