@@ -59,6 +59,8 @@ pub struct Report {
     pub hidden: Vec<Hidden>,
     /// When this machine last looked; `None` if never: then what a store hides may not show.
     pub looked: Option<WallTime>,
+    /// Objects that do not count, since who made them may not or broke the rules; the notes name each.
+    pub uncounted: u64,
     /// Other things worth knowing that are no damage.
     pub notes: Vec<String>,
     /// Beginnings of the ids of snapshots of which repair made a copy of what is left, and their sources.
@@ -108,6 +110,7 @@ struct Look<'a> {
     unreadable: Vec<ObjectId>,
     findings: Findings,
     later: Vec<String>,
+    uncounted: u64,
     notes: Vec<String>,
 }
 
@@ -140,19 +143,21 @@ impl<'a> Look<'a> {
         let (later, mut notes) = (others.later().collect(), others.notes());
         notes.extend(objects::lost_slots(&view.memory, &of_keys));
         let ignored = [&trust.ignored, &orders.ignored, &marks.ignored, &objects.ignored, &snapshots.ignored];
+        let uncounted = ignored.iter().map(|ignored| ignored.len() as u64).sum();
         notes.extend(ignored.into_iter().flatten().map(|ignored| format!("not counted: {ignored}")));
         let mut domains = packs::by_domain(objects);
         for snapshot in &snapshots.all {
             domains.entry(snapshot.place.domain).or_default();
         }
-        Ok(Self { repository, view, verified, domains, unreadable, findings, later, notes })
+        Ok(Self { repository, view, verified, domains, unreadable, findings, later, uncounted, notes })
     }
 
     /// Compares everything with everything; returns the packs that were verified too.
     fn judge(&self, options: &Options, progress: &dyn Progress) -> Result<(Report, Vec<ObjectId>)> {
         let repository = self.repository;
         let mut findings = self.findings.clone();
-        let mut report = Report { later: self.later.clone(), notes: self.notes.clone(), ..Report::default() };
+        let (later, notes) = (self.later.clone(), self.notes.clone());
+        let mut report = Report { later, uncounted: self.uncounted, notes, ..Report::default() };
         let copies = self.view.snapshots.visible().filter_map(|one| Some((one.repaired_from()?.short(), one)));
         report.repaired = copies.map(|(id, one)| (id, one.head.source.clone())).collect();
         objects::config(repository, &mut findings)?;

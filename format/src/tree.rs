@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 
 /// Longest name in bytes.
 pub const NAME_BYTES_MAX: usize = 4096;
-/// Longest path below the root of a tree in bytes, names and the slashes between them.
-pub const PATH_BYTES_MAX: usize = 65536;
+/// Longest path below the root of a tree in bytes, names and the slashes between them: four times what a call of Linux takes.
+pub const PATH_BYTES_MAX: usize = 16384;
 /// Longest link target in bytes.
 pub const TARGET_BYTES_MAX: usize = 65536;
 

@@ -25,6 +25,8 @@ pub struct Finding {
     pub affected_count: u64,
     /// The snapshot, if it is one that something names and that is not there: prune leaves its domain out, or stops.
     pub missing: Option<ObjectId>,
+    /// The snapshot, if its writer made it against the rules: it is whole as it is, and no repair makes it better.
+    pub mismade: Option<ObjectId>,
 }
 
 /// All findings of one check, by object.
@@ -50,6 +52,13 @@ impl Findings {
         } else {
             *more += 1;
         }
+    }
+
+    /// Notes a snapshot that was made against the rules.
+    pub fn mismade(&mut self, snapshot: (impl ToString, ObjectId), why: &vault_format::Error) {
+        let (name, id) = (snapshot.0.to_string(), snapshot.1);
+        self.add(&name, &format!("its writer made it against the rules: {why}"));
+        self.entry(name).0.mismade = Some(id);
     }
 
     /// Notes a snapshot that is missing.

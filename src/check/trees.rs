@@ -26,8 +26,6 @@ use vault_format::tree::{Node, NodeKind, PATH_BYTES_MAX, TreeChild, TreePage, Tr
 
 /// Bytes of relative paths that are remembered in all; behind that damage is only counted.
 const PATH_BYTES_REMEMBERED: usize = 16 << 20;
-/// What no repair mends.
-const MISMADE: &str = "its writer made it against the rules, and to forget it is all that helps";
 /// Bytes of a path behind which no more of it is shown.
 const SHOWN_BYTES: usize = 1024;
 
@@ -314,7 +312,7 @@ fn walkable((reader, findings): (&Reader, &mut Findings), snapshot: &SnapshotEnt
         is_long.then_some(vault_format::Error::Limit("the length of a path")),
     ];
     for why in wrongs.into_iter().flatten() {
-        findings.add(snapshot.name(), &format!("{MISMADE}: {why}"));
+        findings.mismade((snapshot.name(), snapshot.id), &why);
     }
 }
 

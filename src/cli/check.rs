@@ -117,6 +117,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         }
     };
     tell(session, depth, None, &report);
+    if report.uncounted > 0 && !session.global.verbose {
+        let objects = render::count(report.uncounted, "object does", "objects do");
+        session.global.remark(&format!("{objects} not count, by whoever made them: -v tells which, and why"));
+    }
     session.global.remark(&reach(&report, arguments));
     session.say_requests(&repository);
     let skipped = render::if_any(report.skipped_packs, |skipped| {
@@ -218,6 +222,8 @@ fn end(session: &Session, report: &Report, well: &str, looked: &str) -> u8 {
     for id in findings.iter().filter_map(|finding| finding.missing).take(shown) {
         render::complain(&super::hint::of_missing(id));
     }
+    let mismade: Vec<ObjectId> = findings.iter().filter_map(|finding| finding.mismade).collect();
+    mismade.iter().take(shown).for_each(|id| render::complain(&hint::of_mismade(*id)));
     if !session.global.quiet {
         let is_cut = findings.iter().any(|finding| short(finding) != whole(finding)) && !session.global.verbose;
         let rest = if is_cut { "; -v tells all of it" } else { "" };
@@ -227,6 +233,7 @@ fn end(session: &Session, report: &Report, well: &str, looked: &str) -> u8 {
                 let pairs = known.iter().map(|(id, name)| (id.as_str(), name.as_str()));
                 super::repair::ways(pairs).iter().for_each(|line| render::complain(line.trim_start()));
             }
+            None if mismade.len() == findings.len() => {}
             None => render::complain(&format!("`vault repair --dry-run` tells what can be brought back{rest}")),
         }
         if let Some(hidden) = report.hidden.first() {

@@ -69,6 +69,11 @@ pub fn of_missing(id: ObjectId) -> String {
     format!("`vault forget {id}` if it never was, or is gone for good")
 }
 
+/// For a snapshot that its writer made against the rules.
+pub fn of_mismade(id: ObjectId) -> String {
+    format!("`vault forget {}` drops what its writer made so: no repair mends it", id.short())
+}
+
 /// Behind the words of orders that the store does not show.
 pub fn of_hidden(hidden: &Hidden) -> String {
     let lags = "; look again later if the store lags, and compare with a second place; if it is gone for good";

@@ -219,14 +219,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let heads: Vec<String> = catalog.snapshots.damaged.iter().map(ToString::to_string).collect();
     render::damage(heads.iter().chain(&stored.damaged).chain(&costs.unread));
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), None);
     for source in &sources {
         let (Some(first), Some(last)) = (source.snapshots.first(), source.snapshots.last()) else { continue };
         let growth = if is_named && is_writer {
             session.say_notes(&["a writer's key does not tell what changed: that is content".to_owned()]);
             None
         } else if is_named {
-            Some(stats::growth(&repository, &catalog, source, last).context(what)?)
+            let grown = stats::growth(&repository, &catalog, source, last);
+            let of = format!("cannot tell what changed in snapshot {} of {}", last.id.short(), source.name);
+            grown.context(&of).map_err(|failure| failed = Some(failure)).ok()
         } else {
             None
         };
@@ -246,7 +248,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         }
     }
     session.say_requests(&repository);
-    Ok(code::DONE)
+    // the rest can be told all the same
+    failed.map_or(Ok(code::DONE), Err)
 }
 
 /// How many times the second the first is; `None` of nothing.
