@@ -11,7 +11,7 @@ mod stream;
 
 use crate::chunk::Gear;
 use crate::error::{Error, Result};
-use crate::operation::{Actor, Ending, Figures, Operation, Run};
+use crate::operation::{Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SourcePlace;
@@ -29,7 +29,9 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 use vault_format::bundle::Role;
-use vault_format::id::ObjectId;
+use vault_format::facts::Facts;
+use vault_format::id::{ObjectId, SetId};
+use vault_format::journal::RunOutcome;
 use vault_format::snapshot::{Body, Head, Statistics};
 
 /// What is backed up.
@@ -47,6 +49,12 @@ pub enum Source<'a> {
 pub struct Options {
     /// Name of the source.
     pub name: String,
+    /// What kind of source it is, like `postgres`: as which it is restored; empty for what is taken by hand.
+    pub kind: String,
+    /// Drawn by whoever takes several sources one after the other as one set.
+    pub set: Option<SetId>,
+    /// What is known of the source before it is read; what it tells while it is read comes to these, and counts more.
+    pub facts: Facts,
     /// Tags.
     pub tags: Vec<String>,
     /// In the user's words.
@@ -86,6 +94,8 @@ impl Options {
 pub struct Report {
     /// The snapshot; `None` for a dry run, or if nothing changed and that was asked.
     pub snapshot: Option<ObjectId>,
+    /// The snapshot that stands for this run, if nothing changed since and that was asked.
+    pub unchanged: Option<ObjectId>,
     /// Its head.
     pub head: Head,
     /// Entries that were left out against the user's wish, each with the reason.
@@ -101,7 +111,8 @@ pub struct Report {
 impl Report {
     fn new(snapshot: Option<ObjectId>, head: Head, found: Found) -> Self {
         let messages = source::said(&found.body.messages);
-        Self { snapshot, head, failed: found.failed, notes: found.notes, messages, remarks: found.remarks }
+        let (failed, notes, remarks) = (found.failed, found.notes, found.remarks);
+        Self { snapshot, unchanged: None, head, failed, notes, messages, remarks }
     }
 }
 
@@ -112,8 +123,7 @@ pub fn backup(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Report> {
-    let actor = Actor { name: format!("{}@{}", options.user, options.host), reason: String::new() };
-    let run = Run::start(repository, Operation::SNAPSHOT, &actor);
+    let run = Run::start(repository, Operation::SNAPSHOT);
     // a stream can't be read again
     let is_once = matches!(source, Source::Stream(..));
     let mut take = |_| {
@@ -139,10 +149,16 @@ pub fn backup(
 
 fn ending(report: &Report) -> Ending {
     let Statistics { bytes, added_bytes, stored_bytes, files, .. } = report.head.statistics;
+    let ended = match report.failed.len() {
+        0 if report.snapshot.is_none() => Ending { outcome: RunOutcome::Unchanged, ..Ending::done("nothing changed") },
+        0 => Ending::done(""),
+        failed => Ending::done_or_partial(format!("{failed} left out"), true),
+    };
     Ending {
         heads: report.head.seen.iter().copied().chain(report.snapshot).collect(),
+        snapshot: report.snapshot.or(report.unchanged),
         figures: Figures::Snapshot { read_bytes: bytes, added_bytes, stored_bytes, files },
-        ..Ending::done_or_partial(format!("{} left out", report.failed.len()), !report.failed.is_empty())
+        ..ended
     }
 }
 
@@ -199,7 +215,8 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     head.time = options.time.unwrap_or(started).nanoseconds();
     (head.statistics.added_blobs, head.statistics.added_bytes) = (counts.added_blobs, counts.added_bytes);
     if options.dry_run || unchanged {
-        return Ok(Report::new(None, head, found));
+        let stands = origin.own_last.filter(|_| unchanged).map(|last| last.id);
+        return Ok(Report { unchanged: stands, ..Report::new(None, head, found) });
     }
     let written = writer.written();
     let flushed = writer.flush().map_err(Error::from);
@@ -232,6 +249,8 @@ fn head(repository: &Repository, options: &Options, found: &Found, body: &Body) 
     let book = repository.keys().own_book();
     Head {
         source: options.name.clone(),
+        kind: options.kind.clone(),
+        set: options.set,
         root: found.root,
         statistics: Statistics { errors: found.failed.len() as u64, ..found.statistics },
         profile: found.profile,
@@ -258,6 +277,7 @@ fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
         description: options.description.clone(),
         command,
         gaps: found.gaps.finish(),
+        facts: options.facts.with(&found.body.facts),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),
         ..found.body.clone()
     }

@@ -14,7 +14,7 @@ pub use finding::Finding;
 pub use scrub::{Scrub, scrub};
 
 use crate::error::Result;
-use crate::operation::{self, Actor, Ending, Figures, Operation, Run};
+use crate::operation::{self, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::index::vouching;
@@ -82,9 +82,9 @@ pub struct Report {
 /// Checks a repository as far as the key can see: the owner everything, a client its domain, a writer structure and
 /// names only.
 pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
-    let run = Run::start(repository, Operation::CHECK, &Actor::default());
+    let run = Run::start(repository, Operation::CHECK);
     repository.distrust_cache();
-    let (report, verified) = run.attempts(|number| {
+    let result = run.attempts(|number| {
         let look = Look::take(repository, options.head)?;
         let (report, verified) = look.judge(options, progress)?;
         // what was swept meanwhile was no damage; its index objects were replaced by others
@@ -92,10 +92,13 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
             return Ok((report, verified));
         }
         Err(repository::Error::Swept.into())
-    })?;
-    let ending = Ending { verified, ..ending(options.read, &report) };
-    run.finish(&Result::Ok(()), ending).into_iter().for_each(|warning| progress.note(&warning));
-    Ok(report)
+    });
+    let ending = match &result {
+        Ok((report, verified)) => Ending { verified: verified.clone(), ..ending(options.read, report) },
+        Err(_) => Ending::done(""),
+    };
+    run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
+    result.map(|(report, _)| report)
 }
 
 /// Everything but the content of packs, as it was found. What is committed meanwhile is not missed, only not looked at.

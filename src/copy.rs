@@ -10,7 +10,7 @@ mod target;
 mod translation;
 
 use crate::error::{Error, Result};
-use crate::operation::{Actor, Ending, Figures, Operation, Run};
+use crate::operation::{Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
@@ -44,8 +44,6 @@ pub struct Options {
     pub again: bool,
     /// Look, but put nothing.
     pub dry_run: bool,
-    /// Who runs it, for the journal.
-    pub actor: Actor,
 }
 
 /// One snapshot that was copied.
@@ -123,7 +121,7 @@ pub fn copy(from: &Repository, to: &Repository, options: &Options, progress: &dy
     }
     // frames that move leave no pages behind for the cache of the second repository
     to.distrust_cache();
-    let run = Run::start(to, Operation::COPY, &options.actor);
+    let run = Run::start(to, Operation::COPY);
     let like = from.keys().id_key() == to.keys().id_key();
     let mut report = Report { like, ..Report::default() };
     let result = all(&run, from, options, progress, &mut report);

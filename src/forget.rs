@@ -3,7 +3,7 @@
 //! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
 
 use crate::error::{Error, Refusal, Result};
-use crate::operation::{Actor, Ending, Figures, Operation, Run};
+use crate::operation::{Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
 pub use crate::repository::objects::arrivals::Late;
@@ -32,8 +32,6 @@ pub struct Options {
     pub may_empty: bool,
     /// The owner's answer for snapshots whose times are in doubt.
     pub late: Option<Late>,
-    /// Who, and why.
-    pub actor: Actor,
 }
 
 /// What becomes of one snapshot.
@@ -214,7 +212,7 @@ fn forget(
     options: &Options,
     decide: impl FnOnce(&View) -> Result<Report>,
 ) -> Result<Report> {
-    let run = Run::start(repository, Operation::FORGET, &options.actor);
+    let run = Run::start(repository, Operation::FORGET);
     let mut result = View::to_forget(repository).map_err(Error::from).and_then(|mut catalog| {
         if let Some(hidden) = catalog.hidden().into_iter().find(|one| one.member.is_none()) {
             return Err(repository::Error::Hidden(Box::new(hidden)).into());

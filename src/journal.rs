@@ -3,7 +3,7 @@
 //! all that was there, by the rules of what is missing (D2, D5).
 
 use crate::error::Result;
-use crate::operation::{Actor, Ending, Operation, Run};
+use crate::operation::{Ending, Operation, Run};
 use crate::repository::Repository;
 use crate::repository::objects::chain::NEWEST_MAX;
 use crate::repository::view::View;
@@ -40,7 +40,7 @@ pub struct Journal {
 
 /// Reads the journal; puts a record for the head unless one that the owner or this key signed says it all already.
 pub fn read(repository: &Repository) -> Result<Journal> {
-    let run = Run::start(repository, Operation::JOURNAL, &Actor::default());
+    let run = Run::start(repository, Operation::JOURNAL);
     let mut entries = Vec::new();
     let view = View::to_read_journal(repository, &mut |name, header, record| {
         let (Some(id), Some(domain)) = (name.id(), name.domain()) else { return };

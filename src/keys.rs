@@ -7,7 +7,7 @@ mod revoke;
 pub use revoke::Dropped;
 
 use crate::error::{Error, Refusal, Result};
-use crate::operation::{Actor, Ending, Operation, Run};
+use crate::operation::{Ending, Operation, Run};
 use crate::progress::Progress;
 use crate::repository::objects::loaded::{Damage, Ignored};
 use crate::repository::objects::orders;
@@ -214,7 +214,7 @@ pub fn add(
     password: Option<NewPassword<'_>>,
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
-    let run = Run::start(repository, Operation::ADD_KEY, &Actor::default());
+    let run = Run::start(repository, Operation::ADD_KEY);
     let id = put_slot(repository, draft, password)?;
     record(run, format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short()), progress);
     Ok(id)
@@ -311,7 +311,7 @@ fn take_away(
     progress: &dyn Progress,
 ) -> Result<Removed> {
     repository.keys().owner("remove a key")?;
-    let run = Run::start(repository, Operation::REMOVE_KEY, &Actor::default());
+    let run = Run::start(repository, Operation::REMOVE_KEY);
     let keys = list(repository)?.keys;
     let key = find(&keys, id)?;
     let others = || keys.iter().filter(|other| other.id != id);
@@ -345,7 +345,7 @@ pub fn change_password(
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
     let owner = repository.keys().owner("change a password")?;
-    let run = Run::start(repository, Operation::CHANGE_PASSWORD, &Actor::default());
+    let run = Run::start(repository, Operation::CHANGE_PASSWORD);
     let listing = list(repository)?;
     let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
         return Err(Error::refused(Refusal::NoPassword));

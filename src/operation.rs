@@ -5,10 +5,12 @@
 
 use crate::error::Result;
 use crate::repository;
+pub use crate::repository::Actor;
 use crate::repository::Repository;
 use crate::repository::objects::journal;
 use crate::time::{self, BootTime, WallTime};
 use std::fmt::Display;
+use vault_format::facts::Facts;
 use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
 
@@ -35,6 +37,40 @@ impl Operation {
     pub const CHANGE_PASSWORD: Self = Self("key passwd");
     pub const JOURNAL: Self = Self("journal");
     pub const ACCEPT: Self = Self("accept");
+    pub const RUN: Self = Self("run");
+    pub const DRILL: Self = Self("drill");
+    pub const ALERT: Self = Self("alert");
+    pub const WAL: Self = Self("wal");
+    pub const PLAN: Self = Self("plan");
+
+    /// All of them.
+    const ALL: [Self; 20] = [
+        Self::SNAPSHOT,
+        Self::RESTORE,
+        Self::CHECK,
+        Self::PRUNE,
+        Self::FORGET,
+        Self::TAG,
+        Self::UNDELETE,
+        Self::COPY,
+        Self::REPAIR,
+        Self::QUARANTINE,
+        Self::ACCEPT,
+        Self::ADD_KEY,
+        Self::REMOVE_KEY,
+        Self::CHANGE_PASSWORD,
+        Self::JOURNAL,
+        Self::RUN,
+        Self::DRILL,
+        Self::ALERT,
+        Self::WAL,
+        Self::PLAN,
+    ];
+}
+
+/// What operations are called in the journal.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Operation::ALL.into_iter().map(|operation| operation.0)
 }
 
 /// Kinds of figures, each with their names in the journal, which are those of the fields here, and in that order.
@@ -73,15 +109,6 @@ figures! {
     Repair { damaged_packs, indexed_packs, recovered_blobs, lost_blobs, stored_bytes }
 }
 
-/// Who runs something, and why, in the user's words.
-#[derive(Clone, Debug, Default)]
-pub struct Actor {
-    /// Host and user, as `user@host`.
-    pub name: String,
-    /// Why.
-    pub reason: String,
-}
-
 /// What a run tells of its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Ending {
@@ -92,6 +119,10 @@ pub(crate) struct Ending {
     /// A summary in one line; an error takes its place.
     pub message: String,
     pub figures: Figures,
+    /// What else there is to tell that is bookkeeping, like the verdict of a drill.
+    pub facts: Facts,
+    /// The snapshot that it made, or that it was about.
+    pub snapshot: Option<ObjectId>,
     /// Heads that it saw, and what it committed.
     pub heads: Vec<ObjectId>,
     /// Packs that it read and found good: a check need not read them again soon.
@@ -106,6 +137,8 @@ impl Ending {
             outcome: RunOutcome::Done,
             message: message.into(),
             figures: Figures::None,
+            facts: Facts::default(),
+            snapshot: None,
             heads: Vec::new(),
             verified: Vec::new(),
         }
@@ -125,7 +158,6 @@ pub(crate) struct Run {
     repository: Repository,
     id: RunId,
     operation: Operation,
-    actor: Actor,
     started: WallTime,
     /// The same moment: the wall clock may be set meanwhile.
     began: BootTime,
@@ -133,13 +165,12 @@ pub(crate) struct Run {
 
 impl Run {
     /// Begins an operation.
-    pub fn start(repository: &Repository, operation: Operation, actor: &Actor) -> Self {
+    pub fn start(repository: &Repository, operation: Operation) -> Self {
         let runtime = repository.runtime();
         Self {
             repository: repository.clone(),
             id: RunId(runtime.random()),
             operation,
-            actor: actor.clone(),
             started: runtime.clock.now(),
             began: runtime.clock.elapsed(),
         }
@@ -187,7 +218,8 @@ impl Run {
 
     /// Puts the record of a run that exists for its sake; returns its id.
     pub fn conclude(self, ending: Ending) -> repository::Result<ObjectId> {
-        let Ending { source, outcome, message, figures, heads, verified } = ending;
+        let Ending { source, outcome, message, figures, facts, snapshot, heads, verified } = ending;
+        let Actor { name: actor, reason } = self.repository.options().actor.clone();
         let took = self.repository.runtime().clock.elapsed().since(self.began);
         let record = Record {
             run: self.id,
@@ -197,12 +229,13 @@ impl Run {
             duration: time::nanoseconds(took),
             outcome,
             message,
-            reason: self.actor.reason,
-            actor: self.actor.name,
+            reason,
+            actor,
             figures: figures.named().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            facts,
+            snapshot,
             heads,
-            verified: Vec::new(),
-            orders: Vec::new(),
+            ..Record::default()
         };
         let name = journal::put_verified(&self.repository, &record, &verified)?;
         Ok(name.id().unwrap_or_default())

@@ -18,7 +18,7 @@ pub use sweep::{SweepReport, sweep};
 
 use crate::backend::{ErrorKind, Leftovers};
 use crate::error::{Error, Result};
-use crate::operation::{Actor, Ending, Figures, Operation, Run};
+use crate::operation::{Ending, Figures, Operation, Run};
 use crate::progress::{Progress, Silent};
 use crate::repository;
 use crate::repository::objects::{marks, pins};
@@ -49,8 +49,6 @@ pub struct Options {
     pub without_snapshots: bool,
     /// Look, but put and delete nothing.
     pub dry_run: bool,
-    /// Who runs it, for the journal.
-    pub actor: Actor,
 }
 
 impl Default for Options {
@@ -61,7 +59,6 @@ impl Default for Options {
             max_repack: None,
             without_snapshots: false,
             dry_run: false,
-            actor: Actor::default(),
         }
     }
 }
@@ -145,7 +142,7 @@ pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress
         report.collect_left_out();
         return Ok(report);
     }
-    let run = Run::start(repository, Operation::PRUNE, &options.actor);
+    let run = Run::start(repository, Operation::PRUNE);
     let result = carry_out(&run, options, progress, &mut report);
     report.collect_left_out();
     let ending = ending(&report);
@@ -184,7 +181,7 @@ fn carry_out(run: &Run, options: &Options, progress: &dyn Progress, report: &mut
 /// Condemns all packs that no live snapshot needs, and repacks those that few need. Needs the owner.
 pub fn mark(repository: &Repository, options: &Options) -> Result<MarkReport> {
     repository.keys().owner("prune")?;
-    let run = Run::start(repository, Operation::PRUNE, &options.actor);
+    let run = Run::start(repository, Operation::PRUNE);
     let mut prepared = Prepared::new(repository, options, &mut Vec::new())?;
     if options.dry_run { Ok(prepared.report()) } else { prepared.carry_out(&run, &Silent, &mut Vec::new()) }
 }

@@ -13,7 +13,7 @@ mod verdict;
 pub use quarantine::{Accepted, Quarantined, accept, quarantine};
 
 use crate::error::{Error, Result};
-use crate::operation::{Actor, Ending, Figures, Operation, Run};
+use crate::operation::{Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::lookup::BlobLookup;
@@ -40,8 +40,6 @@ pub struct Options {
     pub structure_only: bool,
     /// Look, but put nothing.
     pub dry_run: bool,
-    /// Who runs it, for the journal.
-    pub actor: Actor,
 }
 
 /// A snapshot that lost something.
@@ -129,7 +127,7 @@ pub fn repair(
     if let Some(from) = from {
         usable(repository, from)?;
     }
-    let run = Run::start(repository, Operation::REPAIR, &options.actor);
+    let run = Run::start(repository, Operation::REPAIR);
     let mut report = Report::default();
     let result = run.attempts(|_| {
         report.start_over();

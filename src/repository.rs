@@ -45,6 +45,7 @@ pub use cache::Error as CacheError;
 pub use error::{Doubt, Error, Hidden, Result};
 pub use keys::Keys;
 pub use objects::domains::Domains;
+pub use objects::journal::Actor;
 pub use objects::loaded::{Damage, Ignored, Reason};
 pub use objects::orders::State as SnapshotState;
 pub use objects::snapshots::{SnapshotEntry, Snapshots};
@@ -98,6 +99,8 @@ pub struct Options {
     pub memory_bytes: usize,
     /// Open every seal again before it is stored.
     pub verify_seals: bool,
+    /// Who uses it, and why: told in the journal.
+    pub actor: Actor,
     /// The order of steps, and what may be deleted. For tests that break it.
     #[doc(hidden)]
     pub protocol: Arc<dyn Protocol>,
@@ -113,6 +116,7 @@ impl Default for Options {
             run_lifetime: Duration::from_secs(15 * 24 * 3600),
             memory_bytes: 96 << 20,
             verify_seals: cfg!(debug_assertions),
+            actor: Actor::default(),
             protocol: Arc::new(protocol::Kept),
         }
     }
@@ -149,12 +153,14 @@ struct Known {
     /// `None` = for a domain whose key is not here.
     orders: BTreeMap<ObjectId, Option<Order>>,
     marks: BTreeMap<ObjectId, Mark>,
-    /// Of journal records only who wrote them, and the snapshots and the orders that they name.
-    heads: BTreeMap<ObjectId, (Header, [Vec<ObjectId>; 2])>,
+    /// Of journal records only who wrote them, and the snapshots, orders and records that they name.
+    heads: BTreeMap<ObjectId, (Header, [Vec<ObjectId>; 3])>,
     /// Orders that no other one names, as they were read last.
     newest: Vec<ObjectId>,
     /// Orders that this process gave, and no record of an end names yet.
     given: BTreeSet<ObjectId>,
+    /// Records that the next one of this process follows.
+    records: Vec<ObjectId>,
 }
 
 #[derive(Clone, Copy)]
@@ -375,7 +381,7 @@ impl Repository {
             return Ok(known);
         }
         let before = self.0.runtime.clock.elapsed();
-        let name = journal::put_begun(self, RunId(self.0.runtime.random()), "run", Vec::new())?;
+        let name = journal::put_begun(self, RunId(self.0.runtime.random()), "clock", Vec::new())?;
         let stat = self.0.backend.stat(&name.to_string())?;
         // a store without times: this machine's clock has to serve
         let modified = stat.modified.unwrap_or_else(|| self.presumed_store_now());

@@ -13,7 +13,7 @@ pub use lost::{Lacks, Lost, lacks, lacks_of, lost};
 pub use stream::restore_to;
 
 use crate::error::{Error, Lack, Result};
-use crate::operation::{self, Actor, Ending, Figures, Operation};
+use crate::operation::{self, Ending, Figures, Operation};
 use crate::progress::{Progress, Silent};
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
@@ -114,7 +114,7 @@ pub fn restore(
     progress: &dyn Progress,
 ) -> Result<Report> {
     repository.keys().content("restore")?;
-    let run = operation::Run::start(repository, Operation::RESTORE, &Actor::default());
+    let run = operation::Run::start(repository, Operation::RESTORE);
     let (reader, snapshot) = (address.reader()?, address.snapshot);
     let (path, found) = address.locate(&reader)?;
     let path = path.as_slice();
@@ -127,12 +127,13 @@ pub fn restore(
     if !options.ignore_room {
         job.check_room(&options)?;
     }
-    let report = match job.run(&options, progress) {
-        Err(Error::File { source, .. }) if target::is_full(&source) => return Err(job.shortage(&options)?),
-        report => report?,
+    let result = match job.run(&options, progress) {
+        Err(Error::File { source, .. }) if target::is_full(&source) => job.shortage(&options).and_then(Err),
+        result => result,
     };
-    record(run, &reader, snapshot, &report, progress);
-    Ok(report)
+    let failed = Report::default();
+    record(run, &reader, snapshot, (&result, result.as_ref().unwrap_or(&failed)), progress);
+    result
 }
 
 /// One restore, done once or looked at before.
@@ -262,14 +263,21 @@ fn node_size(node: &Node) -> u64 {
 }
 
 /// The audit trail; whoever may only read the store restores without it.
-fn record(run: operation::Run, reader: &Reader, snapshot: &SnapshotEntry, report: &Report, progress: &dyn Progress) {
+fn record<T>(
+    run: operation::Run,
+    reader: &Reader,
+    snapshot: &SnapshotEntry,
+    (result, report): (&Result<T>, &Report),
+    progress: &dyn Progress,
+) {
     let ending = Ending {
         source: snapshot.head.source.clone(),
         heads: vec![snapshot.id],
+        snapshot: Some(snapshot.id),
         figures: Figures::Restore { restored_bytes: report.bytes, restored_files: report.files },
         // what was read in full need not be read soon by a check
         verified: reader.verified_packs(),
         ..Ending::done_or_partial("", !report.failed.is_empty())
     };
-    run.finish(&Result::Ok(()), ending).into_iter().for_each(|warning| progress.note(&warning));
+    run.finish(result, ending).into_iter().for_each(|warning| progress.note(&warning));
 }

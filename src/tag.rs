@@ -3,7 +3,7 @@
 //! condemned, and only `undelete` looks at that.
 
 use crate::error::{Error, Refusal, Result};
-use crate::operation::{Actor, Ending, Operation, Run};
+use crate::operation::{Ending, Operation, Run};
 use crate::repository::Repository;
 use crate::repository::objects::orders;
 use crate::repository::objects::orders::Orders;
@@ -69,14 +69,17 @@ pub fn tag(
     address: &str,
     at: &dyn Fn(&str) -> Option<WallTime>,
     change: &Change,
-    actor: &Actor,
 ) -> Result<Report> {
     repository.keys().owner("tag a snapshot")?;
     change.check()?;
-    let run = Run::start(repository, Operation::TAG, actor);
+    let run = Run::start(repository, Operation::TAG);
     let mut result = apply(repository, address, at, change);
     let ending = match &result {
-        Ok(report) => Ending { source: report.source.clone(), ..Ending::done(said(report, change)) },
+        Ok(report) => Ending {
+            source: report.source.clone(),
+            snapshot: Some(report.snapshot),
+            ..Ending::done(said(report, change))
+        },
         Err(_) => Ending::done(""),
     };
     let warning = run.finish(&result, ending);

@@ -3,7 +3,7 @@
 //! at any moment comes back as a copy that the owner signs. What prune has deleted is gone: then this says so.
 
 use crate::error::{Error, Refusal, Result};
-use crate::operation::{Actor, Ending, Figures, Operation, Run};
+use crate::operation::{Ending, Figures, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::objects::marks::Condemnation;
@@ -42,9 +42,9 @@ pub struct Report {
 }
 
 /// Takes back the snapshot whose id begins with `prefix`. Needs the owner.
-pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<Report> {
+pub fn undelete(repository: &Repository, prefix: &str) -> Result<Report> {
     repository.keys().owner("undelete a snapshot")?;
-    let run = Run::start(repository, Operation::UNDELETE, actor);
+    let run = Run::start(repository, Operation::UNDELETE);
     let mut result = run.attempts(|number| {
         let mut result = attempt(&run, prefix);
         match &mut result {
@@ -60,6 +60,7 @@ pub fn undelete(repository: &Repository, prefix: &str, actor: &Actor) -> Result<
         Ok(report) => Ending {
             source: report.source.clone(),
             heads: vec![report.snapshot],
+            snapshot: Some(report.snapshot),
             figures: Figures::Undelete { copied_bytes: report.copied_bytes },
             ..Ending::done(prefix)
         },

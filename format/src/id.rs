@@ -71,6 +71,10 @@ identity!(
     /// Random identity of one run.
     RunId, 16
 );
+identity!(
+    /// Random identity of snapshots that were taken one after the other as one set.
+    SetId, 16
+);
 
 impl ObjectId {
     /// The name of an object: the hash of its stored bytes.

@@ -2,14 +2,12 @@
 //! read only these and the heads. Sealed with the domain's book key, signed by the one who ran.
 
 use crate::codec::{self, Limited, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
+use crate::facts::Facts;
 use crate::header::Kind;
 use crate::id::{ObjectId, RepositoryId, RunId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
-use bincode::de::Decoder;
-use bincode::enc::Encoder;
-use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// How a run ended.
@@ -24,10 +22,34 @@ pub enum RunOutcome {
     Partial,
     /// Ended without its result.
     Failed,
+    /// Done: it found nothing to store, since the last snapshot is of this state.
+    Unchanged,
+    /// Not done, since the same ran already.
+    Busy,
+    /// Not done, since this key or the plan does not allow it; the message says why.
+    Skipped,
+}
+
+impl RunOutcome {
+    /// Each with its name.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("begun", Self::Begun),
+        ("done", Self::Done),
+        ("partial", Self::Partial),
+        ("failed", Self::Failed),
+        ("unchanged", Self::Unchanged),
+        ("busy", Self::Busy),
+        ("skipped", Self::Skipped),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, one)| *one == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// One record.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct Record {
     /// Ties the records of one run together.
     pub run: RunId,
@@ -49,34 +71,19 @@ pub struct Record {
     pub actor: String,
     /// Named figures; the unit is the last word of the name.
     pub figures: Vec<(String, u64)>,
+    /// What else there is to tell that is bookkeeping and no content.
+    pub facts: Facts,
+    /// The snapshot that it made, or that it was about.
+    pub snapshot: Option<ObjectId>,
     /// Heads of this writer that it saw, and what it committed.
     pub heads: Vec<ObjectId>,
     /// Packs whose content was verified.
     pub verified: Vec<ObjectId>,
     /// The newest orders that it saw, and those that it gave, so that one that a store hides is missed.
     pub orders: Vec<ObjectId>,
-}
-
-impl Encode for Record {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
-        let Self { run, operation, source, started, duration, outcome, message, reason, actor, .. } = self;
-        (run, operation, source, started, duration, outcome).encode(encoder)?;
-        (message, reason, actor, &self.figures, &self.heads, &self.verified).encode(encoder)?;
-        codec::encode_tail(&self.orders, encoder)
-    }
-}
-
-impl<C> Decode<C> for Record {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
-        let (run, operation, source, started, duration, outcome) = Decode::decode(decoder)?;
-        let (message, reason, actor, figures, heads, verified) = Decode::decode(decoder)?;
-        let orders = codec::decode_tail(decoder)?;
-        #[rustfmt::skip]
-        let record = Self {
-            run, operation, source, started, duration, outcome, message, reason, actor, figures, heads, verified, orders,
-        };
-        Ok(record)
-    }
+    /// Records that this one follows: the last of the same machine, and of others the newest that it saw, so that one
+    /// that a store hides leaves a gap.
+    pub after: Vec<ObjectId>,
 }
 
 impl Stored for Record {
@@ -84,7 +91,8 @@ impl Stored for Record {
     type Codec = Limited<{ 32 << 20 }>;
 
     fn validate(&self) -> Result<()> {
-        if self.operation.is_empty() { Err(Error::Invalid("a journal record has no operation")) } else { Ok(()) }
+        ensure(!self.operation.is_empty(), Error::Invalid("a journal record has no operation"))?;
+        self.facts.validate()
     }
 }
 

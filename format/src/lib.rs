@@ -20,6 +20,7 @@ pub mod config;
 pub mod directory;
 pub mod envelope;
 pub mod error;
+pub mod facts;
 pub mod frame;
 pub mod gear;
 pub mod header;

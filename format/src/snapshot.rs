@@ -5,19 +5,19 @@
 use crate::codec::{self, Limited, Stored};
 use crate::envelope::{RunSecret, Wraps};
 use crate::error::{Result, rule};
+use crate::facts::Facts;
 use crate::header::{Header, Kind};
-use crate::id::{ObjectId, OriginMark, RepositoryId, RunId, WriterId};
+use crate::id::{ObjectId, OriginMark, RepositoryId, RunId, SetId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
 use crate::section::SectionSeal;
 use crate::tree::{Metadata, Time, TreeRoot};
-use bincode::de::Decoder;
-use bincode::enc::Encoder;
-use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// Longest source name in bytes.
 pub const SOURCE_BYTES_MAX: usize = 128;
+/// Longest kind in bytes.
+pub const KIND_BYTES_MAX: usize = 32;
 
 /// Figures of one run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
@@ -45,10 +45,14 @@ pub struct Statistics {
 }
 
 /// The bookkeeping part.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct Head {
     /// Name of the source.
     pub source: String,
+    /// What kind of source it is, like `postgres`: how to restore it; empty if it was taken by hand.
+    pub kind: String,
+    /// Ties snapshots together that one run took one after the other; they are of no common moment.
+    pub set: Option<SetId>,
     /// Claimed time, nanoseconds since 1970.
     pub time: i64,
     /// The run that made it.
@@ -84,11 +88,8 @@ pub struct Head {
     pub orders: Vec<ObjectId>,
 }
 
-/// What a head ends with unless all of it is empty: three marks, what it is left of, turn, who took it, orders.
-type HeadTail = ([OriginMark; 3], Option<ObjectId>, u64, Option<WriterId>, Vec<ObjectId>);
-
 /// The content part.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct Body {
     /// Metadata of the root directory itself; `None` for streams and single files.
     pub root: Option<Metadata>,
@@ -112,13 +113,15 @@ pub struct Body {
     pub gaps: Gaps,
     /// The last that the command said on its standard error, as bytes.
     pub messages: Vec<u8>,
+    /// What was known of it when it was taken: versions, rows of tables.
+    pub facts: Facts,
     /// Program and version.
     pub program: String,
 }
 
 /// Rules by which a walk left entries out. A restore that deletes goes by them too: what they cover was never a part of
 /// the snapshot.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct LeftOut {
     /// Patterns as in `.gitignore` that tell upper from lower case, relative to the base.
     pub patterns: Vec<Vec<u8>>,
@@ -148,56 +151,6 @@ pub struct Gaps {
     pub more: bool,
 }
 
-/// What a body ends with unless all of it is empty: base, rules but patterns, gaps, messages.
-type BodyTail = (Vec<u8>, (Vec<Vec<u8>>, Vec<Vec<u8>>, Option<u64>, [bool; 3]), Gaps, Vec<u8>);
-
-impl Encode for Head {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
-        let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, .. } = self;
-        (source, time, run, root).encode(encoder)?;
-        (parent, seen, statistics, profile, expires, original).encode(encoder)?;
-        let marks = [self.place, self.host, self.terms];
-        let tail: HeadTail = (marks, self.left_of, self.turn, self.taken_by, self.orders.clone());
-        codec::encode_tail(&tail, encoder)
-    }
-}
-
-impl<C> Decode<C> for Head {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
-        let (source, time, run, root) = Decode::decode(decoder)?;
-        let (parent, seen, statistics, profile, expires, original) = Decode::decode(decoder)?;
-        let ([place, host, terms], left_of, turn, taken_by, orders): HeadTail = codec::decode_tail(decoder)?;
-        #[rustfmt::skip]
-        let head = Self {
-            source, time, run, root, parent, seen, statistics, profile, expires, original,
-            place, host, terms, left_of, turn, taken_by, orders,
-        };
-        Ok(head)
-    }
-}
-
-impl Encode for Body {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
-        let LeftOut { patterns, any_case, markers, larger_than, caches, nodump, other_file_systems } = &self.left_out;
-        (&self.root, &self.paths, &self.host, &self.user, &self.tags).encode(encoder)?;
-        (&self.description, &self.command, patterns, &self.program).encode(encoder)?;
-        let rules = (any_case.clone(), markers.clone(), *larger_than, [*caches, *nodump, *other_file_systems]);
-        let tail: BodyTail = (self.base.clone(), rules, self.gaps.clone(), self.messages.clone());
-        codec::encode_tail(&tail, encoder)
-    }
-}
-
-impl<C> Decode<C> for Body {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
-        let (root, paths, host, user, tags) = Decode::decode(decoder)?;
-        let (description, command, patterns, program) = Decode::decode(decoder)?;
-        let (base, rules, gaps, messages): BodyTail = codec::decode_tail(decoder)?;
-        let (any_case, markers, larger_than, [caches, nodump, other_file_systems]) = rules;
-        let left_out = LeftOut { patterns, any_case, markers, larger_than, caches, nodump, other_file_systems };
-        Ok(Self { root, base, paths, host, user, tags, description, command, left_out, gaps, messages, program })
-    }
-}
-
 /// True for a source name: letters, digits and `._-`, not `latest`, at most 128 bytes.
 pub fn is_source_name(name: &str) -> bool {
     !name.is_empty()
@@ -208,12 +161,19 @@ pub fn is_source_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
+/// True for the kind of a source: lower-case letters, digits and `-`, at most 32 bytes; empty for none.
+pub fn is_source_kind(kind: &str) -> bool {
+    kind.len() <= KIND_BYTES_MAX
+        && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
 impl Stored for Head {
     const WHAT: &'static str = "the head of a snapshot";
     type Codec = Limited<{ 1 << 20 }>;
 
     fn validate(&self) -> Result<()> {
-        rule(is_source_name(&self.source), "a snapshot has no proper source name")
+        rule(is_source_name(&self.source), "a snapshot has no proper source name")?;
+        rule(is_source_kind(&self.kind), "a snapshot is of no proper kind")
     }
 }
 
@@ -223,6 +183,7 @@ impl Stored for Body {
 
     fn validate(&self) -> Result<()> {
         rule(self.tags.is_sorted_by(|left, right| left < right), "the tags of a snapshot are not in strict order")?;
+        self.facts.validate()?;
         self.root.as_ref().map_or(Ok(()), Metadata::validate)
     }
 }
@@ -242,7 +203,7 @@ impl Body {
     }
 
     /// The mark of what makes a snapshot another one though its tree is the same: metadata of the root, paths, rules,
-    /// gaps, tags, description, command. What no restore brings back and who took it, with what, is no part; nor is the
+    /// gaps, tags, description, command. What no restore brings back, who took it, with what, and facts are no part; nor is the
     /// mtime of a root that was not read for itself, since its other entries change it.
     pub fn terms(&self, book: &Key) -> OriginMark {
         let is_named = self.paths.contains(&self.base);
@@ -255,8 +216,8 @@ impl Body {
         });
         let mut paths = self.paths.clone();
         paths.sort_unstable();
-        let (host, user, program, messages) = Default::default();
-        let bare = Self { root, paths, host, user, program, messages, ..self.clone() };
+        let (host, user, program, messages, facts) = Default::default();
+        let bare = Self { root, paths, host, user, program, messages, facts, ..self.clone() };
         // what no snapshot can hold has no mark
         codec::encode(&bare)
             .map_or_else(|_| OriginMark::default(), |bytes| book.origin_mark("terms", [bytes.as_slice()]))

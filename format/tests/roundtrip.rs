@@ -8,8 +8,9 @@ use vault_format::codec::{self, Stored};
 use vault_format::config::Config;
 use vault_format::directory::{BlobEntry, Directory, FrameEntry};
 use vault_format::envelope::{Wrap, Wraps};
+use vault_format::facts::Facts;
 use vault_format::frame::FrameCodec;
-use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, OriginMark, RunId, SourceLabel, WriterId};
+use vault_format::id::{BlobId, BlobKind, Class, DomainId, ObjectId, OriginMark, RunId, SetId, SourceLabel, WriterId};
 use vault_format::index::{Index, PackEntry, Sketch, Sketches};
 use vault_format::journal::{Record, RunOutcome};
 use vault_format::key_file;
@@ -205,7 +206,9 @@ fn head() -> impl Strategy<Value = Head> {
     let ids = (any::<[u8; 16]>(), any::<Option<[u8; 32]>>(), any::<Option<[u8; 32]>>(), objects());
     ("[a-zA-Z0-9_-]{1,20}x", tree_root(), ids, any::<(i64, u8, Option<i64>, u64)>()).prop_map(
         |(source, root, (run, parent, original, seen), (time, profile, expires, files))| Head {
+            kind: source.to_ascii_lowercase().replace('_', "-"),
             source,
+            set: expires.map(|_| SetId(run)),
             time,
             run: RunId(run),
             root,
@@ -229,13 +232,26 @@ fn head() -> impl Strategy<Value = Head> {
 fn body() -> impl Strategy<Value = Body> {
     let text = || ".{0,8}";
     let lists = (vec(bytes(), 0..3), btree_set(text(), 0..3), vec(bytes(), 0..3));
-    let parts = (left_out(), gaps(), bytes(), bytes());
+    let parts = (left_out(), gaps(), bytes(), bytes(), facts());
     (prop::option::of(metadata()), lists, (text(), text(), text(), text()), parts).prop_map(
-        |(root, (paths, tags, command), (host, user, description, program), (left_out, gaps, base, messages))| {
+        |(
+            root,
+            (paths, tags, command),
+            (host, user, description, program),
+            (left_out, gaps, base, messages, facts),
+        )| {
             let tags = tags.into_iter().collect();
-            Body { root, base, paths, host, user, tags, description, command, left_out, gaps, messages, program }
+            #[rustfmt::skip]
+            let body = Body {
+                root, base, paths, host, user, tags, description, command, left_out, gaps, messages, facts, program,
+            };
+            body
         },
     )
+}
+
+fn facts() -> impl Strategy<Value = Facts> {
+    vec(("[a-z]{1,3}", ".{0,8}"), 0..4).prop_map(Facts::from_iter)
 }
 
 fn left_out() -> impl Strategy<Value = LeftOut> {
@@ -262,10 +278,10 @@ fn gaps() -> impl Strategy<Value = Gaps> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let outcome =
-        prop::sample::select(vec![RunOutcome::Begun, RunOutcome::Done, RunOutcome::Partial, RunOutcome::Failed]);
-    (any::<[u8; 16]>(), "[a-z]{1,9}", outcome, vec((".{0,8}", any::<u64>()), 0..3), objects(), any::<(i64, u64)>())
-        .prop_map(|(run, operation, outcome, figures, heads, (started, duration))| Record {
+    let outcome = prop::sample::select(RunOutcome::ALL.to_vec()).prop_map(|(_, outcome)| outcome);
+    let told = (vec((".{0,8}", any::<u64>()), 0..3), facts());
+    (any::<[u8; 16]>(), "[a-z]{1,9}", outcome, told, objects(), any::<(i64, u64)>()).prop_map(
+        |(run, operation, outcome, (figures, facts), heads, (started, duration))| Record {
             run: RunId(run),
             operation,
             source: String::new(),
@@ -276,10 +292,14 @@ fn record() -> impl Strategy<Value = Record> {
             reason: String::new(),
             actor: "a@b".to_owned(),
             figures,
+            facts,
+            snapshot: heads.first().copied(),
             verified: heads.clone(),
             orders: heads.iter().skip(1).copied().collect(),
+            after: heads.iter().skip(2).copied().collect(),
             heads,
-        })
+        },
+    )
 }
 
 fn order() -> impl Strategy<Value = Order> {
@@ -381,16 +401,4 @@ proptest! {
             prop_assert!(Config::open(&other, Some(&repo.owner.public().verifying)).is_err());
         }
     }
-}
-
-/// A tail that is there and empty would be a second form of a value that has none.
-#[test]
-fn tails_have_one_form() {
-    let bare = codec::encode(&Body::default()).unwrap();
-    let full = codec::encode(&Body { base: b"/".to_vec(), ..Body::default() }).unwrap();
-    assert!(full.starts_with(&bare) && codec::decode::<Body>(&full).unwrap().base == b"/");
-    let mut empty = full.clone();
-    empty.splice(bare.len().., std::iter::repeat_n(0, full.len() - bare.len() - 1));
-    assert!(codec::decode::<Body>(&empty).is_err());
-    assert!(codec::decode::<Body>(&full[..full.len() - 1]).is_err());
 }

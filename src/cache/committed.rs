@@ -1,15 +1,16 @@
-//! Which snapshots this machine has committed itself (W10). A key may have been copied; what only this file tells, sealed
+//! Which snapshots this machine has committed itself (W10), and which journal record it put last. A key may have been copied; what only this file tells, sealed
 //! with a key of the holder's, whoever has the copy can't add to.
 
 use super::Cache;
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use std::collections::BTreeSet;
 use vault_format::id::{ObjectId, SourceLabel};
 
 /// Kept when all other tables are made anew: nothing else can tell it again.
 pub(super) const TABLE: &str = "
     create table if not exists committed (source blob not null, id blob not null, proof blob not null,
-        at integer primary key autoincrement, unique (source, id));";
+        at integer primary key autoincrement, unique (source, id));
+    create table if not exists record (number integer primary key, id blob not null);";
 
 /// The newest of each source that are known: a source is seldom of more places than these.
 const KNOWN_MAX: i64 = 64;
@@ -42,6 +43,23 @@ impl Cache {
         };
         let rows = rows.unwrap_or_default().into_iter().map(|(id, proof)| (ObjectId(id), proof));
         rows.filter(is_proven).map(|(id, _)| id).collect()
+    }
+
+    /// Notes the journal record that was put from here last: the next one follows it. It needs no proof, for whoever reads
+    /// the journal sees whether it is there.
+    pub fn note_record(&self, id: &ObjectId) {
+        self.ask(|connection| {
+            connection.execute("insert or replace into record values (1, ?1)", params![id.0.as_slice()])
+        });
+    }
+
+    /// That record.
+    pub fn last_record(&self) -> Option<ObjectId> {
+        let row = self.ask(|connection| {
+            let mut query = connection.prepare_cached("select id from record where number = 1")?;
+            query.query_row([], |row| row.get::<_, [u8; 32]>(0)).optional()
+        });
+        row.flatten().map(ObjectId)
     }
 
     fn committed_proof(&self, source: SourceLabel, id: &ObjectId) -> [u8; 32] {

@@ -102,7 +102,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let what = format!("cannot copy to {}", to.location());
     let snapshots = chosen(&from, &arguments.addresses).context(&what)?;
     let (name, again, dry_run) = (arguments.name.clone(), arguments.again, arguments.dry_run);
-    let options = copy::Options { snapshots, name, again, dry_run, actor: session.actor("") };
+    let options = copy::Options { snapshots, name, again, dry_run };
     let progress = session.progress("copying").watch(to.backend());
     let report = progress.during(|progress| copy::copy(&from, &to, &options, progress)).context(&what)?;
     let failed: Vec<String> = report.failed.iter().map(|one| format!("{one}{}", hint::of_not_copied(one))).collect();

@@ -51,9 +51,6 @@ pub struct Arguments {
     /// With --prune: time between condemning and deleting; 0s frees at once, while nobody else writes [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "prune")]
     grace: Option<Duration>,
-    /// Why, for the journal
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
 }
 
 /// The rules.
@@ -147,8 +144,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let repository = session.open()?;
     let late = arguments.late;
-    let actor = session.actor(&arguments.reason);
-    let options = forget::Options { dry_run: arguments.dry_run, may_empty: false, late, actor };
+    let options = forget::Options { dry_run: arguments.dry_run, may_empty: false, late };
     let report = if late.is_some() && policy.is_empty() {
         forget::settle(&repository, &options).context("cannot settle the times of snapshots")?
     } else if arguments.ids.is_empty() {

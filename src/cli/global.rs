@@ -41,6 +41,9 @@ pub(super) struct Global {
     /// Show progress on standard error also where no terminal is; with --json as JSON lines
     #[arg(long, global = true, conflicts_with = "quiet")]
     pub progress: bool,
+    /// Why this is run, in your words, for the journal
+    #[arg(long, global = true, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub reason: String,
     /// Answer every question with yes
     #[arg(long, short, global = true)]
     pub yes: bool,

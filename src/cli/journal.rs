@@ -3,10 +3,11 @@
 use super::printed::printed;
 use super::table::{Give, Table};
 use super::{Context, Outcome, Session, code, render};
+use std::collections::BTreeMap;
+use std::time::Duration;
 use vault::journal::{self, Entry, Journal};
 use vault::repository::View;
 use vault::time::WallTime;
-use vault_format::journal::RunOutcome;
 
 /// Tell what was run, by whom, and how it ended
 ///
@@ -38,32 +39,31 @@ printed! {
         /// Id.
         id: String = entry.id.to_string(),
         /// When the run began.
-        started: String = render::time_rfc3339(WallTime::new(entry.record.started)),
-        /// Seconds from there to this record.
-        seconds: u64 = entry.record.duration / 1_000_000_000,
+        time: String = render::time_rfc3339(WallTime::new(entry.record.started)),
         /// What was run, like `prune`.
         operation: &'a str = &entry.record.operation,
+        /// Source that it concerned; empty if none.
+        source: &'a str = &entry.record.source,
+        /// `begun`, `done`, `partial`, `failed`, `unchanged`, `busy` or `skipped`.
+        outcome: &'static str = entry.record.outcome.name(),
         /// Who ran it: user and host, or what the domain is called.
-        who: String = entry.who(view),
+        actor: String = entry.who(view),
         /// Id of the domain of the key in use.
         domain: String = entry.domain.to_string(),
-        /// Source that it concerned; empty if none.
-        name: &'a str = &entry.record.source,
-        /// `begun`, `done`, `partial` or `failed`.
-        outcome: &'static str = outcome(entry.record.outcome),
-        /// What came of it.
-        message: &'a str = &entry.record.message,
         /// Why it was run, in the user's words.
         reason: &'a str = &entry.record.reason,
-    }
-}
-
-fn outcome(outcome: RunOutcome) -> &'static str {
-    match outcome {
-        RunOutcome::Begun => "begun",
-        RunOutcome::Done => "done",
-        RunOutcome::Partial => "partial",
-        RunOutcome::Failed => "failed",
+        /// From the begin to this record.
+        duration_seconds: f64 = Duration::from_nanos(entry.record.duration).as_secs_f64(),
+        /// What came of it.
+        message: &'a str = &entry.record.message,
+        /// Id of the snapshot that it made, or that it was about; null without one.
+        snapshot: Option<String> = entry.record.snapshot.map(|id| id.to_string()),
+        /// What came of it in numbers, by name; the unit is the last word of the name.
+        figures: BTreeMap<&'a str, u64> = entry.record.figures.iter().map(|(name, value)| (&**name, *value)).collect(),
+        /// What else it told, by name.
+        facts: BTreeMap<&'a str, &'a str> = entry.record.facts.iter().collect(),
+        /// Ids of the snapshots that it saw and made.
+        seen: Vec<String> = entry.record.heads.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -83,7 +83,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         Table::of(shown)
             .text("TIME", Give::Never, |one| WallTime::new(one.record.started))
             .text("OPERATION", Give::Never, |one| one.record.operation.as_str())
-            .text("OUTCOME", Give::Never, |one| outcome(one.record.outcome))
+            .text("OUTCOME", Give::Never, |one| one.record.outcome.name())
             .text("NAME", Give::End(40), |one| or_dash(&one.record.source))
             .text("WHO", Give::EndOrDrop(8, 1), |one| one.who(&journal.view))
             .text("MESSAGE", Give::Wrap(24), |one| or_dash(&one.record.message))

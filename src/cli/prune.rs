@@ -154,7 +154,6 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
         max_repack: arguments.max_repack,
         without_snapshots: arguments.without_snapshots,
         dry_run: arguments.dry_run,
-        actor: session.actor(""),
     };
     let progress = session.progress("repacking").watch(repository.backend());
     let report = progress.during(|progress| prune::prune(repository, &options, progress));

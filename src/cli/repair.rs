@@ -146,7 +146,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         None => (session.open()?, None),
     };
     let (structure_only, dry_run) = (arguments.structure_only, arguments.dry_run);
-    let options = repair::Options { structure_only, dry_run, actor: session.actor("") };
+    let options = repair::Options { structure_only, dry_run };
     let progress = session.progress("repairing").watch(repository.backend());
     let report = progress.during(|progress| repair::repair(&repository, from.as_ref(), &options, progress));
     let report = report.context("cannot repair the repository")?;
@@ -159,7 +159,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 }
 
 fn accept(session: &Session, repository: &Repository, dry_run: bool) -> Outcome {
-    let done = repair::accept(repository, dry_run, &session.actor("")).context("cannot accept an older copy")?;
+    let done = repair::accept(repository, dry_run).context("cannot accept an older copy")?;
     session.global.print(&Accepted::of(&done, dry_run));
     done.missing.iter().for_each(|line| session.say(line));
     let verb = if dry_run { "would accept" } else { "accepted" };
@@ -169,7 +169,7 @@ fn accept(session: &Session, repository: &Repository, dry_run: bool) -> Outcome 
 }
 
 fn quarantine(session: &Session, repository: &Repository, object: &str, dry_run: bool) -> Outcome {
-    let done = repair::quarantine(repository, object, dry_run, &session.actor("")).context("cannot quarantine")?;
+    let done = repair::quarantine(repository, object, dry_run).context("cannot quarantine")?;
     session.global.print(&Quarantined::of(&done, dry_run));
     let verb = if dry_run { "would pass" } else { "everybody passes" };
     session.say(&format!("{verb} over {} from now on", done.name));

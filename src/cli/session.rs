@@ -7,8 +7,7 @@ use super::{plain, progress, proposal, render, secret, signal};
 use std::path::PathBuf;
 use vault::backend::location::Scheme;
 use vault::backend::{Backend, BackendOptions, Location};
-use vault::operation::Actor;
-use vault::repository::{self, Access, Repository};
+use vault::repository::{self, Access, Actor, Repository};
 use vault::runtime::Runtime;
 
 /// What all commands of one process share.
@@ -53,7 +52,8 @@ impl Session {
     pub fn repository_options(&self) -> repository::Options {
         let default = repository::Options::default();
         let memory = self.global.memory.and_then(|bytes| usize::try_from(bytes).ok());
-        repository::Options { memory_bytes: memory.unwrap_or(default.memory_bytes), ..default }
+        let actor = Actor { name: format!("{}@{}", user(), host()), reason: self.global.reason.clone() };
+        repository::Options { memory_bytes: memory.unwrap_or(default.memory_bytes), actor, ..default }
     }
 
     /// Opens the repository with the key that the user gave.
@@ -98,11 +98,6 @@ impl Session {
             .clone()
             .or_else(|| from("VAULT_CACHE_DIR"))
             .or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("vault")))
-    }
-
-    /// Who runs this, for the journal.
-    pub fn actor(&self, reason: &str) -> Actor {
-        Actor { name: format!("{}@{}", user(), host()), reason: reason.to_owned() }
     }
 
     /// Opens the repository and a second one, which has the same password unless its own flags say otherwise.

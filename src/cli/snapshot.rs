@@ -165,6 +165,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         ignore_ctime: arguments.ignore_ctime,
         reread: arguments.reread,
         dry_run: arguments.dry_run,
+        ..backup::Options::default()
     };
     let progress = session.progress("reading").watch(repository.backend());
     let progress = if arguments.stdin.is_some() { progress.reads("standard input") } else { progress };

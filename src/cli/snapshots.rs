@@ -10,6 +10,7 @@ use vault::repository::Repository;
 use vault::repository::{SnapshotEntry, View};
 use vault::time::WallTime;
 use vault::{list, repair, restore};
+use vault_format::facts::Facts;
 use vault_format::snapshot::Body;
 
 /// List snapshots
@@ -53,6 +54,10 @@ printed! {
         time: String = render::time_rfc3339(snapshot.counted.time),
         /// Name of the source.
         name: String = snapshot.head.source.clone(),
+        /// What kind of source it is, like `postgres`; empty if it was taken by hand.
+        kind: String = snapshot.head.kind.clone(),
+        /// Id that it shares with others that were taken one after the other as one set; null without one.
+        set: Option<String> = snapshot.head.set.map(|set| set.to_string()),
         /// Id of its domain.
         domain: String = snapshot.place.domain.to_string(),
         /// What the domain is called; null without a label.
@@ -93,6 +98,8 @@ printed! {
         command: Option<Vec<String>> = body.map(|body| texts(&body.command)),
         /// The last lines that the command said on its standard error.
         messages: Option<Vec<String>> = body.map(|body| vault::source::said(&body.messages)),
+        /// What was known of it when it was taken, by name, like `server_version`.
+        facts: Option<BTreeMap<String, String>> = body.map(|body| texts_by_name(&body.facts)),
     }
 }
 
@@ -110,6 +117,10 @@ impl<'c> Row<'c> {
         let line = Line::of(catalog, snapshot, body.as_ref());
         Self { snapshot, line, lost: body.map_or(0, |body| restore::lacks_of(catalog, snapshot, body).lost) }
     }
+}
+
+fn texts_by_name(facts: &Facts) -> BTreeMap<String, String> {
+    facts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn texts(texts: &[Vec<u8>]) -> Vec<String> {
@@ -178,6 +189,7 @@ fn show(catalog: &View, rows: &[Row<'_>], now: WallTime) {
         .text("TIME", Give::Never, |row| row.snapshot.counted.time)
         .when(is_mixed, |table| table.text("DOMAIN", Give::End(40), |row| domains.show(row.snapshot.place.domain)))
         .text("NAME", Give::End(40), |row| row.line.name.as_str())
+        .rare("KIND", Give::Drop(5), |row| if row.line.kind.is_empty() { "-" } else { row.line.kind.as_str() })
         .number("FILES", Give::Drop(3), |row| row.line.files)
         .number("SIZE", Give::Drop(1), |row| render::size(row.line.bytes))
         .number("NEW", Give::Drop(4), |row| render::size(row.line.added_bytes))

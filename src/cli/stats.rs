@@ -4,11 +4,16 @@
 use super::printed::printed;
 use super::table::{Give, Table};
 use super::{Context, Failure, Outcome, Session, code, diff, node, render};
+use std::collections::BTreeMap;
 use vault::list;
 use vault::repository::{SnapshotEntry, View};
 use vault::stats::{self, Cost, Costs, Files, Growth, Large, Needed, Objects, Stored};
 use vault_format::bundle::Role;
-use vault_format::snapshot::Statistics;
+use vault_format::facts::Facts;
+use vault_format::snapshot::{Body, Statistics};
+
+/// Facts of a snapshot that are shown.
+const FACTS_SHOWN: usize = 40;
 
 /// Show how much is stored, and what each run added
 ///
@@ -44,6 +49,8 @@ printed! {
         domain: String = told.source.domain.to_string(),
         /// What the domain is called; null without a label.
         domain_label: Option<String> = catalog.snapshots.domains.label(told.source.domain).map(str::to_owned),
+        /// What kind of source the newest is of, like `postgres`; empty if it was taken by hand.
+        kind: &'a str = &told.last.head.kind,
         /// How many snapshots it has.
         snapshots: u64 = told.source.snapshots.len() as u64,
         /// Time of the first.
@@ -71,7 +78,7 @@ printed! {
         runs: Option<Vec<Run>> = is_named.then(|| told.runs().map(|(run, figures)| Run::of(run, figures)).collect()),
         /// What its newest run changed, only with NAME and the right to read content.
         #[serde(skip_serializing_if = "Option::is_none")]
-        newest: Option<Newest> = told.growth.as_ref().map(|growth| Newest::of(told.last, growth)),
+        newest: Option<Newest> = told.growth.as_ref().map(|growth| Newest::of(told.last, growth, &told.facts)),
     }
 
     /// One run of a source.
@@ -97,7 +104,7 @@ printed! {
     }
 
     /// What the newest run changed.
-    struct Newest(newest: &SnapshotEntry, growth: &Growth) {
+    struct Newest(newest: &SnapshotEntry, growth: &Growth, facts: &Facts) {
         /// Id of the snapshot.
         id: String = newest.id.to_string(),
         /// Id of the one before; null for the first.
@@ -116,6 +123,8 @@ printed! {
         removed_bytes: u64 = growth.removed.bytes,
         /// The entries that added or removed most, largest first.
         largest: Vec<Largest> = growth.largest.iter().map(Largest::of).collect(),
+        /// What was known of it when it was taken, by name, like `server_version`.
+        facts: BTreeMap<String, String> = facts.iter().map(|(name, value)| (name.into(), value.into())).collect(),
     }
 
     /// An entry that added or removed much.
@@ -185,6 +194,8 @@ struct Told<'a> {
     cost: Option<Cost>,
     /// What its newest run changed; `None` if that was not asked, or this key opens no trees.
     growth: Option<Growth>,
+    /// What was known of the newest; empty where the growth is none.
+    facts: Facts,
 }
 
 impl Told<'_> {
@@ -232,7 +243,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         } else {
             None
         };
-        all.push(Told { source, first, last, cost: costs.of(source), growth });
+        let body = if growth.is_some() { last.body(&repository).context(what)? } else { Body::default() };
+        all.push(Told { source, first, last, cost: costs.of(source), growth, facts: body.facts });
     }
     if session.global.json {
         let sources = all.iter().map(|told| Source::of(&catalog, is_named, told)).collect();
@@ -242,6 +254,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         for told in all.iter().filter(|_| is_named) {
             show_runs(told);
             told.growth.iter().for_each(show_growth);
+            show_facts(told);
         }
         if !is_named {
             show_repository(&stored, costs.needed);
@@ -321,6 +334,23 @@ fn show_growth(growth: &Growth) {
             format!("{}{}", render::name(&large.path), if large.is_directory { "/" } else { "" })
         })
         .print();
+}
+
+fn show_facts(told: &Told<'_>) {
+    let facts: Vec<_> = told.facts.iter().collect();
+    if facts.is_empty() {
+        return;
+    }
+    render::line("");
+    render::line("what was known of the newest:");
+    let shown = facts.get(..facts.len().min(FACTS_SHOWN)).unwrap_or_default();
+    Table::of(shown)
+        .text("", Give::Never, |(name, _)| render::safe(name))
+        .text("", Give::End(24), |(_, value)| render::safe(value))
+        .print();
+    if facts.len() > shown.len() {
+        render::line(&format!("and {} more, which --json tells", facts.len() - shown.len()));
+    }
 }
 
 /// What of it is different content, and what visible snapshots do not need. The index tells of what was forgotten until

@@ -33,9 +33,6 @@ pub struct Arguments {
     /// Let it expire at this time, after a length of time from now like 90d or 7y, or never
     #[arg(long, value_name = "TIME|DUR|never", value_parser = parse_expiry)]
     expire: Option<Expiry>,
-    /// Why, for the journal
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
 }
 
 /// A time, or never.
@@ -72,8 +69,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     change.check().map_err(|error| Failure::usage(error.to_string()).hint("see `vault tag --help`"))?;
     let repository = session.open()?;
-    let actor = session.actor(&arguments.reason);
-    let report = tag::tag(&repository, &arguments.address, &time::parse_address, &change, &actor)
+    let report = tag::tag(&repository, &arguments.address, &time::parse_address, &change)
         .context(&format!("cannot tag {}", render::safe(&arguments.address)))?;
     render::complain_each(&report.notes);
     session.global.print(&Tagged::of(&report));

@@ -13,9 +13,6 @@ pub struct Arguments {
     /// The snapshot; `vault snapshots --forgotten` lists them
     #[arg(value_name = "ID")]
     id: String,
-    /// Why, for the journal
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
 }
 
 printed! {
@@ -43,7 +40,7 @@ printed! {
 /// Undeletes.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let repository = session.open()?;
-    let report = undelete::undelete(&repository, &arguments.id, &session.actor(&arguments.reason))
+    let report = undelete::undelete(&repository, &arguments.id)
         .context(&format!("cannot undelete {}", render::safe(&arguments.id)))?;
     render::complain_each(&report.notes);
     session.global.print(&Undeleted::of(&report));

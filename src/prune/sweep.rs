@@ -61,7 +61,7 @@ impl SweepReport {
 
 /// Carries out every mark that is due. Needs the owner.
 pub fn sweep(repository: &Repository, options: &Options) -> Result<SweepReport> {
-    sweep_with(&Run::start(repository, Operation::PRUNE, &options.actor), options)
+    sweep_with(&Run::start(repository, Operation::PRUNE), options)
 }
 
 pub(super) fn sweep_with(run: &Run, options: &Options) -> Result<SweepReport> {

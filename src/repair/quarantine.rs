@@ -4,7 +4,7 @@
 
 use crate::backend::ErrorKind;
 use crate::error::{Error, Refusal, Result};
-use crate::operation::{Actor, Ending, Operation, Run};
+use crate::operation::{Ending, Operation, Run};
 use crate::repository;
 use crate::repository::Repository;
 use crate::repository::objects::orders;
@@ -29,14 +29,14 @@ pub struct Quarantined {
 }
 
 /// Orders an object to be passed over, given its name, its id or the beginning of its id. Needs the owner.
-pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &Actor) -> Result<Quarantined> {
+pub fn quarantine(repository: &Repository, object: &str, dry_run: bool) -> Result<Quarantined> {
     repository.keys().owner("quarantine an object")?;
     repository.distrust_cache();
     if let Some((path, id)) = of_later(repository, object)? {
         // only the owner is stopped by such a thing
-        return put(repository, (path, id), &[repository.keys().domain()].into(), (dry_run, actor));
+        return put(repository, (path, id), &[repository.keys().domain()].into(), dry_run);
     }
-    let Some(name) = find(repository, object)? else { return absent(repository, object, (dry_run, actor)) };
+    let Some(name) = find(repository, object)? else { return absent(repository, object, dry_run) };
     let Some(id) = name.id() else { return Err(Error::refused(format!("{name} can't be quarantined"))) };
     // neither a store that does not answer is a reason, nor what is not there
     match repository.backend().get(&name.to_string(), None) {
@@ -48,7 +48,7 @@ pub fn quarantine(repository: &Repository, object: &str, dry_run: bool, actor: &
         Err(error) if error.is_unanswered() => return Err(error.into()),
         Err(_) => {}
     }
-    put(repository, (name.to_string(), id), &concerned(repository, &name)?, (dry_run, actor))
+    put(repository, (name.to_string(), id), &concerned(repository, &name)?, dry_run)
 }
 
 /// What is taken as it is from now on.
@@ -63,7 +63,7 @@ pub struct Accepted {
 
 /// Takes an older copy of a store for what it is: orders that it lacks are passed over, and this machine remembers only
 /// what is there. Needs the owner.
-pub fn accept(repository: &Repository, dry_run: bool, actor: &Actor) -> Result<Accepted> {
+pub fn accept(repository: &Repository, dry_run: bool) -> Result<Accepted> {
     repository.keys().owner("accept an older copy")?;
     let hidden = View::to_forget(repository)?.hidden();
     let passed: BTreeSet<ObjectId> = hidden.iter().filter_map(|one| one.pass).collect();
@@ -71,7 +71,7 @@ pub fn accept(repository: &Repository, dry_run: bool, actor: &Actor) -> Result<A
     if dry_run || hidden.is_empty() {
         return Ok(accepted);
     }
-    let run = Run::start(repository, Operation::ACCEPT, actor);
+    let run = Run::start(repository, Operation::ACCEPT);
     if !passed.is_empty() {
         for domain in all_domains(repository)? {
             let action = Action::Quarantine(passed.iter().copied().collect());
@@ -87,7 +87,7 @@ pub fn accept(repository: &Repository, dry_run: bool, actor: &Actor) -> Result<A
 }
 
 /// An order that others name, and that the store does not list, by its whole id: gone for good, in the owner's word.
-fn absent(repository: &Repository, object: &str, how: (bool, &Actor)) -> Result<Quarantined> {
+fn absent(repository: &Repository, object: &str, dry_run: bool) -> Result<Quarantined> {
     let id = object.strip_prefix(name::ORDERS).unwrap_or(object);
     let unknown = || Error::refused(format!("there is no object {object:?}"));
     let id = ObjectId::parse(id).map_err(|_| unknown())?;
@@ -100,20 +100,20 @@ fn absent(repository: &Repository, object: &str, how: (bool, &Actor)) -> Result<
         Err(error) => return Err(error.into()),
         Ok(_) => return Err(Error::refused(format!("{name} is there, though the store does not list it yet"))),
     }
-    put(repository, (name.to_string(), id), &concerned(repository, &name)?, how)
+    put(repository, (name.to_string(), id), &concerned(repository, &name)?, dry_run)
 }
 
 fn put(
     repository: &Repository,
     (name, id): (String, ObjectId),
     domains: &BTreeSet<DomainId>,
-    (dry_run, actor): (bool, &Actor),
+    dry_run: bool,
 ) -> Result<Quarantined> {
     let mut quarantined = Quarantined { name, orders: Vec::new() };
     if dry_run {
         return Ok(quarantined);
     }
-    let run = Run::start(repository, Operation::QUARANTINE, actor);
+    let run = Run::start(repository, Operation::QUARANTINE);
     for domain in domains {
         quarantined.orders.push(orders::put(repository, *domain, Action::Quarantine(vec![id]))?);
     }

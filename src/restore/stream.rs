@@ -3,7 +3,7 @@
 
 use super::{Report, record};
 use crate::error::{Error, Refusal, Result};
-use crate::operation::{Actor, Operation, Run};
+use crate::operation::{Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::Repository;
@@ -25,21 +25,25 @@ pub fn restore_to(
     progress: &dyn Progress,
 ) -> Result<()> {
     repository.keys().content("restore")?;
-    let run = Run::start(repository, Operation::RESTORE, &Actor::default());
+    let run = Run::start(repository, Operation::RESTORE);
     let mut out = Counted { out, bytes: 0 };
     let (reader, snapshot) = (address.reader()?, address.snapshot);
-    match address.find(&reader)? {
-        None => root_to(&reader, &snapshot.head.root, tar, &mut out, progress)?,
-        Some(Node { kind: NodeKind::Directory(root), .. }) => root_to(&reader, &root, tar, &mut out, progress)?,
+    let found = address.find(&reader)?;
+    let is_file = found.is_some() && !tar;
+    let result = match found {
+        None => root_to(&reader, &snapshot.head.root, tar, &mut out, progress),
+        Some(Node { kind: NodeKind::Directory(root), .. }) => root_to(&reader, &root, tar, &mut out, progress),
         Some(node) if tar => {
             let mut writer = TarWriter::new(&mut out);
-            tar_entry(&mut writer, &reader, &node)?;
-            writer.finish().map(drop).map_err(Error::Output)?;
+            let put = tar_entry(&mut writer, &reader, &node);
+            put.and_then(|()| writer.finish().map(drop).map_err(Error::Output))
         }
-        Some(node) => stream(repository, &reader, &node, &mut out, progress)?,
-    }
-    record(run, &reader, snapshot, &Report { bytes: out.bytes, ..Report::default() }, progress);
-    Ok(())
+        Some(node) => stream(repository, &reader, &node, &mut out, progress),
+    };
+    let files = u64::from(is_file && result.is_ok());
+    let report = Report { bytes: out.bytes, files, ..Report::default() };
+    record(run, &reader, snapshot, (&result, &report), progress);
+    result
 }
 
 /// Counts what goes through.

@@ -39,7 +39,10 @@ fn note(value: &Value, above: &str, documented: &Fields, printed: &mut BTreeSet<
         let path = format!("{above}{key}");
         let below = format!("{path}.");
         match value {
-            Value::Object(_) => note(value, &below, documented, printed, context),
+            // of an object by name the names are no fields
+            Value::Object(_) if documented.keys().any(|field| field.starts_with(&below)) => {
+                note(value, &below, documented, printed, context);
+            }
             Value::Array(list) => {
                 list.iter().filter(|value| value.is_object()).for_each(|value| {
                     note(value, &below, documented, printed, context);

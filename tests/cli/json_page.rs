@@ -120,8 +120,9 @@ fn name_of(ty: &Type, file: &str) -> (String, Option<Key>) {
         Type::Path(path) => {
             let segments: Vec<String> = path.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
             let last = path.path.segments.last().expect("a type");
+            // of a map only its values: its keys are names
             let inner = || match &last.arguments {
-                PathArguments::AngleBracketed(inner) => inner.args.iter().find_map(|argument| match argument {
+                PathArguments::AngleBracketed(inner) => inner.args.iter().rev().find_map(|argument| match argument {
                     GenericArgument::Type(ty) => Some(name_of(ty, file)),
                     _ => None,
                 }),
@@ -131,6 +132,7 @@ fn name_of(ty: &Type, file: &str) -> (String, Option<Key>) {
                 "String" | "str" => ("text".to_owned(), None),
                 "bool" => ("true or false".to_owned(), None),
                 "u32" | "u64" | "f64" => ("number".to_owned(), None),
+                "BTreeMap" => (format!("object of {}s", inner().expect("what is in the map").0), None),
                 "Vec" => listed(inner().expect("what is in the list")),
                 "Option" => {
                     let (name, key) = inner().expect("what there may be");

@@ -211,3 +211,27 @@ fn a_place_that_is_not_there_is_doubted_before_a_new_one_is_proposed() {
         world.fails(words, 10, &["disk is mounted; if it was never made: `vault init --repository"]);
     }
 }
+
+/// Whoever audits asks who did what, why, and of which snapshot.
+#[test]
+fn the_journal_tells_why_and_of_which_snapshot() {
+    let world = World::made();
+    let taken: serde_json::Value =
+        serde_json::from_str(&world.ok(&["snapshot", "uploads", "--skip-if-unchanged", "--json"])).expect("JSON");
+    world.ok(&["snapshot", "uploads", "--skip-if-unchanged", "--reason", "by hand"]);
+    world.ok(&["restore", "uploads", "--target", "out", "--reason", "somebody asked"]);
+    world.ok(&["check", "--reason", "monthly"]);
+    let journal: serde_json::Value = serde_json::from_str(&world.ok(&["journal", "--json"])).expect("JSON");
+    let records = journal["records"].as_array().expect("a list");
+    let told = |operation: &str, field: &str| {
+        let of = |record: &&serde_json::Value| record["operation"] == operation;
+        records.iter().rev().find(of).expect("a record")[field].clone()
+    };
+    assert_eq!((told("snapshot", "outcome"), told("snapshot", "reason")), ("unchanged".into(), "by hand".into()));
+    assert_eq!(told("snapshot", "snapshot"), taken["snapshot"]);
+    assert_eq!((told("restore", "outcome"), told("restore", "reason")), ("done".into(), "somebody asked".into()));
+    assert_eq!(told("restore", "figures")["restored_files"], 2);
+    assert_eq!(told("restore", "snapshot"), taken["snapshot"]);
+    assert_eq!(told("check", "reason"), "monthly");
+    assert!(told("check", "actor").as_str().is_some_and(|actor| actor.contains('@')), "{journal}");
+}

@@ -9,7 +9,6 @@ use testkit::world::{
     stored_bytes,
 };
 use vault::backend::Store;
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::orders;
@@ -143,7 +142,7 @@ fn a_claim_keeps_nothing_from_being_copied() {
     prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
     world.hand.advance(Duration::from_hours(1));
     claim_all(&world.store, &world.owner, &world.thief, (1, None));
-    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    let report = undelete::undelete(&world.owner, &id.to_string()).unwrap();
     assert_eq!(report.copied_blobs, 0);
     let back = report.snapshot;
     world.hand.advance(Duration::from_hours(25));
@@ -167,7 +166,7 @@ fn a_claim_for_members_is_judged_by_what_members_can_read() {
     prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
     world.hand.advance(Duration::from_hours(1));
     claim_all(&world.store, &world.owner, &thief, (1, None));
-    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    let report = undelete::undelete(&world.owner, &id.to_string()).unwrap();
     assert_eq!(report.copied_blobs, 0);
     let back = report.snapshot;
     world.hand.advance(Duration::from_hours(25));
@@ -228,7 +227,7 @@ fn what_is_taken_back_unseen_is_stored_again() {
     let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
     snapshot_stream(&world.honest, &noise(20, 1000)).unwrap();
     forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
-    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    let report = undelete::undelete(&world.owner, &id.to_string()).unwrap();
     assert!(report.copied_bytes > stream.len() as u64 && !report.is_copy, "{report:?}");
     assert!(restore_stream(&world.honest, id).unwrap() == stream);
 }
@@ -244,7 +243,7 @@ fn a_snapshot_taken_back_is_read_by_whom_it_was() {
     forget::by_id(&world.owner, &[id.to_string()], &forget::Options::default()).unwrap();
     prune::prune(&world.owner, &prune::Options::default(), &Silent).unwrap();
     world.hand.advance(Duration::from_hours(23));
-    let report = undelete::undelete(&world.owner, &id.to_string(), &Actor::default()).unwrap();
+    let report = undelete::undelete(&world.owner, &id.to_string()).unwrap();
     assert!(report.is_copy);
     assert!(restore_stream(&world.owner, report.snapshot).unwrap() == stream);
     let error = restore_stream(&world.honest, report.snapshot).unwrap_err();

@@ -6,7 +6,6 @@ use jiff::tz::TimeZone;
 use std::fs;
 use tempfile::TempDir;
 use testkit::world::{Hand, assert_clean, assert_restores, folder, init, init_like, noise, snapshot_folder};
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::{Repository, SnapshotEntry};
 use vault::retention::Policy;
@@ -126,7 +125,7 @@ fn a_copy_that_was_taken_back_is_known() {
             prune::prune(&second, &prune::Options::default(), &Silent).unwrap();
             places.hand.advance(std::time::Duration::from_hours(20));
         }
-        let report = undelete::undelete(&second, &copy.to_string(), &Actor::default()).unwrap();
+        let report = undelete::undelete(&second, &copy.to_string()).unwrap();
         assert_eq!(report.is_copy, is_condemned);
         if is_condemned {
             places.hand.advance(std::time::Duration::from_hours(20));

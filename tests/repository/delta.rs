@@ -98,6 +98,8 @@ fn with_delta(repository: &Repository, base: &[u8], next: &[u8], is_apart: bool)
         let (tree, bytes) = (trees[number].id, u64::from(chunks[number].length));
         let head = Head {
             source: "stream".into(),
+            kind: String::new(),
+            set: None,
             time: number as i64,
             run: RunId::default(),
             root: TreeRoot { id: tree, bytes, count: 1 },

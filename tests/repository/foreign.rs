@@ -13,7 +13,6 @@ use testkit::world::{
 };
 use vault::backend::Store;
 use vault::error::Error as OperationError;
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::{Doubt, Error, Options, Repository};
 use vault::{prune, repair};
@@ -94,7 +93,7 @@ fn an_object_of_a_version_to_come_stops_who_deletes_until_it_is_quarantined() {
         snapshot_stream(&repository, &noise(2, 50_000)).unwrap();
         let report = check(&repository, false);
         assert!(report.findings.is_empty() && report.later == [path.as_str()], "{report:?}");
-        let done = repair::quarantine(&repository, &id.to_string()[..10], false, &Actor::default()).unwrap();
+        let done = repair::quarantine(&repository, &id.to_string()[..10], false).unwrap();
         assert_eq!(done.name, path);
         prune_now(&repository).unwrap();
         assert!(store.objects().contains_key(&path));
@@ -145,7 +144,7 @@ fn garbage_under_any_prefix_stops_no_backup() {
     // what bears its right name is junk by that; the rest may be rot, and waits for one word of the owner each
     assert!(prune_now(&owner).is_err());
     for path in wrong {
-        repair::quarantine(&owner, &path, false, &Actor::default()).unwrap();
+        repair::quarantine(&owner, &path, false).unwrap();
     }
     assert_clean(&owner, false, "after quarantine");
     prune_now(&owner).unwrap();
@@ -232,7 +231,7 @@ fn a_mark_of_a_version_to_come_is_no_junk() {
     store.put(&name.to_string(), &later).unwrap();
     snapshot_stream(&repository, &noise(1, 50_000)).unwrap();
     assert!(prune_now(&repository).is_err());
-    repair::quarantine(&repository, &name.to_string(), false, &Actor::default()).unwrap();
+    repair::quarantine(&repository, &name.to_string(), false).unwrap();
     prune_now(&repository).unwrap();
 }
 

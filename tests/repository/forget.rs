@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use testkit::hooked::Hooked;
 use testkit::simulated::Simulated;
-use testkit::world::{Hand, assert_clean, backend, init, noise, open, records, restore_stream, snapshot_stream};
+use testkit::world::{
+    Hand, assert_clean, backend, init, noise, open, open_with, records, restore_stream, snapshot_stream,
+};
 use vault::backend::Store;
 use vault::error::{Error as OperationError, Result};
-use vault::operation::Actor;
 use vault::progress::Silent;
-use vault::repository::{Access, Error, Options, Repository, View};
+use vault::repository::{Access, Actor, Error, Options, Repository, View};
 use vault::retention::{Amount, Policy};
 use vault::tag::{Change, tag};
 use vault::time::WallTime;
@@ -86,11 +87,11 @@ fn by_id(repository: &Repository, id: ObjectId, may_empty: bool) -> Result<forge
 }
 
 fn change(repository: &Repository, id: ObjectId, change: &Change) -> Result<vault::tag::Report> {
-    tag(repository, &id.to_string(), &|_| None, change, &Actor::default())
+    tag(repository, &id.to_string(), &|_| None, change)
 }
 
 fn back(repository: &Repository, id: ObjectId) -> Result<undelete::Report> {
-    undelete(repository, &id.to_string(), &Actor::default())
+    undelete(repository, &id.to_string())
 }
 
 fn mark(repository: &Repository) -> prune::MarkReport {
@@ -120,8 +121,9 @@ fn a_policy_forgets_by_source_and_the_journal_tells() {
     assert_eq!((report.forgotten(), report.verdicts.len(), report.orders.len()), (3, 6, 0));
     assert_eq!(world.store.objects(), before, "a dry run puts nothing");
     let actor = Actor { name: "ann@host".into(), reason: "disk is full".into() };
-    let options = forget::Options { actor, ..forget::Options::default() };
-    let report = forget::by_policy(&world.owner, Some("stream"), (&last(2), &TimeZone::UTC), &options).unwrap();
+    let options = Options { actor, ..Options::default() };
+    let owner = open_with(world.store.clone(), &world.hand.runtime(5, 0), options).unwrap();
+    let report = forget::by_policy(&owner, Some("stream"), (&last(2), &TimeZone::UTC), &Default::default()).unwrap();
     assert_eq!((report.forgotten(), report.verdicts.len(), report.orders.len()), (3, 5, 1));
     assert_eq!(visible(&world.owner), BTreeSet::from([ids[3], ids[4], other]));
     let records = records(&world.owner);

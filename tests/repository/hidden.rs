@@ -7,7 +7,6 @@ use std::time::Duration;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, check, init, member, noise, open, open_as, records, restore_stream, snapshot_stream};
 use vault::backend::Store;
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::orders;
@@ -93,7 +92,7 @@ impl World {
 }
 
 fn tagged(owner: &Repository, id: ObjectId, change: &Change) {
-    tag::tag(owner, &id.to_string(), &|_| None, change, &Actor::default()).unwrap();
+    tag::tag(owner, &id.to_string(), &|_| None, change).unwrap();
 }
 
 /// A record as a member signs it.
@@ -112,7 +111,7 @@ fn the_record_of_whoever_gave_it_names_an_order() {
     world.assert_missed(&hold, "a hold");
     world.forget(world.ids[1]).unwrap();
     let undelete = world.order_of(|owner| {
-        undelete::undelete(owner, &world.ids[1].to_string(), &Actor::default()).unwrap();
+        undelete::undelete(owner, &world.ids[1].to_string()).unwrap();
     });
     world.assert_missed(&undelete, "an undelete");
     let last = records(&world.open()).pop().unwrap();
@@ -186,15 +185,15 @@ fn a_members_ghost_reaches_its_domain_alone() {
     world.forget(world.ids[0]).unwrap();
     let left_out = world.prune().unwrap().left_out;
     assert_eq!(left_out.iter().map(|one| one.domain).collect::<Vec<_>>(), [client.keys().domain()]);
-    let part = repair::quarantine(&world.open(), &ghost.to_string()[..12], false, &Actor::default());
+    let part = repair::quarantine(&world.open(), &ghost.to_string()[..12], false);
     assert!(part.is_err(), "what is not there is named in full");
-    let done = repair::quarantine(&world.open(), &ghost.to_string(), false, &Actor::default()).unwrap();
+    let done = repair::quarantine(&world.open(), &ghost.to_string(), false).unwrap();
     assert_eq!((done.name, done.orders.len()), (format!("orders/{ghost}"), 2));
     assert!(check(&world.open(), false).findings.is_empty());
     world.forget(theirs[0]).unwrap();
     world.prune().unwrap();
     restore_stream(&world.open(), theirs[1]).unwrap();
-    let nobody = repair::quarantine(&world.open(), &ObjectId([67; 32]).to_string(), false, &Actor::default());
+    let nobody = repair::quarantine(&world.open(), &ObjectId([67; 32]).to_string(), false);
     assert!(nobody.is_err(), "what nobody names can't be missing");
 }
 
@@ -242,9 +241,9 @@ fn a_machine_misses_what_it_saw_though_nothing_names_it() {
         assert!(pruned.contains("this machine saw it there"), "{part}: {pruned}");
         let forgotten = forget::by_id(&open(), &[world.ids[0].to_string()], &forget::Options::default());
         assert!(forgotten.unwrap_err().to_string().contains("this machine saw it there"), "{part}");
-        assert!(repair::accept(&open(), true, &Actor::default()).unwrap().orders.is_empty());
+        assert!(repair::accept(&open(), true).unwrap().orders.is_empty());
         assert!(!check(&open(), false).findings.is_empty(), "{part}: nothing was accepted yet");
-        assert_eq!(repair::accept(&open(), false, &Actor::default()).unwrap().missing.len(), report.hidden.len());
+        assert_eq!(repair::accept(&open(), false).unwrap().missing.len(), report.hidden.len());
         assert!(check(&open(), false).findings.is_empty(), "{part}: the store is an older copy, says the owner");
         prune::prune(&open(), &prune::Options::default(), &Silent).unwrap();
         for (name, bytes) in whole.objects() {

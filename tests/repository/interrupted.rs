@@ -9,7 +9,6 @@ use testkit::simulated::Simulated;
 use testkit::world::{Hand, PASSWORD, backend, check, init, member, noise, open_as, restore_stream, snapshot_stream};
 use vault::backend::Store;
 use vault::error::{Error, Result};
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::objects::orders;
 use vault::repository::{Access, Options, Repository, SnapshotEntry};
@@ -80,9 +79,9 @@ fn take(repository: &Repository, start: &Start, step: Step) -> Result<()> {
         Step::Forget(number) => drop(forget::by_id(repository, &[id(number)], &forget::Options::default())?),
         Step::Hold(number) => {
             let change = tag::Change { add: vec!["kept".into()], remove: Vec::new(), hold: Some(true), expire: None };
-            tag::tag(repository, &id(number), &|_| None, &change, &Actor::default())?;
+            tag::tag(repository, &id(number), &|_| None, &change)?;
         }
-        Step::Undelete(number) => match undelete::undelete(repository, &id(number), &Actor::default()) {
+        Step::Undelete(number) => match undelete::undelete(repository, &id(number)) {
             // the copy was there before the answer was lost
             Err(Error::Request(why)) if why.to_string().contains("is back already") => {}
             done => drop(done?),

@@ -10,6 +10,7 @@ mod declined;
 mod delta;
 mod diff;
 mod endless;
+mod facts;
 mod find;
 mod foreign;
 mod forged;

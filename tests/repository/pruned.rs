@@ -8,7 +8,6 @@ use testkit::hooked::Hooked;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, assert_clean, init, noise, open, restore_stream, snapshot_stream};
 use vault::backend::error::{ErrorKind, Operation};
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::orders;
@@ -140,7 +139,7 @@ fn a_read_that_fails_costs_no_forgotten_snapshot() {
         let again = prune::sweep(&owner, &prune::Options::default()).unwrap();
         assert!(first.is_err() || again.packs == 0, "{first:?} {again:?}");
         let reopened = open(store, &world.hand.runtime(4, 0)).unwrap();
-        let back = undelete::undelete(&reopened, &world.new.to_string(), &Actor::default());
+        let back = undelete::undelete(&reopened, &world.new.to_string());
         let back = back.unwrap_or_else(|error| panic!("read {nth}: {first:?}: {error}")).snapshot;
         assert!(restore_stream(&reopened, back).unwrap() == world.stream, "read {nth}: {first:?}");
         if nth > reads {
@@ -170,7 +169,7 @@ fn a_grace_of_zero_carries_out_earlier_marks() {
         forget(&owner, ids[0]);
         let first = prune::prune(&owner, &prune::Options::default(), &Silent).unwrap();
         assert!(first.swept.packs == 0 && !first.marked.packs.is_empty(), "{context}: {first:?}");
-        let back = is_back.then(|| undelete::undelete(&owner, &ids[0].to_string(), &Actor::default()).unwrap());
+        let back = is_back.then(|| undelete::undelete(&owner, &ids[0].to_string()).unwrap());
         let dry = prune::Options { dry_run: true, ..at_once() };
         let planned = prune::prune(&owner, &dry, &Silent).unwrap().swept;
         let report = prune::prune(&owner, &at_once(), &Silent).unwrap();

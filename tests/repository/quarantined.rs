@@ -5,7 +5,6 @@ use crate::copied::client;
 use crate::repaired::{Small, repair_all};
 use testkit::world::{assert_clean, assert_restores, snapshot_folder};
 use vault::backend::Store;
-use vault::operation::Actor;
 use vault::{prune, repair};
 use vault_format::id::ObjectId;
 use vault_format::mark::Mark;
@@ -49,10 +48,10 @@ fn the_owner_quarantines_what_is_torn() {
         let repository = small.open(&store, 3);
         let is_stopped = prune::mark(&repository, &prune::Options::default()).is_err();
         assert!(is_stopped || matches!(name, Name::Journal(..)), "{name} stops nobody");
-        let dry = repair::quarantine(&repository, &name.to_string(), true, &Actor::default()).unwrap();
+        let dry = repair::quarantine(&repository, &name.to_string(), true).unwrap();
         assert!(dry.orders.is_empty());
         let id = name.id().unwrap().to_string();
-        let done = repair::quarantine(&repository, &id[..12], false, &Actor::default()).unwrap();
+        let done = repair::quarantine(&repository, &id[..12], false).unwrap();
         assert_eq!(done.name, name.to_string());
         let context = format!("{name} is quarantined");
         if let Name::Index(..) = name {
@@ -66,8 +65,8 @@ fn the_owner_quarantines_what_is_torn() {
         snapshot_folder(&member, small.folders[0].path()).unwrap_or_else(|error| panic!("{context}: {error}"));
     }
     for name in small.names().iter().filter(|name| !matches!(name, Name::Config | Name::ConfigCopy)) {
-        let refused = repair::quarantine(&owner, &name.to_string(), false, &Actor::default());
+        let refused = repair::quarantine(&owner, &name.to_string(), false);
         assert!(refused.is_err(), "{name} is healthy");
     }
-    assert!(repair::quarantine(&member, "abcd", false, &Actor::default()).unwrap_err().to_string().contains("owner"));
+    assert!(repair::quarantine(&member, "abcd", false).unwrap_err().to_string().contains("owner"));
 }

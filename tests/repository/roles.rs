@@ -9,7 +9,6 @@ use testkit::world::{
 };
 use vault::backend::Store;
 use vault::error::{Error, Refusal};
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::objects::orders;
 use vault::repository::{Access, Options, Repository};
@@ -253,7 +252,7 @@ fn a_key_is_cut_off_though_an_order_is_torn() {
     assert!(names_it && error.to_string().contains("cut off"), "{error}");
     let refused = snapshot_stream(&taken.writer, &noise(6, 1000)).unwrap_err();
     assert!(matches!(refused, Error::Repository(repository::Error::Revoked(_))), "{refused}");
-    repair::quarantine(&taken.owner, &torn, false, &Actor::default()).unwrap();
+    repair::quarantine(&taken.owner, &torn, false).unwrap();
     taken.hand.advance(std::time::Duration::from_hours(25));
     assert_eq!(keys::remove(&taken.owner, taken.slot, &Silent).unwrap().snapshots, 1);
     assert!(restore_stream(&taken.owner, taken.id).unwrap() == taken.stream);

@@ -10,7 +10,6 @@ use testkit::simulated::Simulated;
 use testkit::world::{Hand, assert_clean, check, init, member, noise, open, open_as, restore_stream, snapshot_stream};
 use vault::backend::Store;
 use vault::error::{Error, Refusal};
-use vault::operation::Actor;
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::index_objects::IndexObjects;
@@ -123,7 +122,7 @@ impl Thief {
         }
         let names = self.store.objects();
         if let Some(torn) = names.keys().find(|name| name.ends_with(&ghost(3).to_string())) {
-            repair::quarantine(&self.owner, torn, false, &Actor::default()).unwrap();
+            repair::quarantine(&self.owner, torn, false).unwrap();
         }
         if names.keys().any(|name| name.starts_with("journal/")) {
             _ = forget::by_id(&self.owner, &[ghost(1).to_string()], &options);

@@ -13,7 +13,6 @@ use std::time::Duration;
 use testkit::rules::{Rule, drop_marks};
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::error::Result;
-use vault::operation::Actor as Who;
 use vault::progress::Silent;
 use vault::repository::objects::orders;
 use vault::repository::{Address, Repository};
@@ -183,7 +182,7 @@ impl Actor<'_> {
         let Some((id, _)) = self.any_visible(repository)? else { return Ok(()) };
         let id = id.to_string();
         let change = tag::Change { add: vec!["kept".into()], remove: Vec::new(), hold: None, expire: Some(None) };
-        tag::tag(repository, &id, &|_| None, &change, &Who::default())?;
+        tag::tag(repository, &id, &|_| None, &change)?;
         Ok(())
     }
 
@@ -300,7 +299,7 @@ impl Actor<'_> {
         let truth = || self.world.truth.lock().unwrap();
         let before = truth().forgettings.get(&id).copied();
         let started = self.world.time.now();
-        let result = undelete::undelete(repository, &id.to_string(), &Who::default());
+        let result = undelete::undelete(repository, &id.to_string());
         if result.is_err() && baton.has_late_order() {
             self.world.log.late.lock().unwrap().insert(snapshot.name().to_string());
         }

@@ -260,9 +260,13 @@ impl<'a> Run<'a> {
         let stored = snapshot::seal(&author, &salt, &new).unwrap();
         let id = self.repo.put(stored, |id| Name::Snapshot(*domain, label, id));
         let nodes = self.nodes.join(",\n   ");
+        let facts: Vec<String> = body.facts.iter().map(|(name, value)| format!("\"{name}\": \"{value}\"")).collect();
         self.repo.expected.push(format!(
-            " {{\"id\": \"{id}\", \"domain\": \"{domain}\", \"source\": \"{}\", \"nodes\": [\n   {nodes}\n ]}}",
-            head.source
+            " {{\"id\": \"{id}\", \"domain\": \"{domain}\", \"source\": \"{}\", \"kind\": \"{}\", \
+             \"facts\": {{{}}}, \"nodes\": [\n   {nodes}\n ]}}",
+            head.source,
+            head.kind,
+            facts.join(", ")
         ));
         id
     }

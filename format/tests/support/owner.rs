@@ -3,8 +3,9 @@
 use super::tree::{inline, metadata, with_xattr};
 use super::{EPOCH, Member, REPOSITORY, Repo, Run, header, noise, text};
 use vault_format::directory::BlobEntry;
+use vault_format::facts::Facts;
 use vault_format::header::Kind;
-use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, WriterId};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, SetId, WriterId};
 use vault_format::journal::{Record, RunOutcome};
 use vault_format::list::ChunkRef;
 use vault_format::mark::{Mark, SnapshotPlace};
@@ -30,6 +31,8 @@ pub fn build() -> Repo {
 fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -> Head {
     Head {
         source: source.to_owned(),
+        kind: if parent.is_some() { "postgres".to_owned() } else { String::new() },
+        set: parent.map(|_| SetId([13; 16])),
         time: EPOCH + 1_000_000_000,
         run: run.id,
         root,
@@ -47,6 +50,11 @@ fn head(run: &Run<'_>, source: &str, root: TreeRoot, parent: Option<ObjectId>) -
         taken_by: None,
         orders: parent.map(|_| ObjectId([11; 32])).into_iter().collect(),
     }
+}
+
+/// Facts as a dump of a database tells them.
+fn facts() -> Facts {
+    [("server_version", "16.4"), ("table:public.zürich", "3"), ("table:public.users", "12")].into_iter().collect()
 }
 
 /// A body with every field in use.
@@ -71,6 +79,7 @@ pub fn body() -> Body {
         },
         gaps: Gaps { unread: vec![b"secret".to_vec()], not_entered: vec![b"mnt".to_vec()], more: false },
         messages: b"warning: none".to_vec(),
+        facts: facts(),
         program: "vault 0.1.0".to_owned(),
     }
 }
@@ -267,9 +276,12 @@ fn journal(repo: &mut Repo, member: &Member, heads: &[ObjectId]) {
         reason: "golden".to_owned(),
         actor: "anna@host".to_owned(),
         figures: vec![("new bytes".to_owned(), 12_345)],
+        facts: [("verdict", "passed")].into_iter().collect(),
+        snapshot: heads.last().copied(),
         heads: heads.to_vec(),
         verified: Vec::new(),
         orders: vec![ObjectId([12; 32])],
+        after: vec![ObjectId([14; 32])],
     };
     let salt = repo.random();
     let stored = record.seal(&member.author(), &salt).unwrap();

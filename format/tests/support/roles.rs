@@ -49,6 +49,8 @@ fn snapshot(repo: &mut Repo, member: &Member, source: &str, seed: u64) -> Object
     let root = run.tree(vec![folder, link], 8);
     let head = Head {
         source: source.to_owned(),
+        kind: String::new(),
+        set: None,
         time: EPOCH + seed as i64,
         run: run.id,
         root,

@@ -1,6 +1,7 @@
 //! Vectors of whole objects: each golden object, and what must be refused of it.
 
 use super::make::{Fields, Maker, fields, raw};
+use super::pages::edit;
 use crate::support::owner::body;
 use crate::support::{EPOCH, Member, PASSWORD, REPOSITORY, Repo, golden, header, owner_keys};
 use vault_format::bundle::{Bundle, Role};
@@ -9,7 +10,7 @@ use vault_format::config::Config;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::gear::{ChunkProfile, PROFILE_DEFAULT};
 use vault_format::header::{Header, Kind};
-use vault_format::id::{BlobId, Class, DomainId, ObjectId, OriginMark, RunId, WriterId};
+use vault_format::id::{BlobId, Class, DomainId, ObjectId, OriginMark, RunId, SetId, WriterId};
 use vault_format::index::{Index, Sketch, Sketches};
 use vault_format::key::Key;
 use vault_format::key_file;
@@ -18,7 +19,7 @@ use vault_format::object::SignedObject;
 use vault_format::order::{Action, Order};
 use vault_format::section::SectionSeal;
 use vault_format::slot::{self, KDF_FLOOR, KdfParams, NewPassword, NewSlot, SlotInfo};
-use vault_format::snapshot::{Head, Statistics};
+use vault_format::snapshot::{Body, Head, Statistics};
 use vault_format::tree::TreeRoot;
 
 const SALT: [u8; 32] = [0x5A; 32];
@@ -155,6 +156,8 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
     let wraps = vault_format::snapshot::Snapshot::parse(stored, REPOSITORY).unwrap().wraps;
     let head = |source: &str| Head {
         source: source.to_owned(),
+        kind: "directory".to_owned(),
+        set: Some(SetId([11; 16])),
         time: EPOCH,
         run: RunId([1; 16]),
         root: TreeRoot { id: BlobId([2; 32]), bytes: 3, count: 4 },
@@ -172,13 +175,15 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
         taken_by: Some(WriterId([9; 16])),
         orders: vec![ObjectId([10; 32])],
     };
-    let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
     let mut unsorted = body();
-    unsorted.tags = tags(&["b", "a"]);
+    unsorted.tags = vec!["b".to_owned(), "a".to_owned()];
     let mut mode = body();
     mode.root.as_mut().unwrap().mode = 0o10000;
+    let kind = |kind: &str| Head { kind: kind.to_owned(), ..head("home") };
     let cases = [
         ("good", "ok", head("home"), body(), &secret),
+        ("kind-in-upper-case", "invalid", kind("Postgres"), body(), &secret),
+        ("kind-of-33-bytes", "invalid", kind(&"k".repeat(33)), body(), &secret),
         ("source-latest", "invalid", head("latest"), body(), &secret),
         ("source-with-slash", "invalid", head("a/b"), body(), &secret),
         ("source-empty", "invalid", head(""), body(), &secret),
@@ -195,6 +200,22 @@ fn snapshots(maker: &mut Maker, owner: &Repo, member: &Member, keys: &[(&str, &[
         } else {
             maker.add(&format!("snapshot/{name}"), expect, fields("snapshot", &keys), bytes);
         }
+    }
+    let facts = |edited: Vec<u8>| {
+        let header = header(member, Kind::Snapshot);
+        let first = sealed(member, Kind::Snapshot, 1, &member.book, &head("home"));
+        let second = SectionSeal { header: &header, salt: &SALT, number: 2, bound: &[] };
+        let second = second.seal(&secret.body_key(), &edited).unwrap();
+        signed(member, Kind::Snapshot, member.domain, &[raw(&wraps), first, second])
+    };
+    let two = Body { facts: [("fact-a", "1"), ("fact-b", "2")].into_iter().collect(), ..body() };
+    for (name, from, to) in [("facts-out-of-order", b"fact-a", b"fact-c"), ("fact-twice", b"fact-a", b"fact-b")] {
+        let bytes = facts(edit(&raw(&two), from, to));
+        maker.add(&format!("snapshot/{name}"), "invalid", fields("snapshot", &keys), bytes);
+    }
+    for (name, fact, value) in [("fact-without-a-name", "", 1), ("fact-too-long", "fact", 65537)] {
+        let one = Body { facts: [(fact, "x".repeat(value))].into_iter().collect(), ..body() };
+        maker.add(&format!("snapshot/{name}"), "limit", fields("snapshot", &keys), facts(raw(&one)));
     }
     let none = signed(member, Kind::Snapshot, member.domain, &[raw(&Wraps(Vec::new())), Vec::new(), Vec::new()]);
     maker.add("snapshot/no-wraps", "limit", fields("snapshot", &keys), none);

@@ -34,7 +34,7 @@ fn plain(maker: &mut Maker, area: &str, name: &str, expect: &str, bytes: Vec<u8>
 }
 
 /// Replaces the only place of `from` by bytes of the same length.
-fn edit(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+pub fn edit(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
     assert!(places.len() == 1 && from.len() == to.len(), "{places:?}");
     let mut out = bytes.to_vec();

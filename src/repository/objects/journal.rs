@@ -9,12 +9,24 @@ use crate::repository::{Listed, Repository, Result, encoding, of_object};
 use crate::time::WallTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
 use vault_format::header::Header;
 use vault_format::id::{DomainId, ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
 use vault_format::name::Name;
 use vault_format::object::Author;
 
+/// Who runs something, and why, in the user's words.
+#[derive(Clone, Debug, Default)]
+pub struct Actor {
+    /// Host and user, as `user@host`.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Most records that one record names as those before it.
+const AFTER_MAX: usize = 64;
 /// Most packs that one record says were verified: 2 MiB of ids, where the format allows 32.
 const VERIFIED_MAX: usize = 1 << 16;
 /// Records that are in memory together.
@@ -26,16 +38,35 @@ fn put(repository: &Repository, record: &Record) -> Result<Name> {
     let book = &keys.own_book();
     let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
     let orders = orders::to_record(repository, record.outcome != RunOutcome::Begun);
-    let stored = encoding(
-        "a journal record",
-        Record { orders, ..record.clone() }.seal(&author, &repository.runtime().random()),
-    )?;
+    let record = Record { orders, after: before(repository), ..record.clone() };
+    let stored = encoding("a journal record", record.seal(&author, &repository.runtime().random()))?;
     let time = Timestamp::from(WallTime::new(record.started)).to_zoned(TimeZone::UTC);
     let year = u16::try_from(time.year()).unwrap_or_default();
     let month = u8::try_from(time.month()).unwrap_or(1);
     let name = Name::Journal(keys.domain(), year, month, ObjectId::of(&stored));
     repository.put(&name, &stored)?;
+    if let Some(id) = name.id() {
+        repository.0.known.lock().records = vec![id];
+        repository.0.cache.get().iter().for_each(|cache| cache.note_record(&id));
+    }
     Ok(name)
+}
+
+/// The records that the next one follows: what this process put or saw last, else what this machine put last.
+fn before(repository: &Repository) -> Vec<ObjectId> {
+    let mut before = repository.0.known.lock().records.clone();
+    let own = repository.0.cache.get().and_then(|cache| cache.last_record());
+    if let Some(own) = own.filter(|own| !before.contains(own)) {
+        before.push(own);
+    }
+    before
+}
+
+/// Takes what a look at the whole journal saw: records that no other one names are those that the next one follows.
+pub(crate) fn note_newest(repository: &Repository, all: &BTreeMap<ObjectId, Vec<ObjectId>>) {
+    let named: BTreeSet<&ObjectId> = all.values().flatten().collect();
+    let newest = all.keys().filter(|id| !named.contains(id)).take(AFTER_MAX).copied();
+    repository.0.known.lock().records = newest.collect();
 }
 
 /// Puts a record that says that a run has begun, and names snapshots that it saw: whoever deletes later must see them too.
@@ -43,6 +74,8 @@ pub(crate) fn put_begun(repository: &Repository, run: RunId, operation: &str, he
     let record = Record {
         run,
         operation: operation.to_owned(),
+        actor: repository.options().actor.name.clone(),
+        reason: repository.options().actor.reason.clone(),
         started: repository.runtime().clock.now().nanoseconds(),
         outcome: RunOutcome::Begun,
         heads,

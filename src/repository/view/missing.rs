@@ -74,7 +74,7 @@ impl Heads {
     /// Reads the journal. What this process has read before is not read again, unless somebody wants the records.
     pub fn load(repository: &Repository, trust: &Trust, mut on_record: Option<&mut OnRecord<'_>>) -> Result<Self> {
         let mut heads = Self::default();
-        let mut new = Vec::new();
+        let (mut new, mut records) = (Vec::new(), BTreeMap::new());
         for (name, entry) in repository.list(name::JOURNAL)?.0 {
             let known = name.id().and_then(|id| repository.0.known.lock().heads.get(&id).cloned());
             let Some((header, named)) = known.filter(|_| on_record.is_none()) else {
@@ -84,24 +84,32 @@ impl Heads {
             // its signature was verified, but its writer may have been revoked since
             let claimant = Claimant { name: &name, header: &header, arrived: None, opens: true };
             if matches!(trust.judge(&claimant, |_| Ok(())), Ok(Verdict::Counts(()))) {
-                heads.add(repository, (&name, &header), named);
+                records.insert(name.id().unwrap_or_default(), heads.add(repository, (&name, &header), named));
             }
         }
         let damaged = journal::visit(repository, trust, new, &mut |name, header, record| {
             if let Some(on_record) = &mut on_record {
                 on_record(name, header, &record);
             }
-            let named = [record.heads, record.orders];
+            let named = [record.heads, record.orders, record.after];
             if let Some(id) = name.id() {
                 repository.0.known.lock().heads.insert(id, (*header, named.clone()));
             }
-            heads.add(repository, (name, header), named);
+            let after = heads.add(repository, (name, header), named);
+            records.insert(name.id().unwrap_or_default(), after);
         })?;
+        journal::note_newest(repository, &records);
         Ok(Self { damaged, ..heads })
     }
 
-    fn add(&mut self, repository: &Repository, (name, header): (&Name, &Header), [heads, orders]: [Vec<ObjectId>; 2]) {
-        let Name::Journal(domain, ..) = name else { return };
+    /// Takes what a record names; returns the records among that.
+    fn add(
+        &mut self,
+        repository: &Repository,
+        (name, header): (&Name, &Header),
+        [heads, orders, after]: [Vec<ObjectId>; 3],
+    ) -> Vec<ObjectId> {
+        let Name::Journal(domain, ..) = name else { return after };
         let member = hidden::by(repository, header.writer, name);
         for order in orders {
             self.orders.entry((order, member)).or_insert_with(|| name.to_string());
@@ -112,6 +120,7 @@ impl Heads {
         for head in heads {
             self.named.entry(head).or_default().add(|| name.to_string(), *domain, member.is_none());
         }
+        after
     }
 
     /// The domain of a record that names a snapshot.
