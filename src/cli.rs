@@ -7,6 +7,7 @@ mod choice;
 mod completions;
 mod copy;
 mod diff;
+mod draft;
 mod exit;
 mod find;
 mod forget;
@@ -21,8 +22,10 @@ mod lacks;
 mod ls;
 mod man;
 mod node;
+mod outline;
 mod output;
 mod plain;
+mod plan;
 mod printed;
 mod private;
 mod progress;
@@ -80,6 +83,7 @@ enum Command {
     Repair(repair::Arguments),
     Copy(copy::Arguments),
     Key(key::Arguments),
+    Plan(plan::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
     /// Tell how to use a command
@@ -149,6 +153,7 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Repair(arguments) => repair::run(session, arguments),
         Command::Copy(arguments) => copy::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
+        Command::Plan(arguments) => plan::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),
         Command::Help { of } => grammar::help(of),

@@ -10,6 +10,7 @@ mod kind;
 mod parse;
 mod schema;
 mod source;
+mod spell;
 mod surroundings;
 mod table;
 
@@ -25,9 +26,10 @@ pub use kind::{
 };
 pub use parse::{parse, read};
 pub use source::{Delta, Hook, Hooks, PLAN_NAME, Source};
+pub use spell::{Spelled, spell};
 use std::path::PathBuf;
 use std::time::Duration;
-pub use surroundings::{lacking, not_run};
+pub use surroundings::{Seen, lacking, not_run, seen};
 
 /// A plan.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ pub struct Plan {
     pub timezone: Option<TimeZone>,
     /// Where snapshots go.
     pub repository: Destination,
-    /// What is backed up, by name.
+    /// What is backed up, in the order of the files.
     pub sources: Vec<Source>,
     /// What the repository itself needs.
     pub maintenance: Maintenance,
@@ -69,6 +71,12 @@ impl Plan {
         self.sources.iter().find(|source| source.name == name)
     }
 
+    /// What findings are sorted by: the file, in the order of `files`, and the place in it.
+    pub fn order(&self, place: &Place) -> (usize, usize, usize) {
+        let file = self.files.iter().position(|file| **file == *place.file);
+        (file.unwrap_or(self.files.len()), place.line, place.column)
+    }
+
     /// Files of SQLite that have a source of their own: a folder that they lie in is stored without them.
     pub fn databases_in_files(&self) -> impl Iterator<Item = &PathBuf> {
         self.sources.iter().filter_map(|source| match &source.kind {
@@ -79,11 +87,15 @@ impl Plan {
 }
 
 /// Where snapshots go, and what opens it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Destination {
     /// `None`: what the command line says.
     pub location: Option<Location>,
+    /// The same as it is written; a folder with its path from here.
+    pub text: Option<String>,
+    /// Where that stands; else the beginning of the plan.
+    pub place: Place,
     /// For `sh -c`; it prints the password.
     pub password_command: Option<String>,
     /// The password is its first line.

@@ -132,6 +132,15 @@ pub enum Amount {
     For(Length),
 }
 
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::For(length) => length.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Amount {
     type Err = String;
 

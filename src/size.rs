@@ -48,6 +48,15 @@ pub fn parse(text: &str) -> Result<u64, String> {
     text.parse::<ByteSize>().map(|size| size.0).map_err(|_| "a size is a number with a unit, like 64MiB or 2GB".into())
 }
 
+/// The same the other way round, in the largest unit that leaves no rest.
+pub fn show(bytes: u64) -> String {
+    let units = [("TiB", 1 << 40), ("TB", 1_000_000_000_000), ("GiB", 1 << 30), ("GB", 1_000_000_000)];
+    let small = [("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("kB", 1000)];
+    let unit = units.into_iter().chain(small).find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
+    let (name, unit) = unit.unwrap_or(("B", 1));
+    format!("{}{name}", bytes / unit)
+}
+
 /// Bytes each second.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     match parse(text.strip_suffix("/s").unwrap_or(text)) {
@@ -66,7 +75,14 @@ pub fn parse_part(text: &str) -> Result<(u32, u32), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Share;
+    use super::{Share, parse, show};
+
+    #[test]
+    fn sizes_are_shown_as_they_are_written() {
+        for text in ["0B", "999B", "10GB", "64MiB", "2TB", "3TiB", "5kB", "1KiB"] {
+            assert_eq!(parse(text).map(show), Ok(text.to_owned()));
+        }
+    }
 
     #[test]
     fn parts_are_parsed() {

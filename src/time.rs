@@ -19,7 +19,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// The same the other way round, in its largest unit that leaves no rest.
 pub fn show_duration(length: Duration) -> String {
     let seconds = length.as_secs();
-    let units = [("w", 604_800), ("d", 86_400), ("h", 3600), ("m", 60)];
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
     let unit = units.into_iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
     let (letter, unit) = unit.unwrap_or(("s", 1));
     format!("{}{letter}", seconds / unit)
@@ -147,7 +147,7 @@ mod tests {
         let seconds = |text: &str| parse_duration(text).map(|length| length.as_secs()).ok();
         assert_eq!(["0s", "90m", "24h", "7d"].map(seconds), [Some(0), Some(5400), Some(86400), Some(604_800)]);
         assert_eq!(["", "7", "-1h", "soon"].map(seconds), [None; 4]);
-        for text in ["0s", "45s", "90m", "25h", "6d", "12w"] {
+        for text in ["0s", "45s", "90m", "25h", "7d", "84d"] {
             assert_eq!(parse_duration(text).map(show_duration), Ok(text.to_owned()));
         }
     }

@@ -94,6 +94,11 @@ impl Failure {
         Self::new(code::INTERRUPTED, "interrupted; run the same command again to go on".into())
     }
 
+    /// What went wrong, and the next step.
+    pub fn into_words(self) -> (String, Option<String>) {
+        (self.text, self.hint)
+    }
+
     /// Prints the one line.
     pub fn report(&self) -> ExitCode {
         let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));

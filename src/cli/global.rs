@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use vault::size;
 
 /// Flags of every command.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(super) struct Global {
     /// Where the repository is: a folder, or s3://bucket/folder?region=…, sftp://user@host/folder and the like
     #[arg(long, short, global = true, value_name = "LOCATION", env = "VAULT_REPOSITORY", hide_env_values = true)]
     pub repository: Option<String>,
+    /// The plan: what is backed up, and when [default: vault.toml here, else /etc/vault/vault.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "VAULT_PLAN")]
+    pub plan: Option<PathBuf>,
     /// Read the password from the first line of this file [env: VAULT_PASSWORD_FILE; the password itself can be given
     /// in VAULT_PASSWORD]
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password_command", "key_file"])]

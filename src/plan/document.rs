@@ -105,7 +105,8 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
 
 /// One file. What is no TOML leaves an empty tree, for the rest would only be guessed at.
 fn tree(path: &Path, text: &str, gathered: &Gathered) -> Table {
-    let file = File { path: path.into(), text };
+    let lines = text.match_indices('\n').map(|(at, _)| at + 1);
+    let file = File { path: path.into(), text, lines: std::iter::once(0).chain(lines).collect() };
     let (root, errors) = DeTable::parse_recoverable(text);
     let root = file.table(root.get_ref());
     let is_twice = |error: &toml::de::Error| error.message() == "duplicate key";
@@ -128,13 +129,16 @@ fn tree(path: &Path, text: &str, gathered: &Gathered) -> Table {
 struct File<'t> {
     path: Arc<Path>,
     text: &'t str,
+    /// Where each begins.
+    lines: Vec<usize>,
 }
 
 impl File<'_> {
     fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Place { file: self.path.clone(), line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
+        let line = self.lines.partition_point(|start| *start <= span.start).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or_default();
+        let before = self.text.get(start..span.start).unwrap_or_default();
+        Place { file: self.path.clone(), line, column: before.chars().count() + 1 }
     }
 
     fn key(&self, span: &Range<usize>) -> &str {

@@ -75,7 +75,7 @@ pub enum Kind {
     Directory(Directory),
     /// What a command prints.
     Command(Command),
-    /// What somebody else gives to `vault snapshot --stdin`: never run, only judged and kept.
+    /// What somebody else gives to `vault snapshot --stdin FILENAME`: never run, only judged and kept.
     Stdin,
     /// PostgreSQL by `pg_dump`.
     Postgres(Box<Postgres>),

@@ -7,6 +7,7 @@ use super::kind::Kind;
 use super::source::{self, Inherited, Source};
 use super::table::Reader;
 use super::{CopyTo, Destination, Maintenance, Plan, schema};
+use crate::backend::Location;
 use crate::retention::TimeZone;
 use crate::size::Share;
 use jiff::tz::TimeZoneDatabase;
@@ -56,8 +57,14 @@ fn plan(path: &Path, table: &Table, gathered: &Gathered) -> Plan {
     defaults.done(schema::DEFAULTS);
     let tables = root.table_or_none("source");
     let named = tables.entries().filter_map(|(name, entry)| Some((name, tables.inner(name, entry)?)));
-    let sources: Vec<Source> = named.filter_map(|(name, table)| source::read(name, &table, &inherited)).collect();
+    let mut sources: Vec<Source> = named.filter_map(|(name, table)| source::read(name, &table, &inherited)).collect();
+    // in the order of the file, and those of included files behind
+    sources
+        .sort_by(|one, other| (*one.place.file != *path, &one.place).cmp(&(*other.place.file != *path, &other.place)));
     once_each(&sources, gathered);
+    if tables.entries().next().is_none() {
+        gathered.warn("source", &root.place, "it names no source", None);
+    }
     let copies = copies(&root.table_or_none("copy"), tables.entries().map(|(name, _)| name.as_str()).collect());
     let plan = Plan {
         name,
@@ -99,8 +106,17 @@ fn destination(table: &Reader<'_>) -> Destination {
     if let [first, .., last] = said[..] {
         table.wrong(last, format!("`{first}` and `{last}` both say how to open it: say it once"));
     }
+    let location = table.location("location");
+    let text = match &location {
+        Some(Location::Local(path)) => Some(path.to_string_lossy().into_owned()),
+        Some(Location::Remote(_)) => table.text("location"),
+        None => None,
+    };
+    let place = table.entry("location").map_or_else(|| table.place.clone(), |entry| entry.place.clone());
     let destination = Destination {
-        location: table.location("location"),
+        location,
+        text,
+        place,
         password_command: table.text("password_command"),
         password_file: table.file("password_file"),
         key_file: table.file("key_file"),
@@ -163,10 +179,8 @@ fn copies(tables: &Reader<'_>, sources: Vec<&str>) -> Vec<CopyTo> {
 
 /// A file of SQLite with two sources would be stored twice, and one of them is a slip.
 fn once_each(sources: &[Source], gathered: &Gathered) {
-    let mut by_place: Vec<&Source> = sources.iter().collect();
-    by_place.sort_by(|one, other| one.place.cmp(&other.place));
     let mut seen: BTreeMap<PathBuf, &Source> = BTreeMap::new();
-    for source in by_place {
+    for source in sources {
         let Kind::Sqlite(sqlite) = &source.kind else { continue };
         let path = std::fs::canonicalize(&sqlite.path).unwrap_or_else(|_| sqlite.path.clone());
         let Some(first) = seen.get(&path) else {
@@ -183,15 +197,15 @@ fn once_each(sources: &[Source], gathered: &Gathered) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, Plan, parse};
-    use crate::plan::{Check, Connection, Kind, Level, Must, Point, Scratch};
+    use super::{Error, Plan, parse, read};
+    use crate::plan::{Check, Connection, Kind, Level, Must, Point, Scratch, Spelled, spell};
     use std::fmt::Write as _;
     use std::path::Path;
     use std::time::Duration;
 
     const DAY: Duration = Duration::from_hours(24);
 
-    fn plan(text: &str) -> Plan {
+    fn plan_of(text: &str) -> Plan {
         parse(Path::new("vault.toml"), text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
@@ -207,8 +221,32 @@ mod tests {
     }
 
     #[test]
+    fn every_example_is_a_plan_and_so_is_what_is_shown_of_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/plans");
+        let entries = std::fs::read_dir(folder).expect("the examples").map(|entry| entry.expect("an entry").path());
+        let paths: Vec<_> = entries.collect();
+        assert!(paths.len() >= 5, "{paths:?}");
+        for path in paths {
+            let plan = read(&path).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(plan.warnings, []);
+            let text = |tables: &[Spelled]| {
+                tables.iter().fold(String::new(), |mut all, table| {
+                    let header = if table.name.is_empty() { String::new() } else { format!("[{}]\n", table.name) };
+                    all.push_str(&header);
+                    table.keys.iter().for_each(|(key, value)| writeln!(all, "{key} = {value}").expect("room"));
+                    all
+                })
+            };
+            let tables = spell(&plan);
+            let again = plan_of(&text(&tables));
+            assert_eq!(spell(&again), tables);
+            assert_eq!(again.sources.len(), plan.sources.len());
+        }
+    }
+
+    #[test]
     fn what_is_not_said_has_its_default() {
-        let plan = plan(
+        let plan = plan_of(
             "[source.db]\nkind = \"postgres\"\nurl_env = \"DB\"\nrpo = \"1h\"\n[source.f]\nkind = \"directory\"\npaths = [\"up\"]",
         );
         assert_eq!((plan.name.as_str(), plan.sources.len()), ("vault", 2));
@@ -227,7 +265,7 @@ mod tests {
     fn defaults_are_inherited_and_what_a_source_says_wins() {
         let text = "[defaults]\nevery = \"6h\"\nkeep = { daily = 7 }\ntags = [\"b\", \"a\"]\n[alerts]\nsize_drop = 0.5\n\
             [source.a]\nkind = \"stdin\"\n[source.b]\nkind = \"stdin\"\nevery = \"never\"\nkeep = {}\ntags = []\nsize_drop = 0.1";
-        let plan = plan(text);
+        let plan = plan_of(text);
         let [a, b] = &plan.sources[..] else { panic!("two") };
         assert_eq!((a.every, a.size_drop, a.tags.join(" ").as_str()), (Some(DAY / 4), 0.5, "a b"));
         assert!(a.keep.as_ref().is_some_and(|keep| keep.daily.is_some()));
@@ -349,15 +387,16 @@ mod tests {
         for words in
             ["\"docker\", \"exec\", \"-i\", \"db\", \"pg_dump\", \"-t\", \"users\"", "\"pg_dump\", \"-t\", \"x\""]
         {
-            assert!(plan(&text(words)).warnings.is_empty(), "{words}");
+            assert!(plan_of(&text(words)).warnings.is_empty(), "{words}");
         }
-        let compose = plan(&text("\"docker\", \"compose\", \"exec\", \"db\", \"pg_dump\""));
+        let compose = plan_of(&text("\"docker\", \"compose\", \"exec\", \"db\", \"pg_dump\""));
         assert_eq!(compose.warnings.first().map(|warning| warning.level), Some(Level::Warning));
     }
 
     #[test]
     fn the_digest_follows_the_content_alone() {
-        let digest = |text: &str| plan(&format!("[source.a]\nkind = \"postgres\"\n{text}")).sources[0].digest.clone();
+        let digest =
+            |text: &str| plan_of(&format!("[source.a]\nkind = \"postgres\"\n{text}")).sources[0].digest.clone();
         let first = digest("tables = [\"a\", \"b\"]\nurl_env = \"X\"");
         assert_eq!(
             first,
@@ -371,7 +410,7 @@ mod tests {
     fn a_drill_is_read() {
         let text = "[source.a]\nkind = \"postgres-base\"\nservice = \"main\"\nrto = \"1h\"\n[source.a.drill]\nevery = \"30d\"\ninto_env = \"D\"\n\
             at = \"-1h\"\nexpect = [{ sql = \"select 1\", min = 1, newer_than = \"26h\" }, { command = [\"t\"], timeout = \"10m\" }, { tables = [\"u\"] }]";
-        let plan = plan(text);
+        let plan = plan_of(text);
         let drill = plan.sources[0].drill.clone().expect("it");
         assert_eq!((drill.every, drill.timeout, drill.jobs), (Some(DAY * 30), Some(DAY / 6), 1));
         assert_eq!((drill.into, drill.at), (Scratch::Variable("D".into()), Some(Point::Ago(DAY / 24))));

@@ -110,3 +110,51 @@ pub(super) const ALERTS: &[&str] =
 pub(super) const EMAIL: &[&str] = &["to", "from", "server", "port", "user_env", "password_env", "tls"];
 pub(super) const HEALTH: &[&str] = &["check_max_age", "drill_required", "no_delete", "clock_skew"];
 pub(super) const METRICS: &[&str] = &["textfile", "push_env"];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    /// Headings of the page, and what stands below each.
+    const SECTIONS: &[(&str, &[&[&str]])] = &[
+        ("The top", &[super::ROOT]),
+        ("`[repository]`", &[super::REPOSITORY]),
+        ("`[defaults]`", &[super::DEFAULTS]),
+        ("`[source.NAME]`", &[super::SOURCE]),
+        ("`keep`", &[super::KEEP]),
+        ("Hooks", &[super::HOOK]),
+        ("`kind = \"directory\"`", &[super::DIRECTORY]),
+        ("`kind = \"command\"`", &[super::COMMAND]),
+        ("`kind = \"postgres\"`", &[super::POSTGRES]),
+        ("`kind = \"postgres-base\"`", &[super::POSTGRES_BASE]),
+        ("`kind = \"mysql\"`", &[super::MYSQL]),
+        ("`kind = \"sqlite\"`", &[super::SQLITE]),
+        ("`kind = \"redis\"`", &[super::REDIS]),
+        ("`kind = \"bucket\"`", &[super::BUCKET]),
+        ("`[source.NAME.drill]`", &[super::DRILL]),
+        ("`expect`", &[super::EXPECT_SQL, super::EXPECT_COMMAND, super::EXPECT_DIGEST, super::EXPECT_KEYS]),
+        ("`[maintenance]`", &[super::MAINTENANCE, super::CHECK, super::TASK]),
+        ("`[copy.NAME]`", &[super::COPY]),
+        ("`[alerts]`", &[super::ALERTS]),
+        ("`email`", &[super::EMAIL]),
+        ("`[health]`", &[super::HEALTH]),
+        ("`[metrics]`", &[super::METRICS]),
+    ];
+
+    #[test]
+    fn the_page_tells_of_every_key_and_of_no_other() {
+        let mut told: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut heading = "";
+        for line in include_str!("../../docs/plan.md").lines() {
+            if line.starts_with('#') {
+                heading = line.trim_start_matches(['#', ' ']);
+            } else if let Some(cell) = line.strip_prefix("| `").and_then(|row| row.split('|').next()) {
+                told.entry(heading)
+                    .or_default()
+                    .extend(cell.split('`').step_by(2).filter(|key| !key.trim().is_empty()));
+            }
+        }
+        let known = SECTIONS.iter().map(|(heading, keys)| (*heading, keys.concat().into_iter().collect())).collect();
+        assert_eq!(told, known);
+    }
+}

@@ -1,9 +1,9 @@
 //! What a plan needs around it: variables of the environment that are set, files that are there. Whoever asks gives the
 //! environment; nothing is connected to.
 
-use super::Plan;
 use super::finding::{Finding, Level};
 use super::kind::Kind;
+use super::{Plan, Source};
 
 /// What lacks around a plan. `is_set` tells whether a variable has a value.
 pub fn lacking(plan: &Plan, is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
@@ -22,8 +22,31 @@ pub fn lacking(plan: &Plan, is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
         hint: None,
     });
     let mut found: Vec<Finding> = unset.chain(missing).collect();
-    found.sort_by(|one, other| one.place.cmp(&other.place));
+    found.sort_by_key(|finding| plan.order(&finding.place));
     found
+}
+
+/// What was seen of a source's server; `None` where nothing was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// It answers.
+    pub reachable: Option<bool>,
+    /// Its version.
+    pub server_version: Option<String>,
+    /// The program that would read it.
+    pub tool: Option<String>,
+    /// Version of that program.
+    pub tool_version: Option<String>,
+    /// About how many bytes there are to read.
+    pub bytes_estimate: Option<u64>,
+}
+
+/// What this machine tells of a source, without a connection.
+pub fn seen(source: &Source) -> Seen {
+    let Kind::Sqlite(sqlite) = &source.kind else { return Seen::default() };
+    let bytes = std::fs::metadata(&sqlite.path).ok().map(|metadata| metadata.len());
+    Seen { reachable: Some(bytes.is_some()), bytes_estimate: bytes, ..Seen::default() }
 }
 
 /// What a plan asks for and this version does not do.

@@ -321,7 +321,7 @@ impl<'a> Reader<'a> {
     /// At the end: keys that nobody asked for are unknown. `elsewhere` tells where such a key would belong.
     pub fn finish(&self, known: &[&str], elsewhere: impl Fn(&str) -> Option<String>) {
         let asked = self.asked.borrow();
-        debug_assert!(asked.iter().all(|key| known.contains(key)), "{}: {asked:?} of {known:?}", self.name);
+        debug_assert_eq!(*asked, known.iter().copied().collect(), "all keys of [{}] are asked for", self.name);
         for (key, entry) in self.entries().filter(|(key, _)| !known.contains(&key.as_str())) {
             let secret = format!("{key}_env");
             let (problem, hint) = if let Some(where_to) = elsewhere(key) {

@@ -19,6 +19,7 @@ mod kill;
 mod look;
 mod output;
 mod pasted;
+mod plan;
 mod processes;
 mod progress;
 mod prune;

@@ -1,0 +1,218 @@
+//! `vault plan`: the file that says what is backed up. Found and read here for every command that goes by it; looked at,
+//! written out, and drafted for a folder that has none.
+
+use super::printed::printed;
+use super::{Failure, Outcome, Session, code, draft, exit, outline, render};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use vault::plan::{self, Error, Finding, Level, Plan, Seen};
+
+/// Where a plan is if nobody says.
+const PLACES: [&str; 2] = ["vault.toml", "/etc/vault/vault.toml"];
+
+/// Look at the plan, or draft one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault plan init
+  vault plan check --offline --plan /etc/vault/vault.toml")]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Init(draft::Arguments),
+    Check(Check),
+    Show(outline::Arguments),
+}
+
+/// Name all that is wrong with the plan
+///
+/// Every error with its line and column, and what the plan needs around it: variables, files, the repository. The exit
+/// code is 2 if there are errors.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  vault plan check
+  vault plan check --offline --json --plan conf/vault.toml")]
+struct Check {
+    /// Connect nowhere, and take what is not set on this machine for a warning
+    #[arg(long)]
+    offline: bool,
+}
+
+printed! {
+    /// What `vault plan check` prints.
+    struct Checked<'a>(found: &'a [Finding], sources: Vec<Source<'a>>) {
+        /// Nothing that was found is an error.
+        ok: bool = !found.iter().any(is_error),
+        /// What was found, in the order of the files.
+        findings: Vec<Found<'a>> = found.iter().map(Found::of).collect(),
+        /// Each source; none if the plan can't be read.
+        sources: Vec<Source<'a>> = sources,
+    }
+
+    /// One finding.
+    struct Found<'a>(finding: &'a Finding) {
+        /// `error`, `warning` or `note`.
+        level: &'static str = finding.level.name(),
+        /// The key with its tables; empty for the file as a whole.
+        key: &'a str = &finding.key,
+        /// The file that it stands in.
+        file: String = finding.place.file.display().to_string(),
+        /// From 1.
+        line: u64 = finding.place.line as u64,
+        /// In characters, from 1.
+        column: u64 = finding.place.column as u64,
+        /// What is wrong.
+        problem: &'a str = &finding.problem,
+        /// What to do.
+        hint: Option<&'a str> = finding.hint.as_deref(),
+    }
+
+    /// A source, and what was seen of its server: null where nothing was asked.
+    struct Source<'a>(source: &'a plan::Source, seen: &'a Seen) {
+        /// Its name.
+        name: &'a str = &source.name,
+        /// Its kind.
+        kind: &'static str = source.kind.name(),
+        /// The server answers.
+        reachable: Option<bool> = seen.reachable,
+        /// Version of the server.
+        server_version: Option<&'a str> = seen.server_version.as_deref(),
+        /// The program that would read it.
+        tool: Option<&'a str> = seen.tool.as_deref(),
+        /// Version of that program.
+        tool_version: Option<&'a str> = seen.tool_version.as_deref(),
+        /// About how many bytes there are to read.
+        bytes_estimate: Option<u64> = seen.bytes_estimate,
+    }
+}
+
+/// Runs one of them.
+pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
+    match &arguments.command {
+        Command::Init(arguments) => draft::run(session, arguments),
+        Command::Check(arguments) => check(session, arguments),
+        Command::Show(_) => outline::run(session, &load(session)?),
+    }
+}
+
+/// Where the plan is.
+pub fn find(session: &Session) -> Result<PathBuf, Failure> {
+    let found = || PLACES.iter().map(PathBuf::from).find(|path| path.exists());
+    session.global.plan.clone().or_else(found).ok_or_else(|| {
+        Failure::usage(format!("there is no plan: neither {} nor {}", PLACES[0], PLACES[1]))
+            .hint("say where with --plan FILE, or draft one with `vault plan init`")
+    })
+}
+
+/// Reads the plan for a command that goes by it. All that is wrong with it is printed, and ends the command.
+pub fn load(session: &Session) -> Result<Plan, Failure> {
+    plan::read(&find(session)?).map_err(|error| match error {
+        Error::Findings(found) => failed(&found),
+        error => unread(&error),
+    })
+}
+
+fn unread(error: &Error) -> Failure {
+    Failure::usage(error.to_string()).hint("say where it is with --plan FILE")
+}
+
+fn is_error(finding: &Finding) -> bool {
+    finding.level == Level::Error
+}
+
+/// A finding as the line that is printed of it.
+fn line(finding: &Finding) -> String {
+    let level = if is_error(finding) { String::new() } else { format!("{}: ", finding.level.name()) };
+    let hint = finding.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{}: {level}{}{hint}", finding.place, finding.problem)
+}
+
+/// Prints what was found but the last error, which the failure is.
+fn failed(found: &[Finding]) -> Failure {
+    let last = found.iter().rposition(is_error);
+    let others = found.iter().enumerate().filter(|(at, _)| Some(*at) != last);
+    others.for_each(|(_, finding)| render::complain(&line(finding)));
+    Failure::usage(last.and_then(|at| found.get(at)).map_or_else(String::new, line))
+}
+
+/// Looks at the plan.
+fn check(session: &Session, arguments: &Check) -> Outcome {
+    let path = find(session)?;
+    let plan = match plan::read(&path) {
+        Ok(plan) => plan,
+        Err(Error::Findings(found)) => {
+            session.global.print(&Checked::of(&found, Vec::new()));
+            return Err(failed(&found));
+        }
+        Err(error) => return Err(unread(&error)),
+    };
+    let mut found = plan.warnings.clone();
+    found.extend(around(session, &plan, arguments.offline));
+    found.extend(plan::not_run(&plan));
+    if !arguments.offline {
+        found.extend(online(session, &plan));
+    }
+    let seen: Vec<Seen> = plan.sources.iter().map(plan::seen).collect();
+    found.sort_by_key(|finding| plan.order(&finding.place));
+    let sources = plan.sources.iter().zip(&seen).map(|(source, seen)| Source::of(source, seen));
+    session.global.print(&Checked::of(&found, sources.collect()));
+    if found.iter().any(is_error) {
+        return Err(failed(&found));
+    }
+    found.iter().for_each(|finding| session.global.remark(&line(finding)));
+    let sources = render::count(plan.sources.len() as u64, "source", "sources");
+    let warnings = found.iter().filter(|finding| finding.level == Level::Warning).count();
+    let warnings = render::if_any(warnings as u64, |some| format!(", {}", render::count(some, "warning", "warnings")));
+    session.say(&format!("{}: {sources}, no errors{warnings}", path.display()));
+    Ok(code::DONE)
+}
+
+/// What the plan needs on this machine and does not find.
+fn around(session: &Session, plan: &Plan, is_offline: bool) -> Vec<Finding> {
+    let mut found = plan::lacking(plan, |name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    if plan.repository.location.is_none() && session.global.repository.is_none() {
+        found.push(Finding {
+            level: Level::Error,
+            key: "repository.location".into(),
+            place: plan.repository.place.clone(),
+            problem: "nothing says where the repository is".into(),
+            hint: Some("set `location` in [repository], or VAULT_REPOSITORY".into()),
+        });
+    }
+    if is_offline {
+        found.iter_mut().for_each(|finding| finding.level = Level::Warning);
+    }
+    found
+}
+
+/// What only shows when what the plan names is connected to.
+fn online(session: &Session, plan: &Plan) -> Vec<Finding> {
+    repository(session, plan).into_iter().collect()
+}
+
+/// Whether the repository is there; its password is not asked for.
+fn repository(session: &Session, plan: &Plan) -> Option<Finding> {
+    let session = session_of(session, plan);
+    session.global.repository.as_ref()?;
+    let failure = session.backend(false).and_then(|backend| exit::probe(&backend)).err()?;
+    let (problem, hint) = failure.into_words();
+    let place = plan.repository.place.clone();
+    Some(Finding { level: Level::Error, key: "repository.location".into(), place, problem, hint })
+}
+
+/// A session that opens what the plan names: flags of this call win over the plan, and the plan over the environment.
+pub fn session_of(session: &Session, plan: &Plan) -> Session {
+    let (mut global, said) = (session.global.clone(), &plan.repository);
+    let is_flag = global.repository.is_some() && global.repository != std::env::var("VAULT_REPOSITORY").ok();
+    global.repository = global.repository.filter(|_| is_flag || said.text.is_none()).or_else(|| said.text.clone());
+    if global.password_file.is_none() && global.password_command.is_none() && global.key_file.is_none() {
+        global.password_file.clone_from(&said.password_file);
+        global.password_command = said.password_command.clone().map(OsString::from);
+        global.key_file.clone_from(&said.key_file);
+    }
+    global.limit_upload = global.limit_upload.or(said.bandwidth);
+    Session { global, runtime: session.runtime.clone() }
+}
