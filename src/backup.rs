@@ -20,12 +20,12 @@ use crate::repository::view::View;
 use crate::repository::write::commit;
 use crate::repository::write::writer::Writer;
 use crate::source;
+use crate::source::dump::Dump;
 use crate::time::{self, WallTime};
 use files::FileWriter;
 use origin::Origin;
 use reread::Reread;
 use scan::{Found, Scan};
-use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 use vault_format::bundle::Role;
@@ -40,8 +40,8 @@ pub enum Source<'a> {
     Paths(Vec<PathBuf>, source::Options),
     /// A stream that becomes one file.
     Stream(&'a mut dyn Read, Vec<u8>),
-    /// The standard output of a command, which becomes one file.
-    Command(Vec<OsString>, Vec<u8>),
+    /// Files that come as streams, whole or not at all: the output of a command, a database.
+    Dump(&'a mut dyn Dump),
 }
 
 /// How it is backed up.
@@ -106,13 +106,15 @@ pub struct Report {
     pub messages: Vec<String>,
     /// Those of them that everybody should see who looks at all.
     pub remarks: Vec<String>,
+    /// What the source has told of itself.
+    pub facts: Facts,
 }
 
 impl Report {
     fn new(snapshot: Option<ObjectId>, head: Head, found: Found) -> Self {
         let messages = source::said(&found.body.messages);
-        let (failed, notes, remarks) = (found.failed, found.notes, found.remarks);
-        Self { snapshot, unchanged: None, head, failed, notes, messages, remarks }
+        let Found { failed, notes, remarks, body, .. } = found;
+        Self { snapshot, unchanged: None, head, failed, notes, messages, remarks, facts: body.facts }
     }
 }
 
@@ -200,7 +202,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         }
     };
     let counts = writer.counts;
-    let body = body(source, options, &found);
+    let body = body(options, &found);
     let seen = snapshots.seen_by(repository.keys().writer(), place);
     let mut head = head(repository, options, &found, &body);
     (head.run, head.parent, head.seen) = (run.id(), origin.parent.as_ref().map(|parent| parent.entry.id), seen);
@@ -240,7 +242,7 @@ fn pass(scan: Scan<'_>, source: &mut Source<'_>) -> Result<Found> {
             ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk))
         }
         Source::Stream(input, name) => scan.stream(input, name),
-        Source::Command(words, name) => scan.command(words, name),
+        Source::Dump(dump) => scan.dump(*dump),
     }
 }
 
@@ -261,21 +263,15 @@ fn head(repository: &Repository, options: &Options, found: &Found, body: &Body) 
     }
 }
 
-fn body(source: &Source<'_>, options: &Options, found: &Found) -> Body {
+fn body(options: &Options, found: &Found) -> Body {
     let mut tags = options.tags.clone();
     tags.sort();
     tags.dedup();
-    let bytes = |word: &OsString| std::os::unix::ffi::OsStrExt::as_bytes(word.as_os_str()).to_vec();
-    let command = match source {
-        Source::Paths(..) | Source::Stream(..) => Vec::new(),
-        Source::Command(words, _) => words.iter().map(bytes).collect(),
-    };
     Body {
         host: options.host.clone(),
         user: options.user.clone(),
         tags,
         description: options.description.clone(),
-        command,
         gaps: found.gaps.finish(),
         facts: options.facts.with(&found.body.facts),
         program: concat!("vault ", env!("CARGO_PKG_VERSION")).into(),

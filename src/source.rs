@@ -1,9 +1,11 @@
-//! Where the content of a snapshot comes from: a directory, a stream, or the output of a command. A directory is
-//! walked over handles in the order that trees are stored in, so that a consumer can build them bottom-up and join
-//! them with an older tree. What can't be read is named and the walk goes on.
+//! Where the content of a snapshot comes from: a directory, a stream, or a dump. A directory is walked over handles in
+//! the order that trees are stored in, so that a consumer can build them bottom-up and join them with an older tree. What
+//! can't be read is named and the walk goes on. A dump gives files as streams, and is whole or nothing.
 
+mod child;
 mod command;
 mod directory;
+pub mod dump;
 mod exclude;
 mod file;
 mod marks;
@@ -12,7 +14,8 @@ mod pattern;
 mod sizes;
 mod stream;
 
-pub use command::{Command, CommandFailure, ending, last_words, said};
+pub use child::{Child, ChildFailure, Environment, Input, Limit, Start, allowed, ending, last_words, said};
+pub use command::{Command, CommandOptions};
 pub use directory::Directory;
 pub use exclude::Excludes;
 pub use file::{FileEnd, FileReader};

@@ -171,7 +171,7 @@ impl<'s> Origin<'s> {
                 }
                 paths
             }
-            Source::Stream(..) | Source::Command(..) => Vec::new(),
+            Source::Stream(..) | Source::Dump(..) => Vec::new(),
         };
         let book = repository.keys().own_book();
         let remembered = repository.cache().map(|cache| cache.committed(book.source_label(&options.name)));

@@ -1,108 +1,152 @@
-//! One pass over a stream or the output of a command: it becomes the only file of the snapshot. A command that failed
-//! or wrote nothing gives no snapshot.
+//! One pass over a stream, which becomes the only file of the snapshot, or over a dump with its files. What ends early,
+//! or has no bytes though it should, gives no snapshot.
 
 use super::files::ReadError;
 use super::scan::{Found, Scan};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::source::{self, Command, CommandFailure};
+use crate::repository::tree::build::{Pages, TreeBuilder, Unstored};
+use crate::source;
+use crate::source::dump::{Dump, DumpFailure, Learned};
 use crate::time::WallTime;
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use vault_format::id::BlobKind;
-use vault_format::tree::{Metadata, Node, NodeKind, Time, TreePage, TreeRoot};
+use vault_format::key::Key;
+use vault_format::tree::{Metadata, Node, NodeKind, Time, TreeRoot};
+
+/// Files by the parts of their paths, as trees are ordered.
+type Files = BTreeMap<Vec<Vec<u8>>, NodeKind>;
 
 impl Scan<'_> {
     /// Reads a stream, which becomes one file.
-    pub fn stream(self, input: &mut dyn Read, name: &[u8]) -> Result<Found> {
-        let (scan, bytes) = self.one_file(input, name)?;
-        if bytes == 0 && !scan.options.allow_empty {
+    pub fn stream(mut self, input: &mut dyn Read, name: &[u8]) -> Result<Found> {
+        let (kind, bytes) = self.streamed(input, "the stream")?;
+        if bytes == 0 && !self.options.allow_empty {
             return Err(Error::EmptySource("standard input".into(), String::new()));
         }
-        Ok(scan.found)
+        let mut files = Files::new();
+        add(&mut files, name, kind)?;
+        self.store(&files)?;
+        Ok(self.found)
     }
 
-    /// Reads what a command writes, which becomes one file. A command that fails gives nothing.
-    pub fn command(self, words: &[OsString], name: &[u8]) -> Result<Found> {
+    /// Reads all files of a dump.
+    pub fn dump(mut self, dump: &mut dyn Dump) -> Result<Found> {
         let runtime = self.repository.runtime();
-        let failed = |failure: CommandFailure| {
+        let failed = |failure: DumpFailure| {
             let stopped = runtime.check_stopped().err();
             stopped.map_or_else(|| Error::Source(failure.to_string()), Error::from)
         };
-        let mut command = Command::spawn(words, runtime, self.progress).map_err(failed)?;
-        let (mut scan, bytes) = self.one_file(&mut command, name)?;
-        // the exit status comes first: a command that failed often gave no output either
-        scan.found.body.messages = command.finish().map_err(failed)?;
-        if bytes == 0 && !scan.options.allow_empty {
-            let program = words.first().map(|word| Path::new(word).display().to_string()).unwrap_or_default();
-            let said = source::last_words(&scan.found.body.messages).join(" / ");
-            let said = if said.is_empty() { said } else { format!(", but said: {said}") };
-            return Err(Error::EmptySource(program, said));
+        let (mut files, mut empty) = (Files::new(), None::<Vec<u8>>);
+        dump.begin().map_err(failed)?;
+        loop {
+            // how the last one ended comes first: what failed often gave no output either
+            let next = dump.next().map_err(failed)?;
+            if let Some(name) = empty {
+                return Err(nothing_in(&name, &dump.learned()));
+            }
+            let Some(file) = next else { break };
+            let shown = String::from_utf8_lossy(&file.name).into_owned();
+            let (kind, bytes) = self.streamed(file.content, &shown)?;
+            empty = (bytes == 0 && !file.allow_empty).then(|| file.name.clone());
+            add(&mut files, &file.name, kind)?;
         }
-        Ok(scan.found)
+        let learned = dump.learned();
+        self.found.body.command = learned.command.iter().map(|word| word.as_bytes().to_vec()).collect();
+        self.found.body.messages = learned.messages;
+        self.found.body.facts = learned.facts.into_iter().collect();
+        self.found.failed.extend(learned.lacking);
+        self.found.notes.extend(learned.notes);
+        self.store(&files)?;
+        Ok(self.found)
     }
 
-    fn one_file(mut self, input: &mut dyn Read, name: &[u8]) -> Result<(Self, u64)> {
+    /// Reads one file to its end; gives its content and length.
+    fn streamed(&mut self, input: &mut dyn Read, what: &str) -> Result<(NodeKind, u64)> {
         let mut input = Stoppable { input, repository: self.repository };
         let (content, bytes) = match self.files.write(self.writer, &mut input, self.progress) {
             Ok(done) => done,
             Err(ReadError::Repository(error)) => return Err(error),
             Err(ReadError::Input(error)) => {
                 self.repository.runtime().check_stopped()?;
-                return Err(Error::Source(format!("cannot read the stream: {error}")));
+                return Err(Error::Source(format!("cannot read {what}: {error}")));
             }
         };
-        let kind = NodeKind::File { size: bytes, content, holes: Vec::new() };
-        let mut tree = self.tree(name, &kind, self.options.time.unwrap_or(self.started))?;
-        if let Some(last) = self.origin.own_last.filter(|_| self.options.skip_if_unchanged) {
-            // the time of reading is no change: with that of the last one it may be the tree of the last one
-            let before = self.tree(name, &kind, last.claimed())?;
-            tree = if before.root == last.head.root { before } else { tree };
-        }
-        for page in &tree.pages {
-            self.writer.put(BlobKind::Tree, page)?;
-        }
-        self.found.root = tree.root;
-        self.found.statistics.directories = tree.pages.len() as u64 - 1;
-        self.found.profile = self.files.profile;
-        self.found.statistics.files = 1;
-        self.found.statistics.bytes = bytes;
+        let is_first = self.found.statistics.files == 0;
+        let profile = self.files.profile;
+        self.found.profile = if is_first || self.found.profile == profile { profile } else { 0 };
+        self.found.statistics.files += 1;
+        self.found.statistics.bytes += bytes;
         self.progress.advance(1, 0);
-        Ok((self, bytes))
+        Ok((NodeKind::File { size: bytes, content, holes: Vec::new() }, bytes))
     }
 
-    /// The tree with one file at a path, of a time; nothing of it is stored.
-    fn tree(&self, path: &[u8], kind: &NodeKind, time: WallTime) -> Result<OneFile> {
-        let mtime = Time::from(time);
-        let mut kind = kind.clone();
-        let mut pages = Vec::new();
-        loop {
-            let depth = pages.len();
-            let name = path.rsplit(|byte| *byte == b'/').nth(depth).unwrap_or_default().to_vec();
-            let mode = if depth == 0 { 0o600 } else { 0o700 };
-            let metadata = Metadata { mode, mtime, ctime: mtime, ..Metadata::default() };
-            let (bytes, count) = match &kind {
-                NodeKind::Directory(root) => (root.bytes, root.count + 1),
-                NodeKind::File { size, .. } => (*size, 1),
-                _ => (0, 1),
-            };
-            let page = TreePage::Leaf(vec![Node { name, kind, metadata }]).encode();
-            let page = page.map_err(|error| Error::Source(format!("cannot store the stream: {error}")))?;
-            let root = TreeRoot { id: self.writer.id_of(BlobKind::Tree, &page), bytes, count };
-            pages.push(page);
-            if depth == path.iter().filter(|byte| **byte == b'/').count() {
-                return Ok(OneFile { pages, root });
-            }
-            kind = NodeKind::Directory(root);
+    /// Stores the tree that the files lie in.
+    fn store(&mut self, files: &Files) -> Result<()> {
+        let key = self.repository.keys().gear_key().clone();
+        let mut time = self.options.time.unwrap_or(self.started);
+        if let Some(last) = self.origin.own_last.filter(|_| self.options.skip_if_unchanged) {
+            // the time of reading is no change: with that of the last one it may be the tree of the last one
+            let (before, _) = tree(&mut Unstored(self.writer), &key, files, last.claimed())?;
+            time = if before == last.head.root { last.claimed() } else { time };
         }
+        let (root, directories) = tree(self.writer, &key, files, time)?;
+        self.found.root = root;
+        self.found.statistics.directories = directories;
+        Ok(())
     }
 }
 
-/// A tree with one file.
-struct OneFile {
-    pages: Vec<Vec<u8>>,
-    root: TreeRoot,
+fn nothing_in(name: &[u8], learned: &Learned) -> Error {
+    let program = learned.command.first().map(|word| Path::new(word).display().to_string());
+    let said = source::last_words(&learned.messages).join(" / ");
+    let said = if said.is_empty() { said } else { format!(", but said: {said}") };
+    Error::EmptySource(program.unwrap_or_else(|| String::from_utf8_lossy(name).into_owned()), said)
+}
+
+/// Adds a file; no other may have its path, or a part of it.
+fn add(files: &mut Files, path: &[u8], kind: NodeKind) -> Result<()> {
+    let parts: Vec<Vec<u8>> = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
+    let before = files.range(..=parts.clone()).next_back().is_some_and(|(before, _)| parts.starts_with(before));
+    let after = files.range(parts.clone()..).next().is_some_and(|(after, _)| after.starts_with(&parts));
+    if before || after {
+        let name = String::from_utf8_lossy(path);
+        return Err(Error::Source(format!("cannot store {name}: another file of the dump takes its place")));
+    }
+    files.insert(parts, kind);
+    Ok(())
+}
+
+/// The tree with these files, of one time; and how many directories it has besides the root.
+fn tree(pages: &mut dyn Pages, key: &Key, files: &Files, time: WallTime) -> Result<(TreeRoot, u64)> {
+    let mtime = Time::from(time);
+    let node = |name: &[u8], kind: NodeKind| {
+        let mode = if matches!(kind, NodeKind::Directory(_)) { 0o700 } else { 0o600 };
+        Node { name: name.to_vec(), kind, metadata: Metadata { mode, mtime, ctime: mtime, ..Metadata::default() } }
+    };
+    let (mut top, mut directories) = (TreeBuilder::default(), 0);
+    // directories under way: the name, and what was built of the directory above it
+    let mut above: Vec<(Vec<u8>, TreeBuilder)> = Vec::new();
+    let last: [(&[Vec<u8>], Option<&NodeKind>); 1] = [(&[], None)];
+    for (path, kind) in files.iter().map(|(path, kind)| (path.as_slice(), Some(kind))).chain(last) {
+        let folders = path.split_last().map_or(path, |(_, folders)| folders);
+        let same = above.iter().zip(folders).take_while(|((open, _), folder)| open == *folder).count();
+        while above.len() > same {
+            let Some((name, before)) = above.pop() else { break };
+            let root = std::mem::replace(&mut top, before).finish(pages, key)?;
+            top.push(pages, key, node(&name, NodeKind::Directory(root)))?;
+        }
+        for folder in folders.iter().skip(same) {
+            above.push((folder.clone(), std::mem::take(&mut top)));
+            directories += 1;
+        }
+        if let Some((name, kind)) = path.last().zip(kind) {
+            top.push(pages, key, node(name, kind.clone()))?;
+        }
+    }
+    Ok((top.finish(pages, key)?, directories))
 }
 
 /// A stream that ends with an error once the run should stop.

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
 use vault::size;
-use vault::source::{self, Excludes, Stream};
+use vault::source::{self, Command, CommandOptions, Excludes, Stream};
 use vault::time::WallTime;
 use vault_format::snapshot::{LeftOut, Statistics, is_source_name};
 use vault_format::tree::is_plain_name;
@@ -148,7 +148,7 @@ const MESSAGES_SHOWN: usize = 10;
 /// Takes the snapshot.
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let mut input = Stream::new(standard_input()?, session.runtime.stop.clone());
-    let (name, source) = resolve(arguments, &mut input)?;
+    let (name, given) = resolve(arguments, &mut input)?;
     let what = format!("cannot snapshot {name}");
     let repository = session.open()?;
     let options = backup::Options {
@@ -169,7 +169,13 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let progress = session.progress("reading").watch(repository.backend());
     let progress = if arguments.stdin.is_some() { progress.reads("standard input") } else { progress };
-    let report = progress.during(|progress| backup::backup(&repository, source, &options, progress));
+    let report = progress.during(|progress| match given {
+        Given::Source(source) => backup::backup(&repository, source, &options, progress),
+        Given::Command(command) => {
+            let mut command = Command::new(command, &session.runtime, progress);
+            backup::backup(&repository, Source::Dump(&mut command), &options, progress)
+        }
+    });
     let report = report.context(&what)?;
     progress.tell(&report.failed);
     session.say_notes(&report.notes);
@@ -216,8 +222,14 @@ fn usage(text: impl Into<String>) -> Failure {
     Failure::usage(text).hint("see `vault snapshot --help`")
 }
 
+/// What the words point at.
+enum Given<'a> {
+    Source(Source<'a>),
+    Command(CommandOptions),
+}
+
 /// Name and source of the snapshot.
-fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Result<(String, Source<'a>), Failure> {
+fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Result<(String, Given<'a>), Failure> {
     let named = |default: Option<String>| {
         let name = arguments.name.clone().or(default).unwrap_or_default();
         if is_source_name(&name) {
@@ -236,15 +248,19 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         }
         // two files of one name in two folders are two sources
         let name = named(Some(String::from_utf8_lossy(&parts.join(&b'-')).into_owned()))?;
-        return Ok((name, Source::Stream(input, parts.join(&b'/'))));
+        return Ok((name, Given::Source(Source::Stream(input, parts.join(&b'/')))));
     }
     if arguments.command {
         let name = named(None)?;
         if arguments.words.is_empty() {
             return Err(usage("--command needs a command behind --"));
         }
-        let bytes = name.clone().into_bytes();
-        return Ok((name, Source::Command(arguments.words.clone(), bytes)));
+        let (words, filename) = (arguments.words.clone(), name.clone().into_bytes());
+        let allow_empty = arguments.allow_empty;
+        return Ok((
+            name,
+            Given::Command(CommandOptions { words, filename, allow_empty, ..CommandOptions::default() }),
+        ));
     }
     // behind -- there can be paths that begin with a dash
     if let Some(first) = arguments.words.first().filter(|first| PathBuf::from(first).symlink_metadata().is_err()) {
@@ -275,7 +291,7 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         other_file_systems: arguments.one_file_system,
     };
     let walk = source::Options { rules, listed, own: Vec::new() };
-    Ok((named(default)?, Source::Paths(paths, walk)))
+    Ok((named(default)?, Given::Source(Source::Paths(paths, walk))))
 }
 
 /// The patterns said, and then those of files.

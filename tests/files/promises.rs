@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use testkit::compare::compare;
 use vault::progress::Silent;
 use vault::runtime::Runtime;
-use vault::source::{Command, CommandFailure, Directory, Event, Excludes, Options as SourceOptions, Skip};
+use vault::source::{Child, ChildFailure, Directory, Event, Excludes, Options as SourceOptions, Skip, Start};
 use vault::target::{Entered, NoteKind, Options, Overwrite, Placement, TarWriter, Target};
 use vault_format::snapshot::LeftOut;
 use vault_format::tree::{Metadata, Time};
@@ -364,10 +364,10 @@ fn runtime() -> Runtime {
     Runtime::system(1).unwrap()
 }
 
-fn run(words: &[&str]) -> (String, Result<Vec<u8>, CommandFailure>) {
+fn run(words: &[&str]) -> (String, Result<Vec<u8>, ChildFailure>) {
     let runtime = runtime();
     let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-    let mut command = match Command::spawn(&words, &runtime, &Silent) {
+    let mut command = match Child::spawn(Start { words, ..Start::default() }, &runtime, &Silent) {
         Ok(command) => command,
         Err(error) => return (String::new(), Err(error)),
     };
@@ -383,15 +383,16 @@ fn commands_fail_loudly() {
     let (text, end) = run(&["sh", "-c", "echo out; seq 1 100 >&2; exit 7"]);
     let end = end.unwrap_err();
     assert!(end.to_string().contains("(status 7)"), "{end}");
-    let CommandFailure::Exit { stderr_tail, .. } = end else { panic!("{end}") };
+    let ChildFailure::Exit { stderr_tail, .. } = end else { panic!("{end}") };
     assert_eq!((text.as_str(), stderr_tail.len(), stderr_tail[19].as_str()), ("out\n", 20, "100"));
     let killed = run(&["sh", "-c", "kill -9 $$"]).1.unwrap_err();
-    assert!(matches!(killed, CommandFailure::Exit { status, .. } if status.signal() == Some(9)), "{killed}");
+    assert!(matches!(killed, ChildFailure::Exit { status, .. } if status.signal() == Some(9)), "{killed}");
     let missing = run(&["/nowhere/dump"]).1.unwrap_err().to_string();
     assert!(missing.starts_with("cannot start /nowhere/dump: No such file"), "{missing}");
     assert!(run(&[]).1.is_err());
     let start = std::time::Instant::now();
-    drop(Command::spawn(&["sleep".into(), "60".into()], &runtime(), &Silent).unwrap());
+    let words = vec!["sleep".into(), "60".into()];
+    drop(Child::spawn(Start { words, ..Start::default() }, &runtime(), &Silent).unwrap());
     assert!(start.elapsed().as_secs() < 2);
 }
 

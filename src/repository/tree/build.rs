@@ -6,7 +6,7 @@ use super::walk::{Step, Walk};
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::Writer;
 use crate::repository::{Error, Result, encoding, of_object};
-use vault_format::id::BlobKind;
+use vault_format::id::{BlobId, BlobKind};
 use vault_format::key::Key;
 use vault_format::list::{ChunkRef, Content, INLINE_CHUNKS_MAX, ListPage, ListRoot};
 use vault_format::page::{PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX};
@@ -14,6 +14,27 @@ use vault_format::tree::{Node, NodeKind, TreeChild, TreePage, TreeRoot};
 
 /// Rough bytes of a node besides its names, link target, attributes and chunks.
 const NODE_BYTES: usize = 140;
+
+/// Where the pages of a tree go.
+pub trait Pages {
+    /// Takes a page, and gives its id.
+    fn put_page(&mut self, page: &[u8]) -> Result<BlobId>;
+}
+
+impl Pages for Writer {
+    fn put_page(&mut self, page: &[u8]) -> Result<BlobId> {
+        self.put(BlobKind::Tree, page)
+    }
+}
+
+/// Tells what a tree would be called, and stores nothing of it.
+pub struct Unstored<'w>(pub &'w Writer);
+
+impl Pages for Unstored<'_> {
+    fn put_page(&mut self, page: &[u8]) -> Result<BlobId> {
+        Ok(self.0.id_of(BlobKind::Tree, page))
+    }
+}
 
 /// Collects the nodes of one directory in order.
 #[derive(Default)]
@@ -25,21 +46,21 @@ pub struct TreeBuilder {
 
 impl TreeBuilder {
     /// Adds the next node; names must ascend.
-    pub fn push(&mut self, writer: &mut Writer, key: &Key, node: Node) -> Result<()> {
+    pub fn push(&mut self, pages: &mut dyn Pages, key: &Key, node: Node) -> Result<()> {
         let bytes = node_bytes(&node);
         if self.leaf_bytes + bytes > PAGE_BYTES_TARGET && !self.leaf.is_empty() {
-            self.close_leaf(writer)?;
+            self.close_leaf(pages)?;
         }
         let ends = ends_page(key, &node.name, 0);
         self.leaf_bytes += bytes;
         self.leaf.push(node);
         if ends || self.leaf.len() == PAGE_ENTRIES_MAX {
-            self.close_leaf(writer)?;
+            self.close_leaf(pages)?;
         }
         Ok(())
     }
 
-    fn close_leaf(&mut self, writer: &mut Writer) -> Result<()> {
+    fn close_leaf(&mut self, pages: &mut dyn Pages) -> Result<()> {
         let nodes = std::mem::take(&mut self.leaf);
         self.leaf_bytes = 0;
         let last_name = nodes.last().map(|node| node.name.clone()).unwrap_or_default();
@@ -50,15 +71,15 @@ impl TreeBuilder {
             }
             _ => (bytes, count.saturating_add(1)),
         });
-        let id = put_page(writer, &TreePage::Leaf(nodes))?;
+        let id = put_page(pages, &TreePage::Leaf(nodes))?;
         self.children.push(TreeChild { last_name, root: TreeRoot { id, bytes, count } });
         Ok(())
     }
 
     /// Ends the directory.
-    pub fn finish(mut self, writer: &mut Writer, key: &Key) -> Result<TreeRoot> {
+    pub fn finish(mut self, pages: &mut dyn Pages, key: &Key) -> Result<TreeRoot> {
         if !self.leaf.is_empty() || self.children.is_empty() {
-            self.close_leaf(writer)?;
+            self.close_leaf(pages)?;
         }
         let mut level = self.children;
         for height in 1..=vault_format::page::HEIGHT_MAX {
@@ -71,7 +92,7 @@ impl TreeBuilder {
                 let last_name = children.last().map(|child| child.last_name.clone()).unwrap_or_default();
                 let bytes = children.iter().fold(0u64, |sum, child| sum.saturating_add(child.root.bytes));
                 let count = children.iter().fold(0u64, |sum, child| sum.saturating_add(child.root.count));
-                let id = put_page(writer, &TreePage::Branch { height, children })?;
+                let id = put_page(pages, &TreePage::Branch { height, children })?;
                 above.push(TreeChild { last_name, root: TreeRoot { id, bytes, count } });
             }
             level = above;
@@ -83,9 +104,9 @@ impl TreeBuilder {
     }
 }
 
-fn put_page(writer: &mut Writer, page: &TreePage) -> Result<vault_format::id::BlobId> {
+fn put_page(pages: &mut dyn Pages, page: &TreePage) -> Result<BlobId> {
     let bytes = encoding("a tree page", page.encode())?;
-    writer.put(BlobKind::Tree, &bytes)
+    pages.put_page(&bytes)
 }
 
 fn node_bytes(node: &Node) -> usize {

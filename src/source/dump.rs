@@ -1,0 +1,61 @@
+//! What gives files as streams, one after the other: the output of a command, dumps of a database. It knows at the end of
+//! each file whether that is whole, and then says so by giving the next one, so that a file that ended early never
+//! becomes a snapshot. What was learned on the way (versions, rows) is told at the end.
+
+use super::child::ChildFailure;
+use std::ffi::OsString;
+use std::io::Read;
+
+/// One or more files, one after the other.
+pub trait Dump {
+    /// Begins anew from the first file: a run that was overtaken reads everything again.
+    fn begin(&mut self) -> Result<(), DumpFailure>;
+    /// The next file; names ascend. Comes back with an error if the file before is not whole.
+    fn next(&mut self) -> Result<Option<DumpFile<'_>>, DumpFailure>;
+    /// What was learned so far: all of it once `next` has given `None`.
+    fn learned(&mut self) -> Learned;
+}
+
+/// A file of a dump; it must be read to its end.
+pub struct DumpFile<'d> {
+    /// Its name; `/` makes folders.
+    pub name: Vec<u8>,
+    /// Its bytes.
+    pub content: &'d mut dyn Read,
+    /// False if a file without a byte is a failure.
+    pub allow_empty: bool,
+}
+
+/// What is known of a dump besides its files.
+#[derive(Clone, Debug, Default)]
+pub struct Learned {
+    /// The words that ran, without secrets: what the snapshot names as its command.
+    pub command: Vec<OsString>,
+    /// By name, like `server_version`, or `table:public.users` with the number of its rows.
+    pub facts: Vec<(String, String)>,
+    /// What is missing against the user's wish: the snapshot has gaps.
+    pub lacking: Vec<String>,
+    /// Worth knowing.
+    pub notes: Vec<String>,
+    /// The last lines on standard error of what ran.
+    pub messages: Vec<u8>,
+}
+
+/// Why there is no whole dump.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpFailure {
+    /// What gives it did not run to a good end.
+    #[error(transparent)]
+    Child(#[from] ChildFailure),
+    /// All that ran said that it ended well, and yet something is missing.
+    #[error("the dump of {what} is not whole: {why}")]
+    Cut {
+        /// A database, or the like.
+        what: String,
+        /// How that shows, and what may help.
+        why: String,
+    },
+    /// It can't be made as it was asked for, in words: why, and what to do.
+    #[error("{0}")]
+    Refused(String),
+}

@@ -1,0 +1,5 @@
+//! Sources that give streams, against the real servers and programs: what they give is whole and of one moment, and what
+//! is not becomes no snapshot.
+
+mod command;
+mod taken;
