@@ -11,6 +11,7 @@ mod file;
 mod marks;
 mod named;
 mod pattern;
+pub mod postgres;
 mod sizes;
 mod stream;
 

@@ -1,5 +1,8 @@
 //! Sources that give streams, against the real servers and programs: what they give is whole and of one moment, and what
 //! is not becomes no snapshot.
 
+mod cluster;
 mod command;
+mod postgres;
+mod survey;
 mod taken;
