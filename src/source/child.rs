@@ -5,7 +5,7 @@
 use super::stream::{attempt, ready};
 use crate::progress::Progress;
 use crate::runtime::{Program, Runtime};
-use crate::time::BootTime;
+use crate::time::{BootTime, show_duration};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -137,7 +137,7 @@ pub enum ChildFailure {
         error: io::Error,
     },
     /// It ran longer than it may, and was ended with all that it had started.
-    #[error("{} ran longer than {} and was ended", program.display(), in_words(*limit))]
+    #[error("{} ran longer than {} and was ended", program.display(), show_duration(*limit))]
     TimeOut {
         /// First word.
         program: OsString,
@@ -156,17 +156,6 @@ impl ChildFailure {
             }
             other => other.to_string(),
         }
-    }
-}
-
-/// A duration as it is written in a plan: `12h`.
-fn in_words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds % 3600, seconds % 60) {
-        _ if seconds == 0 => format!("{}ms", duration.as_millis()),
-        (0, _) => format!("{}h", seconds / 3600),
-        (_, 0) => format!("{}m", seconds / 60),
-        _ => format!("{seconds}s"),
     }
 }
 

@@ -357,3 +357,39 @@ fn a_lock_is_waited_for_so_long_and_a_dump_has_its_time() {
     vault.refuses(&mut dump(limited), &["ran longer than 3s"]);
     drop((holder.kill(), holder.wait()));
 }
+
+#[test]
+fn the_server_is_found_by_variables_of_libpq_and_by_a_service_too() {
+    let Some(cluster) = Cluster::of_system() else { return };
+    cluster.sql("app", "create table t(a int)");
+    let vault = Vault::new();
+    let port = cluster.port.to_string();
+    let socket = cluster.socket();
+    let variables = [("PGHOST", socket.as_str()), ("PGPORT", &port), ("PGUSER", "owner"), ("PGDATABASE", "app")];
+    let mut by_variables = Options { url: None, ..options(&cluster) };
+    by_variables.environment.extend(variables.map(|(name, value)| (name.into(), value.into())));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("[it]\nhost={socket}\nport={port}\nuser=owner\ndbname=app\n")).unwrap();
+    let mut by_service = Options { url: None, service: Some("it".into()), ..options(&cluster) };
+    by_service.environment.push(("PGSERVICEFILE".into(), file.path().into()));
+    for options in [by_variables, by_service] {
+        let report = vault.take(&mut Postgres::new(options, &vault.runtime, &Silent)).unwrap();
+        assert_eq!((fact(&report, "database"), fact(&report, "table:public.t")), (Some("app"), Some("0")));
+        assert!(report.notes.is_empty() && report.head.statistics.files == 2, "{report:?}");
+    }
+}
+
+#[test]
+fn a_dump_that_no_client_here_can_read_is_refused_with_what_is_missing() {
+    let (Some(old), Some(new)) = (Cluster::of_system(), Cluster::newest()) else { return };
+    let vault = Vault::new();
+    let options = wrapped(&new, Format::Custom, "DUMP -Fc -Z0");
+    let narrow = Options { tools: Some(old.programs.clone()), ..options };
+    let said = ["unsupported version", "newer pg_dump", "`tools`"];
+    vault.refuses(&mut Postgres::new(narrow.clone(), &vault.runtime, &Silent), &said);
+    // who does without the proof gets the dump, and no rows
+    let report = vault.take(&mut Postgres::new(Options { counts: false, ..narrow }, &vault.runtime, &Silent)).unwrap();
+    assert!(report.facts.iter().all(|(name, _)| !name.starts_with("table:")), "{report:?}");
+    let direct = Options { tools: Some(old.programs.clone()), ..self::options(&new) };
+    vault.refuses(&mut Postgres::new(direct, &vault.runtime, &Silent), &["the newest pg_dump", "postgresql-client-18"]);
+}

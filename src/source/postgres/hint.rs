@@ -55,7 +55,7 @@ pub fn of(said: &str, clues: &Clues) -> Option<String> {
 }
 
 /// What to do about a pooler.
-pub const POOLER: &str = "a dump can't be taken through a pooler: use the direct URL of the database";
+pub const POOLER: &str = "most poolers let no dump pass: use the direct URL of the database";
 
 fn permission(clues: &Clues) -> String {
     let schemas = clues.unreadable.schemas();

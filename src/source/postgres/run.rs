@@ -21,6 +21,10 @@ const GLOBALS: &str = "globals.sql";
 /// What `options` may not say: where the dump goes, and in which form.
 const NOT_OPTIONS: [&str; 8] = ["-f", "--file", "-F", "--format", "-j", "--jobs", "-d", "--dbname"];
 
+/// Most facts, and the longest name of one: less than a snapshot holds.
+const FACTS_MAX: usize = 60_000;
+const FACT_NAME_BYTES_MAX: usize = 1_000;
+
 /// The databases of one run.
 pub struct Run<'a> {
     access: Access<'a>,
@@ -104,7 +108,7 @@ impl<'a> Run<'a> {
         if let Some(flow) = self.flow.take() {
             let database = flow.what.clone();
             let whole = flow.finish().map_err(|failure| self.explained(failure, &database, options))?;
-            self.learn(whole, options, learned);
+            self.learn(&database, whole, options, learned);
         }
         let Some((name, content)) = self.files.pop_front() else { return Ok(None) };
         let content: &mut dyn std::io::Read = match content {
@@ -273,24 +277,28 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn learn(&self, Whole { found, messages }: Whole, options: &Options, learned: &mut Learned) {
+    fn learn(&self, database: &str, whole: Whole, options: &Options, learned: &mut Learned) {
+        let Whole { found, messages } = whole;
         let mut say = |name: String, value: String| {
             if learned.facts.iter().all(|(other, _)| *other != name) {
                 learned.facts.push((name, value));
             }
         };
         found.server_version.into_iter().for_each(|version| say("server_version".into(), version));
-        let tool = found.tool_version.or_else(|| Some(self.client(options).ok()?.version.to_string()));
-        tool.filter(|_| options.dump_command.is_empty()).into_iter().for_each(|tool| say("tool_version".into(), tool));
+        let own = || Some(self.client(options).ok()?.version.to_string()).filter(|_| options.dump_command.is_empty());
+        found.tool_version.or_else(own).into_iter().for_each(|tool| say("tool_version".into(), tool));
         let is_counted = options.counts && !inserts(options);
         if is_counted {
             say(format!("{}large_objects", self.prefix), found.large_objects.to_string());
-            let prefix = &self.prefix;
+            let (prefix, room) = (&self.prefix, FACTS_MAX.saturating_sub(learned.facts.len()));
+            let tables = found.rows.len();
             let rows = found.rows.into_iter().map(|(table, rows)| (format!("{prefix}table:{table}"), rows.to_string()));
-            learned.facts.extend(rows);
-        }
-        if found.has_more && is_counted {
-            learned.notes.push("there are more tables than are noted with their rows".into());
+            let short = rows.filter(|(name, _)| name.len() <= FACT_NAME_BYTES_MAX);
+            let before = learned.facts.len();
+            learned.facts.extend(short.take(room));
+            if found.has_more || learned.facts.len() - before < tables {
+                learned.notes.push(format!("{database} has more tables than are noted with their rows"));
+            }
         }
         learned.messages = messages;
     }
@@ -298,7 +306,8 @@ impl<'a> Run<'a> {
     /// The same failure, with what to do about it where that is known.
     fn explained(&self, failure: DumpFailure, database: &str, options: &Options) -> DumpFailure {
         let DumpFailure::Child(ChildFailure::Exit { .. }) = &failure else { return failure };
-        let unreadable = self.asker().and_then(|asker| asker.unreadable(database).ok()).unwrap_or_default();
+        let asker = self.asker().filter(|_| self.server.is_some());
+        let unreadable = asker.and_then(|asker| asker.unreadable(database).ok()).unwrap_or_default();
         let clues = Clues {
             is_pooled: self.access.is_pooled(),
             unreadable: unreadable.chosen(&options.choice()),
