@@ -4,6 +4,7 @@
 
 mod child;
 mod command;
+mod databases;
 mod directory;
 pub mod dump;
 mod exclude;
@@ -12,7 +13,9 @@ mod marks;
 mod named;
 mod pattern;
 pub mod postgres;
+mod scratch;
 mod sizes;
+pub mod sqlite;
 mod stream;
 
 pub use child::{Child, ChildFailure, Environment, Input, Limit, Start, allowed, ending, last_words, said};
@@ -20,6 +23,7 @@ pub use command::{Command, CommandOptions};
 pub use directory::Directory;
 pub use exclude::Excludes;
 pub use file::{FileEnd, FileReader};
+pub use scratch::Scratch;
 pub use stream::Stream;
 
 use crate::metadata::Fault;
@@ -38,6 +42,8 @@ pub struct Options {
     pub listed: bool,
     /// Folders of the repository's own: stored as empty directories, wherever they turn up.
     pub own: Vec<PathBuf>,
+    /// SQLite databases that sources of their own take: left out with the files that SQLite keeps beside them.
+    pub databases: Vec<PathBuf>,
 }
 
 /// One step of a walk. The root has no `Enter` and `Leave` of its own.
@@ -92,6 +98,12 @@ pub enum Skip {
     /// It is a folder of the repository that is written to; only the content is missing.
     #[error("belongs to the repository itself, left out")]
     Own,
+    /// It is a SQLite database that a source of its own takes: read while others write to it, it would be torn.
+    #[error("belongs to a database source, left out")]
+    Database,
+    /// SQLite keeps it beside such a database.
+    #[error("lies beside a database that is left out")]
+    BesideDatabase,
     /// It bears the attribute `nodump`.
     #[error("marked as nodump")]
     NoDump,
@@ -113,7 +125,8 @@ impl Skip {
     /// True if the entry is there and was not looked into, by no rule that could tell so later: markers go, files shrink.
     pub(crate) fn is_passed_over(self) -> bool {
         let by_state = matches!(self, Self::Marked | Self::TooLarge | Self::NoDump);
-        by_state || matches!(self, Self::OtherFileSystem | Self::Own | Self::Socket)
+        let by_owner = matches!(self, Self::Own | Self::Database | Self::BesideDatabase);
+        by_state || by_owner || matches!(self, Self::OtherFileSystem | Self::Socket)
     }
 
     /// True if the snapshot lacks something that it should have.

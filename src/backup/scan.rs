@@ -146,12 +146,16 @@ impl<'s> Scan<'s> {
     }
 
     fn pass(&mut self, path: &Path, why: Skip) {
-        let what = format!("{}: {why}", path.display());
-        if why == Skip::Own {
-            self.found.remarks.push(what.clone());
-        }
         if why.is_passed_over() {
             self.found.gaps.not_entered(self.relative(path));
+        }
+        // the database itself is named
+        if why == Skip::BesideDatabase {
+            return;
+        }
+        let what = format!("{}: {why}", path.display());
+        if matches!(why, Skip::Own | Skip::Database) {
+            self.found.remarks.push(what.clone());
         }
         self.found.notes.push(what);
     }

@@ -290,7 +290,7 @@ fn resolve<'a>(arguments: &Arguments, input: &'a mut dyn std::io::Read) -> Resul
         nodump: arguments.exclude_nodump,
         other_file_systems: arguments.one_file_system,
     };
-    let walk = source::Options { rules, listed, own: Vec::new() };
+    let walk = source::Options { rules, listed, ..source::Options::default() };
     Ok((named(default)?, Given::Source(Source::Paths(paths, walk))))
 }
 

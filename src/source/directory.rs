@@ -2,6 +2,7 @@
 //! handle of the directory it is in, so no link is followed and no path is too long; only what the user named himself
 //! is. At most 64 handles are open, whatever the depth: those above are reopened on the way back and compared.
 
+use super::databases::Databases;
 use super::named::{Named, Selection, open_child, open_path, select};
 use super::pattern::Root;
 use super::sizes::{Sizes, sizes_of};
@@ -37,6 +38,7 @@ pub struct Directory {
     doubts: Vec<String>,
     /// Folders that belong to the repository itself.
     own: HashSet<(u64, u64)>,
+    databases: Databases,
     names: Names,
 }
 
@@ -78,6 +80,7 @@ impl Directory {
         let (options, doubts) = rooted(options, &base)?;
         let excludes = Excludes::new(&options.rules.patterns, &options.rules.any_case)?;
         let own = identities(&options.own);
+        let databases = Databases::new(&options.databases);
         let names = Names::load();
         let failed = |error: io::Error| OpenError::Path { path: base.clone(), error };
         let handle = open_path(&base).map_err(failed)?;
@@ -121,6 +124,7 @@ impl Directory {
             options,
             doubts,
             own,
+            databases,
             names,
         })
     }
@@ -207,6 +211,9 @@ impl Directory {
         let is_directory = metadata::file_type(&stat) == FileType::Directory;
         if !said && self.is_excluded(&name, is_directory) {
             return Err(self.skipped(&name, Skip::Excluded));
+        }
+        if !said && let Some(why) = self.stack.last().and_then(|frame| self.databases.claim(frame.identity, &name)) {
+            return Err(self.skipped(&name, why));
         }
         if !said && self.options.rules.nodump && marks::is_nodump(self.top(&name)?, &name) {
             return Err(self.skipped(&name, Skip::NoDump));

@@ -41,6 +41,28 @@ pub struct Learned {
     pub messages: Vec<u8>,
 }
 
+/// Most facts, and the longest name of one: less than a snapshot holds.
+const FACTS_MAX: usize = 60_000;
+const FACT_NAME_BYTES_MAX: usize = 1_000;
+
+impl Learned {
+    /// Notes how many rows tables have, by names that begin with this; what a snapshot has no room for is told once.
+    pub(super) fn count(&mut self, prefix: &str, tables: impl IntoIterator<Item = (String, u64)>) {
+        let mut is_cut = false;
+        for (table, rows) in tables {
+            let name = format!("{prefix}table:{table}");
+            if self.facts.len() < FACTS_MAX && name.len() <= FACT_NAME_BYTES_MAX {
+                self.facts.push((name, rows.to_string()));
+            } else {
+                is_cut = true;
+            }
+        }
+        if is_cut {
+            self.notes.push("there are more tables than a snapshot notes with their rows".into());
+        }
+    }
+}
+
 /// Why there is no whole dump.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpFailure {

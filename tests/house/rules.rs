@@ -53,7 +53,7 @@ pub const UNBOUND: &[&str] = &["testkit"];
 
 /// Paths, macros (`name!`) and words that only some modules may name.
 pub const RESERVED: &[(&str, &[&str])] = &[
-    ("rusqlite", &["vault::cache"]),
+    ("rusqlite", &["vault::cache", "vault::source::sqlite"]),
     ("opendal", &["vault::backend"]),
     ("toml", &["vault::plan"]),
     ("tokio", &["vault::backend"]),

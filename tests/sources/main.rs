@@ -3,6 +3,8 @@
 
 mod cluster;
 mod command;
+mod dumped;
 mod postgres;
+mod sqlite;
 mod survey;
 mod taken;
