@@ -13,6 +13,7 @@ mod marks;
 mod named;
 mod pattern;
 pub mod postgres;
+pub mod redis;
 mod scratch;
 mod sizes;
 pub mod sqlite;

@@ -1,7 +1,7 @@
 //! Throw-away PostgreSQL servers: the system's, and the newest, which comes as a Python package. They refuse root, so
 //! they run as an ordinary user, on a socket in a folder of their own, and on a free port where a test asks for one.
 
-use std::io::Write;
+use crate::private::skipped;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,15 +16,6 @@ pub struct Cluster {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Says loudly that a test did not run; in CI that is a failure.
-fn skipped<T>(reason: &str) -> Option<T> {
-    assert!(std::env::var_os("CI").is_none(), "a test of sources must not be skipped in CI: {reason}");
-    let name = std::thread::current().name().unwrap_or_default().to_owned();
-    // Straight to the terminal: the harness would swallow it.
-    drop(writeln!(std::io::stderr(), "SKIPPED {name}: {reason}"));
-    None
 }
 
 /// The programs of the system's lowest version.

@@ -4,7 +4,10 @@
 mod cluster;
 mod command;
 mod dumped;
+mod imitated;
 mod postgres;
+mod private;
+mod redis;
 mod sqlite;
 mod survey;
 mod taken;
