@@ -10,6 +10,7 @@ pub mod dump;
 mod exclude;
 mod file;
 mod marks;
+pub mod mysql;
 mod named;
 mod pattern;
 pub mod postgres;

@@ -81,3 +81,16 @@ pub enum DumpFailure {
     #[error("{0}")]
     Refused(String),
 }
+
+/// A name for the file of a database; what no file name may hold is written as in URLs.
+pub(super) fn file_name(database: &str, end: &str) -> String {
+    let mut name = String::new();
+    for sign in database.chars() {
+        if sign == '/' || sign == '%' || sign.is_ascii_control() {
+            name.push_str(&format!("%{:02X}", u32::from(sign)));
+        } else {
+            name.push(sign);
+        }
+    }
+    format!("{name}.{end}")
+}

@@ -5,6 +5,7 @@ mod cluster;
 mod command;
 mod dumped;
 mod imitated;
+mod mysql;
 mod postgres;
 mod private;
 mod redis;

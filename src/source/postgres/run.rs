@@ -11,7 +11,7 @@ use super::{Databases, Format, Globals, Options, terminal_flag};
 use crate::progress::{Progress, Silent};
 use crate::runtime::Runtime;
 use crate::source::child::{Child, ChildFailure, Input};
-use crate::source::dump::{DumpFailure, DumpFile, Learned};
+use crate::source::dump::{self, DumpFailure, DumpFile, Learned};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::Cursor;
@@ -370,18 +370,10 @@ fn note_foreign(access: &Access<'_>, learned: &mut Learned) {
     }
 }
 
-/// A name for the file of a database; what no file name may hold, and the name of the roles, is written as in URLs.
+/// A name for the file of a database, which is not that of the roles.
 fn file_name(database: &str, end: &str) -> String {
-    let mut name = String::new();
-    for (at, sign) in database.char_indices() {
-        let is_taken = at == 0 && format!("{database}.{end}") == GLOBALS;
-        if sign == '/' || sign == '%' || sign.is_ascii_control() || is_taken {
-            name.push_str(&format!("%{:02X}", u32::from(sign)));
-        } else {
-            name.push(sign);
-        }
-    }
-    format!("{name}.{end}")
+    let name = dump::file_name(database, end);
+    name.strip_prefix('g').filter(|_| name == GLOBALS).map(|rest| format!("%67{rest}")).unwrap_or(name)
 }
 
 #[cfg(test)]
