@@ -32,6 +32,7 @@ use vault_format::bundle::Role;
 use vault_format::facts::Facts;
 use vault_format::id::{ObjectId, SetId};
 use vault_format::journal::RunOutcome;
+use vault_format::name::Name;
 use vault_format::snapshot::{Body, Head, Statistics};
 
 /// What is backed up.
@@ -102,6 +103,8 @@ pub struct Report {
     pub failed: Vec<String>,
     /// Other notes.
     pub notes: Vec<String>,
+    /// What this machine saw in the store, and is not there any more.
+    pub unseen: Vec<Name>,
     /// The last lines that a command said on its standard error.
     pub messages: Vec<String>,
     /// Those of them that everybody should see who looks at all.
@@ -113,8 +116,8 @@ pub struct Report {
 impl Report {
     fn new(snapshot: Option<ObjectId>, head: Head, found: Found) -> Self {
         let messages = source::said(&found.body.messages);
-        let Found { failed, notes, remarks, body, .. } = found;
-        Self { snapshot, unchanged: None, head, failed, notes, messages, remarks, facts: body.facts }
+        let Found { failed, notes, remarks, unseen, body, .. } = found;
+        Self { snapshot, unchanged: None, head, failed, notes, unseen, messages, remarks, facts: body.facts }
     }
 }
 
@@ -173,6 +176,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let place = SourcePlace { domain, label };
     let mut view = View::to_write(repository, Some(place))?;
     view.trust.may_write(repository)?;
+    let unseen = view.unseen()?;
     view.marks.unread().for_each(|mark| progress.unread_mark(&mark.to_string()));
     let damaged = view.objects.damaged.iter().chain(&view.snapshots.damaged);
     damaged.for_each(|damage| progress.note(&damage.to_string()));
@@ -189,7 +193,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         reader: &reader,
         writer: &mut writer,
         files: FileWriter::new(Gear::new(repository.keys().gear_key())),
-        found: Found::default(),
+        found: Found { unseen, ..Found::default() },
         started,
         origin: &origin,
         reread: options.reread.map(|part| Reread::new(repository.keys().id_key(), part, origin.turn())),

@@ -5,14 +5,13 @@
 use crate::error::{Error, Refusal, Result};
 use crate::operation::{Ending, Figures, Operation, Run};
 use crate::repository;
-use crate::repository::Repository;
 pub use crate::repository::objects::arrivals::Late;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::objects::{orders, pins};
 use crate::repository::tree::whole;
 use crate::repository::view::View;
 use crate::repository::view::address::Asked;
-use crate::repository::view::missing::Heads;
+use crate::repository::{Hidden, Repository};
 use crate::retention::{self, Candidate, Policy};
 use crate::time::WallTime;
 use jiff::tz::TimeZone;
@@ -68,6 +67,18 @@ pub struct Mixed {
     pub hosts: usize,
 }
 
+/// A source that stays as it is until somebody has helped.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Its domain.
+    pub domain: DomainId,
+    /// Its name.
+    pub source: String,
+    /// Why.
+    pub hidden: Hidden,
+}
+
 /// What happened.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -84,6 +95,8 @@ pub struct Report {
     pub doubtful: Vec<ObjectId>,
     /// Sources that rules should not take for one history.
     pub mixed: Vec<Mixed>,
+    /// Sources that no rule was applied to, since the store does not show an order that may keep a snapshot of them.
+    pub left_out: Vec<LeftOut>,
     /// Other notes.
     pub notes: Vec<String>,
 }
@@ -119,7 +132,8 @@ pub fn by_policy<'a>(
         let hidden = catalog.hidden();
         for ((domain, name), source) in &sources {
             if let Some(hidden) = hidden.iter().find(|one| one.concerns(*domain)) {
-                report.notes.push(format!("{name} is left as it is: {hidden}"));
+                let left_out = LeftOut { domain: *domain, source: (*name).to_owned(), hidden: hidden.clone() };
+                report.left_out.push(left_out);
                 report.verdicts.extend(source.iter().map(|one| verdict(one, (true, vec![hidden.to_string()]))));
                 continue;
             }
@@ -153,7 +167,7 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
         for id in ids {
             let snapshot = match catalog.snapshots.by_id(id) {
                 Err(error @ repository::Error::NoSnapshot(_)) => {
-                    missing.push(named_by_others(repository, catalog, id)?.ok_or(error)?);
+                    missing.push(named_by_others(catalog, id).ok_or(error)?);
                     notes.push(format!("snapshot {id} is missing: prune waits for it no longer"));
                     continue;
                 }
@@ -191,18 +205,14 @@ pub fn by_id(repository: &Repository, ids: &[String], options: &Options) -> Resu
 }
 
 /// A snapshot that is not listed, given its whole id, and the domain of a record or a snapshot that names it.
-fn named_by_others(repository: &Repository, catalog: &View, id: &str) -> Result<Option<(DomainId, ObjectId)>> {
-    let Ok(id) = ObjectId::parse(id) else { return Ok(None) };
-    if catalog.snapshots.listed.contains(&id) {
-        return Ok(None);
-    }
+fn named_by_others(catalog: &View, id: &str) -> Option<(DomainId, ObjectId)> {
+    let id = ObjectId::parse(id).ok().filter(|id| !catalog.snapshots.listed.contains(id))?;
     let names_it = |one: &&SnapshotEntry| one.head.seen.contains(&id) || one.head.parent == Some(id);
     let domain = match catalog.snapshots.all.iter().find(names_it) {
         Some(snapshot) => Some(snapshot.place.domain),
-        // what a key names whose removal is not finished keeps it from ending
-        None => Heads::load(repository, &catalog.trust, None)?.domain_of(&id),
+        None => catalog.heads.domain_of(&id),
     };
-    Ok(domain.map(|domain| (domain, id)))
+    domain.map(|domain| (domain, id))
 }
 
 /// What both ways share: a look at all snapshots, one order for each domain, a record in the journal.
@@ -246,7 +256,10 @@ fn forget(
             let (forgotten_snapshots, kept_snapshots) = (forgotten as u64, (all - forgotten) as u64);
             Ending {
                 figures: Figures::Forget { forgotten_snapshots, kept_snapshots },
-                ..Ending::done(format!("{forgotten} forgotten, {kept_snapshots} kept"))
+                ..Ending::done_or_partial(
+                    format!("{forgotten} forgotten, {kept_snapshots} kept"),
+                    !report.left_out.is_empty(),
+                )
             }
         }
         Err(_) => Ending::done(""),

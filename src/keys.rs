@@ -251,6 +251,8 @@ pub struct Removed {
     pub snapshots: u64,
     /// What of it counts no longer.
     pub dropped: Dropped,
+    /// Snapshots that it names, and the store does not show: lost, or never taken. Nobody misses them any more.
+    pub unheard: u64,
 }
 
 /// Takes a key away: revokes it first, then deletes its slot.
@@ -258,8 +260,7 @@ pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) ->
     take_away(repository, id, None, progress)
 }
 
-/// The same for a stolen key: of what it wrote only what the store received before `since` goes on to count, and what
-/// its records name nobody misses.
+/// The same for a stolen key: of what it wrote only what the store received before `since` goes on to count.
 pub fn remove_and_drop(
     repository: &Repository,
     id: ObjectId,
@@ -321,8 +322,7 @@ fn take_away(
         return Err(Error::refused(Refusal::LastPassword(id)));
     }
     if let Some(revoking) = revoking(repository, &keys, key, drop_since)? {
-        let (snapshots, dropped) = revoking.run(progress)?;
-        removed = Removed { is_revoked: true, snapshots, dropped };
+        removed = revoking.run(progress)?;
     }
     let (domain, label) = (key.info.domain, key.info.label.clone());
     if key.info.role != Role::Owner && !others().any(|other| other.info.domain == domain) {

@@ -9,6 +9,7 @@ use crate::repository::tree::walk::{Step, Walk};
 use crate::repository::view::View;
 use crate::repository::{Hidden, Repository};
 use crate::time::WallTime;
+use vault_format::name::Name;
 use vault_format::tree::{Node, NodeKind};
 
 /// Reads the heads of all snapshots.
@@ -19,6 +20,12 @@ pub fn snapshots(repository: &Repository) -> Result<View> {
 /// What the store does not show, though orders and snapshots name it, or this machine saw it.
 pub fn hidden(view: &View) -> Result<Vec<Hidden>> {
     Ok(view.still_hidden()?)
+}
+
+/// What this machine saw in the store, and is not there any more: heads, orders, key slots. A slot is told once, since it
+/// goes with its key.
+pub fn unseen(view: &View) -> Result<Vec<Name>> {
+    Ok(view.unseen()?)
 }
 
 /// Calls `each` with path and node of everything directly below an address, or at any depth. That of a file gives the file.

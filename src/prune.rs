@@ -115,6 +115,8 @@ pub struct Report {
     pub unfinished: Unfinished,
     /// Domains that could not be judged, by the sweep or for the mark.
     pub left_out: Vec<LeftOut>,
+    /// Those were all that there are: nothing was done.
+    pub is_idle: bool,
     /// Temporary files removed, where nobody writes.
     pub leftovers: Leftovers,
     /// Things worth knowing.
@@ -139,6 +141,7 @@ pub fn prune(repository: &Repository, options: &Options, progress: &dyn Progress
         let prepared = Prepared::new(repository, options, &mut report.notes)?;
         report.swept = prepared.waiting(repository, options);
         (report.marked, report.unfinished) = (prepared.report(), prepared.unfinished);
+        report.is_idle = prepared.is_idle();
         report.collect_left_out();
         return Ok(report);
     }
@@ -165,6 +168,7 @@ fn carry_out(run: &Run, options: &Options, progress: &dyn Progress, report: &mut
         report.swept.add(sweep::sweep_with(run, options)?);
     }
     report.marked = prepared.carry_out(run, progress, &mut report.notes)?;
+    report.is_idle = prepared.is_idle();
     if let Err(error) = pins::pin(repository, &prepared.survey.snapshots) {
         report.notes.push(format!("the times of new snapshots were not pinned: {error}"));
     }
@@ -216,7 +220,6 @@ impl Prepared {
                 Err(error) => survey::leave_out(&mut doubts, domain, error)?,
             }
         }
-        survey.go_on(&doubts)?;
         due.retain(|place| !doubts.contains_key(&place.domain));
         let grace = options.grace(repository);
         let mut fixed = young_packs(repository, &survey, grace, options.dry_run)?;
@@ -256,6 +259,11 @@ impl Prepared {
         let snapshots = self.survey.forgotten(repository.options()).iter().filter(is_named).count() as u64;
         let bytes = packs.iter().sum();
         SweepReport { marks, packs: packs.len() as u64, bytes, snapshots, ..SweepReport::default() }
+    }
+
+    /// True if no domain could be judged.
+    fn is_idle(&self) -> bool {
+        !self.doubts.is_empty() && self.survey.domains().iter().all(|domain| self.doubts.contains_key(domain))
     }
 
     fn chosen(&self, repacked: bool) -> BTreeSet<usize> {

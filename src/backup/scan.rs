@@ -23,6 +23,7 @@ use std::io;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use vault_format::name::Name;
 use vault_format::snapshot::{Body, Statistics};
 use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
@@ -38,6 +39,8 @@ pub struct Found {
     pub gaps: GapList,
     pub notes: Vec<String>,
     pub remarks: Vec<String>,
+    /// What this machine saw in the store, and is not there any more.
+    pub unseen: Vec<Name>,
 }
 
 /// One pass over a source.

@@ -22,7 +22,8 @@ pub mod code {
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
-    /// Done in part: a snapshot without files that could not be read, a prune without domains that can't be judged.
+    /// Done in part: a snapshot without files that could not be read, a prune without domains that can't be judged, be it
+    /// all of them, a forget without some sources.
     pub const PARTIAL: u8 = 3;
     /// No repository there, something else, or a half-made one.
     pub const NO_REPOSITORY: u8 = 10;

@@ -4,12 +4,12 @@
 use super::printed::printed;
 use super::proposal::quote;
 use super::table::{Give, Table};
-use super::{Context, Failure, Outcome, Session, choice, code, prune, render, secret};
+use super::{Context, Failure, Outcome, Session, choice, code, hint, prune, render, secret};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use vault::error::Error;
-use vault::forget::{self, Late, Report, Verdict};
+use vault::forget::{self, Late, LeftOut, Report, Verdict};
 use vault::repository::{self, Repository};
 use vault::retention::{Amount, Length, Policy};
 use vault::time::parse_duration;
@@ -111,6 +111,18 @@ printed! {
         orders: Vec<String> = report.orders.iter().map(ToString::to_string).collect(),
         /// Things worth knowing.
         notes: &'a [String] = notes,
+        /// Sources that no rule was applied to; the exit code is 3.
+        left_out: Vec<Left<'a>> = report.left_out.iter().map(Left::of).collect(),
+    }
+
+    /// A source that stays as it is.
+    struct Left<'a>(left: &'a LeftOut) {
+        /// Id of its domain.
+        domain: String = left.domain.to_string(),
+        /// Its name.
+        name: &'a str = &left.source,
+        /// Why no rule was applied.
+        reason: String = left.hidden.to_string(),
     }
 
     /// One snapshot.
@@ -156,6 +168,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let notes: Vec<String> = report.mixed.iter().map(mixed).chain(report.notes.iter().cloned()).collect();
     render::complain_each(&notes);
+    for LeftOut { source, hidden, .. } in &report.left_out {
+        render::complain(&format!("left out {}: {hidden}{}", render::safe(source), hint::of_hidden(hidden)));
+    }
     session.global.print(&Forgotten::of(arguments.dry_run, &report, &notes));
     if !session.global.json && !session.global.quiet {
         show(&report, arguments.dry_run);
@@ -166,6 +181,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     } else {
         code::DONE
     };
+    let done = if report.left_out.is_empty() { done } else { code::PARTIAL };
     if report.doubtful.is_empty() || policy.is_empty() { Ok(done) } else { Err(in_doubt(&report)) }
 }
 

@@ -2,6 +2,7 @@
 //! what. Each answer is the end of a sentence, so it begins with the sign that joins it to the words of its error.
 
 use super::proposal::quote;
+use super::render;
 use vault::backend::{self, ErrorKind};
 use vault::copy::NotCopied;
 use vault::error::Refusal;
@@ -29,9 +30,7 @@ pub fn of_refusal(refusal: &Refusal) -> String {
             format!(": remove it again once that order can be read, or after `vault repair --quarantine {order}`")
         }
         Refusal::MissingSnapshot(_) => {
-            ": remove it again with --drop-since TIME if the key was stolen then, else when `vault check` finds nothing or \
-             `vault forget` was given its whole id"
-                .into()
+            ": remove it again when `vault check` finds nothing, or `vault forget` was given its whole id".into()
         }
         Refusal::Hidden(hidden) => format!("{}; then remove it again", of_hidden(hidden)),
         Refusal::IsPack(_) => ": `vault repair` takes care of packs".into(),
@@ -81,6 +80,24 @@ pub fn of_hidden(hidden: &Hidden) -> String {
         Some(Name::Order(id)) => format!("{lags}, `vault repair --quarantine {id}` has it passed over"),
         _ => format!("{lags}, since this is an older copy, `vault repair --accept-older`"),
     }
+}
+
+/// What to know of objects that this machine saw in the store, and that are not there any more.
+pub fn of_unseen(unseen: &[Name]) -> Option<String> {
+    let is_slot = |name: &&Name| matches!(name, Name::Slot(_));
+    let is_older = unseen.iter().any(|name| !is_slot(&name));
+    let first = unseen.iter().find(|name| is_slot(name) != is_older)?;
+    let more = render::if_any(unseen.len() as u64 - 1, |more| format!(" and {more} more"));
+    Some(match is_older {
+        true => format!(
+            "note: the store does not show {first}{more}, which this machine saw there: it may be an older state; \
+             `vault check` tells more"
+        ),
+        false => format!(
+            "note: {first}{more}, which this machine saw, is gone; `vault journal` tells whether a key was removed or a \
+             password changed"
+        ),
+    })
 }
 
 /// Behind the words of an object of a kind that only a later version knows.

@@ -174,6 +174,8 @@ printed! {
         dropped: Vec<Drop<'a>> = removed.dropped.snapshots.iter().map(|(name, all)| Drop::of(name, *all)).collect(),
         /// Index objects that were dropped.
         dropped_indexes: u64 = removed.dropped.indexes,
+        /// Snapshots that only this key names, and that the store does not show: lost, or never taken.
+        unheard_snapshots: u64 = removed.unheard,
     }
 
     /// Snapshots of a source that do not count any more.
@@ -301,6 +303,10 @@ fn remove(session: &Session, repository: &Repository, arguments: &RemoveArgument
     let label = render::safe(&key.info.label);
     if !arguments.dry_run {
         session.say(&format!("removed key {}: {} {label}{kept}", key.id.short(), key.info.role));
+    }
+    if removed.unheard > 0 && arguments.drop_since.is_none() {
+        let snapshots = render::count(removed.unheard, "snapshot that", "snapshots that");
+        session.global.remark(&format!("note: {snapshots} only this key names are not there: lost, or never taken"));
     }
     if arguments.drop_since.is_some() {
         say_dropped(session, &removed.dropped, if arguments.dry_run { "would drop" } else { "dropped" });

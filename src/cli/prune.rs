@@ -227,7 +227,11 @@ fn show(session: &Session, arguments: &Arguments, report: &Report, grace: Durati
             render::size(figures.written_bytes),
         ));
     }
-    session.say(&freed(session, arguments, report, grace));
+    if report.is_idle {
+        session.say("nothing marked or freed: no domain can be judged");
+    } else {
+        session.say(&freed(session, arguments, report, grace));
+    }
     kept(session, figures);
     if report.leftovers.files > 0 {
         let files = render::count(report.leftovers.files, "unfinished file", "unfinished files");

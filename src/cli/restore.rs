@@ -3,7 +3,7 @@
 
 use super::lacks::{Told, names_line};
 use super::progress::Bar;
-use super::{Context, Failure, Outcome, Session, address, choice, code, output, printed, render, secret};
+use super::{Context, Failure, Outcome, Session, address, choice, code, hint, output, printed, render, secret};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -121,6 +121,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let repository = session.open()?;
     let catalog = list::snapshots(&repository).context(&what)?;
+    let unseen = hint::of_unseen(&list::unseen(&catalog).context(&what)?);
+    unseen.iter().for_each(|line| render::complain(line));
     let address = address::find(session, &catalog, &arguments.address, &what)?;
     let options = options(arguments, session.global.verbose);
     let told = Told::of(&repository, &address);
@@ -162,7 +164,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     let mut report = report.context(&what)?;
     session.say_notes(&report.notes);
-    report.notes.splice(0..0, told.notes().into_iter().chain(lost.clone()));
+    report.notes.splice(0..0, unseen.into_iter().chain(told.notes()).chain(lost.clone()));
     tell_damage(&progress, address.snapshot, &report);
     progress.tell(&report.left.iter().map(left_line).collect::<Vec<_>>());
     progress.tell(&report.failed);

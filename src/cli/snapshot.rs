@@ -2,7 +2,7 @@
 //! named on standard error, and the exit code tells a whole snapshot from one with gaps.
 
 use super::printed::printed;
-use super::{Context, Failure, Outcome, Session, address, code, render, session, time};
+use super::{Context, Failure, Outcome, Session, address, code, hint, render, session, time};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -176,9 +176,12 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             backup::backup(&repository, Source::Dump(&mut command), &options, progress)
         }
     });
-    let report = report.context(&what)?;
+    let mut report = report.context(&what)?;
     progress.tell(&report.failed);
     session.say_notes(&report.notes);
+    let unseen = hint::of_unseen(&report.unseen);
+    unseen.iter().for_each(|line| render::complain(line));
+    report.notes.extend(unseen);
     tell_messages(session, arguments, &report.messages);
     if !session.global.quiet && !session.global.verbose {
         render::complain_each(&report.remarks);

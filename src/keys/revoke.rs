@@ -2,6 +2,7 @@
 //! could see that order goes on to count, since others may rely on it by then; a second order says so. Of a stolen key
 //! the owner may drop what came since a time (T8), be it accepted or not: one order has it passed over.
 
+use super::Removed;
 use crate::error::{Error, Refusal, Result};
 use crate::progress::Progress;
 use crate::repository::objects::orders::{self, Orders, Revocation};
@@ -57,11 +58,13 @@ struct Stored {
     missing: Option<Missing>,
     /// An order that should be listed and is not.
     hidden: Option<Hidden>,
+    /// How many snapshots only the key itself names, and the store does not show.
+    unheard: u64,
 }
 
 impl Revoking<'_> {
-    /// Revokes it; returns how many snapshots still count, and what does not.
-    pub fn run(&self, progress: &dyn Progress) -> Result<(u64, Dropped)> {
+    /// Revokes it; tells how many snapshots still count, and what does not.
+    pub fn run(&self, progress: &dyn Progress) -> Result<Removed> {
         let repository = self.repository;
         // one that can't be read could be an earlier word on this writer: then only the next try may accept anything
         let undecided = Orders::load(repository)?.damaged.into_iter().next();
@@ -86,7 +89,8 @@ impl Revoking<'_> {
         // somebody else may have revoked it before
         let before = Orders::load(repository)?.revocation(self.writer).and_then(|known| known.since);
         let seen_by_all = since.into_iter().chain(before).min().map(|at| at + lag);
-        let Stored { ids: (snapshots, indexes), drops, dropped, missing, hidden } = self.stored(seen_by_all)?;
+        let Stored { ids: (snapshots, indexes), drops, dropped, missing, hidden, unheard } =
+            self.stored(seen_by_all)?;
         if let Some(hidden) = hidden {
             return Err(Error::refused(Refusal::Hidden(Box::new(hidden))));
         }
@@ -103,7 +107,7 @@ impl Revoking<'_> {
             // as long as its slot is there, prune spares what this order lists
             self.wait(lag, "until everybody sees what of it counts", progress)?;
         }
-        Ok((snapshots.len() as u64, dropped))
+        Ok(Removed { is_revoked: true, snapshots: snapshots.len() as u64, dropped, unheard })
     }
 
     /// What would be dropped now.
@@ -132,7 +136,7 @@ impl Revoking<'_> {
 
     /// Snapshots and index objects that the store had received at a time, revoked or not.
     fn stored(&self, until: Option<StoreTime>) -> Result<Stored> {
-        let mut view = View::to_revoke(self.repository, self.writer, self.domain, self.drop_since.is_none())?;
+        let view = View::to_revoke(self.repository, self.writer, self.domain)?;
         // what is rotten can't be vouched for; what the store did not serve just now must not be forgotten
         let mut damaged = view.snapshots.damaged.iter().chain(&view.objects.damaged);
         if let Some(unserved) = damaged.find(|damage| damage.error.backend().is_some()) {
@@ -158,13 +162,10 @@ impl Revoking<'_> {
                 ids.1.insert(id);
             }
         }
-        // what they name may never have been
-        view.snapshots.all.retain(|one| !drops.contains(&one.id));
-        let missing = view.missing().into_iter().next();
-        // what the key itself names must not keep it from going
-        let is_other = |one: &Hidden| one.member.is_none_or(|member| member.writer != self.writer);
-        let hidden = view.hidden().into_iter().find(|one| one.concerns(self.domain) && is_other(one));
-        Ok(Stored { ids, drops, dropped, missing, hidden })
+        let concerns = |one: &Missing| one.concerns_all || one.domains.contains(&self.domain);
+        let missing = view.missing().into_iter().find(concerns);
+        let hidden = view.hidden().into_iter().find(|one| one.concerns(self.domain));
+        Ok(Stored { ids, drops, dropped, missing, hidden, unheard: view.unheard(self.writer) })
     }
 
     fn drops(&self, name: &Name, arrived: Option<StoreTime>) -> Result<bool> {

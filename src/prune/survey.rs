@@ -134,17 +134,6 @@ impl Survey {
         self.packs.keys().filter(|id| named.contains(id) || !self.is_indexed(id)).copied().collect()
     }
 
-    /// Stops if every domain is left out: then nothing is to be done.
-    pub fn go_on(&self, doubts: &Doubts) -> Result<()> {
-        let domains = self.domains();
-        match doubts.values().next() {
-            Some(doubt) if domains.iter().all(|domain| doubts.contains_key(domain)) => {
-                Err(Error::Unsafe(doubt.clone()).into())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The lookup of one domain: nobody else's copies count for it.
     pub fn lookup(&self, repository: &Repository, domain: DomainId) -> Result<BlobLookup> {
         let current = index_objects::current(&self.objects.good, repository.keys().owner_writer());

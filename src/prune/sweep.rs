@@ -163,7 +163,7 @@ impl<'a> Sweep<'a> {
                 Err(error) => survey::leave_out(&mut self.doubts, domain, error)?,
             }
         }
-        survey.go_on(&self.doubts)
+        Ok(())
     }
 
     fn delete(&mut self) -> Result<()> {

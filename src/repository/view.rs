@@ -131,10 +131,8 @@ struct Look<'l> {
     lists_packs: bool,
     /// The removal of a key may not be finished, and what it will accept may not go.
     is_patient: bool,
-    /// A writer to be taken as if it had never been revoked.
+    /// A writer to be taken as if it had never been revoked: what it has stored counts, and not what it names.
     pardoned: Option<WriterId>,
-    /// Only what it has stored counts then, not what its records name.
-    is_deaf: bool,
 }
 
 impl<'l> Look<'l> {
@@ -196,15 +194,13 @@ impl View {
         Ok(view)
     }
 
-    /// For the removal of a writer's key: all that it has stored in its domain, revoked or not. What its records name is
-    /// believed of a revoked one only if it is `heard`.
-    pub(crate) fn to_revoke(repository: &Repository, writer: WriterId, domain: DomainId, heard: bool) -> Result<Self> {
+    /// For the removal of a writer's key: all that it has stored in its domain, revoked or not.
+    pub(crate) fn to_revoke(repository: &Repository, writer: WriterId, domain: DomainId) -> Result<Self> {
         let look = Look {
             marks: Some(Unreadable::NamesNothing),
             journal: Journal::ForHeads,
             index: Scope::One(domain),
             pardoned: Some(writer),
-            is_deaf: !heard,
             ..Look::default()
         };
         Self::take(repository, look)
@@ -253,7 +249,7 @@ impl View {
         let orders = Orders::load(repository)?;
         let slots = Slots::load(repository, &orders)?;
         let mut trust = Trust::new(repository, &orders, &slots);
-        if let Some(writer) = look.pardoned.filter(|_| !look.is_deaf) {
+        if let Some(writer) = look.pardoned {
             trust.pardon(writer);
         }
         let marks = match look.marks {
@@ -266,9 +262,6 @@ impl View {
             Journal::ForHeads => Heads::load(repository, &trust, None)?,
             Journal::ForRecords(on_record) => Heads::load(repository, &trust, Some(on_record))?,
         };
-        if let Some(writer) = look.pardoned {
-            trust.pardon(writer);
-        }
         // not before: a record of a revoked writer, who can name what never was, must stop nobody
         if look.is_patient {
             trust = trust.patient(repository);

@@ -17,6 +17,7 @@ mod json_page;
 mod keys;
 mod kill;
 mod look;
+mod older;
 mod output;
 mod pasted;
 mod plan;

@@ -1,6 +1,7 @@
 //! A store that hides orders: each is named by the orders, the records and the snapshots that came after it, so whoever
 //! drops or deletes stops, and check tells. Who names it decides how far: a member's word reaches its domain.
 
+use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use vault::backend::Store;
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::orders;
+use vault::retention::Policy;
 use vault::tag::{self, Change};
 use vault::{check as checking, forget, journal, list, prune, repair, undelete};
 use vault_format::bundle::{Bundle, BundleKeys, Role};
@@ -182,7 +184,10 @@ fn a_members_ghost_reaches_its_domain_alone() {
     assert_eq!(check(&world.open(), false).findings[0].object, format!("orders/{ghost}"));
     let said = world.forget(theirs[0]).unwrap_err().to_string();
     assert!(said.contains(&format!("order {ghost} is missing, though journal/")), "{said}");
-    world.forget(world.ids[0]).unwrap();
+    let policy = (&Policy { last: Some(1), ..Policy::default() }, &TimeZone::UTC);
+    let report = forget::by_policy(&world.open(), None, policy, &forget::Options::default()).unwrap();
+    assert_eq!(report.left_out.iter().map(|one| one.domain).collect::<Vec<_>>(), [client.keys().domain()]);
+    assert_eq!(report.forgotten(), 1, "of the owner's source");
     let left_out = world.prune().unwrap().left_out;
     assert_eq!(left_out.iter().map(|one| one.domain).collect::<Vec<_>>(), [client.keys().domain()]);
     let part = repair::quarantine(&world.open(), &ghost.to_string()[..12], false);

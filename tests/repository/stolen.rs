@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use testkit::faulty::{Fault, Faulty, Mode};
 use testkit::hooked::Hooked;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, assert_clean, check, init, member, noise, open, open_as, restore_stream, snapshot_stream};
@@ -157,8 +158,10 @@ fn one_command_drops_what_a_stolen_key_wrote() {
         snapshot_stream(&stolen, &noise(8, 20_000)).unwrap();
         thief.hand.advance(Duration::from_hours(1));
         if was_tried {
-            let refused = keys::remove(&thief.owner, thief.slot, &Silent).unwrap_err();
-            assert!(matches!(refused, Error::Request(Refusal::MissingSnapshot(_))), "{refused}");
+            let faulty = Faulty::new(Arc::new(thief.store.clone()));
+            faulty.plan(Fault { operation_number: 2, mode: Mode::NotApplied, then_dead: true });
+            let owner = open(faulty, &thief.hand.runtime(7, 0)).unwrap();
+            keys::remove(&owner, thief.slot, &Silent).unwrap_err();
         }
         let (orders, before) = (thief.orders(), thief.store.objects());
         let would = keys::would_drop(&thief.owner, thief.slot, since).unwrap();
@@ -179,6 +182,37 @@ fn one_command_drops_what_a_stolen_key_wrote() {
         assert!(restore_stream(&thief.owner, thief.honest).unwrap() == thief.stream);
         assert_clean(&thief.owner, true, "pruned");
     }
+}
+
+/// Whoever takes a key away and does not know of a theft is held up by nothing that the key names. What the owner accepted
+/// of it was there, and is missed.
+#[test]
+fn what_a_removed_key_names_stops_nobody() {
+    let thief = Thief::new();
+    let later = thief.put_snapshot("later", thief.honest, 50);
+    let evil: Vec<ObjectId> =
+        (0..5).map(|number| thief.put_snapshot(&format!("name-{number}"), ghost(100 + number), number)).collect();
+    thief.put_record(ghost(99));
+    let prune = || prune::prune(&thief.owner, &prune::Options::default(), &Silent).unwrap();
+    let report = prune();
+    assert!(report.left_out.len() == 1 && report.is_idle, "{report:?}");
+    let removed = keys::remove(&thief.owner, thief.slot, &Silent).unwrap();
+    assert_eq!((removed.is_revoked, removed.snapshots, removed.unheard), (true, 7, 6));
+    assert_clean(&thief.owner, true, "removed");
+    let report = prune();
+    assert!(report.left_out.is_empty() && !report.is_idle, "{report:?}");
+    let options = forget::Options { may_empty: true, ..forget::Options::default() };
+    forget::by_id(&thief.owner, &evil.iter().map(ToString::to_string).collect::<Vec<_>>(), &options).unwrap();
+    thief.hand.advance(Duration::from_hours(25));
+    assert!(prune().left_out.is_empty());
+    assert!(restore_stream(&thief.owner, later).unwrap() == thief.stream);
+    let names = thief.store.objects();
+    let lost = names.keys().find(|name| name.ends_with(&thief.honest.to_string())).unwrap();
+    thief.store.remove(lost);
+    thief.store.objects().keys().filter(|name| name.starts_with("journal/")).for_each(|name| _ = thief.store.remove(name));
+    let doubt = prune().left_out[0].doubt.to_string();
+    assert!(doubt.contains(&format!("snapshot {} is missing, though snapshot {}", thief.honest, later.short())), "{doubt}");
+    assert!(check(&thief.owner, false).findings.iter().any(|one| one.object.ends_with(&thief.honest.to_string())));
 }
 
 /// What the store received at that very time is dropped, and what came before it is not, whatever the thief claims.
@@ -292,6 +326,8 @@ fn what_the_owner_names_concerns_all() {
     thief.hand.advance(Duration::from_hours(25));
     let stopped = prune::prune(&thief.owner, &prune::Options::default(), &Silent).unwrap_err();
     assert!(stopped.to_string().contains(&format!("snapshot {} is missing", thief.honest)), "{stopped}");
+    let refused = keys::remove(&thief.owner, thief.slot, &Silent).unwrap_err();
+    assert!(matches!(refused, Error::Request(Refusal::MissingSnapshot(_))), "{refused}");
     let findings = check(&thief.owner, false).findings;
     assert!(findings.iter().any(|one| one.missing == Some(thief.honest)), "{findings:?}");
 }

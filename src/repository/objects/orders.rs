@@ -257,6 +257,15 @@ impl Revocations {
         self.by_writer.get(&writer)
     }
 
+    /// True if a writer's word that there was a snapshot is a reason to miss it. That of a key that is taken away, or is about
+    /// to be, is none, for a thief can name what never was; what the owner accepted was there.
+    pub(super) fn believes(&self, writer: WriterId, named: &ObjectId) -> bool {
+        match self.by_writer.get(&writer) {
+            Some(revocation) => revocation.accepted.contains(named),
+            None => !self.pardoned.contains(&writer),
+        }
+    }
+
     /// Forgets what was said of a writer, and passes over what else will be.
     pub(super) fn pardon(&mut self, writer: WriterId) {
         self.pardoned.insert(writer);

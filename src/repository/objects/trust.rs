@@ -177,6 +177,11 @@ impl Trust {
         self.revoked.of(writer).is_some()
     }
 
+    /// D2: true if what a writer names is missing when it is not there.
+    pub(crate) fn believes(&self, writer: WriterId, named: &ObjectId) -> bool {
+        self.revoked.believes(writer, named)
+    }
+
     /// Refuses a run whose snapshot nobody would count.
     pub fn may_write(&self, repository: &Repository) -> Result<()> {
         if self.is_revoked(repository.keys().writer()) {

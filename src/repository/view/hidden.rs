@@ -19,6 +19,12 @@ pub(super) fn by(repository: &Repository, writer: WriterId, place: &Name) -> Opt
     domain.map(|domain| Member { writer, domain })
 }
 
+/// True of what was missing at a first look, if neither a listing nor the owner's word of now explains it.
+fn is_gone(name: &Name, orders: &Orders) -> bool {
+    let is_listed = matches!(name, Name::Order(id) if orders.chain.is_listed(id));
+    !is_listed && !memory::is_explained(name, orders)
+}
+
 impl View {
     /// All orders that are missing in what was seen.
     pub(crate) fn hidden(&self) -> Vec<Hidden> {
@@ -28,6 +34,15 @@ impl View {
     /// True if an order is one of them.
     pub(crate) fn names_hidden(&self, order: &ObjectId) -> bool {
         self.hidden().iter().any(|hidden| hidden.object == Some(Name::Order(*order)))
+    }
+
+    /// What this machine saw, and is not there at a second look either, key slots among it: for whoever goes on all the same.
+    pub(crate) fn unseen(&self) -> Result<Vec<Name>> {
+        if self.memory.lacks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let orders = Orders::load(&self.repository)?;
+        Ok(self.memory.lacks.iter().filter(|name| is_gone(name, &orders)).cloned().collect())
     }
 
     /// Those that are missing at a second look too, for whoever only tells: one may have been given, and named, while the
@@ -47,7 +62,10 @@ impl View {
             }
         }
         named.extend(orders.chain.named().map(|(order, by)| ((order, None), format!("order {}", by.short()))));
-        named.retain(|(order, _), _| !orders.chain.is_listed(order) && !orders.quarantined.contains(order));
+        named.retain(|(order, by), _| {
+            let is_believed = by.is_none_or(|member| self.trust.believes(member.writer, order));
+            is_believed && !orders.chain.is_listed(order) && !orders.quarantined.contains(order)
+        });
         let named = named.into_iter().map(|((order, member), by)| Hidden {
             object: Some(Name::Order(order)),
             pass: Some(order),
@@ -62,12 +80,7 @@ impl View {
             by: format!("order {} has the number {}", gap.behind.short(), gap.last + 1),
             member: None,
         });
-        let unlisted = |name: &&Name| match name {
-            Name::Order(id) => !orders.chain.is_listed(id),
-            Name::Snapshot(..) => true,
-            _ => false,
-        };
-        let lacks = self.memory.lacks.iter().filter(|name| unlisted(name) && !memory::is_explained(name, orders));
+        let lacks = self.memory.lacks.iter().filter(|name| !matches!(name, Name::Slot(_)) && is_gone(name, orders));
         let lacks = lacks.map(|name| Hidden {
             object: Some(name.clone()),
             pass: name.id().filter(|_| matches!(name, Name::Order(_))),

@@ -9,13 +9,13 @@ use crate::repository::objects::journal;
 use crate::repository::objects::loaded::{Damage, Verdict};
 use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
-use crate::repository::objects::snapshots::Snapshots;
+use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::objects::trust::{Claimant, Trust};
 use crate::repository::{Repository, Result};
 use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::header::Header;
-use vault_format::id::{DomainId, ObjectId};
+use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::journal::Record;
 use vault_format::name::{self, Name};
 
@@ -30,6 +30,8 @@ pub(crate) struct Heads {
     pub(super) orders: Named,
     /// Domains in whose records some are named.
     pub domains: BTreeSet<DomainId>,
+    /// Snapshots that only the key names which is about to go.
+    unheard: BTreeSet<ObjectId>,
     /// Records that can't be read: they name nothing, and stop nobody.
     pub damaged: Vec<Damage>,
 }
@@ -84,7 +86,8 @@ impl Heads {
             // its signature was verified, but its writer may have been revoked since
             let claimant = Claimant { name: &name, header: &header, arrived: None, opens: true };
             if matches!(trust.judge(&claimant, |_| Ok(())), Ok(Verdict::Counts(()))) {
-                records.insert(name.id().unwrap_or_default(), heads.add(repository, (&name, &header), named));
+                let after = heads.add(repository, trust, (&name, &header), named);
+                records.insert(name.id().unwrap_or_default(), after);
             }
         }
         let damaged = journal::visit(repository, trust, new, &mut |name, header, record| {
@@ -95,7 +98,7 @@ impl Heads {
             if let Some(id) = name.id() {
                 repository.0.known.lock().heads.insert(id, (*header, named.clone()));
             }
-            let after = heads.add(repository, (name, header), named);
+            let after = heads.add(repository, trust, (name, header), named);
             records.insert(name.id().unwrap_or_default(), after);
         })?;
         journal::note_newest(repository, &records);
@@ -106,10 +109,13 @@ impl Heads {
     fn add(
         &mut self,
         repository: &Repository,
+        trust: &Trust,
         (name, header): (&Name, &Header),
         [heads, orders, after]: [Vec<ObjectId>; 3],
     ) -> Vec<ObjectId> {
         let Name::Journal(domain, ..) = name else { return after };
+        let (heads, unheard): (Vec<_>, Vec<_>) = heads.into_iter().partition(|id| trust.believes(header.writer, id));
+        self.unheard.extend(unheard);
         let member = hidden::by(repository, header.writer, name);
         for order in orders {
             self.orders.entry((order, member)).or_insert_with(|| name.to_string());
@@ -129,11 +135,11 @@ impl Heads {
     }
 
     /// Snapshots that these records or other snapshots name.
-    fn all_named(&self, snapshots: &Snapshots) -> BTreeMap<ObjectId, Naming> {
+    fn all_named(&self, trust: &Trust, snapshots: &Snapshots) -> BTreeMap<ObjectId, Naming> {
         let mut named: BTreeMap<ObjectId, Naming> = BTreeMap::new();
         // the word of a forgotten one is not needed: it could name what never was
         for one in snapshots.all.iter().filter(|one| !one.state.is_forgotten()) {
-            for id in one.head.seen.iter().chain(&one.head.parent) {
+            for id in named_by(one).filter(|id| trust.believes(one.header.writer, id)) {
                 let by = || format!("snapshot {}", one.id.short());
                 named.entry(*id).or_default().add(by, one.place.domain, false);
             }
@@ -145,6 +151,11 @@ impl Heads {
         }
         named
     }
+}
+
+/// What a snapshot names.
+fn named_by(one: &SnapshotEntry) -> impl Iterator<Item = &ObjectId> {
+    one.head.seen.iter().chain(&one.head.parent)
 }
 
 /// What explains that a snapshot is not there.
@@ -177,8 +188,22 @@ impl<'r> Removals<'r> {
 impl View {
     /// All snapshots that are missing. What is listed and does not count, of a writer that was revoked, is no gap.
     pub(crate) fn missing(&self) -> Vec<Missing> {
-        let removals = Removals::new(&self.orders, &self.marks, self.repository.presumed_store_now());
-        gaps(self.heads.all_named(&self.snapshots), &self.snapshots.listed, &removals)
+        let named = self.heads.all_named(&self.trust, &self.snapshots);
+        gaps(named, &self.snapshots.listed, &self.removals())
+    }
+
+    fn removals(&self) -> Removals<'_> {
+        Removals::new(&self.orders, &self.marks, self.repository.presumed_store_now())
+    }
+
+    /// How many snapshots a key names that is about to go, and that are not there: lost, or never taken. Whose word that
+    /// is, nobody misses them.
+    pub(crate) fn unheard(&self, writer: WriterId) -> u64 {
+        let own = self.snapshots.all.iter().filter(|one| one.header.writer == writer && !one.state.is_forgotten());
+        let named: BTreeSet<&ObjectId> = own.flat_map(named_by).chain(&self.heads.unheard).collect();
+        let removals = self.removals();
+        let is_gone = |id: &&&ObjectId| !self.snapshots.listed.contains(**id) && !removals.explain(id);
+        named.iter().filter(is_gone).count() as u64
     }
 
     /// Those that are missing at a second look too, for whoever can't stop and look again later: listings lag, and a
@@ -192,7 +217,7 @@ impl View {
         let listed = self.repository.list(name::SNAPSHOTS)?.0;
         let listed = listed.iter().filter_map(|(name, _)| name.id()).chain(self.snapshots.listed.iter().copied());
         let removals = Removals::new(&orders, &marks, self.repository.presumed_store_now());
-        Ok(gaps(self.heads.all_named(&self.snapshots), &listed.collect(), &removals))
+        Ok(gaps(self.heads.all_named(&self.trust, &self.snapshots), &listed.collect(), &removals))
     }
 }
 
