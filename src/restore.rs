@@ -24,15 +24,22 @@ use crate::target::{self, Need, Target};
 use crate::{metadata, repository};
 use rules::{Rules, Scope};
 use run::Run;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vault_format::snapshot::Body;
-use vault_format::tree::{Node, NodeKind, TreeRoot};
+use vault_format::tree::{Metadata, Node, NodeKind, TreeRoot};
 
 /// What an entry takes on a disk beside its content, at most.
 const BLOCK_BYTES: u64 = 4096;
+
+/// Bits of a mode by which a program runs as its owner or group.
+const SET_IDS: u32 = 0o6000;
+
+/// The attribute that gives a program rights of root.
+const CAPABILITY: &[u8] = b"security.capability";
 
 /// What is restored, and how.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +54,34 @@ pub struct Options {
     pub verify: bool,
     /// Begin even if the disk seems to have too little room.
     pub ignore_room: bool,
+    /// Neither devices nor pipes are made.
+    pub no_devices: bool,
+    /// No entry gets set-uid or set-gid bits, or capabilities.
+    pub no_setuid: bool,
+}
+
+impl Options {
+    /// An entry of the snapshot as it may be made; `None` if it may not.
+    fn allowed<'n>(&self, node: &'n Node) -> Option<Cow<'n, Node>> {
+        use NodeKind::{BlockDevice, CharDevice, Fifo};
+        if self.no_devices && matches!(node.kind, BlockDevice(..) | CharDevice(..) | Fifo) {
+            return None;
+        }
+        Some(match self.allowed_metadata(&node.metadata) {
+            Cow::Borrowed(_) => Cow::Borrowed(node),
+            Cow::Owned(metadata) => Cow::Owned(Node { metadata, ..node.clone() }),
+        })
+    }
+
+    fn allowed_metadata<'m>(&self, metadata: &'m Metadata) -> Cow<'m, Metadata> {
+        let gives = metadata.mode & SET_IDS != 0 || metadata.xattrs.iter().any(|one| one.name == CAPABILITY);
+        if !self.no_setuid || !gives {
+            return Cow::Borrowed(metadata);
+        }
+        let mut plain = Metadata { mode: metadata.mode & !SET_IDS, ..metadata.clone() };
+        plain.xattrs.retain(|one| one.name != CAPABILITY);
+        Cow::Owned(plain)
+    }
 }
 
 /// An existing entry that differs from the snapshot's and was left.
@@ -85,6 +120,10 @@ pub struct Report {
     pub changes: Changes,
     /// In a dry run: what would be made, by file system.
     pub needs: Vec<Need>,
+    /// Devices and pipes that were not made, since that was asked.
+    pub not_made: u64,
+    /// Entries without their set-uid and set-gid bits and capabilities, since that was asked.
+    pub without_setuid: u64,
     /// Existing entries that differ and were left.
     pub left: Vec<Left>,
     /// Entries that could not be restored, each with the reason.

@@ -364,6 +364,11 @@ impl Target {
         }
     }
 
+    /// An entry of the snapshot that is not made: what bears its name is none that the snapshot lacks.
+    pub fn pass_over(&mut self, name: &[u8]) {
+        self.see(name);
+    }
+
     fn see(&mut self, name: &[u8]) {
         let matters = self.options.delete_extra || handles::run_of(name).is_some();
         if let Some(frame) = self.stack.last_mut().filter(|_| matters) {

@@ -55,6 +55,12 @@ pub struct Arguments {
     /// Restore owners by number instead of by name
     #[arg(long)]
     numeric_owner: bool,
+    /// Make no devices and no pipes, for a snapshot of somebody whom you do not trust
+    #[arg(long)]
+    no_devices: bool,
+    /// Restore no set-uid and set-gid bits and no capabilities, for the same
+    #[arg(long)]
+    no_setuid: bool,
     /// Read every restored file back and compare
     #[arg(long)]
     verify: bool,
@@ -65,7 +71,7 @@ pub struct Arguments {
     #[arg(long, short = 'n')]
     dry_run: bool,
     /// Write one file to standard output instead of a folder
-    #[arg(long, conflicts_with_all = ["include", "exclude", "overwrite", "delete_extra", "numeric_owner", "verify", "ignore_room", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["include", "exclude", "overwrite", "delete_extra", "numeric_owner", "no_devices", "no_setuid", "verify", "ignore_room", "dry_run"])]
     stdout: bool,
     /// With --stdout: write everything as a tar archive
     #[arg(long, requires = "stdout")]
@@ -99,6 +105,10 @@ printed! {
         deleted: u64 = report.changes.deleted.count,
         /// Extra entries that were never a part of the snapshot, and stay.
         kept: u64 = report.changes.kept.count,
+        /// Devices and pipes that were not made, by --no-devices.
+        not_made: u64 = report.not_made,
+        /// Entries restored without set-uid and set-gid bits and capabilities, by --no-setuid.
+        without_setuid: u64 = report.without_setuid,
         /// Entries that differ and were left.
         left: Vec<String> = report.left.iter().map(ToString::to_string).collect(),
         /// Entries that could not be restored, each with the reason.
@@ -228,6 +238,15 @@ fn tell(session: &Session, directory: &Path, report: &Report) {
              find {place} -name '{run}*' -delete"
         ));
     }
+    let (not_made, without) = (report.not_made, report.without_setuid);
+    if not_made > 0 {
+        let entries = render::count(not_made, "device or pipe is", "devices and pipes are");
+        render::complain(&format!("note: {entries} not made (--no-devices)"));
+    }
+    if without > 0 {
+        let entries = render::count(without, "entry has", "entries have");
+        render::complain(&format!("note: {entries} no set-uid or set-gid bit and no capability here (--no-setuid)"));
+    }
     let (kept, owned) = (&report.changes.kept, &report.changes.owned);
     if kept.count > 0 {
         let entries = render::count(kept.count, "entry that was", "entries that were");
@@ -290,6 +309,8 @@ fn options(arguments: &Arguments, name_all: bool) -> restore::Options {
         },
         verify: arguments.verify,
         ignore_room: arguments.ignore_room,
+        no_devices: arguments.no_devices,
+        no_setuid: arguments.no_setuid,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::repository::tree::chunks::Chunks;
 use crate::repository::tree::walk::{Step, Walk};
 use crate::source::Excludes;
 use crate::target::{self, Entered, Gone, Note, NoteKind, Placement, Target};
+use std::borrow::Cow;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use vault_format::id::BlobKind;
@@ -77,11 +78,29 @@ impl<'a> Run<'a> {
     pub(super) fn whole(mut self, tree: &TreeRoot, root: Option<&Metadata>) -> Result<Report> {
         // with a filter, or if nobody named it, an existing folder is only where something goes
         let is_wanted = self.options.include.is_empty() && !self.is_outside(b"");
-        let root = root.filter(|_| is_wanted || self.target.was_made());
+        let root = root.filter(|_| is_wanted || self.target.was_made()).map(|root| self.allowed_root(root));
+        let root = root.as_deref();
         let begun = self.target.begin(root);
         begun.map_err(|source| self.trouble("restore into", source))?;
         self.tree(tree)?;
         self.finish(root)
+    }
+
+    fn allowed_root<'m>(&mut self, root: &'m Metadata) -> Cow<'m, Metadata> {
+        let allowed = self.options.allowed_metadata(root);
+        self.report.without_setuid += u64::from(matches!(allowed, Cow::Owned(_)));
+        allowed
+    }
+
+    /// An entry as it may be made; `None` if it may not, and is noted.
+    fn allowed<'n>(&mut self, node: &'n Node) -> Option<Cow<'n, Node>> {
+        let allowed = self.options.allowed(node);
+        match &allowed {
+            Some(Cow::Borrowed(_)) => {}
+            Some(Cow::Owned(_)) => self.report.without_setuid += 1,
+            None => self.report.not_made += 1,
+        }
+        allowed
     }
 
     /// Restores one entry into the target, which is no part of the snapshot.
@@ -172,6 +191,7 @@ impl<'a> Run<'a> {
             let Some(node) = levels.get_mut(number).and_then(|level| level.waiting.take()) else { continue };
             let path_of = |level: &Level| path.get(..level.path).unwrap_or(path);
             let is_wanted = levels.get(number).is_some_and(|level| level.wanted && !self.is_outside(path_of(level)));
+            let Some(node) = self.allowed(&node) else { continue };
             let entered = if is_wanted { self.target.enter(&node) } else { self.target.pass(&node) };
             match entered {
                 Ok(Entered::Inside) => {
@@ -234,6 +254,12 @@ impl<'a> Run<'a> {
     fn entry(&mut self, node: &Node) -> Result<()> {
         let path = self.target.path_of(&node.name);
         self.progress.at(&path);
+        let Some(node) = self.allowed(node) else {
+            self.target.pass_over(&node.name);
+            self.progress.advance(1, 0);
+            return Ok(());
+        };
+        let node = node.as_ref();
         match self.target.place(node) {
             Ok(Placement::Write(slot)) => {
                 self.plan.add(self.reader, node, slot)?;

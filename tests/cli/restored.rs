@@ -295,6 +295,51 @@ fn what_only_root_may_make_is_named_and_ends_with_1() {
     }
 }
 
+/// One capability, to bind low ports, as the kernel stores it.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn what_a_stranger_took_comes_without_devices_and_rights_of_others() {
+    let world = World::made();
+    let made = |name: &str, kind| {
+        rustix::fs::mknodat(rustix::fs::CWD, world.path("uploads").join(name), kind, 0o644.into(), 0x103).is_ok()
+    };
+    assert!(made("pipe", rustix::fs::FileType::Fifo));
+    let not_made = 1 + u64::from(made("null", rustix::fs::FileType::CharacterDevice));
+    let mode = |path: &str, mode| std::fs::set_permissions(world.path(path), PermissionsExt::from_mode(mode));
+    mode("uploads/notes.txt", 0o6755).expect("a mode");
+    mode("uploads/photos", 0o2755).expect("a mode");
+    let attribute = |path: &str| {
+        let mut value = [0; 64];
+        rustix::fs::getxattr(world.path(path), "security.capability", &mut value).is_ok()
+    };
+    let (cat, flags) = (world.path("uploads/photos/2026/cat.jpg"), rustix::fs::XattrFlags::empty());
+    let is_capable = rustix::fs::setxattr(cat, "security.capability", &CAPABILITY, flags).is_ok();
+    world.ok(&["snapshot", "uploads"]);
+    world.ok(&["restore", "uploads", "--target", "trusted"]);
+    let mode = |path: &str| std::fs::metadata(world.path(path)).expect("it").mode() & 0o7777;
+    assert_eq!((mode("trusted/notes.txt"), mode("trusted/photos")), (0o6755, 0o2755));
+    assert!(world.path("trusted/pipe").exists() && attribute("trusted/photos/2026/cat.jpg") == is_capable);
+    let words = ["restore", "uploads", "--target", "out", "--no-devices", "--no-setuid", "--delete-extra", "--yes"];
+    for run in 0..2 {
+        let printed: Value = serde_json::from_str(&world.ok(&[&words[..], &["--json"]].concat())).expect("JSON");
+        assert_eq!(printed["not_made"], not_made, "{printed}");
+        assert_eq!(printed["without_setuid"], 2 + u64::from(is_capable), "{printed}");
+        assert_eq!(printed["files"], if run == 0 { 2 } else { 0 }, "{printed}");
+        assert_eq!((mode("out/notes.txt"), mode("out/photos")), (0o755, 0o755));
+        assert!(!world.path("out/null").exists() && !attribute("out/photos/2026/cat.jpg"));
+        // no pipe of the snapshot, and nothing extra either
+        assert_eq!(world.path("out/pipe").exists(), run == 1);
+        std::fs::write(world.path("out/pipe"), "mine").expect("a file");
+    }
+    let output = world.run(&words);
+    let said = errors(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains(" not made (--no-devices)") && said.contains(" here (--no-setuid)"), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert_eq!(errors(&world.run(&[&words[..], &["--quiet"]].concat())), "");
+}
+
 /// Runs vault with a small file system on `small`.
 fn on_small_disk(world: &World, size: &str, script: &str) -> Output {
     let small = world.path("small");
