@@ -24,6 +24,7 @@ use vault_format::key_file;
 use vault_format::name::{self, Name};
 use vault_format::order::Action;
 use vault_format::owner::OWNER_DOMAIN;
+use vault_format::salt::Salt;
 use vault_format::slot::{self, NewPassword, NewSlot, SlotInfo};
 use vault_format::snapshot::is_source_name;
 use zeroize::Zeroizing;
@@ -233,7 +234,7 @@ fn put_slot(repository: &Repository, draft: &Draft, password: Option<NewPassword
         domain: draft.domain,
         verifying: draft.verifying,
     };
-    let sealed = slot::seal(&new, password, &runtime.random(), repository.keys().signer());
+    let sealed = slot::seal(&new, password, Salt::Fresh(runtime.random()), repository.keys().signer());
     let stored = encoding("a key slot", sealed)?;
     let id = ObjectId::of(&stored);
     repository.put(&Name::Slot(id), &stored)?;

@@ -6,6 +6,7 @@ use crate::codec::{self, Limited, Stored};
 use crate::error::{Error, Result, within};
 use crate::id::{Class, DomainId};
 use crate::key::Key;
+use crate::salt::Salt;
 use crate::seal;
 use bincode::{Decode, Encode};
 use hpke::aead::ChaCha20Poly1305;
@@ -126,6 +127,12 @@ impl RunSecret {
         self.0.derive("vault v1 body key", &[])
     }
 
+    /// Randomness for the owner's wrap of this secret, of the bytes that were drawn for it: drawn twice, for two secrets,
+    /// they would else seal both with one key.
+    pub fn wrapping_seed(&self, random: [u8; 32]) -> [u8; 32] {
+        Salt::Fresh(random).over(&self.0, &[])
+    }
+
     /// Wraps the secret for the owner. `scope` binds the wrap to its place: repository, domain and writer.
     pub fn wrap_for_owner(&self, sealing: &[u8], scope: &[u8], random: &mut impl CryptoRng) -> Result<Wrap> {
         let failed = |_| Error::Invalid("the owner's sealing key is not valid");
@@ -145,7 +152,8 @@ impl RunSecret {
     }
 
     /// Wraps the secret under the read key of a domain.
-    pub fn wrap_for_domain(&self, domain: DomainId, read: &Key, scope: &[u8], salt: [u8; 32]) -> Result<Wrap> {
+    pub fn wrap_for_domain(&self, domain: DomainId, read: &Key, scope: &[u8], salt: impl Into<Salt>) -> Result<Wrap> {
+        let salt = salt.into().over(read, &[scope, self.0.expose()]);
         let key = read.derive("vault v1 domain wrap", &[&salt]);
         let sealed = seal::seal(&key, 0, scope, self.0.expose())?;
         Ok(Wrap::Domain { domain, salt, sealed: sealed.try_into().map_err(|_| Error::Limit("a sealed run secret"))? })

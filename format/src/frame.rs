@@ -63,6 +63,11 @@ impl FrameSeal {
         seal::seal(pack_key, self.ordinal, &self.aad(), encoded)
     }
 
+    /// The same where the encoded bytes lie, with room for the tag behind them.
+    pub fn seal_in_place(&self, pack_key: &Key, encoded: &mut [u8]) -> Result<()> {
+        seal::seal_in_place(pack_key, self.ordinal, &self.aad(), encoded)
+    }
+
     /// Opens the seal; the result is still encoded.
     pub fn open(&self, pack_key: &Key, sealed: &[u8]) -> Result<Vec<u8>> {
         seal::open(pack_key, self.ordinal, &self.aad(), sealed, "a frame")

@@ -10,6 +10,7 @@ use crate::header::Kind;
 use crate::id::{BlobId, Class, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
+use crate::salt::Salt;
 use bincode::{Decode, Encode};
 
 /// Most blobs of one index object.
@@ -105,9 +106,9 @@ impl Stored for Sketches {
     }
 }
 
-/// Seals and signs an index. `salt` must be fresh.
-pub fn seal(author: &Author<'_>, salt: &[u8; 32], index: &Index, sketches: &Sketches) -> Result<Vec<u8>> {
-    author.seal(Kind::Index, salt, &[codec::encode(index)?, codec::encode(sketches)?])
+/// Seals and signs an index.
+pub fn seal(author: &Author<'_>, salt: impl Into<Salt>, index: &Index, sketches: &Sketches) -> Result<Vec<u8>> {
+    author.seal(Kind::Index, salt.into(), &[codec::encode(index)?, codec::encode(sketches)?])
 }
 
 /// Takes an index apart; the signature must then be verified with the key of the writer in its header.

@@ -8,6 +8,7 @@ use crate::header::Kind;
 use crate::id::{ObjectId, RepositoryId, RunId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
+use crate::salt::Salt;
 use bincode::{Decode, Encode};
 
 /// How a run ended.
@@ -97,9 +98,9 @@ impl Stored for Record {
 }
 
 impl Record {
-    /// Seals and signs a record. `salt` must be fresh.
-    pub fn seal(&self, author: &Author<'_>, salt: &[u8; 32]) -> Result<Vec<u8>> {
-        author.seal(Kind::Journal, salt, &[codec::encode(self)?])
+    /// Seals and signs a record.
+    pub fn seal(&self, author: &Author<'_>, salt: impl Into<Salt>) -> Result<Vec<u8>> {
+        author.seal(Kind::Journal, salt.into(), &[codec::encode(self)?])
     }
 
     /// Takes a record apart; the signature must then be verified with the key of the writer in its header.

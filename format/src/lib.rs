@@ -39,6 +39,7 @@ pub mod pack;
 pub mod page;
 pub mod promise;
 pub mod recovery;
+pub mod salt;
 pub mod seal;
 pub mod section;
 pub mod slot;

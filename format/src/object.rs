@@ -7,6 +7,7 @@ use crate::error::{Error, Result, ensure, within};
 use crate::header::{HEADER_BYTES, Header, Kind};
 use crate::id::{DomainId, RepositoryId, WriterId};
 use crate::key::Key;
+use crate::salt::Salt;
 use crate::section::SectionSeal;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
@@ -35,9 +36,11 @@ impl Author<'_> {
         Header { domain: self.domain, ..Header::without_domain(kind, self.repository, self.signer) }
     }
 
-    /// Seals each section under the book key, and signs the object. `salt` must be fresh.
-    pub(crate) fn seal(&self, kind: Kind, salt: &[u8; 32], sections: &[Vec<u8>]) -> Result<Vec<u8>> {
+    /// Seals each section under the book key, and signs the object.
+    pub(crate) fn seal(&self, kind: Kind, salt: Salt, sections: &[Vec<u8>]) -> Result<Vec<u8>> {
         let header = self.header(kind);
+        let texts: Vec<&[u8]> = sections.iter().map(Vec::as_slice).collect();
+        let salt = &salt.over(self.book, &texts);
         let seal = |number| SectionSeal { header: &header, salt, number, bound: &[] };
         let sealed = (0..).zip(sections).map(|(number, section)| seal(number).seal(self.book, section));
         SignedObject::assemble(&header, salt, &sealed.collect::<Result<Vec<_>>>()?, self.signer)

@@ -7,6 +7,7 @@ use crate::header::{Header, Kind};
 use crate::id::{DomainId, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
+use crate::salt::Salt;
 use bincode::{Decode, Encode};
 
 /// What is ordered.
@@ -84,15 +85,15 @@ impl Stored for Order {
 }
 
 impl Order {
-    /// Seals and signs an order that concerns the author's domain. `salt` must be fresh. An order in clear concerns all
-    /// domains: it names none, and the book key is not used.
-    pub fn seal(&self, author: &Author<'_>, salt: &[u8; 32]) -> Result<Vec<u8>> {
-        let encoded = codec::encode(self)?;
+    /// Seals and signs an order that concerns the author's domain. An order in clear concerns all domains: it names none,
+    /// and nothing is sealed under the book key.
+    pub fn seal(&self, author: &Author<'_>, salt: impl Into<Salt>) -> Result<Vec<u8>> {
+        let (encoded, salt) = (codec::encode(self)?, salt.into());
         if !self.action.is_clear() {
             return author.seal(Kind::Order, salt, &[encoded]);
         }
         let header = Header::without_domain(Kind::Order, author.repository, author.signer);
-        SignedObject::assemble(&header, salt, &[encoded], author.signer)
+        SignedObject::assemble(&header, &salt.over(author.book, &[&encoded]), &[encoded], author.signer)
     }
 
     /// Takes an order apart and verifies the owner's signature.

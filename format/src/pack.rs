@@ -5,20 +5,21 @@
 
 use crate::codec;
 use crate::directory::{BlobEntry, Descent, Directory, FrameEntry, PACK_BYTES_MAX, validate_frame};
-use crate::envelope::Wraps;
+use crate::envelope::{RunSecret, Wraps};
 use crate::error::{Error, Result, ensure, rule, within};
 use crate::frame::{FrameCodec, FrameSeal};
 use crate::header::{HEADER_BYTES, Header, Kind};
 use crate::id::{BlobId, Class, WriterId};
 use crate::key::Key;
 use crate::object::SIGNATURE_BYTES;
+use crate::salt::{SALT_BYTES, Salt};
+use crate::seal::TAG_BYTES;
 use crate::section::SectionSeal;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 /// Last bytes of a pack.
 const END_MAGIC: [u8; 4] = *b"PACK";
 const SIGNATURE_CONTEXT: &[u8] = b"vault v1 pack\0";
-const SALT_BYTES: usize = 32;
 const TRAILER_BYTES: usize = 16;
 /// A suffix of this length in bytes holds trailer and directory of nearly every pack.
 pub const SUFFIX_BYTES: usize = 64 << 10;
@@ -45,15 +46,23 @@ impl<'a> NewFrame<'a> {
     }
 }
 
-/// Collects sealed frames of one pack and lays it out.
+/// Collects the frames of one pack, and seals them and lays it out when all of them are there: the salt takes them in.
 #[derive(Debug)]
 pub struct PackBuilder {
     header: Header,
     class: Class,
-    salt: [u8; SALT_BYTES],
-    key: Key,
+    keyed: Keyed,
+    /// The header, and each frame as it is encoded, with room for its tag.
     bytes: Vec<u8>,
     directory: Directory,
+}
+
+/// How salt and key of a pack come to be.
+#[derive(Debug)]
+enum Keyed {
+    Given([u8; SALT_BYTES], Key),
+    /// Of these random bytes, what the pack holds, and the secret of the run.
+    Fresh([u8; SALT_BYTES], RunSecret),
 }
 
 /// A finished pack: the stored bytes and what an index says of it.
@@ -68,22 +77,29 @@ pub struct FinishedPack {
 }
 
 impl PackBuilder {
-    /// Starts a pack. `salt` must be fresh; `key` follows from it and the run secret.
+    /// Starts a pack with this salt, and the key that follows from it and the run secret: for what must come out the same
+    /// each time.
     pub fn new(header: Header, salt: [u8; SALT_BYTES], key: Key) -> Result<Self> {
-        let class = class_of(header.kind)?;
-        Ok(Self { header, class, salt, key, bytes: header.encode().to_vec(), directory: Directory::default() })
+        Self::keyed(header, Keyed::Given(salt, key))
     }
 
-    /// Seals a frame into the pack.
+    /// Starts a pack of a run; the random bytes are drawn for it alone.
+    pub fn fresh(header: Header, random: [u8; SALT_BYTES], secret: &RunSecret) -> Result<Self> {
+        Self::keyed(header, Keyed::Fresh(random, secret.clone()))
+    }
+
+    fn keyed(header: Header, keyed: Keyed) -> Result<Self> {
+        let (class, bytes) = (class_of(header.kind)?, header.encode().to_vec());
+        Ok(Self { header, class, keyed, bytes, directory: Directory::default() })
+    }
+
+    /// Adds a frame.
     pub fn push(&mut self, new: NewFrame<'_>) -> Result<()> {
         let NewFrame { codec, encoded, blobs, bases, descent } = new;
-        let plain = blobs.iter().fold(0u32, |total, blob| total.saturating_add(blob.length));
         let ordinal = codec::len_u32(self.directory.frames.len(), "a pack")?;
-        let seal = FrameSeal { repository: self.header.repository, class: self.class, ordinal, codec, plain };
-        let sealed = seal.seal(&self.key, encoded)?;
         let frame = FrameEntry {
             ordinal,
-            stored: codec::len_u32(sealed.len(), "a frame")?,
+            stored: codec::len_u32(encoded.len().saturating_add(TAG_BYTES), "a frame")?,
             codec,
             depth: descent.depth,
             generation: descent.generation,
@@ -92,7 +108,8 @@ impl PackBuilder {
         };
         validate_frame(&frame, blobs)?;
         rule(blobs.iter().all(|blob| blob.kind.class() == self.class), "a pack holds blobs of another class")?;
-        self.bytes.extend_from_slice(&sealed);
+        self.bytes.extend_from_slice(encoded);
+        self.bytes.extend_from_slice(&[0; TAG_BYTES]);
         self.directory.frames.push(frame);
         self.directory.blobs.extend_from_slice(blobs);
         Ok(())
@@ -113,22 +130,48 @@ impl PackBuilder {
         self.directory.frames.is_empty()
     }
 
-    /// Pads, seals the directory with the domain's book key, signs all of it for the header's writer and ends the pack.
+    /// Seals every frame where it lies.
+    fn seal_frames(&mut self, key: &Key) -> Result<()> {
+        let (repository, class) = (self.header.repository, self.class);
+        let mut rest = self.bytes.get_mut(HEADER_BYTES..).unwrap_or_default();
+        let mut blobs = self.directory.blobs.iter();
+        for frame in &self.directory.frames {
+            let lengths = blobs.by_ref().take(frame.blobs as usize).map(|blob| blob.length);
+            let plain = lengths.fold(0u32, u32::saturating_add);
+            let seal = FrameSeal { repository, class, ordinal: frame.ordinal, codec: frame.codec, plain };
+            let (encoded, after) =
+                rest.split_at_mut_checked(frame.stored as usize).ok_or(Error::Truncated("a pack"))?;
+            seal.seal_in_place(key, encoded)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Seals the frames, pads, seals the directory with the domain's book key, signs all of it for the header's writer and
+    /// ends the pack.
     pub fn finish(mut self, book: &Key, wraps: &Wraps, signer: &SigningKey) -> Result<FinishedPack> {
         let wraps = wraps.encode()?;
         let encoded = self.directory.encode()?;
+        let (salt, key) = match &self.keyed {
+            Keyed::Given(salt, key) => (*salt, key.clone()),
+            Keyed::Fresh(random, secret) => {
+                let salt = Salt::Fresh(*random).over(book, &[&self.bytes, &encoded, &wraps]);
+                (salt, secret.pack_key(self.class, &salt))
+            }
+        };
+        self.seal_frames(&key)?;
         let bound = blake3::hash(&wraps);
-        let seal = SectionSeal { header: &self.header, salt: &self.salt, number: 0, bound: bound.as_bytes() };
+        let seal = SectionSeal { header: &self.header, salt: &salt, number: 0, bound: bound.as_bytes() };
         let sealed = seal.seal(book, &encoded)?;
         let tail = [SIGNATURE_BYTES, sealed.len(), wraps.len(), SALT_BYTES, TRAILER_BYTES];
         let total = tail.iter().fold(self.bytes.len(), |a, b| a.saturating_add(*b));
         // bytes that look sealed: zeros would show where the frames end
         let mut filler = vec![0u8; padme(total).saturating_sub(total)];
-        let pad_key = self.key.derive("vault v1 padding", &[]);
+        let pad_key = key.derive("vault v1 padding", &[]);
         blake3::Hasher::new_keyed(pad_key.expose()).finalize_xof().fill(&mut filler);
         self.bytes.extend_from_slice(&filler);
         let offset = codec::len_u32(self.bytes.len().saturating_add(SIGNATURE_BYTES), "a pack")?;
-        let mut end = [sealed.as_slice(), &wraps, &self.salt].concat();
+        let mut end = [sealed.as_slice(), &wraps, &salt].concat();
         for field in [offset, codec::len_u32(sealed.len(), "a pack")?, codec::len_u32(wraps.len(), "a pack")?] {
             end.extend_from_slice(&field.to_le_bytes());
         }
@@ -137,7 +180,7 @@ impl PackBuilder {
         self.bytes.extend_from_slice(&signature.to_bytes());
         self.bytes.append(&mut end);
         within(self.bytes.len() <= PACK_BYTES_MAX, "a pack")?;
-        Ok(FinishedPack { bytes: self.bytes, directory: self.directory, salt: self.salt })
+        Ok(FinishedPack { bytes: self.bytes, directory: self.directory, salt })
     }
 }
 

@@ -18,11 +18,20 @@ fn nonce(ordinal: u32) -> Nonce {
 pub fn seal(key: &Key, ordinal: u32, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(plaintext.len().saturating_add(TAG_BYTES));
     out.extend_from_slice(plaintext);
-    let tag = ChaCha20Poly1305::new(key.expose().into())
-        .encrypt_inout_detached(&nonce(ordinal), aad, out.as_mut_slice().into())
-        .map_err(|_| Error::Limit("a sealed text"))?;
-    out.extend_from_slice(&tag);
+    out.extend_from_slice(&[0; TAG_BYTES]);
+    seal_in_place(key, ordinal, aad, &mut out)?;
     Ok(out)
+}
+
+/// The same where the plaintext lies, with room for the tag behind it.
+pub fn seal_in_place(key: &Key, ordinal: u32, aad: &[u8], text: &mut [u8]) -> Result<()> {
+    let plain = text.len().checked_sub(TAG_BYTES).ok_or(Error::Limit("a sealed text"))?;
+    let (text, room) = text.split_at_mut_checked(plain).ok_or(Error::Limit("a sealed text"))?;
+    let tag = ChaCha20Poly1305::new(key.expose().into())
+        .encrypt_inout_detached(&nonce(ordinal), aad, text.into())
+        .map_err(|_| Error::Limit("a sealed text"))?;
+    room.copy_from_slice(&tag);
+    Ok(())
 }
 
 /// Opens what [`seal`] made. `what` names it in errors.

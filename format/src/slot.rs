@@ -9,6 +9,7 @@ use crate::header::{Header, Kind};
 use crate::id::{DomainId, RepositoryId};
 use crate::key::Key;
 use crate::object::SignedObject;
+use crate::salt::Salt;
 use crate::section::SectionSeal;
 use bincode::{Decode, Encode};
 use ed25519_dalek::SigningKey;
@@ -100,12 +101,12 @@ pub struct NewPassword<'a> {
     pub kdf: KdfParams,
 }
 
-/// Wraps a bundle under a password and signs the slot. `salt` must be fresh. Without a password the slot only announces
-/// the holder's verifying key.
+/// Wraps a bundle under a password and signs the slot. Without a password the slot only announces the holder's verifying
+/// key.
 pub fn seal(
     new: &NewSlot<'_>,
     password: Option<NewPassword<'_>>,
-    salt: &[u8; 32],
+    salt: impl Into<Salt>,
     owner: &SigningKey,
 ) -> Result<Vec<u8>> {
     let header = Header::without_domain(Kind::Slot, new.bundle.repository, owner);
@@ -119,15 +120,18 @@ pub fn seal(
         commitment: [0; 32],
     };
     info.validate()?;
+    let (said, bundle) = (codec::encode(&info)?, new.bundle.encode()?);
+    // the password is not in it: it would be what is guessed; the bundle can't be
+    let salt = &salt.into().over(&Key::new([0; 32]), &[&said, &bundle]);
     let Some(NewPassword { password, kdf }) = password else {
-        return SignedObject::assemble(&header, salt, &[codec::encode(&info)?, Vec::new()], owner);
+        return SignedObject::assemble(&header, salt, &[said, Vec::new()], owner);
     };
     let (key, commitment) = password_key(password, salt, kdf)?;
     info.commitment = commitment;
     let info = codec::encode(&info)?;
     let bound = blake3::hash(&info);
     let seal = SectionSeal { header: &header, salt, number: 1, bound: bound.as_bytes() };
-    let wrapped = seal.seal(&key, &new.bundle.encode()?)?;
+    let wrapped = seal.seal(&key, &bundle)?;
     SignedObject::assemble(&header, salt, &[info, wrapped], owner)
 }
 

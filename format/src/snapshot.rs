@@ -10,6 +10,7 @@ use crate::header::{Header, Kind};
 use crate::id::{ObjectId, OriginMark, RepositoryId, RunId, SetId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
+use crate::salt::Salt;
 use crate::section::SectionSeal;
 use crate::tree::{Metadata, Time, TreeRoot};
 use bincode::{Decode, Encode};
@@ -245,15 +246,14 @@ pub struct NewSnapshot<'a> {
     pub body: &'a Body,
 }
 
-/// Seals and signs a snapshot. `salt` must be fresh.
-pub fn seal(author: &Author<'_>, salt: &[u8; 32], new: &NewSnapshot<'_>) -> Result<Vec<u8>> {
+/// Seals and signs a snapshot.
+pub fn seal(author: &Author<'_>, salt: impl Into<Salt>, new: &NewSnapshot<'_>) -> Result<Vec<u8>> {
     let header = author.header(Kind::Snapshot);
+    let (wraps, head, body) = (new.wraps.encode()?, codec::encode(new.head)?, codec::encode(new.body)?);
+    let salt = &salt.into().over(author.book, &[&wraps, &head, &body]);
     let section = |number| SectionSeal { header: &header, salt, number, bound: &[] };
-    let sections = [
-        new.wraps.encode()?,
-        section(1).seal(author.book, &codec::encode(new.head)?)?,
-        section(2).seal(&new.secret.body_key(), &codec::encode(new.body)?)?,
-    ];
+    let (head, body) = (section(1).seal(author.book, &head)?, section(2).seal(&new.secret.body_key(), &body)?);
+    let sections = [wraps, head, body];
     SignedObject::assemble(&header, salt, &sections, author.signer)
 }
 

@@ -3,6 +3,8 @@
 
 use crate::repository::{Error, Result, encoding, of_object};
 use crate::runtime::{Locked, Runtime};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
 use std::collections::HashMap;
 use vault_format::SigningKey;
 use vault_format::bundle::{Bundle, BundleKeys, Role};
@@ -12,6 +14,7 @@ use vault_format::id::{DomainId, ObjectId, RepositoryId, WriterId};
 use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
+use vault_format::salt::Salt;
 
 /// Whose keys open content, for errors.
 const CONTENT_ROLES: &str = "owner's or the domain's client";
@@ -202,7 +205,7 @@ impl Keys {
     ) -> Result<(RunSecret, Wraps)> {
         let secret = RunSecret::new(runtime.random());
         let scope = header.scope();
-        let mut random = runtime.generator();
+        let mut random = ChaCha20Rng::from_seed(secret.wrapping_seed(runtime.random()));
         let mut wraps =
             vec![encoding("a run secret", secret.wrap_for_owner(&self.bundle.owner.sealing, &scope, &mut random))?];
         let read = match &self.holder {
@@ -211,7 +214,8 @@ impl Keys {
             Holder::Member(_, read) => read.clone(),
         };
         if let Some(read) = read {
-            wraps.push(encoding("a run secret", secret.wrap_for_domain(domain, &read, &scope, runtime.random()))?);
+            let salt = Salt::Fresh(runtime.random());
+            wraps.push(encoding("a run secret", secret.wrap_for_domain(domain, &read, &scope, salt))?);
         }
         Ok((secret, Wraps(wraps)))
     }

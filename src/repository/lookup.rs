@@ -312,7 +312,7 @@ mod tests {
     fn what_members_must_read_counts_only_where_they_can() {
         let secret = RunSecret::new([4; 32]);
         let closed = record(1);
-        let wrap = secret.wrap_for_domain(DOMAIN, &Key::new([6; 32]), &closed.header.scope(), [8; 32]).unwrap();
+        let wrap = secret.wrap_for_domain(DOMAIN, &Key::new([6; 32]), &closed.header.scope(), &[8; 32]).unwrap();
         let open = PackRecord { wraps: Arc::new(Wraps(vec![wrap])), ..record(2) };
         let lookup = lookup(&[(closed, directory(&[(7, 0, &[])])), (open, directory(&[(7, 0, &[])]))]);
         assert_eq!(packs_of(&lookup, 7, &PackRule::RELIABLE.open_to(None)), [1, 2].map(pack));

@@ -38,7 +38,7 @@ pub fn claim_all(store: &Simulated, owner: &Repository, thief: &Bundle, (seed, s
     let sealing = &owner.keys().owner("forge").unwrap().public().sealing;
     let mut wraps = vec![secret.wrap_for_owner(sealing, &scope, &mut owner.runtime().generator()).unwrap()];
     if let Some(read) = read {
-        wraps.push(secret.wrap_for_domain(*domain, read, &scope, [seed; 32]).unwrap());
+        wraps.push(secret.wrap_for_domain(*domain, read, &scope, &[seed; 32]).unwrap());
     }
     let wraps = Wraps(wraps);
     let mut forged = Index { wraps: vec![wraps.clone()], ..Index::default() };

@@ -3,6 +3,7 @@
 
 mod checked;
 mod claims;
+mod clones;
 mod copied;
 mod crash;
 mod damage;

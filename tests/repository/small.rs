@@ -15,6 +15,7 @@ use vault_format::key::Key;
 use vault_format::mark::Mark;
 use vault_format::name::Name;
 use vault_format::order::Action;
+use vault_format::salt::Salt;
 use vault_format::slot::{self, NewSlot, Slot};
 
 /// The small repository and what was put into it.
@@ -108,7 +109,8 @@ pub fn add_member(store: &impl Store, repository: &Repository, role: Role) -> Bu
     let bundle = owner.member_bundle(repository.keys().config(), domain, signing, role).unwrap();
     assert!(matches!(bundle.keys, BundleKeys::Member { .. }));
     let new = NewSlot { bundle: &bundle, label: "member".into(), created: 0, domain, verifying };
-    let stored = slot::seal(&new, None, &repository.runtime().random(), repository.keys().signer()).unwrap();
+    let stored =
+        slot::seal(&new, None, Salt::Fresh(repository.runtime().random()), repository.keys().signer()).unwrap();
     store.put(&Name::Slot(ObjectId::of(&stored)).to_string(), &stored).unwrap();
     bundle
 }

@@ -149,7 +149,7 @@ fn lie(plain: &[u8], number: u8) -> (World, Bundle, Index) {
     let (_, liar) = member(&world.owner, Role::Client, "liar", Some("shared"));
     let told = publish(&world, &liar, plain, |secret, read, header| {
         let wrap = |secret: &RunSecret, read: &Key| {
-            secret.wrap_for_domain(header.domain, read, &header.scope(), [8; 32]).unwrap()
+            secret.wrap_for_domain(header.domain, read, &header.scope(), &[8; 32]).unwrap()
         };
         match number {
             0 => wrap(&RunSecret::new([9; 32]), read),

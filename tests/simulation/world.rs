@@ -21,6 +21,7 @@ use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::id::{ObjectId, WriterId};
 use vault_format::key::Key;
 use vault_format::name::Name;
+use vault_format::salt::Salt;
 use vault_format::slot::{self, KDF_FLOOR, NewSlot};
 
 pub const SECOND: i64 = 1_000_000_000;
@@ -64,7 +65,7 @@ fn template(seed: u64, root: Key, members: &[(&str, Role)]) -> Template {
         let domain = owner.domain(domain);
         let bundle = owner.member_bundle(config, domain, signing, *role).unwrap();
         let new = NewSlot { bundle: &bundle, label: String::new(), created: START, domain, verifying };
-        let sealed = slot::seal(&new, None, &runtime.random(), repository.keys().signer()).unwrap();
+        let sealed = slot::seal(&new, None, Salt::Fresh(runtime.random()), repository.keys().signer()).unwrap();
         store.put(&Name::Slot(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
         bundles.push(bundle);
         slots.push(ObjectId::of(&sealed));

@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
         let mut wraps = vec![secret.wrap_for_owner(&sealing, &scope, &mut repo.rng).unwrap()];
         if let Some(read) = &member.read {
             let salt = repo.random();
-            wraps.push(secret.wrap_for_domain(member.domain, read, &scope, salt).unwrap());
+            wraps.push(secret.wrap_for_domain(member.domain, read, &scope, &salt).unwrap());
         }
         let wraps = Wraps(wraps);
         let index = Index { wraps: vec![wraps.clone()], ..Index::default() };

@@ -13,6 +13,7 @@ use vault_format::id::{ObjectId, RepositoryId};
 use vault_format::key::Key;
 use vault_format::name::{self, Name};
 use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
+use vault_format::salt::Salt;
 use vault_format::slot::{self, KDF_DEFAULT, KdfParams, NewPassword, NewSlot};
 
 /// What a new repository is made of.
@@ -75,11 +76,12 @@ pub(super) fn owner_slot(
     bundle: &Bundle,
     (label, created): (String, i64),
     password: NewPassword<'_>,
-    salt: [u8; 32],
+    random: [u8; 32],
 ) -> Result<(ObjectId, Vec<u8>)> {
     let (domain, verifying) = (owner.domain(OWNER_DOMAIN), bundle.owner.verifying);
     let new = NewSlot { bundle, label, created, domain, verifying };
-    let slot = encoding("a key slot", slot::seal(&new, Some(password), &salt, &owner.signing().signing_key()))?;
+    let slot =
+        encoding("a key slot", slot::seal(&new, Some(password), Salt::Fresh(random), &owner.signing().signing_key()))?;
     Ok((ObjectId::of(&slot), slot))
 }
 

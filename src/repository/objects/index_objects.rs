@@ -13,6 +13,7 @@ use vault_format::id::{Class, DomainId, ObjectId, SourceLabel, WriterId};
 use vault_format::index::{self, Index, PackEntry, Sketches};
 use vault_format::name::{self, Name};
 use vault_format::object::Author;
+use vault_format::salt::Salt;
 
 /// How often index objects are listed again when some vanished in between.
 const LISTINGS: usize = 3;
@@ -139,8 +140,8 @@ pub(crate) fn put(
 ) -> Result<Name> {
     let book = &repository.keys().owner("write an index")?.book(domain);
     let author = Author { repository: repository.id(), domain, signer: repository.keys().signer(), book };
-    let salt = repository.runtime().random();
-    let bytes = encoding("an index", index::seal(&author, &salt, index, sketches))?;
+    let salt = Salt::Fresh(repository.runtime().random());
+    let bytes = encoding("an index", index::seal(&author, salt, index, sketches))?;
     let name = Name::Index(domain, label, ObjectId::of(&bytes));
     repository.put(&name, &bytes)?;
     Ok(name)

@@ -15,6 +15,7 @@ use vault_format::id::{DomainId, ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
 use vault_format::name::Name;
 use vault_format::object::Author;
+use vault_format::salt::Salt;
 
 /// Who runs something, and why, in the user's words.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +40,7 @@ fn put(repository: &Repository, record: &Record) -> Result<Name> {
     let author = Author { repository: repository.id(), domain: keys.domain(), signer: keys.signer(), book };
     let orders = orders::to_record(repository, record.outcome != RunOutcome::Begun);
     let record = Record { orders, after: before(repository), ..record.clone() };
-    let stored = encoding("a journal record", record.seal(&author, &repository.runtime().random()))?;
+    let stored = encoding("a journal record", record.seal(&author, Salt::Fresh(repository.runtime().random())))?;
     let time = Timestamp::from(WallTime::new(record.started)).to_zoned(TimeZone::UTC);
     let year = u16::try_from(time.year()).unwrap_or_default();
     let month = u8::try_from(time.month()).unwrap_or(1);

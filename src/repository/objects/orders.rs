@@ -12,6 +12,7 @@ use vault_format::name;
 use vault_format::name::Name;
 use vault_format::object::Author;
 use vault_format::order::{Action, Order};
+use vault_format::salt::Salt;
 
 /// What orders say of one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -312,7 +313,7 @@ pub(crate) fn seal(repository: &Repository, domain: DomainId, action: Action) ->
     let order = Order { number, time: repository.runtime().clock.now().nanoseconds(), action, after };
     let signer = repository.keys().signer();
     let author = Author { repository: repository.id(), domain, signer, book: &owner.book(domain) };
-    let stored = encoding("an order", order.seal(&author, &repository.runtime().random()))?;
+    let stored = encoding("an order", order.seal(&author, Salt::Fresh(repository.runtime().random())))?;
     Ok((Name::Order(ObjectId::of(&stored)), stored))
 }
 

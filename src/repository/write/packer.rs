@@ -10,7 +10,7 @@ use crate::repository::index::loose::LoosePack;
 use crate::repository::lookup::{BlobLookup, FrameRecord, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::{Error, Repository, Result, encoding};
-use crate::runtime::{Locked, Runtime};
+use crate::runtime::Locked;
 use crate::time::BootTime;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,7 @@ use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::object::Author;
 use vault_format::pack::{FinishedPack, NewFrame, PackBuilder, PackEnd};
+use vault_format::salt::Salt;
 
 /// An encoded frame on its way into a pack.
 pub struct EncodedFrame {
@@ -275,8 +276,8 @@ impl Run {
             // one that comes so late would tell of packs that prune took for nobody's
             refuse_age(&self.repository, self.since)?;
             let (index, count) = stored.next_index()?;
-            let salt = runtime.random();
-            let bytes = encoding("an index", index::seal(&self.author(), &salt, &index, &Sketches::default()))?;
+            let salt = Salt::Fresh(runtime.random());
+            let bytes = encoding("an index", index::seal(&self.author(), salt, &index, &Sketches::default()))?;
             let id = ObjectId::of(&bytes);
             self.put(&Name::Index(self.domain, self.label, id), &bytes)?;
             stored.indexes.push(id);
@@ -298,23 +299,21 @@ impl Run {
 /// The open pack of each class.
 #[derive(Default)]
 pub(crate) struct Packer {
-    open: HashMap<Class, (PackBuilder, Key)>,
+    open: HashMap<Class, PackBuilder>,
 }
 
 impl Packer {
-    /// Seals a frame into the open pack; returns a pack that is full.
+    /// Adds a frame to the open pack; returns a pack that is full.
     pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Option<ReadyPack>> {
-        let full = self.open.get(&frame.class).is_some_and(|(pack, _)| {
+        let full = self.open.get(&frame.class).is_some_and(|pack| {
             pack.len() + frame.bytes.len() > run.pack_bytes || pack.blobs() + frame.blobs.len() > PACK_BLOBS_MAX
         });
         let ready = if full { self.close(run, frame.class)? } else { None };
-        let (pack, _) = match self.open.entry(frame.class) {
+        let pack = match self.open.entry(frame.class) {
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::hash_map::Entry::Vacant(vacant) => {
-                let salt = fresh_salt(run.repository.runtime(), &frame.blobs);
-                let key = run.secret.pack_key(frame.class, &salt);
-                let pack = encoding("a pack", PackBuilder::new(run.header(frame.class), salt, key.clone()))?;
-                vacant.insert((pack, key))
+                let random = run.repository.runtime().random();
+                vacant.insert(encoding("a pack", PackBuilder::fresh(run.header(frame.class), random, &run.secret))?)
             }
         };
         let EncodedFrame { codec, bytes, blobs, bases, descent, .. } = frame;
@@ -325,9 +324,10 @@ impl Packer {
 
     /// Ends the open pack of a class.
     pub fn close(&mut self, run: &Run, class: Class) -> Result<Option<ReadyPack>> {
-        let Some((pack, key)) = self.open.remove(&class).filter(|(pack, _)| !pack.is_empty()) else { return Ok(None) };
+        let Some(pack) = self.open.remove(&class).filter(|pack| !pack.is_empty()) else { return Ok(None) };
         let finished = encoding("a pack", pack.finish(&run.book, &run.wraps, run.repository.keys().signer()))?;
         if run.repository.options().verify_seals {
+            let key = run.secret.pack_key(class, &finished.salt);
             encoding("a pack", verify_seals(&finished, &run.header(class), &run.book, (class, &key)))?;
         }
         Ok(Some(ReadyPack { class, id: ObjectId::of(&finished.bytes), finished }))
@@ -360,17 +360,6 @@ fn verify_seals(
     Ok(())
 }
 
-/// Randomness hashed with the ids of the first frame: a cloned machine with other content still gets another key.
-fn fresh_salt(runtime: &Runtime, blobs: &[BlobEntry]) -> [u8; 32] {
-    let random: [u8; 32] = runtime.random();
-    let mut hasher = blake3::Hasher::new_derive_key("vault v1 pack salt");
-    hasher.update(&random);
-    for blob in blobs {
-        hasher.update(&blob.id.0);
-    }
-    *hasher.finalize().as_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::verify_seals;
@@ -396,7 +385,7 @@ mod tests {
             let blob = BlobEntry { id: BlobId([number; 32]), kind: BlobKind::Chunk, length: 100 };
             pack.push(NewFrame::whole(FrameCodec::Raw, &[number; 100], &[blob]))?;
         }
-        let wraps = Wraps(vec![secret.wrap_for_domain(domain, &read, &header.scope(), [8; 32])?]);
+        let wraps = Wraps(vec![secret.wrap_for_domain(domain, &read, &header.scope(), &[8; 32])?]);
         let mut finished = pack.finish(&book, &wraps, &signer)?;
         let end = HEADER_BYTES + 3 * 116;
         verify_seals(&finished, &header, &book, (Class::Data, &key))?;

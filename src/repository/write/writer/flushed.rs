@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use vault_format::id::ObjectId;
 use vault_format::name::Name;
 use vault_format::order::Action;
+use vault_format::salt::Salt;
 use vault_format::snapshot::{self, Body, Head, NewSnapshot};
 
 /// A run that is stored and can be committed.
@@ -41,8 +42,8 @@ impl Flushed {
         let (repository, run) = (&self.0.repository, &self.0.run);
         let head = &Head { orders: orders::newest(repository), ..head.clone() };
         let new = NewSnapshot { secret: &run.secret, wraps: &run.wraps, head, body };
-        let salt = repository.runtime().random();
-        let bytes = encoding("a snapshot", snapshot::seal(&run.author(), &salt, &new))?;
+        let salt = Salt::Fresh(repository.runtime().random());
+        let bytes = encoding("a snapshot", snapshot::seal(&run.author(), salt, &new))?;
         let name = Name::Snapshot(run.domain, run.label, ObjectId::of(&bytes));
         commit::commit(repository, &self.relied(None)?, (&name, &bytes))?;
         self.0.keep_pages_for_the_next_run();
