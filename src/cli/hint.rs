@@ -35,6 +35,7 @@ pub fn of_refusal(refusal: &Refusal) -> String {
         Refusal::Hidden(hidden) => format!("{}; then remove it again", of_hidden(hidden)),
         Refusal::IsPack(_) => ": `vault repair` takes care of packs".into(),
         Refusal::SeveralFiles => ": name one behind the address, or say --tar".into(),
+        Refusal::Zeros { .. } => ": say --target DIR, or --tar, which leave holes out".into(),
         Refusal::OtherOrigin { name, proposal, .. } => {
             format!("; say --name {proposal}, or --name {name} if it is to go on there")
         }

@@ -61,6 +61,16 @@ pub enum Refusal {
     /// Of several files none can be chosen.
     #[error("only one file can go to standard output")]
     SeveralFiles,
+    /// A file that is next to nothing but holes, and as zeros would have no end.
+    #[error("{name} has {size} bytes, and {zeros} of them are holes, which would go out as zeros")]
+    Zeros {
+        /// Its name.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+        /// How many of them are holes.
+        zeros: u64,
+    },
     /// A name that nobody said, but that was made of a path, stands for something else already.
     #[error("the name {name} stands for {before}, and this is {here}")]
     OtherOrigin {

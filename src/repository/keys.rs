@@ -4,7 +4,7 @@
 use crate::repository::{Error, Result, encoding, of_object};
 use crate::runtime::{Locked, Runtime};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_core::SeedableRng;
 use std::collections::HashMap;
 use vault_format::SigningKey;
 use vault_format::bundle::{Bundle, BundleKeys, Role};

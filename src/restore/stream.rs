@@ -88,6 +88,9 @@ fn stream(
     if !matches!(node.kind, NodeKind::File { .. }) {
         return Err(Error::refused("only a regular file can go to standard output"));
     }
+    if let Some(refusal) = too_many_zeros(node) {
+        return Err(Error::refused(refusal));
+    }
     let mut content = whole(reader, node)?;
     progress.expect(1, content.len());
     let mut buffer = vec![0u8; 256 << 10];
@@ -102,6 +105,18 @@ fn stream(
         at += count as u64;
         progress.advance(0, count as u64);
     }
+}
+
+/// Most bytes of holes that go out as zeros: more than any disk image has, which are days. A file that claims more was
+/// made to have no end.
+const ZEROS_MAX: u64 = 64 << 40;
+
+/// Why a file does not go out, though it is regular.
+fn too_many_zeros(node: &Node) -> Option<Refusal> {
+    let NodeKind::File { size, holes, .. } = &node.kind else { return None };
+    let zeros = holes.iter().fold(0u64, |sum, hole| sum.saturating_add(hole.length));
+    let refusal = || Refusal::Zeros { name: String::from_utf8_lossy(&node.name).into_owned(), size: *size, zeros };
+    (zeros > ZEROS_MAX).then(refusal)
 }
 
 /// A file all of which is there. That is known before its first byte goes out: half a dump is worse than none.
@@ -131,4 +146,28 @@ fn tar_tree(repository: &Repository, reader: &Reader, root: &TreeRoot, out: &mut
         }
     }
     writer.finish().map(drop).map_err(Error::Output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Node, NodeKind, too_many_zeros};
+    use crate::error::Refusal;
+    use vault_format::list::Content;
+    use vault_format::tree::{Extent, Metadata};
+
+    fn zeros(size: u64, holes: &[Extent]) -> Option<Refusal> {
+        let kind = NodeKind::File { size, content: Content::Inline(Vec::new()), holes: holes.to_vec() };
+        too_many_zeros(&Node { name: b"disk.img".to_vec(), kind, metadata: Metadata::default() })
+    }
+
+    #[test]
+    fn a_disk_image_goes_out_and_a_file_without_end_does_not() {
+        let hole = |length| Extent { offset: 4, length };
+        assert!(zeros(10 << 40, &[hole((10 << 40) - 4)]).is_none());
+        assert!(zeros(100 << 40, &[]).is_none(), "all of it is stored");
+        let refusal = zeros(1 << 62, &[hole((1 << 62) - 4)]);
+        let said = refusal.map(|refusal| refusal.to_string()).unwrap_or_default();
+        assert!(said.contains("disk.img") && said.contains("4611686018427387904"), "{said}");
+        assert!(zeros(u64::MAX, &[hole(1 << 63), hole(1 << 63)]).is_some());
+    }
 }

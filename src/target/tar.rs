@@ -1,7 +1,8 @@
 //! A snapshot as a tar stream, in the order of its trees. PAX records carry what the old header can't: long names,
-//! large files, nanoseconds, attributes. The further names of an inode are links.
+//! large files, nanoseconds, attributes, large holes. The further names of an inode are links.
 
 use super::remove::join;
+use super::sparse::{Content, Sparse};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use tar::{Builder, EntryType, Header};
@@ -9,6 +10,8 @@ use vault_format::tree::{Metadata, Node, NodeKind, Time};
 
 /// Longest path that a header holds.
 const HEADER_PATH_BYTES: usize = 100;
+/// What a file is called in a reader that knows nothing of holes, and so takes map and data for its content.
+const SPARSE_NAME: &[u8] = b"GNUSparseFile.0/map-and-data";
 /// Largest number of an eleven-digit octal field.
 const HEADER_NUMBER_MAX: u64 = 0o77_777_777_777;
 /// Largest number of a seven-digit octal field.
@@ -58,7 +61,7 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes an entry that is not a directory. `content` gives the bytes of a file, zeros for its
     /// holes included.
-    pub fn place(&mut self, node: &Node, content: &mut dyn Read) -> io::Result<()> {
+    pub fn place(&mut self, node: &Node, content: &mut dyn Content) -> io::Result<()> {
         node.validate().map_err(io::Error::other)?;
         let path = join(&self.path, &node.name);
         let group = node.metadata.link_group;
@@ -67,8 +70,15 @@ impl<W: Write> TarWriter<W> {
             let header = self.header(node, &fields)?;
             return self.builder.append(&header, io::empty());
         }
+        let sparse = match &node.kind {
+            NodeKind::File { size, holes, .. } => Sparse::of(*size, holes),
+            _ => None,
+        };
         let fields = match &node.kind {
-            NodeKind::File { size, .. } => HeaderFields { size: *size, ..HeaderFields::of(EntryType::Regular) },
+            NodeKind::File { size, .. } => {
+                let size = sparse.as_ref().map_or(*size, Sparse::stored);
+                HeaderFields { size, sparse: sparse.as_ref(), ..HeaderFields::of(EntryType::Regular) }
+            }
             NodeKind::Symlink(target) => HeaderFields { target, ..HeaderFields::of(EntryType::Symlink) },
             NodeKind::Fifo => HeaderFields::of(EntryType::Fifo),
             NodeKind::CharDevice(..) => HeaderFields::of(EntryType::Char),
@@ -82,19 +92,23 @@ impl<W: Write> TarWriter<W> {
             header.set_cksum();
         }
         match &node.kind {
-            NodeKind::File { size, .. } => {
-                let mut content = content.take(*size);
-                self.builder.append(&header, &mut content)?;
-                if content.limit() != 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
+            NodeKind::File { size, .. } => match &sparse {
+                Some(sparse) => self.append(&header, sparse.stored(), &mut sparse.packed(content))?,
+                None => self.append(&header, *size, content)?,
+            },
             _ => self.builder.append(&header, io::empty())?,
         }
         if group != 0 {
             self.links.insert(group, path);
         }
         Ok(())
+    }
+
+    /// Writes a header and so many bytes of content.
+    fn append(&mut self, header: &Header, size: u64, content: &mut dyn Read) -> io::Result<()> {
+        let mut content = content.take(size);
+        self.builder.append(header, &mut content)?;
+        if content.limit() == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     /// Ends the stream and gives the writer back.
@@ -104,9 +118,11 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes the PAX records that an entry needs, and returns its header.
     fn header(&mut self, node: &Node, fields: &HeaderFields<'_>) -> io::Result<Header> {
-        let HeaderFields { entry_type, path, size, target } = *fields;
+        let HeaderFields { entry_type, path, size, target, sparse } = *fields;
         let metadata = &node.metadata;
         let mut records = records(metadata);
+        records.extend(sparse.into_iter().flat_map(|sparse| sparse.records(path)));
+        let path = if sparse.is_some() { SPARSE_NAME } else { path };
         let mut header = Header::new_ustar();
         header.set_entry_type(entry_type);
         header.set_mode(metadata.mode);
@@ -154,12 +170,14 @@ struct HeaderFields<'a> {
     size: u64,
     /// Where a link leads.
     target: &'a [u8],
+    /// It is stored without its holes.
+    sparse: Option<&'a Sparse>,
 }
 
 impl HeaderFields<'_> {
     /// Those of an entry without content, that leads nowhere.
     fn of(entry_type: EntryType) -> Self {
-        Self { entry_type, path: &[], size: 0, target: &[] }
+        Self { entry_type, path: &[], size: 0, target: &[], sparse: None }
     }
 }
 

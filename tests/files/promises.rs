@@ -1,5 +1,5 @@
 //! Single promises: the comparer finds every kind of difference, the target stays inside, policies, excludes, changing
-//! files, commands, tar.
+//! files, commands.
 
 use crate::copy::{copy, directory, file};
 use crate::zoo;
@@ -13,16 +13,16 @@ use testkit::compare::compare;
 use vault::progress::Silent;
 use vault::runtime::Runtime;
 use vault::source::{Child, ChildFailure, Directory, Event, Excludes, Options as SourceOptions, Skip, Start};
-use vault::target::{Entered, NoteKind, Options, Overwrite, Placement, TarWriter, Target};
+use vault::target::{Entered, NoteKind, Options, Overwrite, Placement, Target};
 use vault_format::snapshot::LeftOut;
 use vault_format::tree::{Metadata, Time};
 
-fn metadata() -> Metadata {
+pub fn metadata() -> Metadata {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     Metadata { mode: 0o644, uid, gid, mtime: Time { seconds: 5, nanoseconds: 6 }, ..Metadata::default() }
 }
 
-fn pair() -> (tempfile::TempDir, PathBuf, PathBuf) {
+pub fn pair() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     let (left, right) = (place.path().join("left"), place.path().join("right"));
     fs::create_dir(&left).unwrap();
@@ -394,48 +394,6 @@ fn commands_fail_loudly() {
     let words = vec!["sleep".into(), "60".into()];
     drop(Child::spawn(Start { words, ..Start::default() }, &runtime(), &Silent).unwrap());
     assert!(start.elapsed().as_secs() < 2);
-}
-
-#[test]
-fn tar_unpacks_to_the_same_tree() {
-    let (_place, _, unpacked) = pair();
-    let mut with_link = metadata();
-    with_link.link_group = 9;
-    let long = "n".repeat(150);
-    let mut tar = TarWriter::new(Vec::new());
-    tar.enter(&directory(long.as_bytes(), Metadata { mode: 0o755, ..metadata() })).unwrap();
-    tar.place(&file(b"one", 5, with_link.clone()), &mut b"hello".as_slice()).unwrap();
-    assert!(!tar.wants_content(&file(b"two", 5, with_link.clone())));
-    tar.place(&file(b"two", 5, with_link), &mut std::io::empty()).unwrap();
-    tar.leave();
-    let mut sparse = file(b"sparse", 3, Metadata { mtime: Time { seconds: -9, nanoseconds: 5 }, ..metadata() });
-    if let vault_format::tree::NodeKind::File { size, holes, .. } = &mut sparse.kind {
-        *size = 10_003;
-        holes.push(vault_format::tree::Extent { offset: 1, length: 10_000 });
-    }
-    let bytes = [b"a".as_slice(), &[0; 10_000], b"bc"].concat();
-    tar.place(&sparse, &mut bytes.as_slice()).unwrap();
-    assert!(tar.place(&file(b"short", 5, metadata()), &mut b"abc".as_slice()).is_err());
-    let mut tar = {
-        let mut again = TarWriter::new(Vec::new());
-        again.enter(&directory(long.as_bytes(), Metadata { mode: 0o755, ..metadata() })).unwrap();
-        again.place(&file(b"one", 5, Metadata { link_group: 9, ..metadata() }), &mut b"hello".as_slice()).unwrap();
-        again.place(&file(b"two", 5, Metadata { link_group: 9, ..metadata() }), &mut std::io::empty()).unwrap();
-        again.leave();
-        again.place(&sparse, &mut bytes.as_slice()).unwrap();
-        again.finish().unwrap()
-    };
-    let path = unpacked.join("archive");
-    fs::write(&path, std::mem::take(&mut tar)).unwrap();
-    let status = std::process::Command::new("tar").arg("-C").arg(&unpacked).arg("-xpf").arg(&path).status().unwrap();
-    assert!(status.success());
-    let one = fs::metadata(unpacked.join(&long).join("one")).unwrap();
-    let two = fs::metadata(unpacked.join(&long).join("two")).unwrap();
-    assert_eq!((one.ino(), one.mtime(), one.mtime_nsec()), (two.ino(), 5, 6));
-    let sparse = fs::metadata(unpacked.join("sparse")).unwrap();
-    assert_eq!((sparse.len(), sparse.mtime(), sparse.mtime_nsec()), (10_003, -9, 5));
-    let bytes = fs::read(unpacked.join("sparse")).unwrap();
-    assert!(bytes.starts_with(b"a\0") && bytes.ends_with(b"\0bc"));
 }
 
 /// Run by the test below, under strace.
