@@ -22,7 +22,9 @@ pub fn of_refusal(refusal: &Refusal) -> String {
         }
         // prune stops at a snapshot that is shown and not whole
         Refusal::Gone { is_forgotten: false, .. } => "; `vault forget` it, so that prune can go on".into(),
-        Refusal::NoKey(_) => ": `vault key list` shows them".into(),
+        Refusal::NoKey(_) => {
+            ": `vault key list` shows them; what the key of a lost slot wrote `vault init --recover` settles".into()
+        }
         Refusal::LastPassword(_) => ": add another first, or change it with `vault key passwd`".into(),
         Refusal::NoPassword => ": `vault key add --role owner` adds a password".into(),
         Refusal::DomainTaken(name) => format!(": say --domain {name} to join it, or another --label"),

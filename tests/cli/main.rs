@@ -30,6 +30,7 @@ mod sources;
 mod spared;
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use vault::backend::{Backend, BackendOptions, Location};
@@ -93,6 +94,26 @@ impl World {
         command.env("VAULT_REPOSITORY", self.path("repository")).env("VAULT_PASSWORD", PASSWORD);
         command.env("VAULT_CACHE_DIR", self.path("cache"));
         command.args(words).current_dir(self.directory.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// A copy of the program as nobody, who owns the folder of that name, with the repository in it. Only root can do that.
+    pub fn as_nobody(&self, words: &[&str]) -> Command {
+        let program = self.path("vault");
+        if !program.exists() {
+            std::fs::copy(env!("CARGO_BIN_EXE_vault"), &program).expect("the program");
+        }
+        for path in [self.path(""), program.clone()] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("a mode");
+        }
+        let place = self.path("nobody");
+        std::fs::create_dir_all(&place).expect("a folder");
+        std::os::unix::fs::chown(&place, Some(65534), Some(65534)).expect("an owner");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).args(words);
+        command.env("VAULT_REPOSITORY", place.join("repository")).env("VAULT_PASSWORD", PASSWORD);
+        command.env("VAULT_CACHE_DIR", place.join("cache")).current_dir(self.path(""));
+        command.stdin(Stdio::null());
         command
     }
 

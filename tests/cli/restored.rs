@@ -219,23 +219,8 @@ fn paths_given_in_any_form_are_the_same_paths() {
     }
 }
 
-/// Runs a copy of the program as nobody, who owns `place`.
 fn as_nobody(world: &World, words: &[&str]) -> Output {
-    let program = world.path("vault");
-    if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_vault"), &program).expect("the program");
-    }
-    for path in [world.path(""), program.clone()] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("a mode");
-    }
-    let place = world.path("nobody");
-    std::fs::create_dir_all(&place).expect("a folder");
-    std::os::unix::fs::chown(&place, Some(65534), Some(65534)).expect("an owner");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).args(words);
-    command.env("VAULT_REPOSITORY", place.join("repository")).env("VAULT_PASSWORD", "correct horse");
-    command.env("VAULT_CACHE_DIR", place.join("cache")).current_dir(world.path(""));
-    command.stdin(Stdio::null()).output().expect("setpriv starts")
+    world.as_nobody(words).output().expect("setpriv starts")
 }
 
 #[test]

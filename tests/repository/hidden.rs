@@ -8,12 +8,13 @@ use std::time::Duration;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, check, init, member, noise, open, open_as, records, restore_stream, snapshot_stream};
 use vault::backend::Store;
+use vault::error::{Error, Refusal};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::repository::objects::orders;
 use vault::retention::Policy;
 use vault::tag::{self, Change};
-use vault::{check as checking, forget, journal, list, prune, repair, undelete};
+use vault::{check as checking, forget, journal, keys, list, prune, repair, undelete};
 use vault_format::bundle::{Bundle, BundleKeys, Role};
 use vault_format::id::ObjectId;
 use vault_format::journal::Record;
@@ -170,6 +171,27 @@ fn a_gap_in_the_numbers_is_missed() {
     let said = world.prune().unwrap_err().to_string();
     assert!(said.contains("orders with the numbers 2 to 8 are missing"), "{said}");
     assert_eq!(check(&world.open(), false).findings[0].object, "orders/");
+}
+
+/// The order that is missing may speak of the key: it is cut off, and nothing of it is accepted before that is clear.
+#[test]
+fn a_key_is_not_gone_before_no_order_is_missing() {
+    let world = World::new();
+    let (slot, _) = member(&world.owner, Role::Writer, "writer", None);
+    let hold = world.hold(world.ids[0]);
+    world.hold(world.ids[1]);
+    let bytes = world.store.objects()[&hold].clone();
+    world.store.remove(&hold);
+    let refused = keys::remove(&world.open(), slot, &Silent).unwrap_err();
+    let id = hold.trim_start_matches("orders/");
+    let names_it =
+        |error: &Error| matches!(error, Error::Request(Refusal::Hidden(hidden)) if hidden.to_string().contains(id));
+    assert!(names_it(&refused), "{refused}");
+    let listed = keys::list(&world.open()).unwrap().keys;
+    assert!(listed.iter().any(|key| key.id == slot && key.is_revoked), "{listed:?}");
+    world.store.put(&hold, &bytes).unwrap();
+    assert!(keys::remove(&world.open(), slot, &Silent).unwrap().is_revoked);
+    assert!(keys::list(&world.open()).unwrap().keys.iter().all(|key| key.id != slot));
 }
 
 /// A ghost in a member's record stops nothing but what concerns its domain, and ends with the owner's word.

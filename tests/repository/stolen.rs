@@ -209,9 +209,17 @@ fn what_a_removed_key_names_stops_nobody() {
     let names = thief.store.objects();
     let lost = names.keys().find(|name| name.ends_with(&thief.honest.to_string())).unwrap();
     thief.store.remove(lost);
-    thief.store.objects().keys().filter(|name| name.starts_with("journal/")).for_each(|name| _ = thief.store.remove(name));
+    thief
+        .store
+        .objects()
+        .keys()
+        .filter(|name| name.starts_with("journal/"))
+        .for_each(|name| _ = thief.store.remove(name));
     let doubt = prune().left_out[0].doubt.to_string();
-    assert!(doubt.contains(&format!("snapshot {} is missing, though snapshot {}", thief.honest, later.short())), "{doubt}");
+    assert!(
+        doubt.contains(&format!("snapshot {} is missing, though snapshot {}", thief.honest, later.short())),
+        "{doubt}"
+    );
     assert!(check(&thief.owner, false).findings.iter().any(|one| one.object.ends_with(&thief.honest.to_string())));
 }
 
@@ -307,6 +315,43 @@ fn a_sick_domain_stops_nobody_else() {
             assert_clean(&thief.owner, true, &context);
         }
     }
+}
+
+/// Two domains with a pack each of which half is needed, and one that does not read: only that one stays as it is.
+#[test]
+fn a_pack_that_does_not_read_keeps_no_other_domain_from_repacking() {
+    let thief = Thief::new();
+    let (_, bundle) = member(&thief.owner, Role::Client, "other", None);
+    let other = open_as(thief.store.clone(), &thief.hand.runtime(4, 0), &bundle).unwrap();
+    let writer = open_as(thief.store.clone(), &thief.hand.runtime(5, 0), &thief.bundle).unwrap();
+    let data = || -> BTreeSet<String> {
+        thief.store.objects().into_keys().filter(|name| name.starts_with("packs/d/")).collect()
+    };
+    let (part, rest) = (noise(20, 3 << 20), noise(21, 3 << 20));
+    let halved = |repository: &Repository| {
+        let before = data();
+        let whole = snapshot_stream(repository, &[part.as_slice(), &rest].concat()).unwrap().snapshot.unwrap();
+        let pack = data().difference(&before).next().unwrap().clone();
+        let kept = snapshot_stream(repository, &part).unwrap().snapshot.unwrap();
+        let options = forget::Options { may_empty: true, ..forget::Options::default() };
+        forget::by_id(&thief.owner, &[whole.to_string()], &options).unwrap();
+        (pack, kept)
+    };
+    let ((sick, _), (well, kept)) = (halved(&writer), halved(&other));
+    assert!(thief.store.damage(&sick, |bytes| bytes.iter_mut().skip(64).take(2 << 20).for_each(|byte| *byte ^= 1)));
+    let options = prune::Options { max_unused: prune::Unused::Bytes(0), ..prune::Options::default() };
+    let report = prune::prune(&thief.owner, &options, &Silent).unwrap();
+    let left: Vec<DomainId> = report.left_out.iter().map(|one| one.domain).collect();
+    assert_eq!((left, report.is_idle), (vec![writer.keys().domain()], false));
+    let condemned: Vec<String> =
+        report.marked.packs.iter().map(|(class, id)| Name::Pack(*class, *id).to_string()).collect();
+    assert!(condemned.contains(&well) && !condemned.contains(&sick), "{condemned:?}");
+    assert_eq!(report.marked.figures.repacked_packs, 1);
+    thief.hand.advance(Duration::from_hours(25));
+    prune::prune(&thief.owner, &options, &Silent).unwrap();
+    let left = data();
+    assert!(left.contains(&sick) && !left.contains(&well));
+    assert!(restore_stream(&thief.owner, kept).unwrap() == part);
 }
 
 /// With the owner's word that there was a snapshot nobody can tell whose it is, and so nobody is judged.
