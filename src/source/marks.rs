@@ -28,3 +28,30 @@ pub fn is_cache(directory: BorrowedFd<'_>) -> bool {
 pub fn is_nodump(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
     metadata::marks(directory, name, AtFlags::SYMLINK_NOFOLLOW).contains(StatxAttributes::NODUMP)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+    use super::{SIGNATURE, is_cache};
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    /// Who may write there could else keep a whole folder out of the backup with a link to any tag on the machine.
+    #[test]
+    fn a_link_to_a_tag_makes_no_folder_a_cache() {
+        let place = tempfile::tempdir().unwrap();
+        let tag = place.path().join("tag");
+        fs::write(&tag, SIGNATURE).unwrap();
+        let is_cache_with = |make: &dyn Fn(&std::path::Path)| {
+            let folder = tempfile::tempdir().unwrap();
+            make(&folder.path().join("CACHEDIR.TAG"));
+            is_cache(File::open(folder.path()).unwrap().as_fd())
+        };
+        assert!(is_cache_with(&|name| fs::write(name, [SIGNATURE, b"\nmore"].concat()).unwrap()));
+        assert!(!is_cache_with(&|name| symlink(&tag, name).unwrap()));
+        assert!(!is_cache_with(&|name| fs::write(name, b"Signature: none").unwrap()));
+        assert!(!is_cache_with(&|_| ()));
+    }
+}

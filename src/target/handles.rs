@@ -223,3 +223,23 @@ fn discard(directory: BorrowedFd<'_>, temp: &[u8]) -> rustix::io::Result<()> {
         done => done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+    use super::open_directory;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    /// Somebody may put it there after the folder was looked at.
+    #[test]
+    fn a_link_that_takes_the_place_of_a_folder_is_not_entered() {
+        let (place, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(place.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), place.path().join("link")).unwrap();
+        let parent = File::open(place.path()).unwrap();
+        assert!(open_directory(parent.as_fd(), b"folder").is_ok());
+        assert!(open_directory(parent.as_fd(), b"link").is_err());
+    }
+}

@@ -3,6 +3,8 @@
 
 use crate::copied::client;
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use testkit::hooked::Hooked;
@@ -11,7 +13,8 @@ use testkit::world::{
     Hand, assert_clean, assert_restores, backend, cheap, check, folder, init, noise, open, restore_stream,
     snapshot_folder, snapshot_stream,
 };
-use vault::backend::Store;
+use testkit::wrapped::{Wrapped, Wrapper};
+use vault::backend::{Entry, Store};
 use vault::error::Error as OperationError;
 use vault::progress::Silent;
 use vault::repository::{Doubt, Error, Options, Repository};
@@ -19,6 +22,7 @@ use vault::{prune, repair};
 use vault_format::id::ObjectId;
 use vault_format::key::Key;
 use vault_format::name::Name;
+use vault_format::object::OBJECT_BYTES_MAX;
 
 const FOREIGN: [&str; 14] = [
     ".DS_Store",
@@ -148,6 +152,60 @@ fn garbage_under_any_prefix_stops_no_backup() {
     }
     assert_clean(&owner, false, "after quarantine");
     prune_now(&owner).unwrap();
+}
+
+/// A store that lists one object more below each prefix, of a size that none has.
+struct Swollen {
+    inner: Simulated,
+    junk: Vec<String>,
+    asked: Arc<AtomicU64>,
+}
+
+impl Wrapper for Swollen {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
+    }
+
+    fn get(&self, name: &str, range: Option<Range<u64>>) -> vault::backend::Result<Vec<u8>> {
+        self.asked.fetch_add(u64::from(self.junk.iter().any(|junk| junk == name)), Ordering::SeqCst);
+        self.inner.get(name, range)
+    }
+
+    fn list(&self, prefix: &str) -> vault::backend::Result<Vec<Entry>> {
+        let listed = self.inner.list(prefix)?;
+        let modified = listed.first().and_then(|one| one.modified);
+        let junk = self.junk.iter().filter(|name| name.starts_with(prefix)).cloned();
+        let junk = junk.map(|name| Entry { name, size: OBJECT_BYTES_MAX as u64 + 1, modified });
+        // a slot before those that open
+        Ok(junk.chain(listed).collect())
+    }
+}
+
+/// Junk of any size must not fill the memory of whoever looks.
+#[test]
+fn what_is_larger_than_any_object_is_not_asked_for() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(1, 0));
+    snapshot_stream(&owner, &noise(1, 50_000)).unwrap();
+    let index = store.objects().into_keys().find(|name| name.starts_with("index/")).unwrap();
+    let (domain, label) = index.strip_prefix("index/").unwrap().rsplit_once('/').unwrap().0.split_once('/').unwrap();
+    let id = ObjectId([7; 32]);
+    let places = ["keys", "orders", "marks"].map(str::to_owned).into_iter();
+    let places = places.chain(["index", "snapshots"].map(|kind| format!("{kind}/{domain}/{label}")));
+    let junk: Vec<String> =
+        places.chain([format!("journal/{domain}/2026-11")]).map(|place| format!("{place}/{id}")).collect();
+    assert!(junk.iter().all(|name| Name::parse(name).is_some()), "{junk:?}");
+    let asked = Arc::new(AtomicU64::new(0));
+    let swollen = Wrapped(Swollen { inner: store, junk, asked: asked.clone() });
+    let owner = open(swollen, &hand.runtime(2, 0)).unwrap();
+    let id = snapshot_stream(&owner, &noise(2, 50_000)).unwrap().snapshot.unwrap();
+    assert!(restore_stream(&owner, id).unwrap() == noise(2, 50_000));
+    let report = check(&owner, true);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!(report.notes.iter().filter(|note| note.contains("larger than any object")).count(), 5, "{report:?}");
+    prune_now(&owner).unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
 fn torn(store: &Simulated) -> ObjectId {

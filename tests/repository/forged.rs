@@ -302,6 +302,32 @@ fn an_index_that_its_writer_made_against_the_rules_is_passed_over() {
     world.snapshots.iter().for_each(|id| assert!(restore_stream(&world.owner, *id).unwrap() == world.stream));
 }
 
+/// A member says that its own index object replaces one that is damaged: nobody else misses less for that.
+#[test]
+fn a_member_explains_no_damage_of_others() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(1, 0));
+    let (_, first) = member(&owner, Role::Client, "first", Some("shared"));
+    let (_, second) = member(&owner, Role::Client, "second", Some("shared"));
+    let honest = open_as(store.clone(), &hand.runtime(2, 0), &first).unwrap();
+    snapshot_stream(&honest, &noise(2, 40_000)).unwrap();
+    let torn = store.objects().into_keys().find(|name| name.starts_with("index/")).unwrap();
+    assert!(store.damage(&torn, |bytes| bytes.truncate(100)));
+    let BundleKeys::Member { domain, book, signing, .. } = &second.keys else { panic!("a member's bundle") };
+    let supersedes = Name::parse(&torn).and_then(|name| name.id()).into_iter().collect();
+    let author = Author { repository: owner.id(), domain: *domain, signer: &signing.signing_key(), book };
+    let index = Index { supersedes, ..Index::default() };
+    let sealed = index::seal(&author, &[4; 32], &index, &Sketches::default()).unwrap();
+    let name = Name::Index(*domain, book.source_label("stream"), ObjectId::of(&sealed));
+    store.put(&name.to_string(), &sealed).unwrap();
+    let findings = check(&owner, false).findings;
+    assert!(findings.iter().any(|one| one.object == torn), "{findings:?}");
+    hand.advance(Duration::from_hours(25));
+    let stopped = prune::mark(&owner, &prune::Options::default()).unwrap_err().to_string();
+    assert!(stopped.contains(&torn), "{stopped}");
+}
+
 /// The owner's slot with other password parameters in it, and how often.
 fn costly_slots(world: &World, kdf: [u32; 3], count: u8) -> Vec<Vec<u8>> {
     let is_owners = |bytes: &[u8]| Slot::parse(bytes).is_ok_and(|slot| slot.info.role == Role::Owner);

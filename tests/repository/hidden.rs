@@ -224,6 +224,20 @@ fn a_members_ghost_reaches_its_domain_alone() {
     assert!(nobody.is_err(), "what nobody names can't be missing");
 }
 
+/// A thief could else keep his key for ever, by an order that never was.
+#[test]
+fn what_a_key_names_itself_does_not_keep_it_from_going() {
+    let world = World::new();
+    let [(first, liar), (second, _)] =
+        ["liar", "other"].map(|label| member(&world.owner, Role::Client, label, Some("shared")));
+    let ghost = ObjectId([66; 32]);
+    put_record(&world, &liar, &Record { operation: "run".into(), orders: vec![ghost], ..Record::default() });
+    let stopped = keys::remove(&world.open(), second, &Silent).unwrap_err().to_string();
+    assert!(stopped.contains(&format!("order {ghost} is missing")), "another of its domain waits: {stopped}");
+    assert!(keys::remove(&world.open(), first, &Silent).unwrap().is_revoked);
+    assert!(keys::remove(&world.open(), second, &Silent).unwrap().is_revoked, "nobody believes the liar any more");
+}
+
 /// One process on a machine that remembers.
 fn remembering(world: &World, cache: &Path) -> Repository {
     let owner = world.open();

@@ -178,6 +178,22 @@ fn put_true(owner: &Repository, thief: &Bundle, said: WriterId, signer: &Signing
     id
 }
 
+/// Under two names the same bytes would be two packs, and an index would tell of one that prune can take away.
+#[test]
+fn a_pack_is_taken_under_the_hash_of_its_bytes_alone() {
+    let world = World::new(Role::Client);
+    let (_, thief) = member(&world.owner, Role::Client, "thief", Some("shared"));
+    let BundleKeys::Member { signing, .. } = &thief.keys else { panic!("a member's bundle") };
+    let good = put_true(&world.owner, &thief, writer_of(&thief), &signing.signing_key());
+    let bytes = world.store.objects()[&Name::Pack(Class::Data, good).to_string()].clone();
+    let other = Name::Pack(Class::Data, ObjectId([9; 32]));
+    world.store.put(&other.to_string(), &bytes).unwrap();
+    let report = repair::repair(&world.owner, None, &repair::Options::default(), &Silent).unwrap();
+    assert_eq!(report.indexed_packs, 1, "{report:?}");
+    let refused = format!("{other} is in no index, and is not taken: its bytes do not match its name");
+    assert!(report.notes.contains(&refused), "{:?}", report.notes);
+}
+
 /// What a pack holds says nothing about who has made it: as the owner's it would take the place of all others.
 #[test]
 fn true_content_makes_nobody_somebody_else() {

@@ -16,7 +16,10 @@ use vault::repository::{Address, Reader, Repository};
 use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::id::BlobKind;
 use vault_format::list::Content;
-use vault_format::tree::{Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, PATH_BYTES_MAX, TARGET_BYTES_MAX, Xattr};
+use vault_format::tree::{
+    Extent, Metadata, NAME_BYTES_MAX, Node, NodeKind, PATH_BYTES_MAX, TARGET_BYTES_MAX, TreeChild, TreePage, TreeRoot,
+    Xattr,
+};
 
 /// Runs with an index of all that is stored.
 fn with_index<T>(repository: &Repository, work: impl FnOnce(&BlobLookup) -> T) -> T {
@@ -78,6 +81,45 @@ fn the_largest_nodes_share_a_directory() {
         let reader = Reader::new(&repository, index);
         let read: Vec<Node> = Nodes::new(&reader, &root).map(Result::unwrap).collect();
         assert!(read == nodes);
+    });
+}
+
+/// Pages that lie about their height or their names could send a reader in circles, or hide an entry behind another.
+#[test]
+fn a_page_of_a_directory_is_held_to_what_its_parent_says() {
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let branch = |height, children: [(&TreeRoot, &str); 2]| {
+        let child = |(root, last): (&TreeRoot, &str)| TreeChild { last_name: last.into(), root: *root };
+        TreePage::Branch { height, children: children.map(child).into() }
+    };
+    let (good, bad) = with_index(&repository, |index| {
+        let mut writer = Writer::new(&repository, index, repository.keys().domain(), "lies").unwrap();
+        let mut put = |page: TreePage| {
+            let id = writer.put(BlobKind::Tree, &page.encode().unwrap()).unwrap();
+            TreeRoot { id, bytes: 0, count: page.count() }
+        };
+        let leaf = |names: [&str; 2]| TreePage::Leaf(names.map(|name| file(name.into(), Metadata::default())).into());
+        let [first, second, mixed] = [["a", "b"], ["c", "d"], ["b", "e"]].map(|names| put(leaf(names)));
+        let good = put(branch(1, [(&first, "b"), (&second, "d")]));
+        let bad = [
+            ("another height", put(branch(2, [(&first, "b"), (&second, "d")]))),
+            ("ends with another name", put(branch(1, [(&first, "b"), (&second, "e")]))),
+            ("not in order", put(branch(1, [(&second, "d"), (&mixed, "e")]))),
+            ("more or fewer nodes", TreeRoot { count: 5, ..good }),
+        ];
+        writer.flush().unwrap().uncommitted();
+        (good, bad)
+    });
+    with_index(&repository, |index| {
+        let reader = Reader::new(&repository, index);
+        let names: Vec<Vec<u8>> = Nodes::new(&reader, &good).map(|node| node.unwrap().name).collect();
+        assert_eq!(names, [b"a", b"b", b"c", b"d"]);
+        for (what, root) in bad {
+            let errors: Vec<String> =
+                Nodes::new(&reader, &root).filter_map(|node| Some(node.err()?.to_string())).collect();
+            assert!(errors.iter().any(|error| error.contains(what)), "{what}: {errors:?}");
+        }
     });
 }
 

@@ -138,6 +138,22 @@ fn check_finds_missing_what_prune_stops_at() {
     }
 }
 
+/// Not only its parent: of the others a store could else hide all that no record and no younger snapshot tells of.
+#[test]
+fn a_snapshot_names_the_newest_before_it() {
+    let pair = Pair::new();
+    let third = snapshot_stream(&pair.owner, &noise(3, 10_000)).unwrap().head;
+    assert_eq!(third.parent, Some(pair.second.id));
+    pair.order(pair.second, Action::Forget);
+    pair.delete();
+    for record in pair.store.objects().into_keys().filter(|name| name.starts_with("journal/")) {
+        assert!(pair.store.remove(&record));
+    }
+    for said in pair.said() {
+        assert!(said.unwrap_or_default().starts_with(&format!("snapshot {} is missing", pair.first.id)));
+    }
+}
+
 /// What a revoked writer has stored is listed and does not count: no gap, though the journal names it.
 #[test]
 fn what_a_revoked_writer_stored_is_not_missing() {

@@ -7,11 +7,13 @@ use std::time::Duration;
 use testkit::hooked::Hooked;
 use testkit::simulated::Simulated;
 use testkit::world::{
-    Hand, assert_clean, assert_restores, backend, cheap, folder, init, noise, open, restore_stream, snapshot_folder,
-    snapshot_stream,
+    Hand, assert_clean, assert_restores, backend, cheap, folder, init, init_like, noise, open, restore_stream,
+    snapshot_folder, snapshot_stream,
 };
 use vault::backend::Store;
+use vault::copy;
 use vault::error::Error as OperationError;
+use vault::progress::Silent;
 use vault::repository::{Access, Error, NewRepository, Options, Repository};
 use vault::runtime::{Clock, Runtime};
 use vault_format::id::{Class, ObjectId};
@@ -45,8 +47,7 @@ impl Condemned {
         snapshot_folder(&repository, folder.path()).unwrap();
         snapshot_stream(&repository, &stream).unwrap();
         let packs = packs(&store);
-        let grace = 24 * 3600 * 1_000_000_000;
-        let mark = Mark::Condemn { packs: packs.iter().copied().collect(), snapshots: Vec::new(), grace };
+        let mark = Mark::Condemn { packs: packs.iter().copied().collect(), snapshots: Vec::new(), grace: DAY };
         let sealed = mark.seal(repository.id(), repository.keys().signer(), &[7; 32]).unwrap();
         let mark = (Name::Mark(ObjectId::of(&sealed)).to_string(), sealed);
         Self { hand, store, folder, stream, packs, mark }
@@ -67,6 +68,8 @@ impl Condemned {
 }
 
 const HALF: Duration = Duration::from_hours(12);
+/// The grace of a mark, in nanoseconds.
+const DAY: u64 = 24 * 3600 * 1_000_000_000;
 
 #[test]
 fn a_stream_that_relies_on_condemned_packs_fails() {
@@ -79,6 +82,29 @@ fn a_stream_that_relies_on_condemned_packs_fails() {
         let report = snapshot_stream(&repository, &world.stream).unwrap();
         assert!(report.head.statistics.stored_bytes > 50_000, "{:?}", report.head.statistics);
         assert!(restore_stream(&repository, report.snapshot.unwrap()).unwrap() == world.stream);
+    }
+}
+
+/// A run that slept: what it has stored itself was in no index for longer than the grace, and condemned.
+#[test]
+fn a_run_relies_on_what_it_has_stored_itself() {
+    for nth in [2, 3] {
+        let (hand, stream) = (Hand::new(), noise(1, 50_000));
+        let store = hand.store();
+        let owner = init(store.clone(), &hand.runtime(1, 0));
+        let (inner, clock, looks) = (store.clone(), hand.clone(), AtomicU64::new(0));
+        let hooked = Hooked::new(store.clone(), move |_, what, listed| {
+            if (what, listed) == ("list", "marks/") && looks.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+                let packs = packs(&inner).into_iter().collect();
+                let mark = Mark::Condemn { packs, snapshots: Vec::new(), grace: DAY };
+                let sealed = mark.seal(owner.id(), owner.keys().signer(), &[7; 32]).unwrap();
+                inner.put(&Name::Mark(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
+                clock.advance(HALF + Duration::from_secs(1));
+            }
+        });
+        let repository = open(hooked, &hand.runtime(2, 0)).unwrap();
+        let failure = snapshot_stream(&repository, &stream).unwrap_err();
+        assert!(matches!(failure, OperationError::Repository(Error::Condemned(_))), "look {nth}: {failure}");
     }
 }
 
@@ -96,6 +122,45 @@ fn a_folder_that_relies_on_condemned_packs_is_stored_again() {
         }
         assert_restores(&repository, report.snapshot.unwrap(), world.folder.path(), &context);
     }
+}
+
+/// The second of two snapshots that are copied shares a folder with the first, so that it is not walked again: what lies
+/// there is condemned between the two commits.
+#[test]
+fn a_copy_relies_on_what_it_takes_over_unwalked() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let from = init(hand.store(), &hand.runtime(1, 0));
+    let to = init_like(store.clone(), &hand.runtime(2, 0), &from);
+    let source = folder(|root| {
+        std::fs::create_dir(root.join("sub")).unwrap();
+        std::fs::write(root.join("sub/file"), noise(2, 50_000)).unwrap();
+    });
+    let take = |name: &str| {
+        std::fs::write(source.path().join("name"), name).unwrap();
+        snapshot_folder(&from, source.path()).unwrap().snapshot.unwrap()
+    };
+    let copy_to = |to: &Repository| copy::copy(&from, to, &copy::Options::default(), &Silent).unwrap();
+    take("old");
+    assert_eq!(copy_to(&to).copied.len(), 1);
+    let old = packs(&store);
+    let [_, last] = ["one", "two"].map(take);
+    let mark = Mark::Condemn { packs: old.iter().copied().collect(), snapshots: Vec::new(), grace: DAY };
+    let sealed = mark.seal(to.id(), to.keys().signer(), &[7; 32]).unwrap();
+    let (inner, clock, looks) = (store.clone(), hand.clone(), AtomicU64::new(0));
+    let hooked = Hooked::new(store.clone(), move |_, what, listed| {
+        // the first look, two for the first commit
+        if (what, listed) == ("list", "marks/") && looks.fetch_add(1, Ordering::SeqCst) + 1 == 4 {
+            inner.put(&Name::Mark(ObjectId::of(&sealed)).to_string(), &sealed).unwrap();
+            clock.advance(HALF + Duration::from_secs(1));
+        }
+    });
+    let report = copy_to(&open(hooked, &hand.runtime(3, 0)).unwrap());
+    let copied = report.copied.iter().rfind(|one| one.source == last).and_then(|one| one.copy).unwrap();
+    for (class, id) in old {
+        assert!(store.remove(&Name::Pack(class, id).to_string()));
+    }
+    assert_restores(&to, copied, source.path(), "its folder was stored again");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use testkit::world::{
 use vault::backend::Store;
 use vault::error::{Error, Refusal};
 use vault::progress::Silent;
+use vault::repository::objects::index_objects::IndexObjects;
 use vault::repository::objects::orders;
+use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, Options, Repository};
 use vault::{forget, keys, list, prune, repair, repository};
 use vault_format::bundle::{Bundle, Role};
@@ -188,6 +190,24 @@ fn a_removed_key_counts_for_what_it_wrote_and_no_more() {
     taken.hand.advance(std::time::Duration::from_hours(25));
     prune::sweep(&taken.owner, &prune::Options::default()).unwrap();
     assert!(restore_stream(&taken.owner, taken.id).unwrap() == taken.stream);
+}
+
+/// Who looked at the orders before a removal, and at the index after it, must not take in what came in between (T3).
+#[test]
+fn what_a_removed_key_indexes_counts_for_nobody_who_looked_before() {
+    let taken = Taken::new();
+    let away = taken.store.snapshot(7);
+    let (before, trust) = (taken.store.objects(), Trust::load(&taken.owner).unwrap());
+    keys::remove(&taken.owner, taken.slot, &Silent).unwrap();
+    let thief = open_as(away.clone(), &taken.hand.runtime(9, 0), &taken.bundle).unwrap();
+    snapshot_stream(&thief, &noise(7, 60_000)).unwrap();
+    let new: Vec<(String, Vec<u8>)> =
+        away.objects().into_iter().filter(|(name, _)| !before.contains_key(name)).collect();
+    new.iter().for_each(|(name, bytes)| taken.store.put(name, bytes).unwrap());
+    let objects = IndexObjects::load(&taken.owner, &trust, None).unwrap();
+    let ignored: Vec<String> = objects.ignored.iter().map(|one| one.name.to_string()).collect();
+    assert!(new.iter().filter(|(name, _)| name.starts_with("index/")).all(|(name, _)| ignored.contains(name)));
+    assert_eq!((ignored.len(), objects.good.len()), (1, 1), "what it had indexed before goes on to count");
 }
 
 /// Whatever the moment of the crash: the key counts as before or is revoked, and what it wrote stays.

@@ -9,6 +9,7 @@ use vault::repository::lookup::BlobLookup;
 use vault::repository::objects::index_objects::{self, IndexObjects};
 use vault::repository::objects::marks::Marks;
 use vault::repository::objects::trust::Trust;
+use vault::repository::tree::chunks::Pages;
 use vault::repository::write::writer::Writer;
 use vault::repository::{Error, FileReader, Reader, Repository};
 use vault_format::id::{BlobId, BlobKind};
@@ -168,17 +169,33 @@ fn what_a_range_does_not_touch_may_be_lost() {
 
 #[test]
 fn a_list_that_lies_gives_no_byte_at_a_wrong_place() {
-    let (reader, [longer, heavier]) = stored(|maker| {
+    let (reader, [longer, heavier, higher]) = stored(|maker| {
         let chunk = maker.chunk();
         let longer = Content::Inline(vec![ChunkRef { length: chunk.length + 1, ..chunk }]);
         let list = maker.list(0);
         let heavier = Content::List(ListRoot { bytes: list.bytes + 1, ..list });
-        [longer, heavier].map(|content| node(content.bytes().unwrap(), content, Vec::new()))
+        // its children would be of height 1
+        let higher = Content::List(maker.page(&ListPage::Branch { height: 2, children: vec![list; 2] }));
+        [longer, heavier, higher].map(|content| node(content.bytes().unwrap(), content, Vec::new()))
     });
-    for (node, what) in [(longer, "another length than its list"), (heavier, "other bytes than its parent")] {
+    let other = "other bytes than its parent";
+    for (node, what) in [(longer, "another length than its list"), (heavier, other), (higher, other)] {
         let error = FileReader::new(&reader, &node).unwrap().read_at(0, &mut [0]).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
     let beyond = node(3, Content::Inline(Vec::new()), vec![Extent { offset: 2, length: 2 }]);
     assert!(FileReader::new(&reader, &beyond).is_err());
+}
+
+/// Six pages that name one another four thousand times each would keep whoever looks at all of it busy for ever.
+#[test]
+fn a_page_of_a_list_is_looked_at_once_however_often_it_is_named() {
+    let (reader, root) = stored(|maker| {
+        let leaf = maker.list(0);
+        (1..=4).fold(leaf, |below, height| maker.page(&ListPage::Branch { height, children: vec![below; 5] }))
+    });
+    let content = Content::List(root);
+    let pages: Vec<BlobId> =
+        Pages::new(&reader, &content).filter_map(|(page, chunks)| page.filter(|_| chunks.is_ok())).collect();
+    assert_eq!((pages.len(), pages[0]), (5, root.id));
 }

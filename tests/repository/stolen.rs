@@ -232,6 +232,9 @@ fn arrival_decides_what_is_dropped() {
     let count = |at: StoreTime| keys::would_drop(&thief.owner, thief.slot, WallTime::new(at.nanoseconds())).unwrap();
     assert_eq!(count(arrived).count(), 1);
     assert_eq!(count(arrived + Duration::from_nanos(1)).count(), 0);
+    let theft = arrived + Duration::from_mins(30);
+    thief.put("evil", &|head| head.time -= 20 * 3600 * 1_000_000_000, 1);
+    assert_eq!(count(theft).count(), 1, "it claims to be older than the theft");
 }
 
 #[test]

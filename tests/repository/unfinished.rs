@@ -291,9 +291,11 @@ fn forgeries(store: &Simulated, victim: &Repository, thief: &Bundle) -> Vec<(Obj
         let signature = bytes[at(&bytes) - 64..at(&bytes)].to_vec();
         let offset = at(&made);
         moved[offset - 64..offset].copy_from_slice(&signature);
-        for bytes in [made, spliced, moved] {
-            forged.push((ObjectId::of(&bytes), class, bytes));
+        for made in [made, spliced, moved] {
+            forged.push((ObjectId::of(&made), class, made));
         }
+        // all as the victim made it, but for the name
+        forged.push((ObjectId::of(&[&bytes[..], b"other"].concat()), class, bytes));
     }
     forged
 }

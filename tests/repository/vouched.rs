@@ -89,6 +89,23 @@ fn a_repair_keeps_what_the_owner_vouched_for() {
     assert!(stored_for(&world, Role::Client, "third", &kept) < 30_000);
 }
 
+/// A member's index object says that garbage was opened, and tells of a pack that is lost: the owner writes it anew.
+#[test]
+fn a_repair_takes_over_no_word_of_a_member() {
+    let world = World::new(Role::Client);
+    let stream = noise(12, 300_000);
+    snapshot_stream(&world.honest, &stream).unwrap();
+    let before = world.store.objects();
+    let (_, thief) = member(&world.owner, Role::Client, "thief", Some("shared"));
+    claim_all(&world.store, &world.owner, &thief, (1, None));
+    let is_new = |name: &&String| name.starts_with("packs/m/") && !before.contains_key(*name);
+    assert!(world.store.remove(&world.store.objects().keys().find(is_new).unwrap().clone()));
+    let options = repair::Options { structure_only: true, ..repair::Options::default() };
+    let report = repair::repair(&world.owner, None, &options, &Silent).unwrap();
+    assert_eq!((report.damaged_packs.len(), report.replaced_indexes), (1, 1), "{report:?}");
+    assert!(stored_for(&world, Role::Client, "second", &stream) > stream.len() as u64);
+}
+
 #[test]
 fn garbage_under_known_ids_is_relied_on_by_nobody() {
     for (role, is_removed) in [(Role::Client, false), (Role::Client, true), (Role::Writer, false), (Role::Writer, true)]
@@ -104,6 +121,7 @@ fn garbage_under_known_ids_is_relied_on_by_nobody() {
         }
         assert!(stored_for(&world, role, "second", &stream) > stream.len() as u64, "{context}");
         assert!(!check(&world.owner, true).findings.is_empty(), "{context}");
+        assert!(!vouched(&world.owner).contains(&writer_of(&thief)), "{context}: it is bad");
         assert!(stored_for(&world, role, "third", &stream) < 100_000, "{context}: the honest ones' are good");
     }
 }
@@ -170,6 +188,22 @@ fn a_wrap_that_gives_members_something_else_makes_no_pack_theirs() {
         let by_liar = vouched(&world.owner).iter().filter(|writer| **writer == writer_of(&liar)).count();
         assert_eq!(by_liar, usize::from(is_shared), "wrap {number}");
         assert!(stored_for(&world, Role::Client, "after", &plain) < plain.len() as u64);
+    }
+}
+
+/// The same where no index tells of the pack: whoever indexes it has opened it by the owner's wrap.
+#[test]
+fn a_repair_vouches_for_no_pack_whose_wraps_differ() {
+    let plain = noise(6, 50_000);
+    for (number, is_shared) in [(0, false), (2, true)] {
+        let (world, liar, _) = lie(&plain, number);
+        for name in world.store.objects().into_keys().filter(|name| name.starts_with("index/")) {
+            assert!(world.store.remove(&name));
+        }
+        let report = repair::repair(&world.owner, None, &repair::Options::default(), &Silent).unwrap();
+        assert_eq!(report.indexed_packs, 1, "{report:?}");
+        assert_eq!(vouched(&world.owner) == [writer_of(&liar)], is_shared, "wrap {number}");
+        assert_eq!(stored_for(&world, Role::Client, "after", &plain) < plain.len() as u64, is_shared, "wrap {number}");
     }
 }
 

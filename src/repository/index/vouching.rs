@@ -153,6 +153,12 @@ mod tests {
     }
 
     #[test]
+    fn what_a_member_has_opened_is_nobody_elses_word() {
+        let objects = [object(101, OWNER, &[2, 3], &[]), object(102, MEMBER, &[1], &[1, 3])];
+        assert_eq!(planned(&objects, &[1, 2], &[]), [vec![2, 3, 1], vec![1, 2], vec![101, 102]]);
+    }
+
+    #[test]
     fn what_a_sweep_will_write_anew_is_left_to_it() {
         let objects = [object(101, MEMBER, &[1, 2], &[])];
         assert_eq!(planned(&objects, &[1, 2], &[2]), [vec![1], vec![1], vec![]]);
