@@ -70,7 +70,7 @@ fn each_test_that_shows_who_can_do_what_is_there() {
         text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::")).collect();
     assert!(named.len() > 20, "the tests were found");
     let is_lost = |(file, name): &&(&str, &str)| {
-        let folder = if file.starts_with("src/") {
+        let folder = if file.starts_with("src/") || file.starts_with("format/") {
             ""
         } else if file.contains('/') {
             "tests"
@@ -82,6 +82,17 @@ fn each_test_that_shows_who_can_do_what_is_there() {
     };
     let lost: Vec<_> = named.iter().filter(is_lost).collect();
     assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[test]
+fn each_rule_undone_by_hand_was_noticed_by_a_test() {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("a page");
+    let (_, list) = text.split_once("\n## Rules undone by hand").expect("the list");
+    let rows: Vec<&str> = list.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 30, "the rules were found");
+    let names_one = |row: &&&str| between(row, "`", '`').any(|word| word.contains("::"));
+    let unnoticed: Vec<_> = rows.iter().filter(|row| !names_one(row)).collect();
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
 }
 
 #[test]
