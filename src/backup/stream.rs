@@ -53,6 +53,9 @@ impl Scan<'_> {
             empty = (bytes == 0 && !file.allow_empty).then(|| file.name.clone());
             add(&mut files, &file.name, kind)?;
         }
+        if files.is_empty() {
+            return Err(Error::Source("what was to be dumped has no file".into()));
+        }
         let learned = dump.learned();
         self.found.body.command = learned.command.iter().map(|word| word.as_bytes().to_vec()).collect();
         self.found.body.messages = learned.messages;

@@ -39,7 +39,8 @@ pub struct Options {
     pub url: Option<Zeroizing<String>>,
     /// A service of the file of services, instead.
     pub service: Option<String>,
-    /// Variables: programs get PATH, HOME, TZ, LANG of them, those of libpq (PG…), and what `variables` names.
+    /// Variables: programs get PATH, HOME, TZ, LANG of them, those of libpq (PG…), what `variables` names, and
+    /// `dump_command` those of containers (DOCKER_…, CONTAINER_…, KUBECONFIG).
     pub environment: Environment,
     /// Further variables for the programs.
     pub variables: Vec<OsString>,

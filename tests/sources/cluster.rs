@@ -11,7 +11,9 @@ use tempfile::TempDir;
 pub struct Cluster {
     pub programs: PathBuf,
     home: TempDir,
+    /// Names the socket, and is listened at where a test asks for it.
     pub port: u16,
+    addresses: &'static str,
 }
 
 fn is_root() -> bool {
@@ -38,19 +40,24 @@ fn newest() -> Option<PathBuf> {
 
 impl Cluster {
     pub fn of_system() -> Option<Self> {
-        Some(Self::start(&of_system()?))
+        Some(Self::start(&of_system()?, ""))
+    }
+
+    /// The same, on a port too.
+    pub fn on_port() -> Option<Self> {
+        Some(Self::start(&of_system()?, "127.0.0.1"))
     }
 
     pub fn newest() -> Option<Self> {
-        Some(Self::start(&newest()?))
+        Some(Self::start(&newest()?, ""))
     }
 
     /// Another server with the same programs.
     pub fn another(&self) -> Self {
-        Self::start(&self.programs)
+        Self::start(&self.programs, "")
     }
 
-    fn start(programs: &Path) -> Self {
+    fn start(programs: &Path, addresses: &'static str) -> Self {
         let home = tempfile::Builder::new().prefix("vault-pg-").tempdir_in("/tmp").unwrap();
         let mut programs = programs.to_owned();
         if is_root() {
@@ -66,7 +73,7 @@ impl Cluster {
             }
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let cluster = Self { programs, home, port };
+        let cluster = Self { programs, home, port, addresses };
         run(cluster.as_user("initdb").args(["-A", "trust", "-U", "owner", "--no-sync", "-D"]).arg(cluster.data()));
         cluster.restart();
         cluster.sql("postgres", "create database app");
@@ -75,7 +82,8 @@ impl Cluster {
 
     /// Starts the server, again perhaps.
     pub fn restart(&self) {
-        let options = format!("-k {} -c listen_addresses=127.0.0.1 -c port={} -c fsync=off", self.socket(), self.port);
+        let Self { port, addresses, .. } = self;
+        let options = format!("-k {} -c listen_addresses='{addresses}' -c port={port} -c fsync=off", self.socket());
         let mut command = self.as_user("pg_ctl");
         command.args(["-w", "-o", &options, "-l"]).arg(self.home.path().join("log")).arg("-D").arg(self.data());
         run(command.arg("start"));

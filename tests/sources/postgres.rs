@@ -77,7 +77,7 @@ impl Proxy {
 
 #[test]
 fn check_13_what_breaks_off_gives_no_snapshot_and_names_the_cause() {
-    let Some(cluster) = Cluster::of_system() else { return };
+    let Some(cluster) = Cluster::on_port() else { return };
     fill(&cluster, "1");
     let (vault, cluster) = (Vault::new(), Arc::new(cluster));
     let proxy = Proxy::start(cluster.port);
@@ -127,6 +127,7 @@ fn check_14_rows_are_counted_and_what_is_cut_is_refused_though_its_program_ends_
         let (custom, plain) = (Format::Custom, Format::Plain);
         cut(custom, "DUMP -Fc -Z0 | head -c 1000000; exit 0", "end of file");
         cut(custom, "DUMP -Fc -Z0 | head -c 3000; exit 0", "end of file");
+        cut(custom, "DUMP -Fc -Z0 | head -c -1; exit 0", "end of file");
         cut(custom, "DUMP -Fc -Z0 | head -c 3; exit 0", "not with PGDMP");
         cut(plain, "DUMP | head -c 1000000; exit 0", "last lines are missing");
         // all but `\unrestrict KEY`
@@ -321,18 +322,20 @@ fn secrets_go_by_the_environment_and_other_variables_go_nowhere() {
     let Some(cluster) = Cluster::of_system() else { return };
     let vault = Vault::new();
     let url = cluster.url("owner:gehe%2Fim", "app");
-    let script = "env | grep -E '^(PGPASSWORD|OTHER|DOCKER_HOST|LC_MESSAGES)=' >&2; exit 3";
+    let script = "env | grep -E '^(PGPASSWORD|OTHER|DOCKER_HOST|NAMED)=' >&2; exit 3";
     let mut environment = environment(&cluster);
-    environment.extend([("OTHER".into(), "hidden".into()), ("DOCKER_HOST".into(), "unix:".into())]);
+    let more = [("OTHER", "hidden"), ("DOCKER_HOST", "unix:"), ("NAMED", "x")];
+    environment.extend(more.map(|(name, value)| (name.into(), value.into())));
     let options = Options {
         url: Some(url.into()),
-        variables: words(&["DOCKER_HOST"]),
+        variables: words(&["NAMED"]),
         environment,
         ..wrapped(&cluster, Format::Plain, script)
     };
     let error =
         vault.refuses(&mut Postgres::new(options, &vault.runtime, &Silent), &["status 3", "PGPASSWORD=gehe/im"]);
-    assert!(error.contains("DOCKER_HOST=unix:") && !error.contains("OTHER="), "{error}");
+    assert!(error.contains("DOCKER_HOST=unix:") && error.contains("NAMED=x"), "{error}");
+    assert!(!error.contains("OTHER="), "{error}");
     let refused = Options { url: Some("postgres://u:ge/heim@h/d".to_owned().into()), ..Options::default() };
     let error = vault.refuses(&mut Postgres::new(refused, &vault.runtime, &Silent), &["%2F"]);
     assert!(!error.contains("heim"), "{error}");

@@ -40,7 +40,7 @@ fn check_3_a_client_that_is_too_old_is_named_with_the_folder_of_one_that_fits() 
 
 #[test]
 fn check_4_poolers_and_servers_that_do_not_answer_are_named() {
-    let Some(cluster) = Cluster::of_system() else { return };
+    let Some(cluster) = Cluster::on_port() else { return };
     let url = |url: String| Options { url: Some(url.into()), ..options(&cluster) };
     let port = cluster.port;
     let pooled = look(&url(format!("postgresql://owner@127.0.0.1:{port}/app?pgbouncer=true&schema=public")));

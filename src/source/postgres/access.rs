@@ -16,6 +16,9 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// What variables say if nobody says otherwise: seconds to reach the server, and words that hints are found by.
 const DEFAULTS: [(&str, &str); 2] = [("PGCONNECT_TIMEOUT", "30"), ("PGAPPNAME", "vault")];
 
+/// How variables begin that tell `docker`, `podman` and `kubectl` where containers are: for a command that dumps in one.
+const CONTAINERS: [&str; 3] = ["DOCKER_", "CONTAINER_", "KUBECONFIG"];
+
 /// A server, and how to speak to it.
 pub struct Access<'a> {
     /// Where and as whom.
@@ -37,7 +40,12 @@ impl<'a> Access<'a> {
             (None, Some(service)) => Connection::of_service(service),
             (None, None) => Connection::default(),
         };
-        let is_named = |name: &OsString| name.as_bytes().starts_with(b"PG") || options.variables.contains(name);
+        let begins =
+            |name: &OsString, begins: &[&str]| begins.iter().any(|begin| name.as_bytes().starts_with(begin.as_bytes()));
+        let is_named = |name: &OsString| {
+            let of_containers = !options.dump_command.is_empty() && begins(name, &CONTAINERS);
+            begins(name, &["PG"]) || of_containers || options.variables.contains(name)
+        };
         let mut environment = allowed(options.environment.iter().cloned(), is_named);
         for (name, value) in DEFAULTS {
             if !environment.iter().any(|(other, _)| other == name) {

@@ -21,7 +21,7 @@ const POOLER_SIGNS: [&str; 6] = [
     "query_wait_timeout",
     "server login has been failing",
     "Tenant or user not found",
-    "no such database: pgbouncer",
+    "bouncer config error",
 ];
 
 /// The next step, if the cause is a known one.
@@ -55,7 +55,8 @@ pub fn of(said: &str, clues: &Clues) -> Option<String> {
 }
 
 /// What to do about a pooler.
-pub const POOLER: &str = "most poolers let no dump pass: use the direct URL of the database";
+pub const POOLER: &str =
+    "through a pooler a dump may fail, or leave its settings to other sessions: use the direct URL of the database";
 
 fn permission(clues: &Clues) -> String {
     let schemas = clues.unreadable.schemas();
