@@ -69,6 +69,27 @@ pub(crate) fn parse(address: &str) -> Result<Url, Refusal> {
     if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(wrong()) }
 }
 
+/// The innermost cause of a failed connection, in words.
+#[cfg(any(feature = "http", feature = "mail"))]
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    use std::io::ErrorKind;
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let text = cause.to_string().replace('\n', " ");
+    match kind {
+        Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => "no answer in time".to_owned(),
+        // whatever is the matter with it, in the words of whoever looked at it
+        _ if text.contains("certificate") => {
+            "this machine does not trust its certificate; SSL_CERT_FILE can name one that it should".to_owned()
+        }
+        _ if text.contains("://") => "the connection failed".to_owned(),
+        _ => text.split(" (os error").next().unwrap_or_default().to_owned(),
+    }
+}
+
 #[cfg(not(feature = "http"))]
 pub(crate) use without::Client;
 #[cfg(feature = "http")]
@@ -95,10 +116,9 @@ mod without {
 
 #[cfg(feature = "http")]
 mod worker {
-    use super::{Method, Refusal, Request};
+    use super::{Method, Refusal, Request, words};
     use reqwest::blocking::Response;
     use reqwest::{StatusCode, redirect};
-    use std::error::Error as _;
     use std::io::Read;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
@@ -196,20 +216,6 @@ mod worker {
             serde_json::from_slice::<serde_json::Value>(&body).ok()?.get("retry_after")?.as_f64()
         });
         Duration::try_from_secs_f64(seconds?).ok().map(|wait| wait.min(WAIT_MAX))
-    }
-
-    /// The innermost cause, which names what failed and not the address.
-    fn words(error: &reqwest::Error) -> String {
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        if error.source().is_none() {
-            return "the request could not be made".to_owned();
-        }
-        let cause = cause.to_string().replace('\n', " ");
-        let cause = cause.split(" (os error").next().unwrap_or_default().to_owned();
-        if cause.contains("://") { "the connection failed".to_owned() } else { cause }
     }
 }
 

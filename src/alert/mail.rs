@@ -54,7 +54,7 @@ mod smtp {
     use super::Mail;
     use crate::alert::Alert;
     use crate::alert::text::Words;
-    use crate::http::Refusal;
+    use crate::http::{Refusal, words};
     use crate::plan::Tls;
     use crate::runtime::Runtime;
     use lettre::message::header::{ContentType, HeaderName, HeaderValue};
@@ -136,7 +136,8 @@ mod smtp {
         let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
         let hello = if is_name { ClientId::Domain(name) } else { ClientId::default() };
         let mut builder = SmtpTransport::builder_dangerous(&mail.server).port(mail.port).tls(security);
-        builder = builder.hello_name(hello).timeout(Some(most));
+        // a connection that could not be secured is left by a last word that nobody answers: its error must come in time
+        builder = builder.hello_name(hello).timeout(Some(most / 3 * 2));
         if let (Some(user), Some(password)) = (&mail.user, &mail.password) {
             builder = builder.credentials(Credentials::new(user.clone(), password.to_string()));
         }
@@ -153,17 +154,9 @@ mod smtp {
             };
             return Refusal { reason, is_final: error.is_permanent(), wait: None };
         }
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        let cause = cause.to_string().replace('\n', " ");
-        let cause = cause.split(" (os error").next().unwrap_or_default();
-        if error.is_tls() {
-            Refusal::lasting(format!("no secure connection: {cause}"))
-        } else {
-            Refusal::passing(cause)
-        }
+        let reason = words(error);
+        let is_final = error.is_tls() || reason.contains("certificate");
+        Refusal { reason, is_final, wait: None }
     }
 }
 

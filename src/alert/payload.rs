@@ -149,10 +149,10 @@ fn discord(alert: &Alert, words: &Words) -> Value {
 
 fn teams(alert: &Alert, words: &Words) -> Value {
     let color = match Tone::of(alert.event) {
-        Tone::Bad => "Attention",
-        Tone::Odd => "Warning",
-        Tone::Good => "Good",
-        Tone::Plain => "Default",
+        Tone::Bad => "attention",
+        Tone::Odd => "warning",
+        Tone::Good => "good",
+        Tone::Plain => "default",
     };
     // runs of text, which know no Markdown
     let block = |text: String, run: Value| {
@@ -162,7 +162,7 @@ fn teams(alert: &Alert, words: &Words) -> Value {
         json!({ "type": "RichTextBlock", "inlines": [run] })
     };
     let mut room = TEAMS_MAX;
-    let mut body = vec![block(words.title.clone(), json!({ "size": "Large", "weight": "Bolder", "color": color }))];
+    let mut body = vec![block(words.title.clone(), json!({ "size": "large", "weight": "bolder", "color": color }))];
     for line in &words.lines {
         let line = clip(line, room.min(2_000), char::len_utf16);
         room = room.saturating_sub(line.chars().count());
@@ -172,9 +172,9 @@ fn teams(alert: &Alert, words: &Words) -> Value {
         body.push(block(format!("since {}", moment::shown(since)), json!({})));
     }
     if !words.next.is_empty() {
-        body.push(block(format!("next: {}", words.next), json!({ "fontType": "Monospace" })));
+        body.push(block(format!("next: {}", words.next), json!({ "fontType": "monospace" })));
     }
-    body.push(block(words.from.clone(), json!({ "isSubtle": true, "size": "Small" })));
+    body.push(block(words.from.clone(), json!({ "isSubtle": true, "size": "small" })));
     json!({
         "type": "message",
         "attachments": [{

@@ -1,9 +1,15 @@
-//! What a backend promises, asked of every kind: folder, memory, simulated, and real servers that a test starts itself.
-//! A server whose program is not installed is skipped aloud, and fails in CI, so that nothing is skipped in silence.
+//! What a backend promises, asked of every kind: folder, memory, simulated, and real servers that a test starts itself;
+//! and what such servers hear of alerts, pings and figures. A server whose program is not installed is skipped aloud,
+//! and fails in CI, so that nothing is skipped in silence.
 
+mod alerts;
 mod conformance;
+mod figures;
 mod locations;
+mod mails;
+mod pings;
 mod servers;
+mod web;
 mod wrappers;
 
 use conformance::{conformance, missing_root, objects};

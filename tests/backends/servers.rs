@@ -72,24 +72,24 @@ fn descendants(pid: u32) -> Vec<u32> {
 }
 
 /// Says loudly that a test did not run; in CI that is a failure.
-fn skipped<T>(name: &str, reason: &str) -> Option<T> {
+pub fn skipped<T>(name: &str, reason: &str) -> Option<T> {
     assert!(std::env::var_os("CI").is_none(), "{name} must not be skipped in CI: {reason}");
     // Straight to the terminal: the harness would swallow it.
     drop(writeln!(std::io::stderr(), "SKIPPED {name}: {reason}"));
     None
 }
 
-fn find(program: &str, also: &[PathBuf]) -> Option<PathBuf> {
+pub fn find(program: &str, also: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = also.iter().cloned().chain(std::env::split_paths(&path));
     places.chain([PathBuf::from("/usr/sbin")]).map(|place| place.join(program)).find(|file| file.is_file())
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn start(mut command: Command, port: u16, folder: TempDir, location: String) -> Server {
+pub fn start(mut command: Command, port: u16, folder: TempDir, location: String) -> Server {
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let child = command.spawn().unwrap();
