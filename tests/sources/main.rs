@@ -4,6 +4,7 @@
 mod cluster;
 mod command;
 mod dumped;
+mod files;
 mod imitated;
 mod mysql;
 mod postgres;
