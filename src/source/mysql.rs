@@ -35,7 +35,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// How every database is dumped: as of one moment, row by row, with all that is in it, and the same each time.
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 9] = [
     "--single-transaction",
     "--quick",
     "--routines",
@@ -44,9 +44,11 @@ const FLAGS: [&str; 8] = [
     "--hex-blob",
     "--skip-dump-date",
     "--default-character-set=utf8mb4",
+    // they are the server's; MySQL shows them to few users only, and MariaDB 10.11 has crashed when it was asked for them
+    "--no-tablespaces",
 ];
-/// What only clients of MySQL need: tablespaces ask for a privilege, the two others are not understood elsewhere.
-const MYSQL_FLAGS: [&str; 3] = ["--no-tablespaces", "--loose-set-gtid-purged=OFF", "--loose-column-statistics=OFF"];
+/// What is not understood elsewhere: a dump sets no state of replication, and asks for no statistics.
+const MYSQL_FLAGS: [&str; 2] = ["--loose-set-gtid-purged=OFF", "--loose-column-statistics=OFF"];
 /// What `options` may not say: where the dump goes, in which form, of what, and secrets.
 const NOT_OPTIONS: [&str; 14] = [
     "-r",

@@ -35,7 +35,11 @@ enum Security {
 impl Connection {
     /// Takes a URL apart. No error quotes it, since it holds a password.
     pub fn parse(url: &str) -> Result<Self, String> {
-        let url = url::Url::parse(url.trim()).map_err(|error| error.to_string())?;
+        let url = url.trim();
+        // with a socket there may be no host: `mysql://user:password@/database?socket=…`
+        let hosted = if url.contains("socket=") { url.replacen("@/", "@localhost/", 1) } else { url.to_owned() };
+        let hosted = Zeroizing::new(hosted);
+        let url = url::Url::parse(&hosted).map_err(|error| error.to_string())?;
         if !matches!(url.scheme(), "mysql" | "mariadb" | "mysql2") {
             return Err(format!("{}: is none of mysql: and mariadb:", url.scheme()));
         }
@@ -173,6 +177,7 @@ mod tests {
             file(socket, Flavour::MariaDb),
             "[client]\nhost=\"localhost\"\nuser=\"root\"\nsocket=\"/run/my.sock\"\n"
         );
+        assert_eq!(file(&socket.replace("localhost", ""), Flavour::MariaDb), file(socket, Flavour::MariaDb));
         let connection = Connection::parse(socket).unwrap();
         assert_eq!((connection.place().as_str(), connection.database.as_str()), ("/run/my.sock", "app"));
         assert_eq!(Connection::parse(url).unwrap().place(), "db.example:3307");

@@ -54,7 +54,13 @@ pub struct Parts {
 /// Takes a URL apart. No error quotes it, since it holds a password.
 pub fn parse(url: &str) -> Result<Parts, Failure> {
     let refused = |why: &str| Failure::Address(why.to_owned());
-    let url = url::Url::parse(url.trim()).map_err(|error| Failure::Address(error.to_string()))?;
+    let url = url.trim();
+    // a socket has no host, and yet a user may stand before it: `unix://user:password@/run/redis.sock`
+    let is_socket =
+        url.split_once(':').is_some_and(|(scheme, _)| matches!(scheme, "unix" | "redis+unix" | "redis-socket"));
+    let hosted = if is_socket { url.replacen("@/", "@localhost/", 1) } else { url.to_owned() };
+    let hosted = Zeroizing::new(hosted);
+    let url = url::Url::parse(&hosted).map_err(|error| Failure::Address(error.to_string()))?;
     let decoded = |part: &str| match percent_decode_str(part).decode_utf8() {
         Ok(text) => Ok(text.into_owned()),
         Err(_) => Err(refused("it is not UTF-8 after its %-escapes")),
