@@ -30,6 +30,9 @@ const INPUT_BYTES_MAX: usize = 32 << 10;
 /// Variables that every program gets that does not get all.
 const PLAIN_VARIABLES: [&str; 4] = ["PATH", "HOME", "TZ", "LANG"];
 
+/// How variables begin that tell where containers are.
+const CONTAINERS: [&str; 3] = ["DOCKER_", "CONTAINER_", "KUBECONFIG"];
+
 /// Variables with their values.
 pub type Environment = Vec<(OsString, OsString)>;
 
@@ -89,6 +92,11 @@ pub fn allowed(
 ) -> Environment {
     let is_plain = |name: &OsString| PLAIN_VARIABLES.iter().any(|plain| name == plain);
     all.into_iter().filter(|(name, _)| is_plain(name) || is_named(name)).collect()
+}
+
+/// True for a variable that tells `docker`, `podman` or `kubectl` where containers are: for a command that dumps in one.
+pub(super) fn tells_containers(name: &OsString) -> bool {
+    CONTAINERS.iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes()))
 }
 
 /// A program that runs; reading gives its standard output.

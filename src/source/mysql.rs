@@ -74,7 +74,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Options {
     /// `mysql://user:password@host:3306/database`; without one the client's own files say where the server is.
     pub url: Option<Zeroizing<String>>,
-    /// Variables: programs get PATH, HOME, TZ, LANG of them, and what `variables` names.
+    /// Variables: programs get PATH, HOME, TZ, LANG of them, what `variables` names, and `dump_command` those of
+    /// containers (DOCKER_…, CONTAINER_…, KUBECONFIG).
     pub environment: Environment,
     /// Further variables for the programs.
     pub variables: Vec<OsString>,

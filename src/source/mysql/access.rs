@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::tools::Flavour;
 use crate::progress::Silent;
 use crate::runtime::Runtime;
-use crate::source::child::{Child, ChildFailure, Environment, Input, Limit, Start, allowed};
+use crate::source::child::{Child, ChildFailure, Environment, Input, Limit, Start, allowed, tells_containers};
 use crate::source::dump::DumpFailure;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -29,7 +29,11 @@ impl<'a> Access<'a> {
         let connection = options.url.as_ref().map(|url| Connection::parse(url)).transpose();
         let connection = connection
             .map_err(|why| DumpFailure::Refused(format!("cannot understand the URL of the database: {why}")))?;
-        let environment = allowed(options.environment.iter().cloned(), |name| options.variables.contains(name));
+        let is_named = |name: &OsString| {
+            let of_containers = !options.dump_command.is_empty() && tells_containers(name);
+            of_containers || options.variables.contains(name)
+        };
+        let environment = allowed(options.environment.iter().cloned(), is_named);
         let limit = options.timeout.map(|timeout| Limit::new(runtime, timeout));
         Ok(Self { connection, environment, runtime, limit })
     }

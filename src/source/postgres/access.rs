@@ -5,7 +5,7 @@ use super::Options;
 use super::connection::Connection;
 use crate::progress::Silent;
 use crate::runtime::Runtime;
-use crate::source::child::{Child, ChildFailure, Environment, Input, Limit, Start, allowed};
+use crate::source::child::{Child, ChildFailure, Environment, Input, Limit, Start, allowed, tells_containers};
 use crate::source::dump::DumpFailure;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -15,9 +15,6 @@ use std::os::unix::ffi::OsStrExt;
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// What variables say if nobody says otherwise: seconds to reach the server, and words that hints are found by.
 const DEFAULTS: [(&str, &str); 2] = [("PGCONNECT_TIMEOUT", "30"), ("PGAPPNAME", "vault")];
-
-/// How variables begin that tell `docker`, `podman` and `kubectl` where containers are: for a command that dumps in one.
-const CONTAINERS: [&str; 3] = ["DOCKER_", "CONTAINER_", "KUBECONFIG"];
 
 /// A server, and how to speak to it.
 pub struct Access<'a> {
@@ -40,11 +37,9 @@ impl<'a> Access<'a> {
             (None, Some(service)) => Connection::of_service(service),
             (None, None) => Connection::default(),
         };
-        let begins =
-            |name: &OsString, begins: &[&str]| begins.iter().any(|begin| name.as_bytes().starts_with(begin.as_bytes()));
         let is_named = |name: &OsString| {
-            let of_containers = !options.dump_command.is_empty() && begins(name, &CONTAINERS);
-            begins(name, &["PG"]) || of_containers || options.variables.contains(name)
+            let of_containers = !options.dump_command.is_empty() && tells_containers(name);
+            name.as_bytes().starts_with(b"PG") || of_containers || options.variables.contains(name)
         };
         let mut environment = allowed(options.environment.iter().cloned(), is_named);
         for (name, value) in DEFAULTS {
