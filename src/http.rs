@@ -158,21 +158,26 @@ mod worker {
     }
 
     fn serve(jobs: &Receiver<Job>) {
-        // unless the program that this runs in, or a store, has chosen before
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::blocking::Client::builder()
-            .user_agent(concat!("vault/", env!("CARGO_PKG_VERSION")))
-            // a redirected POST arrives as a GET without its body, and passes for a success
-            .redirect(redirect::Policy::none())
-            .build();
+        // many runs ping nobody, and reading the machine's certificates takes a moment
+        let mut built = None;
         for Job { request, most, answer } in jobs {
-            let done = match &client {
+            let done = match built.get_or_insert_with(build) {
                 Ok(client) => send(client, request, most),
                 Err(error) => Err(Refusal::lasting(words(error))),
             };
             // nobody waits any more
             let _ = answer.send(done);
         }
+    }
+
+    fn build() -> reqwest::Result<reqwest::blocking::Client> {
+        // unless the program that this runs in, or a store, has chosen before
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        reqwest::blocking::Client::builder()
+            .user_agent(concat!("vault/", env!("CARGO_PKG_VERSION")))
+            // a redirected POST arrives as a GET without its body, and passes for a success
+            .redirect(redirect::Policy::none())
+            .build()
     }
 
     fn send(client: &reqwest::blocking::Client, request: Request, most: Duration) -> Result<(), Refusal> {

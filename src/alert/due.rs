@@ -92,8 +92,9 @@ fn for_channel(now: WallTime, said: &[Alert], told: &[Told], channel: &Channel<'
 }
 
 impl Channel<'_> {
+    /// Whether it should still arrive. Nobody waits for a test.
     fn is_owed(&self, now: WallTime, told: &Told) -> bool {
-        !told.reached.contains(self.name) && now.since(told.at) < OWED
+        self.rules.on.contains(&told.alert.event) && !told.reached.contains(self.name) && now.since(told.at) < OWED
     }
 
     /// Whether a trouble is to be told after what was told of the same subject last.
@@ -285,6 +286,16 @@ mod tests {
         assert_eq!(world.tell(1, &[alert(Event::Drill, "d", None)]).len(), 1);
         world.dead.clear();
         assert!(world.tell(7 * 24 * 60, &[]).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_not_owed() {
+        let mut world = World::new(&["hook"]);
+        world.dead = vec!["hook".into()];
+        assert_eq!(world.tell(1, &[alert(Event::Test, "", None), alert(Event::Missed, "a", None)]).len(), 2);
+        world.dead.clear();
+        world.rules.on = vec![Event::Failed];
+        assert!(world.tell(1, &[]).is_empty());
     }
 
     #[test]

@@ -21,7 +21,10 @@ pub(super) fn insist(
     let mut reason = "earlier ones have used up the time".to_owned();
     for number in 0..TRIES {
         let time = left() / TRIES.saturating_sub(number).max(1);
-        if time.is_zero() || runtime.is_stopped() {
+        if runtime.is_stopped() {
+            return Err("interrupted".to_owned());
+        }
+        if time.is_zero() {
             break;
         }
         let refusal = match send(time) {
@@ -112,8 +115,9 @@ mod tests {
     #[test]
     fn without_time_or_in_a_stopped_run_nothing_is_tried() {
         let runtime = runtime();
-        assert!(insist(&runtime, Duration::ZERO, |_| Ok(())).is_err());
+        let reason = insist(&runtime, Duration::ZERO, |_| Ok(())).unwrap_err();
+        assert_eq!(reason, "earlier ones have used up the time");
         runtime.stop.store(true, Ordering::SeqCst);
-        assert!(insist(&runtime, PATIENCE, |_| Ok(())).is_err());
+        assert_eq!(insist(&runtime, PATIENCE, |_| Ok(())).unwrap_err(), "interrupted");
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// What the names of these facts begin with.
 const PREFIX: &str = "alert:";
-/// So many alerts of one round are remembered.
-const REMEMBERED_MAX: usize = 1_000;
+/// So many alerts of one round are remembered: the longest that there can be fill a record.
+const REMEMBERED_MAX: usize = 500;
 
 /// An alert, and whom it reached when.
 #[derive(Clone, PartialEq, Debug)]
