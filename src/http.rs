@@ -17,6 +17,7 @@ pub(crate) enum Method {
 
 /// One request.
 #[derive(Clone)]
+#[cfg_attr(not(feature = "http"), expect(dead_code, reason = "nothing is sent"))]
 pub(crate) struct Request {
     pub method: Method,
     pub url: Url,
