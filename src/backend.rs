@@ -78,6 +78,10 @@ pub trait Store: Send + Sync {
     fn describe(&self) -> String;
     /// Whether reading costs no network.
     fn is_local(&self) -> bool;
+    /// Bytes that are free, if the place tells.
+    fn free(&self) -> Option<u64> {
+        None
+    }
     /// The longest time that a listing may lag behind puts and deletes (D of the protocol).
     fn listing_lag(&self) -> Duration;
 }
@@ -279,6 +283,11 @@ impl Backend {
     /// What the place can't promise, in words; nothing for most.
     pub fn caveat(&self) -> Option<String> {
         self.inner.store.caveat()
+    }
+
+    /// Bytes that are free in the place, if it tells.
+    pub fn free(&self) -> Option<u64> {
+        self.inner.store.free()
     }
 
     /// How many threads can use this backend at once before they queue.

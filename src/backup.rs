@@ -22,12 +22,14 @@ use crate::repository::write::writer::Writer;
 use crate::source;
 use crate::source::dump::Dump;
 use crate::time::{self, WallTime};
+use crate::usual::{Question, Verdict};
 use files::FileWriter;
 use origin::Origin;
 use reread::Reread;
 use scan::{Found, Scan};
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::facts::Facts;
 use vault_format::id::{ObjectId, SetId};
@@ -78,6 +80,12 @@ pub struct Options {
     pub ignore_ctime: bool,
     /// Read again a part of the unchanged files, another one after each snapshot: numerator, denominator.
     pub reread: Option<(u32, u32)>,
+    /// What is asked of its size before it is committed.
+    pub usual: Option<Question>,
+    /// What the record of the run says besides.
+    pub told: Facts,
+    /// A run that takes longer has failed.
+    pub timeout: Option<Duration>,
     /// Look, but put nothing.
     pub dry_run: bool,
 }
@@ -111,13 +119,15 @@ pub struct Report {
     pub remarks: Vec<String>,
     /// What the source has told of itself.
     pub facts: Facts,
+    /// What its size is, compared with those before.
+    pub verdict: Verdict,
 }
 
 impl Report {
     fn new(snapshot: Option<ObjectId>, head: Head, found: Found) -> Self {
         let messages = source::said(&found.body.messages);
-        let Found { failed, notes, remarks, unseen, body, .. } = found;
-        Self { snapshot, unchanged: None, head, failed, notes, unseen, messages, remarks, facts: body.facts }
+        let (Found { failed, notes, remarks, unseen, body, .. }, verdict) = (found, Verdict::default());
+        Self { snapshot, unchanged: None, head, failed, notes, unseen, messages, remarks, facts: body.facts, verdict }
     }
 }
 
@@ -146,7 +156,8 @@ pub fn backup(
     let result = if is_once { take(1) } else { run.attempts(take) };
     if !options.dry_run {
         let ending = result.as_ref().map_or_else(|_| Ending::done(""), ending);
-        let ending = Ending { source: options.name.clone(), ..ending };
+        let facts = options.told.with(&ending.facts);
+        let ending = Ending { source: options.name.clone(), facts, ..ending };
         run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
     }
     result
@@ -162,6 +173,7 @@ fn ending(report: &Report) -> Ending {
     Ending {
         heads: report.head.seen.iter().copied().chain(report.snapshot).collect(),
         snapshot: report.snapshot.or(report.unchanged),
+        facts: report.verdict.facts(),
         figures: Figures::Snapshot { read_bytes: bytes, added_bytes, stored_bytes, files },
         ..ended
     }
@@ -206,7 +218,11 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         }
     };
     let counts = writer.counts;
-    let body = body(options, &found);
+    let verdict = options.usual.as_ref().map_or(Verdict::Usual, |asked| asked.judge(found.statistics.bytes));
+    let mut body = body(options, &found);
+    body.tags.extend(verdict.tag().map(ToOwned::to_owned));
+    body.tags.sort();
+    body.tags.dedup();
     let seen = snapshots.seen_by(repository.keys().writer(), place);
     let mut head = head(repository, options, &found, &body);
     (head.run, head.parent, head.seen) = (run.id(), origin.parent.as_ref().map(|parent| parent.entry.id), seen);
@@ -234,7 +250,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     if let (Some(cache), Some(id)) = (repository.cache(), &id) {
         cache.note_committed(label, id);
     }
-    Ok(Report::new(id, head, found))
+    Ok(Report { verdict, ..Report::new(id, head, found) })
 }
 
 /// Reads the source once, from its first byte to its last.

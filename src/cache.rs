@@ -5,6 +5,7 @@
 
 mod committed;
 mod memory;
+mod quiet;
 
 use crate::runtime::Locked;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
@@ -19,7 +20,7 @@ use vault_format::key::Key;
 use vault_format::seal;
 
 /// Changes whenever the tables do; another version's file is made anew.
-const SCHEMA: i32 = 4;
+const SCHEMA: i32 = 5;
 const TABLES: &str = "
     create table objects (name text primary key, bytes blob not null);
     create table pages (id blob primary key, source blob not null, run blob not null, sealed blob not null);
@@ -220,6 +221,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
         change.execute_batch(TABLES)?;
         change.execute_batch(committed::TABLE)?;
         change.execute_batch(memory::TABLE)?;
+        change.execute_batch(quiet::TABLE)?;
         change.pragma_update(None, "user_version", SCHEMA)?;
     }
     change.commit()?;

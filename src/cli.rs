@@ -13,6 +13,7 @@ mod find;
 mod forget;
 mod global;
 mod grammar;
+mod health;
 mod hint;
 mod init;
 mod invisible;
@@ -34,6 +35,8 @@ mod prune;
 mod render;
 mod repair;
 mod restore;
+mod run;
+mod schedule;
 mod secret;
 mod session;
 mod signal;
@@ -84,6 +87,9 @@ enum Command {
     Copy(copy::Arguments),
     Key(key::Arguments),
     Plan(plan::Arguments),
+    Run(run::Arguments),
+    Health(health::Arguments),
+    Schedule(schedule::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
     /// Tell how to use a command
@@ -154,6 +160,9 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Copy(arguments) => copy::run(session, arguments),
         Command::Key(arguments) => key::run(session, arguments),
         Command::Plan(arguments) => plan::run(session, arguments),
+        Command::Run(arguments) => run::run(session, arguments),
+        Command::Health(arguments) => health::run(session, arguments),
+        Command::Schedule(arguments) => schedule::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),
         Command::Help { of } => grammar::help(of),
@@ -218,7 +227,8 @@ mod tests {
     #[test]
     fn the_docs_tell_the_json_of_every_command() {
         // what these print is a document of its own
-        let documents = ["vault completions", "vault man", "vault key sheet", "vault help", "vault version"];
+        let documents =
+            ["vault completions", "vault man", "vault key sheet", "vault schedule", "vault help", "vault version"];
         let page = include_str!("../docs/json.md");
         for (name, command) in all().iter().filter(|(_, command)| !command.has_subcommands()) {
             let heading = format!("## `{}`", name.trim_start_matches("vault "));

@@ -2,6 +2,8 @@
 //! put; data goes with the next prune, and until then `undelete` takes it back. Held snapshots stay, a policy always
 //! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
 
+mod mixture;
+
 use crate::error::{Error, Refusal, Result};
 use crate::operation::{Ending, Figures, Operation, Run};
 use crate::repository;
@@ -16,7 +18,7 @@ use crate::retention::{self, Candidate, Policy};
 use crate::time::WallTime;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
-use vault_format::id::{DomainId, ObjectId, OriginMark};
+use vault_format::id::{DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
 
@@ -122,28 +124,70 @@ pub fn by_policy<'a>(
     let only: Vec<&str> = only.into_iter().collect();
     forget(repository, &only.join(" "), options, |catalog| {
         let asked = only.iter().map(|only| one_source(catalog, only)).collect::<Result<Vec<_>>>()?;
-        let mut sources: BTreeMap<(DomainId, &str), Vec<&SnapshotEntry>> = BTreeMap::new();
-        let is_meant = |one: &&SnapshotEntry| asked.is_empty() || asked.iter().any(|asked| asked.fits(one));
-        for snapshot in catalog.snapshots.visible().filter(is_meant) {
-            sources.entry((snapshot.place.domain, &snapshot.head.source)).or_default().push(snapshot);
-        }
+        let sources = sources(catalog, |one| asked.is_empty() || asked.iter().any(|asked| asked.fits(one)));
         known_tags(repository, sources.values().flatten().copied(), policy)?;
-        let mut report = Report::default();
-        let hidden = catalog.hidden();
-        for ((domain, name), source) in &sources {
-            if let Some(hidden) = hidden.iter().find(|one| one.concerns(*domain)) {
-                let left_out = LeftOut { domain: *domain, source: (*name).to_owned(), hidden: hidden.clone() };
-                report.left_out.push(left_out);
-                report.verdicts.extend(source.iter().map(|one| verdict(one, (true, vec![hidden.to_string()]))));
-                continue;
-            }
-            let verdicts = judge(catalog, source, policy, zone)?;
-            keeps_something(name, &verdicts)?;
-            report.mixed.extend(mixed(name, source, &verdicts));
-            report.verdicts.extend(verdicts);
-        }
-        Ok(report)
+        judge_all(catalog, &sources, |_| Some((policy, zone)), &BTreeMap::new())
     })
+}
+
+/// The rules of a plan.
+#[derive(Clone, Debug)]
+pub struct PlanRules {
+    /// What is kept, by the name of the source; of others all is.
+    pub policies: BTreeMap<String, Policy>,
+    /// Snapshots that stay whatever the rules say, and why.
+    pub spared: BTreeMap<ObjectId, String>,
+    /// For days and other periods.
+    pub zone: TimeZone,
+}
+
+/// Forgets what the rules of a plan do not keep, each source by its own. Needs the owner.
+pub fn by_plan(repository: &Repository, rules: &PlanRules, options: &Options) -> Result<Report> {
+    repository.keys().owner("forget snapshots")?;
+    forget(repository, "", options, |catalog| {
+        let sources = sources(catalog, |one| rules.policies.contains_key(&one.head.source));
+        let policy = |name: &str| rules.policies.get(name).map(|policy| (policy, &rules.zone));
+        judge_all(catalog, &sources, policy, &rules.spared)
+    })
+}
+
+type Sources<'v> = BTreeMap<(DomainId, &'v str), Vec<&'v SnapshotEntry>>;
+
+/// Visible snapshots that are meant, by source.
+fn sources(view: &View, is_meant: impl Fn(&SnapshotEntry) -> bool) -> Sources<'_> {
+    let mut sources = Sources::new();
+    for snapshot in view.snapshots.visible().filter(|one| is_meant(one)) {
+        sources.entry((snapshot.place.domain, &snapshot.head.source)).or_default().push(snapshot);
+    }
+    sources
+}
+
+/// The verdicts on all of them; a source that nobody can judge is left as it is.
+fn judge_all<'p>(
+    view: &View,
+    sources: &Sources<'_>,
+    policy: impl Fn(&str) -> Option<(&'p Policy, &'p TimeZone)>,
+    spared: &BTreeMap<ObjectId, String>,
+) -> Result<Report> {
+    let (mut report, hidden) = (Report::default(), view.hidden());
+    for ((domain, name), source) in sources {
+        let Some((policy, zone)) = policy(name) else { continue };
+        if let Some(hidden) = hidden.iter().find(|one| one.concerns(*domain)) {
+            report.left_out.push(LeftOut { domain: *domain, source: (*name).to_owned(), hidden: hidden.clone() });
+            report.verdicts.extend(source.iter().map(|one| verdict(one, (true, vec![hidden.to_string()]))));
+            continue;
+        }
+        let mut verdicts = judge(view, source, policy, zone)?;
+        keeps_something(name, &verdicts)?;
+        for one in verdicts.iter_mut().filter(|one| !one.keep) {
+            if let Some(why) = spared.get(&one.place.id) {
+                (one.keep, one.reasons) = (true, vec![why.clone()]);
+            }
+        }
+        report.mixed.extend(mixture::find(name, source, &verdicts));
+        report.verdicts.extend(verdicts);
+    }
+    Ok(report)
 }
 
 /// Only says which time of late snapshots counts; see [`Options::late`]. Needs the owner.
@@ -321,36 +365,6 @@ fn keeps_something(name: &str, verdicts: &[Verdict]) -> Result<()> {
         return Err(Error::refused(Refusal::KeepsNothing(name.to_owned())));
     }
     Ok(())
-}
-
-/// Tells if rules cut a history in which several folders or hosts take turns: each takes the places of the others. One
-/// that changed for good is no mixture.
-fn mixed(name: &str, source: &[&SnapshotEntry], verdicts: &[Verdict]) -> Option<Mixed> {
-    let mut source = source.to_vec();
-    source.sort_by_key(|one| (one.counted.time, one.id));
-    let dropped: BTreeSet<_> = verdicts.iter().filter(|one| !one.keep).map(|one| one.place.id).collect();
-    let places = taking_turns(&source, &dropped, |one| one.head.place);
-    let hosts = taking_turns(&source, &dropped, |one| one.head.host);
-    (places + hosts > 0).then(|| Mixed { name: name.to_owned(), places, hosts })
-}
-
-/// How many marks there are of which one comes between two of another, if one of those that do so loses a snapshot.
-fn taking_turns(
-    source: &[&SnapshotEntry],
-    dropped: &BTreeSet<ObjectId>,
-    mark: impl Fn(&SnapshotEntry) -> OriginMark,
-) -> usize {
-    let marks: Vec<_> = source.iter().map(|one| (mark(one), one.id)).filter(|(mark, _)| mark.is_told()).collect();
-    let mut spans: BTreeMap<[u8; 16], (usize, usize)> = BTreeMap::new();
-    for (at, (mark, _)) in marks.iter().enumerate() {
-        spans.entry(mark.0).or_insert((at, at)).1 = at;
-    }
-    let meets = |(mark, (first, last)): &(&[u8; 16], &(usize, usize))| {
-        spans.iter().any(|(other, (from, to))| other != *mark && from <= last && first <= to)
-    };
-    let turns: BTreeSet<_> = spans.iter().filter(meets).map(|(mark, _)| *mark).collect();
-    let is_cut = marks.iter().any(|(mark, id)| turns.contains(&mark.0) && dropped.contains(id));
-    if is_cut { turns.len() } else { 0 }
 }
 
 /// What becomes of copies that repair made: they follow what they are copies of, and take nobody's place.

@@ -15,9 +15,12 @@ pub(crate) mod chunk;
 pub mod chunk;
 pub mod copy;
 pub mod diff;
+pub mod due;
 pub mod error;
 pub mod find;
 pub mod forget;
+pub mod health;
+pub mod history;
 mod http;
 pub mod journal;
 pub mod keys;
@@ -32,6 +35,7 @@ pub mod repair;
 pub mod repository;
 pub mod restore;
 pub mod retention;
+pub mod run;
 pub mod runtime;
 pub mod size;
 pub mod source;
@@ -43,6 +47,7 @@ pub(crate) mod target;
 pub mod target;
 pub mod time;
 pub mod undelete;
+pub mod usual;
 
 /// The format, whose types stand in what the operations take and give.
 pub use vault_format as format;

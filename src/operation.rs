@@ -68,6 +68,11 @@ impl Operation {
     ];
 }
 
+/// What one operation is called in the journal.
+pub(crate) fn name(operation: Operation) -> &'static str {
+    operation.0
+}
+
 /// What operations are called in the journal.
 pub fn names() -> impl Iterator<Item = &'static str> {
     Operation::ALL.into_iter().map(|operation| operation.0)

@@ -240,6 +240,11 @@ impl Store for Local {
         self.root.path().display().to_string()
     }
 
+    fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(self.root.path()).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     fn is_local(&self) -> bool {
         true
     }

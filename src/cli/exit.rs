@@ -31,6 +31,8 @@ pub mod code {
     pub const WRONG_PASSWORD: u8 = 12;
     /// Check found damage.
     pub const DAMAGE: u8 = 20;
+    /// An objective of the plan is missed, or can't be judged.
+    pub const UNHEALTHY: u8 = 21;
     /// A signal stopped it.
     pub const INTERRUPTED: u8 = 130;
 }
@@ -53,6 +55,11 @@ impl Failure {
     /// A failure in words, which become one line.
     pub fn new(code: u8, text: String) -> Self {
         Self { code, text: plain::line(&text), hint: None, is_damage: false, is_output: false, missing: None }
+    }
+
+    /// True if the command line, or the plan, is to blame.
+    pub fn is_usage(&self) -> bool {
+        self.code == code::USAGE
     }
 
     /// What could not be done.

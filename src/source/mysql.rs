@@ -9,6 +9,7 @@
 mod access;
 mod choice;
 mod connection;
+mod flavour;
 mod flow;
 mod hint;
 mod script;
@@ -16,8 +17,9 @@ mod server;
 mod tools;
 
 pub use choice::{ChosenDatabase, Finding};
+pub use flavour::Flavour;
 pub use server::Hidden;
-pub use tools::{Client, Flavour};
+pub use tools::Client;
 
 use super::child::{Child, Environment, Limit, Start};
 use super::dump::{Dump, DumpFailure, DumpFile, Learned, file_name};

@@ -3,7 +3,7 @@
 
 use super::Options;
 use super::connection::Connection;
-use super::tools::Flavour;
+use super::flavour::Flavour;
 use crate::progress::Silent;
 use crate::runtime::Runtime;
 use crate::source::child::{Child, ChildFailure, Environment, Input, Limit, Start, allowed, tells_containers};

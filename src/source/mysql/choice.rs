@@ -2,9 +2,10 @@
 //! tables that are asked for. What stands in the way is data, for whoever asks before the first night.
 
 use super::access::Access;
+use super::flavour::Flavour;
 use super::hint::hint;
 use super::server::{Asker, Database, Hidden, Server, Table};
-use super::tools::{Client, Flavour, clients, fitting};
+use super::tools::{Client, clients, fitting};
 use super::{Databases, Options};
 use crate::source::child::ChildFailure;
 use globset::{GlobBuilder, GlobMatcher};

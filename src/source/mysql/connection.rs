@@ -2,7 +2,7 @@
 //! `mysql://user:password@host:3306/database?ssl-mode=REQUIRED`, or with `?socket=/run/mysqld/mysqld.sock`. Clients get it
 //! as an option file, so that no secret stands among their arguments.
 
-use super::tools::Flavour;
+use super::flavour::Flavour;
 use percent_encoding::percent_decode_str;
 use std::fmt::Write;
 use std::path::PathBuf;

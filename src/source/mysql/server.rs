@@ -1,7 +1,8 @@
 //! What a server says of itself and its databases, asked through a client.
 
 use super::access::Access;
-use super::tools::{Client, Flavour};
+use super::flavour::Flavour;
+use super::tools::Client;
 use crate::source::child::ChildFailure;
 use std::ffi::OsString;
 

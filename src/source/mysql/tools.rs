@@ -2,8 +2,8 @@
 //! called `mysqldump` may be either's.
 
 use super::access::Access;
+use super::flavour::Flavour;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -12,39 +12,6 @@ const PLACES: [&str; 5] =
     ["/usr/bin", "/usr/local/bin", "/usr/local/mysql/bin", "/opt/homebrew/bin", "/opt/homebrew/opt/mysql-client/bin"];
 /// Programs that dump, each with the one beside it that asks.
 const PROGRAMS: [(&str, &str); 2] = [("mariadb-dump", "mariadb"), ("mysqldump", "mysql")];
-
-/// Whose a server or a client is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flavour {
-    /// MySQL, or one that calls itself so.
-    MySql,
-    /// MariaDB.
-    MariaDb,
-}
-
-impl Flavour {
-    /// By what a version says, of a server or a program.
-    pub fn of(version: &str) -> Self {
-        if version.to_ascii_lowercase().contains("mariadb") { Self::MariaDb } else { Self::MySql }
-    }
-
-    /// As facts have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MySql => "mysql",
-            Self::MariaDb => "mariadb",
-        }
-    }
-}
-
-impl fmt::Display for Flavour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MySql => "MySQL",
-            Self::MariaDb => "MariaDB",
-        })
-    }
-}
 
 /// A client.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,6 +3,7 @@
 
 use super::Failure;
 use super::address::Address;
+use super::tls::Wire;
 use crate::runtime::Runtime;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -20,11 +21,6 @@ const CHUNK: usize = 64 << 10;
 const REPLY_MAX: usize = 4 << 20;
 /// Replies within replies.
 const DEPTH_MAX: u32 = 4;
-
-/// What bytes go over.
-pub trait Wire: Read + Write + Send {}
-
-impl<T: Read + Write + Send> Wire for T {}
 
 /// An open connection.
 pub struct Connection<'a> {

@@ -1,10 +1,14 @@
 //! TLS around a connection: the server's certificate is always checked, against the system's authorities or a file.
 
-use super::connection::Wire;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
+
+/// What bytes go over, encrypted or not.
+pub trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
 
 /// How long the other side may take for each step until both know their keys.
 const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -1,0 +1,332 @@
+//! Makes true what a plan says: takes the sources that are due, one after the other, keeps the repository in order as
+//! far as the key may, and fills the second places. What is due follows from the journal alone, so any machine with the
+//! plan can go on where another stopped, and one line of cron is enough. One source that fails stops no other.
+
+mod choice;
+mod hooks;
+mod lock;
+mod origin;
+mod stored_plan;
+mod taking;
+mod telling;
+mod upkeep;
+
+use crate::alert::Signal;
+use crate::error::Result;
+use crate::history::History;
+use crate::plan::{CopyTo, Plan, Source};
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::retention::TimeZone;
+use crate::time::WallTime;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+use telling::Pings;
+use vault_format::id::ObjectId;
+
+/// The longest time for which nothing is looked at: what others give may come too late meanwhile.
+const QUIET_MAX: Duration = Duration::from_mins(15);
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// These sources, due or not; empty for what is due.
+    pub sources: Vec<String>,
+    /// All, due or not.
+    pub all: bool,
+    /// A part of it.
+    pub only: Option<Part>,
+    /// Say what would run, and why.
+    pub dry_run: bool,
+    /// The sizes that are found are the usual ones from now on.
+    pub accept: bool,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Snapshots.
+    Sources,
+    /// Check, forget, prune, copies.
+    Maintenance,
+    /// Restores that are tried.
+    Drills,
+}
+
+/// What the machine lends to a run: the library itself reads no environment.
+pub struct Machine<'m> {
+    /// All variables, for what the plan hands on of them.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Name of the host.
+    pub host: String,
+    /// Who runs it.
+    pub user: String,
+    /// Folder for locks; `None`: two runs at once are harmless, only wasteful.
+    pub locks: Option<PathBuf>,
+    /// Folder for what can't flow.
+    pub scratch: PathBuf,
+    /// Zone where the plan names none.
+    pub zone: TimeZone,
+    /// Opens a second place of the plan.
+    pub open_copy: &'m dyn Fn(&CopyTo) -> std::result::Result<Repository, String>,
+}
+
+impl Machine<'_> {
+    /// A variable, if it is text.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let found = self.environment.iter().find(|(key, _)| key == name);
+        found.and_then(|(_, value)| value.to_str()).map(ToOwned::to_owned)
+    }
+}
+
+/// How something ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// As wished.
+    Done,
+    /// There was nothing new.
+    Unchanged,
+    /// With gaps.
+    Partial,
+    /// Not at all.
+    Failed,
+    /// Another run is at it.
+    Busy,
+    /// Not for this key, or not by this version.
+    Skipped,
+    /// It would be done.
+    Due,
+}
+
+impl Outcome {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unchanged => "unchanged",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Busy => "busy",
+            Self::Skipped => "skipped",
+            Self::Due => "due",
+        }
+    }
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Taken {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// How that ended.
+    pub outcome: Outcome,
+    /// Why it was due.
+    pub due: String,
+    /// What it gave, or what stands for it.
+    pub snapshot: Option<ObjectId>,
+    /// Bytes of the source.
+    pub bytes: u64,
+    /// Bytes that were new.
+    pub added_bytes: u64,
+    /// Bytes that were stored.
+    pub stored_bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+    /// The usual size in bytes, if this one is suspect.
+    pub suspect: Option<u64>,
+    /// Why it failed, in one line.
+    pub error: Option<String>,
+    /// What is not in the snapshot, against the wish.
+    pub failed: Vec<String>,
+    /// Worth knowing.
+    pub notes: Vec<String>,
+    /// Its record is written.
+    is_on_record: bool,
+}
+
+impl Taken {
+    fn new(source: &Source, why: &str) -> Self {
+        Self {
+            name: source.name.clone(),
+            kind: source.kind.name(),
+            outcome: Outcome::Failed,
+            due: why.to_owned(),
+            snapshot: None,
+            bytes: 0,
+            added_bytes: 0,
+            stored_bytes: 0,
+            duration: Duration::ZERO,
+            suspect: None,
+            error: None,
+            failed: Vec::new(),
+            notes: Vec::new(),
+            is_on_record: false,
+        }
+    }
+}
+
+/// Something that the repository needs, or a copy.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Task {
+    /// `check`, `forget`, `prune`, `copy NAME`, `plan`.
+    pub task: String,
+    /// How that ended.
+    pub outcome: Outcome,
+    /// In one line.
+    pub message: String,
+}
+
+/// What is next.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Next {
+    /// Name of a source, or a task.
+    pub name: String,
+    /// When; `None`: when its name is said.
+    pub due: Option<WallTime>,
+    /// Why not now.
+    pub why: String,
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+#[must_use = "it tells what failed"]
+#[non_exhaustive]
+pub struct Report {
+    /// When it began.
+    pub started: WallTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// Sources.
+    pub sources: Vec<Taken>,
+    /// Everything else.
+    pub maintenance: Vec<Task>,
+    /// What is not due.
+    pub next: Vec<Next>,
+    /// What should be seen and is no failure: an alert that could not be sent.
+    pub notes: Vec<String>,
+    /// Objectives that are missed, or that nobody could judge.
+    faults: usize,
+}
+
+impl Report {
+    fn new(started: WallTime) -> Self {
+        let (sources, maintenance, next, notes) = Default::default();
+        Self { started, duration: Duration::ZERO, sources, maintenance, next, notes, faults: 0 }
+    }
+
+    /// True if something failed.
+    pub fn has_failed(&self) -> bool {
+        let outcomes = self.sources.iter().map(|one| one.outcome).chain(self.maintenance.iter().map(|one| one.outcome));
+        outcomes.into_iter().any(|outcome| outcome == Outcome::Failed)
+    }
+
+    /// True if something was taken with gaps.
+    pub fn has_gaps(&self) -> bool {
+        self.sources.iter().any(|one| one.outcome == Outcome::Partial)
+    }
+}
+
+/// What all parts of one run share.
+struct Context<'r> {
+    repository: &'r Repository,
+    plan: &'r Plan,
+    machine: &'r Machine<'r>,
+    options: &'r Options,
+    progress: &'r dyn Progress,
+}
+
+impl Context<'_> {
+    fn zone(&self) -> TimeZone {
+        self.plan.timezone.clone().unwrap_or_else(|| self.machine.zone.clone())
+    }
+
+    fn now(&self) -> WallTime {
+        self.repository.runtime().clock.now()
+    }
+
+    /// Until when the last run found nothing to do, if this machine remembers, and nothing else is asked for.
+    fn quiet_until(&self) -> Option<WallTime> {
+        let Options { sources, all, only, dry_run, accept } = self.options;
+        let is_plain = sources.is_empty() && !all && only.is_none() && !dry_run && !accept;
+        self.repository.cache().filter(|_| is_plain)?.quiet(&self.plan.digest, self.now())
+    }
+
+    /// Remembers that, if all is well: what is not is looked at again each time.
+    fn note_quiet(&self, report: &Report) {
+        let Options { sources, all, only, dry_run, accept } = self.options;
+        let is_plain = sources.is_empty() && !all && only.is_none() && !accept;
+        let is_busy = report.sources.iter().any(|taken| taken.outcome == Outcome::Busy);
+        let is_well = !report.has_failed() && !report.has_gaps() && report.notes.is_empty() && report.faults == 0;
+        let Some(cache) = self.repository.cache().filter(|_| !dry_run) else { return };
+        let now = self.now();
+        // what was taken just now is due again, and nobody has asked when
+        let next = choice::next_of(self, report).into_iter().chain(report.next.iter().filter_map(|next| next.due));
+        let next = next.min().unwrap_or(WallTime::MAX).min(now + QUIET_MAX);
+        cache.note_quiet(&self.plan.digest, now, if is_plain && is_well && !is_busy { next } else { now });
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.options.only.is_none_or(|only| only == part)
+    }
+}
+
+/// Runs what is due, or what is named. Fails only if the repository can't be read, or a name is not in the plan.
+pub fn run(
+    repository: &Repository,
+    plan: &Plan,
+    machine: &Machine<'_>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let clock = &repository.runtime().clock;
+    let (started, began) = (clock.now(), clock.elapsed());
+    let context = Context { repository, plan, machine, options, progress };
+    if let Some(until) = context.quiet_until() {
+        let why = "nothing was due before that".to_owned();
+        let next = vec![Next { name: plan.name.clone(), due: Some(until), why }];
+        return Ok(Report { next, ..Report::new(started) });
+    }
+    let history = History::read(repository)?;
+    let mut report = Report::new(started);
+    let chosen = choice::choose(&context, &history)?;
+    report.next.extend(chosen.later);
+    let pings = Pings::new(&context);
+    let ping = plan.alerts.ping_env.as_ref().filter(|_| !options.dry_run);
+    if context.wants(Part::Sources) {
+        if !chosen.sets.is_empty() {
+            report.notes.extend(pings.send(ping, Signal::Start, "begun"));
+        }
+        for set in &chosen.sets {
+            for one in &set.sources {
+                repository.runtime().check_stopped()?;
+                report.sources.push(taking::take(&context, &history, &pings, (one, set.id)));
+            }
+        }
+    }
+    if context.wants(Part::Maintenance) && options.sources.is_empty() {
+        let upkeep = upkeep::run(&context, &history)?;
+        report.maintenance = upkeep.tasks;
+        report.next.extend(upkeep.next);
+    }
+    if !options.dry_run {
+        let failed = report.sources.iter().find_map(|taken| taken.error.as_ref().map(|why| (&taken.name, why)));
+        let (signal, line) = match failed {
+            Some((name, why)) => (Signal::Fail, format!("{name}: {why}")),
+            None => (Signal::Success, "done".to_owned()),
+        };
+        report.notes.extend(pings.send(ping, signal, &line));
+        let told = telling::tell(&context, &report)?;
+        report.notes.extend(told.notes);
+        report.faults = told.faults;
+    }
+    report.next.sort_by_key(|next| next.due.unwrap_or(WallTime::MAX));
+    report.duration = clock.elapsed().since(began);
+    context.note_quiet(&report);
+    Ok(report)
+}
