@@ -2,6 +2,7 @@
 //! the environment. Each command is one file below; this one lists them, and sends each to its file.
 
 mod address;
+mod chain;
 mod check;
 mod choice;
 mod completions;
@@ -9,6 +10,7 @@ mod copy;
 mod diff;
 mod draft;
 mod exit;
+mod export;
 mod find;
 mod forget;
 mod global;
@@ -32,6 +34,7 @@ mod private;
 mod progress;
 mod proposal;
 mod prune;
+mod record;
 mod render;
 mod repair;
 mod restore;

@@ -1,15 +1,19 @@
 //! What was run, by whom, and how it ended; and a head to keep elsewhere: the id of a record that names the newest
-//! snapshot of each source and the newest orders. Who shows that id to a check later learns whether the store still shows
-//! all that was there, by the rules of what is missing (D2, D5).
+//! snapshot of each source and the newest orders, and follows all other records. Who shows that id to a check later
+//! learns whether the store still shows all that was there, by the rules of what is missing (D2, D5); `chain` tells
+//! the same of records.
+
+pub mod chain;
 
 use crate::error::Result;
 use crate::operation::{Ending, Operation, Run};
 use crate::repository::Repository;
 use crate::repository::objects::chain::NEWEST_MAX;
 use crate::repository::view::View;
+use crate::time::WallTime;
 use std::collections::BTreeSet;
 use vault_format::id::{DomainId, ObjectId, WriterId};
-use vault_format::journal::Record;
+use vault_format::journal::{Record, RunOutcome};
 
 /// One record.
 #[derive(Clone, Debug)]
@@ -22,6 +26,33 @@ pub struct Entry {
     /// What it says.
     pub record: Record,
     writer: WriterId,
+}
+
+/// Which records are wanted; by default all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those of this source.
+    pub source: Option<String>,
+    /// Only those of this operation.
+    pub operation: Option<String>,
+    /// Only those that ended so.
+    pub outcome: Option<RunOutcome>,
+    /// Only of runs that began then or later.
+    pub since: Option<WallTime>,
+    /// Only of runs that began then or before.
+    pub until: Option<WallTime>,
+}
+
+impl Filter {
+    /// True if a record is wanted.
+    pub fn takes(&self, record: &Record) -> bool {
+        let started = WallTime::new(record.started);
+        self.source.as_ref().is_none_or(|source| *source == record.source)
+            && self.operation.as_ref().is_none_or(|operation| *operation == record.operation)
+            && self.outcome.is_none_or(|outcome| outcome == record.outcome)
+            && self.since.is_none_or(|since| since <= started)
+            && self.until.is_none_or(|until| started <= until)
+    }
 }
 
 /// The journal.
@@ -38,7 +69,8 @@ pub struct Journal {
     pub view: View,
 }
 
-/// Reads the journal; puts a record for the head unless one that the owner or this key signed says it all already.
+/// Reads the journal; puts a record for the head unless one that the owner or this key signed says it all already, and
+/// follows all others.
 pub fn read(repository: &Repository) -> Result<Journal> {
     let run = Run::start(repository, Operation::JOURNAL);
     let mut entries = Vec::new();
@@ -47,6 +79,8 @@ pub fn read(repository: &Repository) -> Result<Journal> {
         entries.push(Entry { id, domain, record: record.clone(), writer: header.writer });
     })?;
     entries.sort_by_key(|entry| (entry.record.started, entry.record.duration, entry.id));
+    // a copy under another month is no second run
+    entries.dedup_by_key(|entry| entry.id);
     let keys = repository.keys();
     let newest = view.snapshots.newest(&BTreeSet::new());
     let orders: Vec<ObjectId> = view.orders.chain.newest().into_iter().take(NEWEST_MAX).collect();
@@ -55,7 +89,11 @@ pub fn read(repository: &Repository) -> Result<Journal> {
         let Record { heads, orders: seen, .. } = &entry.record;
         newest.iter().all(|id| heads.contains(id)) && orders.iter().all(|id| seen.contains(id))
     };
-    let known = entries.iter().rev().filter(is_believed).find(says_all);
+    let named: BTreeSet<ObjectId> = entries.iter().flat_map(|entry| entry.record.after.iter().copied()).collect();
+    let last: Vec<ObjectId> = entries.iter().map(|entry| entry.id).filter(|id| !named.contains(id)).collect();
+    // all other records lie before it: one that is taken out later is missed
+    let is_last = |entry: &&Entry| last == [entry.id];
+    let known = entries.iter().rev().filter(is_believed).find(|entry| is_last(entry) && says_all(entry));
     let head = match known {
         Some(entry) => entry.id,
         None => run.conclude(Ending { heads: newest, ..Ending::done("a head to keep elsewhere") })?,
@@ -71,5 +109,40 @@ impl Entry {
             "" => view.snapshots.domains.show(self.domain),
             actor => actor.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Filter, Record, RunOutcome, WallTime};
+
+    #[test]
+    fn a_filter_takes_what_fits_all_of_it() {
+        let record = Record {
+            source: "uploads".into(),
+            operation: "snapshot".into(),
+            outcome: RunOutcome::Failed,
+            started: 100,
+            ..Record::default()
+        };
+        let any = Filter::default;
+        let fits = |filter: Filter| filter.takes(&record);
+        let text = |text: &str| Some(text.to_owned());
+        assert!(fits(any()));
+        for (source, is_fit) in [("uploads", true), ("upload", false)] {
+            assert_eq!(fits(Filter { source: text(source), ..any() }), is_fit);
+        }
+        for (operation, is_fit) in [("snapshot", true), ("restore", false)] {
+            assert_eq!(fits(Filter { operation: text(operation), ..any() }), is_fit);
+        }
+        for (outcome, is_fit) in [(RunOutcome::Failed, true), (RunOutcome::Done, false)] {
+            assert_eq!(fits(Filter { outcome: Some(outcome), ..any() }), is_fit);
+        }
+        for (time, is_since, is_until) in [(99, true, false), (100, true, true), (101, false, true)] {
+            let time = Some(WallTime::new(time));
+            assert_eq!(fits(Filter { since: time, ..any() }), is_since);
+            assert_eq!(fits(Filter { until: time, ..any() }), is_until);
+        }
+        assert!(!fits(Filter { source: text("uploads"), outcome: Some(RunOutcome::Done), ..any() }));
     }
 }

@@ -215,14 +215,14 @@ pub fn add(
     password: Option<NewPassword<'_>>,
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
-    let run = Run::start(repository, Operation::ADD_KEY);
-    let id = put_slot(repository, draft, password)?;
-    record(run, format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short()), progress);
-    Ok(id)
+    repository.keys().owner("add a key")?;
+    recorded(repository, Operation::ADD_KEY, progress, || {
+        let id = put_slot(repository, draft, password)?;
+        Ok((id, format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short())))
+    })
 }
 
 fn put_slot(repository: &Repository, draft: &Draft, password: Option<NewPassword<'_>>) -> Result<ObjectId> {
-    repository.keys().owner("add a key")?;
     if password.is_some_and(|new| new.password.is_empty()) {
         return Err(Error::refused("the new password is empty"));
     }
@@ -258,7 +258,8 @@ pub struct Removed {
 
 /// Takes a key away: revokes it first, then deletes its slot.
 pub fn remove(repository: &Repository, id: ObjectId, progress: &dyn Progress) -> Result<Removed> {
-    take_away(repository, id, None, progress)
+    repository.keys().owner("remove a key")?;
+    recorded(repository, Operation::REMOVE_KEY, progress, || take_away(repository, id, None, progress))
 }
 
 /// The same for a stolen key: of what it wrote only what the store received before `since` goes on to count.
@@ -268,7 +269,9 @@ pub fn remove_and_drop(
     since: WallTime,
     progress: &dyn Progress,
 ) -> Result<Removed> {
-    take_away(repository, id, Some(StoreTime::new(since.nanoseconds())), progress)
+    repository.keys().owner("remove a key")?;
+    let since = Some(StoreTime::new(since.nanoseconds()));
+    recorded(repository, Operation::REMOVE_KEY, progress, || take_away(repository, id, since, progress))
 }
 
 /// What [`remove_and_drop`] would drop; nothing is changed.
@@ -311,9 +314,7 @@ fn take_away(
     id: ObjectId,
     drop_since: Option<StoreTime>,
     progress: &dyn Progress,
-) -> Result<Removed> {
-    repository.keys().owner("remove a key")?;
-    let run = Run::start(repository, Operation::REMOVE_KEY);
+) -> Result<(Removed, String)> {
     let keys = list(repository)?.keys;
     let key = find(&keys, id)?;
     let others = || keys.iter().filter(|other| other.id != id);
@@ -335,8 +336,7 @@ fn take_away(
         0 => String::new(),
         all => format!(", {all} of its snapshots dropped"),
     };
-    record(run, format!("{} {}, slot {}{dropped}", key.info.role, key.info.label, id.short()), progress);
-    Ok(removed)
+    Ok((removed, format!("{} {}, slot {}{dropped}", key.info.role, key.info.label, id.short())))
 }
 
 /// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.
@@ -346,20 +346,30 @@ pub fn change_password(
     progress: &dyn Progress,
 ) -> Result<ObjectId> {
     let owner = repository.keys().owner("change a password")?;
-    let run = Run::start(repository, Operation::CHANGE_PASSWORD);
-    let listing = list(repository)?;
-    let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
-        return Err(Error::refused(Refusal::NoPassword));
-    };
-    let bundle = owner.bundle(repository.keys().config());
-    let (domain, verifying) = (old.info.domain, bundle.owner.verifying);
-    let draft = Draft { bundle, label: old.info.label.clone(), domain, verifying };
-    let new = put_slot(repository, &draft, Some(password))?;
-    repository.backend().delete(&Name::Slot(old.id).to_string())?;
-    record(run, format!("slot {} replaces {}", new.short(), old.id.short()), progress);
-    Ok(new)
+    recorded(repository, Operation::CHANGE_PASSWORD, progress, || {
+        let listing = list(repository)?;
+        let Some(old) = listing.keys.iter().find(|key| repository.keys().slot() == Some(key.id)) else {
+            return Err(Error::refused(Refusal::NoPassword));
+        };
+        let bundle = owner.bundle(repository.keys().config());
+        let (domain, verifying) = (old.info.domain, bundle.owner.verifying);
+        let draft = Draft { bundle, label: old.info.label.clone(), domain, verifying };
+        let new = put_slot(repository, &draft, Some(password))?;
+        repository.backend().delete(&Name::Slot(old.id).to_string())?;
+        Ok((new, format!("slot {} replaces {}", new.short(), old.id.short())))
+    })
 }
 
-fn record(run: Run, message: String, progress: &dyn Progress) {
-    run.finish(&Result::Ok(()), Ending::done(message)).into_iter().for_each(|warning| progress.note(&warning));
+/// Makes a change, and puts the record of it even if it fails: whoever audits keys asks for what was tried, too.
+fn recorded<T>(
+    repository: &Repository,
+    operation: Operation,
+    progress: &dyn Progress,
+    change: impl FnOnce() -> Result<(T, String)>,
+) -> Result<T> {
+    let run = Run::start(repository, operation);
+    let changed = change();
+    let message = changed.as_ref().map_or_else(|_| String::new(), |(_, message)| message.clone());
+    run.finish(&changed, Ending::done(message)).into_iter().for_each(|warning| progress.note(&warning));
+    changed.map(|(done, _)| done)
 }

@@ -309,7 +309,9 @@ fn record<T>(
     (result, report): (&Result<T>, &Report),
     progress: &dyn Progress,
 ) {
+    let host = run.repository().options().actor.host().map(|host| ("target_host", host));
     let ending = Ending {
+        facts: host.into_iter().collect(),
         source: snapshot.head.source.clone(),
         heads: vec![snapshot.id],
         snapshot: Some(snapshot.id),

@@ -30,7 +30,12 @@ pub fn parse_flag(text: &str) -> Result<WallTime, String> {
     parse(text, &now()).map(|meant| *meant.start()).ok_or_else(|| FORMS.into())
 }
 
-/// The same, not later than now: files that change until the time of a snapshot would count as older than it.
+/// The same, but its end: until a day means until the end of it.
+pub fn parse_end(text: &str) -> Result<WallTime, String> {
+    parse_address(text).ok_or_else(|| FORMS.into())
+}
+
+/// A time that a flag takes, not later than now: files that change until the time of a snapshot would count as older than it.
 pub fn parse_past(text: &str) -> Result<WallTime, String> {
     let time = parse_flag(text)?;
     if time > Clock::System.now() { Err("this is still to come".into()) } else { Ok(time) }

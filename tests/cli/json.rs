@@ -70,6 +70,8 @@ const RUNS: &[(&str, &[&str])] = &[
     ("restore", &["restore", "uploads", "--target", "out"]),
     ("check", &["check"]),
     ("journal", &["journal", "-n", "3"]),
+    ("journal verify", &["journal", "verify"]),
+    ("journal export", &["journal", "export", "--since", "today", "--output", "audit"]),
     ("repair --accept-older", &["repair", "--accept-older"]),
     ("copy", &["copy", "--to", "another"]),
     ("snapshot", &["snapshot", "changed", "--name", "uploads"]),

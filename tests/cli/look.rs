@@ -235,3 +235,86 @@ fn the_journal_tells_why_and_of_which_snapshot() {
     assert_eq!(told("check", "reason"), "monthly");
     assert!(told("check", "actor").as_str().is_some_and(|actor| actor.contains('@')), "{journal}");
 }
+
+#[test]
+fn the_journal_is_filtered_and_handed_out() {
+    let world = World::made();
+    world.ok(&["snapshot", "uploads", "--reason", "by hand, \"twice\""]);
+    world.ok(&["snapshot", "uploads", "--name", "other", "--reason", "=1+2"]);
+    world.ok(&["restore", "uploads", "--target", "out", "--reason", "somebody asked"]);
+    std::fs::write(world.path("file"), "no folder").expect("a file");
+    world.run(&["restore", "uploads", "--target", "file"]);
+    let told = |words: &[&str]| -> Vec<String> {
+        let said = world.ok(&[&["journal", "--json"], words].concat());
+        let journal: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        let records = journal["records"].as_array().expect("a list");
+        records.iter().map(|record| format!("{} {}", record["operation"], record["outcome"]).replace('"', "")).collect()
+    };
+    assert_eq!(told(&["--source", "other"]), ["snapshot done"]);
+    assert_eq!(told(&["--operation", "restore"]), ["restore done", "restore failed"]);
+    assert_eq!(told(&["--operation", "restore", "--outcome", "failed"]), ["restore failed"]);
+    assert_eq!(
+        told(&["--operation", "restore", "--since", "today", "--until", "today", "-n", "1"]),
+        ["restore failed"]
+    );
+    assert!(told(&["--until", "yesterday"]).is_empty() && told(&["--since", "now"]).is_empty());
+    world.fails(&["journal", "--operation", "restored"], 2, &["restored"]);
+    world.fails(&["journal", "--source", "other", "verify"], 2, &["the list alone"]);
+    // a spreadsheet takes neither a comma nor a formula for what it is not
+    let csv = world.ok(&["journal", "--csv", "--operation", "snapshot"]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("time,operation,source,outcome,actor,reason,") && lines.len() == 3, "{csv}");
+    assert!(lines[1].contains(r#","by hand, ""twice""","#) && lines[2].contains(",'=1+2,"), "{csv}");
+    // for an auditor
+    let words = ["journal", "export", "--since", "today", "--until", "today", "--output", "audit"];
+    world.ok(&words);
+    let read = |name: &str| std::fs::read_to_string(world.path("audit").join(name)).expect("a file");
+    let journal: serde_json::Value = serde_json::from_str(&read("journal.json")).expect("JSON");
+    let records = journal["records"].as_array().expect("a list");
+    let restored = records.iter().find(|record| record["operation"] == "restore").expect("a restore");
+    let host = restored["facts"]["target_host"].as_str().expect("a host");
+    assert!(restored["actor"].as_str().expect("somebody").ends_with(&format!("@{host}")), "{restored}");
+    assert_eq!(restored["reason"], "somebody asked");
+    let csv = read("journal.csv");
+    assert!(csv.contains("restore,uploads,done,") && csv.contains("restore,uploads,failed,"), "{csv}");
+    world.fails(&words, 1, &["journal.json exists already"]);
+    assert_eq!(csv, read("journal.csv"));
+}
+
+#[test]
+fn a_record_that_was_taken_out_of_the_journal_is_named() {
+    let world = World::made();
+    (0..3).for_each(|_| drop(world.ok(&["snapshot", "uploads"])));
+    let said = world.ok(&["journal", "verify"]);
+    assert!(said.ends_with("none is missing or was changed\n"), "{said}");
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let verified = parse(&world.ok(&["journal", "verify", "--json"]));
+    assert_eq!((verified["ok"].as_bool(), verified["writers"][0]["concurrent"].as_u64()), (Some(true), Some(0)));
+    let head = verified["writers"][0]["head"].as_str().expect("an id").to_owned();
+    world.ok(&["journal", "verify", "--quiet", "--head", &head]);
+    world.fails(&["journal", "verify", "--head", "3f9a"], 2, &["64 digits"]);
+    for (id, says) in [(records(&world)[0].clone(), "is missing"), (head.clone(), "is not in the journal")] {
+        let path = record_path(&world, &id);
+        std::fs::remove_file(&path).expect("a record");
+        let output = world.run(&["journal", "verify", "--quiet", "--no-cache", "--head", &head]);
+        assert_eq!(output.status.code(), Some(20), "{}", errors(&output));
+        assert!(errors(&output).contains(&id) && errors(&output).contains(says), "{}", errors(&output));
+    }
+    let output = world.run(&["journal", "verify", "--json"]);
+    assert_eq!(output.status.code(), Some(20));
+    assert_eq!(parse(&String::from_utf8(output.stdout).expect("text"))["ok"], false);
+}
+
+/// Ids of all records of snapshots, oldest first.
+fn records(world: &World) -> Vec<String> {
+    let said = world.ok(&["journal", "--json", "--operation", "snapshot", "--outcome", "done"]);
+    let journal: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let ids = journal["records"].as_array().expect("a list").iter();
+    ids.map(|record| record["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+fn record_path(world: &World, id: &str) -> std::path::PathBuf {
+    let folders = |path: std::path::PathBuf| std::fs::read_dir(path).expect("a folder").flatten().map(|one| one.path());
+    let months = folders(world.path("repository/journal")).flat_map(folders);
+    months.map(|month| month.join(id)).find(|path| path.exists()).expect("a record")
+}

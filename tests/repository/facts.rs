@@ -7,10 +7,11 @@ use testkit::world::{
 use vault::backup::{self, Source};
 use vault::progress::Silent;
 use vault::repository::{Actor, Options, Repository};
-use vault::{copy, list};
+use vault::{copy, keys, list};
 use vault_format::bundle::Role;
 use vault_format::id::{ObjectId, SetId};
 use vault_format::journal::{Record, RunOutcome};
+use vault_format::slot::{KDF_FLOOR, NewPassword};
 use vault_format::snapshot::{Body, Head};
 
 fn options() -> backup::Options {
@@ -88,7 +89,32 @@ fn a_restore_leaves_a_record_whether_it_succeeds_or_not() {
         assert_eq!((record.operation.as_str(), record.outcome, record.snapshot), ("restore", outcome, Some(taken)));
         assert_eq!((record.actor.as_str(), record.reason.as_str()), ("ann@host", "the disk broke"));
         assert_eq!(record.message.is_empty(), outcome == RunOutcome::Done, "{}", record.message);
+        assert_eq!(record.facts.get("target_host"), Some("host"));
     }
+}
+
+#[test]
+fn a_change_of_keys_leaves_a_record_whether_it_succeeds_or_not() {
+    let hand = Hand::new();
+    let owner = init(hand.store(), &hand.runtime(1, 0));
+    let (slot, _) = member(&owner, Role::Client, "laptop", None);
+    let tell = |operation: &str, outcome: RunOutcome, says: &str| {
+        let record = last(&owner);
+        assert_eq!((record.operation.as_str(), record.outcome), (operation, outcome), "{}", record.message);
+        assert!(record.message.contains(says), "{}", record.message);
+        hand.advance(std::time::Duration::from_secs(60));
+    };
+    tell("key add", RunOutcome::Done, "client laptop");
+    let new = keys::NewKey { role: Role::Client, label: Some("other".into()), domain: None };
+    let empty = NewPassword { password: b"", kdf: KDF_FLOOR };
+    keys::add(&owner, &keys::draft(&owner, &new).unwrap(), Some(empty), &Silent).unwrap_err();
+    tell("key add", RunOutcome::Failed, "password is empty");
+    keys::remove(&owner, ObjectId([7; 32]), &Silent).unwrap_err();
+    tell("key remove", RunOutcome::Failed, "there is no key");
+    keys::change_password(&owner, empty, &Silent).unwrap_err();
+    tell("key passwd", RunOutcome::Failed, "password is empty");
+    keys::remove(&owner, slot, &Silent).unwrap();
+    tell("key remove", RunOutcome::Done, "client laptop");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Whole operations over a store in memory, where time, randomness and faults come from the test, and over a real S3
 //! server: what was acknowledged comes back, whatever happens in between.
 
+mod chained;
 mod checked;
 mod claims;
 mod clones;

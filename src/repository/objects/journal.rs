@@ -2,7 +2,7 @@
 //! people, but for two things: the heads that it names must stay visible, and a `begun` record serves as the object that
 //! shows the store's clock.
 
-use super::loaded::{Damage, Verdict, load};
+use super::loaded::{Loaded, Verdict, load};
 use super::orders;
 use super::trust::{Claimant, Trust};
 use crate::repository::{Listed, Repository, Result, encoding, of_object};
@@ -20,10 +20,17 @@ use vault_format::salt::Salt;
 /// Who runs something, and why, in the user's words.
 #[derive(Clone, Debug, Default)]
 pub struct Actor {
-    /// Host and user, as `user@host`.
+    /// User and host, as `user@host`.
     pub name: String,
     /// Why.
     pub reason: String,
+}
+
+impl Actor {
+    /// The machine, if it is told.
+    pub fn host(&self) -> Option<&str> {
+        self.name.rsplit_once('@').map(|(_, host)| host).filter(|host| !host.is_empty())
+    }
 }
 
 /// Most records that one record names as those before it.
@@ -41,9 +48,7 @@ fn put(repository: &Repository, record: &Record) -> Result<Name> {
     let orders = orders::to_record(repository, record.outcome != RunOutcome::Begun);
     let record = Record { orders, after: before(repository), ..record.clone() };
     let stored = encoding("a journal record", record.seal(&author, Salt::Fresh(repository.runtime().random())))?;
-    let time = Timestamp::from(WallTime::new(record.started)).to_zoned(TimeZone::UTC);
-    let year = u16::try_from(time.year()).unwrap_or_default();
-    let month = u8::try_from(time.month()).unwrap_or(1);
+    let (year, month) = month(&record);
     let name = Name::Journal(keys.domain(), year, month, ObjectId::of(&stored));
     repository.put(&name, &stored)?;
     if let Some(id) = name.id() {
@@ -53,11 +58,21 @@ fn put(repository: &Repository, record: &Record) -> Result<Name> {
     Ok(name)
 }
 
+/// Year and month under which a record lies: those of the begin of its run.
+pub(crate) fn month(record: &Record) -> (u16, u8) {
+    let time = Timestamp::from(WallTime::new(record.started)).to_zoned(TimeZone::UTC);
+    (u16::try_from(time.year()).unwrap_or_default(), u8::try_from(time.month()).unwrap_or(1))
+}
+
+/// The record that this machine put last, as far as it remembers.
+pub(crate) fn remembered(repository: &Repository) -> Option<ObjectId> {
+    repository.0.cache.get().and_then(|cache| cache.last_record())
+}
+
 /// The records that the next one follows: what this process put or saw last, else what this machine put last.
 fn before(repository: &Repository) -> Vec<ObjectId> {
     let mut before = repository.0.known.lock().records.clone();
-    let own = repository.0.cache.get().and_then(|cache| cache.last_record());
-    if let Some(own) = own.filter(|own| !before.contains(own)) {
+    if let Some(own) = remembered(repository).filter(|own| !before.contains(own)) {
         before.push(own);
     }
     before
@@ -95,23 +110,24 @@ pub(crate) fn put_verified(repository: &Repository, record: &Record, packs: &[Ob
 }
 
 /// Gives every record among those that were listed that this key can open, with its name and its header, and keeps none;
-/// returns what could not be used.
+/// returns what could not be used, and what does not count.
 pub fn visit(
     repository: &Repository,
     trust: &Trust,
     mut listed: Vec<Listed>,
     each: &mut dyn FnMut(&Name, &Header, Record),
-) -> Result<Vec<Damage>> {
-    let mut damaged = Vec::new();
+) -> Result<Loaded<()>> {
+    let mut others = Loaded::default();
     let can_open = |domain: DomainId| repository.keys().book(domain).is_some();
     listed.retain(|(name, _)| matches!(name, Name::Journal(domain, ..) if can_open(*domain)));
     for some in listed.chunks(RECORDS_AT_ONCE) {
         let mut loaded = load(repository, some, |(name, _)| read(repository, trust, name))?;
         loaded.spare(trust.quarantined());
-        damaged.append(&mut loaded.damaged);
+        others.damaged.append(&mut loaded.damaged);
+        others.ignored.append(&mut loaded.ignored);
         loaded.good.into_iter().for_each(|one| each(&one.name, &one.header, one.record));
     }
-    Ok(damaged)
+    Ok(others)
 }
 
 /// One record that counts.

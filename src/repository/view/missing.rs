@@ -6,7 +6,7 @@
 use super::View;
 use super::hidden::{self, Named};
 use crate::repository::objects::journal;
-use crate::repository::objects::loaded::{Damage, Verdict};
+use crate::repository::objects::loaded::{Damage, Ignored, Verdict};
 use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
@@ -32,8 +32,12 @@ pub(crate) struct Heads {
     pub domains: BTreeSet<DomainId>,
     /// Snapshots that only the key names which is about to go.
     unheard: BTreeSet<ObjectId>,
+    /// All records that are listed, sound or not, and of whichever domain.
+    pub listed: BTreeSet<ObjectId>,
     /// Records that can't be read: they name nothing, and stop nobody.
     pub damaged: Vec<Damage>,
+    /// Records that do not count, as far as this look has read them.
+    pub ignored: Vec<Ignored>,
 }
 
 /// Who names a snapshot.
@@ -78,6 +82,7 @@ impl Heads {
         let mut heads = Self::default();
         let (mut new, mut records) = (Vec::new(), BTreeMap::new());
         for (name, entry) in repository.list(name::JOURNAL)?.0 {
+            heads.listed.extend(name.id());
             let known = name.id().and_then(|id| repository.0.known.lock().heads.get(&id).cloned());
             let Some((header, named)) = known.filter(|_| on_record.is_none()) else {
                 new.push((name, entry));
@@ -90,7 +95,7 @@ impl Heads {
                 records.insert(name.id().unwrap_or_default(), after);
             }
         }
-        let damaged = journal::visit(repository, trust, new, &mut |name, header, record| {
+        let others = journal::visit(repository, trust, new, &mut |name, header, record| {
             if let Some(on_record) = &mut on_record {
                 on_record(name, header, &record);
             }
@@ -102,7 +107,7 @@ impl Heads {
             records.insert(name.id().unwrap_or_default(), after);
         })?;
         journal::note_newest(repository, &records);
-        Ok(Self { damaged, ..heads })
+        Ok(Self { damaged: others.damaged, ignored: others.ignored, ..heads })
     }
 
     /// Takes what a record names; returns the records among that.
