@@ -26,6 +26,7 @@ mod kept;
 mod limits;
 mod missing;
 mod origins;
+mod planned;
 mod protocol;
 mod pruned;
 mod quarantined;
