@@ -63,8 +63,10 @@ pub struct Journal {
     pub entries: Vec<Entry>,
     /// Records that can't be used, with the reason.
     pub damaged: Vec<String>,
-    /// A record that names the newest of everything.
-    pub head: ObjectId,
+    /// A record that names the newest of everything; `None` if there is none, and none could be put.
+    pub head: Option<ObjectId>,
+    /// Why none could be put.
+    pub warning: Option<String>,
     /// What is there.
     pub view: View,
 }
@@ -95,11 +97,13 @@ pub fn read(repository: &Repository) -> Result<Journal> {
     let is_last = |entry: &&Entry| last == [entry.id];
     let known = entries.iter().rev().filter(is_believed).find(|entry| is_last(entry) && says_all(entry));
     let head = match known {
-        Some(entry) => entry.id,
-        None => run.conclude(Ending { heads: newest, ..Ending::done("a head to keep elsewhere") })?,
+        Some(entry) => Ok(entry.id),
+        None => run.conclude(Ending { heads: newest, ..Ending::done("a head to keep elsewhere") }),
     };
+    // whoever audits may only be allowed to read
+    let warning = head.as_ref().err().map(|error| format!("there is no head to keep, since none can be put: {error}"));
     let damaged = view.heads.damaged.iter().map(ToString::to_string).collect();
-    Ok(Journal { entries, damaged, head, view })
+    Ok(Journal { entries, damaged, head: head.ok(), warning, view })
 }
 
 impl Entry {

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use vault::journal::{self, Filter};
 use vault::time::WallTime;
+use vault_format::id::ObjectId;
 
 /// Write the records of a period into files for an auditor
 ///
@@ -32,15 +33,15 @@ pub struct Arguments {
 
 printed! {
     /// What `vault journal export` prints.
-    struct Exported(since: Option<WallTime>, until: Option<WallTime>, records: usize, head: &str, files: &[PathBuf]) {
+    struct Exported(since: Option<WallTime>, until: Option<WallTime>, records: usize, head: Option<ObjectId>, files: &[PathBuf]) {
         /// Begin of the period; null for all before its end.
         since: Option<String> = since.map(render::time_rfc3339),
         /// End of the period; null for all after its begin.
         until: Option<String> = until.map(render::time_rfc3339),
         /// How many records there are in it.
         records: u64 = records as u64,
-        /// Id of a record that names the newest of everything, to be kept elsewhere.
-        head: String = head.to_owned(),
+        /// Id of a record that names the newest of everything, to be kept elsewhere; null if none could be put.
+        head: Option<String> = head.map(|head| head.to_string()),
         /// The files written.
         files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect(),
     }
@@ -71,9 +72,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             .context(&what(file))?;
     }
     let records = journal.entries.len();
-    session.global.print(&Exported::of(*since, *until, records, &journal.head.to_string(), &files));
+    session.global.print(&Exported::of(*since, *until, records, journal.head, &files));
     session.say(&format!("wrote {} to {}", render::count(records as u64, "record", "records"), output.display()));
-    session.say(&format!("head {}", journal.head));
+    record::say_head(session, &journal);
     session.say_requests(&repository);
     Ok(code::DONE)
 }

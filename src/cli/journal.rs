@@ -112,7 +112,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             .text("MESSAGE", Give::Wrap(24), |one| or_dash(&one.record.message))
             .print();
     }
-    session.say(&format!("head {}", journal.head));
+    record::say_head(session, &journal);
     session.say_requests(&repository);
     Ok(code::DONE)
 }

@@ -2,7 +2,7 @@
 //! terminal or into files for an auditor.
 
 use super::printed::printed;
-use super::{Context, Failure, invisible, render};
+use super::{Context, Failure, Session, invisible, render};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use vault::journal::{Entry, Journal};
@@ -16,8 +16,8 @@ printed! {
         records: Vec<Line<'a>> = shown.iter().map(|entry| Line::of(entry, &journal.view)).collect(),
         /// Records that can't be used, with the reason.
         damaged: &'a [String] = &journal.damaged,
-        /// Id of a record that names the newest of everything, to be kept elsewhere.
-        head: String = journal.head.to_string(),
+        /// Id of a record that names the newest of everything, to be kept elsewhere; null if none could be put.
+        head: Option<String> = journal.head.map(|head| head.to_string()),
     }
 
     /// One record.
@@ -96,6 +96,12 @@ impl Line<'_> {
 pub fn json(listing: &Listing<'_>) -> Result<String, Failure> {
     let text = serde_json::to_string(listing).map_err(std::io::Error::from);
     text.map(|line| format!("{}\n", invisible::in_json(&line))).context("cannot write JSON")
+}
+
+/// Says what to keep elsewhere, or why there is nothing.
+pub fn say_head(session: &Session, journal: &Journal) {
+    journal.head.iter().for_each(|head| session.say(&format!("head {head}")));
+    journal.warning.iter().for_each(|warning| session.global.remark(warning));
 }
 
 /// Records as CSV.

@@ -83,7 +83,9 @@ pub fn verify(repository: &Repository, head: Option<ObjectId>) -> Result<Chain> 
         let known = links.entry(*id).or_insert(link);
         known.is_misplaced |= is_misplaced;
     })?;
-    if let Some(silent) = view.heads.damaged.iter().find(|damage| damage.error.is_unanswered()) {
+    // what the store refused is no damage, and without a slot or an order nobody knows who may have signed
+    let mut damaged = view.orders.damaged.iter().chain(&view.trust.damaged).chain(&view.heads.damaged);
+    if let Some(silent) = damaged.find(|damage| damage.error.is_unanswered()) {
         return Err(silent.error.clone().into());
     }
     let gone = gone(repository, &view, &links)?;

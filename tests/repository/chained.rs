@@ -1,10 +1,12 @@
 //! Whether the journal is whole: what somebody takes out, changes, moves or makes up is named, with the writer that it
 //! concerns; machines that write at once, and those without memory, do no wrong.
 
+use std::sync::Arc;
 use std::time::Duration;
+use testkit::faulty::{Failure, Faulty, ListFault};
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, init, member, noise, open, open_as, snapshot_stream};
-use vault::backend::Store;
+use vault::backend::{ErrorKind, Operation, Store};
 use vault::journal::chain::{self, Chain, Writer};
 use vault::progress::Silent;
 use vault::repository::objects::trust::Trust;
@@ -197,6 +199,57 @@ fn what_a_stranger_put_is_named() {
     assert_eq!(strangers.len(), 1, "{chain:?}");
     assert_eq!(strangers[0].unknown_signer, [ObjectId::of(&bytes).to_string()].into());
     assert!(!chain.is_whole() && strangers[0].head.is_none());
+}
+
+#[test]
+fn what_a_listing_shows_late_is_not_missed_and_what_it_hides_is() {
+    let world = World::new();
+    let all = world.store.objects().keys().filter(|name| name.starts_with("journal/")).count();
+    let mut missed = 0;
+    for shown in 0..all {
+        for looks in [1, 2] {
+            let faulty = Faulty::new(Arc::new(world.store.clone()));
+            let owner = open(faulty.clone(), &world.hand.runtime(9, 0)).unwrap();
+            (1..=looks).for_each(|nth| faulty.mislist("journal/", nth, ListFault::FirstPage(shown)));
+            let chain = chain::verify(&owner, None).unwrap();
+            assert!(looks == 2 || chain.is_whole(), "{shown} of {all}: {chain:?}");
+            missed += usize::from(!chain.is_whole());
+        }
+    }
+    assert!(missed > 0);
+}
+
+#[test]
+fn what_the_store_refuses_is_no_offence() {
+    let world = World::new();
+    let mut refused = 0;
+    for nth in 1.. {
+        let faulty = Faulty::new(Arc::new(world.store.clone()));
+        let owner = open(faulty.clone(), &world.hand.runtime(9, 0)).unwrap();
+        let failure = Failure { operation: Operation::Get, nth, from_then_on: false, kind: ErrorKind::Denied };
+        faulty.revive();
+        faulty.fail(failure);
+        match chain::verify(&owner, None) {
+            Err(_) => refused += 1,
+            Ok(chain) => {
+                assert!(chain.is_whole(), "{nth}: {chain:?}");
+                break;
+            }
+        }
+    }
+    assert!(refused > world.records().len(), "each was refused once");
+}
+
+#[test]
+fn who_may_only_read_sees_the_journal_without_a_head() {
+    let world = World::new();
+    let faulty = Faulty::new(Arc::new(world.store.clone()));
+    let owner = open(faulty.clone(), &world.hand.runtime(9, 0)).unwrap();
+    faulty.revive();
+    faulty.fail(Failure { operation: Operation::Put, nth: 1, from_then_on: true, kind: ErrorKind::Denied });
+    let journal = journal::read(&owner).unwrap();
+    assert!(journal.head.is_none() && journal.warning.is_some(), "{journal:?}");
+    assert!(journal.entries.len() > world.records().len());
 }
 
 /// As two machines with one key file, or two runs of one machine that overlap.
