@@ -4,6 +4,7 @@
 //! bytes, and a missing root is an error and never an empty listing.
 
 mod bandwidth;
+pub mod bucket;
 pub mod error;
 mod leftovers;
 mod local;
@@ -21,6 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bucket::Bucket;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use location::Location;
 

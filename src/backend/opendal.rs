@@ -49,23 +49,35 @@ pub(super) struct Opendal {
 
 /// What a request may take beyond the timeout while the server answers.
 #[derive(Clone, Copy)]
-struct Extra {
+pub(super) struct Extra {
     attempt: Duration,
     total: Duration,
 }
 
 impl Extra {
-    const NONE: Self = Self { attempt: Duration::ZERO, total: Duration::ZERO };
-    const LISTING: Self = Self { attempt: Duration::ZERO, total: LONGEST_LISTING };
+    pub(super) const NONE: Self = Self { attempt: Duration::ZERO, total: Duration::ZERO };
+    pub(super) const LISTING: Self = Self { attempt: Duration::ZERO, total: LONGEST_LISTING };
 
-    fn transfer(bytes: u64) -> Self {
+    pub(super) fn transfer(bytes: u64) -> Self {
         let time = Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
         Self { attempt: time, total: time }
     }
 }
 
 impl Opendal {
+    /// Opens the place of a repository.
     pub(super) fn open(remote: &Remote, options: &BackendOptions, runtime: &Runtime) -> Result<Self> {
+        let store = Self::connect(remote, options, runtime)?;
+        store.prepare_root(options.create)?;
+        if remote.scheme.has_folders() {
+            // Nothing depends on the sweep, so its failures do not matter.
+            drop(store.sweep_tmp(StoreTime::from_wall(runtime.clock.now())));
+        }
+        Ok(store)
+    }
+
+    /// What makes requests to a place; nothing is asked yet.
+    pub(super) fn connect(remote: &Remote, options: &BackendOptions, runtime: &Runtime) -> Result<Self> {
         let failed = |text: String| Error::new(ErrorKind::Other, Operation::Open, "", text);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let tokio = builder.worker_threads(2).thread_name("vault-network").enable_all().build();
@@ -80,7 +92,7 @@ impl Opendal {
         let folder = remote.root.strip_prefix("~/").unwrap_or(if remote.root == "~" { "" } else { &remote.root });
         let root = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         let random = u64::from_le_bytes(runtime.random());
-        let store = Self {
+        Ok(Self {
             conditional: AtomicBool::new(operator.info().capability().write_with_if_not_exists),
             operator,
             permits: Semaphore::new(connections.max(1)),
@@ -91,17 +103,20 @@ impl Opendal {
             timeout: options.timeout.max(Duration::from_millis(100)),
             run: format!("{}-{random:016x}", std::process::id()),
             next: AtomicU64::new(0),
-        };
-        store.prepare_root(options.create)?;
-        if remote.scheme.has_folders() {
-            // Nothing depends on the sweep, so its failures do not matter.
-            drop(store.sweep_tmp(StoreTime::from_wall(runtime.clock.now())));
-        }
-        Ok(store)
+        })
+    }
+
+    pub(super) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Folder inside the service, empty or ending in '/'.
+    pub(super) fn root(&self) -> &str {
+        &self.root
     }
 
     /// Where folders are real, a missing root is an error from the start, unless it may be made.
-    fn prepare_root(&self, create: bool) -> Result<()> {
+    pub(super) fn prepare_root(&self, create: bool) -> Result<()> {
         if !self.scheme.has_folders() {
             return Ok(());
         }
@@ -111,7 +126,7 @@ impl Opendal {
         self.check_root(Operation::Open, "")
     }
 
-    fn check_root(&self, operation: Operation, name: &str) -> Result<()> {
+    pub(super) fn check_root(&self, operation: Operation, name: &str) -> Result<()> {
         let root = if self.root.is_empty() { "/" } else { &self.root };
         match self.run(operation, name, Extra::NONE, async |op| op.stat(root).await) {
             Err(e) if e.kind == ErrorKind::NotFound => {
@@ -139,12 +154,12 @@ impl Opendal {
         Ok(())
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         format!("{}{name}", self.root)
     }
 
     /// Runs one request with timeouts and retries, on a connection of the permitted number.
-    fn run<T>(
+    pub(super) fn run<T>(
         &self,
         operation: Operation,
         name: &str,
@@ -401,7 +416,7 @@ fn service_options(remote: &Remote) -> BTreeMap<String, String> {
     options
 }
 
-fn modified(meta: &Metadata) -> Option<StoreTime> {
+pub(super) fn modified(meta: &Metadata) -> Option<StoreTime> {
     let nanoseconds = meta.last_modified()?.into_inner().as_nanosecond();
     Some(StoreTime::new(nanoseconds.try_into().ok()?))
 }

@@ -3,6 +3,7 @@
 //! and fails in CI, so that nothing is skipped in silence.
 
 mod alerts;
+mod bucket;
 mod conformance;
 mod figures;
 mod locations;
