@@ -2,13 +2,16 @@
 //! What the protocol refuses at commit is read and stored again.
 
 mod ahead;
+mod bucket;
 mod files;
 mod gaps;
 mod origin;
+mod parent;
 mod reread;
 mod scan;
 mod stream;
 
+use crate::backend::Bucket;
 use crate::chunk::Gear;
 use crate::error::{Error, Result};
 use crate::operation::{Ending, Figures, Operation, Run};
@@ -45,6 +48,28 @@ pub enum Source<'a> {
     Stream(&'a mut dyn Read, Vec<u8>),
     /// Files that come as streams, whole or not at all: the output of a command, a database.
     Dump(&'a mut dyn Dump),
+    /// The objects of a bucket, or of another place on a server, as files.
+    Bucket(&'a Bucket, BucketOptions),
+}
+
+/// What of a bucket is taken.
+#[derive(Clone, Debug, Default)]
+pub struct BucketOptions {
+    /// Only objects whose names begin so. It stays a part of their paths.
+    pub prefix: String,
+    /// Patterns as in `.gitignore`, from the root of the snapshot.
+    pub exclude: Vec<Vec<u8>>,
+    /// That there are no objects is taken as it is, though there were some.
+    pub allow_empty: bool,
+}
+
+impl BucketOptions {
+    /// Where the objects come from, for those who ask what a snapshot is of.
+    fn paths(&self, place: &str) -> Vec<Vec<u8>> {
+        let prefix = self.prefix.trim_end_matches('/');
+        let path = if prefix.is_empty() { place.to_owned() } else { format!("{place}/{prefix}") };
+        vec![path.into_bytes()]
+    }
 }
 
 /// How it is backed up.
@@ -263,6 +288,7 @@ fn pass(scan: Scan<'_>, source: &mut Source<'_>) -> Result<Found> {
         }
         Source::Stream(input, name) => scan.stream(input, name),
         Source::Dump(dump) => scan.dump(*dump),
+        Source::Bucket(bucket, options) => scan.bucket(bucket, options),
     }
 }
 

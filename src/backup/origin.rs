@@ -2,6 +2,7 @@
 //! not stand for two places: `forget` would cut both as one history. What is taken over unread comes from the machine's
 //! own snapshots alone (W10); the same comparison tells where that tree fits into the new one.
 
+use super::parent::Join;
 use super::{Options, Source};
 use crate::error::{Error, Refusal, Result};
 use crate::repository::Repository;
@@ -16,7 +17,7 @@ use std::path::{Component, Path, PathBuf};
 use vault_format::id::{ObjectId, OriginMark, WriterId};
 use vault_format::key::Key;
 use vault_format::snapshot::{Body, Head};
-use vault_format::tree::{Node, NodeKind, TreeRoot};
+use vault_format::tree::{Node, NodeKind};
 
 /// Most bytes of paths and patterns that a snapshot is asked to keep: half of what one may have.
 const WORDS_BYTES_MAX: usize = 32 << 20;
@@ -171,6 +172,7 @@ impl<'s> Origin<'s> {
                 }
                 paths
             }
+            Source::Bucket(bucket, options) => options.paths(bucket.place()),
             Source::Stream(..) | Source::Dump(..) => Vec::new(),
         };
         let book = repository.keys().own_book();
@@ -268,30 +270,6 @@ impl<'s> Origin<'s> {
         }
         // a folder that was moved, perhaps: its files tell by themselves whether they are the same
         if options.ignores() { Join::default() } else { whole }
-    }
-}
-
-/// Where the parent's tree begins in the new one.
-#[derive(Clone, Default)]
-pub struct Join {
-    /// Its tree.
-    pub root: Option<TreeRoot>,
-    /// Names of the folders to go through before it begins, the first one last.
-    pub ahead: Vec<Vec<u8>>,
-}
-
-impl Join {
-    /// The tree, if it begins here.
-    pub fn here(&self) -> Option<&TreeRoot> {
-        self.root.as_ref().filter(|_| self.ahead.is_empty())
-    }
-
-    /// The same, seen from a folder of this name.
-    pub fn enter(&self, name: &[u8]) -> Self {
-        match self.ahead.split_last() {
-            Some((first, rest)) if first == name => Self { root: self.root, ahead: rest.to_vec() },
-            _ => Self::default(),
-        }
     }
 }
 

@@ -4,23 +4,21 @@
 use super::Options;
 use super::files::{self, Belief, FileWriter, ReadError};
 use super::gaps::GapList;
-use super::origin::{Join, Origin, absolute};
+use super::origin::{Origin, absolute};
+use super::parent::ParentFolder;
 use super::reread::Reread;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository;
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::build::TreeBuilder;
 use crate::repository::tree::content;
-use crate::repository::tree::nodes::Nodes;
 use crate::repository::write::writer::Writer;
 use crate::source::{self, Directory, EntryKind, Event, Skip};
 use crate::time::WallTime;
 use std::ffi::OsStr;
 use std::io;
-use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault_format::name::Name;
@@ -63,27 +61,16 @@ struct Level {
     name: Vec<u8>,
     metadata: Metadata,
     builder: TreeBuilder,
-    parent: Option<Peekable<Nodes>>,
-    /// Where the parent's tree begins, if not above.
-    join: Join,
+    parent: ParentFolder,
 }
 
 impl Level {
-    /// The parent's node with this name; names must ascend. A page that can't be read counts as not there.
-    fn parent_node(&mut self, name: &[u8]) -> Option<Node> {
-        let nodes = self.parent.as_mut()?;
-        while nodes.next_if(|node| node.as_ref().map_or(true, |node| node.name.as_slice() < name)).is_some() {}
-        nodes.next_if(|node| node.as_ref().is_ok_and(|node| node.name == name)).and_then(repository::Result::ok)
+    fn new(name: Vec<u8>, metadata: Metadata, parent: ParentFolder) -> Self {
+        Self { name, metadata, builder: TreeBuilder::default(), parent }
     }
 }
 
-impl<'s> Scan<'s> {
-    fn level(&self, name: Vec<u8>, metadata: Metadata, (parent, join): (Option<TreeRoot>, Join)) -> Level {
-        let root = join.here().copied().or(parent);
-        let parent = root.map(|root| Nodes::new(self.reader, &root).peekable());
-        Level { name, metadata, builder: TreeBuilder::default(), parent, join }
-    }
-
+impl Scan<'_> {
     /// Reads files and folders.
     pub fn paths(mut self, paths: &[PathBuf], walk: &source::Options) -> Result<Found> {
         let key = self.repository.keys().gear_key().clone();
@@ -98,19 +85,16 @@ impl<'s> Scan<'s> {
         directory.doubts().iter().for_each(|doubt| self.progress.note(doubt));
         self.found.notes.extend_from_slice(directory.doubts());
         let join = self.origin.join(self.reader, &self.found.body.base, self.options);
-        let mut levels = vec![self.level(Vec::new(), Metadata::default(), (None, join))];
+        let parent = ParentFolder::top(self.reader, join);
+        let mut levels = vec![Level::new(Vec::new(), Metadata::default(), parent)];
         while let Some(event) = directory.next() {
             self.repository.runtime().check_stopped()?;
             let Some(level) = levels.last_mut() else { break };
             match event {
                 Event::Enter { name, metadata } => {
-                    let root = level.parent_node(&name).and_then(|node| match node.kind {
-                        NodeKind::Directory(root) => Some(root),
-                        _ => None,
-                    });
                     self.found.statistics.directories += 1;
-                    let join = level.join.enter(&name);
-                    levels.push(self.level(name, metadata, (root, join)));
+                    let parent = level.parent.enter(self.reader, &name);
+                    levels.push(Level::new(name, metadata, parent));
                 }
                 Event::Leave => {
                     let Some(done) = levels.pop() else { break };
@@ -120,7 +104,7 @@ impl<'s> Scan<'s> {
                     self.push(&directory, level, node)?;
                 }
                 Event::Entry(entry) => {
-                    let before = level.parent_node(&entry.name);
+                    let before = level.parent.node(&entry.name);
                     if let Some(node) = self.entry(&directory, entry, before.as_ref())? {
                         self.push(&directory, level, node)?;
                     }
@@ -256,7 +240,7 @@ impl<'s> Scan<'s> {
         }
     }
 
-    fn belief(&self) -> Belief {
+    pub fn belief(&self) -> Belief {
         let time = |parent: &SnapshotEntry| parent.claimed().min(parent.counted.time);
         Belief {
             parent_started: self.origin.parent.as_ref().map_or(WallTime::MIN, |parent| time(parent.entry)),
@@ -266,7 +250,7 @@ impl<'s> Scan<'s> {
     }
 
     /// Sparse files may be larger than all disks together.
-    fn add_bytes(&mut self, size: u64) {
+    pub fn add_bytes(&mut self, size: u64) {
         self.found.statistics.bytes = self.found.statistics.bytes.saturating_add(size);
     }
 

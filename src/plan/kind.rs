@@ -167,6 +167,8 @@ pub struct Bucket {
     pub prefix: String,
     /// Patterns as in `.gitignore`.
     pub exclude: Vec<String>,
+    /// That there are no objects any more is stored too.
+    pub allow_empty: bool,
 }
 
 /// Reads the keys of a kind, and finds those of others.
@@ -259,5 +261,6 @@ fn bucket(table: &Reader<'_>) -> Option<Bucket> {
     }
     let prefix = table.text("prefix").unwrap_or_default();
     let exclude = patterns(table);
-    Some(Bucket { location: location?, prefix, exclude })
+    let allow_empty = table.flag("allow_empty").unwrap_or(false);
+    Some(Bucket { location: location?, prefix, exclude, allow_empty })
 }

@@ -74,7 +74,7 @@ pub(super) const MYSQL: &[&str] =
     &["url_env", "database", "tables", "exclude_tables", "tools", "dump_command", "options"];
 pub(super) const SQLITE: &[&str] = &["path", "scratch"];
 pub(super) const REDIS: &[&str] = &["url_env", "method", "path"];
-pub(super) const BUCKET: &[&str] = &["location", "prefix", "exclude"];
+pub(super) const BUCKET: &[&str] = &["location", "prefix", "exclude", "allow_empty"];
 pub(super) const DRILL: &[&str] = &[
     "every",
     "into",

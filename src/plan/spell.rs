@@ -221,10 +221,11 @@ fn of_kind(table: &mut Spelled, kind: &Kind) {
                 }
             }
         }
-        Kind::Bucket(Bucket { location, prefix, exclude }) => {
+        Kind::Bucket(Bucket { location, prefix, exclude, allow_empty }) => {
             table.text("location", &location.to_string());
             table.text("prefix", prefix);
             table.list("exclude", exclude);
+            table.plain("allow_empty", allow_empty);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! nowhere else in a run.
 
 use super::Context;
+use crate::backend::{BackendOptions, Bucket};
 use crate::backup;
 use crate::plan::{self, Connection, Databases, Dump as Form, Globals, Kind, Snapshotting, Source};
 use crate::source::dump::Dump;
@@ -67,8 +68,20 @@ pub fn with<T>(
             let options = redis_options(context, source, redis)?;
             dump(&mut redis::Redis::new(options, runtime, progress))
         }
-        Kind::Bucket(bucket) => Err(format!("buckets are not read by this version: {}", bucket.prefix)),
+        Kind::Bucket(bucket) => {
+            let options = BackendOptions::default();
+            let place = Bucket::open(&bucket.location, &options, runtime).map_err(|error| error.to_string())?;
+            take(backup::Source::Bucket(&place, bucket_options(bucket)))
+        }
         Kind::Stdin | Kind::PostgresBase(_) => Err(format!("kind {} is not run", source.kind.name())),
+    }
+}
+
+fn bucket_options(bucket: &plan::Bucket) -> backup::BucketOptions {
+    backup::BucketOptions {
+        prefix: bucket.prefix.clone(),
+        exclude: bucket.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
+        allow_empty: bucket.allow_empty,
     }
 }
 
