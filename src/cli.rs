@@ -24,7 +24,9 @@ mod key;
 mod lacks;
 mod ls;
 mod man;
+mod metrics;
 mod node;
+mod online;
 mod outline;
 mod output;
 mod plain;
@@ -92,6 +94,7 @@ enum Command {
     Plan(plan::Arguments),
     Run(run::Arguments),
     Health(health::Arguments),
+    Metrics(metrics::Arguments),
     Schedule(schedule::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -165,6 +168,7 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Plan(arguments) => plan::run(session, arguments),
         Command::Run(arguments) => run::run(session, arguments),
         Command::Health(arguments) => health::run(session, arguments),
+        Command::Metrics(arguments) => metrics::run(session, arguments),
         Command::Schedule(arguments) => schedule::run(session, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(session, arguments),
@@ -230,8 +234,15 @@ mod tests {
     #[test]
     fn the_docs_tell_the_json_of_every_command() {
         // what these print is a document of its own
-        let documents =
-            ["vault completions", "vault man", "vault key sheet", "vault schedule", "vault help", "vault version"];
+        let documents = [
+            "vault completions",
+            "vault man",
+            "vault key sheet",
+            "vault metrics",
+            "vault schedule",
+            "vault help",
+            "vault version",
+        ];
         let page = include_str!("../docs/json.md");
         for (name, command) in all().iter().filter(|(_, command)| !command.has_subcommands()) {
             let heading = format!("## `{}`", name.trim_start_matches("vault "));

@@ -92,6 +92,22 @@ impl Schedule {
         }
     }
 
+    /// When it is due behind one moment and up to another, if each run succeeds at once; no more than so many.
+    pub fn slots(&self, from: WallTime, until: WallTime, most: usize) -> Vec<WallTime> {
+        let Some(every) = self.every else { return Vec::new() };
+        let mut next = self.slot(every, from.into()).end;
+        let mut slots = Vec::new();
+        while let Some(time) = WallTime::of(next).filter(|time| *time <= until && slots.len() < most) {
+            slots.push(time);
+            let end = self.slot(every, next).end;
+            if end <= next {
+                break;
+            }
+            next = end;
+        }
+        slots
+    }
+
     /// How long to wait after so many failures: never longer than a slot, or a day.
     fn patience(&self, every: Duration, failures: u32) -> Duration {
         let doubled = self.retry.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
@@ -302,6 +318,30 @@ mod tests {
         assert_eq!(wait(&tried, "2026-11-03T09:00:00Z"), Due::Again(9));
         tried.push(good("2026-11-03T09:00:00Z"));
         assert!(!wait(&tried, "2026-11-03T09:30:00Z").is_now());
+    }
+
+    #[test]
+    fn slots_to_come_are_those_in_which_it_will_be_due() {
+        let mut daily = schedule(24, "Europe/Berlin");
+        daily.at = vec![Time::constant(2, 30, 0, 0)];
+        let told = |slots: Vec<WallTime>| -> Vec<String> {
+            slots.into_iter().map(|time| Timestamp::from(time).to_string()).collect()
+        };
+        let (from, until) = (at("2026-10-24T00:00:00Z"), at("2026-10-27T01:29:59Z"));
+        let expected = ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"];
+        assert_eq!(told(daily.slots(from, until, 9)), expected, "also where the clocks change");
+        assert_eq!(told(daily.slots(from, until, 2)), expected[..2]);
+        let hourly = schedule(1, "UTC");
+        let slots = hourly.slots(from, at("2026-10-25T00:00:00Z"), 99);
+        assert_eq!(slots.len(), 24);
+        for slot in slots {
+            assert!(
+                hourly
+                    .judge(&[Attempt { began: slot - Duration::from_hours(1), ..good("2026-10-24T00:00:00Z") }], slot)
+                    .is_now()
+            );
+        }
+        assert!(Schedule { every: None, ..hourly }.slots(from, until, 9).is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! put; data goes with the next prune, and until then `undelete` takes it back. Held snapshots stay, a policy always
 //! leaves the newest of each source and writer, and what can't be read is left out and never dropped.
 
+mod forecast;
 mod mixture;
 
 use crate::error::{Error, Refusal, Result};
@@ -21,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::mark::SnapshotPlace;
 use vault_format::order::Action;
+
+pub use forecast::{Expected, Forecast, Foretold, forecast};
 
 const HELD: &str = "held";
 
@@ -368,11 +371,7 @@ fn keeps_something(name: &str, verdicts: &[Verdict]) -> Result<()> {
 }
 
 /// What becomes of copies that repair made: they follow what they are copies of, and take nobody's place.
-fn judge_copies(
-    view: &View,
-    source: &[&SnapshotEntry],
-    kept: &mut BTreeMap<ObjectId, (bool, Vec<String>)>,
-) -> Result<()> {
+fn judge_copies(view: &View, source: &[&SnapshotEntry], kept: &mut Kept) -> Result<()> {
     // a copy counts behind its original, so that comes first
     for copy in source.iter().filter(|one| !kept.contains_key(&one.id)).collect::<Vec<_>>() {
         let Some(original) = source.iter().find(|one| copy.is_left_of(one)) else { continue };
@@ -392,8 +391,8 @@ fn judge_copies(
     Ok(())
 }
 
-/// The verdicts on one source, oldest first.
-fn judge(view: &View, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZone) -> Result<Vec<Verdict>> {
+/// What the rules decide on of one source, and what is kept whatever they say.
+fn candidates(view: &View, source: &[&SnapshotEntry], policy: &Policy) -> (Vec<Candidate>, Kept) {
     let mut candidates = Vec::new();
     let mut kept = BTreeMap::new();
     for snapshot in source {
@@ -431,10 +430,24 @@ fn judge(view: &View, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZon
             expires: snapshot.expires(),
         });
     }
+    (candidates, kept)
+}
+
+/// Kept or not, and why.
+type Kept = BTreeMap<ObjectId, (bool, Vec<String>)>;
+
+/// The verdicts on one source, oldest first.
+fn judge(view: &View, source: &[&SnapshotEntry], policy: &Policy, zone: &TimeZone) -> Result<Vec<Verdict>> {
+    let (candidates, mut kept) = candidates(view, source, policy);
     let now = view.repository().runtime().clock.now();
     for (candidate, verdict) in candidates.iter().zip(retention::apply(&candidates, policy, now, zone)) {
         kept.insert(candidate.id, (verdict.keep, verdict.reasons));
     }
+    verdicts(view, source, kept)
+}
+
+/// The verdicts with what follows from them for copies, oldest first.
+fn verdicts(view: &View, source: &[&SnapshotEntry], mut kept: Kept) -> Result<Vec<Verdict>> {
     judge_copies(view, source, &mut kept)?;
     let mut verdicts: Vec<Verdict> =
         source.iter().filter_map(|snapshot| Some(verdict(snapshot, kept.remove(&snapshot.id)?))).collect();

@@ -3,12 +3,15 @@
 //! plan can go on where another stopped, and one line of cron is enough. One source that fails stops no other.
 
 mod choice;
+mod forecast;
 mod hooks;
 mod lock;
 mod origin;
 mod stored_plan;
+mod survey;
 mod taking;
 mod telling;
+mod trying;
 mod upkeep;
 
 use crate::alert::Signal;
@@ -19,10 +22,14 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::retention::TimeZone;
 use crate::time::WallTime;
+pub use forecast::{EXPECTED_MAX, expected};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use survey::{Surveyed, survey};
 use telling::Pings;
+pub use trying::{Tried, try_messages};
+pub use upkeep::rules;
 use vault_format::id::ObjectId;
 
 /// The longest time for which nothing is looked at: what others give may come too late meanwhile.

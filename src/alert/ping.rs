@@ -62,6 +62,11 @@ impl<'a> Pinger<'a> {
         Self { runtime, client: Client::start(), rid, patience, cost: Locked::default() }
     }
 
+    /// True if the server of an address has a word for that; one that has none hears nothing.
+    pub fn tells(ping: &Ping, signal: Signal) -> bool {
+        http::parse(&ping.url).map_or(true, |url| request(url, signal, &Uuid::nil(), "").is_some())
+    }
+
     /// Pings, with one line of text; the error is what to tell the user.
     pub fn ping(&self, ping: &Ping, signal: Signal, line: &str) -> Result<(), String> {
         let failed = |host: &str, reason: &str| format!("cannot ping {}{host}: {reason}", ping.name);

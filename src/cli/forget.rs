@@ -4,15 +4,31 @@
 use super::printed::printed;
 use super::proposal::quote;
 use super::table::{Give, Table};
-use super::{Context, Failure, Outcome, Session, choice, code, hint, prune, render, secret};
+use super::{Context, Failure, Outcome, Session, choice, code, hint, prune, render, secret, time};
 use jiff::tz::TimeZone;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vault::error::Error;
-use vault::forget::{self, Late, LeftOut, Report, Verdict};
+use vault::forget::{self, Foretold, Late, LeftOut, PlanRules, Report, Verdict};
+use vault::history::History;
+use vault::plan::Plan;
 use vault::repository::{self, Repository};
 use vault::retention::{Amount, Length, Policy};
-use vault::time::parse_duration;
+use vault::run::EXPECTED_MAX;
+use vault::time::{WallTime, parse_duration};
+
+/// The rules that a forecast counts by, and their headings.
+static RULES: [(&str, &str); 9] = [
+    ("last", "LAST"),
+    ("hourly", "HOURLY"),
+    ("daily", "DAILY"),
+    ("weekly", "WEEKLY"),
+    ("monthly", "MONTHLY"),
+    ("yearly", "YEARLY"),
+    ("within", "WITHIN"),
+    ("tag", "TAG"),
+    ("held", "HELD"),
+];
 
 /// What --late takes: the owner's answer.
 const LATE: [(&str, &str, Late); 2] = [
@@ -28,6 +44,7 @@ const LATE: [(&str, &str, Late); 2] = [
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault forget --keep-daily 30d --keep-weekly 12w --keep-monthly 12m
+  vault forget --by-plan --explain --on 2027-03-01
   vault forget 3f9a02c1 --reason 'taken by mistake'")]
 pub struct Arguments {
     /// Snapshots to drop, whatever the rules say
@@ -38,6 +55,17 @@ pub struct Arguments {
     name: Vec<String>,
     #[command(flatten)]
     keep: Keep,
+    /// By the rules of the plan, each source by its own `keep`; of sources without one all is kept
+    #[arg(long, conflicts_with_all = ["ids", "name", "keep_last", "keep_hourly", "keep_daily", "keep_weekly",
+        "keep_monthly", "keep_yearly", "keep_within", "keep_tag"])]
+    by_plan: bool,
+    /// Only say which rule keeps each snapshot, and what would go
+    #[arg(long, requires = "by_plan", conflicts_with_all = ["prune", "late"])]
+    explain: bool,
+    /// As it would be on that day, if the plan is run as it says until then: how many snapshots each rule keeps, and which
+    /// of today will be gone
+    #[arg(long, value_name = "DATE", value_parser = time::parse_to_come, requires = "explain")]
+    on: Option<WallTime>,
     /// For late snapshots that were never seen before: which of their two times counts; say `claimed` after a repository
     /// was moved by copying its files
     #[arg(long, value_name = "TIME", value_parser = choice::one_of(LATE), conflicts_with = "ids")]
@@ -100,7 +128,7 @@ impl Keep {
 
 printed! {
     /// What `vault forget` prints; with `--prune` a second object follows, that of `prune`.
-    struct Forgotten<'a>(dry_run: bool, report: &'a Report, notes: &'a [String]) {
+    struct Forgotten<'a>(dry_run: bool, report: &'a Report, notes: &'a [String], foretold: &'a [Foretold]) {
         /// Nothing was written.
         dry_run: bool = dry_run,
         /// Snapshots that were forgotten.
@@ -113,6 +141,26 @@ printed! {
         notes: &'a [String] = notes,
         /// Sources that no rule was applied to; the exit code is 3.
         left_out: Vec<Left<'a>> = report.left_out.iter().map(Left::of).collect(),
+        /// With `--on`: what there will be of each source; else empty. `forgotten` and `kept` are today's snapshots then.
+        forecast: Vec<Told<'a>> = foretold.iter().map(Told::of).collect(),
+    }
+
+    /// What there will be of a source on a day to come.
+    struct Told<'a>(one: &'a Foretold) {
+        /// What its domain is called.
+        domain: &'a str = &one.domain,
+        /// Its name.
+        name: &'a str = &one.source,
+        /// Snapshots of today.
+        today: u64 = one.today,
+        /// Those of today that will be gone.
+        gone: u64 = one.gone,
+        /// Those that will have been taken until then.
+        taken: u64 = one.taken,
+        /// What will be kept of both.
+        kept: u64 = one.kept,
+        /// How many each rule keeps, like `daily`: a snapshot counts for each of its rules.
+        rules: &'a BTreeMap<String, u64> = &one.rules,
     }
 
     /// A source that stays as it is.
@@ -147,17 +195,25 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let policy = arguments.keep.policy();
     let usage = |text: &str| Err(Failure::usage(text).hint("see `vault forget --help`"));
     match (arguments.ids.is_empty(), policy.is_empty()) {
-        (true, true) if arguments.late.is_none() => {
+        (true, true) if arguments.late.is_none() && !arguments.by_plan => {
             return usage("nothing says what to keep: give a rule like --keep-daily 30d, or the IDs to drop");
         }
         (false, false) => return usage("IDs are dropped whatever the rules say: give the one or the other"),
         (false, true) if !arguments.name.is_empty() => return usage("--name goes with rules, not with IDs"),
         _ => {}
     }
+    let plan = if arguments.by_plan { Some(super::plan::load(session)?) } else { None };
+    let planned = plan.as_ref().map(|plan| super::plan::session_of(session, plan));
+    let session = planned.as_ref().unwrap_or(session);
     let repository = session.open()?;
-    let late = arguments.late;
-    let options = forget::Options { dry_run: arguments.dry_run, may_empty: false, late };
-    let report = if late.is_some() && policy.is_empty() {
+    if let (Some(plan), Some(day)) = (&plan, arguments.on) {
+        return foretell(session, &repository, plan, day);
+    }
+    let (late, dry_run) = (arguments.late, arguments.dry_run || arguments.explain);
+    let options = forget::Options { dry_run, may_empty: false, late };
+    let report = if let Some(plan) = &plan {
+        forget::by_plan(&repository, &rules(&repository, plan)?, &options).context("cannot forget snapshots")?
+    } else if late.is_some() && policy.is_empty() {
         forget::settle(&repository, &options).context("cannot settle the times of snapshots")?
     } else if arguments.ids.is_empty() {
         let zone = TimeZone::system();
@@ -171,9 +227,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     for LeftOut { source, hidden, .. } in &report.left_out {
         render::complain(&format!("left out {}: {hidden}{}", render::safe(source), hint::of_hidden(hidden)));
     }
-    session.global.print(&Forgotten::of(arguments.dry_run, &report, &notes));
+    session.global.print(&Forgotten::of(dry_run, &report, &notes, &[]));
     if !session.global.json && !session.global.quiet {
-        show(&report, arguments.dry_run);
+        show(&report, dry_run);
     }
     session.say_requests(&repository);
     let done = if arguments.prune {
@@ -183,6 +239,55 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let done = if report.left_out.is_empty() { done } else { code::PARTIAL };
     if report.doubtful.is_empty() || policy.is_empty() { Ok(done) } else { Err(in_doubt(&report)) }
+}
+
+/// What the plan keeps.
+fn rules(repository: &Repository, plan: &Plan) -> Result<PlanRules, Failure> {
+    let history = History::read(repository).context("cannot read the journal")?;
+    Ok(vault::run::rules(plan, &history, zone(plan)))
+}
+
+fn zone(plan: &Plan) -> TimeZone {
+    plan.timezone.clone().unwrap_or_else(TimeZone::system)
+}
+
+/// What there will be on a day to come.
+fn foretell(session: &Session, repository: &Repository, plan: &Plan, day: WallTime) -> Outcome {
+    let now = repository.runtime().clock.now();
+    let expected = vault::run::expected(plan, &zone(plan), (now, day));
+    let rules = rules(repository, plan)?;
+    let told = forget::forecast(repository, &rules, &expected, day).context("cannot foretell what is kept")?;
+    let too_many = expected.iter().filter(|(_, one)| one.times.len() == EXPECTED_MAX);
+    let mut notes: Vec<String> = too_many
+        .map(|(name, _)| {
+            format!("{name}: only its next {} runs are reckoned with; choose an earlier day", EXPECTED_MAX)
+        })
+        .collect();
+    notes.extend(told.report.notes.iter().cloned());
+    render::complain_each(&notes);
+    session.global.print(&Forgotten::of(true, &told.report, &notes, &told.sources));
+    if session.global.json || session.global.quiet {
+        return Ok(code::DONE);
+    }
+    let domains: BTreeSet<_> = told.sources.iter().map(|one| &one.domain).collect();
+    let rule = |name: &'static str| move |one: &Foretold| one.rules.get(name).copied().unwrap_or_default();
+    if !told.sources.is_empty() {
+        let table = Table::of(&told.sources)
+            .when(domains.len() > 1, |table| table.text("DOMAIN", Give::End(40), |one| one.domain.as_str()))
+            .text("NAME", Give::End(40), |one| one.source.as_str())
+            .number("TODAY", Give::Never, |one| one.today)
+            .number("TAKEN", Give::Never, |one| one.taken)
+            .number("KEPT", Give::Never, |one| one.kept);
+        let named = RULES.iter().filter(|(name, _)| told.sources.iter().any(|one| one.rules.contains_key(*name)));
+        named.fold(table, |table, (name, heading)| table.number(heading, Give::Never, rule(name))).print();
+    }
+    let gone: Vec<&Verdict> = told.report.verdicts.iter().filter(|one| !one.keep).collect();
+    let all = render::count(told.report.verdicts.len() as u64, "snapshot", "snapshots");
+    render::line(&format!("{} of today's {all} will be gone on {}", gone.len(), render::time(day)));
+    for one in gone {
+        render::line(&format!("  {}  {}  {}", one.place.id.short(), render::time(one.time), one.source));
+    }
+    Ok(code::DONE)
 }
 
 /// What stops rules, and the way on.

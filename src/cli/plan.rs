@@ -2,10 +2,11 @@
 //! written out, and drafted for a folder that has none.
 
 use super::printed::printed;
-use super::{Failure, Outcome, Session, code, draft, exit, outline, render};
+use super::{Failure, Outcome, Session, code, draft, online, outline, plain, render};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use vault::plan::{self, Error, Finding, Level, Plan, Seen};
+use vault::plan::{self, CopyTo, Error, Finding, Level, Plan, Seen};
+use vault::run::Tried;
 
 /// Where a plan is if nobody says.
 const PLACES: [&str; 2] = ["vault.toml", "/etc/vault/vault.toml"];
@@ -29,8 +30,9 @@ enum Command {
 
 /// Name all that is wrong with the plan
 ///
-/// Every error with its line and column, and what the plan needs around it: variables, files, the repository. The exit
-/// code is 2 if there are errors.
+/// Every error with its line and column, and what the plan needs around it: variables, files, servers that answer and
+/// programs that read them, the repository and what its key may do. Nothing is dumped or written. The exit code is 2 if
+/// there are errors.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault plan check
@@ -39,17 +41,32 @@ struct Check {
     /// Connect nowhere, and take what is not set on this machine for a warning
     #[arg(long)]
     offline: bool,
+    /// Send a test to every channel and ping that the plan names, and say which arrived
+    #[arg(long, conflicts_with = "offline")]
+    alert: bool,
 }
 
 printed! {
     /// What `vault plan check` prints.
-    struct Checked<'a>(found: &'a [Finding], sources: Vec<Source<'a>>) {
+    struct Checked<'a>(found: &'a [Finding], sources: Vec<Source<'a>>, tried: &'a [Tried]) {
         /// Nothing that was found is an error.
         ok: bool = !found.iter().any(is_error),
         /// What was found, in the order of the files.
         findings: Vec<Found<'a>> = found.iter().map(Found::of).collect(),
         /// Each source; none if the plan can't be read.
         sources: Vec<Source<'a>> = sources,
+        /// With `--alert`: each channel and ping; else empty.
+        messages: Vec<Message<'a>> = tried.iter().map(Message::of).collect(),
+    }
+
+    /// A test message.
+    struct Message<'a>(tried: &'a Tried) {
+        /// `mail`, `command`, or the variable with the address.
+        name: &'a str = &tried.name,
+        /// It arrived. False too where the server knows no tests, and nothing was sent.
+        arrived: bool = tried.error.is_none() && !tried.is_left_out,
+        /// Why it did not arrive; null where it did, and where nothing was sent.
+        error: Option<&'a str> = tried.error.as_deref(),
     }
 
     /// One finding.
@@ -144,7 +161,7 @@ fn check(session: &Session, arguments: &Check) -> Outcome {
     let plan = match plan::read(&path) {
         Ok(plan) => plan,
         Err(Error::Findings(found)) => {
-            session.global.print(&Checked::of(&found, Vec::new()));
+            session.global.print(&Checked::of(&found, Vec::new(), &[]));
             return Err(failed(&found));
         }
         Err(error) => return Err(unread(&error)),
@@ -152,13 +169,18 @@ fn check(session: &Session, arguments: &Check) -> Outcome {
     let mut found = plan.warnings.clone();
     found.extend(around(session, &plan, arguments.offline));
     found.extend(plan::not_run(&plan));
-    if !arguments.offline {
-        found.extend(online(session, &plan));
-    }
-    let seen: Vec<Seen> = plan.sources.iter().map(plan::seen).collect();
+    let seen: Vec<Seen> = if arguments.offline {
+        plan.sources.iter().map(plan::seen).collect()
+    } else {
+        let (more, seen) = online::look(session, &plan);
+        found.extend(more);
+        seen
+    };
     found.sort_by_key(|finding| plan.order(&finding.place));
     let sources = plan.sources.iter().zip(&seen).map(|(source, seen)| Source::of(source, seen));
-    session.global.print(&Checked::of(&found, sources.collect()));
+    let tried = if arguments.alert { try_messages(session, &plan) } else { Vec::new() };
+    session.global.print(&Checked::of(&found, sources.collect(), &tried));
+    tell_messages(session, &tried);
     if found.iter().any(is_error) {
         return Err(failed(&found));
     }
@@ -167,7 +189,28 @@ fn check(session: &Session, arguments: &Check) -> Outcome {
     let warnings = found.iter().filter(|finding| finding.level == Level::Warning).count();
     let warnings = render::if_any(warnings as u64, |some| format!(", {}", render::count(some, "warning", "warnings")));
     session.say(&format!("{}: {sources}, no errors{warnings}", path.display()));
-    Ok(code::DONE)
+    if arguments.alert && tried.is_empty() {
+        session.global.remark("nobody is told: the plan names no channel in [alerts] and no ping");
+    }
+    Ok(if tried.iter().any(|one| one.error.is_some()) { code::FAILED } else { code::DONE })
+}
+
+/// Sends a test to all whom the plan tells.
+fn try_messages(session: &Session, plan: &Plan) -> Vec<Tried> {
+    let open_copy = |_: &CopyTo| Err("nothing is copied".to_owned());
+    vault::run::try_messages(plan, &super::run::machine(&open_copy), &session.runtime)
+}
+
+fn tell_messages(session: &Session, tried: &[Tried]) {
+    for one in tried {
+        match &one.error {
+            Some(error) => render::complain(&format!("{}: {}", one.name, plain::joined(error))),
+            None if one.is_left_out => {
+                session.say(&format!("{}: its server knows no test; nothing was sent", one.name))
+            }
+            None => session.say(&format!("{}: arrived", one.name)),
+        }
+    }
 }
 
 /// What the plan needs on this machine and does not find.
@@ -186,21 +229,6 @@ fn around(session: &Session, plan: &Plan, is_offline: bool) -> Vec<Finding> {
         found.iter_mut().for_each(|finding| finding.level = Level::Warning);
     }
     found
-}
-
-/// What only shows when what the plan names is connected to.
-fn online(session: &Session, plan: &Plan) -> Vec<Finding> {
-    repository(session, plan).into_iter().collect()
-}
-
-/// Whether the repository is there; its password is not asked for.
-fn repository(session: &Session, plan: &Plan) -> Option<Finding> {
-    let session = session_of(session, plan);
-    session.global.repository.as_ref()?;
-    let failure = session.backend(false).and_then(|backend| exit::probe(&backend)).err()?;
-    let (problem, hint) = failure.into_words();
-    let place = plan.repository.place.clone();
-    Some(Finding { level: Level::Error, key: "repository.location".into(), place, problem, hint })
 }
 
 /// A session that opens what the plan names: flags of this call win over the plan, and the plan over the environment.

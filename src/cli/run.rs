@@ -135,15 +135,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         accept: arguments.accept,
     };
     let open_copy = |place: &CopyTo| open_copy(session, place).map_err(|failure| failure.into_words().0);
-    let machine = Machine {
-        environment: std::env::vars_os().collect(),
-        host: super::session::host(),
-        user: super::session::user(),
-        locks: locks(),
-        scratch: std::env::temp_dir(),
-        zone: TimeZone::system(),
-        open_copy: &open_copy,
-    };
+    let machine = machine(&open_copy);
     let progress = session.progress("running").watch(repository.backend());
     let report = progress.during(|progress| run::run(&repository, &plan, &machine, &options, progress));
     let report = report.context("cannot run the plan")?;
@@ -157,8 +149,21 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     })
 }
 
+/// What this machine lends to a run.
+pub fn machine(open_copy: &dyn Fn(&CopyTo) -> Result<Repository, String>) -> Machine<'_> {
+    Machine {
+        environment: std::env::vars_os().collect(),
+        host: super::session::host(),
+        user: super::session::user(),
+        locks: locks(),
+        scratch: std::env::temp_dir(),
+        zone: TimeZone::system(),
+        open_copy,
+    }
+}
+
 /// Opens a second place with what the plan says of it.
-fn open_copy(session: &Session, place: &CopyTo) -> Result<Repository, Failure> {
+pub fn open_copy(session: &Session, place: &CopyTo) -> Result<Repository, Failure> {
     let backend = session.backend_at(&place.location, false)?;
     super::exit::probe(&backend)?;
     let command = place.password_command.as_ref().map(OsString::from);

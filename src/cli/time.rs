@@ -41,6 +41,12 @@ pub fn parse_past(text: &str) -> Result<WallTime, String> {
     if time > Clock::System.now() { Err("this is still to come".into()) } else { Ok(time) }
 }
 
+/// A time to come; a day means all of it.
+pub fn parse_to_come(text: &str) -> Result<WallTime, String> {
+    let time = parse(text, &now()).map(|meant| *meant.end()).ok_or_else(|| FORMS.to_owned())?;
+    if time < Clock::System.now() { Err("this is past: write a day to come, like 2027-03-01".into()) } else { Ok(time) }
+}
+
 /// The time behind the `@` of an address: a second, a day and so on mean all of it.
 pub fn parse_address(text: &str) -> Option<WallTime> {
     parse(text, &now()).map(|meant| *meant.end())

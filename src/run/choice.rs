@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::health::spoken;
 use crate::history::History;
 use crate::plan::{Kind, Source};
+use crate::retention::TimeZone;
 use crate::time::WallTime;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -38,15 +39,15 @@ pub struct Chosen<'p> {
 }
 
 /// When a source is due.
-pub fn schedule(context: &Context<'_>, source: &Source) -> Schedule {
+pub fn schedule(zone: &TimeZone, source: &Source) -> Schedule {
     // what others give is never fetched
     let every = source.every.filter(|_| !matches!(source.kind, Kind::Stdin));
-    Schedule { every, at: source.at.clone(), retry: source.retry, zone: context.zone() }
+    Schedule { every, at: source.at.clone(), retry: source.retry, zone: zone.clone() }
 }
 
 /// Chooses.
 pub fn choose<'p>(context: &Context<'p>, history: &History) -> Result<Choice<'p>> {
-    let plan = context.plan;
+    let (plan, zone) = (context.plan, context.zone());
     for name in &context.options.sources {
         if plan.source(name).is_none() && !plan.copies.iter().any(|copy| copy.name == *name) {
             return Err(Error::refused(format!("the plan has no source {name}; it has {}", names(context))));
@@ -60,7 +61,7 @@ pub fn choose<'p>(context: &Context<'p>, history: &History) -> Result<Choice<'p>
             Asked::Always(why) => why,
             Asked::IfDue => {
                 let attempts = history.source(&source.name).map(|runs| runs.attempts()).unwrap_or_default();
-                let due = schedule(context, source).judge(&attempts, context.now());
+                let due = schedule(&zone, source).judge(&attempts, context.now());
                 if !due.is_now() {
                     choice.later.push(later(&source.name, &due, context.now()));
                     continue;
@@ -112,9 +113,9 @@ fn names(context: &Context<'_>) -> String {
 /// When what was taken just now is due again.
 pub fn next_of(context: &Context<'_>, report: &Report) -> Vec<WallTime> {
     let taken = report.sources.iter().filter_map(|taken| context.plan.source(&taken.name));
-    let now = context.now();
+    let (now, zone) = (context.now(), context.zone());
     let attempt = [Attempt { began: report.started, ended: now, is_good: true }];
-    let next = taken.filter_map(|source| match schedule(context, source).judge(&attempt, now) {
+    let next = taken.filter_map(|source| match schedule(&zone, source).judge(&attempt, now) {
         Due::Later(until) | Due::Waiting(until, _) => WallTime::of(until),
         Due::ByName => None,
         Due::First | Due::Slot(_) | Due::Again(_) => Some(now),

@@ -1,7 +1,7 @@
 //! From what the plan says of a source to what is read: values that it names are looked up in the environment here, and
 //! nowhere else in a run.
 
-use super::Context;
+use super::{Context, Machine};
 use crate::backend::{BackendOptions, Bucket};
 use crate::backup;
 use crate::plan::{self, Connection, Databases, Dump as Form, Globals, Kind, Snapshotting, Source};
@@ -52,20 +52,19 @@ pub fn with<T>(
             dump(&mut Command::new(options, runtime, progress))
         }
         Kind::Postgres(postgres) => {
-            let options = postgres_options(context, source, postgres)?;
+            let options = postgres_options(context.machine, source, postgres)?;
             dump(&mut postgres::Postgres::new(options, runtime, progress))
         }
         Kind::Mysql(mysql) => {
-            let options = mysql_options(context, source, mysql)?;
+            let options = mysql_options(context.machine, source, mysql)?;
             dump(&mut mysql::Mysql::new(options, runtime, progress))
         }
         Kind::Sqlite(sqlite) => {
-            let scratch = Some(sqlite.scratch.clone().unwrap_or_else(|| context.machine.scratch.clone()));
-            let options = sqlite::Options { path: sqlite.path.clone(), scratch, ..sqlite::Options::default() };
+            let options = sqlite_options(context.machine, sqlite);
             dump(&mut sqlite::Sqlite::new(options, runtime, progress))
         }
         Kind::Redis(redis) => {
-            let options = redis_options(context, source, redis)?;
+            let options = redis_options(context.machine, source, redis)?;
             dump(&mut redis::Redis::new(options, runtime, progress))
         }
         Kind::Bucket(bucket) => {
@@ -103,9 +102,9 @@ fn folders(context: &Context<'_>, directory: &plan::Directory) -> Result<(Vec<Pa
 }
 
 /// The URL of a connection, looked up where it has to be.
-fn url(context: &Context<'_>, connection: &Connection) -> Result<Option<Zeroizing<String>>, String> {
+fn url(machine: &Machine<'_>, connection: &Connection) -> Result<Option<Zeroizing<String>>, String> {
     match connection {
-        Connection::Variable(name) => match context.machine.variable(name) {
+        Connection::Variable(name) => match machine.variable(name) {
             Some(url) => Ok(Some(Zeroizing::new(url))),
             None => Err(format!("the variable {name} of the environment is not set")),
         },
@@ -118,8 +117,9 @@ fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> Vec<OsString> {
     words.into_iter().map(OsString::from).collect()
 }
 
-fn postgres_options(
-    context: &Context<'_>,
+/// What a dump of PostgreSQL goes by.
+pub fn postgres_options(
+    machine: &Machine<'_>,
     source: &Source,
     said: &plan::Postgres,
 ) -> Result<postgres::Options, String> {
@@ -128,9 +128,9 @@ fn postgres_options(
         _ => None,
     };
     Ok(postgres::Options {
-        url: url(context, &said.connection)?,
+        url: url(machine, &said.connection)?,
         service,
-        environment: context.machine.environment.clone(),
+        environment: machine.environment.clone(),
         databases: match &said.database {
             Databases::Connected => postgres::Databases::Connected,
             Databases::Named(names) => postgres::Databases::Named(names.clone()),
@@ -160,10 +160,11 @@ fn postgres_options(
     })
 }
 
-fn mysql_options(context: &Context<'_>, source: &Source, said: &plan::Mysql) -> Result<mysql::Options, String> {
+/// What a dump of MySQL goes by.
+pub fn mysql_options(machine: &Machine<'_>, source: &Source, said: &plan::Mysql) -> Result<mysql::Options, String> {
     Ok(mysql::Options {
-        url: url(context, &said.connection)?,
-        environment: context.machine.environment.clone(),
+        url: url(machine, &said.connection)?,
+        environment: machine.environment.clone(),
         databases: match &said.database {
             Databases::Connected => mysql::Databases::Connected,
             Databases::Named(names) => mysql::Databases::Named(names.clone()),
@@ -179,8 +180,15 @@ fn mysql_options(context: &Context<'_>, source: &Source, said: &plan::Mysql) -> 
     })
 }
 
-fn redis_options(context: &Context<'_>, source: &Source, said: &plan::Redis) -> Result<redis::Options, String> {
-    let options = match url(context, &said.connection)? {
+/// What a copy of SQLite goes by.
+pub fn sqlite_options(machine: &Machine<'_>, said: &plan::Sqlite) -> sqlite::Options {
+    let scratch = Some(said.scratch.clone().unwrap_or_else(|| machine.scratch.clone()));
+    sqlite::Options { path: said.path.clone(), scratch, ..sqlite::Options::default() }
+}
+
+/// What a copy of Redis goes by.
+pub fn redis_options(machine: &Machine<'_>, source: &Source, said: &plan::Redis) -> Result<redis::Options, String> {
+    let options = match url(machine, &said.connection)? {
         Some(url) => redis::Options::of_url(&url).map_err(|error| error.to_string())?,
         None => redis::Options::default(),
     };

@@ -152,3 +152,45 @@ fn stats_between_forget_and_prune_add_up() {
     world.ok(&["prune", "--grace", "0s", "--yes", "--quiet"]);
     assert!(!world.ok(&["stats"]).contains("vault prune"));
 }
+
+#[test]
+fn a_plan_says_what_is_kept_today_and_on_a_day_to_come() {
+    let now = jiff::Timestamp::now();
+    let ago = |days: i64| (now - jiff::SignedDuration::from_hours(24 * days)).to_string();
+    let times = [ago(40), ago(3), ago(2), ago(1)];
+    let (world, ids) = world(&times.each_ref().map(String::as_str));
+    std::fs::create_dir(world.path("other")).expect("a folder");
+    world.ok(&["snapshot", "other", "--time", &ago(90)]);
+    world.ok(&["snapshot", "other", "--time", &ago(80)]);
+    let plan = "timezone = \"UTC\"\n[source.uploads]\nkind = \"directory\"\npaths = [\"uploads\"]\nevery = \
+                \"12h\"\nkeep = { daily = 4 }\n[source.other]\nkind = \"directory\"\npaths = [\"other\"]\n";
+    std::fs::write(world.path("vault.toml"), plan).expect("a plan");
+    let said = world.ok(&["forget", "--by-plan", "--explain"]);
+    assert!(said.contains("daily 1 of 4") && said.contains("would forget 0 snapshots, kept 4"), "{said}");
+    // two a day, and of each of the last four days one stays
+    let day = (now + jiff::SignedDuration::from_hours(24 * 20)).to_string();
+    let told = json(&world, &["forget", "--by-plan", "--explain", "--on", &day, "--json"]);
+    let one = &told["forecast"][0];
+    assert_eq!(
+        (&one["name"], &one["today"], one["taken"].as_u64()),
+        (&"uploads".into(), &4.into(), Some(40)),
+        "{told}"
+    );
+    assert_eq!(one["rules"]["daily"], 4);
+    let gone: Vec<&str> =
+        told["forgotten"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(
+        (gone, one["gone"].as_u64(), one["kept"].as_u64()),
+        (ids.iter().map(String::as_str).collect(), Some(4), Some(4))
+    );
+    assert_eq!(told["forecast"].as_array().map(Vec::len), Some(1), "{told}");
+    let said = world.ok(&["forget", "--by-plan", "--explain", "--on", &day]);
+    assert!(said.contains("DAILY") && said.contains("4 of today's 4 snapshots will be gone on"), "{said}");
+    world.fails(&["forget", "--by-plan", "--explain", "--on", "2020-01-01"], 2, &["--on", "to come"]);
+    world.fails(&["forget", "--by-plan", "--keep-last", "1"], 2, &["--by-plan"]);
+    assert_eq!(world.count(), 6, "nothing was dropped");
+    std::fs::write(world.path("vault.toml"), plan.replace("daily = 4", "last = 2")).expect("a plan");
+    let said = world.ok(&["forget", "--by-plan"]);
+    assert!(said.contains("forgot 2 snapshots, kept 2"), "{said}");
+    assert_eq!(world.count(), 4, "what has no rule is kept");
+}

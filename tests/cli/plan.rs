@@ -3,6 +3,7 @@
 
 use crate::{PASSWORD, World, errors};
 use serde_json::Value;
+use std::net::TcpListener;
 use std::process::Output;
 
 fn with_plan(text: &str) -> World {
@@ -114,4 +115,133 @@ fn a_plan_is_found_or_asked_for() {
     std::fs::write(world.path("other.toml"), "name = \"else\"\n").expect("a file");
     let output = world.command(&["plan", "show"]).env("VAULT_PLAN", "other.toml").output().expect("vault starts");
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("name = \"else\"\n"), "{}", errors(&output));
+}
+
+#[test]
+fn check_04_offline_connects_to_nothing_and_a_stopped_server_is_named() {
+    let world = World::made();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("it is");
+    let address = listener.local_addr().expect("an address").to_string();
+    let plan = "[source.cache]\nkind = \"redis\"\nurl_env = \"VAULT_TEST_REDIS\"\n";
+    std::fs::write(world.path("vault.toml"), plan).expect("a file");
+    let check = |words: &[&str]| {
+        let mut command = world.command(&[&["plan", "check"], words].concat());
+        command.env("VAULT_TEST_REDIS", format!("redis://:canary-word@{address}")).output().expect("vault starts")
+    };
+    let output = check(&["--offline", "--json"]);
+    assert_eq!((output.status.code(), json(&output)["sources"][0]["reachable"].is_null()), (Some(0), true));
+    assert!(listener.accept().is_err(), "somebody has connected");
+    // what answers nothing is no server, and shows that it is asked at all
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            while listener.accept().is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        let output = check(&[]);
+        asked.join().expect("it was asked");
+        output
+    });
+    assert_eq!(asked.status.code(), Some(2), "{}", errors(&asked));
+    drop(listener);
+    let stopped = crate::assert_fails(&check(&[]), 2, &["vault.toml:1:", "cache: ", &address]);
+    assert!(!stopped.contains("canary-word"), "{stopped}");
+    let found = json(&check(&["--json"]));
+    assert_eq!((&found["sources"][0]["reachable"], &found["findings"][0]["level"]), (&false.into(), &"error".into()));
+    assert_eq!(found["findings"][0]["key"], "source.cache");
+}
+
+#[test]
+fn what_a_key_may_not_do_and_a_repository_that_does_not_open_are_told_before_the_first_night() {
+    let world = World::made();
+    world.ok(&["key", "add", "--role", "writer", "--export-key-file", "web.key"]);
+    let database = rusqlite::Connection::open(world.path("app.db")).expect("a database");
+    database.execute_batch("create table users (id integer)").expect("a table");
+    let plan = "[repository]\nlocation = \"repository\"\nquota = \"900EB\"\n[source.app]\nkind = \"sqlite\"\npath = \
+                \"app.db\"\n[source.later]\nkind = \"sqlite\"\npath = \"later.db\"\n";
+    std::fs::write(world.path("vault.toml"), plan).expect("a file");
+    let output = world.run(&["plan", "check", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let found = json(&output);
+    let said: Vec<&str> =
+        found["findings"].as_array().expect("a list").iter().filter_map(|one| one["problem"].as_str()).collect();
+    assert!(said.iter().any(|line| line.contains("the quota leaves")), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("need the owner's key")), "{said:?}");
+    assert_eq!((&found["sources"][0]["reachable"], &found["sources"][0]["tool"]), (&true.into(), &"SQLite".into()));
+    assert!(found["sources"][0]["bytes_estimate"].as_u64() >= Some(4096), "{found}");
+    assert_eq!(found["sources"][1]["reachable"], false);
+    let output = world.run(&["plan", "check", "--key-file", "web.key"]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let said = errors(&output);
+    assert!(said.contains("note: this is a key of a writer: forget and prune need the owner's key"), "{said}");
+    assert!(said.contains("to check data needs"), "{said}");
+    let output = world.command(&["plan", "check"]).env("VAULT_PASSWORD", "another").output().expect("vault starts");
+    assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
+    assert!(errors(&output).contains("vault.toml:2:") && errors(&output).contains("password"), "{}", errors(&output));
+}
+
+/// A server of pings: gives the first line that it is asked, and answers that all is well.
+fn answer_once(listener: &TcpListener) -> String {
+    let (mut stream, _) = listener.accept().expect("somebody");
+    let mut asked = String::new();
+    let mut reader = std::io::BufReader::new(stream.try_clone().expect("it"));
+    std::io::BufRead::read_line(&mut reader, &mut asked).expect("a line");
+    std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nOK")
+        .expect("sent");
+    asked
+}
+
+#[test]
+fn a_test_message_reaches_all_whom_the_plan_tells() {
+    let world = World::made();
+    let plan = "[source.files]\nkind = \"directory\"\npaths = [\"uploads\"]\n[alerts]\ncommand = [\"sh\", \"-c\", \"cat > \
+                told.json\"]\non = [\"failed\"]\nping_env = \"VAULT_TEST_PING\"\n";
+    std::fs::write(world.path("vault.toml"), plan).expect("a file");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/canary-path", listener.local_addr().expect("an address"));
+    let check = |words: &[&str]| {
+        let mut command = world.command(&[&["plan", "check"], words].concat());
+        command.env("VAULT_TEST_PING", &url).output().expect("vault starts")
+    };
+    assert_eq!(check(&[]).status.code(), Some(0));
+    assert!(!world.path("told.json").exists(), "nobody has asked for it");
+    let (output, asked) = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| answer_once(&listener));
+        (check(&["--alert"]), asked.join().expect("it was asked"))
+    });
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &errors(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("command: arrived\n") && said.contains("VAULT_TEST_PING: arrived\n"), "{said}");
+    assert!(asked.contains("/canary-path/log") && !said.contains("canary"), "{asked}{said}");
+    let told: Value = serde_json::from_slice(&std::fs::read(world.path("told.json")).expect("it")).expect("JSON");
+    assert_eq!((&told["event"], &told["plan"]), (&"test".into(), &"vault".into()));
+    drop(listener);
+    std::fs::write(world.path("vault.toml"), plan.replace("cat > told.json", "exit 3")).expect("a file");
+    let output = check(&["--alert", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    let found = json(&output);
+    assert!(
+        found["ok"] == true && found["messages"].as_array().expect("a list").iter().all(|one| one["arrived"] == false)
+    );
+}
+
+#[test]
+fn figures_are_printed_and_put_where_they_are_wanted() {
+    let world = World::made();
+    let plan = "[source.files]\nkind = \"directory\"\npaths = [\"uploads\"]\n";
+    std::fs::write(world.path("vault.toml"), plan).expect("a file");
+    world.ok(&["run", "--quiet"]);
+    let told = world.ok(&["metrics"]);
+    assert!(told.contains("source=\"files\"") && told.starts_with("# HELP"), "{told}");
+    assert_eq!(world.ok(&["metrics", "--textfile", "vault.prom"]), "");
+    let written = std::fs::read_to_string(world.path("vault.prom")).expect("a file");
+    // what tells the time of now may differ
+    let names = |text: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+    };
+    assert_eq!(names(&written), names(&told));
+    let said = world.fails(&["metrics", "--push", "http://u:canary@h/"], 2, &["--push VARIABLE"]);
+    assert!(!said.contains("canary"), "{said}");
+    world.fails(&["metrics", "--push", "VAULT_TEST_NO_SUCH"], 2, &["VAULT_TEST_NO_SUCH"]);
 }

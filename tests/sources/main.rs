@@ -2,6 +2,7 @@
 //! is not becomes no snapshot.
 
 mod bucket;
+mod checked;
 mod cluster;
 mod command;
 mod dumped;
