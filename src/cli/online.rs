@@ -11,9 +11,8 @@ use vault_format::bundle::Role;
 /// What helps where a key may not do all that a plan asks for.
 const OWNER: &str = "let the owner do that now and then: `vault run --only maintenance`";
 
-/// What was found, and what was seen of each source.
+/// What was found by a session that opens what the plan names, and what was seen of each source.
 pub fn look(session: &Session, plan: &Plan) -> (Vec<Finding>, Vec<Seen>) {
-    let session = &super::plan::session_of(session, plan);
     let open_copy = |place: &CopyTo| {
         run::open_copy(session, place).map_err(|failure| match failure.into_words() {
             (problem, Some(hint)) => format!("{problem}; {hint}"),

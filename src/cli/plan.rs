@@ -172,7 +172,7 @@ fn check(session: &Session, arguments: &Check) -> Outcome {
     let seen: Vec<Seen> = if arguments.offline {
         plan.sources.iter().map(plan::seen).collect()
     } else {
-        let (more, seen) = online::look(session, &plan);
+        let (more, seen) = online::look(&session_of(session, &plan), &plan);
         found.extend(more);
         seen
     };
