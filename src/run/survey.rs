@@ -53,12 +53,14 @@ fn of_postgres(source: &Source, said: &Postgres, machine: &Machine<'_>, runtime:
     let options = origin::postgres_options(machine, source, said).ok()?;
     let told = postgres::survey(&options, runtime);
     let is_silent = told.findings.iter().any(|one| matches!(one, postgres::Finding::Unreachable { .. }));
-    let mut seen = Seen::default();
-    seen.reachable = (told.reachable || is_silent).then_some(told.reachable);
-    seen.bytes_estimate = told.reachable.then(|| told.bytes());
-    seen.tool = told.client.as_ref().map(|client| client.folder.join("pg_dump").display().to_string());
-    seen.tool_version = told.client.as_ref().map(|client| client.version.to_string());
-    seen.server_version = told.server_version;
+    let client = told.client.as_ref();
+    let seen = Seen {
+        reachable: (told.reachable || is_silent).then_some(told.reachable),
+        bytes_estimate: told.reachable.then(|| told.bytes()),
+        tool: client.map(|client| client.folder.join("pg_dump").display().to_string()),
+        tool_version: client.map(|client| client.version.to_string()),
+        server_version: told.server_version.clone(),
+    };
     let findings = told.findings.iter().map(|one| finding(source, level(one.is_error()), one, one.hint()));
     Some(Surveyed { seen, findings: findings.collect() })
 }
@@ -68,48 +70,51 @@ fn of_mysql(source: &Source, said: &Mysql, machine: &Machine<'_>, runtime: &Runt
     let told = mysql::survey(&options, runtime);
     let is_silent = told.findings.iter().any(|one| matches!(one, mysql::Finding::Unreachable { .. }));
     let is_there = told.server_version.is_some();
-    let mut seen = Seen::default();
-    seen.reachable = (is_there || is_silent).then_some(is_there);
-    seen.bytes_estimate = is_there.then(|| told.bytes());
-    seen.tool = told.client.as_ref().map(|client| client.dump.display().to_string());
-    seen.tool_version = told.client.as_ref().map(|client| client.version.clone());
-    seen.server_version = told.server_version;
+    let client = told.client.as_ref();
+    let seen = Seen {
+        reachable: (is_there || is_silent).then_some(is_there),
+        bytes_estimate: is_there.then(|| told.bytes()),
+        tool: client.map(|client| client.dump.display().to_string()),
+        tool_version: client.map(|client| client.version.clone()),
+        server_version: told.server_version.clone(),
+    };
     let findings = told.findings.iter().map(|one| finding(source, level(one.is_error()), one, None));
     Some(Surveyed { seen, findings: findings.collect() })
 }
 
 fn of_redis(source: &Source, said: &Redis, machine: &Machine<'_>, runtime: &Runtime) -> Option<Surveyed> {
     let options = origin::redis_options(machine, source, said).ok()?;
-    let mut seen = Seen::default();
-    let told = match redis::survey(&options, runtime) {
-        Ok(told) => told,
+    let (seen, findings) = match redis::survey(&options, runtime) {
         Err(failure) => {
-            seen.reachable = Some(false);
-            return Some(Surveyed { seen, findings: vec![finding(source, Level::Error, &failure, None)] });
+            let seen = Seen { reachable: Some(false), ..Seen::default() };
+            (seen, vec![finding(source, Level::Error, &failure, None)])
+        }
+        Ok(told) => {
+            let findings = told.findings.iter().map(|one| finding(source, Level::Error, one, None)).collect();
+            let server_version = Some(told.server_version).filter(|version| !version.is_empty());
+            let bytes_estimate = told.bytes_estimate;
+            (Seen { reachable: Some(true), bytes_estimate, server_version, ..Seen::default() }, findings)
         }
     };
-    seen.reachable = Some(true);
-    seen.bytes_estimate = told.bytes_estimate;
-    seen.server_version = Some(told.server_version).filter(|version| !version.is_empty());
-    let findings = told.findings.iter().map(|one| finding(source, Level::Error, one, None));
-    Some(Surveyed { seen, findings: findings.collect() })
+    Some(Surveyed { seen, findings })
 }
 
 fn of_sqlite(source: &Source, said: &Sqlite, machine: &Machine<'_>, runtime: &Runtime) -> Option<Surveyed> {
-    let mut seen = Seen::default();
-    (seen.tool, seen.tool_version) = (Some("SQLite".into()), Some(sqlite::version().into()));
-    seen.reachable = Some(false);
+    let (tool, tool_version) = (Some("SQLite".to_owned()), Some(sqlite::version().to_owned()));
+    let away = Seen { reachable: Some(false), tool, tool_version, ..Seen::default() };
     if !said.path.exists() {
-        return Some(Surveyed { seen, ..Surveyed::default() });
+        return Some(Surveyed { seen: away, findings: Vec::new() });
     }
     let options = origin::sqlite_options(machine, said);
     let told = match sqlite::survey(&options, runtime) {
         Ok(told) => told,
-        Err(failure) => return Some(Surveyed { seen, findings: vec![finding(source, Level::Error, &failure, None)] }),
+        Err(failure) => {
+            return Some(Surveyed { seen: away, findings: vec![finding(source, Level::Error, &failure, None)] });
+        }
     };
-    (seen.reachable, seen.bytes_estimate) = (Some(true), Some(told.bytes()));
     let (needed, free, path) = (told.bytes(), told.scratch_free, options.scratch.unwrap_or_default());
-    let lacks = (needed > free).then(|| sqlite::Failure::NoRoom { path, needed, free });
+    let lacks = (needed > free).then_some(sqlite::Failure::NoRoom { path, needed, free });
     let findings = lacks.map(|failure| finding(source, Level::Error, &failure, None));
+    let seen = Seen { reachable: Some(true), bytes_estimate: Some(needed), ..away };
     Some(Surveyed { seen, findings: findings.into_iter().collect() })
 }
