@@ -41,6 +41,7 @@ mod render;
 mod repair;
 mod restore;
 mod run;
+mod runbook;
 mod schedule;
 mod secret;
 mod session;
@@ -239,6 +240,7 @@ mod tests {
             "vault man",
             "vault key sheet",
             "vault metrics",
+            "vault plan runbook",
             "vault schedule",
             "vault help",
             "vault version",

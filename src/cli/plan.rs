@@ -2,7 +2,7 @@
 //! written out, and drafted for a folder that has none.
 
 use super::printed::printed;
-use super::{Failure, Outcome, Session, code, draft, online, outline, plain, render};
+use super::{Failure, Outcome, Session, code, draft, online, outline, plain, render, runbook};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use vault::plan::{self, CopyTo, Error, Finding, Level, Plan, Seen};
@@ -11,7 +11,7 @@ use vault::run::Tried;
 /// Where a plan is if nobody says.
 const PLACES: [&str; 2] = ["vault.toml", "/etc/vault/vault.toml"];
 
-/// Look at the plan, or draft one
+/// Look at the plan, draft one, or print how everything comes back
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault plan init
@@ -26,6 +26,7 @@ enum Command {
     Init(draft::Arguments),
     Check(Check),
     Show(outline::Arguments),
+    Runbook(runbook::Arguments),
 }
 
 /// Name all that is wrong with the plan
@@ -112,6 +113,10 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         Command::Init(arguments) => draft::run(session, arguments),
         Command::Check(arguments) => check(session, arguments),
         Command::Show(_) => outline::run(session, &load(session)?),
+        Command::Runbook(arguments) => {
+            let plan = load(session)?;
+            runbook::run(&session_of(session, &plan), &plan, arguments)
+        }
     }
 }
 

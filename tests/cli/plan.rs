@@ -245,3 +245,46 @@ fn figures_are_printed_and_put_where_they_are_wanted() {
     assert!(!said.contains("canary"), "{said}");
     world.fails(&["metrics", "--push", "VAULT_TEST_NO_SUCH"], 2, &["VAULT_TEST_NO_SUCH"]);
 }
+
+#[test]
+fn a_runbook_brings_everything_back_on_a_machine_that_has_nothing() {
+    let world = World::made();
+    let database = rusqlite::Connection::open(world.path("app.db")).expect("a database");
+    database.execute_batch("create table users (id integer); insert into users values (7)").expect("a table");
+    let plan = "name = \"shop\"\n[source.uploads]\nkind = \"directory\"\npaths = [\"uploads\"]\nrto = \"2h\"\n\
+                [source.app]\nkind = \"sqlite\"\npath = \"app.db\"\n\
+                [source.main]\nkind = \"postgres\"\nurl_env = \"VAULT_TEST_URL\"\nenabled = false\n";
+    std::fs::write(world.path("vault.toml"), plan).expect("a file");
+    world.ok(&["run", "--quiet"]);
+    let said = world.ok(&["plan", "runbook"]);
+    assert!(said.starts_with("Runbook of the plan shop, as of "), "{said}");
+    assert!(
+        said.contains("never tried") && said.contains("within 2 h") && said.contains("export VAULT_TEST_URL="),
+        "{said}"
+    );
+    assert!(said.contains("7. main (postgres)\n   There is no snapshot of it yet.\n"), "{said}");
+    assert!(!said.contains(PASSWORD), "{said}");
+    let words = said.lines().filter(|line| !line.contains(world.path("").to_str().expect("a name")));
+    assert!(words.clone().all(|line| line.chars().count() <= 80), "{said}");
+    // what it says is typed elsewhere
+    std::fs::create_dir(world.path("new")).expect("a folder");
+    let home = world.path("new").display().to_string();
+    let typed: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("vault restore ")).collect();
+    let program = env!("CARGO_BIN_EXE_vault");
+    for line in &typed {
+        let line = line.replacen("vault", program, 1).replace("/var/tmp/restored", &home);
+        let line = line.replace(&world.path("uploads").display().to_string(), &format!("{home}/uploads"));
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]).current_dir(&home).env("VAULT_REPOSITORY", world.path("repository"));
+        let output = shell.env("VAULT_PASSWORD", PASSWORD).output().expect("a shell");
+        assert!(output.status.success(), "{line}: {}", errors(&output));
+    }
+    assert_eq!(typed.len(), 3, "{said}");
+    assert_eq!(std::fs::read_to_string(world.path("new/vault.toml")).expect("a plan"), plan);
+    assert_eq!(std::fs::read(world.path("new/uploads/notes.txt")).expect("a file"), b"hello\n");
+    let back = rusqlite::Connection::open(world.path("new/app/app.db")).expect("a database");
+    assert_eq!(back.query_row("select id from users", [], |row| row.get::<_, i64>(0)).expect("a row"), 7);
+    let said = world.ok(&["plan", "runbook", "uploads"]);
+    assert!(said.contains("Its last restore, on ") && !said.contains("(sqlite)"), "{said}");
+    world.fails(&["plan", "runbook", "nothing"], 2, &["no source nothing"]);
+}
