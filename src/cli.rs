@@ -23,6 +23,7 @@ mod journal;
 mod key;
 mod lacks;
 mod ls;
+mod machine;
 mod man;
 mod metrics;
 mod node;

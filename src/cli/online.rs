@@ -1,7 +1,7 @@
 //! What only shows when what a plan names is connected to: servers, the repository with its key, second places, room and
 //! clocks. Part of `vault plan check`; nothing is written and nothing is dumped.
 
-use super::{Context, Session, exit, render, run};
+use super::{Context, Session, exit, machine, render};
 use vault::health::{self, Aim, Known, Status};
 use vault::history::History;
 use vault::plan::{CopyTo, Finding, Level, Place, Plan, Seen};
@@ -14,14 +14,14 @@ const OWNER: &str = "let the owner do that now and then: `vault run --only maint
 /// What was found by a session that opens what the plan names, and what was seen of each source.
 pub fn look(session: &Session, plan: &Plan) -> (Vec<Finding>, Vec<Seen>) {
     let open_copy = |place: &CopyTo| {
-        run::open_copy(session, place).map_err(|failure| match failure.into_words() {
+        machine::open_copy(session, place).map_err(|failure| match failure.into_words() {
             (problem, Some(hint)) => format!("{problem}; {hint}"),
             (problem, None) => problem,
         })
     };
-    let machine = run::machine(&open_copy);
+    let lent = machine::of_this(&open_copy);
     let (mut found, mut seen) = (Vec::new(), Vec::new());
-    for surveyed in vault::run::survey(plan, &machine, &session.runtime) {
+    for surveyed in vault::run::survey(plan, &lent, &session.runtime) {
         found.extend(surveyed.findings);
         seen.push(surveyed.seen);
     }
@@ -29,7 +29,7 @@ pub fn look(session: &Session, plan: &Plan) -> (Vec<Finding>, Vec<Seen>) {
         found.extend(repository(session, plan));
     }
     for copy in &plan.copies {
-        let failed = (machine.open_copy)(copy).err();
+        let failed = (lent.open_copy)(copy).err();
         found.extend(failed.map(|why| {
             let problem = format!("copy {}: {why}", copy.name);
             let (level, key, place) = (Level::Error, format!("copy.{}", copy.name), copy.place.clone());

@@ -2,7 +2,7 @@
 //! written out, and drafted for a folder that has none.
 
 use super::printed::printed;
-use super::{Failure, Outcome, Session, code, draft, online, outline, plain, render, runbook};
+use super::{Failure, Outcome, Session, code, draft, machine, online, outline, plain, render, runbook};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use vault::plan::{self, CopyTo, Error, Finding, Level, Plan, Seen};
@@ -203,7 +203,7 @@ fn check(session: &Session, arguments: &Check) -> Outcome {
 /// Sends a test to all whom the plan tells.
 fn try_messages(session: &Session, plan: &Plan) -> Vec<Tried> {
     let open_copy = |_: &CopyTo| Err("nothing is copied".to_owned());
-    vault::run::try_messages(plan, &super::run::machine(&open_copy), &session.runtime)
+    vault::run::try_messages(plan, &machine::of_this(&open_copy), &session.runtime)
 }
 
 fn tell_messages(session: &Session, tried: &[Tried]) {

@@ -2,13 +2,9 @@
 //! thing that failed, and an exit code that tells.
 
 use super::printed::printed;
-use super::{Context, Failure, Outcome, Session, code, plain, render, secret};
-use std::ffi::OsString;
-use std::path::PathBuf;
+use super::{Context, Outcome, Session, code, machine, plain, render};
 use vault::plan::CopyTo;
-use vault::repository::Repository;
-use vault::retention::TimeZone;
-use vault::run::{self, Machine, Next, Part, Report, Taken, Task};
+use vault::run::{self, Next, Part, Report, Taken, Task};
 use vault::time::WallTime;
 
 /// Do what the plan says is due
@@ -134,8 +130,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         dry_run: arguments.dry_run,
         accept: arguments.accept,
     };
-    let open_copy = |place: &CopyTo| open_copy(session, place).map_err(|failure| failure.into_words().0);
-    let machine = machine(&open_copy);
+    let open_copy = |place: &CopyTo| machine::open_copy(session, place).map_err(|failure| failure.into_words().0);
+    let machine = machine::of_this(&open_copy);
     let progress = session.progress("running").watch(repository.backend());
     let report = progress.during(|progress| run::run(&repository, &plan, &machine, &options, progress));
     let report = report.context("cannot run the plan")?;
@@ -147,48 +143,6 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         (false, true) => code::PARTIAL,
         (false, false) => code::DONE,
     })
-}
-
-/// What this machine lends to a run.
-pub fn machine(open_copy: &dyn Fn(&CopyTo) -> Result<Repository, String>) -> Machine<'_> {
-    Machine {
-        environment: std::env::vars_os().collect(),
-        host: super::session::host(),
-        user: super::session::user(),
-        locks: locks(),
-        scratch: std::env::temp_dir(),
-        zone: TimeZone::system(),
-        open_copy,
-    }
-}
-
-/// Opens a second place with what the plan says of it.
-pub fn open_copy(session: &Session, place: &CopyTo) -> Result<Repository, Failure> {
-    let backend = session.backend_at(&place.location, false)?;
-    super::exit::probe(&backend)?;
-    let command = place.password_command.as_ref().map(OsString::from);
-    let flags = secret::Flags {
-        missing: None,
-        file: place.password_file.as_ref(),
-        command: command.as_ref(),
-        key: place.key_file.as_ref(),
-        variable: "VAULT_TO_PASSWORD",
-        key_variable: "VAULT_TO_KEY",
-    };
-    let secret = match secret::find_second(&flags, &session.runtime)? {
-        Some(secret) => secret,
-        None => secret::find((&session.global, &session.runtime), secret::Use::Open)?,
-    };
-    session.open_with(backend, secret)
-}
-
-/// Where locks lie: a folder that goes with the next start of the machine, and that other users can't fill.
-fn locks() -> Option<PathBuf> {
-    let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let all = [from("VAULT_RUNTIME_DIR"), Some(PathBuf::from("/run/vault")), Some(std::env::temp_dir())];
-    all.into_iter()
-        .flatten()
-        .find(|folder| folder.is_dir() && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok())
 }
 
 /// What failed goes to standard error also where it is quiet.
