@@ -6,6 +6,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use vault_format::bundle::BundleKeys;
+use vault_format::id::ObjectId;
+use vault_format::journal::Record;
+use vault_format::key_file;
+use vault_format::name::Name;
+use vault_format::object::Author;
 
 /// Fields by path, as in `findings.object`, and whether they may be left out.
 type Fields = BTreeMap<String, bool>;
@@ -79,7 +85,32 @@ const RUNS: &[(&str, &[&str])] = &[
     ("key list", &["key", "list"]),
     ("key passwd", &["key", "passwd", "--new-password-file", "password"]),
     ("tag", &["tag", "uploads", "--add", "kept"]),
+    ("plan check", &["plan", "check", "--alert"]),
+    ("plan show", &["plan", "show"]),
+    ("plan init", &["plan", "init", "--output", "drafted.toml"]),
+    ("run", &["run", "--only", "sources"]),
+    ("run", &["run", "--dry-run"]),
+    ("health", &["health"]),
+    ("forget", &["forget", "--by-plan", "--explain", "--on", "2099-01-01"]),
 ];
+
+/// A plan with something to tell of in each command that goes by it.
+const PLAN: &str = "name = \"p\"\n[source.planned]\nkind = \"directory\"\npaths = [\"changed\"]\nkeep = { daily = 3 }\n\
+                    [source.later]\nkind = \"sqlite\"\npath = \"later.db\"\nenabled = false\n\
+                    [alerts]\ncommand = [\"true\"]\n";
+
+/// A record of the member with this key, which names an order that nobody gave.
+fn name_a_ghost(world: &World, key: &str) {
+    let bundle = key_file::decode(&std::fs::read(world.path(key)).expect("a key")).expect("a bundle");
+    let BundleKeys::Member { domain, book, signing, .. } = &bundle.keys else { panic!("a member") };
+    let author = Author { repository: world.open().id(), domain: *domain, signer: &signing.signing_key(), book };
+    let record = Record { operation: "run".into(), orders: vec![ObjectId([66; 32])], ..Record::default() };
+    let sealed = record.seal(&author, &[7; 32]).expect("sealed");
+    let name = Name::Journal(*domain, 2026, 11, ObjectId::of(&sealed)).to_string();
+    let path = world.path("repository").join(name);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+    std::fs::write(path, sealed).expect("a record");
+}
 
 #[test]
 fn fields_are_those_of_the_page() {
@@ -90,6 +121,7 @@ fn fields_are_those_of_the_page() {
     std::fs::write(world.path("changed").join(strange), "other").expect("a file");
     let table = table();
     let mut printed: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    std::fs::write(world.path("vault.toml"), PLAN).expect("a plan");
     std::fs::write(world.path("sheet"), world.ok(&["key", "sheet"])).expect("a file");
     std::fs::write(world.path("password"), "correct horse").expect("a file");
     let mut run = |command: &'static str, words: &[&str], code: i32| {
@@ -127,6 +159,9 @@ fn fields_are_those_of_the_page() {
         }
     }
     run("prune", &["prune", "--grace", "0s", "--yes"], 3);
+    // and so is one whose member names an order that is not there
+    name_a_ghost(&world, "cron.key");
+    run("forget", &["forget", "--keep-last", "1"], 3);
     let packs = world.path("repository/packs/d");
     std::fs::remove_dir_all(packs).expect("packs to lose");
     run("check", &["check"], 20);
