@@ -58,8 +58,10 @@ impl Pair {
     fn said(&self) -> [Option<String>; 2] {
         let owner = open(self.store.clone(), &self.hand.runtime(9, 0)).unwrap();
         let options = prune::Options { dry_run: true, ..prune::Options::default() };
-        let stopped = prune::prune(&owner, &options, &Silent).err();
-        let prune = stopped.map(|error| error.to_string().replace("cannot prune safely: ", ""));
+        let prune = match prune::prune(&owner, &options, &Silent) {
+            Ok(report) => report.left_out.first().map(|one| one.doubt.to_string()),
+            Err(error) => Some(error.to_string().replace("cannot prune safely: ", "")),
+        };
         let findings = check(&owner, false).findings;
         let about = findings.iter().find(|finding| finding.object.starts_with("snapshots/"));
         let id = |object: &str| object.rsplit('/').next().unwrap_or_default().to_owned();
