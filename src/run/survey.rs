@@ -3,7 +3,8 @@
 //! variable, is found without asking, and not said here again.
 
 use super::{Machine, origin};
-use crate::plan::{Finding, Kind, Level, Mysql, Plan, Postgres, Redis, Seen, Source, Sqlite};
+use crate::backend::{BackendOptions, Bucket};
+use crate::plan::{self, Finding, Kind, Level, Mysql, Plan, Postgres, Redis, Seen, Source, Sqlite};
 use crate::runtime::Runtime;
 use crate::source::{mysql, postgres, redis, sqlite};
 
@@ -29,6 +30,7 @@ fn of(source: &Source, machine: &Machine<'_>, runtime: &Runtime) -> Surveyed {
         Kind::Mysql(said) => of_mysql(source, said, machine, runtime),
         Kind::Redis(said) => of_redis(source, said, machine, runtime),
         Kind::Sqlite(said) => of_sqlite(source, said, machine, runtime),
+        Kind::Bucket(said) => Some(of_bucket(source, said, runtime)),
         _ => None,
     };
     asked.unwrap_or_default()
@@ -117,4 +119,13 @@ fn of_sqlite(source: &Source, said: &Sqlite, machine: &Machine<'_>, runtime: &Ru
     let findings = lacks.map(|failure| finding(source, Level::Error, &failure, None));
     let seen = Seen { reachable: Some(true), bytes_estimate: Some(needed), ..away };
     Some(Surveyed { seen, findings: findings.into_iter().collect() })
+}
+
+/// How large it is only a listing of all of it would tell.
+fn of_bucket(source: &Source, said: &plan::Bucket, runtime: &Runtime) -> Surveyed {
+    let place = Bucket::open(&said.location, &BackendOptions::default(), runtime);
+    let asked = place.and_then(|place| place.check());
+    let seen = Seen { reachable: Some(asked.is_ok()), ..Seen::default() };
+    let failure = asked.err().map(|error| finding(source, Level::Error, &error, None));
+    Surveyed { seen, findings: failure.into_iter().collect() }
 }
