@@ -3,6 +3,10 @@
 
 use crate::error::{Error, Result, ensure};
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::de::Decoder;
+use bincode::de::read::Reader;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// A bincode configuration that refuses to claim more than `N` bytes of memory while decoding.
@@ -55,6 +59,28 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
     ensure(used == bytes.len(), Error::Trailing(T::WHAT))?;
     value.validate()?;
     Ok(value)
+}
+
+/// Encodes the fields at the end of a value that are left out while all of them are empty.
+pub fn encode_tail<T, E>(tail: &T, encoder: &mut E) -> std::result::Result<(), EncodeError>
+where
+    T: Encode + Default + PartialEq,
+    E: Encoder,
+{
+    if *tail == T::default() { Ok(()) } else { tail.encode(encoder) }
+}
+
+/// Decodes such fields. A tail that is there and empty is refused, since it would be a second form of one value.
+pub fn decode_tail<T, D>(decoder: &mut D) -> std::result::Result<T, DecodeError>
+where
+    T: Decode<D::Context> + Default + PartialEq,
+    D: Decoder,
+{
+    if decoder.reader().peek_read(1).is_none() {
+        return Ok(T::default());
+    }
+    let tail = T::decode(decoder)?;
+    if tail == T::default() { Err(DecodeError::Other("a tail is there and empty")) } else { Ok(tail) }
 }
 
 /// Takes `len` bytes off the front, or says what is truncated.

@@ -11,6 +11,9 @@ use crate::id::{BlobId, Class, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
 use crate::salt::Salt;
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// Most blobs of one index object.
@@ -38,7 +41,7 @@ pub struct PackEntry {
 }
 
 /// First section of an index.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Index {
     /// Packs; each at most once.
     pub packs: Vec<PackEntry>,
@@ -49,6 +52,20 @@ pub struct Index {
     /// Those of the packs that who signs this has opened whole, and found all blobs in them that they are said to hold,
     /// ascending. Others rely on what the owner vouches for so.
     pub opened: Vec<ObjectId>,
+}
+
+impl Encode for Index {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        (&self.packs, &self.wraps, &self.supersedes).encode(encoder)?;
+        codec::encode_tail(&self.opened, encoder)
+    }
+}
+
+impl<C> Decode<C> for Index {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (packs, wraps, supersedes) = Decode::decode(decoder)?;
+        Ok(Self { packs, wraps, supersedes, opened: codec::decode_tail(decoder)? })
+    }
 }
 
 /// Stored bytes that an index has at least for each blob, a quarter of those of an id.

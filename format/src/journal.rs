@@ -9,6 +9,9 @@ use crate::id::{ObjectId, RepositoryId, RunId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
 use crate::salt::Salt;
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// How a run ended.
@@ -50,7 +53,7 @@ impl RunOutcome {
 }
 
 /// One record.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Record {
     /// Ties the records of one run together.
     pub run: RunId,
@@ -85,6 +88,33 @@ pub struct Record {
     /// Records that this one follows: the last of the same machine, and of others the newest that it saw, so that one
     /// that a store hides leaves a gap.
     pub after: Vec<ObjectId>,
+}
+
+/// What a record ends with unless all of it is empty: orders, facts, snapshot, the records before it.
+type Tail = (Vec<ObjectId>, Facts, Option<ObjectId>, Vec<ObjectId>);
+
+impl Encode for Record {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        let Self { run, operation, source, started, duration, outcome, message, reason, actor, .. } = self;
+        (run, operation, source, started, duration, outcome).encode(encoder)?;
+        (message, reason, actor, &self.figures, &self.heads, &self.verified).encode(encoder)?;
+        let tail: Tail = (self.orders.clone(), self.facts.clone(), self.snapshot, self.after.clone());
+        codec::encode_tail(&tail, encoder)
+    }
+}
+
+impl<C> Decode<C> for Record {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (run, operation, source, started, duration, outcome) = Decode::decode(decoder)?;
+        let (message, reason, actor, figures, heads, verified) = Decode::decode(decoder)?;
+        let (orders, facts, snapshot, after): Tail = codec::decode_tail(decoder)?;
+        #[rustfmt::skip]
+        let record = Self {
+            run, operation, source, started, duration, outcome, message, reason, actor, figures, facts, snapshot, heads,
+            verified, orders, after,
+        };
+        Ok(record)
+    }
 }
 
 impl Stored for Record {

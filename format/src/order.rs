@@ -8,6 +8,9 @@ use crate::id::{DomainId, ObjectId, RepositoryId, WriterId};
 use crate::key::Key;
 use crate::object::{Author, SignedObject};
 use crate::salt::Salt;
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// What is ordered.
@@ -63,7 +66,7 @@ impl Action {
 }
 
 /// One order.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
     /// 1 + the highest number seen.
     pub number: u64,
@@ -73,6 +76,21 @@ pub struct Order {
     pub action: Action,
     /// The orders before it: those of the highest number seen. So each order shows whether those before it are all there.
     pub after: Vec<ObjectId>,
+}
+
+impl Encode for Order {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        (self.number, self.time, &self.action).encode(encoder)?;
+        codec::encode_tail(&self.after, encoder)
+    }
+}
+
+impl<C> Decode<C> for Order {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (number, time, action) = Decode::decode(decoder)?;
+        let after = codec::decode_tail(decoder)?;
+        Ok(Self { number, time, action, after })
+    }
 }
 
 impl Stored for Order {

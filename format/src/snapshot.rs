@@ -13,6 +13,9 @@ use crate::object::{Author, SignedObject};
 use crate::salt::Salt;
 use crate::section::SectionSeal;
 use crate::tree::{Metadata, Time, TreeRoot};
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 /// Longest source name in bytes.
@@ -46,7 +49,7 @@ pub struct Statistics {
 }
 
 /// The bookkeeping part.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Head {
     /// Name of the source.
     pub source: String,
@@ -90,7 +93,7 @@ pub struct Head {
 }
 
 /// The content part.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Body {
     /// Metadata of the root directory itself; `None` for streams and single files.
     pub root: Option<Metadata>,
@@ -122,7 +125,7 @@ pub struct Body {
 
 /// Rules by which a walk left entries out. A restore that deletes goes by them too: what they cover was never a part of
 /// the snapshot.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LeftOut {
     /// Patterns as in `.gitignore` that tell upper from lower case, relative to the base.
     pub patterns: Vec<Vec<u8>>,
@@ -150,6 +153,66 @@ pub struct Gaps {
     pub not_entered: Vec<Vec<u8>>,
     /// True if there are more than these.
     pub more: bool,
+}
+
+/// What a head ends with unless all of it is empty: three marks, what it is left of, turn, who took it, orders, kind, set.
+type HeadTail = ([OriginMark; 3], Option<ObjectId>, u64, Option<WriterId>, Vec<ObjectId>, String, Option<SetId>);
+
+/// What a body ends with unless all of it is empty: base, rules but patterns, gaps, messages, facts.
+type BodyTail = (Vec<u8>, (Vec<Vec<u8>>, Vec<Vec<u8>>, Option<u64>, [bool; 3]), Gaps, Vec<u8>, Facts);
+
+impl Encode for Head {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        let Self { source, time, run, root, parent, seen, statistics, profile, expires, original, .. } = self;
+        (source, time, run, root).encode(encoder)?;
+        (parent, seen, statistics, profile, expires, original).encode(encoder)?;
+        let marks = [self.place, self.host, self.terms];
+        let (orders, kind) = (self.orders.clone(), self.kind.clone());
+        let tail: HeadTail = (marks, self.left_of, self.turn, self.taken_by, orders, kind, self.set);
+        codec::encode_tail(&tail, encoder)
+    }
+}
+
+impl<C> Decode<C> for Head {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (source, time, run, root) = Decode::decode(decoder)?;
+        let (parent, seen, statistics, profile, expires, original) = Decode::decode(decoder)?;
+        let tail: HeadTail = codec::decode_tail(decoder)?;
+        let ([place, host, terms], left_of, turn, taken_by, orders, kind, set) = tail;
+        #[rustfmt::skip]
+        let head = Self {
+            source, kind, set, time, run, root, parent, seen, statistics, profile, expires, original,
+            place, host, terms, left_of, turn, taken_by, orders,
+        };
+        Ok(head)
+    }
+}
+
+impl Encode for Body {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> std::result::Result<(), EncodeError> {
+        let LeftOut { patterns, any_case, markers, larger_than, caches, nodump, other_file_systems } = &self.left_out;
+        (&self.root, &self.paths, &self.host, &self.user, &self.tags).encode(encoder)?;
+        (&self.description, &self.command, patterns, &self.program).encode(encoder)?;
+        let rules = (any_case.clone(), markers.clone(), *larger_than, [*caches, *nodump, *other_file_systems]);
+        let (base, gaps, messages) = (self.base.clone(), self.gaps.clone(), self.messages.clone());
+        let tail: BodyTail = (base, rules, gaps, messages, self.facts.clone());
+        codec::encode_tail(&tail, encoder)
+    }
+}
+
+impl<C> Decode<C> for Body {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> std::result::Result<Self, DecodeError> {
+        let (root, paths, host, user, tags) = Decode::decode(decoder)?;
+        let (description, command, patterns, program) = Decode::decode(decoder)?;
+        let (base, rules, gaps, messages, facts): BodyTail = codec::decode_tail(decoder)?;
+        let (any_case, markers, larger_than, [caches, nodump, other_file_systems]) = rules;
+        let left_out = LeftOut { patterns, any_case, markers, larger_than, caches, nodump, other_file_systems };
+        #[rustfmt::skip]
+        let body = Self {
+            root, base, paths, host, user, tags, description, command, left_out, gaps, messages, facts, program,
+        };
+        Ok(body)
+    }
 }
 
 /// True for a source name: letters, digits and `._-`, not `latest`, at most 128 bytes.

@@ -402,3 +402,15 @@ proptest! {
         }
     }
 }
+
+/// A tail that is there and empty would be a second form of a value that has none.
+#[test]
+fn tails_have_one_form() {
+    let bare = codec::encode(&Body::default()).unwrap();
+    let full = codec::encode(&Body { base: b"/".to_vec(), ..Body::default() }).unwrap();
+    assert!(full.starts_with(&bare) && codec::decode::<Body>(&full).unwrap().base == b"/");
+    let mut empty = full.clone();
+    empty.splice(bare.len().., std::iter::repeat_n(0, full.len() - bare.len() - 1));
+    assert!(codec::decode::<Body>(&empty).is_err());
+    assert!(codec::decode::<Body>(&full[..full.len() - 1]).is_err());
+}
