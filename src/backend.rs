@@ -68,6 +68,9 @@ pub trait Store: Send + Sync {
     fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
     /// Removes an object; a missing one is success.
     fn delete(&self, name: &str) -> Result<()>;
+    /// Makes these folders, where the place has any: whoever looks at it finds all that there can be. Without them
+    /// nothing is amiss.
+    fn lay_out(&self, _folders: &[&str]) {}
     /// What the place can't promise, in words.
     fn caveat(&self) -> Option<String> {
         None
@@ -285,6 +288,11 @@ impl Backend {
     /// What the place can't promise, in words; nothing for most.
     pub fn caveat(&self) -> Option<String> {
         self.inner.store.caveat()
+    }
+
+    /// Makes the folders of a new repository, where the place has any.
+    pub(crate) fn lay_out(&self, folders: &[&str]) {
+        self.inner.store.lay_out(folders);
     }
 
     /// Bytes that are free in the place, if it tells.

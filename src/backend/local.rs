@@ -240,6 +240,11 @@ impl Store for Local {
         self.root.path().display().to_string()
     }
 
+    fn lay_out(&self, folders: &[&str]) {
+        // whatever is put makes the folders that it needs by itself
+        folders.iter().for_each(|folder| drop(self.root.make_folder(folder.trim_end_matches('/'))));
+    }
+
     fn free(&self) -> Option<u64> {
         let stat = rustix::fs::statvfs(self.root.path()).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))

@@ -65,6 +65,7 @@ impl Repository {
         }
         backend.put(&Name::ConfigCopy.to_string(), &stored)?;
         backend.put(&Name::Config.to_string(), &stored)?;
+        backend.lay_out(&[name::PACKS, name::INDEX, name::SNAPSHOTS, name::ORDERS, name::MARKS, name::JOURNAL]);
         let keys = Keys::new(bundle, Some(slot_id));
         Ok(Self::assemble(backend, runtime, options, (config, keys)))
     }
