@@ -18,7 +18,6 @@ pub use changes::{Changes, Leftover, Named, Need, is_full, room};
 pub use extra::Gone;
 pub use file::{FileSlot, open_restored};
 pub use keep::{Extra, Keep};
-pub use sparse::Content;
 pub use tar::TarWriter;
 
 use crate::metadata::{self, Fault, Names};
