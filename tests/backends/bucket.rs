@@ -50,7 +50,9 @@ fn is_read(location: &str) {
     }
     assert!(!bucket.is_unchanged(&all[0]).unwrap());
     backend.delete("inner/b%c").unwrap();
-    assert_eq!(bucket.read(&all[2], 0..1).unwrap_err().kind, ErrorKind::NotFound);
+    // asked with its tag, Azure says of what is gone only that it is not that one
+    let gone = bucket.read(&all[2], 0..1).unwrap_err().kind;
+    assert!(gone == ErrorKind::NotFound || (gone == ErrorKind::Exists && bucket.is_conditional(&all[2])), "{gone:?}");
     assert_eq!(bucket.is_unchanged(&all[2]).unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!((bucket.counts().put, bucket.counts().delete), (0, 0));
 }
