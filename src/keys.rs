@@ -2,8 +2,10 @@
 //! to all, so a member's key counts from the moment its slot is there; taken away, it counts only for what the owner's
 //! revoke order lists. All but the listing needs the owner.
 
+mod gone;
 mod revoke;
 
+pub use gone::{Gone, Noted, gone};
 pub use revoke::Dropped;
 
 use crate::error::{Error, Refusal, Result};
@@ -18,6 +20,7 @@ use crate::repository::{Repository, encoding};
 use crate::time::{StoreTime, WallTime};
 use revoke::Revoking;
 use vault_format::bundle::{Bundle, Role};
+use vault_format::facts::Facts;
 use vault_format::id::{DomainId, ObjectId, WriterId};
 use vault_format::key::Key;
 use vault_format::key_file;
@@ -52,6 +55,12 @@ impl Entry {
         WriterId::of(&self.info.verifying)
     }
 
+    /// What records tell of it.
+    pub fn noted(&self) -> Noted {
+        let SlotInfo { role, label, domain, verifying, .. } = &self.info;
+        Noted { id: self.id, role: *role, label: label.clone(), domain: *domain, verifying: *verifying }
+    }
+
     /// False for a key that exists only as a file.
     pub fn has_password(&self) -> bool {
         self.info.kdf.is_some()
@@ -71,12 +80,17 @@ pub struct Listing {
 impl Listing {
     /// The slot with this label, or whose id begins so.
     pub fn find(&self, text: &str) -> Result<&Entry> {
+        self.look_up(text)?.ok_or_else(|| Error::refused(Refusal::NoKey(text.to_owned())))
+    }
+
+    /// The same, if there is one.
+    pub fn look_up(&self, text: &str) -> Result<Option<&Entry>> {
         let digits = text.to_ascii_lowercase();
         let is_meant = |key: &&Entry| key.info.label == text || key.id.to_string().starts_with(&digits);
         let fitting: Vec<&Entry> = self.keys.iter().filter(|key| !text.is_empty() && is_meant(key)).collect();
         match fitting.as_slice() {
-            [only] => Ok(only),
-            [] => Err(Error::refused(Refusal::NoKey(text.to_owned()))),
+            [only] => Ok(Some(only)),
+            [] => Ok(None),
             several => {
                 let candidate = |key: &&Entry| format!("{} ({} {})", key.id.short(), key.info.role, key.info.label);
                 let say: Vec<String> = several.iter().map(candidate).collect();
@@ -218,7 +232,10 @@ pub fn add(
     repository.keys().owner("add a key")?;
     recorded(repository, Operation::ADD_KEY, progress, || {
         let id = put_slot(repository, draft, password)?;
-        Ok((id, format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short())))
+        let message = format!("{} {}, slot {}", draft.bundle.role(), draft.label, id.short());
+        let Draft { bundle, label, domain, verifying } = draft;
+        let noted = Noted { id, role: bundle.role(), label: label.clone(), domain: *domain, verifying: *verifying };
+        Ok((id, message, noted.facts(None)))
     })
 }
 
@@ -254,6 +271,8 @@ pub struct Removed {
     pub dropped: Dropped,
     /// Snapshots that it names, and the store does not show: lost, or never taken. Nobody misses them any more.
     pub unheard: u64,
+    /// When it had been removed, if that was done before.
+    pub before: Option<WallTime>,
 }
 
 /// Takes a key away: revokes it first, then deletes its slot.
@@ -314,9 +333,18 @@ fn take_away(
     id: ObjectId,
     drop_since: Option<StoreTime>,
     progress: &dyn Progress,
-) -> Result<(Removed, String)> {
+) -> Result<(Removed, String, Facts)> {
     let keys = list(repository)?.keys;
-    let key = find(&keys, id)?;
+    let key = match find(&keys, id) {
+        Ok(key) => key,
+        // somebody else was faster
+        Err(error) => return match gone(repository, &keys, &id.to_string())? {
+            Some(one) if one.removed.is_some() && drop_since.is_none() => {
+                Ok((one.already(), "removed before".into(), one.key.facts(None)))
+            }
+            _ => Err(error),
+        },
+    };
     let others = || keys.iter().filter(|other| other.id != id);
     let mut removed = Removed::default();
     let is_needed = key.info.role == Role::Owner && key.has_password();
@@ -336,7 +364,8 @@ fn take_away(
         0 => String::new(),
         all => format!(", {all} of its snapshots dropped"),
     };
-    Ok((removed, format!("{} {}, slot {}{dropped}", key.info.role, key.info.label, id.short())))
+    let message = format!("{} {}, slot {}{dropped}", key.info.role, key.info.label, id.short());
+    Ok((removed, message, key.noted().facts(drop_since)))
 }
 
 /// Gives the slot in use another password: the new slot first, then the old one goes, so that one always opens.
@@ -356,7 +385,7 @@ pub fn change_password(
         let draft = Draft { bundle, label: old.info.label.clone(), domain, verifying };
         let new = put_slot(repository, &draft, Some(password))?;
         repository.backend().delete(&Name::Slot(old.id).to_string())?;
-        Ok((new, format!("slot {} replaces {}", new.short(), old.id.short())))
+        Ok((new, format!("slot {} replaces {}", new.short(), old.id.short()), Facts::default()))
     })
 }
 
@@ -365,11 +394,13 @@ fn recorded<T>(
     repository: &Repository,
     operation: Operation,
     progress: &dyn Progress,
-    change: impl FnOnce() -> Result<(T, String)>,
+    change: impl FnOnce() -> Result<(T, String, Facts)>,
 ) -> Result<T> {
     let run = Run::start(repository, operation);
     let changed = change();
-    let message = changed.as_ref().map_or_else(|_| String::new(), |(_, message)| message.clone());
-    run.finish(&changed, Ending::done(message)).into_iter().for_each(|warning| progress.note(&warning));
-    changed.map(|(done, _)| done)
+    let told = changed.as_ref().ok().map(|(_, message, facts)| (message.clone(), facts.clone()));
+    let (message, facts) = told.unwrap_or_default();
+    let ending = Ending { facts, ..Ending::done(message) };
+    run.finish(&changed, ending).into_iter().for_each(|warning| progress.note(&warning));
+    changed.map(|(done, ..)| done)
 }

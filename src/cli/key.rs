@@ -7,7 +7,7 @@ use super::progress::Bar;
 use super::table::{Give, Table};
 use super::{Context, Failure, Outcome, Session, code, render, secret, time};
 use std::path::{Path, PathBuf};
-use vault::keys::{self, Draft, Entry};
+use vault::keys::{self, Draft, Entry, Noted};
 use vault::repository::Repository;
 use vault::time::WallTime;
 use vault_format::bundle::Role;
@@ -157,13 +157,15 @@ printed! {
     }
 
     /// What `vault key remove` prints.
-    struct Removed<'a>(key: &'a Entry, removed: &'a keys::Removed, dry_run: bool) {
+    struct Removed<'a>(key: &'a Noted, removed: &'a keys::Removed, dry_run: bool) {
         /// Id of the slot that is gone.
         id: String = key.id.to_string(),
         /// Its role.
-        role: String = key.info.role.to_string(),
+        role: String = key.role.to_string(),
         /// In the owner's words.
-        label: &'a str = &key.info.label,
+        label: &'a str = &key.label,
+        /// When it had been removed, if that was done before; else null.
+        removed_before: Option<String> = removed.before.map(render::time_rfc3339),
         /// The key is revoked: what it writes from now on does not count.
         revoked: bool = removed.is_revoked,
         /// Snapshots of it that still count.
@@ -280,7 +282,12 @@ fn remove(session: &Session, repository: &Repository, arguments: &RemoveArgument
     let what = format!("cannot remove key {}", render::safe(&arguments.id));
     repository.keys().owner("remove a key").context("")?;
     let listing = keys::list(repository).context(&what)?;
-    let key = listing.find(&arguments.id).context(&what)?;
+    let Some(key) = listing.look_up(&arguments.id).context(&what)? else {
+        return match keys::gone(repository, &listing.keys, &arguments.id).context(&what)? {
+            Some(gone) => remove_gone((session, repository), &gone, arguments, &what),
+            None => listing.find(&arguments.id).map(|_| code::DONE).context(&what),
+        };
+    };
     if key.in_use && !arguments.dry_run {
         let question = format!("Key {} is the one in use: it will not open any more.", key.id.short());
         secret::confirm(&session.global, &question)?;
@@ -294,15 +301,46 @@ fn remove(session: &Session, repository: &Repository, arguments: &RemoveArgument
         Some(since) => keys::remove_and_drop(repository, key.id, since, &Bar::hidden()).context(&what)?,
         None => keys::remove(repository, key.id, &Bar::hidden()).context(&what)?,
     };
-    session.global.print(&Removed::of(key, &removed, arguments.dry_run));
-    let kept = match (key.info.role, removed.is_revoked) {
+    say_removed(session, &key.noted(), &removed, arguments);
+    Ok(code::DONE)
+}
+
+/// What was removed before is a success once more, so that two machines or a line of cron may say it; of a key whose slot
+/// somebody has deleted the rest is done.
+fn remove_gone(
+    (session, repository): (&Session, &Repository),
+    gone: &keys::Gone,
+    arguments: &RemoveArguments,
+    what: &str,
+) -> Outcome {
+    let removed = match arguments.drop_since {
+        Some(since) if arguments.dry_run => {
+            let mut would = keys::Removed::default();
+            would.before = gone.removed;
+            would.dropped = gone.would_drop(repository, since).context(what)?;
+            would
+        }
+        since => gone.remove(repository, since, &Bar::hidden()).context(what)?,
+    };
+    if gone.removed.is_none() && !arguments.dry_run {
+        session.global.remark("note: its slot was not there any more: somebody has deleted it in the store");
+    }
+    say_removed(session, &gone.key, &removed, arguments);
+    Ok(code::DONE)
+}
+
+fn say_removed(session: &Session, key: &Noted, removed: &keys::Removed, arguments: &RemoveArguments) {
+    session.global.print(&Removed::of(key, removed, arguments.dry_run));
+    let kept = match (key.role, removed.is_revoked) {
         (Role::Owner, _) => "; whoever opened the repository with it may still have the root key".to_owned(),
         (_, true) => format!("; what it took stays: {}", render::count(removed.snapshots, "snapshot", "snapshots")),
         (_, false) => "; another slot holds the same key, so it still counts".to_owned(),
     };
-    let label = render::safe(&key.info.label);
-    if !arguments.dry_run {
-        session.say(&format!("removed key {}: {} {label}{kept}", key.id.short(), key.info.role));
+    let named = format!("key {}: {} {}", key.id.short(), key.role, render::safe(&key.label));
+    match removed.before {
+        Some(before) => session.say(&format!("removed already on {}: {named}", render::time(before))),
+        None if arguments.dry_run => {}
+        None => session.say(&format!("removed {named}{kept}")),
     }
     if removed.unheard > 0 && arguments.drop_since.is_none() {
         let snapshots = render::count(removed.unheard, "snapshot that", "snapshots that");
@@ -311,7 +349,6 @@ fn remove(session: &Session, repository: &Repository, arguments: &RemoveArgument
     if arguments.drop_since.is_some() {
         say_dropped(session, &removed.dropped, if arguments.dry_run { "would drop" } else { "dropped" });
     }
-    Ok(code::DONE)
 }
 
 /// How many snapshots, and of which sources.

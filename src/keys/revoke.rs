@@ -107,7 +107,7 @@ impl Revoking<'_> {
             // as long as its slot is there, prune spares what this order lists
             self.wait(lag, "until everybody sees what of it counts", progress)?;
         }
-        Ok(Removed { is_revoked: true, snapshots: snapshots.len() as u64, dropped, unheard })
+        Ok(Removed { is_revoked: true, snapshots: snapshots.len() as u64, dropped, unheard, before: None })
     }
 
     /// What would be dropped now.

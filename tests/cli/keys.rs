@@ -75,6 +75,58 @@ fn a_machine_that_only_writes() {
     assert!(world.ok(&["check", "--read-data"]).starts_with("no damage: 2 snapshots"));
 }
 
+/// A key with a snapshot of its own; gives its id.
+fn used_key(world: &World, label: &'static str) -> String {
+    let file = format!("{label}.key");
+    let add = ["key", "add", "--role", "writer", "--label", label, "--export-key-file", &file, "--json"];
+    let id = json(world, &add)["id"].as_str().expect("an id").to_owned();
+    world.ok(&["snapshot", "uploads", "--key-file", &file]);
+    id
+}
+
+#[test]
+fn a_key_may_be_removed_twice() {
+    let world = World::made();
+    let id = used_key(&world, "web-1");
+    let removed = json(&world, &["key", "remove", "web-1", "--json"]);
+    assert_eq!((&removed["removed_before"], &removed["accepted_snapshots"]), (&Value::Null, &1.into()));
+    for name in ["web-1", &id[..8], &id] {
+        let said = world.ok(&["key", "remove", name]);
+        assert!(said.starts_with("removed already on 20") && said.contains("writer web-1"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert_eq!(world.ok(&["key", "remove", "web-1", "--quiet"]), "");
+    assert!(json(&world, &["key", "remove", "web-1", "--json"])["removed_before"].is_string());
+    for unknown in ["web-9", "ffffffff", &id[..3], ""] {
+        world.fails(&["key", "remove", unknown], 1, &["there is no key"]);
+    }
+
+    // that it was stolen turns out later
+    let drop = |words: &[&'static str]| [&["key", "remove", "web-1", "--drop-since", "2020-01-01T00:00"][..], words].concat();
+    assert!(world.ok(&drop(&["--dry-run"])).contains("would drop 1 snapshot"));
+    let said = world.ok(&drop(&[]));
+    assert!(said.starts_with("removed already on") && said.contains("dropped 1 snapshot"), "{said}");
+    assert!(world.ok(&drop(&[])).contains("dropped 0 snapshots"));
+    assert_eq!(json(&world, &["snapshots", "--json"])["snapshots"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_key_whose_slot_is_lost_can_be_removed() {
+    let world = World::made();
+    let id = used_key(&world, "web-2");
+    std::fs::remove_file(world.path("repository/keys").join(&id)).expect("its slot");
+    world.fails(&["check"], 20, &["the key slot of its writer is missing"]);
+    world.fails(&["prune"], 3, &["left out"]);
+    let said = world.ok(&["key", "remove", "web-2"]);
+    assert!(said.starts_with("removed key") && said.contains("what it took stays: 1 snapshot"), "{said}");
+    assert!(world.ok(&["check", "--read-data"]).starts_with("no damage: 1 snapshot"));
+    world.ok(&["prune"]);
+    world.fails(&["snapshot", "uploads", "--key-file", "web-2.key"], 1, &["revoked"]);
+    for name in ["web-2", &id] {
+        assert!(world.ok(&["key", "remove", name]).starts_with("removed already on"));
+    }
+}
+
 #[test]
 fn passwords_come_and_go() {
     let world = World::made();

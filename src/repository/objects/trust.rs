@@ -126,9 +126,12 @@ impl Trust {
         Ok(renewed)
     }
 
-    /// Takes a writer as if it had never been revoked.
+    /// Takes a writer as if it had never been revoked. Without its slot nobody can tell what it signed, so then what was
+    /// accepted of it stays all that counts.
     pub(crate) fn pardon(&mut self, writer: WriterId) {
-        self.revoked.pardon(writer);
+        if self.signers.contains_key(&writer) {
+            self.revoked.pardon(writer);
+        }
     }
 
     /// Whether an object counts where it lies. The error is an unknown writer that had the key of the domain: its slot is
