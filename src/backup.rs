@@ -2,6 +2,7 @@
 //! What the protocol refuses at commit is read and stored again.
 
 mod ahead;
+mod bounds;
 mod bucket;
 mod files;
 mod gaps;
@@ -26,13 +27,13 @@ use crate::source;
 use crate::source::dump::Dump;
 use crate::time::{self, WallTime};
 use crate::usual::{Question, Verdict};
+use bounds::Bounds;
 use files::FileWriter;
 use origin::Origin;
 use reread::Reread;
 use scan::{Found, Scan};
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::facts::Facts;
 use vault_format::id::{ObjectId, SetId};
@@ -109,8 +110,8 @@ pub struct Options {
     pub usual: Option<Question>,
     /// What the record of the run says besides.
     pub told: Facts,
-    /// A run that takes longer has failed.
-    pub timeout: Option<Duration>,
+    /// A run that is not through with the source by then has failed.
+    pub limit: Option<source::Limit>,
     /// Look, but put nothing.
     pub dry_run: bool,
 }
@@ -223,13 +224,14 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let reader = Reader::new(repository, &lookup);
     let writer = Writer::new(repository, &lookup, domain, &options.name)?.inheriting(&left);
     let mut writer = if options.dry_run { writer.dry() } else { writer };
+    let bounds = Bounds { runtime: repository.runtime().clone(), limit: options.limit };
     let scan = Scan {
         repository,
         options,
         progress,
         reader: &reader,
         writer: &mut writer,
-        files: FileWriter::new(Gear::new(repository.keys().gear_key())),
+        files: FileWriter::new(Gear::new(repository.keys().gear_key()), bounds),
         found: Found { unseen, ..Found::default() },
         started,
         origin: &origin,

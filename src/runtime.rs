@@ -89,6 +89,8 @@ pub struct Runtime {
     pub stop: Arc<AtomicBool>,
     /// Programs that this run has started.
     pub children: Arc<Children>,
+    /// It should end early from then on.
+    ends: Option<BootTime>,
 }
 
 impl Runtime {
@@ -107,12 +109,18 @@ impl Runtime {
     fn new(clock: Clock, random: ChaCha20Rng, workers: usize) -> Self {
         let stop: Arc<AtomicBool> = Arc::default();
         let children = Arc::new(Children::new(Arc::clone(&stop)));
-        Self { clock, random: Arc::new(Locked::new(random)), workers, stop, children }
+        Self { clock, random: Arc::new(Locked::new(random)), workers, stop, children, ends: None }
+    }
+
+    /// The same for a part of it that should end early at some time.
+    #[must_use]
+    pub fn until(&self, ends: BootTime) -> Self {
+        Self { ends: Some(ends), ..self.clone() }
     }
 
     /// True once the run should end early.
     pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || self.ends.is_some_and(|ends| self.clock.elapsed() >= ends)
     }
 
     /// Ends, by `?`, a run that should end early. Whoever loops over something long asks this in each turn.

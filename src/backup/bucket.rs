@@ -62,7 +62,7 @@ impl Scan<'_> {
         let excludes = Excludes::new(&options.exclude, &[]).map_err(|error| Error::Source(error.to_string()))?;
         self.found.body = body(bucket.place(), options);
         let listed = bucket.list(&options.prefix);
-        self.repository.runtime().check_stopped()?;
+        self.files.bounds.go_on()?;
         let mut objects = listed.map_err(|error| Error::Source(error.to_string()))?;
         self.without_repository(bucket, &mut objects)?;
         let listing = Listing::new(objects);
@@ -78,7 +78,8 @@ impl Scan<'_> {
         }
         let runtime = self.repository.runtime();
         let is_over = AtomicBool::new(false);
-        let must_stop = || runtime.is_stopped() || is_over.load(Ordering::Relaxed);
+        let bounds = self.files.bounds.clone();
+        let must_stop = || bounds.go_on().is_err() || is_over.load(Ordering::Relaxed);
         let threads = if runtime.workers == 0 { 0 } else { bucket.connections() };
         let is_readable = |name: &str| bucket.is_readable(name);
         std::thread::scope(|scope| {
@@ -114,14 +115,14 @@ impl Scan<'_> {
         let folders = vec![Folder::default()];
         let mut ends = Ends { before, coming: VecDeque::new(), fetching: 0, folders };
         for step in steps {
-            self.repository.runtime().check_stopped()?;
+            self.files.bounds.go_on()?;
             self.decide(&mut ends, fetch, step);
             while ends.fetching > OBJECTS_AHEAD || ends.coming.len() > STEPS_AHEAD {
                 self.build(&mut ends)?;
             }
         }
         while !ends.coming.is_empty() {
-            self.repository.runtime().check_stopped()?;
+            self.files.bounds.go_on()?;
             self.build(&mut ends)?;
         }
         let key = self.repository.keys().gear_key().clone();
@@ -215,7 +216,7 @@ impl Scan<'_> {
             Ok(done) => done,
             Err(ReadError::Repository(error)) => return Err(error),
             Err(ReadError::Input(error)) => {
-                self.repository.runtime().check_stopped()?;
+                self.files.bounds.go_on()?;
                 match reader.why {
                     Some(Unread::Place(error)) => return Err(Error::Source(error.to_string())),
                     Some(Unread::One(why)) => self.leave_out(&object.name, &why),

@@ -2,6 +2,7 @@
 //! the parent snapshot without being opened. It may if size, mtime, ctime and inode are the same, it is not too young
 //! to trust its time, and all its chunks are in packs to rely on.
 
+use super::bounds::Bounds;
 use crate::chunk::{Chunker, Gear};
 use crate::error::Error;
 use crate::progress::Progress;
@@ -23,6 +24,8 @@ const YOUNG: Duration = Duration::from_secs(2);
 /// Cuts streams and puts their chunks.
 pub struct FileWriter {
     gear: Gear,
+    /// When it ends early.
+    pub bounds: Bounds,
     chunker: Chunker,
     /// Id of the chunk profile of the last stream.
     pub profile: u8,
@@ -32,14 +35,14 @@ pub struct FileWriter {
 pub enum ReadError {
     /// The stream failed: this file is left out.
     Input(io::Error),
-    /// The repository failed: the run ends.
+    /// The repository failed, or the pass must not go on: the run ends.
     Repository(Error),
 }
 
 impl FileWriter {
     /// A writer of files with a gear table.
-    pub fn new(gear: Gear) -> Self {
-        Self { gear, chunker: Chunker::new(), profile: 0 }
+    pub fn new(gear: Gear, bounds: Bounds) -> Self {
+        Self { gear, bounds, chunker: Chunker::new(), profile: 0 }
     }
 
     /// Reads a stream to its end; returns its content and length in bytes.
@@ -54,6 +57,7 @@ impl FileWriter {
         let mut input = input;
         self.chunker.restart();
         while let Some(chunk) = self.chunker.next(&self.gear, &mut input).map_err(ReadError::Input)? {
+            self.bounds.go_on().map_err(ReadError::Repository)?;
             let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
             let put = writer.put(BlobKind::Chunk, chunk).and_then(|id| list.push(writer, ChunkRef { id, length }));
             put.map_err(|error| ReadError::Repository(error.into()))?;

@@ -88,7 +88,7 @@ impl Scan<'_> {
         let parent = ParentFolder::top(self.reader, join);
         let mut levels = vec![Level::new(Vec::new(), Metadata::default(), parent)];
         while let Some(event) = directory.next() {
-            self.repository.runtime().check_stopped()?;
+            self.files.bounds.go_on()?;
             let Some(level) = levels.last_mut() else { break };
             match event {
                 Event::Enter { name, metadata } => {

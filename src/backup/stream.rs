@@ -1,16 +1,16 @@
 //! One pass over a stream, which becomes the only file of the snapshot, or over a dump with its files. What ends early,
 //! or has no bytes though it should, gives no snapshot.
 
+use super::bounds::Bounds;
 use super::files::ReadError;
 use super::scan::{Found, Scan};
 use crate::error::{Error, Result};
-use crate::repository::Repository;
 use crate::repository::tree::build::{Pages, TreeBuilder, Unstored};
-use crate::source;
+use crate::source::{self, ChildFailure};
 use crate::source::dump::{Dump, DumpFailure, Learned};
 use crate::time::WallTime;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use vault_format::key::Key;
@@ -34,10 +34,11 @@ impl Scan<'_> {
 
     /// Reads all files of a dump.
     pub fn dump(mut self, dump: &mut dyn Dump) -> Result<Found> {
-        let runtime = self.repository.runtime();
-        let failed = |failure: DumpFailure| {
-            let stopped = runtime.check_stopped().err();
-            stopped.map_or_else(|| Error::Source(failure.to_string()), Error::from)
+        let bounds = self.files.bounds.clone();
+        let failed = |failure: DumpFailure| match failure {
+            // it says best itself what ran too long
+            DumpFailure::Child(ChildFailure::TimeOut { .. }) => Error::Source(failure.to_string()),
+            _ => bounds.go_on().err().unwrap_or_else(|| Error::Source(failure.to_string())),
         };
         let (mut files, mut empty) = (Files::new(), None::<Vec<u8>>);
         dump.begin().map_err(failed)?;
@@ -68,12 +69,15 @@ impl Scan<'_> {
 
     /// Reads one file to its end; gives its content and length.
     fn streamed(&mut self, input: &mut dyn Read, what: &str) -> Result<(NodeKind, u64)> {
-        let mut input = Stoppable { input, repository: self.repository };
+        let mut input = Stoppable { input, bounds: self.files.bounds.clone() };
         let (content, bytes) = match self.files.write(self.writer, &mut input, self.progress) {
             Ok(done) => done,
             Err(ReadError::Repository(error)) => return Err(error),
             Err(ReadError::Input(error)) => {
-                self.repository.runtime().check_stopped()?;
+                match error.kind() {
+                    ErrorKind::TimedOut => self.files.bounds.runtime.check_stopped()?,
+                    _ => self.files.bounds.go_on()?,
+                }
                 return Err(Error::Source(format!("cannot read {what}: {error}")));
             }
         };
@@ -152,17 +156,15 @@ fn tree(pages: &mut dyn Pages, key: &Key, files: &Files, time: WallTime) -> Resu
     Ok((top.finish(pages, key)?, directories))
 }
 
-/// A stream that ends with an error once the run should stop.
+/// A stream that ends with an error once the pass must not go on.
 struct Stoppable<'a> {
     input: &'a mut dyn Read,
-    repository: &'a Repository,
+    bounds: Bounds,
 }
 
 impl Read for Stoppable<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if self.repository.runtime().is_stopped() {
-            return Err(std::io::Error::other("interrupted"));
-        }
+        self.bounds.go_on().map_err(std::io::Error::other)?;
         self.input.read(out)
     }
 }

@@ -6,7 +6,7 @@ use crate::backend::{BackendOptions, Bucket};
 use crate::backup;
 use crate::plan::{self, Connection, Databases, Dump as Form, Globals, Kind, Snapshotting, Source};
 use crate::source::dump::Dump;
-use crate::source::{self, Command, CommandOptions, Excludes, allowed, mysql, postgres, redis, sqlite};
+use crate::source::{self, Command, CommandOptions, Excludes, Limit, allowed, mysql, postgres, redis, sqlite};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use vault_format::snapshot::LeftOut;
@@ -28,10 +28,12 @@ pub fn reread(source: &Source) -> Option<(u32, u32)> {
 /// Gives what a source is read from.
 pub fn with<T>(
     context: &Context<'_>,
-    source: &Source,
+    (source, limit): (&Source, Limit),
     take: &mut dyn FnMut(backup::Source<'_>) -> Result<T, String>,
 ) -> Result<T, String> {
     let (runtime, progress) = (context.repository.runtime(), context.progress);
+    // programs have the time as a limit of their own, and say so when it is over
+    let brief = limit.within(runtime);
     let mut dump = |dump: &mut dyn Dump| take(backup::Source::Dump(dump));
     match &source.kind {
         Kind::Directory(directory) => {
@@ -61,11 +63,11 @@ pub fn with<T>(
         }
         Kind::Sqlite(sqlite) => {
             let options = sqlite_options(context.machine, sqlite);
-            dump(&mut sqlite::Sqlite::new(options, runtime, progress))
+            dump(&mut sqlite::Sqlite::new(options, &brief, progress))
         }
         Kind::Redis(redis) => {
             let options = redis_options(context.machine, source, redis)?;
-            dump(&mut redis::Redis::new(options, runtime, progress))
+            dump(&mut redis::Redis::new(options, &brief, progress))
         }
         Kind::Bucket(bucket) => {
             let options = BackendOptions::default();

@@ -12,6 +12,7 @@ use crate::backup;
 use crate::history::{DESCRIPTION_FACT, History};
 use crate::operation::{Ending, Operation, Run};
 use crate::plan::Source;
+use crate::source::Limit;
 use crate::tag;
 use crate::usual::{Limits, Question, Verdict};
 use std::time::Duration;
@@ -98,6 +99,7 @@ fn fail(taken: &mut Taken, error: String) {
 
 fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Option<SetId>, taken: &mut Taken) {
     let (repository, machine) = (context.repository, context.machine);
+    let limit = Limit::new(repository.runtime(), source.timeout);
     let before = history.source(&source.name).map(|runs| runs.sizes()).unwrap_or_default();
     let options = backup::Options {
         name: source.name.clone(),
@@ -109,7 +111,7 @@ fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Opti
         user: machine.user.clone(),
         skip_if_unchanged: source.skip_if_unchanged && !context.options.accept,
         reread: origin::reread(source),
-        timeout: Some(source.timeout),
+        limit: Some(limit),
         told: facts(context, source),
         usual: Some(Question {
             before,
@@ -119,7 +121,7 @@ fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Opti
         }),
         ..backup::Options::default()
     };
-    let result = origin::with(context, source, &mut |origin| {
+    let result = origin::with(context, (source, limit), &mut |origin| {
         let result = backup::backup(repository, origin, &options, context.progress);
         taken.is_on_record = true;
         result.map_err(|error| error.to_string())

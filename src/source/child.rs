@@ -79,6 +79,11 @@ impl Limit {
         Self { ends: runtime.clock.elapsed() + length, length }
     }
 
+    /// What is to be had in this time.
+    pub fn within(&self, runtime: &Runtime) -> Runtime {
+        runtime.until(self.ends)
+    }
+
     /// True once the time is over.
     pub fn is_over(&self, runtime: &Runtime) -> bool {
         runtime.clock.elapsed() >= self.ends

@@ -10,7 +10,7 @@ use testkit::simulated::Simulated;
 use testkit::world::{Hand, init, open};
 use vault::history::History;
 use vault::plan::{self, Plan};
-use vault::progress::Silent;
+use vault::progress::{Progress, Silent};
 use vault::repository::Repository;
 use vault::retention::TimeZone;
 use vault::run::{self, Machine, Options, Outcome, Report};
@@ -60,9 +60,13 @@ impl World {
     }
 
     fn tick(&mut self, zone: &str) -> Report {
+        self.watched(zone, &Silent)
+    }
+
+    fn watched(&mut self, zone: &str, progress: &dyn Progress) -> Report {
         let repository = self.open();
         let machine = machine(zone, self.path().to_owned());
-        run::run(&repository, &self.plan, &machine, &Options::default(), &Silent).unwrap()
+        run::run(&repository, &self.plan, &machine, &Options::default(), progress).unwrap()
     }
 
     fn now(&self) -> i64 {
@@ -94,6 +98,38 @@ fn check_07_every_hour_has_its_snapshot_through_both_changes_of_the_clocks() {
         let gap = taken.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
         assert!(gap <= 61 * 60, "{zone} {at}: {gap} s");
     }
+}
+
+/// Each file takes so long.
+struct Slow(Hand, Duration);
+
+impl Progress for Slow {
+    fn expect(&self, _: u64, _: u64) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn at(&self, _: &Path) {
+        self.0.advance(self.1);
+    }
+    fn note(&self, _: &str) {}
+}
+
+#[test]
+fn a_folder_that_takes_longer_than_its_timeout_has_failed() {
+    let plan = "[source.app]\nkind = \"directory\"\npaths = [\"app\"]\ntimeout = \"1h\"\n";
+    let mut world = World::new(plan, "2026-11-03T00:00:30Z");
+    fs::create_dir(world.path().join("app")).unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(world.path().join("app").join(name), name).unwrap();
+    }
+    let slow = |minutes| Slow(Hand(world.hand.0.clone()), Duration::from_mins(minutes));
+    let (too_slow, fast_enough) = (slow(40), slow(15));
+    let report = world.watched("UTC", &too_slow);
+    let app = &report.sources[0];
+    assert_eq!(app.outcome, Outcome::Failed);
+    let error = app.error.as_deref().unwrap_or_default();
+    assert!(error.contains("longer than its timeout of 1h"), "{error}");
+    assert_eq!(History::read(&world.open()).unwrap().snapshots_of("app"), 0);
+    world.hand.advance(Duration::from_hours(1));
+    assert_eq!(world.watched("UTC", &fast_enough).sources[0].outcome, Outcome::Done);
 }
 
 /// Two days and a half of five sources, one day of 25 hours among them, with a database that is down for half a day and a

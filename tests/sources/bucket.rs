@@ -2,6 +2,7 @@
 //! or read is named.
 
 use crate::taken::{Vault, Watch};
+use crate::timed::{runs_out, slow};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -164,6 +165,14 @@ fn unchanged_objects_are_not_fetched() {
     let changed = take(&vault, &bucket, &options).unwrap();
     assert_eq!((bucket.counts().get, changed.head.statistics.unchanged_files), (1, 3));
     assert_eq!(restored(&vault, &changed), wanted(&objects));
+}
+
+#[test]
+fn a_bucket_ends_with_the_time_of_its_source() {
+    let Some(server) = Server::start() else { return };
+    let vault = Vault::new();
+    ["a", "b", "c"].iter().for_each(|name| server.put(name, name.as_bytes()));
+    runs_out(&vault, Source::Bucket(&server.open(&vault, ""), BucketOptions::default()), &slow());
 }
 
 #[test]

@@ -15,3 +15,4 @@ mod redis;
 mod sqlite;
 mod survey;
 mod taken;
+mod timed;
