@@ -21,7 +21,7 @@ use crate::plan::{CopyTo, Plan, Source};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::retention::TimeZone;
-use crate::time::WallTime;
+use crate::time::{BootTime, WallTime};
 pub use forecast::{EXPECTED_MAX, expected};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -34,6 +34,9 @@ use vault_format::id::ObjectId;
 
 /// The longest time for which nothing is looked at: what others give may come too late meanwhile.
 const QUIET_MAX: Duration = Duration::from_mins(15);
+
+/// After this the journal is read again before a source is taken.
+const LATE: Duration = Duration::from_mins(1);
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +103,7 @@ pub enum Outcome {
     Failed,
     /// Another run is at it.
     Busy,
-    /// Not for this key, or not by this version.
+    /// Not for this key, not by this version, or not any more.
     Skipped,
     /// It would be done.
     Due,
@@ -233,9 +236,10 @@ impl Report {
         outcomes.into_iter().any(|outcome| outcome == Outcome::Failed)
     }
 
-    /// True if something was taken with gaps.
+    /// True if something was taken with gaps, or a task has left something out.
     pub fn has_gaps(&self) -> bool {
-        self.sources.iter().any(|one| one.outcome == Outcome::Partial)
+        let mut outcomes = self.sources.iter().map(|one| one.outcome).chain(self.maintenance.iter().map(|one| one.outcome));
+        outcomes.any(|outcome| outcome == Outcome::Partial)
     }
 }
 
@@ -246,9 +250,16 @@ struct Context<'r> {
     machine: &'r Machine<'r>,
     options: &'r Options,
     progress: &'r dyn Progress,
+    /// When the journal was read by which sources are chosen.
+    began: BootTime,
 }
 
 impl Context<'_> {
+    /// The journal was read so long ago that somebody else may well have done something since.
+    fn is_late(&self) -> bool {
+        self.repository.runtime().clock.elapsed().since(self.began) >= LATE
+    }
+
     fn zone(&self) -> TimeZone {
         self.plan.timezone.clone().unwrap_or_else(|| self.machine.zone.clone())
     }
@@ -293,7 +304,7 @@ pub fn run(
 ) -> Result<Report> {
     let clock = &repository.runtime().clock;
     let (started, began) = (clock.now(), clock.elapsed());
-    let context = Context { repository, plan, machine, options, progress };
+    let context = Context { repository, plan, machine, options, progress, began };
     if let Some(until) = context.quiet_until() {
         let why = "nothing was due before that".to_owned();
         let next = vec![Next { name: plan.name.clone(), due: Some(until), why }];

@@ -165,7 +165,7 @@ fn tell(session: &Session, report: &Report, is_dry: bool) {
     for task in &report.maintenance {
         let line = format!("{}: {}", task.task, plain::joined(&task.message));
         match task.outcome {
-            run::Outcome::Failed => render::complain(&line),
+            run::Outcome::Failed | run::Outcome::Partial => render::complain(&line),
             run::Outcome::Skipped => session.say_notes(&[line]),
             run::Outcome::Due => session.say(&format!("would run {line}")),
             _ => session.say(&line),

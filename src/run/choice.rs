@@ -14,6 +14,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use vault_format::id::SetId;
 
+/// Whether a source is due.
+pub fn due(zone: &TimeZone, source: &Source, history: &History, now: WallTime) -> Due {
+    let attempts = history.source(&source.name).map(|runs| runs.attempts()).unwrap_or_default();
+    schedule(zone, source).judge(&attempts, now)
+}
+
 /// What is taken, and what is not.
 pub struct Choice<'p> {
     /// In order.
@@ -36,6 +42,8 @@ pub struct Chosen<'p> {
     pub source: &'p Source,
     /// Why now.
     pub why: String,
+    /// Since it is due, and not since somebody asks for it.
+    pub is_due: bool,
 }
 
 /// When a source is due.
@@ -56,20 +64,19 @@ pub fn choose<'p>(context: &Context<'p>, history: &History) -> Result<Choice<'p>
     let mut choice = Choice { sets: Vec::new(), later: Vec::new() };
     let mut by_set: BTreeMap<&str, usize> = BTreeMap::new();
     for source in &plan.sources {
-        let why = match asked(context.options, source) {
+        let (why, is_due) = match asked(context.options, source) {
             Asked::Not => continue,
-            Asked::Always(why) => why,
+            Asked::Always(why) => (why, false),
             Asked::IfDue => {
-                let attempts = history.source(&source.name).map(|runs| runs.attempts()).unwrap_or_default();
-                let due = schedule(&zone, source).judge(&attempts, context.now());
+                let due = due(&zone, source, history, context.now());
                 if !due.is_now() {
                     choice.later.push(later(&source.name, &due, context.now()));
                     continue;
                 }
-                reason(&due)
+                (reason(&due), true)
             }
         };
-        let chosen = Chosen { source, why };
+        let chosen = Chosen { source, why, is_due };
         let at = source.set.as_deref().and_then(|set| by_set.get(set)).copied();
         match at.and_then(|at| choice.sets.get_mut(at)) {
             Some(set) => set.sources.push(chosen),

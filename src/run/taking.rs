@@ -2,7 +2,7 @@
 //! because of that. Whatever fails becomes the outcome of this source, and a record says so even where no snapshot was
 //! begun, since what is due next follows from records.
 
-use super::choice::Chosen;
+use super::choice::{self, Chosen};
 use super::hooks::{self, Told};
 use super::lock::{self, Lock};
 use super::telling::Pings;
@@ -52,8 +52,24 @@ pub fn take(
         Lock::Held(_) => {}
     }
     let runtime = context.repository.runtime();
-    // it may have been taken while this run waited for its turn
-    runtime.clock.sleep(up_to(source.jitter, runtime.random()));
+    let wait = up_to(source.jitter, runtime.random());
+    runtime.clock.sleep(wait);
+    let newer;
+    let mut history = history;
+    if chosen.is_due && (!wait.is_zero() || context.is_late()) {
+        // another host may have taken it while this run waited for its turn
+        match History::read(context.repository) {
+            Ok(read) => newer = read,
+            Err(error) => return Taken { error: Some(error.to_string()), ..taken },
+        }
+        history = &newer;
+        let due = choice::due(&context.zone(), source, history, context.now());
+        if !due.is_now() {
+            taken.outcome = Outcome::Skipped;
+            taken.notes.push(format!("it was taken meanwhile; {}", choice::later("", &due, context.now()).why));
+            return taken;
+        }
+    }
     let run = Run::start(context.repository, Operation::SNAPSHOT);
     let began = runtime.clock.elapsed();
     taken.notes.extend(pings.send(source.ping_env.as_ref(), Signal::Start, &source.name));

@@ -132,8 +132,15 @@ fn forgotten(context: &Context<'_>, history: &History) -> Did {
     let rules = rules(context.plan, history, context.zone());
     let report =
         forget::by_plan(context.repository, &rules, &forget::Options::default()).map_err(|error| error.to_string())?;
-    let message = format!("{} of {} snapshots dropped", report.forgotten(), report.verdicts.len());
-    Ok(if report.notes.is_empty() { (Outcome::Done, message) } else { (Outcome::Partial, report.notes.join("; ")) })
+    let mut told = vec![format!("{} of {} snapshots dropped", report.forgotten(), report.verdicts.len())];
+    told.extend(report.left_out.iter().map(|one| format!("{} was left out: {}", one.source, one.hidden)));
+    if !report.doubtful.is_empty() {
+        let doubtful = report.doubtful.len();
+        told.push(format!("{doubtful} are kept since their times are in doubt: the owner has to say which time counts"));
+    }
+    told.extend(report.notes);
+    let outcome = if told.len() > 1 { Outcome::Partial } else { Outcome::Done };
+    Ok((outcome, told.join("; ")))
 }
 
 /// The rules of a plan, and what they must spare: while a size is suspect, the last good one before it.

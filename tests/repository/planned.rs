@@ -132,6 +132,47 @@ fn a_folder_that_takes_longer_than_its_timeout_has_failed() {
     assert_eq!(world.watched("UTC", &fast_enough).sources[0].outcome, Outcome::Done);
 }
 
+/// Another host takes the source while this one waits, once.
+struct Other {
+    store: Simulated,
+    hand: Hand,
+    plan: Plan,
+    scratch: PathBuf,
+}
+
+impl Progress for Other {
+    fn expect(&self, _: u64, _: u64) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn at(&self, path: &Path) {
+        if path.ends_with("first") {
+            self.hand.advance(Duration::from_mins(5));
+            let repository = open(self.store.clone(), &self.hand.runtime(99, 0)).unwrap();
+            let options = Options { sources: vec!["second".into()], ..Options::default() };
+            let report = run::run(&repository, &self.plan, &machine("UTC", self.scratch.clone()), &options, &Silent);
+            assert_eq!(report.unwrap().sources[0].outcome, Outcome::Done);
+        }
+    }
+    fn note(&self, _: &str) {}
+}
+
+#[test]
+fn what_another_host_took_meanwhile_is_not_taken_again() {
+    let source = |name: &str| format!("[source.{name}]\nkind = \"directory\"\npaths = [\"{name}-files\"]\n");
+    let mut world = World::new(&(source("first") + &source("second")), "2026-11-03T12:00:30Z");
+    for name in ["first", "second"] {
+        fs::create_dir(world.path().join(format!("{name}-files"))).unwrap();
+        fs::write(world.path().join(format!("{name}-files")).join(name), name).unwrap();
+    }
+    let (store, hand, plan) = (world.store.clone(), Hand(world.hand.0.clone()), world.plan.clone());
+    let other = Other { store, hand, plan, scratch: world.path().to_owned() };
+    let report = world.watched("UTC", &other);
+    let outcomes: Vec<_> = report.sources.iter().map(|one| one.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Done, Outcome::Skipped], "{report:?}");
+    assert!(report.sources[1].notes[0].contains("taken meanwhile; due in"), "{report:?}");
+    assert!(!report.has_failed());
+    assert_eq!(History::read(&world.open()).unwrap().snapshots_of("second"), 1);
+}
+
 /// Two days and a half of five sources, one day of 25 hours among them, with a database that is down for half a day and a
 /// host that is off for a quarter of one.
 #[test]
