@@ -269,6 +269,10 @@ mod tests {
         let [a, b] = &plan.sources[..] else { panic!("two") };
         assert_eq!((a.every, a.size_drop, a.tags.join(" ").as_str()), (Some(DAY / 4), 0.5, "a b"));
         assert!(a.keep.as_ref().is_some_and(|keep| keep.daily.is_some()));
+        // what is due by itself is due in whole days
+        let said = |text: &str| plan_of(&format!("[source.a]\nkind = \"stdin\"\n{text}")).sources.remove(0).every;
+        assert_eq!((said("rpo = \"36h\""), said("rpo = \"5h\"")), (Some(DAY), Some(DAY / 24 * 5)));
+        assert_eq!(said("every = \"48h\""), Some(DAY * 2));
         assert_eq!((b.every, b.size_drop, b.keep.is_none(), b.tags.len()), (None, 0.1, true, 0));
     }
 
@@ -282,6 +286,12 @@ mod tests {
             ("nme = \"x\"", "1:1: unknown key `nme`; did you mean `name`?"),
             ("rpo = \"1h\"", "1:1: `rpo` belongs in [defaults] or a [source.NAME]"),
             ("[source.a]\nkind = \"stdin\"\nevery = 5", "3:9: `every` must be a text, not a number"),
+            (
+                "[source.a]\nkind = \"stdin\"\nevery = \"36h\"",
+                "3:9: `every` is longer than a day, and not of whole days; write `every = \"1d\"` or `every = \"2d\"`",
+            ),
+            ("[maintenance]\ncheck = { every = \"49h\" }", "2:19: `every` is longer than a day"),
+            ("[defaults]\nevery = \"25h\"", "2:9: `every` is longer than a day"),
             (
                 "[source.a]\nkind = \"stdin\"\nevery = \"soon\"",
                 "3:9: \"soon\" is no value for `every`: a length of time",

@@ -7,7 +7,7 @@ use super::drill::{self, Drill};
 use super::finding::Place;
 use super::kind::{self, Kind, Word};
 use super::schema;
-use super::table::{Reader, one_of};
+use super::table::{Reader, one_of, whole_days};
 use crate::retention::{Amount, Length, Policy};
 use jiff::civil::Time;
 use std::path::PathBuf;
@@ -266,7 +266,7 @@ pub(super) fn read(name: &str, table: &Reader<'_>, defaults: &Inherited) -> Opti
     }
     let own = Inherited::read(table);
     let said = own.clone().or(defaults);
-    let every = said.every.unwrap_or(Some(said.rpo.unwrap_or(EVERY)));
+    let every = said.every.unwrap_or(Some(said.rpo.map_or(EVERY, whole_days)));
     let timing = Timing { every, at: times(table), rpo: said.rpo };
     let mut tags = said.tags.unwrap_or_default();
     tags.sort();

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// A table that is read.
 pub(super) struct Reader<'a> {
     /// Its name with the tables above it.
@@ -147,12 +149,22 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A length of time, or `never` for none at all.
+    /// How often something is due, or `never`. Longer than a day it is counted on the calendar, and so in whole days.
     pub fn interval(&self, key: &'static str) -> Option<Option<Duration>> {
         if matches!(self.entry(key), Some(Entry { value: Value::Text(text), .. }) if text == "never") {
             return Some(None);
         }
-        self.period(key).map(Some)
+        let length = self.period(key)?;
+        let below = whole_days(length);
+        if below != length
+            && let Some(entry) = self.entry(key)
+        {
+            let problem = format!("`{key}` is longer than a day, and not of whole days");
+            let [below, above] = [below, below + DAY].map(time::show_duration);
+            let hint = format!("write `{key} = \"{below}\"` or `{key} = \"{above}\"`");
+            self.gathered.error(&self.key(key), &entry.place, problem, Some(hint));
+        }
+        Some(Some(below))
     }
 
     pub fn size(&self, key: &'static str) -> Option<u64> {
@@ -341,6 +353,12 @@ impl<'a> Reader<'a> {
     pub fn done(&self, known: &[&str]) {
         self.finish(known, |_| None);
     }
+}
+
+/// The whole days of a length of more than one; less is left as it is.
+pub(super) fn whole_days(length: Duration) -> Duration {
+    let over = length.as_nanos() % DAY.as_nanos();
+    if length < DAY { length } else { length.saturating_sub(Duration::from_nanos(over.try_into().unwrap_or(u64::MAX))) }
 }
 
 /// What one of a few words means.
