@@ -197,7 +197,7 @@ pub fn judge(known: &Known<'_>) -> Vec<Objective> {
 }
 
 /// Bytes of all packs.
-fn stored(repository: &Repository) -> Result<u64> {
+pub(crate) fn stored(repository: &Repository) -> Result<u64> {
     let packs = index_objects::list_packs(repository)?.0;
     Ok(packs.values().map(|(_, entry)| entry.size).sum())
 }
@@ -217,7 +217,7 @@ pub fn spoken(length: Duration) -> String {
 }
 
 /// Bytes in words.
-fn sized(bytes: u64) -> String {
+pub(crate) fn sized(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 

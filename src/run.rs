@@ -7,6 +7,7 @@ mod forecast;
 mod hooks;
 mod lock;
 mod origin;
+mod quota;
 mod stored_plan;
 mod survey;
 mod taking;
@@ -26,6 +27,7 @@ pub use forecast::{EXPECTED_MAX, expected};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use quota::Quota;
 pub use survey::{Surveyed, survey};
 use telling::Pings;
 pub use trying::{Tried, try_messages};
@@ -314,7 +316,7 @@ pub fn run(
     let mut report = Report::new(started);
     let chosen = choice::choose(&context, &history)?;
     report.next.extend(chosen.later);
-    let pings = Pings::new(&context);
+    let (pings, mut quota) = (Pings::new(&context), Quota::of(&context));
     let ping = plan.alerts.ping_env.as_ref().filter(|_| !options.dry_run);
     if context.wants(Part::Sources) {
         if !chosen.sets.is_empty() {
@@ -323,7 +325,7 @@ pub fn run(
         for set in &chosen.sets {
             for one in &set.sources {
                 repository.runtime().check_stopped()?;
-                report.sources.push(taking::take(&context, &history, &pings, (one, set.id)));
+                report.sources.push(taking::take(&context, &history, (&pings, &mut quota), (one, set.id)));
             }
         }
     }

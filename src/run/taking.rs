@@ -5,6 +5,7 @@
 use super::choice::{self, Chosen};
 use super::hooks::{self, Told};
 use super::lock::{self, Lock};
+use super::quota::Quota;
 use super::telling::Pings;
 use super::{Context, Outcome, Taken, origin};
 use crate::alert::Signal;
@@ -27,7 +28,7 @@ const HELD_TAG: &str = "before-suspect";
 pub fn take(
     context: &Context<'_>,
     history: &History,
-    pings: &Pings<'_>,
+    (pings, quota): (&Pings<'_>, &mut Quota),
     (chosen, set): (&Chosen<'_>, Option<SetId>),
 ) -> Taken {
     let source = chosen.source;
@@ -73,7 +74,8 @@ pub fn take(
     let run = Run::start(context.repository, Operation::SNAPSHOT);
     let began = runtime.clock.elapsed();
     taken.notes.extend(pings.send(source.ping_env.as_ref(), Signal::Start, &source.name));
-    attempt(context, history, source, set, &mut taken);
+    attempt((context, history), source, (set, quota), &mut taken);
+    quota.add(taken.stored_bytes);
     if let Some(error) = taken.error.clone().filter(|_| !taken.is_on_record) {
         let facts = facts(context, source);
         let ending = Ending { source: source.name.clone(), facts, ..Ending::done("") };
@@ -87,9 +89,14 @@ pub fn take(
 }
 
 /// From the first hook to the last.
-fn attempt(context: &Context<'_>, history: &History, source: &Source, set: Option<SetId>, taken: &mut Taken) {
+fn attempt(
+    (context, history): (&Context<'_>, &History),
+    source: &Source,
+    (set, quota): (Option<SetId>, &mut Quota),
+    taken: &mut Taken,
+) {
     let mut told = Told::default();
-    match hooks::run(context, source, &source.hooks.before, &told) {
+    match quota.leaves_room(context).and_then(|()| hooks::run(context, source, &source.hooks.before, &told)) {
         Err(error) => fail(taken, error),
         Ok(()) => snapshot(context, history, source, set, taken),
     }

@@ -228,6 +228,29 @@ fn check_16_half_the_usual_size_is_stored_told_and_held_against() {
 }
 
 #[test]
+fn a_quota_that_is_used_up_takes_no_source_and_lets_prune_make_room() {
+    let plan = |quota: &str| {
+        let maintenance = "[maintenance]\nforget = { every = \"1d\" }\nprune = { every = \"1d\" }\n";
+        format!("quota = \"{quota}\"\n{UPLOADS}failed = [{{ run = [\"sh\", \"-c\", \"touch told\"] }}]\n{maintenance}")
+    };
+    let world = planned(&plan("1GB"));
+    assert_eq!(outcome(&json(&world, &["run"], 0), "uploads"), "done");
+    write(&world, &plan("10B"));
+    let ran = json(&world, &["run", "--all"], 1);
+    assert_eq!(outcome(&ran, "uploads"), "failed");
+    let why = ran["sources"][0]["failed"][0].as_str().expect("a reason");
+    assert!(why.contains("the quota is used up") && why.contains("it is 10 B"), "{why}");
+    assert_eq!([task(&ran, "forget"), task(&ran, "prune")], ["done", "done"], "{ran}");
+    assert!(world.path("told").exists() && snapshots_of(&world, "uploads") == 1);
+    let judged = json(&world, &["health"], 21);
+    let is_missed = |one: &Value| one["objective"] == "storage" && one["status"] == "missed";
+    assert!(judged["objectives"].as_array().expect("a list").iter().any(is_missed), "{judged}");
+    write(&world, &plan("1GB"));
+    fs::write(world.path("uploads/new"), "new").expect("a file");
+    assert_eq!(outcome(&json(&world, &["run", "uploads"], 0), "uploads"), "done");
+}
+
+#[test]
 fn the_plan_itself_comes_back_and_a_plan_of_another_place_is_not_used() {
     let world = planned(UPLOADS);
     json(&world, &["run"], 0);
