@@ -28,12 +28,16 @@ use crate::time::WallTime;
 use finding::Findings;
 use packs::{Domain, Packs};
 use selection::{Selection, Verified};
-use std::collections::BTreeMap;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use trees::Trees;
 use vault_format::bundle::Role;
 use vault_format::id::{DomainId, ObjectId};
 use vault_format::journal::RunOutcome as Ended;
+
+/// In the record of a check: when the data was verified, or stored, for which that is longest ago.
+pub const OLDEST_FACT: &str = "oldest_verified";
 
 /// How deep to look.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +81,9 @@ pub struct Report {
     pub skipped_packs: u64,
     /// Stored bytes of packs read.
     pub read_bytes: u64,
+    /// When that pack was verified, or if it never was reached the store, for which this is longest ago; `None` if there
+    /// is no pack, or the store keeps no times.
+    pub oldest_verified: Option<WallTime>,
 }
 
 /// Checks a repository as far as the key can see: the owner everything, a client its domain, a writer structure and
@@ -203,6 +210,7 @@ impl<'a> Look<'a> {
             report.notes.push("a writer's key opens no content: only structure and names were checked".into());
         }
         report.verified_packs = verified.len() as u64;
+        report.oldest_verified = self.oldest(&domains, &verified);
         report.snapshots = self.view.snapshots.all.len() as u64;
         report.packs = self.view.packs.len() as u64;
         report.findings = findings.finish();
@@ -227,6 +235,20 @@ impl<'a> Look<'a> {
             by_domain.entry(id).or_default().push((number, pack));
         }
         by_domain
+    }
+
+    /// When the pack was verified, or stored, for which that is longest ago.
+    fn oldest(&self, domains: &BTreeMap<DomainId, Domain<'_>>, just_now: &[ObjectId]) -> Option<WallTime> {
+        let just_now: BTreeSet<&ObjectId> = just_now.iter().collect();
+        let now = self.repository.runtime().clock.now();
+        let arrived = |pack: &ObjectId| self.view.packs.get(pack).and_then(|(_, entry)| entry.modified);
+        let seen = |pack: &ObjectId| match self.verified.at(pack) {
+            _ if just_now.contains(pack) => now,
+            Some(at) => at,
+            None => arrived(pack).map_or(WallTime::MIN, WallTime::from_store),
+        };
+        let all = domains.values().flat_map(Domain::present).map(|(_, pack)| seen(&pack.id));
+        all.min().filter(|oldest| *oldest > WallTime::MIN)
     }
 
     /// Walks the trees of a domain's snapshots.
@@ -281,6 +303,7 @@ fn ending(read: Read, report: &Report) -> Ending {
             skipped_packs: report.skipped_packs,
             read_bytes: report.read_bytes,
         },
+        facts: report.oldest_verified.map(|oldest| (OLDEST_FACT, Timestamp::from(oldest).to_string())).into_iter().collect(),
         ..Ending::done(depth)
     }
 }

@@ -140,7 +140,7 @@ pub struct RepositoryFigures {
     pub free_bytes: Option<u64>,
     /// When the newest good check began.
     pub last_check: Option<WallTime>,
-    /// When the data was verified whose last time is longest ago.
+    /// When the data was verified, or stored, whose last time is longest ago.
     pub oldest_verified: Option<WallTime>,
 }
 
@@ -187,23 +187,57 @@ pub fn write(metrics: &Metrics, path: &Path) -> Result<(), Error> {
     written().map_err(|error| Error::Write { path: path.to_owned(), error })
 }
 
-/// Replaces what a Pushgateway holds of this host. The address is a secret where it holds a password.
+/// Replaces what a Pushgateway holds of this plan on this host, and nothing of another plan. The address is a secret
+/// where it holds a password.
 pub fn push(metrics: &Metrics, gateway: &str, host: &str) -> Result<(), Error> {
     let failed = |host: String, reason: String| Error::Push { host, reason };
     let mut url = http::parse(gateway).map_err(|refusal| failed("the gateway".to_owned(), refusal.reason))?;
     let shown = http::host(&url);
     if let Ok(mut parts) = url.path_segments_mut() {
         parts.pop_if_empty().extend(["metrics", "job", "vault", "instance", host]);
+        parts.extend(group("plan", &metrics.plan));
     }
     let body = Some(("text/plain; version=0.0.4; charset=utf-8", metrics.text().into_bytes()));
     let sent = Client::start().send(Request { method: Method::Put, url, body }, PUSH);
     sent.map_err(|refusal| failed(shown, refusal.reason))
 }
 
+/// A label of a group as parts of a path. What would be no part, or two of them, goes as base64.
+fn group(label: &str, value: &str) -> [String; 2] {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // dots alone are taken for folders
+    if !value.contains('/') && !value.bytes().all(|byte| byte == b'.') {
+        return [label.to_owned(), value.to_owned()];
+    }
+    let mut text = String::new();
+    for three in value.as_bytes().chunks(3) {
+        let bits = (0..3).fold(0usize, |bits, at| bits << 8 | three.get(at).copied().map_or(0, usize::from));
+        let letters = (0..=three.len()).filter_map(|at| LETTERS.get(bits >> (18 - 6 * at) & 63).copied());
+        text.extend(letters.map(char::from));
+    }
+    // nothing at all is written so
+    let text = if text.is_empty() { "=".to_owned() } else { text };
+    [format!("{label}@base64"), text]
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Metrics, write};
+    use super::{Metrics, group, write};
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn any_name_of_a_plan_makes_a_group() {
+        for (name, label, value) in [
+            ("shop one", "plan", "shop one"),
+            ("a/b", "plan@base64", "YS9i"),
+            ("a/bc", "plan@base64", "YS9iYw"),
+            ("/", "plan@base64", "Lw"),
+            ("..", "plan@base64", "Li4"),
+            ("", "plan@base64", "="),
+        ] {
+            assert_eq!(group("plan", name), [label, value]);
+        }
+    }
 
     #[test]
     fn the_file_is_replaced_whole_and_everybody_may_read_it() {

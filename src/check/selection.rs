@@ -25,6 +25,11 @@ impl Verified {
         }
     }
 
+    /// When a pack was verified last.
+    pub fn at(&self, pack: &ObjectId) -> Option<WallTime> {
+        self.0.get(pack).copied()
+    }
+
     fn age(&self, pack: &ObjectId, now: WallTime) -> Option<Duration> {
         self.0.get(pack).filter(|at| **at <= now).map(|at| now.since(*at))
     }

@@ -3,6 +3,7 @@
 use super::{Known, Objective, Status};
 use crate::history::History;
 use crate::metrics::{CopyFigures, Metrics, ObjectiveFigure, RepositoryFigures, RunCounts, SourceFigures};
+use crate::check::OLDEST_FACT;
 use crate::operation::{self, Operation};
 use crate::plan::{CopyTo, Plan, Source};
 use crate::time::WallTime;
@@ -33,13 +34,20 @@ pub fn figures(plan: &Plan, known: &Known<'_>, judged: &[Objective]) -> Metrics 
             quota_bytes: plan.repository.quota,
             free_bytes: quota_left.or(seen.free),
             last_check: last_good(history, Operation::CHECK, ""),
-            oldest_verified: None,
+            oldest_verified: oldest_verified(history),
         },
     }
 }
 
 fn last_good(history: &History, operation: Operation, concerned: &str) -> Option<WallTime> {
     history.task(operation::name(operation), concerned)?.last_good().map(|told| told.began)
+}
+
+/// As the newest check tells that does.
+fn oldest_verified(history: &History) -> Option<WallTime> {
+    let checks = history.task(operation::name(Operation::CHECK), "")?.all();
+    let told = checks.iter().rev().find_map(|told| told.facts.get(OLDEST_FACT))?;
+    told.parse().ok().and_then(WallTime::of)
 }
 
 fn of_copy(history: &History, copy: &CopyTo) -> CopyFigures {

@@ -92,7 +92,7 @@ fn repository(metrics: &Metrics, text: &mut Text<'_>) {
         "When the newest good check began; 0 if none did.",
     );
     text.sample(&[], seconds(figures.last_check));
-    let help = "When the data was verified whose last time is longest ago; 0 if some never was.";
+    let help = "When the data was verified, or stored, whose last time is longest ago; 0 without a check.";
     text.family("vault_check_oldest_verified_timestamp_seconds", "gauge", help);
     text.sample(&[], seconds(figures.oldest_verified));
     let help = "Up to when WAL is archived; 0 if none is.";

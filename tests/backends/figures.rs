@@ -121,7 +121,7 @@ fn a_gateway_gets_the_figures_of_this_host() {
     push(&metrics(3), &web.url("/prefix/"), "web-1").unwrap();
     let asked = web.take();
     let place = (asked[0].method.as_str(), asked[0].path.as_str());
-    assert_eq!(place, ("PUT", "/prefix/metrics/job/vault/instance/web-1"));
+    assert_eq!(place, ("PUT", "/prefix/metrics/job/vault/instance/web-1/plan/shop%20%22one%22%20%5C%20two"));
     assert_eq!(asked[0].body, metrics(3).text());
     let refusing = Web::start(&[Answer::Says("400 Bad Request\r\n\r\nhunter2")]);
     let address = refusing.url("").replace("http://", &format!("http://user:{CANARY}@"));
