@@ -148,7 +148,16 @@ fn outcome() -> Outcome {
     }
 }
 
+/// True for what goes by a plan itself, or opens no repository.
+fn is_of_a_plan(command: &Command) -> bool {
+    use Command as C;
+    matches!(command, C::Plan(_) | C::Run(_) | C::Health(_) | C::Metrics(_) | C::Schedule(_))
+        || matches!(command, C::Completions(_) | C::Man(_) | C::Help { .. } | C::Version)
+}
+
 fn dispatch(session: &Session, command: &Command) -> Outcome {
+    let lent = if is_of_a_plan(command) { None } else { plan::lend(session)? };
+    let session = lent.as_ref().unwrap_or(session);
     let outcome = match command {
         Command::Init(arguments) => init::run(session, arguments),
         Command::Snapshot(arguments) => snapshot::run(session, arguments),

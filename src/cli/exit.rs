@@ -77,6 +77,11 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// With what it is about, for whoever could not know that.
+    pub fn about(self, what: &str) -> Self {
+        Self { text: format!("{} ({what})", self.text), ..self }
+    }
+
     /// With another next step, if one is known.
     pub fn hint_instead(self, hint: Option<String>) -> Self {
         Self { hint: hint.or(self.hint), ..self }

@@ -8,10 +8,12 @@ use vault::size;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(super) struct Global {
-    /// Where the repository is: a folder, or s3://bucket/folder?region=…, sftp://user@host/folder and the like
+    /// Where the repository is: a folder, or s3://bucket/folder?region=…, sftp://user@host/folder and the like [default:
+    /// what the plan says]
     #[arg(long, short, global = true, value_name = "LOCATION", env = "VAULT_REPOSITORY", hide_env_values = true)]
     pub repository: Option<String>,
-    /// The plan: what is backed up, and when [default: vault.toml here, else /etc/vault/vault.toml]
+    /// The plan: what is backed up, and when; for every command also which repository, and what opens it [default:
+    /// vault.toml here, else /etc/vault/vault.toml]
     #[arg(long, global = true, value_name = "FILE", env = "VAULT_PLAN")]
     pub plan: Option<PathBuf>,
     /// Read the password from the first line of this file [env: VAULT_PASSWORD_FILE; the password itself can be given

@@ -2,9 +2,10 @@
 //! written out, and drafted for a folder that has none.
 
 use super::printed::printed;
-use super::{Failure, Outcome, Session, code, draft, machine, online, outline, plain, render, runbook};
+use super::{Context, Failure, Global, Outcome, Session, code, draft, machine, online, outline, plain, render, runbook, secret};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use vault::plan::{self, CopyTo, Error, Finding, Level, Plan, Seen};
 use vault::run::Tried;
 
@@ -131,7 +132,11 @@ pub fn find(session: &Session) -> Result<PathBuf, Failure> {
 
 /// Reads the plan for a command that goes by it. All that is wrong with it is printed, and ends the command.
 pub fn load(session: &Session) -> Result<Plan, Failure> {
-    plan::read(&find(session)?).map_err(|error| match error {
+    load_from(&find(session)?)
+}
+
+fn load_from(path: &Path) -> Result<Plan, Failure> {
+    plan::read(path).map_err(|error| match error {
         Error::Findings(found) => failed(&found),
         error => unread(&error),
     })
@@ -247,5 +252,56 @@ pub fn session_of(session: &Session, plan: &Plan) -> Session {
         global.key_file.clone_from(&said.key_file);
     }
     global.limit_upload = global.limit_upload.or(said.bandwidth);
-    Session { global, runtime: session.runtime.clone() }
+    let told_by = told_by(session, &global, plan);
+    Session { global, runtime: session.runtime.clone(), told_by }
+}
+
+/// Where a plan says which repository is meant, if nothing else did.
+fn told_by(session: &Session, global: &Global, plan: &Plan) -> Option<String> {
+    let is_of_plan = global.repository != session.global.repository && plan.repository.text.is_some();
+    is_of_plan.then(|| plan.repository.place.to_string())
+}
+
+/// A session for a command that goes by no plan. Where neither a flag nor VAULT_REPOSITORY says which repository is meant,
+/// the plan that is named, or else the one at hand, says it, and what opens it; what the environment says to that counts
+/// more. `None` if there is nothing to take from a plan.
+pub fn lend(session: &Session) -> Result<Option<Session>, Failure> {
+    let global = &session.global;
+    let is_whole = global.repository.is_some() && secret::is_said(global);
+    let path = match (&global.plan, &global.repository) {
+        _ if is_whole => return Ok(None),
+        (Some(path), _) => path.clone(),
+        (None, Some(_)) => return Ok(None),
+        (None, None) => match at_hand()? {
+            Some(path) => path,
+            None => return Ok(None),
+        },
+    };
+    let plan = load_from(&path)?;
+    let (mut global, said) = (global.clone(), &plan.repository);
+    // what opens another repository than the plan's is not in the plan
+    let is_of_plan = global.repository.is_none() || said.text.is_none() || said.text == global.repository;
+    if is_of_plan {
+        global.repository = global.repository.or_else(|| said.text.clone());
+        if !secret::is_said(&global) {
+            global.password_file.clone_from(&said.password_file);
+            global.password_command = said.password_command.clone().map(OsString::from);
+            global.key_file.clone_from(&said.key_file);
+        }
+        global.limit_upload = global.limit_upload.or(said.bandwidth);
+    }
+    let told_by = told_by(session, &global, &plan);
+    Ok(Some(Session { global, runtime: session.runtime.clone(), told_by }))
+}
+
+/// The plan where plans are. One that lies where somebody works may name a command, so it must be his, or root's.
+fn at_hand() -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = PLACES.iter().map(PathBuf::from).find(|path| path.exists()) else { return Ok(None) };
+    let found = std::fs::metadata(&path).context(&format!("cannot read {}", path.display()))?;
+    let (own, root) = (rustix::process::geteuid().as_raw(), 0);
+    if ![own, root].contains(&found.uid()) || found.mode() & 0o002 != 0 {
+        let what = format!("no repository given, and {} is not taken: others can write it", path.display());
+        return Err(Failure::usage(what).hint("if it is right, say --plan; else --repository LOCATION"));
+    }
+    Ok(Some(path))
 }

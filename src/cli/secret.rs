@@ -75,6 +75,11 @@ pub fn is_silent(global: &Global) -> bool {
     !matches!(origin(global, Use::Open), Origin::Question | Origin::Command(_))
 }
 
+/// True if a flag or the environment says what opens it.
+pub fn is_said(global: &Global) -> bool {
+    !matches!(origin(global, Use::Open), Origin::Question)
+}
+
 /// Finds the secret.
 pub fn find((global, runtime): (&Global, &Runtime), purpose: Use) -> Result<Secret, Failure> {
     from_origin(origin(global, purpose), purpose, runtime)

@@ -14,6 +14,8 @@ use vault::runtime::Runtime;
 pub(super) struct Session {
     pub global: Global,
     pub runtime: Runtime,
+    /// Where a plan says which repository is meant, if it does.
+    pub told_by: Option<String>,
 }
 
 impl Session {
@@ -24,13 +26,13 @@ impl Session {
             .map_err(|error| Failure::new(code::FAILED, format!("cannot get random numbers: {error}")))?;
         runtime.children.hide(secret::variables());
         signal::listen(&runtime, global.quiet)?;
-        Ok(Self { global, runtime })
+        Ok(Self { global, runtime, told_by: None })
     }
 
     pub fn location(&self) -> Result<Location, Failure> {
         let text = self.global.repository.as_deref().ok_or_else(|| {
             Failure::new(code::USAGE, "no repository given".into())
-                .hint("say which with --repository LOCATION or in VAULT_REPOSITORY")
+                .hint("say which with --repository LOCATION, in VAULT_REPOSITORY, or in a plan: --plan FILE")
         })?;
         parse_location(text)
     }
@@ -58,11 +60,22 @@ impl Session {
 
     /// Opens the repository with the key that the user gave.
     pub fn open(&self) -> Result<Repository, Failure> {
-        let backend = self.backend(false)?;
-        // a place without a repository should not ask for a password first
-        exit::probe(&backend)?;
-        let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
-        self.open_with(backend, secret)
+        let open = || {
+            let backend = self.backend(false)?;
+            // a place without a repository should not ask for a password first
+            exit::probe(&backend)?;
+            let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
+            self.open_with(backend, secret)
+        };
+        open().map_err(|failure| self.placed(failure))
+    }
+
+    /// Says where it stands which repository is meant, for whoever has not said it himself just now.
+    fn placed(&self, failure: Failure) -> Failure {
+        match &self.told_by {
+            Some(place) => failure.about(&format!("the repository is the one of {place}")),
+            None => failure,
+        }
     }
 
     pub fn open_with(&self, backend: Backend, secret: secret::Secret) -> Result<Repository, Failure> {
@@ -102,8 +115,8 @@ impl Session {
 
     /// Opens the repository and a second one, which has the same password unless its own flags say otherwise.
     pub fn open_two(&self, second: &str, flags: &secret::Flags<'_>) -> Result<(Repository, Repository), Failure> {
-        let own = self.backend(false)?;
-        exit::probe(&own)?;
+        let own = self.backend(false).and_then(|own| exit::probe(&own).map(|()| own));
+        let own = own.map_err(|failure| self.placed(failure))?;
         let place = parse_location(second)?;
         let other = self.backend_at(&place, false).and_then(|other| exit::probe(&other).map(|()| other));
         let other = other.map_err(|failure| match &flags.missing {
@@ -112,7 +125,8 @@ impl Session {
         })?;
         let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
         let other_secret = secret::find_second(flags, &self.runtime)?.unwrap_or_else(|| secret.clone());
-        Ok((self.open_with(own, secret)?, self.open_with(other, other_secret)?))
+        let own = self.open_with(own, secret).map_err(|failure| self.placed(failure))?;
+        Ok((own, self.open_with(other, other_secret)?))
     }
 
     pub fn progress(&self, verb: &'static str) -> progress::Bar {

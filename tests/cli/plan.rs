@@ -1,10 +1,12 @@
 //! The plan as people meet it: errors with their places, exit codes, what `plan show` fills in, and a first plan for a
 //! folder. Numbers in names are those of the acceptance checks.
 
-use crate::{PASSWORD, World, errors};
+use crate::{PASSWORD, World, diff, errors};
 use serde_json::Value;
+use std::fs::Permissions;
 use std::net::TcpListener;
-use std::process::Output;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
 
 fn with_plan(text: &str) -> World {
     let world = World::empty();
@@ -190,6 +192,69 @@ fn answer_once(listener: &TcpListener) -> String {
     std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nOK")
         .expect("sent");
     asked
+}
+
+#[test]
+fn every_command_takes_the_repository_from_a_plan() {
+    let world = World::made();
+    let bare = |words: &[&str]| {
+        let mut command = world.command(words);
+        command.env_remove("VAULT_REPOSITORY").env_remove("VAULT_PASSWORD");
+        command
+    };
+    let end = |command: &mut Command| {
+        let output = command.output().expect("vault starts");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &errors(&output);
+        (output.status.code().expect("it ends"), said)
+    };
+    let (code, said) = end(&mut bare(&["snapshots"]));
+    assert!(code == 2 && said.contains("no repository given") && said.contains("--plan"), "{code} {said}");
+
+    let plan = |location: &str| {
+        let open = "password_file = \"password\"";
+        format!("[repository]\nlocation = \"{location}\"\n{open}\n[source.a]\nkind = \"stdin\"\n")
+    };
+    let path = world.path("vault.toml");
+    std::fs::write(world.path("password"), PASSWORD).expect("a file");
+    std::fs::write(&path, plan("repository")).expect("a plan");
+    for words in [
+        &["snapshot", "uploads"][..],
+        &["snapshots"],
+        &["check"],
+        &["journal"],
+        &["stats"],
+        &["restore", "uploads", "--target", "out"],
+        &["key", "list"],
+    ] {
+        let (code, said) = end(&mut bare(words));
+        assert_eq!(code, 0, "{words:?}: {said}");
+    }
+    diff(&world.path("uploads"), &world.path("out"));
+
+    // what is said beside it wins, and what the plan says is named where it fails
+    std::fs::write(&path, plan("nowhere")).expect("a plan");
+    let (code, said) = end(&mut bare(&["snapshots"]));
+    assert!(code == 10 && said.contains("vault.toml:2:12"), "{code} {said}");
+    assert_eq!(world.command(&["snapshots"]).status().expect("vault starts").code(), Some(0));
+    let named = ["snapshots", "--repository", "repository", "--password-file", "password"];
+    assert_eq!(end(&mut bare(&named)).0, 0);
+    std::fs::create_dir(world.path("conf")).expect("a folder");
+    std::fs::write(world.path("conf/plan.toml"), plan("../repository").replace("\"password\"", "\"../password\""))
+        .expect("a plan");
+    assert_eq!(end(&mut bare(&["snapshots", "--plan", "conf/plan.toml"])).0, 0);
+    assert_eq!(end(bare(&["snapshots"]).env("VAULT_PLAN", "conf/plan.toml")).0, 0);
+    let (code, said) = end(bare(&["snapshots"]).env("VAULT_PLAN", "conf/plan.toml").env("VAULT_PASSWORD", "another"));
+    assert!(code == 12 && said.contains("conf/plan.toml:2:12"), "{code} {said}");
+
+    // a plan that somebody else could have put there is not taken by itself
+    std::fs::write(&path, plan("repository")).expect("a plan");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("its mode");
+    let (code, said) = end(&mut bare(&["snapshots"]));
+    assert!(code == 2 && said.contains("others can write it"), "{code} {said}");
+    assert_eq!(end(&mut bare(&["snapshots", "--plan", "vault.toml"])).0, 0);
+    std::fs::write(&path, "nme = 1\n").expect("a plan");
+    let (code, said) = end(&mut bare(&["snapshots", "--plan", "vault.toml"]));
+    assert!(code == 2 && said.contains("vault.toml:1:1"), "{code} {said}");
 }
 
 #[test]
