@@ -26,9 +26,9 @@ use crate::repository::view::View;
 use crate::repository::{Hidden, Repository};
 use crate::time::WallTime;
 use finding::Findings;
+use jiff::Timestamp;
 use packs::{Domain, Packs};
 use selection::{Selection, Verified};
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use trees::Trees;
@@ -303,7 +303,11 @@ fn ending(read: Read, report: &Report) -> Ending {
             skipped_packs: report.skipped_packs,
             read_bytes: report.read_bytes,
         },
-        facts: report.oldest_verified.map(|oldest| (OLDEST_FACT, Timestamp::from(oldest).to_string())).into_iter().collect(),
+        facts: report
+            .oldest_verified
+            .map(|oldest| (OLDEST_FACT, Timestamp::from(oldest).to_string()))
+            .into_iter()
+            .collect(),
         ..Ending::done(depth)
     }
 }

@@ -10,12 +10,19 @@ pub use figures::figures;
 
 use crate::error::Result;
 use crate::history::History;
+use crate::operation::{self, Operation};
 use crate::plan::Plan;
 use crate::repository::Repository;
 use crate::repository::objects::index_objects;
 use crate::time::WallTime;
 use bytesize::ByteSize;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// In the record of a try to delete: whether the store let it.
+pub const DELETES_FACT: &str = "deletes";
+/// A machine that has not tried for so long is gone, and what it saw with it.
+const DELETES_KNOWN: Duration = Duration::from_hours(7 * 24);
 
 /// What is judged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,6 +43,8 @@ pub enum Aim {
     Wal,
     /// There is room.
     Storage,
+    /// The store refuses to delete.
+    NoDelete,
     /// The second place is not behind.
     Copy,
     /// Clocks agree.
@@ -58,6 +67,7 @@ impl Aim {
             Self::Duration => "duration",
             Self::Wal => "wal",
             Self::Storage => "storage",
+            Self::NoDelete => "no_delete",
             Self::Copy => "copy",
             Self::Clock => "clock",
             Self::Runs => "runs",
@@ -157,7 +167,7 @@ pub struct Seen {
     pub free: Option<u64>,
     /// How far the store's clock is from this one.
     pub skew: Option<Duration>,
-    /// The store let this key delete.
+    /// The store let a machine of the plan delete, when that was last tried.
     pub deletes: Option<bool>,
 }
 
@@ -167,8 +177,22 @@ impl Seen {
         let wants = |wants: &dyn Fn(&Plan) -> bool| plan.is_some_and(wants);
         let stored = if wants(&|plan| plan.repository.quota.is_some()) { Some(stored(repository)?) } else { None };
         let free = wants(&|plan| plan.alerts.storage_low.is_some()).then(|| repository.backend().free()).flatten();
-        Ok(Self { stored, free, skew: history.skew(), deletes: None })
+        let now = repository.runtime().clock.now();
+        let deletes = plan.filter(|plan| plan.health.no_delete).and_then(|plan| deletes(history, plan, now));
+        Ok(Self { stored, free, skew: history.skew(), deletes })
     }
+}
+
+/// Whether the store let any machine of a plan delete: what each saw last, unless that is too long ago.
+fn deletes(history: &History, plan: &Plan, now: WallTime) -> Option<bool> {
+    let runs = history.task(operation::name(Operation::PROBE), &plan.name)?;
+    let mut last: BTreeMap<&str, bool> = BTreeMap::new();
+    for told in runs.all().iter().filter(|told| now.since(told.began) < DELETES_KNOWN) {
+        if let Some(deletes) = told.facts.get(DELETES_FACT) {
+            last.insert(&told.actor, deletes == "true");
+        }
+    }
+    last.into_values().reduce(|one, other| one || other)
 }
 
 /// By what is judged.

@@ -112,6 +112,11 @@ impl Runs {
         self.0.last()
     }
 
+    /// Those that somebody ran.
+    pub fn by(&self, actor: &str) -> Self {
+        Self(self.0.iter().filter(|told| told.actor == actor).cloned().collect())
+    }
+
     /// As attempts.
     pub fn attempts(&self) -> Vec<Attempt> {
         self.0.iter().map(Told::attempt).collect()

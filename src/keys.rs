@@ -338,12 +338,14 @@ fn take_away(
     let key = match find(&keys, id) {
         Ok(key) => key,
         // somebody else was faster
-        Err(error) => return match gone(repository, &keys, &id.to_string())? {
-            Some(one) if one.removed.is_some() && drop_since.is_none() => {
-                Ok((one.already(), "removed before".into(), one.key.facts(None)))
-            }
-            _ => Err(error),
-        },
+        Err(error) => {
+            return match gone(repository, &keys, &id.to_string())? {
+                Some(one) if one.removed.is_some() && drop_since.is_none() => {
+                    Ok((one.already(), "removed before".into(), one.key.facts(None)))
+                }
+                _ => Err(error),
+            };
+        }
     };
     let others = || keys.iter().filter(|other| other.id != id);
     let mut removed = Removed::default();

@@ -34,6 +34,7 @@ impl Operation {
     pub const QUARANTINE: Self = Self("quarantine");
     pub const ADD_KEY: Self = Self("key add");
     pub const REMOVE_KEY: Self = Self("key remove");
+    pub const PROBE: Self = Self("probe");
     pub const CHANGE_PASSWORD: Self = Self("key passwd");
     pub const JOURNAL: Self = Self("journal");
     pub const ACCEPT: Self = Self("accept");
@@ -65,6 +66,7 @@ impl Operation {
         Self::ALERT,
         Self::WAL,
         Self::PLAN,
+        Self::PROBE,
     ];
 }
 

@@ -7,6 +7,7 @@ mod forecast;
 mod hooks;
 mod lock;
 mod origin;
+mod probing;
 mod quota;
 mod stored_plan;
 mod survey;
@@ -24,10 +25,10 @@ use crate::repository::Repository;
 use crate::retention::TimeZone;
 use crate::time::{BootTime, WallTime};
 pub use forecast::{EXPECTED_MAX, expected};
+use quota::Quota;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use quota::Quota;
 pub use survey::{Surveyed, survey};
 use telling::Pings;
 pub use trying::{Tried, try_messages};
@@ -185,7 +186,7 @@ impl Taken {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Task {
-    /// `check`, `forget`, `prune`, `copy NAME`, `plan`.
+    /// `check`, `forget`, `prune`, `probe`, `copy NAME`, `plan`.
     pub task: String,
     /// How that ended.
     pub outcome: Outcome,
@@ -240,7 +241,8 @@ impl Report {
 
     /// True if something was taken with gaps, or a task has left something out.
     pub fn has_gaps(&self) -> bool {
-        let mut outcomes = self.sources.iter().map(|one| one.outcome).chain(self.maintenance.iter().map(|one| one.outcome));
+        let mut outcomes =
+            self.sources.iter().map(|one| one.outcome).chain(self.maintenance.iter().map(|one| one.outcome));
         outcomes.any(|outcome| outcome == Outcome::Partial)
     }
 }

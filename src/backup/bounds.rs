@@ -18,7 +18,10 @@ impl Bounds {
         self.runtime.check_stopped()?;
         let over = self.limit.filter(|limit| limit.is_over(&self.runtime));
         over.map_or(Ok(()), |limit| {
-            Err(Error::Source(format!("it took longer than its timeout of {} and was ended", show_duration(limit.length))))
+            Err(Error::Source(format!(
+                "it took longer than its timeout of {} and was ended",
+                show_duration(limit.length)
+            )))
         })
     }
 }

@@ -6,6 +6,7 @@ use super::finding::{Finding, Findings};
 use crate::backend::{Backend, Entry, ErrorKind};
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::repository::objects::foreign;
 use crate::runtime::Runtime;
 use vault_format::config::Config;
 use vault_format::id::ObjectId;
@@ -36,6 +37,7 @@ pub fn scrub(backend: &Backend, runtime: &Runtime, progress: &dyn Progress) -> R
     for entry in backend.list("")? {
         match Name::parse(&entry.name) {
             Some(name) => objects.push((name, entry)),
+            None if foreign::is_probe(&entry.name) => {}
             None => scrub.notes.push(format!("{} is not an object of vault", entry.name)),
         }
     }

@@ -44,7 +44,7 @@ printed! {
     struct OneObjective<'a>(one: &'a Objective) {
         /// Of which source or copy; empty for the repository.
         source: &'a str = &one.source,
-        /// `rpo`, `rto`, `drill`, `check`, `size`, `duration`, `wal`, `storage`, `copy`, `clock`, `runs` or `chain`.
+        /// `rpo`, `rto`, `drill`, `check`, `size`, `duration`, `wal`, `storage`, `no_delete`, `copy`, `clock`, `runs` or `chain`.
         objective: &'static str = one.aim.name(),
         /// `met`, `missed` or `unknown`.
         status: &'static str = one.status.name(),

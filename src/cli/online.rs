@@ -101,7 +101,7 @@ fn state(repository: &Repository, plan: &Plan) -> Result<Vec<Said>, exit::Failur
     }
     let now = repository.runtime().clock.now();
     let judged = health::judge(&Known { plan: Some(plan), history: &history, seen, now });
-    let missed = judged.into_iter().filter(|one| matches!(one.aim, Aim::Storage | Aim::Clock));
+    let missed = judged.into_iter().filter(|one| matches!(one.aim, Aim::Storage | Aim::NoDelete | Aim::Clock));
     let missed = missed.filter(|one| one.status == Status::Missed);
     said.extend(missed.map(|one| (Level::Warning, one.message, Some(format!("see `{}`", one.next)))));
     Ok(said)

@@ -2,7 +2,9 @@
 //! written out, and drafted for a folder that has none.
 
 use super::printed::printed;
-use super::{Context, Failure, Global, Outcome, Session, code, draft, machine, online, outline, plain, render, runbook, secret};
+use super::{
+    Context, Failure, Global, Outcome, Session, code, draft, machine, online, outline, plain, render, runbook, secret,
+};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

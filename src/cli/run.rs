@@ -101,7 +101,7 @@ printed! {
 
     /// One task, in `vault run`.
     struct OneTask<'a>(task: &'a Task) {
-        /// `plan`, `check`, `forget`, `prune`, or `copy` with the name of the second place.
+        /// `plan`, `check`, `forget`, `prune`, `probe`, or `copy` with the name of the second place.
         task: &'a str = &task.task,
         /// As of a source.
         outcome: &'static str = task.outcome.name(),

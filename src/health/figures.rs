@@ -1,9 +1,9 @@
 //! What is judged and what the journal tells, as figures for a monitor.
 
 use super::{Known, Objective, Status};
+use crate::check::OLDEST_FACT;
 use crate::history::History;
 use crate::metrics::{CopyFigures, Metrics, ObjectiveFigure, RepositoryFigures, RunCounts, SourceFigures};
-use crate::check::OLDEST_FACT;
 use crate::operation::{self, Operation};
 use crate::plan::{CopyTo, Plan, Source};
 use crate::time::WallTime;

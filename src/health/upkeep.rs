@@ -109,11 +109,13 @@ fn clock(known: &Known<'_>) -> Option<Objective> {
 fn deletes(known: &Known<'_>) -> Option<Objective> {
     known.plan.filter(|plan| plan.health.no_delete)?;
     let (status, observed, message) = match known.seen.deletes {
-        Some(true) => (Status::Missed, "it deletes", "the store lets this machine delete; take that right away"),
-        Some(false) => (Status::Met, "it refuses", "the store refuses to delete for this machine"),
-        None => (Status::Unknown, "", "whether the store lets this machine delete was not tried"),
+        Some(true) => {
+            (Status::Missed, "it deletes", "the store lets a machine of this plan delete; take that right away")
+        }
+        Some(false) => (Status::Met, "it refuses", "the store refuses to delete for the machines of this plan"),
+        None => (Status::Unknown, "", "no run of the last days has tried whether the store refuses to delete"),
     };
-    Some(Objective::new("", Aim::Storage, status, message).seen(observed, "it refuses"))
+    Some(Objective::new("", Aim::NoDelete, status, message).seen(observed, "it refuses").next("vault run --all"))
 }
 
 fn chain(known: &Known<'_>) -> Objective {

@@ -7,9 +7,9 @@ use super::{Draft, Dropped, Entry, Removed, put_slot, recorded, take_away};
 use crate::error::{Error, Result};
 use crate::operation::{self, Operation};
 use crate::progress::Progress;
-use crate::repository::{Repository, encoding};
 use crate::repository::objects::orders::Orders;
 use crate::repository::view::View;
+use crate::repository::{Repository, encoding};
 use crate::time::{StoreTime, WallTime};
 use std::collections::BTreeMap;
 use vault_format::bundle::Role;
@@ -83,8 +83,9 @@ pub struct Gone {
 pub fn gone(repository: &Repository, keys: &[Entry], text: &str) -> Result<Option<Gone>> {
     repository.keys().owner("look for a key")?;
     let digits = text.to_ascii_lowercase();
-    let is_meant =
-        |Noted { id, label, .. }: &Noted| label == text || (digits.len() >= DIGITS_MIN && id.to_string().starts_with(&digits));
+    let is_meant = |Noted { id, label, .. }: &Noted| {
+        label == text || (digits.len() >= DIGITS_MIN && id.to_string().starts_with(&digits))
+    };
     let is_there = |one: &Noted| keys.iter().any(|key| key.id == one.id || key.info.verifying == one.verifying);
     let mut meant: Vec<Gone> = known(repository)?.into_values().filter(|one| is_meant(&one.key)).collect();
     // an owner's keys are all the same, and without its slot one opens nothing

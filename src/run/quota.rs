@@ -29,7 +29,9 @@ impl Quota {
             return Ok(());
         }
         let (stored, most) = (sized(stored), sized(most));
-        Err(format!("the quota is used up: {stored} are stored, and it is {most}; raise `quota`, or keep less and prune"))
+        Err(format!(
+            "the quota is used up: {stored} are stored, and it is {most}; raise `quota`, or keep less and prune"
+        ))
     }
 
     /// A source has stored so much.

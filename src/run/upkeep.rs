@@ -3,6 +3,7 @@
 
 use super::choice::{later, reason};
 use super::lock::{self, Lock};
+use super::probing;
 use super::stored_plan;
 use super::{Context, Next, Outcome, Task};
 use crate::due::{Due, Schedule};
@@ -52,6 +53,13 @@ pub fn run(context: &Context<'_>, history: &History) -> Result<Upkeep> {
             Some(why) => upkeep.tasks.push(Task::new(name, Outcome::Skipped, why)),
             None => upkeep.if_due(context, (name, every), history.task(name, ""), act),
         }
+    }
+    if context.plan.health.no_delete {
+        // each machine has credentials of its own
+        let actor = &context.repository.options().actor.name;
+        let own = history.task(operation::name(Operation::PROBE), &context.plan.name).map(|runs| runs.by(actor));
+        let own = own.unwrap_or_default();
+        upkeep.if_due(context, ("probe", probing::every(&own)), Some(&own), &probing::probe);
     }
     for place in &context.plan.copies {
         context.repository.runtime().check_stopped()?;
@@ -136,7 +144,9 @@ fn forgotten(context: &Context<'_>, history: &History) -> Did {
     told.extend(report.left_out.iter().map(|one| format!("{} was left out: {}", one.source, one.hidden)));
     if !report.doubtful.is_empty() {
         let doubtful = report.doubtful.len();
-        told.push(format!("{doubtful} are kept since their times are in doubt: the owner has to say which time counts"));
+        told.push(format!(
+            "{doubtful} are kept since their times are in doubt: the owner has to say which time counts"
+        ));
     }
     told.extend(report.notes);
     let outcome = if told.len() > 1 { Outcome::Partial } else { Outcome::Done };

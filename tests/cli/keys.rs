@@ -102,7 +102,8 @@ fn a_key_may_be_removed_twice() {
     }
 
     // that it was stolen turns out later
-    let drop = |words: &[&'static str]| [&["key", "remove", "web-1", "--drop-since", "2020-01-01T00:00"][..], words].concat();
+    let drop =
+        |words: &[&'static str]| [&["key", "remove", "web-1", "--drop-since", "2020-01-01T00:00"][..], words].concat();
     assert!(world.ok(&drop(&["--dry-run"])).contains("would drop 1 snapshot"));
     let said = world.ok(&drop(&[]));
     assert!(said.starts_with("removed already on") && said.contains("dropped 1 snapshot"), "{said}");

@@ -8,12 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, init, open};
+use testkit::wrapped::{Wrapped, Wrapper};
+use vault::backend::{Error, ErrorKind, Operation, Store};
+use vault::check;
+use vault::health::{self, Aim, Known, Objective, Seen, Status};
 use vault::history::History;
 use vault::plan::{self, Plan};
 use vault::progress::{Progress, Silent};
 use vault::repository::Repository;
 use vault::retention::TimeZone;
 use vault::run::{self, Machine, Options, Outcome, Report};
+use vault::time::WallTime;
 
 /// A machine without secrets, of this zone.
 fn machine(zone: &str, scratch: PathBuf) -> Machine<'static> {
@@ -130,6 +135,62 @@ fn a_folder_that_takes_longer_than_its_timeout_has_failed() {
     assert_eq!(History::read(&world.open()).unwrap().snapshots_of("app"), 0);
     world.hand.advance(Duration::from_hours(1));
     assert_eq!(world.watched("UTC", &fast_enough).sources[0].outcome, Outcome::Done);
+}
+
+/// A store that lets nobody delete.
+struct Refusing(Simulated);
+
+impl Wrapper for Refusing {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    fn delete(&self, name: &str) -> vault::backend::Result<()> {
+        Err(Error::new(ErrorKind::Denied, Operation::Delete, name, "access denied"))
+    }
+}
+
+#[test]
+fn whether_the_store_refuses_to_delete_is_tried_and_leaves_one_object() {
+    let plan = "[source.app]\nkind = \"directory\"\npaths = [\"app\"]\n[health]\nno_delete = true\n[maintenance]\n\
+                check = { every = \"never\" }\nforget = { every = \"never\" }\nprune = { every = \"never\" }\n";
+    let mut world = World::new(plan, "2026-11-03T12:00:30Z");
+    fs::create_dir(world.path().join("app")).unwrap();
+    fs::write(world.path().join("app/file"), "x").unwrap();
+    let judged = |world: &mut World| {
+        let repository = world.open();
+        let history = History::read(&repository).unwrap();
+        let seen = Seen::of(&repository, &history, Some(&world.plan)).unwrap();
+        let now = WallTime::new(world.hand.0.load(std::sync::atomic::Ordering::SeqCst));
+        let known = Known { plan: Some(&world.plan), history: &history, seen, now };
+        let of = |one: &Objective| one.aim == Aim::NoDelete;
+        health::judge(&known).into_iter().find(of).unwrap().status
+    };
+    let probes =
+        |store: &Simulated| store.list("").unwrap().iter().filter(|one| one.name.starts_with(".probe-")).count();
+    let tried = |report: &Report| report.maintenance.iter().any(|task| task.task == "probe");
+    assert_eq!(judged(&mut world), Status::Unknown);
+    assert!(tried(&world.tick("UTC")) && !tried(&world.tick("UTC")));
+    assert_eq!((judged(&mut world), probes(&world.store)), (Status::Missed, 0));
+
+    // somebody takes that right away
+    world.hand.advance(Duration::from_hours(2));
+    let tick = |world: &World, seed| {
+        let repository = open(Wrapped(Refusing(world.store.clone())), &world.hand.runtime(seed, 0)).unwrap();
+        let machine = machine("UTC", world.path().to_owned());
+        run::run(&repository, &world.plan, &machine, &Options::default(), &Silent).unwrap()
+    };
+    assert!(tried(&tick(&world, 50)));
+    assert_eq!((judged(&mut world), probes(&world.store)), (Status::Met, 1));
+    world.hand.advance(Duration::from_hours(2));
+    assert!(!tried(&tick(&world, 51)), "once a day is enough");
+    world.hand.advance(Duration::from_hours(24));
+    assert!(tried(&tick(&world, 52)));
+    assert_eq!((judged(&mut world), probes(&world.store)), (Status::Met, 1));
+    let report = check::check(&world.open(), &check::Options::default(), &Silent).unwrap();
+    assert!(report.findings.is_empty() && !report.notes.iter().any(|note| note.contains(".probe-")), "{report:?}");
+    world.hand.advance(Duration::from_hours(8 * 24));
+    assert_eq!(judged(&mut world), Status::Unknown, "what nobody tries any more nobody knows");
 }
 
 /// Another host takes the source while this one waits, once.

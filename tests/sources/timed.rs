@@ -35,7 +35,8 @@ fn a_large_file_ends_with_the_time_of_its_source() {
     let paths = || Source::Paths(vec![folder.path().to_owned()], source::Options::default());
     runs_out(&vault, paths(), &slow());
     // with time enough it is taken
-    let options = backup::Options { limit: Some(Limit::new(&vault.runtime, SHORT * 600)), ..backup::Options::default() };
+    let options =
+        backup::Options { limit: Some(Limit::new(&vault.runtime, SHORT * 600)), ..backup::Options::default() };
     let options = backup::Options { name: "app".into(), ..options };
     backup::backup(&vault.repository, paths(), &options, &vault::progress::Silent).unwrap();
     assert_eq!(vault.count(), 1);

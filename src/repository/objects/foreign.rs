@@ -7,7 +7,7 @@ use crate::backend::{Backend, Entry, ErrorKind};
 use crate::repository::{Doubt, Repository, Result};
 use std::collections::BTreeMap;
 use vault_format::header::{self, Kind};
-use vault_format::id::{ObjectId, RepositoryId};
+use vault_format::id::{ObjectId, RepositoryId, WriterId};
 use vault_format::name::{self, Name};
 use vault_format::object;
 
@@ -20,6 +20,19 @@ const DROPPINGS: &str = "lost+found|System Volume Information|$RECYCLE.BIN|RECYC
     .metadata_never_index|.directory|.nomedia|.hidden|.autorelabel|.snapshot|.snapshots|.zfs|.stfolder|Thumbs.db|\
     desktop.ini|@eaDir|#recycle|@Recycle|aquota.user|aquota.group";
 const DROPPINGS_BEGIN: [&str; 6] = [".Trash-", "._", ".nfs", ".fuse_hidden", ".goutputstream-", "@Recently"];
+
+/// Begins the name of what a key tries to delete, to see whether the store lets it.
+const PROBE: &str = ".probe-";
+
+/// The name of what a key tries to delete.
+pub(crate) fn probe(writer: WriterId) -> String {
+    format!("{PROBE}{writer}")
+}
+
+/// True for such a name: where a store refuses to delete, it stays.
+pub(crate) fn is_probe(path: &str) -> bool {
+    path.strip_prefix(PROBE).is_some_and(|writer| WriterId::parse(writer).is_ok())
+}
 
 /// True if only a system can have made this at the top of a place: a new repository may lie beside it.
 pub(crate) fn is_dropping(path: &str) -> bool {
@@ -71,7 +84,7 @@ impl Repository {
         let mut others = Others::default();
         let mut passed_over = None;
         for entry in self.backend().list("")? {
-            if Name::parse(&entry.name).is_some() {
+            if Name::parse(&entry.name).is_some() || is_probe(&entry.name) {
                 continue;
             }
             let Some(id) = name::later(&entry.name) else {
