@@ -131,7 +131,8 @@ impl<'a> Look<'a> {
         let now = repository.runtime().clock.now();
         let mut view = View::to_check(repository, &mut |name, header, record| {
             has_head |= name.id() == head;
-            if record.operation.starts_with("key ") {
+            // that it was added does not say why it is gone
+            if record.operation.starts_with("key ") && record.operation != operation::name(Operation::ADD_KEY) {
                 of_keys.push_str(&record.message);
             }
             if believed.contains(&header.writer) {
@@ -247,7 +248,7 @@ impl<'a> Look<'a> {
             Some(at) => at,
             None => arrived(pack).map_or(WallTime::MIN, WallTime::from_store),
         };
-        let all = domains.values().flat_map(Domain::present).map(|(_, pack)| seen(&pack.id));
+        let all = domains.values().flat_map(|domain| domain.present()).map(|(_, pack)| seen(&pack.id));
         all.min().filter(|oldest| *oldest > WallTime::MIN)
     }
 

@@ -45,7 +45,7 @@ impl Operation {
     pub const PLAN: Self = Self("plan");
 
     /// All of them.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::SNAPSHOT,
         Self::RESTORE,
         Self::CHECK,

@@ -90,10 +90,10 @@ pub fn gone(repository: &Repository, keys: &[Entry], text: &str) -> Result<Optio
     let mut meant: Vec<Gone> = known(repository)?.into_values().filter(|one| is_meant(&one.key)).collect();
     // an owner's keys are all the same, and without its slot one opens nothing
     meant.retain(|one| one.removed.is_some() || (one.key.role != Role::Owner && !is_there(&one.key)));
-    let lost: Vec<&Gone> = meant.iter().filter(|one| one.removed.is_none()).collect();
+    let lost: Vec<Gone> = meant.iter().filter(|one| one.removed.is_none()).cloned().collect();
     match lost.as_slice() {
         [] => Ok(meant.into_iter().max_by_key(|one| one.removed)),
-        [only] => Ok(Some((*only).clone())),
+        [only] => Ok(Some(only.clone())),
         several => {
             let ids: Vec<String> = several.iter().map(|one| one.key.id.short()).collect();
             Err(Error::refused(format!("key {text:?} is ambiguous: say the id {}", ids.join(" or "))))
@@ -152,6 +152,7 @@ impl Gone {
             (None, _) => recorded(repository, Operation::REMOVE_KEY, progress, || {
                 let id = self.announce(repository)?;
                 let (removed, message, _) = take_away(repository, id, since, progress)?;
+                let message = format!("{message}, announced again since its slot {} was lost", self.key.id.short());
                 Ok((removed, message, self.key.facts(since)))
             }),
             (Some(_), Some(since)) if self.dropped_since.is_none_or(|before| before > since) => {
