@@ -34,6 +34,7 @@ use telling::Pings;
 pub use trying::{Tried, try_messages};
 pub use upkeep::rules;
 use vault_format::id::ObjectId;
+use vault_format::journal::RunOutcome;
 
 /// The longest time for which nothing is looked at: what others give may come too late meanwhile.
 const QUIET_MAX: Duration = Duration::from_mins(15);
@@ -337,9 +338,8 @@ pub fn run(
         report.next.extend(upkeep.next);
     }
     if !options.dry_run {
-        let failed = report.sources.iter().find_map(|taken| taken.error.as_ref().map(|why| (&taken.name, why)));
-        let (signal, line) = match failed {
-            Some((name, why)) => (Signal::Fail, format!("{name}: {why}")),
+        let (signal, line) = match failure(&context, &history, &report) {
+            Some(line) => (Signal::Fail, line),
             None => (Signal::Success, "done".to_owned()),
         };
         report.notes.extend(pings.send(ping, signal, &line));
@@ -351,4 +351,21 @@ pub fn run(
     report.duration = clock.elapsed().since(began);
     context.note_quiet(&report);
     Ok(report)
+}
+
+/// What a ping must not call well: what failed now, or failed the last time that it was tried.
+fn failure(context: &Context<'_>, history: &History, report: &Report) -> Option<String> {
+    let now = report.sources.iter().find_map(|taken| Some(format!("{}: {}", taken.name, taken.error.as_ref()?)));
+    let tasks = || report.maintenance.iter().find(|task| task.outcome == Outcome::Failed);
+    let of_tasks = || tasks().map(|task| format!("{}: {}", task.task, task.message));
+    let is_tried = |source: &&Source| report.sources.iter().any(|taken| taken.name == source.name);
+    let before = || {
+        let all = context.options.sources.is_empty() && context.wants(Part::Sources);
+        let mut others = context.plan.sources.iter().filter(|one| all && one.enabled && !is_tried(one));
+        others.find_map(|source| {
+            let last = history.source(&source.name)?.last().filter(|last| last.outcome == RunOutcome::Failed)?;
+            Some(format!("{}: {}", source.name, last.message))
+        })
+    };
+    now.or_else(of_tasks).or_else(before)
 }

@@ -4,6 +4,8 @@
 use crate::{PASSWORD, World, errors};
 use serde_json::Value;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -248,6 +250,51 @@ fn a_quota_that_is_used_up_takes_no_source_and_lets_prune_make_room() {
     write(&world, &plan("1GB"));
     fs::write(world.path("uploads/new"), "new").expect("a file");
     assert_eq!(outcome(&json(&world, &["run", "uploads"], 0), "uploads"), "done");
+}
+
+/// Answers the pings of one run; gives the paths that were asked.
+fn pinged(listener: &TcpListener) -> Vec<String> {
+    let mut asked = Vec::new();
+    loop {
+        let (mut stream, _) = listener.accept().expect("a ping");
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).expect("a request");
+        let text = String::from_utf8_lossy(&request[..length]).into_owned();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").expect("an answer");
+        let path = text.split_whitespace().nth(1).unwrap_or_default();
+        asked.push(path.split('?').next().unwrap_or_default().to_owned());
+        if asked.last().is_some_and(|path| !path.ends_with("/start")) {
+            return asked;
+        }
+    }
+}
+
+#[test]
+fn a_plan_is_not_well_before_what_failed_was_taken_again() {
+    let plan = |command: &str| {
+        format!(
+            "{UPLOADS}[source.a]\nkind = \"command\"\ncommand = [\"{command}\"]\nretry = \"1h\"\n[alerts]\n\
+             ping_env = \"VAULT_TEST_PING\"\n"
+        )
+    };
+    let world = planned(&plan("false"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/plan", listener.local_addr().expect("an address"));
+    let run = |words: &[&str], code: i32| {
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| pinged(&listener));
+            let mut command = world.command(&[&["run", "--quiet"], words].concat());
+            command.env("VAULT_RUNTIME_DIR", world.path("locks")).env("VAULT_TEST_PING", &url);
+            assert_eq!(command.status().expect("vault starts").code(), Some(code));
+            asked.join().expect("it was asked")
+        })
+    };
+    assert_eq!(run(&[], 1), ["/plan/start", "/plan/fail"]);
+    // nothing is due now, and it is no better for that
+    assert_eq!(run(&[], 0), ["/plan/fail"]);
+    write(&world, &plan("id"));
+    assert_eq!(run(&["a"], 0), ["/plan/start", "/plan"]);
+    assert_eq!(run(&[], 0), ["/plan"]);
 }
 
 #[test]
