@@ -184,6 +184,7 @@ pub fn backup(
         let ending = result.as_ref().map_or_else(|_| Ending::done(""), ending);
         let facts = options.told.with(&ending.facts);
         let ending = Ending { source: options.name.clone(), facts, ..ending };
+        let result = result.as_ref().map_err(Error::ours);
         run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
     }
     result

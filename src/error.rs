@@ -5,6 +5,7 @@ mod refusal;
 
 use crate::repository;
 use crate::runtime::Interrupted;
+use crate::source::dump::DumpFailure;
 pub use refusal::Refusal;
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ pub enum Error {
     /// The source as a whole can't be read.
     #[error("{0}")]
     Source(String),
+    /// What was to give the source has failed, and perhaps said why.
+    #[error(transparent)]
+    Dump(DumpFailure),
     /// The source gave no bytes, and perhaps said why.
     #[error("{0} gave no output{1}: an empty snapshot is not taken")]
     EmptySource(String, String),
@@ -48,6 +52,16 @@ impl Error {
     /// A refusal, typed or in words.
     pub(crate) fn refused(why: impl Into<Refusal>) -> Self {
         Self::Request(why.into())
+    }
+
+    /// In our own words, for whoever is told: what a program said may hold its secrets, or content, and stays with
+    /// whoever started the run.
+    pub(crate) fn ours(&self) -> String {
+        match self {
+            Self::Dump(failure) => failure.ours(),
+            Self::EmptySource(program, _) => Self::EmptySource(program.clone(), String::new()).to_string(),
+            other => other.to_string(),
+        }
     }
 
     /// True if somebody else changed meanwhile what the operation relied on: begun again, it sees the change.

@@ -128,6 +128,22 @@ impl Outcome {
     }
 }
 
+/// Why something failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Trouble {
+    /// In our own words, which go to whoever is told.
+    pub ours: String,
+    /// With those of a program that failed: they may hold its secrets, or content, and are shown where it ran alone.
+    pub all: String,
+}
+
+impl From<String> for Trouble {
+    fn from(words: String) -> Self {
+        Self { ours: words.clone(), all: words }
+    }
+}
+
 /// One source.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -152,10 +168,10 @@ pub struct Taken {
     pub duration: Duration,
     /// The usual size in bytes, if this one is suspect.
     pub suspect: Option<u64>,
-    /// Why it failed, in one line.
-    pub error: Option<String>,
+    /// Why it failed.
+    pub error: Option<Trouble>,
     /// What is not in the snapshot, against the wish.
-    pub failed: Vec<String>,
+    pub failed: Vec<Trouble>,
     /// Worth knowing.
     pub notes: Vec<String>,
     /// Its record is written.
@@ -355,7 +371,7 @@ pub fn run(
 
 /// What a ping must not call well: what failed now, or failed the last time that it was tried.
 fn failure(context: &Context<'_>, history: &History, report: &Report) -> Option<String> {
-    let now = report.sources.iter().find_map(|taken| Some(format!("{}: {}", taken.name, taken.error.as_ref()?)));
+    let now = report.sources.iter().find_map(|taken| Some(format!("{}: {}", taken.name, taken.error.as_ref()?.ours)));
     let tasks = || report.maintenance.iter().find(|task| task.outcome == Outcome::Failed);
     let of_tasks = || tasks().map(|task| format!("{}: {}", task.task, task.message));
     let is_tried = |source: &&Source| report.sources.iter().any(|taken| taken.name == source.name);

@@ -37,8 +37,8 @@ impl Scan<'_> {
         let bounds = self.files.bounds.clone();
         let failed = |failure: DumpFailure| match failure {
             // it says best itself what ran too long
-            DumpFailure::Child(ChildFailure::TimeOut { .. }) => Error::Source(failure.to_string()),
-            _ => bounds.go_on().err().unwrap_or_else(|| Error::Source(failure.to_string())),
+            DumpFailure::Child(ChildFailure::TimeOut { .. }) => Error::Dump(failure),
+            _ => bounds.go_on().err().unwrap_or(Error::Dump(failure)),
         };
         let (mut files, mut empty) = (Files::new(), None::<Vec<u8>>);
         dump.begin().map_err(failed)?;

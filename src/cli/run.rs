@@ -94,7 +94,7 @@ printed! {
         /// The usual size in bytes, if this one is suspect; else null.
         suspect: Option<u64> = taken.suspect,
         /// What failed, in one line each.
-        failed: Vec<&'a str> = taken.error.iter().chain(&taken.failed).map(String::as_str).collect(),
+        failed: Vec<&'a str> = taken.error.iter().chain(&taken.failed).map(|trouble| trouble.all.as_str()).collect(),
         /// Worth knowing.
         notes: &'a [String] = &taken.notes,
     }
@@ -149,8 +149,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 fn tell(session: &Session, report: &Report, is_dry: bool) {
     for taken in &report.sources {
         let name = &taken.name;
-        taken.error.iter().for_each(|error| render::complain(&format!("{name}: {}", plain::joined(error))));
-        taken.failed.iter().for_each(|failed| render::complain(&format!("{name}: {}", plain::joined(failed))));
+        for trouble in taken.error.iter().chain(&taken.failed) {
+            render::complain(&format!("{name}: {}", plain::joined(&trouble.all)));
+        }
         if let Some(usual) = taken.suspect {
             render::complain(&format!(
                 "{name}: {} where {} is usual; if that is right: vault run {name} --accept",

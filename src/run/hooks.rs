@@ -1,7 +1,7 @@
 //! Commands of the plan around a run. Each gets an environment of few variables and what the run tells of itself; its
 //! whole process group ends with its time.
 
-use super::Context;
+use super::{Context, Trouble};
 use crate::plan::{Hook, Source};
 use crate::source::{Child, ChildFailure, Limit, Start, allowed};
 use std::ffi::OsString;
@@ -18,12 +18,12 @@ pub struct Told {
     pub error: String,
 }
 
-/// Runs hooks one after the other; the first that fails ends that, and its failure comes back in one line.
-pub fn run(context: &Context<'_>, source: &Source, hooks: &[Hook], told: &Told) -> Result<(), String> {
+/// Runs hooks one after the other; the first that fails ends that.
+pub fn run(context: &Context<'_>, source: &Source, hooks: &[Hook], told: &Told) -> Result<(), Trouble> {
     hooks.iter().try_for_each(|hook| one(context, source, hook, told))
 }
 
-fn one(context: &Context<'_>, source: &Source, hook: &Hook, told: &Told) -> Result<(), String> {
+fn one(context: &Context<'_>, source: &Source, hook: &Hook, told: &Told) -> Result<(), Trouble> {
     let runtime = context.repository.runtime();
     let mut environment = allowed(context.machine.environment.clone(), |_| false);
     let said = [
@@ -42,7 +42,7 @@ fn one(context: &Context<'_>, source: &Source, hook: &Hook, told: &Told) -> Resu
     };
     let failed = |failure: ChildFailure| {
         let word = hook.run.first().map(String::as_str).unwrap_or_default();
-        format!("hook {word}: {}", failure.brief())
+        Trouble { ours: format!("hook {}", failure.ours()), all: format!("hook {word}: {}", failure.brief()) }
     };
     let mut child = Child::spawn(start, runtime, context.progress).map_err(failed)?;
     // nobody wants its output, and it must not wait for a reader

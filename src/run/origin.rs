@@ -1,7 +1,7 @@
 //! From what the plan says of a source to what is read: values that it names are looked up in the environment here, and
 //! nowhere else in a run.
 
-use super::{Context, Machine};
+use super::{Context, Machine, Trouble};
 use crate::backend::{BackendOptions, Bucket};
 use crate::backup;
 use crate::plan::{self, Connection, Databases, Dump as Form, Globals, Kind, Snapshotting, Source};
@@ -29,8 +29,8 @@ pub fn reread(source: &Source) -> Option<(u32, u32)> {
 pub fn with<T>(
     context: &Context<'_>,
     (source, limit): (&Source, Limit),
-    take: &mut dyn FnMut(backup::Source<'_>) -> Result<T, String>,
-) -> Result<T, String> {
+    take: &mut dyn FnMut(backup::Source<'_>) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
     let (runtime, progress) = (context.repository.runtime(), context.progress);
     // programs have the time as a limit of their own, and say so when it is over
     let brief = limit.within(runtime);
@@ -47,6 +47,7 @@ pub fn with<T>(
                 environment: Some(allowed(context.machine.environment.clone(), |name| {
                     command.env.iter().any(|known| name == known.as_str())
                 })),
+                hidden: command.env.clone(),
                 folder: Some(source.folder.clone()).filter(|folder| !folder.as_os_str().is_empty()),
                 timeout: Some(source.timeout),
                 allow_empty: command.allow_empty,
@@ -74,7 +75,7 @@ pub fn with<T>(
             let place = Bucket::open(&bucket.location, &options, runtime).map_err(|error| error.to_string())?;
             take(backup::Source::Bucket(&place, bucket_options(bucket)))
         }
-        Kind::Stdin | Kind::PostgresBase(_) => Err(format!("kind {} is not run", source.kind.name())),
+        Kind::Stdin | Kind::PostgresBase(_) => Err(format!("kind {} is not run", source.kind.name()).into()),
     }
 }
 

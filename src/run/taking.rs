@@ -7,7 +7,7 @@ use super::hooks::{self, Told};
 use super::lock::{self, Lock};
 use super::quota::Quota;
 use super::telling::Pings;
-use super::{Context, Outcome, Taken, origin};
+use super::{Context, Outcome, Taken, Trouble, origin};
 use crate::alert::Signal;
 use crate::backup;
 use crate::history::{DESCRIPTION_FACT, History};
@@ -61,7 +61,7 @@ pub fn take(
         // another host may have taken it while this run waited for its turn
         match History::read(context.repository) {
             Ok(read) => newer = read,
-            Err(error) => return Taken { error: Some(error.to_string()), ..taken },
+            Err(error) => return Taken { error: Some(error.to_string().into()), ..taken },
         }
         history = &newer;
         let due = choice::due(&context.zone(), source, history, context.now());
@@ -79,7 +79,7 @@ pub fn take(
     if let Some(error) = taken.error.clone().filter(|_| !taken.is_on_record) {
         let facts = facts(context, source);
         let ending = Ending { source: source.name.clone(), facts, ..Ending::done("") };
-        taken.notes.extend(run.finish(&Err::<(), _>(error), ending));
+        taken.notes.extend(run.finish(&Err::<(), _>(error.ours), ending));
     }
     taken.duration = runtime.clock.elapsed().since(began);
     let told = pings.end(source.ping_env.as_ref(), &taken);
@@ -96,13 +96,17 @@ fn attempt(
     taken: &mut Taken,
 ) {
     let mut told = Told::default();
-    match quota.leaves_room(context).and_then(|()| hooks::run(context, source, &source.hooks.before, &told)) {
+    match quota
+        .leaves_room(context)
+        .map_err(Trouble::from)
+        .and_then(|()| hooks::run(context, source, &source.hooks.before, &told))
+    {
         Err(error) => fail(taken, error),
         Ok(()) => snapshot(context, history, source, set, taken),
     }
     told.outcome = taken.outcome.name();
     told.snapshot = taken.snapshot.map(|id| id.to_string()).unwrap_or_default();
-    told.error = taken.error.clone().unwrap_or_default();
+    told.error = taken.error.as_ref().map(|trouble| trouble.ours.clone()).unwrap_or_default();
     let then = if taken.outcome == Outcome::Failed { &source.hooks.failed } else { &source.hooks.after };
     for hooks in [then, &source.hooks.finally] {
         if let Err(error) = hooks::run(context, source, hooks, &told) {
@@ -115,7 +119,7 @@ fn attempt(
     }
 }
 
-fn fail(taken: &mut Taken, error: String) {
+fn fail(taken: &mut Taken, error: Trouble) {
     taken.outcome = Outcome::Failed;
     taken.error = Some(error);
 }
@@ -147,7 +151,7 @@ fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Opti
     let result = origin::with(context, (source, limit), &mut |origin| {
         let result = backup::backup(repository, origin, &options, context.progress);
         taken.is_on_record = true;
-        result.map_err(|error| error.to_string())
+        result.map_err(|error| Trouble { ours: error.ours(), all: error.to_string() })
     });
     let report = match result {
         Ok(report) => report,
@@ -161,7 +165,7 @@ fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Opti
         Some(_) if report.failed.is_empty() => Outcome::Done,
         Some(_) => Outcome::Partial,
     };
-    taken.failed = report.failed;
+    taken.failed = report.failed.into_iter().map(Trouble::from).collect();
     taken.notes.extend(report.notes);
     taken.notes.extend(report.remarks);
     judge(context, history, source, report.verdict, taken);

@@ -38,7 +38,7 @@ impl<'r> Pings<'r> {
     pub fn end(&self, variable: Option<&String>, taken: &Taken) -> Option<String> {
         let line = taken.error.as_ref().or(taken.failed.first());
         let signal = if taken.outcome == Outcome::Failed { Signal::Fail } else { Signal::Success };
-        self.send(variable, signal, line.map_or(taken.outcome.name(), String::as_str))
+        self.send(variable, signal, line.map_or(taken.outcome.name(), |trouble| &trouble.ours))
     }
 }
 

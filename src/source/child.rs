@@ -2,6 +2,8 @@
 //! own, and its exit status decides whether what it wrote is a dump or the beginning of one. What it says on its standard
 //! error is kept, to its last lines. It does not outlive its reader nor its time, nor does what it has started.
 
+mod tail;
+
 use super::stream::{attempt, ready};
 use crate::progress::Progress;
 use crate::runtime::{Program, Runtime};
@@ -13,12 +15,10 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::time::Duration;
+use tail::Tail;
+pub use tail::{last_words, said};
 use zeroize::Zeroizing;
 
-/// Bytes of standard error that are kept, in whole lines.
-const TAIL_BYTES: usize = 4096;
-/// Lines of it in an error.
-const ERROR_LINES: usize = 20;
 /// How long to wait for the end of standard error after the program's end: a child of its own may hold it open.
 const TAIL_WAIT: Duration = Duration::from_secs(1);
 /// The same for standard output, after which nobody knows whether it is whole.
@@ -43,7 +43,9 @@ pub struct Start {
     pub words: Vec<OsString>,
     /// All that it gets; `None` for the environment of this process without secrets of vault.
     pub environment: Option<Environment>,
-    /// Further variables of the environment.
+    /// Names in it whose values are secrets: in what the program says they are hidden.
+    pub hidden: Vec<String>,
+    /// Further variables of the environment, secrets all.
     pub secrets: Vec<(String, Zeroizing<String>)>,
     /// Working folder; `None` for that of this process.
     pub folder: Option<PathBuf>,
@@ -160,6 +162,14 @@ pub enum ChildFailure {
 }
 
 impl ChildFailure {
+    /// In our own words: what a program said may hold secrets of its own, or content.
+    pub fn ours(&self) -> String {
+        match self {
+            Self::Exit { program, status, .. } => format!("{} failed ({})", program.display(), ending(*status)),
+            other => other.to_string(),
+        }
+    }
+
     /// In one line: what the program called its error, or how it ended.
     pub fn brief(&self) -> String {
         match self {
@@ -181,32 +191,20 @@ fn shown(tail: &[String]) -> String {
     if tail.is_empty() { String::new() } else { format!(": {}", tail.join("\n")) }
 }
 
-/// Lines of what a command said, as text.
-pub fn said(messages: &[u8]) -> Vec<String> {
-    let line = |line: &[u8]| {
-        // a program that draws its progress goes back to the begin of the line
-        let last = line.trim_ascii_end().rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
-        String::from_utf8_lossy(last).trim_end().to_owned()
-    };
-    messages.split(|byte| *byte == b'\n').map(line).filter(|line| !line.is_empty()).collect()
-}
-
-/// The last of these lines, as many as an error can hold.
-pub fn last_words(messages: &[u8]) -> Vec<String> {
-    let mut lines = said(messages);
-    lines.drain(..lines.len().saturating_sub(ERROR_LINES));
-    lines
-}
-
 impl<'a> Child<'a> {
     /// Starts a program. What it says goes to `progress` too.
     pub fn spawn(start: Start, runtime: &'a Runtime, progress: &'a dyn Progress) -> Result<Self, ChildFailure> {
-        let Start { words, environment, secrets, folder, limit, input } = start;
+        let Start { words, environment, hidden, secrets, folder, limit, input } = start;
         let (name, arguments) = words.split_first().ok_or(ChildFailure::Empty)?;
         let mut command = std::process::Command::new(name);
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if matches!(input, Input::Nothing) { Stdio::null() } else { Stdio::piped() });
+        let mut tail = Tail::default();
+        secrets.iter().for_each(|(_, value)| tail.hide(value));
         if let Some(environment) = environment {
+            let is_hidden = |name: &OsString| hidden.iter().any(|known| name == known.as_str());
+            let values = environment.iter().filter(|(name, _)| is_hidden(name)).filter_map(|(_, value)| value.to_str());
+            values.for_each(|value| tail.hide(value));
             command.env_clear().envs(environment);
         }
         command.envs(secrets.iter().map(|(name, value)| (name, value.as_str())));
@@ -227,7 +225,6 @@ impl<'a> Child<'a> {
             (Input::Fed, Some(pipe)) => not_blocking(pipe).map_err(failed)?,
             _ => {}
         }
-        let tail = Tail::default();
         Ok(Self { name: name.clone(), program, stdin, stdout, stderr, tail, limit, runtime, progress })
     }
 
@@ -400,87 +397,5 @@ impl Read for Child<'_> {
                 }
             }
         }
-    }
-}
-
-/// The end of what a program says.
-#[derive(Default)]
-struct Tail {
-    bytes: Vec<u8>,
-    /// The line that is not complete yet.
-    open: Vec<u8>,
-    is_cut: bool,
-}
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8], progress: &dyn Progress) {
-        for byte in bytes {
-            if *byte == b'\n' || self.open.len() >= TAIL_BYTES {
-                self.close(progress);
-            }
-            if *byte != b'\n' {
-                self.open.push(*byte);
-            }
-        }
-    }
-
-    fn close(&mut self, progress: &dyn Progress) {
-        said(&self.open).iter().for_each(|line| progress.said(line));
-        self.bytes.append(&mut self.open);
-        self.bytes.push(b'\n');
-        if self.bytes.len() > 4 * TAIL_BYTES {
-            self.bytes.drain(..self.bytes.len() - 2 * TAIL_BYTES);
-            self.is_cut = true;
-        }
-    }
-
-    fn end(&mut self, progress: &dyn Progress) -> Vec<u8> {
-        if !self.open.is_empty() {
-            self.close(progress);
-        }
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let over = bytes.len().saturating_sub(TAIL_BYTES);
-        if over > 0 || self.is_cut {
-            let whole = bytes.get(over.saturating_sub(1)..).unwrap_or_default();
-            let begin = whole.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            bytes.drain(..over.saturating_sub(1) + begin);
-        }
-        bytes
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{TAIL_BYTES, Tail, said};
-    use crate::progress::Silent;
-
-    #[test]
-    fn of_many_lines_the_last_whole_ones_are_kept() {
-        let mut tail = Tail::default();
-        for number in 0..10_000 {
-            tail.push(format!("line {number}\n").as_bytes(), &Silent);
-        }
-        tail.push(b"the end", &Silent);
-        let kept = tail.end(&Silent);
-        assert!(kept.len() <= TAIL_BYTES && kept.len() > TAIL_BYTES - 20, "{}", kept.len());
-        assert!(kept.starts_with(b"line 9") && kept.ends_with(b"\nline 9999\nthe end\n"));
-        assert_eq!(said(&kept).last().map(String::as_str), Some("the end"));
-    }
-
-    #[test]
-    fn one_line_without_an_end_does_not_grow() {
-        let mut tail = Tail::default();
-        (0..1000).for_each(|_| tail.push(&[b'x'; 4096], &Silent));
-        assert!(tail.bytes.len() + tail.open.len() <= 5 * TAIL_BYTES);
-        assert!(tail.end(&Silent).len() <= TAIL_BYTES);
-    }
-
-    #[test]
-    fn few_lines_are_kept_as_they_are_and_shown_as_a_terminal_would() {
-        let mut tail = Tail::default();
-        tail.push(b"a\n\n 10%\r 20%\r 30%\r\nb\xff", &Silent);
-        let kept = tail.end(&Silent);
-        assert_eq!(kept, b"a\n\n 10%\r 20%\r 30%\r\nb\xff\n");
-        assert_eq!(said(&kept), ["a", " 30%", "b\u{fffd}"]);
     }
 }

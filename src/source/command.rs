@@ -17,6 +17,8 @@ pub struct CommandOptions {
     pub filename: Vec<u8>,
     /// All variables that it gets, see [`super::allowed`]; `None` for those of this process without secrets of vault.
     pub environment: Option<Environment>,
+    /// Names in it whose values are secrets: in what the command says they are hidden.
+    pub hidden: Vec<String>,
     /// Working folder; `None` for that of this process.
     pub folder: Option<PathBuf>,
     /// When it is ended with all that it has started.
@@ -58,9 +60,10 @@ impl Dump for Command<'_> {
             }
             return Ok(None);
         }
-        let CommandOptions { words, filename, environment, folder, timeout, allow_empty } = self.options.clone();
+        let CommandOptions { words, filename, environment, hidden, folder, timeout, allow_empty } =
+            self.options.clone();
         let limit = timeout.map(|timeout| Limit::new(self.runtime, timeout));
-        let start = Start { words, environment, folder, limit, ..Start::default() };
+        let start = Start { words, environment, hidden, folder, limit, ..Start::default() };
         let child = self.child.insert(Child::spawn(start, self.runtime, self.progress)?);
         Ok(Some(DumpFile { name: filename, content: child, allow_empty }))
     }

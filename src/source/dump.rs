@@ -69,6 +69,14 @@ pub enum DumpFailure {
     /// What gives it did not run to a good end.
     #[error(transparent)]
     Child(#[from] ChildFailure),
+    /// The same, and what helps against it.
+    #[error("{failure}\n{hint}")]
+    Explained {
+        /// How it ended.
+        failure: ChildFailure,
+        /// In our own words.
+        hint: String,
+    },
     /// All that ran said that it ended well, and yet something is missing.
     #[error("the dump of {what} is not whole: {why}")]
     Cut {
@@ -80,6 +88,17 @@ pub enum DumpFailure {
     /// It can't be made as it was asked for, in words: why, and what to do.
     #[error("{0}")]
     Refused(String),
+}
+
+impl DumpFailure {
+    /// In our own words, as [`ChildFailure::ours`].
+    pub fn ours(&self) -> String {
+        match self {
+            Self::Child(failure) => failure.ours(),
+            Self::Explained { failure, hint } => format!("{}; {hint}", failure.ours()),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// A name for the file of a database; what no file name may hold is written as in URLs.

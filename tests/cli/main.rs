@@ -4,6 +4,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "a test ends at the first surprise")]
 
+mod canaries;
 mod complete;
 mod copied;
 mod database;

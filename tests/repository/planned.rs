@@ -130,7 +130,7 @@ fn a_folder_that_takes_longer_than_its_timeout_has_failed() {
     let report = world.watched("UTC", &too_slow);
     let app = &report.sources[0];
     assert_eq!(app.outcome, Outcome::Failed);
-    let error = app.error.as_deref().unwrap_or_default();
+    let error = app.error.as_ref().map(|trouble| trouble.all.as_str()).unwrap_or_default();
     assert!(error.contains("longer than its timeout of 1h"), "{error}");
     assert_eq!(History::read(&world.open()).unwrap().snapshots_of("app"), 0);
     world.hand.advance(Duration::from_hours(1));

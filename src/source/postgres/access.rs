@@ -82,7 +82,8 @@ impl<'a> Access<'a> {
     /// How a program is started.
     pub fn start(&self, words: Vec<OsString>, input: Input) -> Start {
         let environment = Some(self.environment.clone());
-        Start { words, environment, secrets: self.connection.secrets(), limit: self.limit, input, folder: None }
+        let secrets = self.connection.secrets();
+        Start { words, environment, secrets, limit: self.limit, input, ..Start::default() }
     }
 
     /// All that a program writes.

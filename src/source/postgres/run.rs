@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
 
     /// The same failure, with what to do about it where that is known.
     fn explained(&self, failure: DumpFailure, database: &str, options: &Options) -> DumpFailure {
-        let DumpFailure::Child(ChildFailure::Exit { .. }) = &failure else { return failure };
+        let DumpFailure::Child(failure @ ChildFailure::Exit { .. }) = failure else { return failure };
         let asker = self.asker().filter(|_| self.server.is_some());
         let unreadable = asker.and_then(|asker| asker.unreadable(database).ok()).unwrap_or_default();
         let clues = Clues {
@@ -313,10 +313,9 @@ impl<'a> Run<'a> {
             unreadable: unreadable.chosen(&options.choice()),
             user: self.server.as_ref().map(|server| server.user.clone()).unwrap_or_default(),
         };
-        let said = failure.to_string();
-        match hint::of(&said, &clues) {
-            Some(hint) => DumpFailure::Refused(format!("{said}\n{hint}")),
-            None => failure,
+        match hint::of(&failure.to_string(), &clues) {
+            Some(hint) => DumpFailure::Explained { failure, hint },
+            None => failure.into(),
         }
     }
 }
