@@ -12,6 +12,8 @@ pub mod location;
 pub mod nearby;
 mod opendal;
 mod recent;
+#[cfg(feature = "cloud")]
+mod transport;
 mod wording;
 
 use crate::runtime::{Locked, Runtime};

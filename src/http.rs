@@ -82,12 +82,11 @@ pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
     let text = cause.to_string().replace('\n', " ");
     match kind {
         Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => "no answer in time".to_owned(),
-        // whatever is the matter with it, in the words of whoever looked at it
-        _ if text.contains("certificate") => {
-            "this machine does not trust its certificate; SSL_CERT_FILE can name one that it should".to_owned()
-        }
-        _ if text.contains("://") => "the connection failed".to_owned(),
-        _ => text.split(" (os error").next().unwrap_or_default().to_owned(),
+        _ => match crate::certificate::trouble(&text) {
+            Some(words) => words.to_owned(),
+            None if text.contains("://") => "the connection failed".to_owned(),
+            None => text.split(" (os error").next().unwrap_or_default().to_owned(),
+        },
     }
 }
 
@@ -164,21 +163,22 @@ mod worker {
         for Job { request, most, answer } in jobs {
             let done = match built.get_or_insert_with(build) {
                 Ok(client) => send(client, request, most),
-                Err(error) => Err(Refusal::lasting(words(error))),
+                Err(refusal) => Err(refusal.clone()),
             };
             // nobody waits any more
             let _ = answer.send(done);
         }
     }
 
-    fn build() -> reqwest::Result<reqwest::blocking::Client> {
-        // unless the program that this runs in, or a store, has chosen before
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    fn build() -> Result<reqwest::blocking::Client, Refusal> {
+        let failed = |error: &dyn std::error::Error| Refusal::lasting(error.to_string());
         reqwest::blocking::Client::builder()
+            .tls_backend_preconfigured(crate::certificate::believing().map_err(|error| failed(&error))?)
             .user_agent(concat!("vault/", env!("CARGO_PKG_VERSION")))
             // a redirected POST arrives as a GET without its body, and passes for a success
             .redirect(redirect::Policy::none())
             .build()
+            .map_err(|error| Refusal::lasting(words(&error)))
     }
 
     fn send(client: &reqwest::blocking::Client, request: Request, most: Duration) -> Result<(), Refusal> {

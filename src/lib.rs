@@ -8,6 +8,7 @@ pub mod alert;
 pub mod backend;
 pub mod backup;
 mod cache;
+mod certificate;
 pub mod check;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod chunk;

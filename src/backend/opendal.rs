@@ -10,7 +10,6 @@ use crate::time::StoreTime;
 use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{Buffer, EntryMode, Metadata, Operator};
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -84,7 +83,7 @@ impl Opendal {
         let tokio = tokio.map_err(|e| failed(e.to_string()))?;
         #[cfg(feature = "cloud")]
         if remote.scheme != Scheme::Sftp {
-            prepare_http();
+            super::transport::install().map_err(failed)?;
         }
         let operator = Operator::via_iter(remote.scheme.service(), service_options(remote));
         let operator = operator.map_err(|e| translate(&e, Operation::Open, ""))?;
@@ -374,13 +373,6 @@ impl Store for Opendal {
     }
 }
 
-/// Chooses what speaks HTTP and TLS, unless the program that this runs in has chosen before.
-#[cfg(feature = "cloud")]
-fn prepare_http() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    opendal::HttpTransporter::install_default(opendal_http_transport_reqwest::ReqwestTransport::default());
-}
-
 /// OpenDAL calls every failure of `ssh` permanent, among them the ones that a busy server causes.
 async fn with_ssh_retries<T>(make: impl AsyncFn() -> opendal::Result<T>) -> opendal::Result<T> {
     let mut tries = 0;
@@ -430,15 +422,7 @@ fn other(operation: Operation, name: &str, text: &str) -> Error {
 }
 
 fn translate(e: &opendal::Error, operation: Operation, name: &str) -> Error {
-    let mut text = e.message().to_owned();
-    let mut source = e.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        source = cause.source();
-    }
+    let text = wording::words(e);
     let says = |words: &[&str]| words.iter().any(|word| text.to_ascii_lowercase().contains(word));
     let kind = match e.kind() {
         opendal::ErrorKind::NotFound => ErrorKind::NotFound,

@@ -3,6 +3,8 @@
 //! its make taken off. Invariant: one plain sentence, never the insides of a program, XML or JSON.
 
 use super::error::ErrorKind;
+use crate::certificate;
+use std::error::Error as _;
 
 /// Longest text of a store that is passed on.
 const LENGTH_MAX: usize = 160;
@@ -10,7 +12,7 @@ const LENGTH_MAX: usize = 160;
 /// Words, of which a text must have one, what that is, and what to say; the first that fits counts.
 type Rule = (&'static str, Option<ErrorKind>, &'static str);
 
-const RULES: [Rule; 28] = [
+const RULES: [Rule; 27] = [
     (
         "nosuchbucket|containernotfound|the specified bucket does not exist|bucket not found|invalid bucket id",
         Some(ErrorKind::NoPlace),
@@ -93,11 +95,6 @@ const RULES: [Rule; 28] = [
         "the host is not known: check its name, and the network",
     ),
     (
-        "certificate|unknownissuer|invalid peer",
-        Some(ErrorKind::Unreachable),
-        "the server's certificate is not accepted: check the endpoint, and the clock",
-    ),
-    (
         "corrupt message|invalidcontenttype|tls|wrong version number|received invalid data",
         Some(ErrorKind::Unreachable),
         "the server does not speak TLS there: check http and https, and the port",
@@ -129,9 +126,26 @@ const RULES: [Rule; 28] = [
     ("preconditionfailed|conditionalrequestconflict|blobalreadyexists", None, "the name is taken"),
 ];
 
+/// An error with its causes.
+pub(super) fn words(e: &opendal::Error) -> String {
+    let mut text = e.message().to_owned();
+    let mut source = e.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// What a store's answer is, if its text tells, and how to say it. `kind` is what is known of it otherwise.
 pub(super) fn of(text: &str, kind: ErrorKind) -> (ErrorKind, String) {
     let low = telling(text).to_ascii_lowercase();
+    if let Some(words) = certificate::trouble(&low) {
+        return (ErrorKind::Unreachable, words.to_owned());
+    }
     let fits = |rule: &&Rule| rule.0.split('|').any(|word| low.contains(word));
     // what an object lacks, or has too much of, is told by the kind alone
     let is_object = matches!(kind, ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Damaged);
@@ -240,7 +254,7 @@ mod tests {
                 "host is not known",
             ),
             ("tcp connect error: Connection refused (os error 111)".into(), ErrorKind::Unreachable, "refused"),
-            ("invalid peer certificate: UnknownIssuer".into(), ErrorKind::Unreachable, "certificate"),
+            ("invalid peer certificate: UnknownIssuer".into(), ErrorKind::Unreachable, "SSL_CERT_FILE"),
             ("received corrupt message of type InvalidContentType".into(), ErrorKind::Unreachable, "TLS"),
             ("ssh error: Host key verification failed.".into(), ErrorKind::Denied, "host key"),
             ("ssh error: me@h: Permission denied (publickey).".into(), ErrorKind::Denied, "none of the keys"),

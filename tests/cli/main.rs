@@ -6,6 +6,7 @@
 
 mod canaries;
 mod complete;
+mod contained;
 mod copied;
 mod database;
 mod domains;

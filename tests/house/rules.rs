@@ -7,7 +7,7 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
     (
         "vault",
         &[
-            &["time", "size"],
+            &["certificate", "time", "size"],
             &["metadata", "progress", "runtime"],
             &["source", "target", "chunk", "similar", "retention", "due", "usual"],
             &["cache", "backend", "http"],
@@ -58,7 +58,7 @@ pub const RESERVED: &[(&str, &[&str])] = &[
     ("opendal", &["vault::backend"]),
     ("toml", &["vault::plan"]),
     ("tokio", &["vault::backend"]),
-    ("reqwest", &["vault::http"]),
+    ("reqwest", &["vault::http", "vault::backend"]),
     ("lettre", &["vault::alert::mail"]),
     ("getrandom", &["vault::runtime"]),
     ("SystemTime::now", &["vault::runtime"]),

@@ -19,29 +19,32 @@ pub fn wrap(mut stream: TcpStream, host: &str, authorities: Option<&Path>) -> io
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, ServerName};
     use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-    use rustls_platform_verifier::BuilderVerifierExt;
     use std::sync::Arc;
 
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider);
-    let config = config.with_safe_default_protocol_versions().map_err(io::Error::other)?;
     let config = match authorities {
-        None => config.with_platform_verifier().map_err(io::Error::other)?,
+        None => crate::certificate::believing().map_err(io::Error::other)?,
         Some(path) => {
             let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_file_iter(path).map_err(|error| named(&error))? {
                 roots.add(certificate.map_err(|error| named(&error))?).map_err(|error| named(&error))?;
             }
-            config.with_root_certificates(roots)
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let config = ClientConfig::builder_with_provider(provider);
+            let config = config.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+            config.with_root_certificates(roots).with_no_client_auth()
         }
     };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let mut session = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).map_err(io::Error::other)?;
+    let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     // whoever is far away takes longer than a tick for this
     stream.set_read_timeout(Some(HANDSHAKE))?;
     while session.is_handshaking() {
-        session.complete_io(&mut stream)?;
+        let trouble = |error: io::Error| match crate::certificate::trouble(&error.to_string()) {
+            Some(words) => io::Error::other(words),
+            None => error,
+        };
+        session.complete_io(&mut stream).map_err(trouble)?;
     }
     Ok(Box::new(StreamOwned::new(session, stream)))
 }
