@@ -21,6 +21,7 @@ mod kill;
 mod look;
 mod older;
 mod output;
+mod packaged;
 mod pasted;
 mod plan;
 mod planned;
