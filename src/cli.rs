@@ -187,7 +187,9 @@ fn dispatch(session: &Session, command: &Command) -> Outcome {
         Command::Version => grammar::version(),
     };
     let outcome = match command {
-        Command::Snapshot(_) | Command::Snapshots(_) => outcome.map_err(Failure::for_a_first),
+        Command::Snapshot(_) | Command::Snapshots(_) | Command::Run(_) | Command::Health(_) => {
+            outcome.map_err(Failure::for_a_first)
+        }
         _ => outcome,
     };
     // a command that a signal stopped fails in many ways; the signal is the reason

@@ -111,7 +111,7 @@ impl Channel<'_> {
 /// The end of a trouble, which says what it was: maybe nobody could be told then.
 fn recovered(alert: &Alert, before: &Told) -> Alert {
     let was = format!("{} (was: {})", alert.message, before.alert.message);
-    Alert { message: was, since: before.alert.since, ..alert.clone() }
+    Alert { message: was, since: before.alert.since, next: String::new(), ..alert.clone() }
 }
 
 /// One message, and what it tells.

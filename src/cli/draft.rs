@@ -54,6 +54,9 @@ const CONFIGURATION: [&str; 16] = [
     "systemd",
 ];
 
+/// Characters of a comment behind its sign: 80 with it.
+const COMMENT_WIDTH: usize = 78;
+
 /// Draft a plan for this folder
 ///
 /// Looks at what lies here: names of variables in the environment and in .env files, services of compose, folders of
@@ -241,8 +244,9 @@ fn quoted(text: &str) -> String {
 /// The plan as text. `folder`: where it is written, if that is not here.
 fn write(found: &Found, name: &str, folder: Option<&Path>) -> String {
     let mut out = String::from(
-        "# The plan of this system: what is backed up, how often, how long it is kept, and who is told.\n\
-         # All keys: docs/plan.md. No secret stands here: keys that end in _env name variables of the environment.\n",
+        "# The plan of this system: what is backed up, how often, how long it is kept,\n\
+         # and who is told. All keys: docs/plan.md. No secret stands here: keys that end\n\
+         # in _env name variables of the environment.\n",
     );
     if let Some(folder) = folder {
         out.push_str(&format!(
@@ -256,9 +260,12 @@ fn write(found: &Found, name: &str, folder: Option<&Path>) -> String {
     out.push_str("\n[repository]\n");
     let set = if found.has_repository { "VAULT_REPOSITORY says it" } else { "else VAULT_REPOSITORY must say it" };
     out.push_str(&format!("# where snapshots go; {set}\n# location = \"s3://BUCKET/FOLDER?region=REGION\"\n"));
-    out.push_str("# a key of this machine alone: `vault key add --role client --export-key-file FILE`\n# key_file = \"/etc/vault/client.key\"\n");
+    out.push_str("# what opens it: a password_file, or a key of this machine alone, which the owner\n");
+    out.push_str("# makes with `vault key add --role client --export-key-file FILE`\n");
+    out.push_str("# key_file = \"/etc/vault/client.key\"\n");
     out.push_str("\n[defaults]\nevery = \"1d\"\nkeep = { daily = \"30d\", weekly = \"12w\", monthly = \"12m\" }\n");
     for Source { name, why, lines } in &found.sources {
+        let why = render::wrap(why, COMMENT_WIDTH).join("\n# ");
         out.push_str(&format!("\n# {why}\n[source.{name}]\n{}\n", lines.join("\n")));
     }
     if found.sources.is_empty() {

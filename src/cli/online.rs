@@ -47,7 +47,7 @@ fn about(place: &Place, level: Level, problem: impl Into<String>, hint: Option<S
 /// Whether it is there, the key opens it, and what that may not do.
 fn repository(session: &Session, plan: &Plan) -> Vec<Finding> {
     let place = &plan.repository.place;
-    let repository = match session.open() {
+    let repository = match session.open().map_err(exit::Failure::for_a_first) {
         Ok(repository) => repository,
         Err(failure) => {
             let (problem, hint) = failure.into_words();

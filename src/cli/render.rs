@@ -13,6 +13,14 @@ pub fn line(line: &str) {
     text(&format!("{}\n", safe(line)));
 }
 
+/// Prints one line to standard output, for people: where it is a terminal, in lines that break between words.
+pub fn sentence(line: &str) {
+    let (out, line) = (std::io::stdout(), safe(line));
+    let width = columns(&out);
+    let line = if out.is_terminal() && width >= 20 { fold(&line, width) } else { line };
+    text(&format!("{line}\n"));
+}
+
 /// Prints text to standard output.
 pub fn text(text: &str) {
     output::put(text.as_bytes());

@@ -2,17 +2,34 @@
 //! installs nothing: what starts programs on a machine is for whoever looks after it to put in place.
 
 use super::{Failure, Outcome, Session, code, render};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vault::backend::Location;
-use vault::plan::Plan;
+use vault::plan::{Kind, Plan};
 
 /// How often a run looks for what is due, at least and at most, in minutes.
 const MINUTES: (u64, u64) = (1, 15);
 /// So many looks in the shortest time between two runs of a source.
 const LOOKS: u32 = 12;
+
+/// Variables that open a repository.
+const OPENING: [&str; 5] =
+    ["VAULT_KEY_FILE", "VAULT_KEY", "VAULT_PASSWORD_FILE", "VAULT_PASSWORD_COMMAND", "VAULT_PASSWORD"];
+/// How variables begin by which stores and databases are reached.
+const REACHING: [&str; 9] = [
+    "AWS_",
+    "AZURE_STORAGE_",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "PG",
+    "MYSQL_",
+    "SSL_CERT_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "https_proxy",
+];
 
 /// Print what makes cron or systemd run the plan
 #[derive(Debug, clap::Args)]
@@ -38,8 +55,19 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let file = plan.files.first().cloned().unwrap_or_default();
     let file = std::path::absolute(&file).unwrap_or(file);
     let minutes = minutes(&plan);
+    let names =
+        variables(&plan, &std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect::<Vec<_>>());
+    if !names.is_empty() {
+        let (who, place) = match arguments.systemd {
+            true => ("systemd", "into /etc/vault/environment (mode 600)"),
+            false => ("cron", "above this line"),
+        };
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        session.global.remark(&format!("{who} does not know these variables: write NAME=value {place} for {names}"));
+    }
     if !arguments.systemd {
-        render::line(&format!("*/{minutes} * * * * {} --plan {} run --quiet", word(&program), word(&file)));
+        let minutes = if minutes == 1 { "*".to_owned() } else { format!("*/{minutes}") };
+        render::line(&format!("{minutes} * * * * {} --plan {} run --quiet", word(&program), word(&file)));
         return Ok(code::DONE);
     }
     let units = [("vault.service", service(&plan, &program, &file)), ("vault.timer", timer(minutes))];
@@ -57,6 +85,26 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     }
     session.say("next: systemctl daemon-reload && systemctl enable --now vault.timer");
     Ok(code::DONE)
+}
+
+/// Names of variables that a run needs, and that whoever starts it must give: those of the plan, and of these that are
+/// set those that open the repository, or by which stores and databases are reached.
+fn variables(plan: &Plan, set: &[String]) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = plan.variables.iter().map(|variable| variable.name.clone()).collect();
+    for source in &plan.sources {
+        if let Kind::Command(command) = &source.kind {
+            names.extend(command.env.iter().cloned());
+        }
+    }
+    let said = &plan.repository;
+    let is_opened = said.password_file.is_some() || said.password_command.is_some() || said.key_file.is_some();
+    let matters = |name: &str| match name {
+        "VAULT_REPOSITORY" => said.location.is_none(),
+        _ if OPENING.contains(&name) => !is_opened,
+        _ => REACHING.iter().any(|begin| name.starts_with(begin)),
+    };
+    names.extend(set.iter().filter(|name| matters(name)).cloned());
+    names
 }
 
 /// A whole part of an hour, so that looks are evenly spread.

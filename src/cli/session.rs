@@ -137,7 +137,7 @@ impl Session {
     /// Prints a line of summary, unless there is JSON to print or nothing is wanted.
     pub fn say(&self, line: &str) {
         if !self.global.quiet && !self.global.json {
-            render::line(&proposal::complete(line));
+            render::sentence(&proposal::complete(line));
         }
     }
 

@@ -272,7 +272,7 @@ pub(super) fn read(name: &str, table: &Reader<'_>, defaults: &Inherited) -> Opti
     tags.sort();
     tags.dedup();
     let (description, set) = (table.text("description").unwrap_or_default(), table.text("set"));
-    let (hooks, retry) = (hooks(table), table.period("retry").unwrap_or(RETRY));
+    let (hooks, retry) = (hooks(table), table.period("retry").unwrap_or(RETRY.min(every.unwrap_or(RETRY))));
     let delta = table.word("delta", &[("auto", Delta::Auto), ("always", Delta::Always), ("never", Delta::Never)]);
     let (skip, enabled) = (table.flag("skip_if_unchanged"), table.flag("enabled").unwrap_or(true));
     let (ping_env, drill) = (table.variable("ping_env"), table.table("drill"));
