@@ -67,8 +67,10 @@ impl Schedule {
     /// Judges by what was tried, in any order.
     pub fn judge(&self, attempts: &[Attempt], now: WallTime) -> Due {
         let Some(every) = self.every else { return Due::ByName };
-        let good = attempts.iter().filter(|attempt| attempt.is_good).map(|attempt| attempt.began).max();
-        let failed = attempts.iter().filter(|attempt| !attempt.is_good && good.is_none_or(|good| attempt.began > good));
+        // what a clock that was ahead has noted lies ahead: it must not silence a source, nor make it due all the time
+        let past = || attempts.iter().filter(|attempt| attempt.began <= now);
+        let good = past().filter(|attempt| attempt.is_good).map(|attempt| attempt.began).max();
+        let failed = past().filter(|attempt| !attempt.is_good && good.is_none_or(|good| attempt.began > good));
         let (mut failures, mut last) = (0u32, None);
         for attempt in failed {
             failures = failures.saturating_add(1);
@@ -76,8 +78,7 @@ impl Schedule {
         }
         let now_stamp = Timestamp::from(now);
         let slot = self.slot(every, now_stamp);
-        // a clock that was ahead once must not silence a source until then
-        if let Some(good) = good.filter(|good| *good <= now)
+        if let Some(good) = good
             && self.slot(every, good.into()).begin >= slot.begin
         {
             return Due::Later(slot.end);
@@ -87,7 +88,7 @@ impl Schedule {
                 let again = last + self.patience(every, failures);
                 if again > now { Due::Waiting(again.into(), failures) } else { Due::Again(failures) }
             }
-            None if good.is_none() => Due::First,
+            None if !attempts.iter().any(|attempt| attempt.is_good) => Due::First,
             None => Due::Slot(slot.begin),
         }
     }
@@ -159,7 +160,8 @@ impl Schedule {
         self.moment(date, Time::midnight())
     }
 
-    /// A time that the clocks pass over is the moment right behind the hole; of one that comes twice the first counts.
+    /// A time that the clocks pass over comes as long behind the hole as it lies in it; of one that comes twice the first
+    /// counts.
     fn moment(&self, date: Date, time: Time) -> Timestamp {
         self.zone.to_ambiguous_timestamp(date.to_datetime(time)).compatible().unwrap_or(Timestamp::MAX)
     }
@@ -318,6 +320,19 @@ mod tests {
         assert_eq!(wait(&tried, "2026-11-03T09:00:00Z"), Due::Again(9));
         tried.push(good("2026-11-03T09:00:00Z"));
         assert!(!wait(&tried, "2026-11-03T09:30:00Z").is_now());
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_neither_silences_a_source_nor_makes_it_due_all_the_time() {
+        let hourly = schedule(1, "UTC");
+        let mut tried = vec![good("2026-11-03T00:00:00Z"), good("2026-11-04T01:00:00Z")];
+        assert!(hourly.judge(&tried, at("2026-11-03T01:00:00Z")).is_now());
+        tried.push(good("2026-11-03T01:00:00Z"));
+        assert!(!hourly.judge(&tried, at("2026-11-03T01:05:00Z")).is_now());
+        assert!(hourly.judge(&tried, at("2026-11-03T02:00:00Z")).is_now());
+        tried.push(bad("2026-11-03T02:00:00Z"));
+        assert!(!hourly.judge(&tried, at("2026-11-03T02:05:00Z")).is_now());
+        assert_eq!(hourly.judge(&tried, at("2026-11-03T02:10:00Z")), Due::Again(1));
     }
 
     #[test]
