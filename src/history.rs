@@ -77,9 +77,10 @@ impl Told {
         self.figures.get("read_bytes").copied().unwrap_or_default()
     }
 
-    /// As an attempt.
+    /// As an attempt. A check that found damage has looked: to look again at once finds the same.
     pub fn attempt(&self) -> Attempt {
-        Attempt { began: self.began, ended: self.began + self.took, is_good: self.is_good() }
+        let has_looked = self.figures.get("findings").is_some_and(|findings| *findings > 0);
+        Attempt { began: self.began, ended: self.began + self.took, is_good: self.is_good() || has_looked }
     }
 
     fn past(&self) -> Past {
@@ -115,6 +116,11 @@ impl Runs {
     /// Those that somebody ran.
     pub fn by(&self, actor: &str) -> Self {
         Self(self.0.iter().filter(|told| told.actor == actor).cloned().collect())
+    }
+
+    /// Without those that began behind a moment: a clock that was ahead once hides nothing that came after it.
+    pub fn until(&self, moment: WallTime) -> Self {
+        Self(self.0.iter().filter(|told| told.began <= moment).cloned().collect())
     }
 
     /// As attempts.

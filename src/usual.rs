@@ -104,6 +104,11 @@ impl Verdict {
     }
 }
 
+/// True if one more of the usual size ends a trouble with sizes: so many in a row were no suspects then.
+pub fn is_over(before: &[Past]) -> bool {
+    before.len() >= AGREEING - 1 && before.iter().rev().take(AGREEING - 1).all(|past| !past.is_suspect)
+}
+
 /// Judges a size by what was there before, oldest first.
 fn judge(bytes: u64, description: &str, before: &[Past], limits: Limits) -> Verdict {
     let same: Vec<&Past> = before.iter().filter(|past| past.description == description).collect();
@@ -144,7 +149,7 @@ fn median(sizes: &[u64]) -> Option<NonZeroU64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Limits, Past, Verdict, judge};
+    use super::{Limits, Past, Verdict, is_over, judge};
 
     const LIMITS: Limits = Limits { drop: Some(0.8), rise: Some(3.0) };
 
@@ -186,5 +191,16 @@ mod tests {
         before.push(Past { is_accepted: true, ..past(49) });
         assert_eq!(judge(50, "a", &before, LIMITS), Verdict::Usual);
         assert_eq!(judge(20, "a", &before, LIMITS), Verdict::Suspect { usual: 49 });
+    }
+
+    #[test]
+    fn a_trouble_is_over_after_three_that_are_usual() {
+        let mut before = vec![past(100), suspect(50)];
+        assert!(!is_over(&before));
+        before.push(past(100));
+        assert!(!is_over(&before));
+        before.push(past(101));
+        assert!(is_over(&before));
+        assert!(!is_over(&[past(1)]));
     }
 }

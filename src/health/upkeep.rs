@@ -32,12 +32,13 @@ fn checked(known: &Known<'_>) -> Objective {
     let figure = |told: &Told, name: &str| told.figures.get(name).copied().unwrap_or_default();
     let reads = |told: &&Told| told.is_good() && figure(told, "read_bytes") + figure(told, "skipped_packs") > 0;
     let next = "vault check --read-data";
-    if let Some(last) = runs.last().filter(|last| figure(last, "findings") > 0) {
+    let damaged = || runs.all().iter().rev().take_while(|told| figure(told, "findings") > 0);
+    if let (Some(last), Some(first)) = (damaged().next(), damaged().last()) {
         let found = format!("{} damaged", figure(last, "findings"));
         let message = format!("the last check found damage in {} objects", figure(last, "findings"));
         return Objective::new("", Aim::Check, Status::Missed, message)
             .seen(found, "0 damaged")
-            .since(last.began)
+            .since(first.began)
             .next(next);
     }
     let wanted = spoken(limit);

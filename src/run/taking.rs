@@ -12,10 +12,10 @@ use crate::alert::Signal;
 use crate::backup;
 use crate::history::{DESCRIPTION_FACT, History};
 use crate::operation::{Ending, Operation, Run};
-use crate::plan::Source;
+use crate::plan::{Kind, Source};
 use crate::source::Limit;
 use crate::tag;
-use crate::usual::{Limits, Question, Verdict};
+use crate::usual::{self, Limits, Question, Verdict};
 use std::time::Duration;
 use vault_format::bundle::Role;
 use vault_format::facts::Facts;
@@ -39,7 +39,10 @@ pub fn take(
     }
     if origin::is_for_later(source) {
         taken.outcome = Outcome::Skipped;
-        taken.notes.push(format!("sources of kind {} are not run by this version", source.kind.name()));
+        taken.notes.push(match source.kind {
+            Kind::Stdin => format!("others give it: vault snapshot --name {0} --stdin {0}", source.name),
+            _ => format!("sources of kind {} are not run by this version", source.kind.name()),
+        });
         return taken;
     }
     let lock = lock::take(context.machine.locks.as_deref(), context.repository.id(), &source.name);
@@ -171,11 +174,15 @@ fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Opti
     judge(context, history, source, report.verdict, taken);
 }
 
-/// Holds what was there before a suspect one, and lets go once the size is the usual one.
+/// Holds what was there before a suspect one, and lets go once the size is the usual one, be it the old or a new one.
 fn judge(context: &Context<'_>, history: &History, source: &Source, verdict: Verdict, taken: &mut Taken) {
     let name = &source.name;
     match verdict {
-        Verdict::Usual => {}
+        Verdict::Usual => {
+            if history.source(name).is_some_and(|runs| usual::is_over(&runs.sizes())) {
+                release(context, history, name, taken);
+            }
+        }
         Verdict::Suspect { usual } => {
             taken.suspect = Some(usual);
             let last = history.source(name).and_then(|runs| {
@@ -186,11 +193,13 @@ fn judge(context: &Context<'_>, history: &History, source: &Source, verdict: Ver
                 hold(context, &last, true, taken);
             }
         }
-        Verdict::Settled | Verdict::Accepted => {
-            for held in history.tagged(name, HELD_TAG) {
-                hold(context, &held, false, taken);
-            }
-        }
+        Verdict::Settled | Verdict::Accepted => release(context, history, name, taken),
+    }
+}
+
+fn release(context: &Context<'_>, history: &History, name: &str, taken: &mut Taken) {
+    for held in history.tagged(name, HELD_TAG) {
+        hold(context, &held, false, taken);
     }
 }
 
