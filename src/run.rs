@@ -7,6 +7,7 @@ mod forecast;
 mod hooks;
 mod lock;
 mod origin;
+mod outage;
 mod probing;
 mod quota;
 mod stored_plan;
@@ -25,6 +26,7 @@ use crate::repository::Repository;
 use crate::retention::TimeZone;
 use crate::time::{BootTime, WallTime};
 pub use forecast::{EXPECTED_MAX, expected};
+pub use outage::tell_of_outage;
 use quota::Quota;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -326,17 +328,19 @@ pub fn run(
     let clock = &repository.runtime().clock;
     let (started, began) = (clock.now(), clock.elapsed());
     let context = Context { repository, plan, machine, options, progress, began };
+    let (pings, mut quota) = (Pings::new(&context), Quota::of(&context));
+    let ping = plan.alerts.ping_env.as_ref().filter(|_| !options.dry_run);
     if let Some(until) = context.quiet_until() {
         let why = "nothing was due before that".to_owned();
         let next = vec![Next { name: plan.name.clone(), due: Some(until), why }];
-        return Ok(Report { next, ..Report::new(started) });
+        // whoever waits for a sign of each run gets one of this run, too
+        let notes = pings.send(ping, Signal::Success, "done").into_iter().collect();
+        return Ok(Report { next, notes, ..Report::new(started) });
     }
     let history = History::read(repository)?;
     let mut report = Report::new(started);
     let chosen = choice::choose(&context, &history)?;
     report.next.extend(chosen.later);
-    let (pings, mut quota) = (Pings::new(&context), Quota::of(&context));
-    let ping = plan.alerts.ping_env.as_ref().filter(|_| !options.dry_run);
     if context.wants(Part::Sources) {
         if !chosen.sets.is_empty() {
             report.notes.extend(pings.send(ping, Signal::Start, "begun"));
@@ -354,14 +358,13 @@ pub fn run(
         report.next.extend(upkeep.next);
     }
     if !options.dry_run {
-        let (signal, line) = match failure(&context, &history, &report) {
-            Some(line) => (Signal::Fail, line),
-            None => (Signal::Success, "done".to_owned()),
-        };
+        let failed = failure(&context, &history, &report);
+        let signal = if failed.is_some() { Signal::Fail } else { Signal::Success };
+        let line = failed.clone().unwrap_or_else(|| "done".to_owned());
         report.notes.extend(pings.send(ping, signal, &line));
         let told = telling::tell(&context, &report)?;
         report.notes.extend(told.notes);
-        report.faults = told.faults;
+        report.faults = told.faults + usize::from(failed.is_some());
     }
     report.next.sort_by_key(|next| next.due.unwrap_or(WallTime::MAX));
     report.duration = clock.elapsed().since(began);

@@ -122,7 +122,6 @@ printed! {
 pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let plan = super::plan::load(session)?;
     let session = &super::plan::session_of(session, &plan);
-    let repository = session.open()?;
     let options = run::Options {
         sources: arguments.sources.clone(),
         all: arguments.all,
@@ -132,9 +131,16 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     };
     let open_copy = |place: &CopyTo| machine::open_copy(session, place).map_err(|failure| failure.into_words().0);
     let machine = machine::of_this(&open_copy);
-    let progress = session.progress("running").watch(repository.backend());
-    let report = progress.during(|progress| run::run(&repository, &plan, &machine, &options, progress));
-    let report = report.context("cannot run the plan")?;
+    let ran = session.open().and_then(|repository| {
+        let progress = session.progress("running").watch(repository.backend());
+        let report = progress.during(|progress| run::run(&repository, &plan, &machine, &options, progress));
+        Ok((repository, report.context("cannot run the plan")?))
+    });
+    // a run by hand is seen by who started it
+    if !arguments.dry_run && arguments.sources.is_empty() && !session.runtime.is_stopped() {
+        render::complain_each(&run::tell_of_outage(&plan, &machine, &session.runtime, ran.is_err()));
+    }
+    let (repository, report) = ran?;
     session.say_requests(&repository);
     session.global.print(&Ran::of(&plan.name, &report));
     tell(session, &report, arguments.dry_run);
