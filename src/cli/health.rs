@@ -133,9 +133,18 @@ fn tell(session: &Session, now: WallTime, view: &'static str, judged: &[Objectiv
     let met = judged.iter().filter(|one| one.status == Status::Met).count();
     if faults.is_empty() {
         session.say(&format!("all is well: {} met", render::count(met as u64, "objective", "objectives")));
-        return code::DONE;
     }
-    code::UNHEALTHY
+    if let Some(left) = left_out(judged) {
+        session.say(&left);
+    }
+    if faults.is_empty() { code::DONE } else { code::UNHEALTHY }
+}
+
+/// What is wanted, and what nobody looks at yet: it must not pass for met.
+fn left_out(judged: &[Objective]) -> Option<String> {
+    let left = judged.iter().filter(|one| one.is_later).map(|one| format!("{} of {}", one.aim.name(), one.source));
+    let left: Vec<String> = left.collect();
+    (!left.is_empty()).then(|| format!("not judged by this version: {}", left.join(", ")))
 }
 
 /// The first line is what a monitor shows, the others are its long text; what follows the bar are figures.
@@ -151,6 +160,7 @@ fn nagios(judged: &[Objective]) -> u8 {
     if lines.is_empty() {
         lines.push(format!("{} objectives met", judged.iter().filter(|one| one.status == Status::Met).count()));
     }
+    lines.extend(left_out(judged));
     let ages = judged.iter().filter(|one| one.aim == Aim::Rpo);
     let figures: Vec<String> = ages.filter_map(figure).collect();
     let first = lines.remove(0);

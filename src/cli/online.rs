@@ -2,9 +2,10 @@
 //! clocks. Part of `vault plan check`; nothing is written and nothing is dumped.
 
 use super::{Context, Session, exit, machine, render};
+use std::collections::BTreeSet;
 use vault::health::{self, Aim, Known, Status};
 use vault::history::History;
-use vault::plan::{CopyTo, Finding, Level, Place, Plan, Seen};
+use vault::plan::{CopyTo, Finding, Level, PLAN_NAME, Place, Plan, Seen};
 use vault::repository::Repository;
 use vault_format::bundle::Role;
 
@@ -86,7 +87,7 @@ fn role(repository: &Repository, plan: &Plan) -> impl Iterator<Item = (String, S
 
 type Said = (Level, String, Option<String>);
 
-/// Room and clocks.
+/// Room and clocks, and what is left of earlier plans.
 fn state(repository: &Repository, plan: &Plan) -> Result<Vec<Said>, exit::Failure> {
     let history = History::read(repository).context("cannot read the journal")?;
     let seen = health::Seen::of(repository, &history, Some(plan)).context("cannot see how much is stored")?;
@@ -99,10 +100,25 @@ fn state(repository: &Repository, plan: &Plan) -> Result<Vec<Said>, exit::Failur
             said.push((Level::Warning, problem, Some("lower `quota`, or make room".to_owned())));
         }
     }
+    said.extend(unnamed(&history, plan));
     let now = repository.runtime().clock.now();
     let judged = health::judge(&Known { plan: Some(plan), history: &history, seen, now });
     let missed = judged.into_iter().filter(|one| matches!(one.aim, Aim::Storage | Aim::NoDelete | Aim::Clock));
     let missed = missed.filter(|one| one.status == Status::Missed);
     said.extend(missed.map(|one| (Level::Warning, one.message, Some(format!("see `{}`", one.next)))));
     Ok(said)
+}
+
+/// Sources that were taken here once, and that the plan does not name: renamed, or removed.
+fn unnamed(history: &History, plan: &Plan) -> Vec<Said> {
+    let names: BTreeSet<&str> = history.sources().map(|(_, name, _)| name).collect();
+    let unnamed = names.into_iter().filter(|name| plan.source(name).is_none() && *name != PLAN_NAME);
+    let counted = unnamed.map(|name| (name, history.snapshots_of(name))).filter(|(_, count)| *count > 0);
+    let say = |(name, count): (&str, u64)| {
+        let count = render::count(count, "snapshot", "snapshots");
+        let problem =
+            format!("{name} has {count}, and no source of the plan is called so: nothing judges or drops them");
+        (Level::Note, problem, Some(format!("to keep the newest alone: `vault forget --name {name} --keep-last 1`")))
+    };
+    counted.map(say).collect()
 }

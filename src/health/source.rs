@@ -17,17 +17,20 @@ pub fn judge(known: &Known<'_>, source: &Source) -> Vec<Objective> {
     let runs = known.history.source(&source.name).cloned().unwrap_or_default();
     let name = &source.name;
     let run = match source.kind {
-        Kind::Stdin => format!("vault snapshot --name {name} --stdin"),
+        Kind::Stdin => format!("vault snapshot --name {name} --stdin {name}"),
         _ => format!("vault run {name}"),
     };
     let every = source.every.or_else(|| matches!(source.kind, Kind::Stdin).then_some(DAY));
     let mut judged = Vec::new();
     let limit = source.rpo.map(|rpo| (rpo, "RPO")).or_else(|| every.map(|every| (every * 2, "implied RPO")));
+    let is_for_later = matches!(source.kind, Kind::PostgresBase(_));
     if let Some((limit, word)) = limit {
-        judged.push(age(known, name, &runs, (limit, word)).next(run.clone()));
+        let age = age(known, name, &runs, (limit, word));
+        judged.push(if is_for_later { nobody_takes(source, age) } else { age.next(run.clone()) });
     }
-    judged.extend(failures(name, &runs).map(|one| one.next(run)));
-    judged.extend(size(name, &runs));
+    let until_now = runs.until(known.now);
+    judged.extend(failures(name, &until_now).map(|one| one.next(run)));
+    judged.extend(size(name, &until_now));
     judged.extend(every.and_then(|every| duration(name, &runs, every)));
     if source.rto.is_some() {
         judged.push(Objective::later(name, Aim::Rto, "drills, which measure how long a restore takes,"));
@@ -36,10 +39,18 @@ pub fn judge(known: &Known<'_>, source: &Source) -> Vec<Objective> {
     if source.drill.is_some() || wants_drill {
         judged.push(Objective::later(name, Aim::Drill, "drills"));
     }
-    if matches!(source.kind, Kind::PostgresBase(_)) {
+    if is_for_later {
         judged.push(Objective::later(name, Aim::Wal, "base backups and WAL"));
     }
     judged
+}
+
+/// A kind that this version does not run: nothing is backed up, so it is no objective to wait for, but a miss.
+fn nobody_takes(source: &Source, age: Objective) -> Objective {
+    let (name, kind) = (&source.name, source.kind.name());
+    let message = format!("{name}: nothing is backed up: sources of kind {kind} are not run by this version");
+    Objective { status: Status::Missed, message, ..age }
+        .next(format!("take it by another kind, or say `enabled = false` for {name}"))
 }
 
 /// Of all sources that the journal knows, by what it implies.
@@ -96,7 +107,9 @@ fn failures(name: &str, runs: &Runs) -> Option<Objective> {
 }
 
 fn size(name: &str, runs: &Runs) -> Option<Objective> {
-    let taken = runs.all().iter().rev().find(|told| matches!(told.outcome, RunOutcome::Done | RunOutcome::Partial))?;
+    let stored =
+        || runs.all().iter().rev().filter(|told| matches!(told.outcome, RunOutcome::Done | RunOutcome::Partial));
+    let taken = stored().next()?;
     let bytes = sized(taken.bytes());
     let Some(usual) = taken.suspect() else {
         let message = format!("{name}: its size is usual, {bytes}");
@@ -104,7 +117,9 @@ fn size(name: &str, runs: &Runs) -> Option<Objective> {
     };
     let (percent, usual) = (taken.bytes().saturating_mul(100).checked_div(usual).unwrap_or_default(), sized(usual));
     let message = format!("{name}: newest snapshot has {bytes}, {percent} % of the usual {usual}");
-    let judged = Objective::new(name, Aim::Size, Status::Missed, message).seen(bytes, usual).since(taken.began);
+    // several in a row are one trouble
+    let first = stored().take_while(|told| told.suspect().is_some()).last().unwrap_or(taken);
+    let judged = Objective::new(name, Aim::Size, Status::Missed, message).seen(bytes, usual).since(first.began);
     Some(judged.next(format!("vault run {name} --accept")))
 }
 

@@ -118,7 +118,8 @@ fn as_alert(context: &Context<'_>, one: &Objective) -> Option<Alert> {
         limit: one.limit.clone(),
         since: one.since,
         message: one.message.clone(),
-        next: one.next.clone(),
+        // nothing helps against good news
+        next: if event == Event::Recovered { String::new() } else { one.next.clone() },
         ..Alert::new(event, &context.plan.name, &context.machine.host)
     })
 }

@@ -343,3 +343,45 @@ fn secrets_of_the_environment_are_nowhere() {
         assert_eq!((found.len(), found.permissions().mode() & 0o777), (0, 0o600), "{name:?}");
     }
 }
+
+#[test]
+fn what_the_plan_names_no_more_stays_and_is_named_by_the_check() {
+    let world = planned(&format!("{UPLOADS}keep = {{ last = 1 }}\n[maintenance]\nforget = {{ every = \"1d\" }}\n"));
+    json(&world, &["run"], 0);
+    write(&world, &UPLOADS.replace("source.uploads", "source.files"));
+    json(&world, &["run"], 0);
+    let output = run(&world, &["plan", "check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(errors(&output).contains("uploads has 1 snapshot, and no source of the plan is called so"), "{output:?}");
+    json(&world, &["health"], 0);
+    json(&world, &["forget", "--by-plan"], 0);
+    assert_eq!((snapshots_of(&world, "uploads"), snapshots_of(&world, "files")), (1, 1));
+}
+
+#[test]
+fn a_store_that_is_away_is_told_of_once_and_so_is_its_return() {
+    let world = planned(&format!("{UPLOADS}[alerts]\ncommand = [\"sh\", \"-c\", \"cat >> alerts; echo >> alerts\"]\n"));
+    let told = |event: &str| {
+        let alerts = fs::read_to_string(world.path("alerts")).unwrap_or_default();
+        alerts.matches(&format!("\"event\":\"{event}\"")).count()
+    };
+    json(&world, &["run"], 0);
+    let (here, away) = (world.path("repository"), world.path("away"));
+    for _ in 0..2 {
+        fs::rename(&here, &away).expect("it goes");
+        for _ in 0..3 {
+            assert_eq!(run(&world, &["run", "--quiet"]).status.code(), Some(10));
+        }
+        // who looks, or tries one by hand, tells nobody
+        assert_eq!(run(&world, &["run", "--dry-run"]).status.code(), Some(10));
+        fs::rename(&away, &here).expect("it comes back");
+        json(&world, &["run"], 0);
+        json(&world, &["run"], 0);
+    }
+    assert_eq!((told("failed"), told("recovered")), (2, 2));
+    let alerts = fs::read_to_string(world.path("alerts")).expect("alerts");
+    assert!(
+        alerts.contains("nothing of vault can be backed up: ") && alerts.contains("answers again (was: "),
+        "{alerts}"
+    );
+}
