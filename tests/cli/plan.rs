@@ -108,6 +108,25 @@ fn a_plan_is_shown_as_the_plan_that_says_all() {
 }
 
 #[test]
+fn what_cron_does_not_know_is_named_beside_its_line() {
+    let world = with_plan(
+        "[repository]\nlocation = \"r\"\n[source.db]\nkind = \"postgres\"\nurl_env = \"SHOP_URL\"\nevery = \"5m\"\n",
+    );
+    let output = world.run(&["schedule"]);
+    let line = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(line.starts_with("* * * * * /") && line.ends_with("vault.toml run --quiet\n"), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let said = errors(&output);
+    assert!(
+        ["NAME=value above this line for ", "SHOP_URL", "VAULT_PASSWORD"].iter().all(|word| said.contains(word)),
+        "{said}"
+    );
+    assert_eq!(errors(&world.run(&["schedule", "--quiet"])), "");
+    // who is due so often is tried again as often
+    assert!(world.ok(&["plan", "show"]).contains("retry = \"5m\"\n"));
+}
+
+#[test]
 fn a_plan_is_found_or_asked_for() {
     let world = World::empty();
     world.fails(&["plan", "show", "--plan", "no.toml"], 2, &["cannot read the plan no.toml", "--plan FILE"]);
