@@ -106,6 +106,19 @@ fn http(port: u16, request: &str) -> String {
     answer
 }
 
+/// Makes a bucket, or puts an object into one, on a server that believes everybody.
+pub fn put(port: u16, path: &str, body: &str) {
+    let answer = http(
+        port,
+        &format!(
+            "PUT /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\nConnection: close\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    assert!(answer.contains(" 200 "), "{answer}");
+}
+
 /// S3 as moto speaks it.
 pub fn moto() -> Option<Server> {
     let venv = std::env::var_os("VAULT_TEST_VENV").map(|venv| PathBuf::from(venv).join("bin"));
@@ -120,12 +133,7 @@ pub fn moto() -> Option<Server> {
          &access_key_id=SECRET&secret_access_key=SECRET"
     );
     let server = start(command, port, tempfile::tempdir().unwrap(), location);
-    let answer = http(
-        port,
-        "PUT /bucket HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\
-         Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request\r\n\r\n",
-    );
-    assert!(answer.contains(" 200 "), "{answer}");
+    put(port, "bucket", "");
     Some(server)
 }
 

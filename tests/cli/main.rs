@@ -5,6 +5,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "a test ends at the first surprise")]
 
 mod canaries;
+#[allow(dead_code, reason = "the tests of sources need more of it")]
+#[path = "../sources/cluster.rs"]
+mod cluster;
 mod complete;
 mod contained;
 mod copied;
@@ -25,13 +28,23 @@ mod packaged;
 mod pasted;
 mod plan;
 mod planned;
+mod plans;
+#[allow(dead_code, reason = "the tests of sources need more of it")]
+#[path = "../sources/private.rs"]
+mod private;
 mod processes;
 mod progress;
 mod prune;
 mod restored;
+#[allow(dead_code, reason = "the tests of backends need more of it")]
+#[path = "../backends/servers.rs"]
+mod servers;
 mod signals;
 mod sources;
 mod spared;
+#[allow(dead_code, reason = "the tests of backends need more of it")]
+#[path = "../backends/web.rs"]
+mod web;
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

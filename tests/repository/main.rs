@@ -25,6 +25,7 @@ mod junk;
 mod kept;
 mod limits;
 mod missing;
+mod month;
 mod origins;
 mod planned;
 mod protocol;
