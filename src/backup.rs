@@ -16,11 +16,13 @@ use crate::backend::Bucket;
 use crate::chunk::Gear;
 use crate::error::{Error, Result};
 use crate::operation::{Ending, Figures, Operation, Run};
+use crate::plan::Delta;
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SourcePlace;
 use crate::repository::read::reader::Reader;
 use crate::repository::view::View;
+use crate::repository::write::bases::Reach;
 use crate::repository::write::commit;
 use crate::repository::write::writer::Writer;
 use crate::source;
@@ -110,6 +112,8 @@ pub struct Options {
     pub usual: Option<Question>,
     /// What the record of the run says besides.
     pub told: Facts,
+    /// Whether content is stored as the difference to what the last snapshot holds.
+    pub delta: Delta,
     /// A run that is not through with the source by then has failed.
     pub limit: Option<source::Limit>,
     /// Look, but put nothing.
@@ -222,8 +226,12 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let lookup = view.lookup_to_write(domain)?;
     let View { snapshots, left, .. } = view;
     let origin = Origin::of(repository, &snapshots, source, options)?;
-    let reader = Reader::new(repository, &lookup);
+    let reader = Reader::keeping(repository, &lookup, BASES_BYTES);
     let writer = Writer::new(repository, &lookup, domain, &options.name)?.inheriting(&left);
+    let writer = match reach(repository, options.delta) {
+        Some(reach) => writer.with_bases(&reader, reach),
+        None => writer,
+    };
     let mut writer = if options.dry_run { writer.dry() } else { writer };
     let bounds = Bounds { runtime: repository.runtime().clone(), limit: options.limit };
     let scan = Scan {
@@ -279,6 +287,21 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
         cache.note_committed(label, id);
     }
     Ok(Report { verdict, ..Report::new(id, head, found) })
+}
+
+/// Plaintext that is kept at hand of what new content is stored as the difference to, in bytes.
+const BASES_BYTES: usize = 24 << 20;
+
+/// Where bases of deltas are read from: without being told so, only where that costs nothing.
+fn reach(repository: &Repository, delta: Delta) -> Option<Reach> {
+    // a writer's key opens nothing
+    let is_wanted = delta != Delta::Never && repository.keys().role() != Role::Writer;
+    let reach = match delta {
+        _ if repository.backend().is_local() => Reach::Store,
+        Delta::Always => Reach::StoreAndCache,
+        _ => Reach::Cache,
+    };
+    (is_wanted && (reach != Reach::Cache || repository.cache().is_some())).then_some(reach)
 }
 
 /// Reads the source once, from its first byte to its last.

@@ -5,6 +5,7 @@
 
 mod committed;
 mod memory;
+mod packs;
 mod quiet;
 
 use crate::runtime::Locked;

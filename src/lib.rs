@@ -38,6 +38,10 @@ pub mod restore;
 pub mod retention;
 pub mod run;
 pub mod runtime;
+#[cfg(feature = "internals")]
+pub mod similar;
+#[cfg(not(feature = "internals"))]
+pub(crate) mod similar;
 pub mod size;
 pub mod source;
 pub mod stats;

@@ -9,7 +9,7 @@ use crate::envelope::{RunSecret, Wraps};
 use crate::error::{Error, Result, ensure, rule, within};
 use crate::frame::{FrameCodec, FrameSeal};
 use crate::header::{HEADER_BYTES, Header, Kind};
-use crate::id::{BlobId, Class, WriterId};
+use crate::id::{BlobId, Class, ObjectId, WriterId};
 use crate::key::Key;
 use crate::object::SIGNATURE_BYTES;
 use crate::salt::{SALT_BYTES, Salt};
@@ -68,6 +68,8 @@ enum Keyed {
 /// A finished pack: the stored bytes and what an index says of it.
 #[derive(Debug)]
 pub struct FinishedPack {
+    /// Its name.
+    pub id: ObjectId,
     /// The object, ready to be put.
     pub bytes: Vec<u8>,
     /// What the pack holds, as it was sealed at its end.
@@ -176,18 +178,21 @@ impl PackBuilder {
             end.extend_from_slice(&field.to_le_bytes());
         }
         end.extend_from_slice(&END_MAGIC);
-        let signature = signer.sign(&signed_message(&self.bytes, &end));
-        self.bytes.extend_from_slice(&signature.to_bytes());
+        // one pass over the frames for what is signed and for the name
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.bytes);
+        let signature = signer.sign(&signed_message(&hasher.finalize(), &end)).to_bytes();
+        let id = ObjectId(*hasher.update(&signature).update(&end).finalize().as_bytes());
+        self.bytes.extend_from_slice(&signature);
         self.bytes.append(&mut end);
         within(self.bytes.len() <= PACK_BYTES_MAX, "a pack")?;
-        Ok(FinishedPack { bytes: self.bytes, directory: self.directory, salt })
+        Ok(FinishedPack { id, bytes: self.bytes, directory: self.directory, salt })
     }
 }
 
 /// What is signed: all bytes of a pack but the signature.
-fn signed_message(body: &[u8], end: &[u8]) -> Vec<u8> {
-    let hashes = [body, end].map(|part| *blake3::hash(part).as_bytes());
-    [SIGNATURE_CONTEXT, &hashes.concat()].concat()
+fn signed_message(body: &blake3::Hash, end: &[u8]) -> Vec<u8> {
+    [SIGNATURE_CONTEXT, body.as_bytes(), blake3::hash(end).as_bytes()].concat()
 }
 
 /// Checks that the holder of a signing key has made a whole pack of this header. A pack without a signature fails
@@ -202,7 +207,7 @@ pub fn verify(bytes: &[u8], header: &Header, verifying: &[u8; 32]) -> Result<()>
     ensure(header.writer == WriterId::of(verifying) && body.starts_with(&header.encode()), Error::WrongOrigin)?;
     let signature = Signature::from_bytes(signature.try_into().map_err(|_| Error::Truncated(WHAT))?);
     let key = VerifyingKey::from_bytes(verifying).map_err(|_| Error::BadSignature(WHAT))?;
-    key.verify_strict(&signed_message(body, end), &signature).map_err(|_| Error::BadSignature(WHAT))
+    key.verify_strict(&signed_message(&blake3::hash(body), end), &signature).map_err(|_| Error::BadSignature(WHAT))
 }
 
 fn class_of(kind: Kind) -> Result<Class> {

@@ -12,6 +12,7 @@ use super::scan::{Found, Scan};
 use crate::backend::Bucket;
 use crate::backend::bucket::Object;
 use crate::error::{Error, Result};
+use crate::repository::tree::before::Before;
 use crate::repository::tree::build::TreeBuilder;
 use crate::source::{Excludes, Skip};
 use crate::time::WallTime;
@@ -36,7 +37,7 @@ enum Coming<'o> {
     Enter(&'o str),
     Leave,
     Unchanged(Node),
-    Fetched(ObjectReader<'o>),
+    Fetched(ObjectReader<'o>, Option<Node>),
 }
 
 /// A folder that is being built.
@@ -144,10 +145,16 @@ impl Scan<'_> {
                 ends.coming.push_back(Coming::Leave);
             }
             Step::File(object) => {
-                let before = ends.before.last_mut().and_then(|before| before.node(last(&object.name).as_bytes()));
-                let node = before.and_then(|before| self.taken_over(object, &before));
-                ends.coming.push_back(node.map_or_else(|| Coming::Fetched(fetch.open(object)), Coming::Unchanged));
-                ends.fetching += usize::from(matches!(ends.coming.back(), Some(Coming::Fetched(_))));
+                let (folder, name) = (ends.before.last_mut(), last(&object.name).as_bytes());
+                let (before, version) = folder.map_or((None, None), |folder| {
+                    let before = folder.node(name);
+                    let version = before.clone().or_else(|| folder.version_before(name).cloned());
+                    (before, version)
+                });
+                let node = before.as_ref().and_then(|before| self.taken_over(object, before));
+                let fetched = || Coming::Fetched(fetch.open(object), version);
+                ends.coming.push_back(node.map_or_else(fetched, Coming::Unchanged));
+                ends.fetching += usize::from(matches!(ends.coming.back(), Some(Coming::Fetched(..))));
             }
             Step::Marker(name) => {
                 let note =
@@ -197,10 +204,10 @@ impl Scan<'_> {
                 self.progress.advance(1, size);
                 Some(node)
             }
-            Some(Coming::Fetched(reader)) => {
+            Some(Coming::Fetched(reader, before)) => {
                 ends.fetching = ends.fetching.saturating_sub(1);
                 self.found.statistics.files += 1;
-                self.store_object(reader)?
+                self.store_object(reader, before.as_ref())?
             }
         };
         let (Some(node), Some(folder)) = (node, ends.folders.last_mut()) else { return Ok(()) };
@@ -209,10 +216,10 @@ impl Scan<'_> {
     }
 
     /// Stores the content of one object; nothing if it can't be read.
-    fn store_object(&mut self, mut reader: ObjectReader<'_>) -> Result<Option<Node>> {
-        let object = reader.object;
+    fn store_object(&mut self, mut reader: ObjectReader<'_>, before: Option<&Node>) -> Result<Option<Node>> {
+        let (object, before) = (reader.object, before.and_then(|node| Before::of(self.reader, node)));
         self.progress.at(Path::new(&object.name));
-        let (content, size) = match self.files.write(self.writer, &mut reader, self.progress) {
+        let (content, size) = match self.files.write(self.writer, &mut reader, before.as_ref(), self.progress) {
             Ok(done) => done,
             Err(ReadError::Repository(error)) => return Err(error),
             Err(ReadError::Input(error)) => {

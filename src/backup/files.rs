@@ -7,6 +7,7 @@ use crate::chunk::{Chunker, Gear};
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::repository::read::reader::Reader;
+use crate::repository::tree::before::Before;
 use crate::repository::tree::build::ListBuilder;
 use crate::repository::tree::chunks::Chunks;
 use crate::repository::write::writer::Writer;
@@ -50,22 +51,29 @@ impl FileWriter {
         &mut self,
         writer: &mut Writer,
         input: &mut dyn Read,
+        before: Option<&Before<'_>>,
         progress: &dyn Progress,
     ) -> std::result::Result<(Content, u64), ReadError> {
-        let mut list = ListBuilder::default();
+        let failed = |error: crate::repository::Error| ReadError::Repository(error.into());
+        let before = before.filter(|_| writer.has_bases());
+        let (mut list, mut beside) = (ListBuilder::beside(before), before.map(Before::chunks));
         let mut bytes = 0u64;
         let mut input = input;
         self.chunker.restart();
         while let Some(chunk) = self.chunker.next(&self.gear, &mut input).map_err(ReadError::Input)? {
             self.bounds.go_on().map_err(ReadError::Repository)?;
             let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let put = writer.put(BlobKind::Chunk, chunk).and_then(|id| list.push(writer, ChunkRef { id, length }));
-            put.map_err(|error| ReadError::Repository(error.into()))?;
+            let id = match &mut beside {
+                Some(beside) => beside.put(writer, chunk, u64::from(length)),
+                None => writer.put(BlobKind::Chunk, chunk),
+            };
+            id.and_then(|id| list.push(writer, ChunkRef { id, length })).map_err(failed)?;
             bytes += u64::from(length);
             progress.advance(0, u64::from(length));
         }
+        beside.map_or(Ok(()), |beside| beside.finish(writer)).map_err(failed)?;
         self.profile = self.chunker.profile().map_or(0, |profile| profile.id);
-        let content = list.finish(writer).map_err(|error| ReadError::Repository(error.into()))?;
+        let content = list.finish(writer).map_err(failed)?;
         Ok((content, bytes))
     }
 }

@@ -211,6 +211,11 @@ impl<'s> Origin<'s> {
         last.body(repository).is_ok_and(|before| head.terms.is_told() && before.terms(&book) == head.terms)
     }
 
+    /// What the last snapshot of this name holds at a path, whoever committed it: content speaks for itself.
+    pub fn node(&self, reader: &Reader, path: &[u8]) -> Option<Node> {
+        path::locate(reader, &self.last?.head.root, path).ok().flatten()?.1
+    }
+
     /// How many runs have built on one another before this one.
     pub fn turn(&self) -> u64 {
         self.parent.as_ref().map_or(0, |parent| parent.entry.head.turn.saturating_add(1))

@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
+use crate::repository::tree::before::Before;
 use crate::repository::tree::build::TreeBuilder;
 use crate::repository::tree::content;
 use crate::repository::write::writer::Writer;
@@ -105,9 +106,9 @@ impl Scan<'_> {
                 }
                 Event::Entry(entry) => {
                     let before = level.parent.node(&entry.name);
-                    if let Some(node) = self.entry(&directory, entry, before.as_ref())? {
-                        self.push(&directory, level, node)?;
-                    }
+                    let version = before.as_ref().or_else(|| level.parent.version_before(&entry.name));
+                    let node = self.entry(&directory, entry, (before.as_ref(), version))?;
+                    node.map_or(Ok(()), |node| self.push(&directory, level, node))?;
                 }
                 Event::Skipped { path, why } if why.is_loss() => self.fail(&path, &why),
                 Event::Skipped { path, why } => self.pass(&path, why),
@@ -157,7 +158,13 @@ impl Scan<'_> {
         Ok(level.builder.push(self.writer, &key, node)?)
     }
 
-    fn entry(&mut self, directory: &Directory, entry: source::Entry, before: Option<&Node>) -> Result<Option<Node>> {
+    /// The node of an entry, which the parent has or not, and whose version before is that or another one.
+    fn entry(
+        &mut self,
+        directory: &Directory,
+        entry: source::Entry,
+        before: (Option<&Node>, Option<&Node>),
+    ) -> Result<Option<Node>> {
         let statistics = &mut self.found.statistics;
         let kind = match &entry.kind {
             EntryKind::File { size } => {
@@ -183,10 +190,11 @@ impl Scan<'_> {
         directory: &Directory,
         entry: &source::Entry,
         size: u64,
-        before: Option<&Node>,
+        (before, version): (Option<&Node>, Option<&Node>),
     ) -> Result<Option<NodeKind>> {
         let path = directory.path_of(&entry.name);
         self.progress.at(&path);
+        let version = version.and_then(|node| Before::of(self.reader, node));
         let before = before.filter(|node| entry.is_sized() && self.belief().is_same((size, &entry.metadata), node));
         let is_due = self.reread.as_ref().is_some_and(|reread| reread.is_due(self.relative(&path)));
         if let Some(kind) = before.filter(|_| !is_due).and_then(|node| files::relied(self.writer, self.reader, node)) {
@@ -202,7 +210,7 @@ impl Scan<'_> {
                 return Ok(None);
             }
         };
-        let content = match self.files.write(self.writer, &mut reader, self.progress) {
+        let content = match self.files.write(self.writer, &mut reader, version.as_ref(), self.progress) {
             Ok((content, _)) => content,
             Err(ReadError::Repository(error)) => return Err(error),
             Err(ReadError::Input(error)) => {

@@ -5,6 +5,7 @@ use super::bounds::Bounds;
 use super::files::ReadError;
 use super::scan::{Found, Scan};
 use crate::error::{Error, Result};
+use crate::repository::tree::before::Before;
 use crate::repository::tree::build::{Pages, TreeBuilder, Unstored};
 use crate::source::dump::{Dump, DumpFailure, Learned};
 use crate::source::{self, ChildFailure};
@@ -22,7 +23,7 @@ type Files = BTreeMap<Vec<Vec<u8>>, NodeKind>;
 impl Scan<'_> {
     /// Reads a stream, which becomes one file.
     pub fn stream(mut self, input: &mut dyn Read, name: &[u8]) -> Result<Found> {
-        let (kind, bytes) = self.streamed(input, "the stream")?;
+        let (kind, bytes) = self.streamed(input, name, "the stream")?;
         if bytes == 0 && !self.options.allow_empty {
             return Err(Error::EmptySource("standard input".into(), String::new()));
         }
@@ -50,7 +51,7 @@ impl Scan<'_> {
             }
             let Some(file) = next else { break };
             let shown = String::from_utf8_lossy(&file.name).into_owned();
-            let (kind, bytes) = self.streamed(file.content, &shown)?;
+            let (kind, bytes) = self.streamed(file.content, &file.name, &shown)?;
             empty = (bytes == 0 && !file.allow_empty).then(|| file.name.clone());
             add(&mut files, &file.name, kind)?;
         }
@@ -68,9 +69,11 @@ impl Scan<'_> {
     }
 
     /// Reads one file to its end; gives its content and length.
-    fn streamed(&mut self, input: &mut dyn Read, what: &str) -> Result<(NodeKind, u64)> {
+    fn streamed(&mut self, input: &mut dyn Read, name: &[u8], what: &str) -> Result<(NodeKind, u64)> {
+        let node = self.origin.node(self.reader, name);
+        let before = node.as_ref().and_then(|node| Before::of(self.reader, node));
         let mut input = Stoppable { input, bounds: self.files.bounds.clone() };
-        let (content, bytes) = match self.files.write(self.writer, &mut input, self.progress) {
+        let (content, bytes) = match self.files.write(self.writer, &mut input, before.as_ref(), self.progress) {
             Ok(done) => done,
             Err(ReadError::Repository(error)) => return Err(error),
             Err(ReadError::Input(error)) => {

@@ -12,10 +12,11 @@ use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::read::reader::Reader;
-use crate::repository::read::whole;
+use crate::repository::read::whole::{self, Delta};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 use vault_format::bundle::Role;
+use vault_format::frame::FrameCodec;
 use vault_format::header::Header;
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
@@ -54,7 +55,14 @@ pub(super) struct Outcome {
 struct Seen {
     bad: Vec<FrameNumber>,
     problems: Vec<String>,
+    /// What is still to be opened.
+    deltas: Vec<Delta>,
 }
+
+/// Bytes of deltas that wait until all packs of a batch are read.
+const DELTA_BYTES: u64 = 48 << 20;
+/// Deltas that one thread opens in a row.
+const DELTAS_IN_A_ROW: usize = 64;
 
 /// Index objects by domain.
 pub(super) fn by_domain(objects: IndexObjects) -> BTreeMap<DomainId, IndexObjects> {
@@ -138,23 +146,59 @@ impl<'a> Packs<'a> {
         progress: &dyn Progress,
     ) -> Outcome {
         let reader = Reader::new(self.repository, &domain.lookup);
-        let all = self.repository.runtime().map(whole::threads(self.repository), chosen, |(number, pack)| {
-            let seen = self.read_pack((domain, &reader), *number, pack);
-            progress.advance(1, pack.size);
-            seen
-        });
         let mut outcome = Outcome::default();
-        for ((_, pack), seen) in chosen.iter().zip(all).filter_map(|(chosen, seen)| Some((chosen, seen?))) {
-            outcome.read_bytes += pack.size;
-            if seen.problems.is_empty() && seen.bad.is_empty() {
-                outcome.verified.push(pack.id);
-            }
-            for problem in &seen.problems {
-                findings.add(Name::Pack(pack.class, pack.id), problem);
-            }
-            outcome.bad.extend(seen.bad);
+        for batch in batches(&domain.lookup, chosen) {
+            let mut all = self.repository.runtime().map(whole::threads(self.repository), batch, |(number, pack)| {
+                let seen = self.read_pack((domain, &reader), *number, pack);
+                progress.advance(1, pack.size);
+                seen
+            });
+            self.open_deltas(&reader, &mut all);
+            let seen = batch.iter().zip(all).filter_map(|((_, pack), seen)| Some((*pack, seen?)));
+            outcome.take(seen, findings);
         }
         outcome
+    }
+
+    /// Opens the deltas of all packs of a batch.
+    fn open_deltas(&self, reader: &Reader, all: &mut [Option<Seen>]) {
+        let deltas = |(position, seen): (usize, &mut Option<Seen>)| {
+            let own = seen.as_mut().map(|seen| std::mem::take(&mut seen.deltas)).unwrap_or_default();
+            own.into_iter().map(move |delta| (position, delta))
+        };
+        let mut deltas: Vec<(usize, Delta)> = all.iter_mut().enumerate().flat_map(deltas).collect();
+        whole::sort_by_lineage(reader.index(), &mut deltas);
+        let rows: Vec<&[(usize, Delta)]> = deltas.chunks(DELTAS_IN_A_ROW).collect();
+        let opened = self.repository.runtime().map(whole::threads(self.repository), &rows, |row| {
+            let is_over = || self.repository.runtime().is_stopped() || self.silent.get().is_some();
+            row.iter().map(|(_, delta)| if is_over() { None } else { Some(delta.open(reader)) }).collect::<Vec<_>>()
+        });
+        for ((position, delta), opened) in deltas.iter().zip(opened.into_iter().flatten()) {
+            let Some(place) = all.get_mut(*position) else { continue };
+            let is_read = match (place.as_mut(), opened) {
+                (Some(seen), Some(opened)) => self.note(seen, delta.number, opened).is_some(),
+                _ => false,
+            };
+            if !is_read {
+                *place = None;
+            }
+        }
+    }
+
+    /// Notes what came of a frame; `None` if the store is silent, so that nothing is known of it.
+    fn note(&self, seen: &mut Seen, frame: FrameNumber, opened: repository::Result<()>) -> Option<()> {
+        match opened {
+            // another key's run in this domain: what can be seen was looked at
+            Ok(()) | Err(repository::Error::Role { .. }) => {}
+            Err(error) if self.is_silent(&error) => return None,
+            // what is damaged or missing is a base, which lies elsewhere
+            Err(repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. }) => seen.bad.push(frame),
+            Err(error) => {
+                seen.bad.push(frame);
+                seen.problems.push(reason(&error));
+            }
+        }
+        Some(())
     }
 
     /// Compares packs that no index tells of with their names; returns the bytes read. They are garbage, whole or not: a
@@ -196,7 +240,7 @@ impl<'a> Packs<'a> {
             Err(error) if error.kind == ErrorKind::NotFound && pack.condemned => return None,
             Err(error) => {
                 let error = repository::Error::from(error);
-                let seen = || Seen { bad: frames.collect(), problems: vec![error.to_string()] };
+                let seen = || Seen { bad: frames.collect(), problems: vec![error.to_string()], ..Seen::default() };
                 return (!self.is_silent(&error)).then(seen);
             }
         };
@@ -213,20 +257,15 @@ impl<'a> Packs<'a> {
         let places =
             domain.entries.get(&pack.id).and_then(|entries| entries.first()).map(|entry| entry.directory.places());
         let places = places.unwrap_or_default();
-        for (frame, opened) in whole::frames(reader, number, &places, &bytes) {
-            match opened {
-                Ok(()) => {}
-                // another key's run in this domain: what can be seen was looked at
-                Err(repository::Error::Role { .. }) => break,
-                Err(error) if self.is_silent(&error) => return None,
-                // what is damaged or missing is a base, which lies elsewhere
-                Err(repository::Error::MissingBlob(_) | repository::Error::DamagedBlob { .. }) => seen.bad.push(frame),
-                Err(error) => {
-                    seen.bad.push(frame);
-                    seen.problems.push(reason(&error));
-                }
+        let (opened, deltas) = match whole::apart(reader, number, &places, &bytes) {
+            Ok(apart) => apart,
+            Err(error) => {
+                seen.problems.push(reason(&error));
+                return Some(seen);
             }
-        }
+        };
+        opened.into_iter().try_for_each(|(frame, opened)| self.note(&mut seen, frame, opened))?;
+        seen.deltas = deltas;
         Some(seen)
     }
 
@@ -259,6 +298,44 @@ impl<'a> Packs<'a> {
         }
         Ok(())
     }
+}
+
+impl Outcome {
+    fn take<'p>(&mut self, packs: impl Iterator<Item = (&'p PackRecord, Seen)>, findings: &mut Findings) {
+        for (pack, seen) in packs {
+            self.read_bytes += pack.size;
+            if seen.problems.is_empty() && seen.bad.is_empty() {
+                self.verified.push(pack.id);
+            }
+            for problem in &seen.problems {
+                findings.add(Name::Pack(pack.class, pack.id), problem);
+            }
+            self.bad.extend(seen.bad);
+        }
+    }
+}
+
+/// Packs in batches whose deltas can wait in memory for one another.
+fn batches<'c, 'p>(
+    lookup: &'c BlobLookup,
+    chosen: &'c [(PackNumber, &'p PackRecord)],
+) -> impl Iterator<Item = &'c [(PackNumber, &'p PackRecord)]> {
+    let mut left = chosen;
+    std::iter::from_fn(move || {
+        let mut bytes = 0u64;
+        let deltas = |number: PackNumber| {
+            let frames = lookup.frames_of(number).filter_map(|number| lookup.frame(number).ok());
+            frames.filter(|frame| frame.codec == FrameCodec::Delta).map(|frame| u64::from(frame.stored)).sum::<u64>()
+        };
+        let count = left.iter().take_while(|(number, _)| {
+            let has_room = bytes <= DELTA_BYTES;
+            bytes = bytes.saturating_add(deltas(*number));
+            has_room
+        });
+        let (batch, rest) = left.split_at(count.count());
+        left = rest;
+        Some(batch).filter(|batch| !batch.is_empty())
+    })
 }
 
 /// The reason without the object, which the finding names.

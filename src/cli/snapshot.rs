@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vault::backup::{self, Report, Source};
+use vault::plan::Delta;
 use vault::size;
 use vault::source::{self, Command, CommandOptions, Excludes, Stream};
 use vault::time::WallTime;
@@ -99,6 +100,13 @@ pub struct Arguments {
     /// Read this part of the unchanged files again, like 1/20: each file once in twenty snapshots
     #[arg(long, value_name = "N/M", value_parser = size::parse_part)]
     reread: Option<(u32, u32)>,
+    /// Store content as the difference to what the last snapshot holds: `auto` where that costs nothing to read, `always`,
+    /// or `never`
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_default_value = true, value_parser = delta)]
+    delta: Delta,
+    /// The same as --delta never
+    #[arg(long, conflicts_with = "delta")]
+    no_delta: bool,
     /// Only look what would be stored
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -142,6 +150,11 @@ printed! {
     }
 }
 
+/// Whether content is stored as a difference, as it is written.
+fn delta(word: &str) -> Result<Delta, String> {
+    Delta::parse(word).ok_or_else(|| "it is auto, always or never".into())
+}
+
 /// Lines of a command that are shown at the end.
 const MESSAGES_SHOWN: usize = 10;
 
@@ -164,6 +177,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         ignore_inode: arguments.ignore_inode,
         ignore_ctime: arguments.ignore_ctime,
         reread: arguments.reread,
+        delta: if arguments.no_delta { Delta::Never } else { arguments.delta },
         dry_run: arguments.dry_run,
         ..backup::Options::default()
     };

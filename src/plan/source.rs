@@ -94,6 +94,17 @@ pub enum Delta {
     Never,
 }
 
+impl Delta {
+    /// All, with their words.
+    pub(super) const WORDS: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)];
+
+    /// The one of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, delta)| *delta)
+    }
+}
+
 /// Commands around a run.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
@@ -273,7 +284,7 @@ pub(super) fn read(name: &str, table: &Reader<'_>, defaults: &Inherited) -> Opti
     tags.dedup();
     let (description, set) = (table.text("description").unwrap_or_default(), table.text("set"));
     let (hooks, retry) = (hooks(table), table.period("retry").unwrap_or(RETRY.min(every.unwrap_or(RETRY))));
-    let delta = table.word("delta", &[("auto", Delta::Auto), ("always", Delta::Always), ("never", Delta::Never)]);
+    let delta = table.word("delta", &Delta::WORDS);
     let (skip, enabled) = (table.flag("skip_if_unchanged"), table.flag("enabled").unwrap_or(true));
     let (ping_env, drill) = (table.variable("ping_env"), table.table("drill"));
     let word = word?;

@@ -149,7 +149,7 @@ fn of_source(source: &Source) -> Spelled {
     }
     table.plain("size_drop", source.size_drop);
     table.some("size_rise", source.size_rise, Spelled::plain);
-    let delta = [(Delta::Auto, "auto"), (Delta::Always, "always"), (Delta::Never, "never")];
+    let delta = Delta::WORDS.map(|(word, delta)| (delta, word));
     table.text("delta", word(&delta, source.delta));
     table.plain("skip_if_unchanged", source.skip_if_unchanged);
     table.plain("enabled", source.enabled);

@@ -3,9 +3,11 @@
 //! base of a delta has such a place of smaller depth. Index objects never prove that a pack exists. It answers questions
 //! and shows nothing of how it is stored.
 
+mod cost;
 mod rule;
 mod table;
 
+pub use cost::Cost;
 pub use rule::PackRule;
 pub use table::{BlobLocation, FrameNumber, FrameRecord, PackNumber, PackRecord, Table};
 

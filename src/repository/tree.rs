@@ -1,6 +1,7 @@
 //! Stored trees: building, walking and comparing them, and reading their files. `nodes` reads one directory in order,
 //! `walk` everything below one, `reach` every blob of many trees once, and `fold` judges pages from the bottom up.
 
+pub mod before;
 pub mod build;
 pub mod changes;
 pub mod chunks;

@@ -141,6 +141,7 @@ fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Opti
         user: machine.user.clone(),
         skip_if_unchanged: source.skip_if_unchanged && !context.options.accept,
         reread: origin::reread(source),
+        delta: source.delta,
         limit: Some(limit),
         told: facts(context, source),
         usual: Some(Question {

@@ -54,5 +54,6 @@ mod taken_over;
 mod thief;
 mod times;
 mod unfinished;
+mod versions;
 mod vouched;
 mod workers;

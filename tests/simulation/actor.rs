@@ -13,6 +13,7 @@ use std::time::Duration;
 use testkit::rules::{Rule, drop_marks};
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::error::Result;
+use vault::plan::Delta;
 use vault::progress::Silent;
 use vault::repository::objects::orders;
 use vault::repository::{Address, Repository};
@@ -107,9 +108,11 @@ impl Actor<'_> {
         match step {
             Step::Pause(_) => {}
             Step::Snapshot(name, choice) => {
-                let bytes = content(choice);
+                let delta = self.world.delta;
+                let version = if delta == Delta::Never { 0 } else { truth().totals.commits % 6 };
+                let bytes = content(choice, u8::try_from(version).unwrap());
                 let source = backup::Source::Stream(&mut bytes.as_slice(), b"dump".to_vec());
-                let options = backup::Options { name: (*name).into(), ..backup::Options::default() };
+                let options = backup::Options { name: (*name).into(), delta, ..backup::Options::default() };
                 let report = backup::backup(repository, source, &options, &Silent)?;
                 let (id, now) = (report.snapshot.unwrap(), self.world.time.now());
                 let mut truth = truth();

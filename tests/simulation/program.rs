@@ -8,6 +8,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex};
 use testkit::rules::Rule;
+use vault::plan::Delta;
 
 fn pause(random: &mut ChaCha20Rng, grace: i64) -> Step {
     Step::Pause(one_of(random, &[SECOND, MINUTE, grace / 3, grace]))
@@ -140,7 +141,9 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
     let (writers, owners) = (1 + below(&mut random, 3), 1 + below(&mut random, 2));
     // a member of each role in turn, in a quarter of the worlds
     let thief = (seed % 4 == 1 && broken.is_none()).then(|| 1 + (seed / 4 % 4) as usize);
-    let world = World { trace, thief, ..World::new(&Terms::random(&mut random, 6), broken) };
+    // bits that choose nothing else
+    let delta = if seed / 16 % 2 == 0 { Delta::Always } else { Delta::Never };
+    let world = World { trace, thief, delta, ..World::new(&Terms::random(&mut random, 6), broken) };
     // marks are kept for twice the life of a run
     let is_long = world.options.run_lifetime == 2 * world.options.grace && chance(&mut random, 5_000);
     let odds = odds(&mut random, world.grace(), is_long);

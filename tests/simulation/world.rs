@@ -13,6 +13,7 @@ use testkit::simulated::Simulated;
 use testkit::world::noise;
 use vault::backend::{Backend, BackendOptions, Store};
 use vault::keys;
+use vault::plan::Delta;
 use vault::progress::Silent;
 use vault::repository::{Access, NewRepository, Options, Repository};
 use vault::runtime::Runtime;
@@ -86,11 +87,13 @@ fn templates() -> &'static Templates {
     })
 }
 
-/// Streams that share long parts.
-pub fn content(choice: &[usize]) -> Vec<u8> {
+/// Streams that share long parts, in versions that differ by a few bytes of each.
+pub fn content(choice: &[usize], version: u8) -> Vec<u8> {
     static PARTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     let parts = PARTS.get_or_init(|| (0..4).map(|seed| noise(seed, 90_000)).collect());
-    choice.iter().map(|part| parts[*part].as_slice()).collect::<Vec<_>>().concat()
+    let mut parts: Vec<Vec<u8>> = choice.iter().map(|part| parts[*part].clone()).collect();
+    parts.iter_mut().for_each(|part| part[40_000] ^= version);
+    parts.concat()
 }
 
 /// What was known of a snapshot before somebody may have forgotten it.
@@ -210,6 +213,8 @@ pub struct World {
     pub options: Options,
     /// The member whose key was stolen, and is used for nothing but lies.
     pub thief: Option<usize>,
+    /// Whether runs store the difference to what was there; then each takes another version of its stream.
+    pub delta: Delta,
     /// The rule that all processes break.
     pub broken: Option<Rule>,
     pub log: Arc<Log>,
@@ -291,7 +296,8 @@ impl World {
             ..Options::default()
         };
         let (log, truth, like, thief) = (Arc::default(), Mutex::default(), terms.like, None);
-        Self { store: first, second, like, time, options, thief, broken, log, trace: false, truth }
+        let delta = Delta::Never;
+        Self { store: first, second, like, time, options, thief, delta, broken, log, trace: false, truth }
     }
 
     /// All snapshots that are there, listed or not.

@@ -93,6 +93,8 @@ pub struct FrameRecord {
     pub stored: u32,
     /// Plaintext length in bytes.
     pub plain: u32,
+    /// Kind of its blobs.
+    pub kind: BlobKind,
     /// Codec.
     pub codec: FrameCodec,
     /// 0 = whole.
@@ -171,6 +173,7 @@ impl Table {
                     offset: place.offset,
                     stored: frame.stored,
                     plain: place.plain,
+                    kind: place.blob.kind,
                     codec: frame.codec,
                     depth: frame.depth,
                     generation: frame.generation,

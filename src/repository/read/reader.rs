@@ -26,6 +26,8 @@ pub struct Reader {
     index: BlobLookup,
     others: Arc<[Reader]>,
     shared: Arc<Shared>,
+    /// Packs that this machine keeps are not fetched.
+    is_cached: bool,
 }
 
 /// What clones of one reader share.
@@ -51,17 +53,29 @@ impl Default for Allowance {
 impl Reader {
     /// A reader over a loaded lookup.
     pub fn new(repository: &Repository, index: &BlobLookup) -> Self {
+        Self::keeping(repository, index, KEPT_BYTES)
+    }
+
+    /// The same for who needs the memory for something else: it keeps so many bytes of plaintext.
+    pub(crate) fn keeping(repository: &Repository, index: &BlobLookup, kept_bytes: usize) -> Self {
         let shared = Shared {
-            kept: KeptFrames::new(KEPT_BYTES),
+            kept: KeptFrames::new(kept_bytes),
             fetched: AtomicU64::new(0),
             opened: (0..index.frame_count().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
         };
-        Self { repository: repository.clone(), index: index.clone(), others: Arc::new([]), shared: Arc::new(shared) }
+        let (repository, index, others) = (repository.clone(), index.clone(), Arc::new([]));
+        Self { repository, index, others, shared: Arc::new(shared), is_cached: false }
     }
 
     /// Asks other readers, of other domains or of a repository with the same id key, for what this one can't give.
     pub(crate) fn or(self, others: &[Reader]) -> Self {
         Self { others: others.into(), ..self }
+    }
+
+    /// Takes what it can from the packs that this machine keeps. What they hold is authentic, but they may be damaged
+    /// where the store is not: only for what may also be missing.
+    pub(crate) fn cached(self) -> Self {
+        Self { is_cached: true, ..self }
     }
 
     /// The repository that it reads.
@@ -161,6 +175,10 @@ impl Reader {
 
     /// Fetches a byte range of a pack.
     pub(crate) fn fetch(&self, pack: &PackRecord, range: Range<u64>) -> Result<Vec<u8>> {
+        let cache = self.repository.cache().filter(|_| self.is_cached);
+        if let Some(bytes) = cache.and_then(|cache| cache.pack(&pack.id, &range)) {
+            return Ok(bytes);
+        }
         self.shared.fetched.fetch_add(1, Ordering::Relaxed);
         let name = Name::Pack(pack.class, pack.id).to_string();
         Ok(self.repository.backend().get(&name, Some(range))?)
@@ -169,6 +187,13 @@ impl Reader {
     /// Opens and decodes a frame whose sealed bytes the caller has fetched.
     pub(crate) fn open_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
         self.open_with(number, sealed, &mut Allowance::default())
+    }
+
+    /// The same, and keeps it: others are stored as the difference to what is in it.
+    pub(crate) fn open_and_keep(&self, number: FrameNumber, sealed: &[u8]) -> Result<Arc<Vec<u8>>> {
+        let plain = Arc::new(self.open_frame(number, sealed)?);
+        self.shared.kept.insert(number, &plain);
+        Ok(plain)
     }
 
     /// The same, and what lay under the seal: the encoded bytes, then the plaintext.
@@ -207,7 +232,7 @@ impl Reader {
         let mut prefix = Vec::new();
         if frame.codec == FrameCodec::Delta {
             for base in &frame.bases {
-                prefix.extend_from_slice(&self.blob_below(BlobKind::Chunk, base, frame.depth, allowance)?);
+                prefix.extend_from_slice(&self.blob_below(frame.kind, base, frame.depth, allowance)?);
             }
         }
         let seal = self.seal_of(&frame, self.index.pack(frame.pack)?);

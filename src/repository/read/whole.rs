@@ -2,9 +2,10 @@
 //! Check, repair and recovery tell by this what a pack really holds; nothing else that is said of it proves that.
 
 use super::reader::Reader;
-use crate::repository::lookup::{BlobLocation, FrameNumber, PackNumber};
+use crate::repository::lookup::{BlobLocation, BlobLookup, FrameNumber, PackNumber, PackRule};
 use crate::repository::{Error, Repository, Result};
 use vault_format::directory::BlobPlace;
+use vault_format::frame::FrameCodec;
 
 /// What came of each frame of a pack, as they lie; `places` are those of its directory.
 pub(crate) fn frames<'a>(
@@ -13,20 +14,89 @@ pub(crate) fn frames<'a>(
     places: &'a [BlobPlace],
     bytes: &'a [u8],
 ) -> impl Iterator<Item = (FrameNumber, Result<()>)> + 'a {
-    // a directory has the frames of the pack, in their order
-    let frames = reader.index().frames_of(pack).zip(places.chunk_by(|left, right| left.frame == right.frame));
-    frames.map(|(number, places)| (number, frame(reader, number, places, bytes)))
+    by_frame(reader, pack, places).map(|(number, places)| {
+        let opened = sealed(reader, number, bytes).and_then(|sealed| {
+            let plain = reader.open_frame(number, sealed)?;
+            compare(reader, number, places, &plain)
+        });
+        (number, opened)
+    })
 }
 
-/// Opens one frame and compares every blob in it with its id.
-fn frame(reader: &Reader, number: FrameNumber, places: &[BlobPlace], bytes: &[u8]) -> Result<()> {
+/// A delta that is opened later, when others of its lineage are: each base is then decoded once for all of them.
+pub(crate) struct Delta {
+    /// The frame.
+    pub number: FrameNumber,
+    places: Vec<BlobPlace>,
+    sealed: Vec<u8>,
+}
+
+/// What came of the frames of a pack that need no others, as they lie, and its deltas, which are still to be opened.
+pub(crate) fn apart(
+    reader: &Reader,
+    pack: PackNumber,
+    places: &[BlobPlace],
+    bytes: &[u8],
+) -> Result<(Vec<(FrameNumber, Result<()>)>, Vec<Delta>)> {
+    let (mut opened, mut deltas) = (Vec::new(), Vec::new());
+    for (number, places) in by_frame(reader, pack, places) {
+        let sealed = sealed(reader, number, bytes)?;
+        if reader.index().frame(number)?.codec == FrameCodec::Delta {
+            deltas.push(Delta { number, places: places.to_vec(), sealed: sealed.to_vec() });
+        } else {
+            let plain = reader.open_frame(number, sealed);
+            opened.push((number, plain.and_then(|plain| compare(reader, number, places, &plain))));
+        }
+    }
+    Ok((opened, deltas))
+}
+
+/// Deltas in the order in which they are best opened: those of one lineage together, each after its bases.
+pub(crate) fn sort_by_lineage<T>(index: &BlobLookup, deltas: &mut [(T, Delta)]) {
+    deltas.sort_by_cached_key(|(_, delta)| {
+        let (mut number, mut own_depth) = (delta.number, None);
+        // depth falls with each step
+        while let Ok(frame) = index.frame(number) {
+            own_depth = own_depth.or(Some(frame.depth));
+            let base = frame.bases.first().and_then(|base| index.place_below(base, frame.depth, &PackRule::THERE));
+            let Some(base) = base else { break };
+            number = base.frame;
+        }
+        (number, own_depth, delta.number)
+    });
+}
+
+impl Delta {
+    /// Opens it, and keeps it for those that are stored as the difference to it.
+    pub fn open(&self, reader: &Reader) -> Result<()> {
+        let plain = reader.open_and_keep(self.number, &self.sealed)?;
+        compare(reader, self.number, &self.places, &plain)
+    }
+}
+
+/// The frames of a pack, each with what the directory says of it: that has them all, in their order.
+fn by_frame<'a>(
+    reader: &'a Reader,
+    pack: PackNumber,
+    places: &'a [BlobPlace],
+) -> impl Iterator<Item = (FrameNumber, &'a [BlobPlace])> {
+    reader.index().frames_of(pack).zip(places.chunk_by(|left, right| left.frame == right.frame))
+}
+
+/// The sealed bytes of a frame, as many of them as there are.
+fn sealed<'b>(reader: &Reader, number: FrameNumber, bytes: &'b [u8]) -> Result<&'b [u8]> {
     let frame = reader.index().frame(number)?;
     let range = frame.offset as usize..(frame.offset as usize).saturating_add(frame.stored as usize);
-    let plain = reader.open_frame(number, bytes.get(range).unwrap_or_default())?;
+    Ok(bytes.get(range).unwrap_or_default())
+}
+
+/// Compares every blob of a frame with its id.
+fn compare(reader: &Reader, number: FrameNumber, places: &[BlobPlace], plain: &[u8]) -> Result<()> {
+    let frame = reader.index().frame(number)?;
     for BlobPlace { blob, at, .. } in places {
         let (pack, depth) = (frame.pack, frame.depth);
         let at = BlobLocation { frame: number, pack, at: *at, length: blob.length, kind: blob.kind, depth };
-        reader.slice(blob.kind, &blob.id, at, &plain).map_err(|_| Error::Object {
+        reader.slice(blob.kind, &blob.id, at, plain).map_err(|_| Error::Object {
             object: format!("blob {}", blob.id.short()),
             source: vault_format::Error::WrongBlob,
         })?;

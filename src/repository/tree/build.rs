@@ -2,6 +2,7 @@
 //! (directories) or chunk ids (lists) alone, so that one change touches one page a level. A stored tree can be written
 //! anew in the same way, with other files or for other ids.
 
+use super::before::{Before, Beside};
 use super::walk::{Step, Walk};
 use crate::repository::read::reader::Reader;
 use crate::repository::write::writer::Writer;
@@ -150,12 +151,18 @@ fn group<T>(level: Vec<T>, size: impl Fn(&T) -> usize, ends: impl Fn(&T) -> bool
 
 /// Collects the chunks of one file in order.
 #[derive(Default)]
-pub struct ListBuilder {
+pub struct ListBuilder<'b> {
     chunks: Vec<ChunkRef>,
     children: Vec<ListRoot>,
+    beside: Option<Beside<'b>>,
 }
 
-impl ListBuilder {
+impl<'b> ListBuilder<'b> {
+    /// The list of what takes the place of something.
+    pub fn beside(before: Option<&Before<'b>>) -> Self {
+        Self { beside: before.map(Before::pages), ..Self::default() }
+    }
+
     /// Adds the next chunk.
     pub fn push(&mut self, writer: &mut Writer, chunk: ChunkRef) -> Result<()> {
         self.chunks.push(chunk);
@@ -169,7 +176,7 @@ impl ListBuilder {
     fn close_leaf(&mut self, writer: &mut Writer) -> Result<()> {
         let chunks = std::mem::take(&mut self.chunks);
         let count = chunks.len() as u64;
-        let root = put_list(writer, &ListPage::Leaf(chunks), count)?;
+        let root = put_list(writer, &ListPage::Leaf(chunks), count, self.beside.as_mut())?;
         self.children.push(root);
         Ok(())
     }
@@ -182,6 +189,7 @@ impl ListBuilder {
         if !self.chunks.is_empty() {
             self.close_leaf(writer)?;
         }
+        self.beside.take().map_or(Ok(()), |beside| beside.finish(writer))?;
         let mut level = self.children;
         for height in 1..=vault_format::page::HEIGHT_MAX {
             if level.len() == 1 {
@@ -190,7 +198,7 @@ impl ListBuilder {
             let mut above = Vec::new();
             for children in group(level, |_| 48, |child| child.id.0[usize::from(height)] == 0) {
                 let count = children.iter().map(|child| child.count).sum();
-                above.push(put_list(writer, &ListPage::Branch { height, children }, count)?);
+                above.push(put_list(writer, &ListPage::Branch { height, children }, count, None)?);
             }
             level = above;
         }
@@ -201,10 +209,14 @@ impl ListBuilder {
     }
 }
 
-fn put_list(writer: &mut Writer, page: &ListPage, count: u64) -> Result<ListRoot> {
+fn put_list(writer: &mut Writer, page: &ListPage, count: u64, beside: Option<&mut Beside<'_>>) -> Result<ListRoot> {
     let bytes = of_object("a list page", page.bytes())?;
     let encoded = encoding("a list page", page.encode())?;
-    Ok(ListRoot { id: writer.put(BlobKind::List, &encoded)?, bytes, count })
+    let id = match beside {
+        Some(beside) => beside.put(writer, &encoded, bytes)?,
+        None => writer.put(BlobKind::List, &encoded)?,
+    };
+    Ok(ListRoot { id, bytes, count })
 }
 
 /// How a tree is written anew.

@@ -72,6 +72,28 @@ impl Iterator for Chunks<'_> {
     }
 }
 
+/// The pages of a list that hold chunks, in order, without being read; nothing after what can't be read.
+pub(super) fn leaves<'c>(reader: &'c Reader, content: &'c Content) -> impl Iterator<Item = ListRoot> + 'c {
+    let mut pending = match content {
+        Content::Inline(_) => Vec::new(),
+        Content::List(root) => vec![(None, *root)],
+    };
+    std::iter::from_fn(move || {
+        loop {
+            let (height, root) = pending.pop()?;
+            if height == Some(0) {
+                return Some(root);
+            }
+            match page(reader, &root, height).ok()? {
+                ListPage::Leaf(_) => return Some(root),
+                ListPage::Branch { height, children } => {
+                    pending.extend(children.into_iter().rev().map(|child| (Some(height - 1), child)));
+                }
+            }
+        }
+    })
+}
+
 /// All chunks that a file's content names, for whoever asks which and not where: page by page, each page once for all that
 /// is said of it. Lists share pages, and six that name one another four thousand times each make 2^60 chunks.
 pub struct Pages<'c> {

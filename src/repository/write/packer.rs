@@ -2,12 +2,14 @@
 //! at their size, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
 //! caller's thread or on threads of its own; what is not acknowledged is in no index.
 
+use super::bases::Bases;
 use super::commit::refuse_age;
+use super::frame::EncodedFrame;
 use crate::backend;
 use crate::backend::ErrorKind;
 use crate::repository::index::loose;
 use crate::repository::index::loose::LoosePack;
-use crate::repository::lookup::{BlobLookup, FrameRecord, PackRecord};
+use crate::repository::lookup::{BlobLookup, PackRecord};
 use crate::repository::objects::index_objects;
 use crate::repository::{Error, Repository, Result, encoding};
 use crate::runtime::Locked;
@@ -16,41 +18,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use vault_format::directory::{BlobEntry, Descent, PACK_BLOBS_MAX};
+use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::envelope::{RunSecret, Wraps};
-use vault_format::frame::FrameCodec;
 use vault_format::header::{Header, Kind};
-use vault_format::id::{BlobId, Class, DomainId, ObjectId, SourceLabel};
+use vault_format::id::{Class, DomainId, ObjectId, SourceLabel};
 use vault_format::index::{self, INDEX_BLOBS_MAX, Index, PackEntry, Sketches};
 use vault_format::key::Key;
 use vault_format::name::Name;
 use vault_format::object::Author;
 use vault_format::pack::{FinishedPack, NewFrame, PackBuilder, PackEnd};
 use vault_format::salt::Salt;
-
-/// An encoded frame on its way into a pack.
-pub struct EncodedFrame {
-    /// Class of the pack.
-    pub class: Class,
-    /// How it is encoded.
-    pub codec: FrameCodec,
-    /// Encoded bytes.
-    pub bytes: Vec<u8>,
-    /// What it holds.
-    pub blobs: Vec<BlobEntry>,
-    /// Bases of a delta.
-    pub bases: Vec<BlobId>,
-    /// Zero unless a delta.
-    pub descent: Descent,
-}
-
-impl EncodedFrame {
-    /// A frame that was read, to be stored again as it is.
-    pub fn again(class: Class, frame: &FrameRecord, bytes: Vec<u8>, blobs: Vec<BlobEntry>) -> Self {
-        let (bases, descent) = (frame.bases.to_vec(), Descent { depth: frame.depth, generation: frame.generation });
-        Self { class, codec: frame.codec, bytes, blobs, bases, descent }
-    }
-}
 
 /// Where and for whom a run writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,11 +58,10 @@ pub fn pack_bytes(repository: &Repository) -> usize {
     (repository.config().pack_bytes as usize).min(half_budget.max(256 << 10))
 }
 
-/// A pack that is ready to be put.
-pub(crate) struct ReadyPack {
+/// A pack that takes no more frames, and is still to be sealed, signed and put.
+pub(crate) struct FullPack {
     class: Class,
-    id: ObjectId,
-    finished: FinishedPack,
+    builder: PackBuilder,
 }
 
 /// What a run writes with; shared by all its threads.
@@ -99,6 +75,8 @@ pub(crate) struct Run {
     pub pack_bytes: usize,
     /// When it first looked at marks.
     pub since: BootTime,
+    /// What new blobs may be stored as the difference to.
+    pub bases: OnceLock<Bases>,
     pub stored: Locked<Stored>,
     /// The first error of any thread: nothing more is packed or put.
     failed: OnceLock<Error>,
@@ -183,6 +161,7 @@ impl Run {
             wraps: Arc::new(wraps),
             pack_bytes: pack_bytes(repository),
             since,
+            bases: OnceLock::new(),
             stored: Locked::new(Stored { index_at: repository.runtime().clock.elapsed(), ..Stored::default() }),
             failed: OnceLock::new(),
             ending: AtomicBool::new(false),
@@ -239,22 +218,28 @@ impl Run {
         self.author().header(if class == Class::Data { Kind::DataPack } else { Kind::MetadataPack })
     }
 
-    /// Puts a pack and notes it for the index.
-    pub fn put_pack(&self, ready: ReadyPack) -> Result<()> {
+    /// Seals, signs and puts a pack, and notes it for the index.
+    pub fn put_pack(&self, full: FullPack) -> Result<()> {
+        let FullPack { class, builder } = full;
+        let finished = encoding("a pack", builder.finish(&self.book, &self.wraps, self.repository.keys().signer()))?;
+        if self.repository.options().verify_seals {
+            let key = self.secret.pack_key(class, &finished.salt);
+            encoding("a pack", verify_seals(&finished, &self.header(class), &self.book, (class, &key)))?;
+        }
         if let Some(cache) = self.repository.cache() {
             // before it is there: a run that is cut off in between has stored it, or has not
-            cache.note_made(&ready.id, &loose::end_hash(&ready.finished.bytes));
+            cache.note_made(&finished.id, &loose::end_hash(&finished.bytes));
         }
-        self.put(&Name::Pack(ready.class, ready.id), &ready.finished.bytes)?;
-        let entry = PackEntry {
-            id: ready.id,
-            class: ready.class,
-            size: ready.finished.bytes.len() as u64,
-            writer: self.header(ready.class).writer,
-            salt: ready.finished.salt,
-            wraps: 0,
-            directory: ready.finished.directory,
-        };
+        self.put(&Name::Pack(class, finished.id), &finished.bytes)?;
+        if let Some(cache) = self.repository.cache()
+            && self.bases.get().is_some_and(|bases| bases.keeps(&finished.directory))
+        {
+            cache.keep_pack(&finished.id, &finished.bytes);
+        }
+        let FinishedPack { id, bytes, directory, salt } = finished;
+        let (size, writer) = (bytes.len() as u64, self.header(class).writer);
+        drop(bytes);
+        let entry = PackEntry { id, class, size, writer, salt, wraps: 0, directory };
         let mut stored = self.stored.lock();
         stored.pack_bytes += entry.size;
         let blobs = entry.directory.blobs.len();
@@ -304,11 +289,11 @@ pub(crate) struct Packer {
 
 impl Packer {
     /// Adds a frame to the open pack; returns a pack that is full.
-    pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Option<ReadyPack>> {
+    pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Option<FullPack>> {
         let full = self.open.get(&frame.class).is_some_and(|pack| {
             pack.len() + frame.bytes.len() > run.pack_bytes || pack.blobs() + frame.blobs.len() > PACK_BLOBS_MAX
         });
-        let ready = if full { self.close(run, frame.class)? } else { None };
+        let full = if full { self.close(frame.class) } else { None };
         let pack = match self.open.entry(frame.class) {
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::hash_map::Entry::Vacant(vacant) => {
@@ -319,18 +304,13 @@ impl Packer {
         let EncodedFrame { codec, bytes, blobs, bases, descent, .. } = frame;
         let pushed = pack.push(NewFrame { codec, encoded: &bytes, blobs: &blobs, bases, descent });
         encoding("a frame", pushed)?;
-        Ok(ready)
+        Ok(full)
     }
 
     /// Ends the open pack of a class.
-    pub fn close(&mut self, run: &Run, class: Class) -> Result<Option<ReadyPack>> {
-        let Some(pack) = self.open.remove(&class).filter(|pack| !pack.is_empty()) else { return Ok(None) };
-        let finished = encoding("a pack", pack.finish(&run.book, &run.wraps, run.repository.keys().signer()))?;
-        if run.repository.options().verify_seals {
-            let key = run.secret.pack_key(class, &finished.salt);
-            encoding("a pack", verify_seals(&finished, &run.header(class), &run.book, (class, &key)))?;
-        }
-        Ok(Some(ReadyPack { class, id: ObjectId::of(&finished.bytes), finished }))
+    pub fn close(&mut self, class: Class) -> Option<FullPack> {
+        let builder = self.open.remove(&class).filter(|pack| !pack.is_empty())?;
+        Some(FullPack { class, builder })
     }
 }
 

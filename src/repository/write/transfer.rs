@@ -2,7 +2,7 @@
 //! one with the same id key. A frame of which at least half is wanted moves as it is: its seal is renewed, nothing is
 //! compressed again. Every blob is compared with its id on the way, so that damage does not spread.
 
-use super::packer::EncodedFrame;
+use super::frame::EncodedFrame;
 use super::writer::Writer;
 use crate::repository::lookup::{BlobLocation, FrameNumber, PackNumber, PackRule};
 use crate::repository::read::ranges;

@@ -8,12 +8,14 @@ mod early;
 mod engine;
 mod flushed;
 
+use super::bases::{Bases, Reach};
+use super::frame::EncodedFrame;
 use super::packer::Run;
-pub use super::packer::{EncodedFrame, Place, pack_bytes};
+pub use super::packer::{Place, pack_bytes};
 use crate::repository::index::inherited::Inherited;
-use crate::repository::lookup::{BlobLookup, PackNumber, PackRule};
+use crate::repository::lookup::{BlobLookup, Cost, PackNumber, PackRule};
+use crate::repository::read::reader::Reader;
 use crate::repository::{Error, Repository, Result};
-use cost::Cost;
 use engine::Engine;
 pub use flushed::Flushed;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -90,10 +92,13 @@ fn book(repository: &Repository, domain: DomainId) -> Result<Key> {
     keys.book(domain).ok_or(Error::Role { what: "write there", needs: "owner", has: keys.role() })
 }
 
+/// Blobs that are encoded together.
 #[derive(Default)]
 struct OpenFrame {
     bytes: Vec<u8>,
     blobs: Vec<BlobEntry>,
+    /// What each takes the place of.
+    before: Vec<Vec<BlobId>>,
 }
 
 impl Writer {
@@ -145,6 +150,14 @@ impl Writer {
         }
     }
 
+    /// Stores what takes the place of something as the difference to that, as far as it can be read.
+    pub(crate) fn with_bases(self, reader: &Reader, reach: Reach) -> Self {
+        let bases = Bases::new(self.index.clone(), reader.clone(), self.for_members, reach);
+        // nobody else gives it any
+        let _ = self.run.bases.set(bases);
+        self
+    }
+
     /// Counts what would be stored, and stores nothing.
     pub fn dry(mut self) -> Self {
         self.is_dry = true;
@@ -165,15 +178,36 @@ impl Writer {
 
     /// Makes sure that a blob is stored; nothing is durable before [`Writer::flush`].
     pub fn put(&mut self, kind: BlobKind, plaintext: &[u8]) -> Result<BlobId> {
+        let (id, is_new) = self.look_for(kind, plaintext);
+        if is_new {
+            self.store(kind, id, plaintext, Vec::new())?;
+        }
+        Ok(id)
+    }
+
+    /// The id of what is to be stored, and true if it is not there yet.
+    pub(crate) fn look_for(&mut self, kind: BlobKind, plaintext: &[u8]) -> (BlobId, bool) {
         let id = self.id_of(kind, plaintext);
         let is_new = !self.rely(&id);
         if kind != BlobKind::Chunk {
             self.keep(id, Some(plaintext));
         }
-        if is_new {
-            self.store(kind, id, plaintext)?;
-        }
-        Ok(id)
+        (id, is_new)
+    }
+
+    /// True if it pays to say what a blob takes the place of.
+    pub(crate) fn has_bases(&self) -> bool {
+        self.run.bases.get().is_some() && !self.is_dry
+    }
+
+    /// Makes sure that a blob is stored, which takes the place of others.
+    pub(crate) fn put_after(
+        &mut self,
+        (kind, id): (BlobKind, BlobId),
+        plaintext: &[u8],
+        before: Vec<BlobId>,
+    ) -> Result<()> {
+        if self.rely(&id) { Ok(()) } else { self.store(kind, id, plaintext, before) }
     }
 
     /// Keeps a page, which the cache has already, for the next run: it belongs to something that was taken over unread.
@@ -223,7 +257,7 @@ impl Writer {
 
     /// Stores a blob again, wherever else it lies, but only once in this run.
     pub fn copy(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
-        if self.written.contains(&id) { Ok(()) } else { self.store(kind, id, plaintext) }
+        if self.written.contains(&id) { Ok(()) } else { self.store(kind, id, plaintext, Vec::new()) }
     }
 
     /// Stores a frame as it was encoded before, wherever else its blobs lie.
@@ -241,7 +275,7 @@ impl Writer {
         self.repository.runtime().workers
     }
 
-    fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
+    fn store(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8], before: Vec<BlobId>) -> Result<()> {
         self.written.insert(id);
         self.counts.added_blobs += 1;
         self.counts.added_bytes += plaintext.len() as u64;
@@ -259,6 +293,7 @@ impl Writer {
         }
         open.bytes.extend_from_slice(plaintext);
         open.blobs.push(BlobEntry { id, kind, length });
+        open.before.push(before);
         let is_full = open.bytes.len() >= FRAME_BYTES_TARGET || open.blobs.len() >= FRAME_BLOBS_MAX;
         let now_full = is_full.then(|| std::mem::take(open));
         for frame in full.into_iter().chain(now_full) {
@@ -295,7 +330,8 @@ impl Writer {
 
     /// All packs that this run relies on, its own among them.
     pub(crate) fn relied_packs(&self) -> Result<BTreeSet<ObjectId>> {
-        let known = self.relied.iter().map(|number| Ok(self.index.pack(*number)?.id));
+        let bases = self.run.bases.get().map(Bases::relied).unwrap_or_default();
+        let known = self.relied.iter().chain(&bases).map(|number| Ok(self.index.pack(*number)?.id));
         let mut packs = known.collect::<Result<BTreeSet<ObjectId>>>()?;
         packs.extend(self.run.stored.lock().packs.iter().map(|pack| pack.id));
         packs.extend(&self.carried);

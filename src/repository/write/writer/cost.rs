@@ -1,20 +1,12 @@
-//! What opening a blob will cost from where a run leaves it: the writer checks the limits that readers enforce. A base
-//! counts only in a place of less depth than the delta above it.
+//! Frames that come out of another pack and are stored as they are: a delta only if its bases lie here too, in places of
+//! less depth, and if what opening it costs from there is within the limits that readers enforce.
 
 use super::{FRAME_BYTES_TARGET, Writer};
 use crate::repository::Result;
-use crate::repository::lookup::{BlobLocation, PackRule};
-use crate::repository::write::packer::EncodedFrame;
-use vault_format::frame::{DEPTH_MAX, FrameCodec, OPEN_BYTES_MAX, OPEN_FRAMES_MAX};
+use crate::repository::lookup::{Cost, PackRule};
+use crate::repository::write::frame::EncodedFrame;
+use vault_format::frame::FrameCodec;
 use vault_format::id::BlobId;
-
-/// What opening a blob costs: bounded, whatever lies below it.
-#[derive(Clone, Copy)]
-pub(crate) struct Cost {
-    pub depth: u8,
-    pub frames: u32,
-    pub bytes: u64,
-}
 
 impl Writer {
     /// Stores a frame that comes out of another pack, as it is. False, and nothing done, if it is a delta whose bases do
@@ -36,32 +28,17 @@ impl Writer {
     /// What opening a delta costs here, if its bases have places of less depth and the limits hold.
     fn cost_above(&self, frame: &EncodedFrame) -> Option<Cost> {
         let plain: u64 = frame.blobs.iter().map(|blob| u64::from(blob.length)).sum();
-        let mut total = Cost { depth: frame.descent.depth, frames: 1, bytes: plain };
-        for base in &frame.bases {
-            let cost = self.cost(base, total.depth)?;
-            (total.frames, total.bytes) = (total.frames + cost.frames, total.bytes + cost.bytes);
-        }
-        (total.depth <= DEPTH_MAX && total.frames <= OPEN_FRAMES_MAX && total.bytes <= OPEN_BYTES_MAX).then_some(total)
+        let own = Cost::of(frame.descent.depth, plain);
+        let total = frame.bases.iter().try_fold(own, |total, base| Some(total.over(self.cost(base, own.depth)?)))?;
+        total.is_allowed().then_some(total)
     }
 
     /// What opening a blob from a place below a depth costs.
     fn cost(&self, id: &BlobId, below: u8) -> Option<Cost> {
         if self.written.contains(id) {
-            let whole = Cost { depth: 0, frames: 1, bytes: 2 * FRAME_BYTES_TARGET as u64 };
+            let whole = Cost::of(0, 2 * FRAME_BYTES_TARGET as u64);
             return Some(self.deltas.get(id).copied().unwrap_or(whole)).filter(|cost| cost.depth < below);
         }
-        self.cost_of(self.index.place_below(id, below, &PackRule::RELIABLE)?)
-    }
-
-    /// `None` if it can't be told.
-    fn cost_of(&self, place: BlobLocation) -> Option<Cost> {
-        let frame = self.index.frame(place.frame).ok()?;
-        let mut total = Cost { depth: frame.depth, frames: 1, bytes: u64::from(frame.plain) };
-        for base in &frame.bases {
-            let cost = self.cost_of(self.index.place_below(base, frame.depth, &PackRule::RELIABLE)?)?;
-            total.frames = total.frames.saturating_add(cost.frames);
-            total.bytes = total.bytes.saturating_add(cost.bytes);
-        }
-        Some(total)
+        self.index.cost(self.index.place_below(id, below, &PackRule::RELIABLE)?, &PackRule::RELIABLE)
     }
 }

@@ -2,7 +2,8 @@
 //! them. Both do the same in the same order; the first error ends the run, and nothing waits for what never comes.
 
 use super::OpenFrame;
-use crate::repository::write::packer::{EncodedFrame, Packer, ReadyPack, Run};
+use crate::repository::write::frame::EncodedFrame;
+use crate::repository::write::packer::{FullPack, Packer, Run};
 use crate::repository::{Error, Result, encoding};
 use crate::runtime::Locked;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Condvar, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use vault_format::compress::{self, LEVEL_DEFAULT};
-use vault_format::directory::Descent;
+use vault_format::directory::{BlobEntry, Descent};
 use vault_format::frame::FrameCodec;
 use vault_format::id::Class;
 
@@ -18,6 +19,10 @@ use vault_format::id::Class;
 /// store must not keep somebody who wants an end from having it, nor the index from being put before.
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS_WHEN_STOPPED: u32 = 80;
+
+/// What is looked at of a large frame before all of it is compressed.
+const SAMPLES: usize = 4;
+const SAMPLE_BYTES: usize = 8 << 10;
 
 /// A blob that came now would be in no pack, and whoever committed over it would lose it without a word.
 const FINISHED: &str = "something was to be stored after a run had ended";
@@ -31,7 +36,7 @@ pub(super) enum Engine {
 
 pub(super) struct Threads {
     pool: rayon::ThreadPool,
-    frames: Sender<(EncodedFrame, Permit)>,
+    frames: Sender<(Vec<EncodedFrame>, Permit)>,
     budget: Arc<Budget>,
     threads: Vec<JoinHandle<()>>,
     /// Disconnected once all threads are over.
@@ -57,8 +62,8 @@ impl Engine {
             .num_threads(workers)
             .build()
             .map_err(|error| Error::Threads(error.to_string()))?;
-        let (frames, encoded) = unbounded::<(EncodedFrame, Permit)>();
-        let (packs, ready) = bounded::<ReadyPack>(1);
+        let (frames, encoded) = unbounded::<(Vec<EncodedFrame>, Permit)>();
+        let (packs, full) = bounded::<FullPack>(1);
         let (life, alive) = bounded::<()>(0);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let life = life.clone();
@@ -72,8 +77,8 @@ impl Engine {
         let own = run.clone();
         threads.push(spawn("packer", Box::new(move || pack_all(&own, &encoded, &packs)))?);
         for _ in 0..workers.min(2) {
-            let (own, ready) = (run.clone(), ready.clone());
-            threads.push(spawn("uploader", Box::new(move || put_all(&own, &ready)))?);
+            let (own, full) = (run.clone(), full.clone());
+            threads.push(spawn("uploader", Box::new(move || put_all(&own, &full)))?);
         }
         let budget = Arc::new(Budget::new((run.repository.options().memory_bytes / 3).max(1)));
         drop(life);
@@ -82,7 +87,10 @@ impl Engine {
 
     pub fn encode(&mut self, run: &Arc<Run>, class: Class, frame: OpenFrame) -> Result<()> {
         match self {
-            Self::Inline(_) => self.pass(run, compress(class, frame)?),
+            Self::Inline(packer) => {
+                let mut frames = encode(run, class, frame)?.into_iter();
+                frames.try_for_each(|frame| packer.push(run, frame)?.map_or(Ok(()), |full| run.put_pack(full)))
+            }
             Self::Threads(threads) => {
                 run.check()?;
                 let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
@@ -91,7 +99,7 @@ impl Engine {
                     if run.has_ended() {
                         return;
                     }
-                    match compress(class, frame) {
+                    match encode(&run, class, frame) {
                         // the receiver is gone only after an error that is kept already
                         Ok(encoded) => drop(frames.send((encoded, permit))),
                         Err(error) => run.fail(error),
@@ -106,12 +114,12 @@ impl Engine {
     /// Packs a frame that is encoded already.
     pub fn pass(&mut self, run: &Arc<Run>, frame: EncodedFrame) -> Result<()> {
         match self {
-            Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |ready| run.put_pack(ready)),
+            Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |full| run.put_pack(full)),
             Self::Threads(threads) => {
                 run.check()?;
                 let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
                 // the receiver is gone only after an error that is kept already
-                drop(threads.frames.send((frame, permit)));
+                drop(threads.frames.send((vec![frame], permit)));
                 Ok(())
             }
             Self::Finished => Err(Error::Bug(FINISHED)),
@@ -123,9 +131,7 @@ impl Engine {
         match std::mem::replace(self, Self::Finished) {
             Self::Inline(mut packer) => {
                 for class in [Class::Data, Class::Metadata] {
-                    if let Some(ready) = packer.close(run, class)? {
-                        run.put_pack(ready)?;
-                    }
+                    packer.close(class).map_or(Ok(()), |full| run.put_pack(full))?;
                 }
                 Ok(())
             }
@@ -150,35 +156,78 @@ impl Engine {
     }
 }
 
-fn compress(class: Class, frame: OpenFrame) -> Result<EncodedFrame> {
-    let smaller = encoding("a frame", compress::compress(&frame.bytes, LEVEL_DEFAULT))?;
-    let (codec, bytes) = smaller.map_or((FrameCodec::Raw, frame.bytes), |bytes| (FrameCodec::Zstd, bytes));
-    Ok(EncodedFrame { class, codec, bytes, blobs: frame.blobs, bases: Vec::new(), descent: Descent::default() })
+/// Encodes blobs: as deltas those that have bases, and the others together.
+fn encode(run: &Run, class: Class, frame: OpenFrame) -> Result<Vec<EncodedFrame>> {
+    let Some(bases) = run.bases.get().filter(|_| frame.before.iter().any(|before| !before.is_empty())) else {
+        return Ok(vec![compress(class, frame.bytes, frame.blobs)?]);
+    };
+    let (mut encoded, mut whole, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut left = frame.bytes.as_slice();
+    for (blob, before) in frame.blobs.into_iter().zip(frame.before) {
+        let (plaintext, rest) = left.split_at(blob.length as usize);
+        left = rest;
+        match bases.delta(&blob, plaintext, &before)? {
+            Some(delta) => encoded.push(delta),
+            None => {
+                whole.extend_from_slice(plaintext);
+                blobs.push(blob);
+            }
+        }
+    }
+    if !blobs.is_empty() {
+        encoded.push(compress(class, whole, blobs)?);
+    }
+    Ok(encoded)
 }
 
-fn pack_all(run: &Run, encoded: &Receiver<(EncodedFrame, Permit)>, packs: &Sender<ReadyPack>) {
+fn compress(class: Class, plaintext: Vec<u8>, blobs: Vec<BlobEntry>) -> Result<EncodedFrame> {
+    let smaller = match is_dense(&plaintext)? {
+        true => None,
+        false => encoding("a frame", compress::compress(&plaintext, LEVEL_DEFAULT))?,
+    };
+    let (codec, bytes) = smaller.map_or((FrameCodec::Raw, plaintext), |bytes| (FrameCodec::Zstd, bytes));
+    Ok(EncodedFrame { class, codec, bytes, blobs, bases: Vec::new(), descent: Descent::default() })
+}
+
+/// True if it looks as if nothing were to be gained by compressing: pictures, films, archives.
+fn is_dense(plaintext: &[u8]) -> Result<bool> {
+    if plaintext.len() < SAMPLES * SAMPLE_BYTES * 4 {
+        return Ok(false);
+    }
+    let mut sampled = 0;
+    for sample in plaintext.chunks(plaintext.len() / SAMPLES).take(SAMPLES) {
+        let sample = sample.get(..SAMPLE_BYTES).unwrap_or_default();
+        let smaller = encoding("a sample", compress::compress(sample, 1))?;
+        sampled += smaller.map_or(sample.len(), |smaller| smaller.len());
+    }
+    Ok(sampled > SAMPLES * SAMPLE_BYTES / 32 * 31)
+}
+
+fn pack_all(run: &Run, encoded: &Receiver<(Vec<EncodedFrame>, Permit)>, packs: &Sender<FullPack>) {
     let mut packer = Packer::default();
-    let send = |ready: Result<Option<ReadyPack>>| match ready {
-        Ok(Some(ready)) => drop(packs.send(ready)),
+    let send = |full: Result<Option<FullPack>>| match full {
+        Ok(Some(full)) => drop(packs.send(full)),
         Ok(None) => {}
         Err(error) => run.fail(error),
     };
     // after an error the rest is drained, so that nobody waits for a budget that never comes
-    for (frame, permit) in encoded {
-        if !run.has_ended() {
-            send(packer.push(run, frame));
+    for (frames, permit) in encoded {
+        for frame in frames {
+            if !run.has_ended() {
+                send(packer.push(run, frame));
+            }
         }
         drop(permit);
     }
     for class in [Class::Data, Class::Metadata] {
         if !run.has_ended() {
-            send(packer.close(run, class));
+            send(Ok(packer.close(class)));
         }
     }
 }
 
-fn put_all(run: &Run, ready: &Receiver<ReadyPack>) {
-    for pack in ready {
+fn put_all(run: &Run, full: &Receiver<FullPack>) {
+    for pack in full {
         // what waits here when the run is stopped has not begun
         if !run.is_broken()
             && !run.repository.runtime().is_stopped()

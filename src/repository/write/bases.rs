@@ -1,0 +1,197 @@
+//! New blobs as the difference to those that they take the place of. Which bases one gets follows the idea of Subversion's
+//! skip deltas (FSFS): the nth version of a lineage is stored against an earlier one that few steps lead to, so that
+//! neither the differences nor the steps grow with the number of versions. A base lies in a pack that the run may rely on,
+//! and relies on from then on. Where a base can't be had, the blob is stored whole: nothing fails for want of one.
+
+use crate::repository::lookup::{BlobLocation, BlobLookup, Cost, PackNumber, PackRule};
+use crate::repository::read::reader::Reader;
+use crate::repository::write::frame::EncodedFrame;
+use crate::repository::{Result, encoding};
+use crate::runtime::Locked;
+use std::collections::{BTreeSet, HashMap};
+use vault_format::compress::{self, LEVEL_DEFAULT, PREFIX_BYTES_MAX};
+use vault_format::directory::{BlobEntry, Descent, Directory};
+use vault_format::frame::{BASES_MAX, FrameCodec};
+use vault_format::id::{BlobId, BlobKind, DomainId};
+
+/// Smaller blobs are stored with their neighbours: a frame of its own costs a delta nearly as much as it saves.
+const CHUNK_BYTES_MIN: usize = 16 << 10;
+const PAGE_BYTES_MIN: usize = 1 << 10;
+
+/// A lineage is stored whole again at this version.
+const VERSIONS_MAX: u32 = 63;
+
+/// Versions on one level of the steps between versions: each level steps over so many of the one below.
+const VERSIONS_PER_LEVEL: u32 = 4;
+
+/// A delta of at most this part of its plaintext is kept without a look at what compression alone gives.
+const CLEARLY_SMALL: usize = 16;
+
+/// Finds and reads bases, for all threads of a run.
+pub(crate) struct Bases {
+    index: BlobLookup,
+    reader: Reader,
+    for_members: Option<DomainId>,
+    reach: Reach,
+    /// Packs that were asked for so far, and whether they are at hand.
+    known: Locked<HashMap<PackNumber, bool>>,
+    relied: Locked<BTreeSet<PackNumber>>,
+}
+
+/// Where bases may be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The store.
+    Store,
+    /// The store, but first what this machine keeps of it; what is put is kept too.
+    StoreAndCache,
+    /// Only what this machine keeps.
+    Cache,
+}
+
+/// The bases of one delta.
+struct Chosen {
+    bases: Vec<BlobId>,
+    places: Vec<BlobLocation>,
+    descent: Descent,
+}
+
+impl Bases {
+    pub fn new(index: BlobLookup, reader: Reader, for_members: Option<DomainId>, reach: Reach) -> Self {
+        let reader = if reach == Reach::Store { reader } else { reader.cached() };
+        Self { index, reader, for_members, reach, known: Locked::default(), relied: Locked::default() }
+    }
+
+    /// True if what is put is to be kept on this machine, so that the next run finds its bases here.
+    pub fn keeps(&self, directory: &Directory) -> bool {
+        let stored = |is_raw: bool| {
+            let frames = directory.frames.iter().filter(|frame| (frame.codec == FrameCodec::Raw) == is_raw);
+            frames.map(|frame| u64::from(frame.stored)).sum::<u64>()
+        };
+        // what does not compress rarely changes a little
+        self.reach != Reach::Store && stored(false) > stored(true)
+    }
+
+    /// True if all packs that reading from a place needs can be read from.
+    fn is_at_hand(&self, place: BlobLocation) -> bool {
+        if self.reach != Reach::Cache {
+            return true;
+        }
+        let mut packs = BTreeSet::new();
+        let collected = self.index.collect_packs(place, &self.rule(), &mut packs);
+        let cache = self.reader.repository().cache().filter(|_| collected.is_ok());
+        let mut known = self.known.lock();
+        cache.is_some_and(|cache| {
+            packs.into_iter().all(|number| {
+                let is_kept = || self.index.pack(number).is_ok_and(|pack| cache.uses_pack(&pack.id));
+                *known.entry(number).or_insert_with(is_kept)
+            })
+        })
+    }
+
+    /// The packs of all bases so far.
+    pub fn relied(&self) -> BTreeSet<PackNumber> {
+        self.relied.lock().clone()
+    }
+
+    /// A blob as the difference to what it takes the place of; `None` if that is not clearly smaller, or can't be had.
+    pub fn delta(&self, blob: &BlobEntry, plaintext: &[u8], before: &[BlobId]) -> Result<Option<EncodedFrame>> {
+        let least = if blob.kind == BlobKind::Chunk { CHUNK_BYTES_MIN } else { PAGE_BYTES_MIN };
+        let Some(chosen) = self.choose(blob, before).filter(|_| plaintext.len() >= least) else { return Ok(None) };
+        let mut prefix = Vec::new();
+        for base in &chosen.bases {
+            // what can't be read now, or is damaged, serves nobody as a base
+            let Ok(bytes) = self.reader.blob(blob.kind, base) else { return Ok(None) };
+            prefix.extend_from_slice(&bytes);
+        }
+        let delta = encoding("a delta", compress::compress_delta(plaintext, &prefix, LEVEL_DEFAULT))?;
+        let Some(bytes) = delta else { return Ok(None) };
+        if bytes.len() > plaintext.len() / CLEARLY_SMALL {
+            let alone = encoding("a frame", compress::compress(plaintext, LEVEL_DEFAULT))?;
+            if 2 * bytes.len() > alone.map_or(plaintext.len(), |alone| alone.len()) {
+                return Ok(None);
+            }
+        }
+        let (rule, mut packs) = (self.rule(), BTreeSet::new());
+        for place in chosen.places {
+            self.index.collect_packs(place, &rule, &mut packs)?;
+        }
+        self.relied.lock().append(&mut packs);
+        let (class, codec) = (blob.kind.class(), FrameCodec::Delta);
+        let (bases, descent) = (chosen.bases, chosen.descent);
+        Ok(Some(EncodedFrame { class, codec, bytes, blobs: vec![*blob], bases, descent }))
+    }
+
+    fn rule(&self) -> PackRule<'static> {
+        PackRule::RELIABLE.open_to(self.for_members)
+    }
+
+    /// The bases for what takes the place of these blobs.
+    fn choose(&self, blob: &BlobEntry, before: &[BlobId]) -> Option<Chosen> {
+        let rule = self.rule();
+        let own = |id: &BlobId| self.index.place(id, &rule).map(|place| (*id, place));
+        let newest: Vec<(BlobId, BlobLocation)> = before.iter().filter_map(own).collect();
+        let generation = self.generation(newest.first()?.1)?.checked_add(1)?;
+        if generation >= VERSIONS_MAX {
+            return None;
+        }
+        let mut found = Vec::new();
+        newest.into_iter().for_each(|(id, place)| self.descend(id, place, base_of(generation), &mut found));
+        found.truncate(BASES_MAX);
+        let mut prefix = 0usize;
+        found.retain(|(_, place)| {
+            prefix = prefix.saturating_add(place.length as usize);
+            prefix <= PREFIX_BYTES_MAX && place.kind == blob.kind && self.is_at_hand(*place)
+        });
+        let depth = found.iter().map(|(_, place)| place.depth).max()?.checked_add(1)?;
+        let cost = found.iter().try_fold(Cost::of(depth, u64::from(blob.length)), |total, (_, place)| {
+            Some(total.over(self.index.cost(*place, &rule)?))
+        })?;
+        let (bases, places) = found.into_iter().unzip();
+        cost.is_allowed().then_some(Chosen { bases, places, descent: Descent { depth, generation } })
+    }
+
+    fn generation(&self, place: BlobLocation) -> Option<u32> {
+        self.index.frame(place.frame).ok().map(|frame| frame.generation)
+    }
+
+    /// The newest versions of a lineage that are at most of this generation.
+    fn descend(&self, id: BlobId, place: BlobLocation, generation: u32, out: &mut Vec<(BlobId, BlobLocation)>) {
+        let Ok(frame) = self.index.frame(place.frame) else { return };
+        if frame.generation <= generation || frame.bases.is_empty() {
+            if out.iter().all(|(known, _)| *known != id) {
+                out.push((id, place));
+            }
+            return;
+        }
+        // depth falls with each step
+        for base in &frame.bases {
+            if let Some(place) = self.index.place_below(base, frame.depth, &self.rule()) {
+                self.descend(*base, place, generation, out);
+            }
+        }
+    }
+}
+
+/// The version against which the one of this generation is stored: the one before it, or, where a level is full, the
+/// first of that level. A lineage of 63 versions so has at most nine steps, and most differences are those of one step.
+fn base_of(generation: u32) -> u32 {
+    let mut step = 1;
+    while generation != 0 && (generation / step).is_multiple_of(VERSIONS_PER_LEVEL) {
+        step *= VERSIONS_PER_LEVEL;
+    }
+    generation.saturating_sub(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{VERSIONS_MAX, base_of};
+    use vault_format::frame::DEPTH_MAX;
+
+    #[test]
+    fn few_steps_lead_to_what_is_whole() {
+        let steps = |version: u32| std::iter::successors(Some(version), |v| (*v > 0).then(|| base_of(*v))).count() - 1;
+        assert_eq!([1, 2, 3, 4, 5, 8, 16, 21].map(base_of), [0, 1, 2, 0, 4, 4, 0, 20]);
+        assert!((0..VERSIONS_MAX).all(|version| steps(version) <= usize::from(DEPTH_MAX)));
+    }
+}

@@ -1,0 +1,255 @@
+//! What comes again with a few changes is stored as the difference to what was there: it costs what changed, comes back
+//! as it was whatever was forgotten and swept since, and needs few steps however many versions there are.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use testkit::simulated::Simulated;
+use testkit::world::{Hand, assert_clean, catalog_of_packs, init, member, noise, open, open_as, restore_stream, tick};
+use testkit::world::{assert_restores, check, folder, stored_bytes};
+use vault::backend::Store;
+use vault::backup::{self, Source};
+use vault::plan::Delta;
+use vault::progress::Silent;
+use vault::prune;
+use vault::repository::Repository;
+use vault::repository::objects::orders;
+use vault::source;
+use vault_format::bundle::Role;
+use vault_format::frame::{DEPTH_MAX, FrameCodec};
+use vault_format::id::{BlobKind, Class, ObjectId};
+use vault_format::name::Name;
+use vault_format::order::Action;
+
+/// Text of many lines, no two alike, of which a compressor makes a third.
+fn dump(lines: usize) -> Vec<String> {
+    let random = noise(5, 4 * lines);
+    let word = |at: usize| random[at % random.len()];
+    (0..lines)
+        .map(|line| format!("{line}\tuser-{}\t{}-{}\t{}\n", word(line), word(2 * line), word(3 * line), word(4 * line)))
+        .collect()
+}
+
+fn bytes(lines: &[String]) -> Vec<u8> {
+    lines.concat().into_bytes()
+}
+
+/// An hour later: one line in five hundred is another one, one is new and one is gone.
+fn work(lines: &mut Vec<String>, hour: usize) {
+    for at in (hour * 7 % 500..lines.len()).step_by(500) {
+        lines[at] = format!("{at}\tseen in hour {hour}\t{}\n", hour * at);
+    }
+    lines.insert(lines.len() / 3 * (hour % 3), format!("new in hour {hour}\n"));
+    lines.remove(hour * 131 % lines.len());
+}
+
+fn take(repository: &Repository, name: &str, stream: &[u8], delta: Delta) -> (ObjectId, u64) {
+    tick(repository);
+    let (mut input, name) = (stream, name.to_owned());
+    let options = backup::Options { name, delta, ..backup::Options::default() };
+    let source = Source::Stream(&mut input, b"dump".to_vec());
+    let report = backup::backup(repository, source, &options, &Silent).unwrap();
+    (report.snapshot.unwrap(), report.head.statistics.stored_bytes)
+}
+
+fn world() -> (Hand, Simulated, Repository) {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(1, 0));
+    (hand, store, owner)
+}
+
+/// Frames that are deltas, the greatest depth, and kinds of blobs that have some.
+fn deltas(repository: &Repository) -> (usize, u8, Vec<BlobKind>) {
+    let lookup = catalog_of_packs(repository);
+    let all: Vec<_> = lookup.frames().map(|(_, frame)| frame).filter(|f| f.codec == FrameCodec::Delta).collect();
+    let mut kinds: Vec<BlobKind> = all.iter().map(|frame| frame.kind).collect();
+    kinds.sort_by_key(|kind| *kind as u8);
+    kinds.dedup();
+    (all.len(), all.iter().map(|frame| frame.depth).max().unwrap_or(0), kinds)
+}
+
+#[test]
+fn an_hour_costs_what_changed() {
+    let (_, _, repository) = world();
+    let mut lines = dump(150_000);
+    let (first, whole) = take(&repository, "db", &bytes(&lines), Delta::Always);
+    let mut taken = vec![(first, bytes(&lines))];
+    for hour in 1..=4 {
+        work(&mut lines, hour);
+        let (id, stored) = take(&repository, "db", &bytes(&lines), Delta::Always);
+        assert!(stored < whole / 10, "hour {hour}: {stored} of {whole}");
+        taken.push((id, bytes(&lines)));
+    }
+    let (count, depth, kinds) = deltas(&repository);
+    assert!(count > 20 && depth > 1, "{count} deltas, depth {depth}");
+    assert_eq!(kinds, [BlobKind::Chunk, BlobKind::List]);
+    for (id, stream) in &taken {
+        assert!(restore_stream(&repository, *id).unwrap() == *stream);
+    }
+    assert_clean(&repository, true, "after five versions");
+    // without, each hour costs nearly all again: every chunk has changed
+    let (_, plain) = take(&repository, "plain", &bytes(&dump(150_000)), Delta::Never);
+    work(&mut lines, 5);
+    let (_, never) = take(&repository, "db", &bytes(&lines), Delta::Never);
+    assert!(plain < whole / 10 && never > whole / 2, "{plain}, {never} of {whole}");
+}
+
+#[test]
+fn many_versions_need_few_steps() {
+    let (_, _, repository) = world();
+    let mut lines = dump(4_000);
+    let mut taken = Vec::new();
+    for hour in 0..80 {
+        work(&mut lines, hour);
+        taken.push((take(&repository, "db", &bytes(&lines), Delta::Always).0, bytes(&lines)));
+    }
+    let (count, depth, _) = deltas(&repository);
+    assert!(count > 60 && (2..=DEPTH_MAX).contains(&depth), "{count} deltas, depth {depth}");
+    for (id, stream) in taken {
+        assert!(restore_stream(&repository, id).unwrap() == stream);
+    }
+}
+
+#[test]
+fn a_file_with_another_number_is_the_next_version() {
+    let (_, _, repository) = world();
+    let mut lines = dump(30_000);
+    let folder = folder(|folder| std::fs::write(folder.join("db-2026-11-28.sql"), bytes(&lines)).unwrap());
+    let take = || {
+        tick(&repository);
+        let options = backup::Options { name: "dumps".into(), delta: Delta::Always, ..backup::Options::default() };
+        let source = Source::Paths(vec![folder.path().to_owned()], source::Options::default());
+        let report = backup::backup(&repository, source, &options, &Silent).unwrap();
+        (report.snapshot.unwrap(), report.head.statistics.stored_bytes)
+    };
+    let (_, whole) = take();
+    for day in 29..=30 {
+        work(&mut lines, day);
+        std::fs::write(folder.path().join(format!("db-2026-11-{day}.sql")), bytes(&lines)).unwrap();
+        let (id, stored) = take();
+        assert!(stored < whole / 5, "{day}: {stored} of {whole}");
+        assert_restores(&repository, id, folder.path(), "dated dumps");
+    }
+}
+
+#[test]
+fn far_from_the_store_what_the_machine_keeps_serves() {
+    let (hand, store, _) = world();
+    let cache = tempfile::tempdir().unwrap();
+    let at_home = || {
+        let repository = open(store.clone(), &hand.runtime(2, 0)).unwrap();
+        repository.use_cache(cache.path()).unwrap();
+        repository
+    };
+    let mut lines = dump(30_000);
+    let (_, whole) = take(&at_home(), "db", &bytes(&lines), Delta::Auto);
+    work(&mut lines, 1);
+    let repository = at_home();
+    let before = repository.backend().counts().bytes_read;
+    let (id, stored) = take(&repository, "db", &bytes(&lines), Delta::Auto);
+    let read = repository.backend().counts().bytes_read - before;
+    assert!(stored < whole / 5 && read < whole / 5, "{stored}, {read} of {whole}");
+    assert!(restore_stream(&repository, id).unwrap() == bytes(&lines));
+    // in a container nothing stays
+    let elsewhere = open(store.clone(), &hand.runtime(3, 0)).unwrap();
+    work(&mut lines, 2);
+    let (_, stored) = take(&elsewhere, "db", &bytes(&lines), Delta::Auto);
+    assert!(stored > whole / 2, "{stored} of {whole}");
+    work(&mut lines, 3);
+    let (id, stored) = take(&elsewhere, "db", &bytes(&lines), Delta::Always);
+    assert!(stored < whole / 5, "{stored} of {whole}");
+    assert!(restore_stream(&elsewhere, id).unwrap() == bytes(&lines));
+}
+
+#[test]
+fn a_key_that_reads_nothing_stores_all_of_it() {
+    let (hand, store, owner) = world();
+    let (_, bundle) = member(&owner, Role::Writer, "cron", None);
+    let writer = open_as(store.clone(), &hand.runtime(2, 0), &bundle).unwrap();
+    let mut lines = dump(20_000);
+    for hour in 0..2 {
+        work(&mut lines, hour);
+        let (id, _) = take(&writer, "db", &bytes(&lines), Delta::Always);
+        assert!(restore_stream(&owner, id).unwrap() == bytes(&lines));
+    }
+    assert_eq!(deltas(&owner).0, 0);
+}
+
+#[test]
+fn a_flipped_byte_of_a_base_names_all_that_need_it() {
+    let (hand, store, owner) = world();
+    let mut lines = dump(4_000);
+    let ids: Vec<ObjectId> = (0..3)
+        .map(|hour| {
+            work(&mut lines, hour);
+            take(&owner, "db", &bytes(&lines), Delta::Always).0
+        })
+        .collect();
+    let lookup = catalog_of_packs(&owner);
+    let (_, whole) = lookup.frames().find(|(_, f)| f.kind == BlobKind::Chunk && f.depth == 0).unwrap();
+    let name = Name::Pack(Class::Data, lookup.pack(whole.pack).unwrap().id).to_string();
+    let mut pack = store.objects()[&name].clone();
+    pack[whole.offset as usize + 9] ^= 1;
+    let damaged = hand.store();
+    for (object, stored) in store.objects() {
+        let stored = if object == name { &pack } else { &stored };
+        damaged.put(&object, stored).unwrap();
+    }
+    let repository = open(damaged, &hand.runtime(3, 0)).unwrap();
+    let report = check(&repository, true);
+    let said = format!("{:?}", report.findings);
+    for id in ids {
+        assert!(said.contains(&format!("{}:/dump", id.short())), "{id} is not named: {said}");
+        assert!(restore_stream(&repository, id).is_err());
+    }
+}
+
+/// One history: versions of two streams are taken, forgotten and swept in an order that follows from the seed; whatever
+/// was not forgotten comes back.
+fn history(seed: u64) {
+    let mut choices = noise(seed, 64).into_iter();
+    let mut choose = |of: u8| choices.next().map_or(0, |byte| byte % of);
+    let (hand, store, owner) = world();
+    let mut lines = [dump(2_500), dump(1_500)];
+    let mut alive: BTreeMap<ObjectId, Vec<u8>> = BTreeMap::new();
+    for step in 0..12 {
+        match choose(8) {
+            0..=3 => {
+                let of = usize::from(choose(2));
+                work(&mut lines[of], step);
+                let delta = if choose(6) == 0 { Delta::Never } else { Delta::Always };
+                let stream = bytes(&lines[of]);
+                alive.insert(take(&owner, ["db", "web"][of], &stream, delta).0, stream);
+            }
+            4 | 5 => {
+                let nth = usize::from(choose(4)) % alive.len().max(1);
+                let Some(id) = alive.keys().nth(nth).copied() else { continue };
+                orders::put(&owner, owner.keys().domain(), Action::Forget(vec![id])).unwrap();
+                alive.remove(&id);
+            }
+            _ => {
+                let max_unused = prune::Unused::Bytes(if choose(2) == 0 { 0 } else { 1 << 20 });
+                let options = prune::Options { max_unused, without_snapshots: true, ..prune::Options::default() };
+                prune::prune(&owner, &options, &Silent).unwrap();
+                hand.advance(Duration::from_hours(25));
+                prune::prune(&owner, &options, &Silent).unwrap();
+            }
+        }
+    }
+    let repository = open(store.clone(), &hand.runtime(9, 0)).unwrap();
+    for (id, stream) in &alive {
+        assert!(restore_stream(&repository, *id).unwrap() == *stream, "VAULT_TEST_SEED={seed}: {id}");
+    }
+    assert_clean(&repository, true, &format!("VAULT_TEST_SEED={seed}"));
+    assert!(stored_bytes(&store) > 0);
+}
+
+/// `VAULT_TEST_SEED` replays one; `VAULT_TEST_HISTORIES` asks for more.
+#[test]
+fn what_lives_comes_back_whatever_was_forgotten_and_swept() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    if let Some(seed) = number("VAULT_TEST_SEED") {
+        return history(seed);
+    }
+    (0..number("VAULT_TEST_HISTORIES").unwrap_or(8)).for_each(history);
+}
