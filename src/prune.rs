@@ -1,6 +1,6 @@
 //! Frees what no snapshot needs, in two phases that may be days and machines apart: a mark condemns packs, and after its
-//! grace a sweep copies what came to be needed meanwhile and deletes the rest. What lives in half-dead packs is written
-//! again before their mark. No lock: writers look at marks before they commit. Whatever is missing, unreadable or unknown
+//! grace a sweep copies what came to be needed meanwhile and deletes the rest. What lives in half-dead packs, and in many
+//! small ones, is written again before their mark. No lock: writers look at marks before they commit. Whatever is missing, unreadable or unknown
 //! stops both phases, for a deleter must not guess.
 
 mod need;
@@ -45,6 +45,8 @@ pub struct Options {
     pub max_unused: Unused,
     /// Most stored bytes of packs to repack; `None` = any.
     pub max_repack: Option<u64>,
+    /// Small packs of one place are merged once so many of them are worth it.
+    pub merge_at: usize,
     /// Free the data of domains of which there is neither a snapshot nor a record of one.
     pub without_snapshots: bool,
     /// Look, but put and delete nothing.
@@ -57,6 +59,7 @@ impl Default for Options {
             grace: None,
             max_unused: Unused::Thousandths(100),
             max_repack: None,
+            merge_at: 8,
             without_snapshots: false,
             dry_run: false,
         }
@@ -238,6 +241,7 @@ impl Prepared {
             unused: options.max_unused,
             repack: options.max_repack.unwrap_or(u64::MAX),
             pack_bytes: pack_bytes(repository),
+            merge_at: options.merge_at,
         };
         let plan = Plan::choose(&packs, &lineages, limits);
         let due = due.into_iter().filter(|place| !survey.is_due_already(place)).collect();
@@ -313,9 +317,9 @@ impl Prepared {
         if !self.plan.repack.is_empty() {
             progress.expect(self.plan.figures.repacked_packs, self.plan.figures.read_bytes);
             match repack::repack(run.repository(), self, progress) {
-                Ok(Repacked { figures, written: new, doubts }) => {
+                Ok(Repacked { figures, written: new, doubts, stay }) => {
                     (self.plan.figures, written) = (figures, new);
-                    self.leave_whole(doubts);
+                    self.leave_whole(doubts, &stay);
                 }
                 Err(Error::Repository(repository::Error::Backend(error))) if error.kind == ErrorKind::NoSpace => {
                     notes.push(
@@ -331,15 +335,16 @@ impl Prepared {
         Ok(self.report())
     }
 
-    /// Packs of domains in which something could not be read stay as they are.
-    fn leave_whole(&mut self, doubts: Doubts) {
+    /// Packs of domains in which something could not be read stay as they are, and single ones that are not worth it.
+    fn leave_whole(&mut self, doubts: Doubts, stay: &BTreeSet<usize>) {
         let (packs, places) = (&self.packs, &self.places);
         let is_doubted = |number: &usize| {
             let place = usize::try_from(packs[*number].group).ok().and_then(|group| places.get(group));
             place.is_some_and(|place| doubts.contains_key(&place.domain))
         };
         let figures = &mut self.plan.figures;
-        for (number, _) in self.plan.repack.extract_if(.., |number, _| is_doubted(number)) {
+        for (number, _) in self.plan.repack.extract_if(.., |number, _| stay.contains(number) || is_doubted(number)) {
+            figures.merged_packs -= u64::from(self.plan.merged.contains(&number));
             figures.repacked_packs -= 1;
             figures.repacked_bytes -= packs[number].size;
             figures.kept_packs += 1;

@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Garbage that may stay because it shares frames with what is needed: part of what lives, or a size
     #[arg(long, value_name = "PERCENT|SIZE", default_value = "10%", value_parser = parse_unused)]
     max_unused: Unused,
-    /// Repack at most this much in one run
+    /// Repack at most this much in one run, what is merged because it is small included
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_repack: Option<u64>,
     /// Free also what a domain holds that has no snapshot and no record of one
@@ -84,6 +84,8 @@ printed! {
         repacked_packs: u64 = figures.repacked_packs,
         /// Their bytes.
         repacked_bytes: u64 = figures.repacked_bytes,
+        /// Of these, packs that are merged because they are small.
+        merged_packs: u64 = figures.merged_packs,
         /// Requests to read for that.
         reads: u64 = figures.reads,
         /// Bytes read.
@@ -154,6 +156,7 @@ pub fn run_in(session: &Session, repository: &Repository, arguments: &Arguments)
         max_repack: arguments.max_repack,
         without_snapshots: arguments.without_snapshots,
         dry_run: arguments.dry_run,
+        ..prune::Options::default()
     };
     let progress = session.progress("repacking").watch(repository.backend());
     let report = progress.during(|progress| prune::prune(repository, &options, progress));
@@ -218,8 +221,14 @@ fn show(session: &Session, arguments: &Arguments, report: &Report, grace: Durati
         session.say(&format!("{} {condemned}", done("mark", "marked")));
     }
     if figures.repacked_packs > 0 {
+        let rest = figures.repacked_packs.saturating_sub(figures.merged_packs);
+        let why = match (figures.merged_packs, rest) {
+            (0, _) => "without what is not needed",
+            (_, 0) => "that were small, as few",
+            _ => "that were small, or hold much that is not needed",
+        };
         session.say(&format!(
-            "{} {} in {} without what is not needed: {} read, {} written",
+            "{} {} in {} {why}: {} read, {} written",
             done("rewrite", "rewrote"),
             render::size(figures.repacked_bytes),
             render::count(figures.repacked_packs, "pack", "packs"),

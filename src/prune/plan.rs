@@ -1,7 +1,7 @@
 //! What prune does with each pack, as a pure function of what lives in it: delete what nothing needs, keep what is
 //! nearly full of life, and repack the rest, those first that free most for what is written again. Dead bytes that no
 //! move of whole frames frees, because they share a frame with living ones or are bases of them, are counted; once they
-//! exceed the limit, frames are encoded anew and dead bases replaced.
+//! exceed the limit, frames are encoded anew and dead bases replaced. Small packs are merged, however full of life.
 
 mod choice;
 mod size;
@@ -9,6 +9,7 @@ mod size;
 use size::NewPacks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::header::HEADER_BYTES;
 use vault_format::id::{BlobId, Class, ObjectId};
 
@@ -41,6 +42,8 @@ pub(super) struct Limits {
     pub repack: u64,
     /// Size at which a new pack is closed.
     pub pack_bytes: usize,
+    /// Fewer small packs of one place and class are not worth a merge.
+    pub merge_at: usize,
 }
 
 /// A frame, and how much of its plaintext is needed.
@@ -115,6 +118,8 @@ pub struct PlanFigures {
     pub repacked_packs: u64,
     /// Their bytes.
     pub repacked_bytes: u64,
+    /// Of these, packs that are merged because they are small.
+    pub merged_packs: u64,
     /// Packs that stay.
     pub kept_packs: u64,
     /// Their bytes.
@@ -158,6 +163,8 @@ pub(super) struct Plan {
     pub delete: BTreeSet<usize>,
     /// Packs to repack; true if frames are encoded anew as soon as something in them is dead.
     pub repack: BTreeMap<usize, bool>,
+    /// Those of them that are repacked only because they are small: they may as well stay.
+    pub merged: BTreeSet<usize>,
     /// Lineages whose dead bases are replaced.
     pub rebase: BTreeSet<usize>,
     pub figures: PlanFigures,
@@ -235,6 +242,13 @@ impl PackUse {
         self.sum(freed)
     }
 
+    /// True if so little of it would be written that it is to be merged with others.
+    fn is_small(&self, written: u64, pack_bytes: usize) -> bool {
+        let blobs: u64 = self.frames.iter().map(|frame| u64::from(frame.blobs)).sum();
+        let full = |of: usize| (of / choice::SMALL_PART) as u64;
+        written > 0 && written < full(pack_bytes) && blobs < full(PACK_BLOBS_MAX)
+    }
+
     /// The fate of each frame when the pack is repacked.
     pub fn fates(&self, anew: bool) -> Vec<Fate> {
         self.frames.iter().map(|frame| frame.fate(anew)).collect()
@@ -276,6 +290,7 @@ impl Plan {
     /// Leaves the packs that were to be repacked as they are.
     pub fn give_up_repack(&mut self, packs: &[PackUse]) {
         self.repack.clear();
+        self.merged.clear();
         self.rebase.clear();
         self.figures = self.count(packs, packs, &[], usize::MAX);
     }
@@ -317,6 +332,7 @@ impl Plan {
             };
             figures.repacked_packs += 1;
             figures.repacked_bytes += pack.size;
+            figures.merged_packs += u64::from(self.merged.contains(&number));
             figures.base_bytes += pack.sum(FrameUse::base_bytes);
             let ranges = pack.ranges(anew);
             figures.reads += ranges.len() as u64;
@@ -423,7 +439,7 @@ mod tests {
             let packs: Vec<PackUse> =
                 packs.iter().zip(0..).map(|((fixed, frames), number)| pack(number, *fixed, frames)).collect();
             let limits =
-                Limits { unused: Unused::Thousandths(thousandths), repack: repack.unwrap_or(u64::MAX), pack_bytes: 5000 };
+                Limits { unused: Unused::Thousandths(thousandths), repack: repack.unwrap_or(u64::MAX), pack_bytes: 5000, merge_at: 4 };
             let plan = Plan::choose(&packs, &[], limits);
             let figures = plan.figures;
             let total: u64 = packs.iter().map(|pack| pack.size).sum();

@@ -8,13 +8,14 @@ use super::plan::{Fate, Lineage, PackUse, PlanFigures};
 use super::survey;
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::repository::lookup::{FrameNumber, PackRule};
+use crate::repository::lookup::{BlobLookup, FrameNumber, PackRule};
 use crate::repository::read::reader::Reader;
 use crate::repository::view::Doubts;
 use crate::repository::write::frame::EncodedFrame;
 use crate::repository::write::writer::{Writer, Written};
 use crate::repository::{Error, Repository, encoding};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use vault_format::compress::{LEVEL_DEFAULT, PREFIX_BYTES_MAX, compress, compress_delta};
 use vault_format::directory::{BlobEntry, BlobPlace, Descent};
 use vault_format::frame::{BASES_MAX, FrameCodec};
@@ -34,16 +35,18 @@ pub(super) struct Repacked {
     pub written: Vec<Vec<Written>>,
     /// Domains in which something could not be read.
     pub doubts: Doubts,
+    /// Packs that were only to be merged, and hold something else than they say: they stay as they are.
+    pub stay: BTreeSet<usize>,
 }
 
 /// Carries out the repacks of a plan.
 pub(super) fn repack(repository: &Repository, task: &Prepared, progress: &dyn Progress) -> Result<Repacked> {
     let after = task.plan.without_dead(&task.packs, &task.lineages);
     let mut figures = PlanFigures { writes: 0, written_bytes: 0, ..task.plan.figures };
-    let (mut written, mut doubts) = (Vec::new(), Doubts::new());
+    let (mut written, mut doubts, mut stay) = (Vec::new(), Doubts::new(), BTreeSet::new());
     let before = repository.backend().counts();
     for need in &task.needs {
-        let own = match of_domain(repository, task, need, &after, progress) {
+        let own = match of_domain(repository, task, need, (&after, &mut stay), progress) {
             Ok(own) => own,
             Err(error) => {
                 survey::leave_out(&mut doubts, need.domain, error)?;
@@ -56,14 +59,14 @@ pub(super) fn repack(repository: &Repository, task: &Prepared, progress: &dyn Pr
     }
     let counts = repository.backend().counts();
     (figures.reads, figures.read_bytes) = (counts.get - before.get, counts.bytes_read - before.bytes_read);
-    Ok(Repacked { figures, written, doubts })
+    Ok(Repacked { figures, written, doubts, stay })
 }
 
 fn of_domain(
     repository: &Repository,
     task: &Prepared,
     need: &Need,
-    after: &[PackUse],
+    (after, stay): (&[PackUse], &mut BTreeSet<usize>),
     progress: &dyn Progress,
 ) -> Result<Vec<Written>> {
     let mut own = Vec::new();
@@ -82,7 +85,7 @@ fn of_domain(
             left: left(task),
             progress,
         };
-        mover.run(task, after, &jobs)?;
+        stay.extend(mover.run(task, after, &jobs)?);
         own.push(mover.writer.flush()?.uncommitted());
     }
     Ok(own)
@@ -114,6 +117,9 @@ fn left(task: &Prepared) -> HashSet<BlobId> {
     lineages.flat_map(|lineage| lineage.dead.iter().chain(&lineage.deltas)).map(|held| held.blob).collect()
 }
 
+/// A range of a pack, and its bytes.
+type Fetched = (Range<u64>, Vec<u8>);
+
 struct Mover<'m, 'r> {
     repository: &'r Repository,
     need: &'r Need,
@@ -124,32 +130,58 @@ struct Mover<'m, 'r> {
 }
 
 impl Mover<'_, '_> {
-    fn run(&mut self, task: &Prepared, after: &[PackUse], jobs: &Jobs) -> Result<()> {
-        for number in &jobs.packs {
-            let pack = &after[*number];
-            // what is passed over here would be condemned all the same
-            let (_, entry) = task.survey.entry(&pack.id).ok_or(UNTOLD)?;
-            let anew = task.plan.repack.get(number).copied().ok_or(Error::Bug("a pack is repacked without a plan"))?;
-            self.pack(pack, entry, anew)?;
+    /// Returns packs that stay.
+    fn run(&mut self, task: &Prepared, after: &[PackUse], jobs: &Jobs) -> Result<Vec<usize>> {
+        let mut stay = Vec::new();
+        let anew = |number: &usize| {
+            task.plan.repack.get(number).copied().ok_or(Error::Bug("a pack is repacked without a plan"))
+        };
+        let mut rest = jobs.packs.as_slice();
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(self.at_once(after, rest));
+            rest = later;
+            let (repository, reader, lookup) = (self.repository, &self.reader, &self.need.lookup);
+            let fetched = repository.runtime().map(repository.backend().connections(), some, |number| {
+                repository.runtime().check_stopped()?;
+                fetch((reader, lookup), &after[*number], anew(number)?)
+            });
+            for (number, fetched) in some.iter().zip(fetched) {
+                let pack = &after[*number];
+                // what is passed over here would be condemned all the same
+                let (_, entry) = task.survey.entry(&pack.id).ok_or(UNTOLD)?;
+                match fetched.and_then(|ranges| self.pack((pack, entry), anew(number)?, &ranges)) {
+                    // nobody has to merge it; what moved of it lies there twice
+                    Err(crate::error::Error::Repository(error))
+                        if task.plan.merged.contains(number) && error.is_damage() =>
+                    {
+                        stay.push(*number);
+                    }
+                    done => done?,
+                }
+            }
         }
         for number in &jobs.lineages {
             self.lineage(&task.lineages[*number])?;
         }
-        Ok(())
+        Ok(stay)
     }
 
-    fn pack(&mut self, pack: &PackUse, entry: &PackEntry, anew: bool) -> Result<()> {
-        self.repository.runtime().check_stopped()?;
+    /// How many of these packs are fetched together: small ones one after the other would each cost the way to the store.
+    fn at_once(&self, after: &[PackUse], packs: &[usize]) -> usize {
+        let (mut bytes, most) = (0, (self.repository.options().memory_bytes / 3) as u64);
+        let fits = |number: &&usize| {
+            bytes += after[**number].size;
+            bytes <= most
+        };
+        packs.iter().take_while(fits).count().max(1)
+    }
+
+    fn pack(&mut self, (pack, entry): (&PackUse, &PackEntry), anew: bool, ranges: &[Fetched]) -> Result<()> {
         let lookup = &self.need.lookup;
         let number = lookup.number_of(&pack.id).ok_or(UNTOLD)?;
         let fates = pack.fates(anew);
         if fates.len() != lookup.frames_of(number).len() {
             return Err(UNTOLD.into());
-        }
-        let mut ranges = Vec::new();
-        for range in pack.ranges(anew) {
-            let bytes = self.reader.fetch(lookup.pack(number)?, range.clone())?;
-            ranges.push((range, bytes));
         }
         let mut blobs: BTreeMap<u32, Vec<BlobPlace>> = BTreeMap::new();
         for place in entry.directory.places() {
@@ -174,10 +206,22 @@ impl Mover<'_, '_> {
     }
 
     fn move_frame(&mut self, class: Class, number: FrameNumber, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
-        let bytes = self.reader.open_seal(number, sealed)?;
         let frame = self.need.lookup.frame(number)?;
+        let is_vouched = self.need.lookup.pack(frame.pack)?.vouched;
+        let bytes =
+            if is_vouched { self.reader.open_seal(number, sealed)? } else { self.proven(number, sealed, places)? };
         let blobs = places.iter().map(|place| place.blob).collect();
         Ok(self.writer.copy_frame(EncodedFrame::again(class, &frame, bytes, blobs))?)
+    }
+
+    /// T7: in a pack of the owner everybody relies on it, so what a member says that a frame holds has to be true.
+    fn proven(&self, number: FrameNumber, sealed: &[u8], places: &[BlobPlace]) -> Result<Vec<u8>> {
+        let (encoded, plain) = self.reader.take_frame(number, sealed)?;
+        for place in places {
+            let at = self.need.lookup.known_places(&place.blob.id).find(|at| at.frame == number && at.at == place.at);
+            self.reader.slice(place.blob.kind, &place.blob.id, at.ok_or(UNTOLD)?, &plain)?;
+        }
+        Ok(encoded)
     }
 
     fn recode(&mut self, number: FrameNumber, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
@@ -215,6 +259,13 @@ impl Mover<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Fetches what of a pack is needed.
+fn fetch((reader, lookup): (&Reader, &BlobLookup), pack: &PackUse, anew: bool) -> Result<Vec<Fetched>> {
+    let number = lookup.number_of(&pack.id).ok_or(UNTOLD)?;
+    let fetch = |range: Range<u64>| Ok((range.clone(), reader.fetch(lookup.pack(number)?, range)?));
+    pack.ranges(anew).into_iter().map(fetch).collect()
 }
 
 /// A delta against versions that are stored whole; `None` if there is none that makes it clearly smaller.

@@ -24,6 +24,7 @@ mod interrupted;
 mod junk;
 mod kept;
 mod limits;
+mod merged;
 mod missing;
 mod month;
 mod origins;

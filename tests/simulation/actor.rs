@@ -158,13 +158,15 @@ impl Actor<'_> {
 
     fn prune(&mut self, repository: &Repository) -> Result<()> {
         let max_unused = prune::Unused::Thousandths(one_of(&mut self.random, &[0, 100]));
-        let options = prune::Options { max_unused, ..self.prune_options() };
+        let merge_at = one_of(&mut self.random, &[2, 8]);
+        let options = prune::Options { max_unused, merge_at, ..self.prune_options() };
         let pruned = prune::prune(repository, &options, &Silent);
         self.close(repository)?;
         let report = pruned?;
         let mut truth = self.world.truth.lock().unwrap();
         truth.totals.packs_deleted += report.swept.packs;
         truth.totals.rescued += report.swept.rescued_blobs;
+        truth.totals.merged += report.marked.figures.merged_packs;
         Ok(())
     }
 

@@ -180,6 +180,7 @@ pub struct Totals {
     pub failures: u64,
     pub packs_deleted: u64,
     pub rescued: u64,
+    pub merged: u64,
     pub restores: u64,
     pub late: u64,
     pub undeleted: u64,
@@ -194,6 +195,7 @@ impl Totals {
         self.failures += other.failures;
         self.packs_deleted += other.packs_deleted;
         self.rescued += other.rescued;
+        self.merged += other.merged;
         self.restores += other.restores;
         self.late += other.late;
         self.undeleted += other.undeleted;

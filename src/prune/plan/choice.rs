@@ -1,10 +1,14 @@
 //! The order of choosing: what nothing needs goes; then packs from which most is freed for what is written again, until
-//! the garbage is within its limit; then frames that are encoded anew; then dead bases. Every pack that is taken counts
-//! against the limit of what may be repacked.
+//! the garbage is within its limit; then frames that are encoded anew; then dead bases; last, small packs that become one.
+//! Every pack that is taken counts against the limit of what may be repacked.
 
 use super::{FrameUse, Held, Limits, Lineage, PackUse, Plan};
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use vault_format::id::Class;
+
+/// A pack is small if what is needed of it is less than this part of a full one, in bytes and in blobs.
+pub(super) const SMALL_PART: usize = 4;
 
 /// Chooses, without figures.
 pub(super) fn choose(packs: &[PackUse], lineages: &[Lineage], limits: Limits) -> Plan {
@@ -12,7 +16,22 @@ pub(super) fn choose(packs: &[PackUse], lineages: &[Lineage], limits: Limits) ->
     choice.move_frames();
     choice.recode_frames();
     choice.replace_bases(lineages);
+    choice.merge_small(limits);
     choice.plan
+}
+
+/// How many of these packs, or other things, smallest first, are to become one with `moving` bytes that are written anyway: the most of
+/// which none is larger than all before it together. So each time that a byte is written again it lies among twice as
+/// many as before, and is so but a dozen times, however often prune runs; and what is left grows from pack to pack.
+pub(in crate::prune) fn merged(sizes: &[u64], moving: u64) -> usize {
+    let (mut before, mut most) = (moving, 0);
+    for (number, size) in (1..).zip(sizes) {
+        if *size <= before {
+            most = number;
+        }
+        before += size;
+    }
+    most
 }
 
 /// Puts the most gain for what is written first; ties in the order of packs.
@@ -90,6 +109,38 @@ impl<'p> Choice<'p> {
         }
     }
 
+    /// Every run leaves a pack or two, however little it stores: those of one place and class become few.
+    fn merge_small(&mut self, limits: Limits) {
+        let mut places: BTreeMap<(u32, Class), (u64, Vec<(u64, usize)>)> = BTreeMap::new();
+        for (number, pack) in self.packs.iter().enumerate() {
+            let size = pack.written(self.plan.repack.get(&number).copied().unwrap_or(false));
+            let (moving, small) = places.entry((pack.group, pack.class)).or_default();
+            if self.plan.repack.contains_key(&number) {
+                *moving += size;
+            } else if !pack.fixed && !self.plan.delete.contains(&number) && pack.is_small(size, limits.pack_bytes) {
+                small.push((size, number));
+            }
+        }
+        for (moving, mut small) in places.into_values() {
+            small.sort_unstable();
+            let mut left = self.left;
+            let fits = |(_, number): &&(u64, usize)| {
+                let rest = left.checked_sub(self.packs[*number].size);
+                left = rest.unwrap_or(0);
+                rest.is_some()
+            };
+            small.truncate(small.iter().take_while(fits).count());
+            let sizes: Vec<u64> = small.iter().map(|(size, _)| *size).collect();
+            small.truncate(merged(&sizes, moving));
+            if small.len() >= limits.merge_at.max(2) {
+                for (_, number) in small {
+                    self.take(number, false);
+                    self.plan.merged.insert(number);
+                }
+            }
+        }
+    }
+
     /// A dead base is replaced by one of the versions that need it, stored whole.
     fn replace_bases(&mut self, lineages: &[Lineage]) {
         let mut order: Vec<(u64, usize)> =
@@ -116,6 +167,44 @@ impl<'p> Choice<'p> {
             });
             self.unused = self.unused.saturating_sub(bytes);
             self.plan.rebase.insert(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merged;
+
+    #[test]
+    fn nothing_is_merged_that_is_larger_than_what_it_is_merged_with() {
+        assert_eq!(merged(&[], 0), 0);
+        assert_eq!(merged(&[5], 0), 0);
+        assert_eq!(merged(&[5], 5), 1);
+        assert_eq!(merged(&[5, 5, 5], 0), 3);
+        assert_eq!(merged(&[1, 5, 6, 100], 0), 3);
+        assert_eq!(merged(&[1, 2, 4, 8, 16], 0), 0);
+    }
+
+    /// Prune after each few runs of a year: what is written again, and what is left, grows with the logarithm.
+    #[test]
+    fn a_year_of_small_packs_costs_a_dozen_writes_each_and_leaves_a_dozen() {
+        for runs in [1, 7, 24, 168] {
+            let (mut packs, mut written, full) = (Vec::<u64>::new(), 0u64, 10_000);
+            for run in 1..=8_760u64 {
+                packs.push(1);
+                if run.is_multiple_of(runs) {
+                    packs.sort_unstable();
+                    let small = packs.partition_point(|pack| *pack < full);
+                    let most = merged(&packs[..small], 0);
+                    if most >= 8 {
+                        let sum: u64 = packs.drain(..most).sum();
+                        packs.push(sum);
+                        written += sum;
+                    }
+                }
+            }
+            assert!(written <= 14 * 8_760, "{runs}: {written}");
+            assert!(packs.len() <= 20 + usize::try_from(runs).unwrap(), "{runs}: {}", packs.len());
         }
     }
 }
