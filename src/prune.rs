@@ -3,6 +3,7 @@
 //! small ones, is written again before their mark. No lock: writers look at marks before they commit. Whatever is missing, unreadable or unknown
 //! stops both phases, for a deleter must not guess.
 
+mod months;
 mod need;
 mod plan;
 mod repack;
@@ -114,6 +115,10 @@ pub struct Report {
     pub merged_indexes: u64,
     /// Old marks deleted.
     pub old_marks: u64,
+    /// Journal records, and months of them, put together.
+    pub merged_records: u64,
+    /// Those that were deleted, since months hold them.
+    pub deleted_records: u64,
     /// Kept though no snapshot needs it, for a run that may go on.
     pub unfinished: Unfinished,
     /// Domains that could not be judged, by the sweep or for the mark.
@@ -182,6 +187,8 @@ fn carry_out(run: &Run, options: &Options, progress: &dyn Progress, report: &mut
     }
     (report.merged_indexes, report.old_marks) = tidy::tidy(repository, &doubts)?;
     report.merged_indexes += report.swept.merged_indexes;
+    let records = months::tidy(repository, options, &doubts)?;
+    (report.merged_records, report.deleted_records) = (records.merged, records.deleted);
     Ok(())
 }
 

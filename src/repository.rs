@@ -155,6 +155,8 @@ struct Known {
     marks: BTreeMap<ObjectId, Mark>,
     /// Of journal records only who wrote them, and the snapshots, orders and records that they name.
     heads: BTreeMap<ObjectId, (Header, [Vec<ObjectId>; 3])>,
+    /// The records of each month of the journal.
+    months: BTreeMap<ObjectId, Vec<Name>>,
     /// Orders that no other one names, as they were read last.
     newest: Vec<ObjectId>,
     /// Orders that this process gave, and no record of an end names yet.
@@ -298,8 +300,9 @@ impl Repository {
     /// Gets an object and compares its bytes with its name.
     pub(crate) fn get_named(&self, name: &Name) -> Result<Vec<u8>> {
         let Some(id) = name.id() else { return Ok(self.0.backend.get(&name.to_string(), None)?) };
+        let is_of_journal = matches!(name, Name::Journal(..) | Name::Month(..));
         let is_kept =
-            matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..) | Name::Order(_) | Name::Mark(_));
+            is_of_journal || matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Order(_) | Name::Mark(_));
         // a local store is as near as the cache
         let cache = self.cache().filter(|_| is_kept && !self.0.backend.is_local());
         if let Some(bytes) = cache.and_then(|cache| cache.object(&name.to_string()))

@@ -41,6 +41,8 @@ pub enum Kind {
     Wal = 10,
     /// A key file, outside of the store.
     KeyFile = 11,
+    /// Records of a month of the journal.
+    Month = 12,
 }
 
 /// The clear header: what kind of object it is, and where it belongs.

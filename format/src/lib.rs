@@ -31,6 +31,7 @@ pub mod key;
 pub mod key_file;
 pub mod list;
 pub mod mark;
+pub mod month;
 pub mod name;
 pub mod object;
 pub mod order;

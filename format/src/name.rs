@@ -27,6 +27,8 @@ pub enum Name {
     Mark(ObjectId),
     /// A journal record: domain, year, month.
     Journal(DomainId, u16, u8, ObjectId),
+    /// Records of a month of the journal.
+    Month(DomainId, u16, u8, ObjectId),
     /// A WAL segment: cluster, timeline, segment.
     Wal(String, u32, String, ObjectId),
 }
@@ -87,6 +89,7 @@ impl fmt::Display for Name {
             Self::Order(id) => write!(f, "{ORDERS}{id}"),
             Self::Mark(id) => write!(f, "{MARKS}{id}"),
             Self::Journal(domain, year, month, id) => write!(f, "{JOURNAL}{domain}/{year:04}-{month:02}/{id}"),
+            Self::Month(domain, year, month, id) => write!(f, "{JOURNAL}{domain}/{year:04}-{month:02}-{id}"),
             Self::Wal(cluster, timeline, segment, id) => write!(f, "{WAL}{cluster}/{timeline:08X}/{segment}-{id}"),
         }
     }
@@ -115,6 +118,11 @@ impl Name {
                 let (year, month) = month.split_once('-')?;
                 Self::Journal(DomainId::parse(domain).ok()?, year.parse().ok()?, month.parse().ok()?, id(hash)?)
             }
+            ["journal", domain, month] => {
+                let (month, hash) = month.rsplit_once('-')?;
+                let (year, month) = month.split_once('-')?;
+                Self::Month(DomainId::parse(domain).ok()?, year.parse().ok()?, month.parse().ok()?, id(hash)?)
+            }
             ["wal", cluster, timeline, segment] => {
                 let (segment, hash) = segment.rsplit_once('-')?;
                 let timeline = u32::from_str_radix(timeline, 16).ok()?;
@@ -139,6 +147,7 @@ impl Name {
             | Self::Order(id)
             | Self::Mark(id)
             | Self::Journal(_, _, _, id)
+            | Self::Month(_, _, _, id)
             | Self::Wal(_, _, _, id) => Some(*id),
         }
     }
@@ -146,7 +155,10 @@ impl Name {
     /// The domain under which the object lies, if its name tells one.
     pub fn domain(&self) -> Option<DomainId> {
         match self {
-            Self::Index(domain, ..) | Self::Snapshot(domain, ..) | Self::Journal(domain, ..) => Some(*domain),
+            Self::Index(domain, ..)
+            | Self::Snapshot(domain, ..)
+            | Self::Journal(domain, ..)
+            | Self::Month(domain, ..) => Some(*domain),
             _ => None,
         }
     }

@@ -57,6 +57,7 @@ fn form(kind: Kind) -> Result<(usize, &'static str)> {
         Kind::Order => Ok((1, "an order")),
         Kind::Mark => Ok((1, "a mark")),
         Kind::Journal => Ok((1, "a journal record")),
+        Kind::Month => Ok((1, "a month of the journal")),
         Kind::DataPack | Kind::MetadataPack | Kind::Wal | Kind::KeyFile => Err(Error::WrongKind),
     }
 }

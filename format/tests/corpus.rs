@@ -34,6 +34,7 @@ fn seeds() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
         ("order", "orders/"),
         ("mark", "marks/"),
         ("journal", "journal/"),
+        ("month", "journal/"),
     ];
     for (target, prefix) in prefixes {
         let found = owner.files.iter().filter(|(name, _)| name.starts_with(prefix)).take(2);

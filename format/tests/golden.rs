@@ -14,6 +14,7 @@ use vault_format::index;
 use vault_format::journal::Record;
 use vault_format::key_file;
 use vault_format::mark::Mark;
+use vault_format::month::Month;
 use vault_format::name::Name;
 use vault_format::order::Order;
 use vault_format::pack::PackEnd;
@@ -116,6 +117,13 @@ fn open(repo: &Repo, keys: &BTreeMap<DomainId, [u8; 32]>, name: &Name, bytes: &[
             let object = Record::parse(bytes, repository).unwrap();
             object.verify(&keys[domain]).unwrap();
             Record::open(&object, &repo.owner.book(*domain)).unwrap();
+        }
+        Name::Month(domain, ..) => {
+            for (_, bytes) in Month::open(bytes, (repository, *domain), &owner).unwrap().into_records() {
+                let object = Record::parse(&bytes, repository).unwrap();
+                object.verify(&keys[domain]).unwrap();
+                Record::open(&object, &repo.owner.book(*domain)).unwrap();
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use vault_format::key::Key;
 use vault_format::key_file;
 use vault_format::list::ListPage;
 use vault_format::mark::Mark;
+use vault_format::month::Month;
 use vault_format::name::Name;
 use vault_format::order::Order;
 use vault_format::owner::{OWNER_DOMAIN, OwnerKeys};
@@ -50,7 +51,7 @@ fn keys() -> &'static Keys {
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets by name.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("config", config),
     ("slot", slot),
     ("pack", pack),
@@ -61,6 +62,7 @@ pub const TARGETS: [Target; 15] = [
     ("order", order),
     ("mark", mark),
     ("journal", journal),
+    ("month", month),
     ("frame", frame_target),
     ("delta", delta),
     ("name", name),
@@ -173,6 +175,11 @@ pub fn journal(bytes: &[u8]) {
         let _ = object.verify(&keys().verifying);
         let _ = Record::open(&object, &keys().owner.book(object.header.domain));
     }
+}
+
+pub fn month(bytes: &[u8]) {
+    plain::<Month>(bytes);
+    let _ = Month::open(bytes, (REPOSITORY, keys().domain), &keys().verifying);
 }
 
 /// The first four bytes promise a length; the rest is zstd.

@@ -112,6 +112,10 @@ printed! {
         merged_indexes: u64 = report.merged_indexes,
         /// Old marks deleted.
         old_marks: u64 = report.old_marks,
+        /// Journal records, and months of them, put together.
+        merged_records: u64 = report.merged_records,
+        /// Those that were deleted, since months of the journal hold them.
+        deleted_records: u64 = report.deleted_records,
         /// Packs kept for runs that may go on.
         unfinished_packs: u64 = report.unfinished.packs,
         /// Their bytes.

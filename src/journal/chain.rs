@@ -120,9 +120,14 @@ fn gone(repository: &Repository, view: &View, links: &BTreeMap<ObjectId, Link>) 
     let is_explained = |id: &ObjectId| view.heads.listed.contains(id) || view.trust.quarantined().contains(id);
     let mut gone: BTreeSet<ObjectId> = named.filter(|id| !is_explained(id)).collect();
     if !gone.is_empty() {
-        let listed: BTreeSet<ObjectId> =
-            repository.list(name::JOURNAL)?.0.iter().filter_map(|(name, _)| name.id()).collect();
-        gone.retain(|id| !listed.contains(id));
+        let listed = repository.list(name::JOURNAL)?.0;
+        gone.retain(|id| !listed.iter().any(|(name, _)| name.id() == Some(*id)));
+        let months: Vec<_> = listed.into_iter().filter(|(name, _)| matches!(name, Name::Month(..))).collect();
+        if !gone.is_empty() && !months.is_empty() {
+            journal::visit(repository, &view.trust, months, &mut |name, _, _| {
+                gone.remove(&name.id().unwrap_or_default());
+            })?;
+        }
     }
     Ok(gone)
 }

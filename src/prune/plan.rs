@@ -6,6 +6,7 @@
 mod choice;
 mod size;
 
+pub(super) use choice::merged;
 use size::NewPacks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

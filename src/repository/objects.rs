@@ -10,6 +10,7 @@ pub mod index_objects;
 pub mod journal;
 pub mod loaded;
 pub mod marks;
+pub(crate) mod months;
 pub mod orders;
 pub mod pins;
 pub mod slots;

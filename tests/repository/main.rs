@@ -27,6 +27,7 @@ mod limits;
 mod merged;
 mod missing;
 mod month;
+mod months;
 mod origins;
 mod planned;
 mod protocol;

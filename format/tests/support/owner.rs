@@ -9,6 +9,7 @@ use vault_format::id::{BlobId, BlobKind, Class, ObjectId, OriginMark, SetId, Wri
 use vault_format::journal::{Record, RunOutcome};
 use vault_format::list::ChunkRef;
 use vault_format::mark::{Mark, SnapshotPlace};
+use vault_format::month::Month;
 use vault_format::name::Name;
 use vault_format::order::{Action, Order};
 use vault_format::pack::{NewFrame, PackBuilder};
@@ -286,4 +287,21 @@ fn journal(repo: &mut Repo, member: &Member, heads: &[ObjectId]) {
     let salt = repo.random();
     let stored = record.seal(&member.author(), &salt).unwrap();
     repo.put(stored, |id| Name::Journal(member.domain, 2025, 6, id));
+    // two of the month before, of which prune has made one object
+    let older = |number: u8| Record {
+        run: vault_format::id::RunId([number; 16]),
+        started: EPOCH - 30 * 86_400_000_000_000 + i64::from(number),
+        after: Vec::new(),
+        ..record.clone()
+    };
+    let older: Vec<Vec<u8>> = [6, 7]
+        .into_iter()
+        .map(|number| {
+            let salt = repo.random();
+            older(number).seal(&member.author(), &salt).unwrap()
+        })
+        .collect();
+    let salt = repo.random();
+    let month = Month::of(older).seal((REPOSITORY, member.domain), &member.signer, &salt).unwrap();
+    repo.put(month, |id| Name::Month(member.domain, 2025, 5, id));
 }

@@ -15,6 +15,7 @@ use vault_format::index::{Index, Sketch, Sketches};
 use vault_format::key::Key;
 use vault_format::key_file;
 use vault_format::mark::Mark;
+use vault_format::month::Month;
 use vault_format::object::SignedObject;
 use vault_format::order::{Action, Order};
 use vault_format::section::SectionSeal;
@@ -47,10 +48,11 @@ pub fn all(maker: &mut Maker) {
     maker.object("config", "config", first(&owner, "config"), &keys);
     maker.object("mark", "mark", first(&owner, "marks/"), &keys);
     maker.object("order", "order", first(&owner, "orders/"), &keys);
-    maker.object("journal", "journal", first(&owner, "journal/"), &keys);
+    maker.object("journal", "journal", first(&owner, &format!("journal/{}/2025-06/", member.domain)), &keys);
     maker.object("index", "index", first(&owner, "index/"), &keys);
     config(maker, &member, &keys);
     marks_and_orders(maker, &member, &keys);
+    months(maker, &owner, &member);
     indexes(maker, &member, &keys);
     snapshots(maker, &owner, &member, &keys);
     slots(maker, &owner);
@@ -123,6 +125,39 @@ fn marks_and_orders(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) 
     let foreign = sealed(member, Kind::Order, 0, &Key::new([1; 32]), &order(1, Action::Hold(Vec::new())));
     let foreign = signed(member, Kind::Order, member.domain, &[foreign]);
     maker.add("order/another-book-key", "unauthentic", fields("order", keys), foreign);
+}
+
+fn months(maker: &mut Maker, owner: &Repo, member: &Member) {
+    let verifying = owner.owner.public().verifying;
+    let keys = [("repository", &REPOSITORY.0[..]), ("verifying", &verifying), ("domain", &member.domain.0[..])];
+    let stored = owner.files.iter().find(|(name, _)| name.starts_with("journal/") && name.matches('/').count() == 2);
+    maker.object("month", "month", stored.unwrap().1, &keys);
+    let months = |records: &[&[u8]]| {
+        let mut text = (records.len() as u64).to_le_bytes().to_vec();
+        for record in records {
+            text.extend_from_slice(&(record.len() as u64).to_le_bytes());
+            text.extend_from_slice(record);
+        }
+        signed(member, Kind::Month, member.domain, &[text])
+    };
+    let mut two: [&[u8]; 2] = [b"one", b"two"];
+    two.sort_by_key(|bytes| ObjectId::of(bytes));
+    let [first, second] = two;
+    let cases = [
+        ("ok-two", "ok", months(&[first, second])),
+        ("out-of-order", "invalid", months(&[second, first])),
+        ("twice", "invalid", months(&[first, first])),
+        ("no-records", "invalid", months(&[])),
+        ("lying-count", "limit", signed(member, Kind::Month, member.domain, &[u64::MAX.to_le_bytes().to_vec()])),
+        (
+            "another-domain",
+            "origin",
+            signed(member, Kind::Month, DomainId::default(), &[raw(&Month::of([b"x".to_vec()]))]),
+        ),
+    ];
+    for (name, expect, bytes) in cases {
+        maker.add(&format!("month/{name}"), expect, fields("month", &keys), bytes);
+    }
 }
 
 fn indexes(maker: &mut Maker, member: &Member, keys: &[(&str, &[u8])]) {

@@ -15,6 +15,7 @@ use vault_format::key::Key;
 use vault_format::key_file;
 use vault_format::list::ListPage;
 use vault_format::mark::Mark;
+use vault_format::month::Month;
 use vault_format::name::Name;
 use vault_format::order::Order;
 use vault_format::pack::{self, PackEnd};
@@ -113,6 +114,10 @@ impl Vector {
                 Order::open(&object, Some(&self.key("book"))).map(drop)
             }
             "mark" => Mark::open(bytes, self.repository(), &self.array("verifying")).map(drop),
+            "month" => {
+                let place = (self.repository(), DomainId(self.array("domain")));
+                Month::open(bytes, place, &self.array("verifying")).map(drop)
+            }
             "journal" => {
                 let object = Record::parse(bytes, self.repository())?;
                 object.verify(&self.array("verifying"))?;

@@ -138,6 +138,7 @@ pub(crate) fn is_formed(name: &Name, bytes: &[u8]) -> bool {
         Name::Order(_) => Kind::Order,
         Name::Mark(_) => Kind::Mark,
         Name::Journal(..) => Kind::Journal,
+        Name::Month(..) => Kind::Month,
         Name::Config | Name::ConfigCopy | Name::Pack(..) | Name::Wal(..) => return true,
     };
     object::is_formed(bytes, kind)

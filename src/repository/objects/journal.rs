@@ -2,7 +2,8 @@
 //! people, but for two things: the heads that it names must stay visible, and a `begun` record serves as the object that
 //! shows the store's clock.
 
-use super::loaded::{Loaded, Verdict, load};
+use super::loaded::{Loaded, Verdict, gather, load};
+use super::months::{self, Opened};
 use super::orders;
 use super::trust::{Claimant, Trust};
 use crate::repository::{Listed, Repository, Result, encoding, of_object};
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::header::Header;
-use vault_format::id::{DomainId, ObjectId, RunId};
+use vault_format::id::{ObjectId, RunId};
 use vault_format::journal::{Record, RunOutcome};
 use vault_format::name::Name;
 use vault_format::object::Author;
@@ -38,7 +39,9 @@ const AFTER_MAX: usize = 64;
 /// Most packs that one record says were verified: 2 MiB of ids, where the format allows 32.
 const VERIFIED_MAX: usize = 1 << 16;
 /// Records that are in memory together.
-const RECORDS_AT_ONCE: usize = 16;
+const RECORDS_AT_ONCE: usize = 64;
+/// Months that are.
+const MONTHS_AT_ONCE: usize = 2;
 
 /// Puts a record into the journal of the own domain.
 fn put(repository: &Repository, record: &Record) -> Result<Name> {
@@ -60,7 +63,12 @@ fn put(repository: &Repository, record: &Record) -> Result<Name> {
 
 /// Year and month under which a record lies: those of the begin of its run.
 pub(crate) fn month(record: &Record) -> (u16, u8) {
-    let time = Timestamp::from(WallTime::new(record.started)).to_zoned(TimeZone::UTC);
+    month_of(WallTime::new(record.started))
+}
+
+/// Year and month of a point in time.
+pub(crate) fn month_of(time: WallTime) -> (u16, u8) {
+    let time = Timestamp::from(time).to_zoned(TimeZone::UTC);
     (u16::try_from(time.year()).unwrap_or_default(), u8::try_from(time.month()).unwrap_or(1))
 }
 
@@ -109,23 +117,36 @@ pub(crate) fn put_verified(repository: &Repository, record: &Record, packs: &[Ob
     put(repository, &Record { verified: first.to_vec(), ..record.clone() })
 }
 
-/// Gives every record among those that were listed that this key can open, with its name and its header, and keeps none;
-/// returns what could not be used, and what does not count.
+/// Gives every record among those that were listed that this key can open, be it an object of its own or in a month, with
+/// its name and its header, once, and keeps none; returns the names of what lies in months, what could not be used, and
+/// what does not count.
 pub fn visit(
     repository: &Repository,
     trust: &Trust,
     mut listed: Vec<Listed>,
     each: &mut dyn FnMut(&Name, &Header, Record),
-) -> Result<Loaded<()>> {
+) -> Result<Loaded<(ObjectId, Vec<Name>)>> {
     let mut others = Loaded::default();
-    let can_open = |domain: DomainId| repository.keys().book(domain).is_some();
-    listed.retain(|(name, _)| matches!(name, Name::Journal(domain, ..) if can_open(*domain)));
-    for some in listed.chunks(RECORDS_AT_ONCE) {
-        let mut loaded = load(repository, some, |(name, _)| read(repository, trust, name))?;
-        loaded.spare(trust.quarantined());
-        others.damaged.append(&mut loaded.damaged);
-        others.ignored.append(&mut loaded.ignored);
-        loaded.good.into_iter().for_each(|one| each(&one.name, &one.header, one.record));
+    let mut told: BTreeSet<Name> = BTreeSet::new();
+    listed.retain(|(name, _)| name.domain().is_some_and(|domain| repository.keys().book(domain).is_some()));
+    let (months, mut records): (Vec<_>, Vec<_>) =
+        listed.into_iter().partition(|(name, _)| matches!(name, Name::Month(..)));
+    for some in months.chunks(MONTHS_AT_ONCE) {
+        let opened = load(repository, some, |(name, _)| months::read(repository, name))?;
+        for Opened { id, mut records } in others.keep(opened, trust) {
+            let names = records.iter().map(|(name, _)| name.clone()).collect();
+            records.retain(|(name, _)| told.insert(name.clone()));
+            let judge = |(name, stored): &(Name, Vec<u8>)| Verdict::sorted(judge(repository, trust, name, stored));
+            let judged = repository.runtime().map(repository.runtime().workers, &records, judge);
+            let judged = gather(records.iter().map(|(name, _)| name).zip(judged))?;
+            others.keep(judged, trust).into_iter().for_each(|one| each(&one.name, &one.header, one.record));
+            others.good.push((id, names));
+        }
+    }
+    records.retain(|(name, _)| matches!(name, Name::Journal(..)) && !told.contains(name));
+    for some in records.chunks(RECORDS_AT_ONCE) {
+        let loaded = load(repository, some, |(name, _)| read(repository, trust, name))?;
+        others.keep(loaded, trust).into_iter().for_each(|one| each(&one.name, &one.header, one.record));
     }
     Ok(others)
 }
@@ -139,8 +160,12 @@ pub(crate) struct Read {
 
 /// Reads and judges one record.
 pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Result<Verdict<Read>> {
-    let stored = repository.get_named(name)?;
-    let object = of_object(name, Record::parse(&stored, repository.id()))?;
+    judge(repository, trust, name, &repository.get_named(name)?)
+}
+
+/// Judges the stored bytes of a record, wherever they lay.
+pub(crate) fn judge(repository: &Repository, trust: &Trust, name: &Name, stored: &[u8]) -> Result<Verdict<Read>> {
+    let object = of_object(name, Record::parse(stored, repository.id()))?;
     let header = object.header;
     let book = name.domain().and_then(|domain| repository.keys().book(domain)).ok_or(vault_format::Error::NoAccess);
     let record = Record::open(&object, &of_object(name, book)?);

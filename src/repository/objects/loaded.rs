@@ -2,6 +2,7 @@
 //! somebody put who may not. One object that is torn costs nobody the others. A store that did not answer has said
 //! nothing of any object: that ends the reading, and never passes for damage.
 
+use super::trust::Trust;
 use crate::backend::ErrorKind;
 use crate::repository::{Error, Listed, Repository, Result};
 use std::collections::BTreeSet;
@@ -90,6 +91,14 @@ impl<T> Loaded<T> {
     pub(crate) fn spare(&mut self, quarantined: &BTreeSet<ObjectId>) {
         self.damaged.retain(|damage| !damage.name.id().is_some_and(|id| quarantined.contains(&id)));
     }
+
+    /// Takes what of others can't be used, unless the owner wants it passed over, and what does not count; gives the rest.
+    pub(crate) fn keep<U>(&mut self, mut other: Loaded<U>, trust: &Trust) -> Vec<U> {
+        other.spare(trust.quarantined());
+        self.damaged.append(&mut other.damaged);
+        self.ignored.append(&mut other.ignored);
+        other.good
+    }
 }
 
 /// Reads what was listed, as many at a time as the store serves. Ends with an error where the store did not answer; one
@@ -113,8 +122,13 @@ pub(crate) fn load<T: Send>(
         is_silent.fetch_or(read.as_ref().is_err_and(says_nothing), Ordering::SeqCst);
         Some(read)
     });
+    gather(listed.iter().zip(all).filter_map(|((name, _), read)| Some((name, read?))))
+}
+
+/// What came of each object, sorted.
+pub(crate) fn gather<'n, T>(read: impl Iterator<Item = (&'n Name, Result<Verdict<T>>)>) -> Result<Loaded<T>> {
     let mut loaded = Loaded::default();
-    for ((name, _), read) in listed.iter().zip(all).filter_map(|(object, read)| Some((object, read?))) {
+    for (name, read) in read {
         match read {
             Ok(Verdict::Counts(one)) => loaded.good.push(one),
             Ok(Verdict::Ignored(reason)) => loaded.ignored.push(Ignored { name: name.clone(), reason }),

@@ -5,13 +5,14 @@
 
 use super::View;
 use super::hidden::{self, Named};
+use crate::backend::ErrorKind;
 use crate::repository::objects::journal;
-use crate::repository::objects::loaded::{Damage, Ignored, Verdict};
+use crate::repository::objects::loaded::{Damage, Ignored, Loaded, Verdict};
 use crate::repository::objects::marks::{Condemnation, Marks, Unreadable};
 use crate::repository::objects::orders::Orders;
 use crate::repository::objects::snapshots::{SnapshotEntry, Snapshots};
 use crate::repository::objects::trust::{Claimant, Trust};
-use crate::repository::{Repository, Result};
+use crate::repository::{Listed, Repository, Result};
 use crate::time::StoreTime;
 use std::collections::{BTreeMap, BTreeSet};
 use vault_format::header::Header;
@@ -76,6 +77,42 @@ pub(crate) struct Missing {
     pub concerns_all: bool,
 }
 
+/// A record, and what it names, as this process has read it.
+type Known = (Name, (Header, [Vec<ObjectId>; 3]));
+
+/// The record, or those of the month, if this process has read it; what counted of them.
+fn known(repository: &Repository, name: &Name) -> Option<Vec<Known>> {
+    let known = repository.0.known.lock();
+    let told = |name: &Name| Some((name.clone(), known.heads.get(&name.id()?)?.clone()));
+    match name {
+        Name::Month(_, _, _, id) => Some(known.months.get(id)?.iter().filter_map(told).collect()),
+        name => Some(vec![told(name)?]),
+    }
+}
+
+/// Visits the journal; what was listed and is gone has moved into a month meanwhile, which a second look shows.
+fn visit_moving(
+    repository: &Repository,
+    trust: &Trust,
+    listed: Vec<Listed>,
+    each: &mut dyn FnMut(&Name, &Header, Record),
+) -> Result<Loaded<(ObjectId, Vec<Name>)>> {
+    let before: BTreeSet<Name> = listed.iter().map(|(name, _)| name.clone()).collect();
+    let mut visited = journal::visit(repository, trust, listed, each)?;
+    let is_gone = |damage: &Damage| damage.error.backend().is_some_and(|error| error.kind == ErrorKind::NotFound);
+    if visited.damaged.iter().any(is_gone) {
+        let mut more = repository.list(name::JOURNAL)?.0;
+        more.retain(|(name, _)| matches!(name, Name::Month(..)) && !before.contains(name));
+        let mut more = journal::visit(repository, trust, more, each)?;
+        let moved: BTreeSet<Name> = more.good.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
+        visited.damaged.retain(|damage| !(is_gone(damage) && moved.contains(&damage.name)));
+        visited.good.append(&mut more.good);
+        visited.damaged.append(&mut more.damaged);
+        visited.ignored.append(&mut more.ignored);
+    }
+    Ok(visited)
+}
+
 impl Heads {
     /// Reads the journal. What this process has read before is not read again, unless somebody wants the records.
     pub fn load(repository: &Repository, trust: &Trust, mut on_record: Option<&mut OnRecord<'_>>) -> Result<Self> {
@@ -83,19 +120,21 @@ impl Heads {
         let (mut new, mut records) = (Vec::new(), BTreeMap::new());
         for (name, entry) in repository.list(name::JOURNAL)?.0 {
             heads.listed.extend(name.id());
-            let known = name.id().and_then(|id| repository.0.known.lock().heads.get(&id).cloned());
-            let Some((header, named)) = known.filter(|_| on_record.is_none()) else {
+            let Some(told) = known(repository, &name).filter(|_| on_record.is_none()) else {
                 new.push((name, entry));
                 continue;
             };
-            // its signature was verified, but its writer may have been revoked since
-            let claimant = Claimant { name: &name, header: &header, arrived: None, opens: true };
-            if matches!(trust.judge(&claimant, |_| Ok(())), Ok(Verdict::Counts(()))) {
-                let after = heads.add(repository, trust, (&name, &header), named);
-                records.insert(name.id().unwrap_or_default(), after);
+            for (name, (header, named)) in told {
+                heads.listed.extend(name.id());
+                // its signature was verified, but its writer may have been revoked since
+                let claimant = Claimant { name: &name, header: &header, arrived: None, opens: true };
+                if matches!(trust.judge(&claimant, |_| Ok(())), Ok(Verdict::Counts(()))) {
+                    let after = heads.add(repository, trust, (&name, &header), named);
+                    records.insert(name.id().unwrap_or_default(), after);
+                }
             }
         }
-        let others = journal::visit(repository, trust, new, &mut |name, header, record| {
+        let mut each = |name: &Name, header: &Header, record: Record| {
             if let Some(on_record) = &mut on_record {
                 on_record(name, header, &record);
             }
@@ -105,7 +144,14 @@ impl Heads {
             }
             let after = heads.add(repository, trust, (name, header), named);
             records.insert(name.id().unwrap_or_default(), after);
-        })?;
+        };
+        let others = visit_moving(repository, trust, new, &mut each)?;
+        let mut known = repository.0.known.lock();
+        for (id, names) in others.good {
+            heads.listed.extend(names.iter().filter_map(Name::id));
+            known.months.insert(id, names);
+        }
+        drop(known);
         journal::note_newest(repository, &records);
         Ok(Self { damaged: others.damaged, ignored: others.ignored, ..heads })
     }

@@ -3,7 +3,7 @@
 
 use crate::repository::objects::loaded::Verdict;
 use crate::repository::objects::trust::Trust;
-use crate::repository::objects::{index_objects, journal, marks, orders, slots, snapshots};
+use crate::repository::objects::{index_objects, journal, marks, months, orders, slots, snapshots};
 use crate::repository::{Repository, Result};
 use vault_format::name::Name;
 
@@ -16,6 +16,7 @@ pub(crate) fn read(repository: &Repository, trust: &Trust, name: &Name) -> Resul
         Name::Mark(_) => marks::read(repository, name).map(drop),
         Name::Slot(_) => slots::read(repository, name).map(drop),
         Name::Journal(..) => journal::read(repository, trust, name).map(drop),
+        Name::Month(..) => months::read(repository, name).map(drop),
         Name::Snapshot(..) => snapshots::read(repository, trust, name, None).map(drop),
         Name::Config | Name::ConfigCopy | Name::Pack(..) | Name::Wal(..) => Ok(()),
     };
