@@ -22,6 +22,7 @@ use crate::repository::lookup::{PackNumber, PackRecord};
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks;
 use crate::repository::read::reader::Reader;
+use crate::repository::tree::reach;
 use crate::repository::view::View;
 use crate::repository::{Hidden, Repository};
 use crate::time::WallTime;
@@ -260,8 +261,9 @@ impl<'a> Look<'a> {
         let due = self.view.marks.due_snapshots();
         let own = self.view.snapshots.all.iter().filter(|snapshot| snapshot.place.domain == id);
         // a forgotten snapshot that a sweep is removing may have lost its packs already
-        for snapshot in own.filter(|one| one.is_visible() || !due.contains(&one.id)) {
-            trees.snapshot(snapshot)?;
+        let own: Vec<_> = own.filter(|one| one.is_visible() || !due.contains(&one.id)).collect();
+        for some in own.chunks(reach::AHEAD) {
+            trees.snapshots(some)?;
         }
         if trees.closed > 0 {
             notes.push(format!("{} snapshots can only be read by the owner: a writer took them", trees.closed));

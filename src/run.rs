@@ -362,7 +362,7 @@ pub fn run(
         let signal = if failed.is_some() { Signal::Fail } else { Signal::Success };
         let line = failed.clone().unwrap_or_else(|| "done".to_owned());
         report.notes.extend(pings.send(ping, signal, &line));
-        let told = telling::tell(&context, &report)?;
+        let told = telling::tell(&context, &report, &history)?;
         report.notes.extend(told.notes);
         report.faults = told.faults + usize::from(failed.is_some());
     }

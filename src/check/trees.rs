@@ -18,7 +18,7 @@ use crate::repository::tree::names::join;
 use crate::repository::tree::nodes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
-use vault_format::id::{BlobId, Class, ObjectId};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
 use vault_format::list::Content;
 use vault_format::name::Name;
 use vault_format::promise::{Promise, Span};
@@ -130,6 +130,8 @@ pub(super) struct Trees<'a, 'r> {
     /// Blobs of packs that no index tells of; read when the first of them is needed.
     loose: Option<HashMap<BlobId, ObjectId>>,
     remembered: usize,
+    /// Pages that were read before they are walked.
+    ahead: HashSet<BlobId>,
     findings: &'a mut Findings,
     progress: &'a dyn Progress,
     /// Snapshots that this key may not read.
@@ -144,13 +146,26 @@ impl<'a, 'r> Trees<'a, 'r> {
         findings: &'a mut Findings,
         progress: &'a dyn Progress,
     ) -> Self {
-        let (repository, pages, loose) = (packs.repository, HashMap::new(), None);
-        Self { repository, packs, reader, bad, pages, loose, remembered: 0, findings, progress, closed: 0 }
+        let (repository, pages, loose, ahead) = (packs.repository, HashMap::new(), None, HashSet::new());
+        Self { repository, packs, reader, bad, pages, loose, remembered: 0, ahead, findings, progress, closed: 0 }
     }
 
-    /// Walks one snapshot.
-    pub fn snapshot(&mut self, snapshot: &SnapshotEntry) -> Result<()> {
-        match snapshot.body(self.repository) {
+    /// Walks some snapshots, after reading of each what it begins with.
+    pub fn snapshots(&mut self, snapshots: &[&SnapshotEntry]) -> Result<()> {
+        let threads = self.repository.backend().connections();
+        let bodies = self.repository.runtime().map(threads, snapshots, |one| one.body(self.repository).map(drop));
+        self.read_ahead(snapshots.iter().map(|one| one.head.root.id));
+        snapshots.iter().zip(bodies).try_for_each(|(snapshot, body)| self.snapshot(snapshot, body))
+    }
+
+    /// Reads pages at once that are walked next; each once, however many snapshots share it.
+    fn read_ahead(&mut self, pages: impl Iterator<Item = BlobId>) {
+        let new: Vec<BlobId> = pages.filter(|id| self.ahead.insert(*id)).collect();
+        self.reader.read_ahead(BlobKind::Tree, &new);
+    }
+
+    fn snapshot(&mut self, snapshot: &SnapshotEntry, body: repository::Result<()>) -> Result<()> {
+        match body {
             Ok(_) => {}
             // of a writer in this domain: only the owner reads it
             Err(repository::Error::Role { .. }) => {
@@ -365,6 +380,7 @@ impl Fold for Trees<'_, '_> {
             }
             TreePage::Branch { height, children } => expected.below(height, children),
         };
+        self.read_ahead(below.iter().map(|page| page.id));
         self.remembered += harm.path_bytes();
         Ok((Page { height, first_name, last_name, count, longest, lie: None, harm }, below))
     }

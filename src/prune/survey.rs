@@ -180,7 +180,7 @@ impl Survey {
         let (shared, own): (Vec<_>, Vec<_>) = needed.into_iter().partition(|snapshot| snapshot.is_shared());
         let mut live = Live::default();
         let mut seen = HashSet::new();
-        for snapshot in shared {
+        for snapshot in ahead(&reader, shared) {
             let walked = reach::all(&reader, snapshot.head.root.id, &mut seen, &mut live.needed);
             walked.map_err(|error| incomplete(snapshot, error))?;
         }
@@ -188,7 +188,7 @@ impl Survey {
         if has_private {
             live.shared = live.needed.iter().map(|(_, id)| *id).collect();
         }
-        for snapshot in own {
+        for snapshot in ahead(&reader, own) {
             let walked = reach::all(&reader, snapshot.head.root.id, &mut seen, &mut live.needed);
             walked.map_err(|error| incomplete(snapshot, error))?;
         }
@@ -206,7 +206,7 @@ impl Survey {
             };
             reach::reach(&reader, snapshot.head.root.id, &mut seen_damaged, &mut each).map_err(stop)?;
         }
-        for snapshot in wished {
+        for snapshot in ahead(&reader, wished) {
             // what is broken and forgotten must not stop anybody
             let mut each = |kind, id| live.wished.extend([(kind, id)]);
             reach::reach(&reader, snapshot.head.root.id, &mut seen, &mut each).map_err(stop)?;
@@ -214,6 +214,18 @@ impl Survey {
         live.wished.retain(|blob| !live.needed.contains(blob));
         Ok(live)
     }
+}
+
+/// Gives snapshots with the first page of each read before it is asked for.
+fn ahead<'s>(reader: &Reader, snapshots: Vec<&'s SnapshotEntry>) -> impl Iterator<Item = &'s SnapshotEntry> {
+    (0..).zip(snapshots.clone()).map(move |(number, snapshot)| {
+        if usize::is_multiple_of(number, reach::AHEAD) {
+            let next = snapshots.iter().skip(number).take(reach::AHEAD);
+            let roots: BTreeSet<BlobId> = next.map(|one| one.head.root.id).collect();
+            reader.read_ahead(BlobKind::Tree, &Vec::from_iter(roots));
+        }
+        snapshot
+    })
 }
 
 /// Whatever a snapshot lost may be found again, so nothing goes before its owner gave it up, or saved what is left.

@@ -52,20 +52,23 @@ pub struct Round {
 }
 
 /// Judges what is so now, tells who wants to know, and writes the figures.
-pub fn tell(context: &Context<'_>, report: &Report) -> Result<Round> {
+pub fn tell(context: &Context<'_>, report: &Report, before: &History) -> Result<Round> {
     let plan = context.plan;
     let wants_alerts = !plan.alerts.webhooks.is_empty() || plan.alerts.email.is_some() || plan.alerts.command.is_some();
     let wants_figures = plan.metrics.textfile.is_some() || plan.metrics.push_env.is_some();
     if !wants_alerts && !wants_figures {
         return Ok(Round::default());
     }
-    let history = History::read(context.repository)?;
-    let seen = Seen::of(context.repository, &history, Some(plan))?;
-    let known = Known { plan: Some(plan), history: &history, seen, now: context.now() };
+    // where nothing was done the journal tells what it told a moment ago
+    let is_idle = report.sources.is_empty() && report.maintenance.iter().all(|task| task.outcome == Outcome::Skipped);
+    let after = if is_idle { None } else { Some(History::read(context.repository)?) };
+    let history = after.as_ref().unwrap_or(before);
+    let seen = Seen::of(context.repository, history, Some(plan))?;
+    let known = Known { plan: Some(plan), history, seen, now: context.now() };
     let judged = health::judge(&known);
     let mut notes = Vec::new();
     if wants_alerts {
-        notes.extend(alerts(context, report, &history, &judged));
+        notes.extend(alerts(context, report, history, &judged));
     }
     if wants_figures {
         notes.extend(figures(context, &known, &judged));

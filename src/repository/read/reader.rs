@@ -128,6 +128,20 @@ impl Reader {
         found
     }
 
+    /// Reads pages that are wanted next, as many at a time as the store serves, and keeps their frames: one after the other
+    /// each would cost the way to the store and back. What fails here fails again for whoever wants it, who tells.
+    pub(crate) fn read_ahead(&self, kind: BlobKind, ids: &[BlobId]) {
+        let (runtime, backend) = (self.repository.runtime(), self.repository.backend());
+        // what is here already is as near as what is kept
+        if runtime.workers == 0 || backend.is_local() || ids.len() < 2 {
+            return;
+        }
+        let _ = runtime.try_map(backend.connections(), ids, |id| match self.blob(kind, id) {
+            Err(error) if error.is_unanswered() => Err(error),
+            _ => Ok(()),
+        });
+    }
+
     fn blob_below(&self, kind: BlobKind, id: &BlobId, below: u8, allowance: &mut Allowance) -> Result<Vec<u8>> {
         let mut last = Error::MissingBlob(*id);
         for place in self.index.places_to_try(id, below) {

@@ -12,6 +12,9 @@ use vault_format::list::Content;
 use vault_format::promise::Promise;
 use vault_format::tree::{NodeKind, TreePage};
 
+/// So many pages are read at a time.
+pub const AHEAD: usize = 64;
+
 /// Calls `each` for everything below a root page, whether it can be read or not; returns what is lost.
 pub fn reach(
     reader: &Reader,
@@ -28,11 +31,19 @@ pub fn reach(
         Ok(())
     };
     // a stack of our own: trees may be deeper than a thread's stack
-    let mut pages = vec![root];
-    while let Some(id) = pages.pop() {
-        if !seen.insert(id) {
-            continue;
+    let (mut pages, mut batch) = (vec![root], Vec::new());
+    loop {
+        if batch.is_empty() {
+            batch = pages.split_off(pages.len().saturating_sub(AHEAD));
+            batch.retain(|id| seen.insert(*id));
+            reader.read_ahead(BlobKind::Tree, &batch);
         }
+        let Some(id) = batch.pop() else {
+            if pages.is_empty() {
+                return Ok(lost);
+            }
+            continue;
+        };
         each(BlobKind::Tree, id);
         // a page that several parents promise differently is reached all the same
         match nodes::page(reader, &id, Promise::default()) {
@@ -51,7 +62,6 @@ pub fn reach(
             Err(error) => note(error)?,
         }
     }
-    Ok(lost)
 }
 
 /// Adds everything below a root page to `needed`; fails if anything of it is lost.
