@@ -227,12 +227,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let View { snapshots, left, .. } = view;
     let origin = Origin::of(repository, &snapshots, source, options)?;
     let reader = Reader::keeping(repository, &lookup, BASES_BYTES);
-    let writer = Writer::new(repository, &lookup, domain, &options.name)?.inheriting(&left);
-    let writer = match reach(repository, options.delta) {
-        Some(reach) => writer.with_bases(&reader, reach),
-        None => writer,
-    };
-    let mut writer = if options.dry_run { writer.dry() } else { writer };
+    let mut writer = writer(&reader, options)?.inheriting(&left);
     let bounds = Bounds { runtime: repository.runtime().clone(), limit: options.limit };
     let scan = Scan {
         repository,
@@ -291,6 +286,17 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
 
 /// Plaintext that is kept at hand of what new content is stored as the difference to, in bytes.
 const BASES_BYTES: usize = 24 << 20;
+
+/// Writes for a source what a run is to store.
+fn writer(reader: &Reader, options: &Options) -> Result<Writer> {
+    let repository = reader.repository();
+    let writer = Writer::new(repository, reader.index(), repository.keys().domain(), &options.name)?;
+    let writer = match reach(repository, options.delta) {
+        Some(reach) => writer.with_bases(reader, reach),
+        None => writer,
+    };
+    Ok(if options.dry_run { writer.dry() } else { writer })
+}
 
 /// Where bases of deltas are read from: without being told so, only where that costs nothing.
 fn reach(repository: &Repository, delta: Delta) -> Option<Reach> {

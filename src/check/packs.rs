@@ -257,15 +257,15 @@ impl<'a> Packs<'a> {
         let places =
             domain.entries.get(&pack.id).and_then(|entries| entries.first()).map(|entry| entry.directory.places());
         let places = places.unwrap_or_default();
-        let (opened, deltas) = match whole::apart(reader, number, &places, &bytes) {
+        let apart = match whole::apart(reader, number, &places, &bytes) {
             Ok(apart) => apart,
             Err(error) => {
                 seen.problems.push(reason(&error));
                 return Some(seen);
             }
         };
-        opened.into_iter().try_for_each(|(frame, opened)| self.note(&mut seen, frame, opened))?;
-        seen.deltas = deltas;
+        apart.opened.into_iter().try_for_each(|(frame, opened)| self.note(&mut seen, frame, opened))?;
+        seen.deltas = apart.deltas;
         Some(seen)
     }
 

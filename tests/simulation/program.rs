@@ -142,7 +142,7 @@ pub fn live(seed: u64, broken: Option<Rule>, trace: bool) -> World {
     // a member of each role in turn, in a quarter of the worlds
     let thief = (seed % 4 == 1 && broken.is_none()).then(|| 1 + (seed / 4 % 4) as usize);
     // bits that choose nothing else
-    let delta = if seed / 16 % 2 == 0 { Delta::Always } else { Delta::Never };
+    let delta = if (seed / 16).is_multiple_of(2) { Delta::Always } else { Delta::Never };
     let world = World { trace, thief, delta, ..World::new(&Terms::random(&mut random, 6), broken) };
     // marks are kept for twice the life of a run
     let is_long = world.options.run_lifetime == 2 * world.options.grace && chance(&mut random, 5_000);

@@ -40,6 +40,15 @@ fn by_worth(candidates: &mut [(u64, u64, usize)]) {
         .sort_by_key(|(gain, cost, pack)| (Reverse(u128::from(*gain) * 1_000_000 / u128::from((*cost).max(1))), *pack));
 }
 
+/// Packs of one place and class that are merged with what moves there anyway.
+#[derive(Default)]
+struct Small {
+    /// Bytes that move.
+    moving: u64,
+    /// With the bytes that they take.
+    packs: Vec<(u64, usize)>,
+}
+
 /// The choice while it is made.
 struct Choice<'p> {
     packs: &'p [PackUse],
@@ -111,17 +120,17 @@ impl<'p> Choice<'p> {
 
     /// Every run leaves a pack or two, however little it stores: those of one place and class become few.
     fn merge_small(&mut self, limits: Limits) {
-        let mut places: BTreeMap<(u32, Class), (u64, Vec<(u64, usize)>)> = BTreeMap::new();
+        let mut places: BTreeMap<(u32, Class), Small> = BTreeMap::new();
         for (number, pack) in self.packs.iter().enumerate() {
             let size = pack.written(self.plan.repack.get(&number).copied().unwrap_or(false));
-            let (moving, small) = places.entry((pack.group, pack.class)).or_default();
+            let Small { moving, packs: small } = places.entry((pack.group, pack.class)).or_default();
             if self.plan.repack.contains_key(&number) {
                 *moving += size;
             } else if !pack.fixed && !self.plan.delete.contains(&number) && pack.is_small(size, limits.pack_bytes) {
                 small.push((size, number));
             }
         }
-        for (moving, mut small) in places.into_values() {
+        for Small { moving, packs: mut small } in places.into_values() {
             small.sort_unstable();
             let mut left = self.left;
             let fits = |(_, number): &&(u64, usize)| {

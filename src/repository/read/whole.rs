@@ -31,24 +31,28 @@ pub(crate) struct Delta {
     sealed: Vec<u8>,
 }
 
-/// What came of the frames of a pack that need no others, as they lie, and its deltas, which are still to be opened.
-pub(crate) fn apart(
-    reader: &Reader,
-    pack: PackNumber,
-    places: &[BlobPlace],
-    bytes: &[u8],
-) -> Result<(Vec<(FrameNumber, Result<()>)>, Vec<Delta>)> {
-    let (mut opened, mut deltas) = (Vec::new(), Vec::new());
+/// The frames of a pack.
+#[derive(Default)]
+pub(crate) struct Apart {
+    /// What came of those that need no others, as they lie.
+    pub opened: Vec<(FrameNumber, Result<()>)>,
+    /// Those that are still to be opened.
+    pub deltas: Vec<Delta>,
+}
+
+/// Opens the frames of a pack, but for its deltas.
+pub(crate) fn apart(reader: &Reader, pack: PackNumber, places: &[BlobPlace], bytes: &[u8]) -> Result<Apart> {
+    let mut apart = Apart::default();
     for (number, places) in by_frame(reader, pack, places) {
         let sealed = sealed(reader, number, bytes)?;
         if reader.index().frame(number)?.codec == FrameCodec::Delta {
-            deltas.push(Delta { number, places: places.to_vec(), sealed: sealed.to_vec() });
+            apart.deltas.push(Delta { number, places: places.to_vec(), sealed: sealed.to_vec() });
         } else {
             let plain = reader.open_frame(number, sealed);
-            opened.push((number, plain.and_then(|plain| compare(reader, number, places, &plain))));
+            apart.opened.push((number, plain.and_then(|plain| compare(reader, number, places, &plain))));
         }
     }
-    Ok((opened, deltas))
+    Ok(apart)
 }
 
 /// Deltas in the order in which they are best opened: those of one lineage together, each after its bases.
