@@ -3,13 +3,12 @@
 //! and by the room on the disk; what was not used for the longest time goes first. What can't be kept or read is a miss.
 
 use super::Cache;
-use rustix::fs::statvfs;
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens, statvfs};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 use vault_format::id::ObjectId;
 
 /// All packs of one repository and key, in bytes.
@@ -26,8 +25,10 @@ impl Cache {
 
     /// True if a pack is here, which counts as its use.
     pub fn uses_pack(&self, id: &ObjectId) -> bool {
-        let used = File::options().append(true).open(self.packs().join(id.to_string()));
-        used.is_ok_and(|file| file.set_modified(SystemTime::now()).is_ok())
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let used = Timestamps { last_access: now, last_modification: now };
+        let file = File::options().append(true).open(self.packs().join(id.to_string()));
+        file.is_ok_and(|file| futimens(file, &used).is_ok())
     }
 
     /// A range of the bytes of a pack.

@@ -133,20 +133,23 @@ pub fn visit(
         listed.into_iter().partition(|(name, _)| matches!(name, Name::Month(..)));
     for some in months.chunks(MONTHS_AT_ONCE) {
         let opened = load(repository, some, |(name, _)| months::read(repository, name))?;
-        for Opened { id, mut records } in others.keep(opened, trust) {
+        for Opened { id, mut records } in others.keep(opened, trust.quarantined()) {
             let names = records.iter().map(|(name, _)| name.clone()).collect();
             records.retain(|(name, _)| told.insert(name.clone()));
             let judge = |(name, stored): &(Name, Vec<u8>)| Verdict::sorted(judge(repository, trust, name, stored));
             let judged = repository.runtime().map(repository.runtime().workers, &records, judge);
             let judged = gather(records.iter().map(|(name, _)| name).zip(judged))?;
-            others.keep(judged, trust).into_iter().for_each(|one| each(&one.name, &one.header, one.record));
+            others
+                .keep(judged, trust.quarantined())
+                .into_iter()
+                .for_each(|one| each(&one.name, &one.header, one.record));
             others.good.push((id, names));
         }
     }
     records.retain(|(name, _)| matches!(name, Name::Journal(..)) && !told.contains(name));
     for some in records.chunks(RECORDS_AT_ONCE) {
         let loaded = load(repository, some, |(name, _)| read(repository, trust, name))?;
-        others.keep(loaded, trust).into_iter().for_each(|one| each(&one.name, &one.header, one.record));
+        others.keep(loaded, trust.quarantined()).into_iter().for_each(|one| each(&one.name, &one.header, one.record));
     }
     Ok(others)
 }

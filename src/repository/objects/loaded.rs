@@ -2,7 +2,6 @@
 //! somebody put who may not. One object that is torn costs nobody the others. A store that did not answer has said
 //! nothing of any object: that ends the reading, and never passes for damage.
 
-use super::trust::Trust;
 use crate::backend::ErrorKind;
 use crate::repository::{Error, Listed, Repository, Result};
 use std::collections::BTreeSet;
@@ -93,8 +92,8 @@ impl<T> Loaded<T> {
     }
 
     /// Takes what of others can't be used, unless the owner wants it passed over, and what does not count; gives the rest.
-    pub(crate) fn keep<U>(&mut self, mut other: Loaded<U>, trust: &Trust) -> Vec<U> {
-        other.spare(trust.quarantined());
+    pub(crate) fn keep<U>(&mut self, mut other: Loaded<U>, quarantined: &BTreeSet<ObjectId>) -> Vec<U> {
+        other.spare(quarantined);
         self.damaged.append(&mut other.damaged);
         self.ignored.append(&mut other.ignored);
         other.good

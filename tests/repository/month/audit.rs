@@ -110,7 +110,7 @@ enum Hand {
 
 /// Each is named: by what is missing, or by what is not as it was.
 pub fn forged(world: &World, dice: &mut Dice, context: &str) {
-    let names: Vec<String> = world.store.objects().into_keys().filter(|name| name.starts_with("journal/")).collect();
+    let names = alone(world);
     for hand in [Hand::Removes, Hand::Edits, Hand::EditsAndRenames, Hand::Moves, Hand::Swaps] {
         let store = world.store.snapshot(1);
         // the newest is missed only by who remembers it
@@ -126,6 +126,22 @@ pub fn forged(world: &World, dice: &mut Dice, context: &str) {
             assert!(text.contains(&id), "{context}: {hand:?} of {one} is not named: {text}");
         }
     }
+}
+
+/// Records that are nowhere else: what a month holds too nobody can take away with the record alone.
+fn alone(world: &World) -> Vec<String> {
+    let objects = world.store.objects();
+    let of_kind = |is_month: bool| {
+        let kind = move |name: &str| match Name::parse(name) {
+            Some(Name::Month(..)) => is_month,
+            Some(Name::Journal(..)) => !is_month,
+            _ => false,
+        };
+        objects.iter().filter(move |(name, _)| kind(name))
+    };
+    let is_held =
+        |bytes: &Vec<u8>| of_kind(true).any(|(_, month)| month.windows(bytes.len()).any(|part| part == bytes));
+    of_kind(false).filter(|(_, bytes)| !is_held(bytes)).map(|(name, _)| name.clone()).collect()
 }
 
 /// Objects of the journal, oldest first.
