@@ -9,6 +9,7 @@ use crate::repository::write::frame::EncodedFrame;
 use crate::repository::{Result, encoding};
 use crate::runtime::Locked;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use vault_format::compress::{self, LEVEL_DEFAULT, PREFIX_BYTES_MAX};
 use vault_format::directory::{BlobEntry, Descent, Directory};
 use vault_format::frame::{BASES_MAX, FrameCodec};
@@ -24,6 +25,10 @@ const VERSIONS_MAX: u32 = 63;
 /// Versions on one level of the steps between versions: each level steps over so many of the one below.
 const VERSIONS_PER_LEVEL: u32 = 4;
 
+/// So many blobs in a row are tried in vain; after that one in so many is.
+const UNLIKE_MAX: u32 = 32;
+const TRIED_THEN: u32 = 16;
+
 /// A delta of at most this part of its plaintext is kept without a look at what compression alone gives.
 const CLEARLY_SMALL: usize = 16;
 
@@ -36,6 +41,8 @@ pub(crate) struct Bases {
     /// Packs that were asked for so far, and whether they are at hand.
     known: Locked<HashMap<PackNumber, bool>>,
     relied: Locked<BTreeSet<PackNumber>>,
+    /// Blobs in a row that were not like what they take the place of.
+    unlike: AtomicU32,
 }
 
 /// Where bases may be read from.
@@ -59,7 +66,15 @@ struct Chosen {
 impl Bases {
     pub fn new(index: BlobLookup, reader: Reader, for_members: Option<DomainId>, reach: Reach) -> Self {
         let reader = if reach == Reach::Store { reader } else { reader.cached() };
-        Self { index, reader, for_members, reach, known: Locked::default(), relied: Locked::default() }
+        Self {
+            index,
+            reader,
+            for_members,
+            reach,
+            known: Locked::default(),
+            relied: Locked::default(),
+            unlike: AtomicU32::new(0),
+        }
     }
 
     /// True if what is put is to be kept on this machine, so that the next run finds its bases here.
@@ -97,7 +112,10 @@ impl Bases {
     /// A blob as the difference to what it takes the place of; `None` if that is not clearly smaller, or can't be had.
     pub fn delta(&self, blob: &BlobEntry, plaintext: &[u8], before: &[BlobId]) -> Result<Option<EncodedFrame>> {
         let least = if blob.kind == BlobKind::Chunk { CHUNK_BYTES_MIN } else { PAGE_BYTES_MIN };
-        let Some(chosen) = self.choose(blob, before).filter(|_| plaintext.len() >= least) else { return Ok(None) };
+        if plaintext.len() < least || !self.is_worth_a_try() {
+            return Ok(None);
+        }
+        let Some(chosen) = self.choose(blob, before) else { return Ok(None) };
         let mut prefix = Vec::new();
         for base in &chosen.bases {
             // what can't be read now, or is damaged, serves nobody as a base
@@ -105,13 +123,14 @@ impl Bases {
             prefix.extend_from_slice(&bytes);
         }
         let delta = encoding("a delta", compress::compress_delta(plaintext, &prefix, LEVEL_DEFAULT))?;
-        let Some(bytes) = delta else { return Ok(None) };
+        let Some(bytes) = delta.filter(|bytes| bytes.len() <= plaintext.len() / 2) else { return Ok(self.is_unlike()) };
         if bytes.len() > plaintext.len() / CLEARLY_SMALL {
             let alone = encoding("a frame", compress::compress(plaintext, LEVEL_DEFAULT))?;
             if 2 * bytes.len() > alone.map_or(plaintext.len(), |alone| alone.len()) {
-                return Ok(None);
+                return Ok(self.is_unlike());
             }
         }
+        self.unlike.store(0, Ordering::Relaxed);
         let (rule, mut packs) = (self.rule(), BTreeSet::new());
         for place in chosen.places {
             self.index.collect_packs(place, &rule, &mut packs)?;
@@ -120,6 +139,22 @@ impl Bases {
         let (class, codec) = (blob.kind.class(), FrameCodec::Delta);
         let (bases, descent) = (chosen.bases, chosen.descent);
         Ok(Some(EncodedFrame { class, codec, bytes, blobs: vec![*blob], bases, descent }))
+    }
+
+    /// What was encrypted anew, or shuffled, is like nothing that was there: where many blobs in a row were so, only one
+    /// now and then is tried.
+    fn is_worth_a_try(&self) -> bool {
+        let unlike = self.unlike.load(Ordering::Relaxed);
+        if unlike < UNLIKE_MAX {
+            return true;
+        }
+        self.unlike.fetch_add(1, Ordering::Relaxed);
+        unlike.is_multiple_of(TRIED_THEN)
+    }
+
+    fn is_unlike(&self) -> Option<EncodedFrame> {
+        self.unlike.fetch_add(1, Ordering::Relaxed);
+        None
     }
 
     fn rule(&self) -> PackRule<'static> {
