@@ -71,7 +71,7 @@ fn deltas(repository: &Repository) -> (usize, u8, Vec<BlobKind>) {
 #[test]
 fn an_hour_costs_what_changed() {
     let (_, _, repository) = world();
-    let mut lines = dump(150_000);
+    let mut lines = dump(300_000);
     let (first, whole) = take(&repository, "db", &bytes(&lines), Delta::Always);
     let mut taken = vec![(first, bytes(&lines))];
     for hour in 1..=4 {
@@ -81,7 +81,7 @@ fn an_hour_costs_what_changed() {
         taken.push((id, bytes(&lines)));
     }
     // where most of the list is as it was, its pages are deltas too
-    lines[75_000] = "one line\n".into();
+    lines[150_000] = "one line\n".into();
     let (id, stored) = take(&repository, "db", &bytes(&lines), Delta::Always);
     assert!(stored < whole / 50, "one line: {stored} of {whole}");
     taken.push((id, bytes(&lines)));
@@ -93,7 +93,7 @@ fn an_hour_costs_what_changed() {
     }
     assert_clean(&repository, true, "after six versions");
     // without, each hour costs nearly all again: every chunk has changed
-    let (_, plain) = take(&repository, "plain", &bytes(&dump(150_000)), Delta::Never);
+    let (_, plain) = take(&repository, "plain", &bytes(&dump(300_000)), Delta::Never);
     work(&mut lines, 5);
     let (_, never) = take(&repository, "db", &bytes(&lines), Delta::Never);
     assert!(plain < whole / 10 && never > whole / 2, "{plain}, {never} of {whole}");
