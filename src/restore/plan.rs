@@ -1,17 +1,18 @@
-//! The content of many files at once: which frames hold it, in pack order, in ranges worth one fetch. Each frame is
-//! fetched once per plan, opened once, and its pieces are written wherever they belong, by as many threads as the
-//! runtime allows. A frame that fails costs only the files that have no other copy of the blob.
+//! The content of many files at once: which frames hold it, in ranges worth one fetch, and what they are decoded over. Each
+//! frame is fetched once per plan, opened once, and its pieces are written wherever they belong, by as many threads as
+//! the runtime allows. A frame that fails costs only the files that have no other copy of the blob.
 
 use crate::progress::Progress;
 use crate::repository::Repository;
-use crate::repository::lookup::{BlobLocation, FrameNumber, PackNumber, PackRule};
+use crate::repository::lookup::{BlobLocation, FrameNumber, PackRule};
+use crate::repository::read::lineage::{self, Lineage, Wanted};
 use crate::repository::read::ranges;
 use crate::repository::read::ranges::Fetch;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::chunks::Chunks;
 use crate::target::{self, FileSlot};
 use crate::{backend, repository};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,13 +111,12 @@ impl Plan {
         reader: &Reader,
         progress: &dyn Progress,
     ) -> repository::Result<Outcome> {
-        let mut by_frame: BTreeMap<(PackNumber, FrameNumber), Vec<usize>> = BTreeMap::new();
+        let mut by_frame: BTreeMap<FrameNumber, Vec<usize>> = BTreeMap::new();
         for (number, piece) in self.pieces.iter().enumerate() {
-            by_frame.entry((piece.place.pack, piece.place.frame)).or_default().push(number);
+            by_frame.entry(piece.place.frame).or_default().push(number);
         }
-        let frames: Vec<_> = by_frame.into_iter().map(|((_, frame), pieces)| (frame, pieces)).collect();
-        let fetches = ranges::ranges(reader.index(), frames.iter().map(|(frame, _)| *frame))?;
-        let work = Work { repository, reader, progress, frames, plan: &self, outcome: Mutex::new(Outcome::default()) };
+        let lineages = lineage::lineages(reader.index(), by_frame)?;
+        let work = Work { repository, reader, progress, plan: &self, outcome: Mutex::new(Outcome::default()) };
         for (number, why) in &self.lost {
             work.fail_to_read(*number, why);
         }
@@ -125,12 +125,9 @@ impl Plan {
                 work.finish(number);
             }
         }
-        // what goes wrong is noted with the file; the rest is given up only once all is
-        repository.runtime().map(repository.runtime().workers, &fetches, |fetch| {
-            if !work.is_stopped() {
-                work.fetch(fetch);
-            }
-        });
+        for batch in lineage::batches(&lineages) {
+            work.batch(batch)?;
+        }
         Ok(work.outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -139,7 +136,6 @@ struct Work<'a> {
     repository: &'a Repository,
     reader: &'a Reader,
     progress: &'a dyn Progress,
-    frames: Vec<(FrameNumber, Vec<usize>)>,
     plan: &'a Plan,
     outcome: Mutex<Outcome>,
 }
@@ -159,26 +155,74 @@ impl Work<'_> {
         is_silent
     }
 
-    fn fetch(&self, fetch: &Fetch) {
-        let Some(frames) = self.frames.get(fetch.frames.clone()) else { return };
-        let index = self.reader.index();
-        let bytes = index.pack(fetch.pack).and_then(|pack| self.reader.fetch(pack, fetch.start..fetch.end));
-        if bytes.as_ref().is_err_and(|error| self.is_silent(error)) {
-            return;
-        }
-        for (number, pieces) in frames {
-            self.at(pieces);
-            let plain = index.frame(*number).ok().and_then(|frame| {
-                let start = (u64::from(frame.offset) - fetch.start) as usize;
-                let sealed = bytes.as_ref().ok()?.get(start..start + frame.stored as usize)?;
-                self.reader.open_frame(*number, sealed).ok()
-            });
-            for piece in pieces.iter().filter_map(|number| self.plan.pieces.get(*number)) {
-                if self.is_stopped() {
-                    return;
-                }
-                self.piece(piece, plain.as_deref());
+    /// Fetches and writes what is in some lineages: their deltas first, which wait for the frames that they go back to.
+    /// What goes wrong is noted with the file; the rest is given up only once all is.
+    fn batch(&self, batch: &[Lineage<usize>]) -> repository::Result<()> {
+        let (index, runtime) = (self.reader.index(), self.repository.runtime());
+        let threads = ranges::threads(self.repository);
+        let deltas = batch.iter().flat_map(|lineage| &lineage.deltas);
+        let deltas: BTreeSet<FrameNumber> = deltas.map(|delta| delta.number).collect();
+        let deltas: Vec<FrameNumber> = deltas.into_iter().collect();
+        let fetches = ranges::ranges(index, deltas.iter().copied())?;
+        let fetched = runtime.map(threads, &fetches, |fetch| {
+            let Some(bytes) = self.fetch(fetch) else { return Vec::new() };
+            let frames = deltas.get(fetch.frames.clone()).unwrap_or_default();
+            frames.iter().map(|number| (*number, self.sealed(*number, fetch, &bytes).to_vec())).collect()
+        });
+        let waiting: HashMap<FrameNumber, Vec<u8>> = fetched.into_iter().flatten().collect();
+        let fetches = ranges::ranges(index, batch.iter().map(|lineage| lineage.first.number))?;
+        runtime.map(threads, &fetches, |fetch| {
+            let Some(bytes) = self.fetch(fetch) else { return };
+            for lineage in batch.get(fetch.frames.clone()).unwrap_or_default() {
+                self.lineage(lineage, self.sealed(lineage.first.number, fetch, &bytes), &waiting);
             }
+        });
+        Ok(())
+    }
+
+    /// The bytes of a range: none if they can't be had, for the same blobs may lie elsewhere. `None` once all is given up.
+    fn fetch(&self, fetch: &Fetch) -> Option<Vec<u8>> {
+        if self.is_stopped() {
+            return None;
+        }
+        let pack = self.reader.index().pack(fetch.pack);
+        let bytes = pack.and_then(|pack| self.reader.fetch(pack, fetch.start..fetch.end));
+        let is_silent = bytes.as_ref().is_err_and(|error| self.is_silent(error));
+        (!is_silent).then(|| bytes.unwrap_or_default())
+    }
+
+    /// A frame as it is stored, of the bytes of its range.
+    fn sealed<'b>(&self, number: FrameNumber, fetch: &Fetch, bytes: &'b [u8]) -> &'b [u8] {
+        let sealed = self.reader.index().frame(number).ok().and_then(|frame| {
+            let start = (u64::from(frame.offset) - fetch.start) as usize;
+            bytes.get(start..start + frame.stored as usize)
+        });
+        sealed.unwrap_or_default()
+    }
+
+    /// Opens the frames of a lineage, each before those that are stored as the difference to it, and writes what they hold.
+    fn lineage(&self, lineage: &Lineage<usize>, first: &[u8], waiting: &HashMap<FrameNumber, Vec<u8>>) {
+        if lineage.deltas.is_empty() {
+            let plain = self.reader.open_frame(lineage.first.number, first).ok();
+            return self.pieces(&lineage.first, plain.as_deref());
+        }
+        let plain = self.reader.open_and_keep(lineage.first.number, first).ok();
+        self.pieces(&lineage.first, plain.as_ref().map(|plain| plain.as_slice()));
+        for delta in &lineage.deltas {
+            let sealed = waiting.get(&delta.number);
+            let plain = sealed.and_then(|sealed| self.reader.open_and_keep(delta.number, sealed).ok());
+            self.pieces(delta, plain.as_ref().map(|plain| plain.as_slice()));
+        }
+    }
+
+    /// Writes what a frame holds.
+    fn pieces(&self, frame: &Wanted<usize>, plain: Option<&[u8]>) {
+        self.at(&frame.pieces);
+        for piece in frame.pieces.iter().filter_map(|number| self.plan.pieces.get(*number)) {
+            if self.is_stopped() {
+                return;
+            }
+            self.piece(piece, plain);
         }
     }
 

@@ -2,11 +2,13 @@
 //! as it was whatever was forgotten and swept since, and needs few steps however many versions there are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use testkit::recording::Recording;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, assert_clean, catalog_of_packs, init, member, noise, open, open_as, restore_stream, tick};
-use testkit::world::{assert_restores, check, folder, stored_bytes};
-use vault::backend::Store;
+use testkit::world::{assert_restores, check, folder, restore_folder, stored_bytes};
+use vault::backend::{Operation, Store};
 use vault::backup::{self, Source};
 use vault::plan::Delta;
 use vault::progress::Silent;
@@ -97,6 +99,30 @@ fn an_hour_costs_what_changed() {
     work(&mut lines, 5);
     let (_, never) = take(&repository, "db", &bytes(&lines), Delta::Never);
     assert!(plain < whole / 10 && never > whole / 2, "{plain}, {never} of {whole}");
+}
+
+/// All that the differences are decoded over is fetched with them, in few ranges, and hardly a byte twice.
+#[test]
+fn a_restore_fetches_each_base_once() {
+    let (hand, store, repository) = world();
+    let mut lines = dump(200_000);
+    let mut last = take(&repository, "db", &bytes(&lines), Delta::Always).0;
+    for hour in 1..=12 {
+        work(&mut lines, hour);
+        last = take(&repository, "db", &bytes(&lines), Delta::Always).0;
+    }
+    let recording = Recording::new(Arc::new(store.clone()));
+    let far = open(recording.clone(), &hand.runtime(9, 0)).unwrap();
+    recording.take();
+    let target = tempfile::tempdir().unwrap();
+    let report = restore_folder(&far, last, target.path()).unwrap();
+    assert!(report.failed.is_empty() && std::fs::read(target.path().join("dump")).unwrap() == bytes(&lines));
+    let mut read: Vec<_> = recording.take().into_iter().filter(|call| call.name.starts_with("packs/")).collect();
+    read.retain(|call| call.operation == Operation::Get && call.range.is_some());
+    let (count, all) = (read.len(), read.iter().map(|call| call.amount).sum::<u64>());
+    // one pack for each run, and before the content the pages that tell of it
+    let (stored, packs) = (stored_bytes(&store), store.list("packs/").unwrap().len());
+    assert!(count < 5 * packs && all < stored * 11 / 10, "{count} requests for {all} of {stored} bytes, {packs} packs");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Ranges worth one request: frames that lie near each other in a pack are fetched together, a small gap included.
 //! Frames come in pack order, and every byte is fetched once.
 
-use crate::repository::Result;
 use crate::repository::lookup::{BlobLookup, FrameNumber, PackNumber};
+use crate::repository::{Repository, Result};
 use std::ops::Range;
 
 /// Most bytes of one fetch.
@@ -20,6 +20,16 @@ pub struct Fetch {
     pub start: u64,
     /// Behind the last byte.
     pub end: u64,
+}
+
+/// On how many threads ranges are fetched and opened: as many as keep the processor or the network busy, within the
+/// memory that is given.
+pub fn threads(repository: &Repository) -> usize {
+    let (backend, workers) = (repository.backend(), repository.runtime().workers);
+    let useful = if backend.is_local() { workers } else { workers.max(backend.connections()) };
+    // one that is fetched, and frames of it that are opened
+    let most = repository.options().memory_bytes / (2 * FETCH_BYTES_MAX as usize);
+    useful.min(most).max(1)
 }
 
 /// The ranges of frames that are sorted by pack and place.

@@ -1,8 +1,9 @@
 //! A pack opened whole: all of its bytes are here, and every frame in it is opened and every blob compared with its id.
 //! Check, repair and recovery tell by this what a pack really holds; nothing else that is said of it proves that.
 
+use super::lineage;
 use super::reader::Reader;
-use crate::repository::lookup::{BlobLocation, BlobLookup, FrameNumber, PackNumber, PackRule};
+use crate::repository::lookup::{BlobLocation, BlobLookup, FrameNumber, PackNumber};
 use crate::repository::{Error, Repository, Result};
 use vault_format::directory::BlobPlace;
 use vault_format::frame::FrameCodec;
@@ -58,15 +59,8 @@ pub(crate) fn apart(reader: &Reader, pack: PackNumber, places: &[BlobPlace], byt
 /// Deltas in the order in which they are best opened: those of one lineage together, each after its bases.
 pub(crate) fn sort_by_lineage<T>(index: &BlobLookup, deltas: &mut [(T, Delta)]) {
     deltas.sort_by_cached_key(|(_, delta)| {
-        let (mut number, mut own_depth) = (delta.number, None);
-        // depth falls with each step
-        while let Ok(frame) = index.frame(number) {
-            own_depth = own_depth.or(Some(frame.depth));
-            let base = frame.bases.first().and_then(|base| index.place_below(base, frame.depth, &PackRule::THERE));
-            let Some(base) = base else { break };
-            number = base.frame;
-        }
-        (number, own_depth, delta.number)
+        let depth = index.frame(delta.number).map(|frame| frame.depth);
+        (lineage::first_of(index, delta.number), depth.unwrap_or_default(), delta.number)
     });
 }
 
