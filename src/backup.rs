@@ -11,6 +11,7 @@ mod parent;
 mod reread;
 mod scan;
 mod stream;
+mod walk;
 
 use crate::backend::Bucket;
 use crate::chunk::Gear;

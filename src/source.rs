@@ -9,6 +9,7 @@ mod directory;
 pub mod dump;
 mod exclude;
 mod file;
+mod folder;
 mod marks;
 pub mod mysql;
 mod named;
@@ -29,9 +30,11 @@ pub use scratch::Scratch;
 pub use stream::Stream;
 
 use crate::metadata::Fault;
+use folder::Folder;
 use sizes::Sizes;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use vault_format::snapshot::LeftOut;
 use vault_format::tree::Metadata;
 
@@ -149,9 +152,22 @@ pub struct Entry {
     /// Reached through a link that the user named himself.
     followed: bool,
     sizes: Sizes,
+    /// Where it lies.
+    folder: Arc<Folder>,
 }
 
 impl Entry {
+    /// Full path, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path_of(&self.name)
+    }
+
+    /// Opens a file. One that was written to or replaced since the walk looked at it is taken as it is now, and then the
+    /// entry is, too.
+    pub fn open(&mut self) -> io::Result<FileReader> {
+        FileReader::open(self)
+    }
+
     /// False for a file of which nobody knows how long it is before it is read: its times say nothing either.
     pub(crate) fn is_sized(&self) -> bool {
         !matches!(self.kind, EntryKind::File { size: 0 }) || self.sizes == Sizes::Known

@@ -7,6 +7,7 @@ use super::gaps::GapList;
 use super::origin::{Origin, absolute};
 use super::parent::ParentFolder;
 use super::reread::Reread;
+use super::walk;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -73,9 +74,8 @@ impl Level {
 
 impl Scan<'_> {
     /// Reads files and folders.
-    pub fn paths(mut self, paths: &[PathBuf], walk: &source::Options) -> Result<Found> {
-        let key = self.repository.keys().gear_key().clone();
-        let mut directory = Directory::open(paths, walk).map_err(|error| Error::Source(error.to_string()))?;
+    pub fn paths(mut self, paths: &[PathBuf], rules: &source::Options) -> Result<Found> {
+        let directory = Directory::open(paths, rules).map_err(|error| Error::Source(error.to_string()))?;
         self.found.body = Body {
             paths: absolute(paths),
             base: directory.base().as_os_str().as_bytes().to_vec(),
@@ -88,37 +88,42 @@ impl Scan<'_> {
         let join = self.origin.join(self.reader, &self.found.body.base, self.options);
         let parent = ParentFolder::top(self.reader, join);
         let mut levels = vec![Level::new(Vec::new(), Metadata::default(), parent)];
-        while let Some(event) = directory.next() {
+        let runtime = self.repository.runtime();
+        walk::ahead(runtime, directory, |event| {
             self.files.bounds.go_on()?;
-            let Some(level) = levels.last_mut() else { break };
-            match event {
-                Event::Enter { name, metadata } => {
-                    self.found.statistics.directories += 1;
-                    let parent = level.parent.enter(self.reader, &name);
-                    levels.push(Level::new(name, metadata, parent));
-                }
-                Event::Leave => {
-                    let Some(done) = levels.pop() else { break };
-                    let root = done.builder.finish(self.writer, &key)?;
-                    let node = Node { name: done.name, kind: NodeKind::Directory(root), metadata: done.metadata };
-                    let Some(level) = levels.last_mut() else { break };
-                    self.push(&directory, level, node)?;
-                }
-                Event::Entry(entry) => {
-                    let before = level.parent.node(&entry.name);
-                    let version = before.as_ref().or_else(|| level.parent.version_before(&entry.name));
-                    let node = self.entry(&directory, entry, (before.as_ref(), version))?;
-                    node.map_or(Ok(()), |node| self.push(&directory, level, node))?;
-                }
-                Event::Skipped { path, why } if why.is_loss() => self.fail(&path, &why),
-                Event::Skipped { path, why } => self.pass(&path, why),
-                Event::Lacking { path, fault } => self.fail(&path, &fault),
-                Event::Failed { path, error } => self.fail(&path, &error),
-            }
-        }
+            self.event(event, &mut levels)
+        })?;
         let root = levels.pop().map_or_else(TreeBuilder::default, |level| level.builder);
-        self.found.root = root.finish(self.writer, &key)?;
+        self.found.root = root.finish(self.writer, self.repository.keys().gear_key())?;
         Ok(self.found)
+    }
+
+    fn event(&mut self, event: Event, levels: &mut Vec<Level>) -> Result<()> {
+        let Some(level) = levels.last_mut() else { return Ok(()) };
+        match event {
+            Event::Enter { name, metadata } => {
+                self.found.statistics.directories += 1;
+                let parent = level.parent.enter(self.reader, &name);
+                levels.push(Level::new(name, metadata, parent));
+            }
+            Event::Leave => {
+                let Some(done) = levels.pop() else { return Ok(()) };
+                let root = done.builder.finish(self.writer, self.repository.keys().gear_key())?;
+                let node = Node { name: done.name, kind: NodeKind::Directory(root), metadata: done.metadata };
+                self.push(levels, node)?;
+            }
+            Event::Entry(entry) => {
+                let before = level.parent.node(&entry.name);
+                let version = before.as_ref().or_else(|| level.parent.version_before(&entry.name));
+                let node = self.entry(entry, (before.as_ref(), version))?;
+                node.map_or(Ok(()), |node| self.push(levels, node))?;
+            }
+            Event::Skipped { path, why } if why.is_loss() => self.fail(&path, &why),
+            Event::Skipped { path, why } => self.pass(&path, why),
+            Event::Lacking { path, fault } => self.fail(&path, &fault),
+            Event::Failed { path, error } => self.fail(&path, &error),
+        }
+        Ok(())
     }
 
     /// The path below the root.
@@ -149,35 +154,33 @@ impl Scan<'_> {
     }
 
     /// What the format can't hold is left out: no run fails for one entry.
-    fn push(&mut self, directory: &Directory, level: &mut Level, node: Node) -> Result<()> {
+    fn push(&mut self, levels: &mut [Level], node: Node) -> Result<()> {
         if let Err(error) = node.validate() {
-            self.fail(&directory.path_of(&node.name), &error);
+            let mut path = PathBuf::from(OsStr::from_bytes(&self.found.body.base));
+            let names = levels.iter().map(|level| &level.name).filter(|name| !name.is_empty());
+            path.extend(names.chain([&node.name]).map(|name| OsStr::from_bytes(name)));
+            self.fail(&path, &error);
             return Ok(());
         }
-        let key = self.repository.keys().gear_key().clone();
-        Ok(level.builder.push(self.writer, &key, node)?)
+        let Some(level) = levels.last_mut() else { return Ok(()) };
+        Ok(level.builder.push(self.writer, self.repository.keys().gear_key(), node)?)
     }
 
     /// The node of an entry, which the parent has or not, and whose version before is that or another one.
-    fn entry(
-        &mut self,
-        directory: &Directory,
-        entry: source::Entry,
-        before: (Option<&Node>, Option<&Node>),
-    ) -> Result<Option<Node>> {
+    fn entry(&mut self, mut entry: source::Entry, before: (Option<&Node>, Option<&Node>)) -> Result<Option<Node>> {
         let statistics = &mut self.found.statistics;
-        let kind = match &entry.kind {
+        let kind = match entry.kind.clone() {
             EntryKind::File { size } => {
                 statistics.files += 1;
-                let Some(kind) = self.file(directory, &entry, *size, before)? else { return Ok(None) };
+                let Some(kind) = self.file(&mut entry, size, before)? else { return Ok(None) };
                 kind
             }
             other => {
                 statistics.others += 1;
                 match other {
-                    EntryKind::Symlink(target) => NodeKind::Symlink(target.clone()),
-                    EntryKind::CharDevice(major, minor) => NodeKind::CharDevice(*major, *minor),
-                    EntryKind::BlockDevice(major, minor) => NodeKind::BlockDevice(*major, *minor),
+                    EntryKind::Symlink(target) => NodeKind::Symlink(target),
+                    EntryKind::CharDevice(major, minor) => NodeKind::CharDevice(major, minor),
+                    EntryKind::BlockDevice(major, minor) => NodeKind::BlockDevice(major, minor),
                     EntryKind::Fifo | EntryKind::File { .. } => NodeKind::Fifo,
                 }
             }
@@ -187,15 +190,15 @@ impl Scan<'_> {
 
     fn file(
         &mut self,
-        directory: &Directory,
-        entry: &source::Entry,
+        entry: &mut source::Entry,
         size: u64,
         (before, version): (Option<&Node>, Option<&Node>),
     ) -> Result<Option<NodeKind>> {
-        let path = directory.path_of(&entry.name);
+        let path = entry.path();
         self.progress.at(&path);
         let version = version.and_then(|node| Before::of(self.reader, node));
-        let before = before.filter(|node| entry.is_sized() && self.belief().is_same((size, &entry.metadata), node));
+        let belief = self.belief();
+        let before = before.filter(|node| entry.is_sized() && belief.is_same((size, &entry.metadata), node));
         let is_due = self.reread.as_ref().is_some_and(|reread| reread.is_due(self.relative(&path)));
         if let Some(kind) = before.filter(|_| !is_due).and_then(|node| files::relied(self.writer, self.reader, node)) {
             self.found.statistics.unchanged_files += 1;
@@ -203,13 +206,18 @@ impl Scan<'_> {
             self.progress.advance(1, size);
             return Ok(Some(kind));
         }
-        let mut reader = match directory.open_file(entry) {
+        let mut reader = match entry.open() {
             Ok(reader) => reader,
             Err(error) => {
-                self.fail(&path, &error);
+                match error.kind() {
+                    io::ErrorKind::NotFound => self.fail(&path, &Skip::Vanished),
+                    _ => self.fail(&path, &error),
+                }
                 return Ok(None);
             }
         };
+        // it may have been written to since it was listed
+        let before = before.filter(|node| belief.is_same((size, &entry.metadata), node));
         let content = match self.files.write(self.writer, &mut reader, version.as_ref(), self.progress) {
             Ok((content, _)) => content,
             Err(ReadError::Repository(error)) => return Err(error),
@@ -231,7 +239,7 @@ impl Scan<'_> {
                 let kind = NodeKind::File { size: end.size, content, holes: end.holes };
                 if !end.changed
                     && let Some(before) = before.filter(|before| before.kind != kind)
-                    && self.differs(directory, entry, before)
+                    && self.differs(entry, before)
                 {
                     self.tell(format!(
                         "{}: its content is another than in the last snapshot, though size and times are the same: it \
@@ -264,9 +272,9 @@ impl Scan<'_> {
 
     /// True if what a file reads as now is not what the parent's node holds, wherever that was cut and had its holes. In
     /// doubt nothing is said of it.
-    fn differs(&self, directory: &Directory, entry: &source::Entry, before: &Node) -> bool {
+    fn differs(&self, entry: &mut source::Entry, before: &Node) -> bool {
         let NodeKind::File { content, holes, .. } = &before.kind else { return false };
-        let Ok(mut file) = directory.open_file(entry) else { return false };
+        let Ok(mut file) = entry.open() else { return false };
         let stored = (content, holes.as_slice());
         let same = content::is_same((self.repository, self.reader), &mut file, stored, &|_| ());
         // to the end, so that it tells whether it changed meanwhile

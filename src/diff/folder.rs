@@ -104,7 +104,7 @@ impl Join<'_, '_> {
             self.side.repository.runtime().check_stopped()?;
             match event {
                 Event::Enter { name, metadata } => self.enter(name, metadata)?,
-                Event::Entry(entry) => self.entry(&directory, entry)?,
+                Event::Entry(entry) => self.entry(entry)?,
                 Event::Leave => self.leave()?,
                 Event::Skipped { path, why } => {
                     if why.is_loss() {
@@ -190,38 +190,38 @@ impl Join<'_, '_> {
         Ok(())
     }
 
-    fn entry(&mut self, directory: &Directory, entry: Entry) -> Result<()> {
+    fn entry(&mut self, mut entry: Entry) -> Result<()> {
         let before = self.stored(&entry.name)?;
-        let path = directory.path_of(&entry.name);
+        let path = entry.path();
         self.side.progress.at(&path);
         let stored = match before.as_ref().map(|node| &node.kind) {
             Some(NodeKind::File { size, content, holes }) => Some((*size, content, holes)),
             _ => None,
         };
-        let (kind, bytes) = match (&entry.kind, stored) {
+        let (kind, bytes) = match (entry.kind.clone(), stored) {
             (EntryKind::File { size }, Some(stored)) => {
                 // of a file whose size nobody knows, reading tells
-                let size = if entry.is_sized() { size } else { &stored.0 };
-                let node = before.as_ref().filter(|node| stored.0 == *size && self.is_trusted(&entry, &node.metadata));
+                let size = if entry.is_sized() { size } else { stored.0 };
+                let node = before.as_ref().filter(|node| stored.0 == size && self.is_trusted(&entry, &node.metadata));
                 let compared = match node {
                     Some(_) => Ok(None),
-                    None => self.side.compare(&|| directory.open_file(&entry), *size, stored)?,
+                    None => self.side.compare(&mut entry, size, stored)?,
                 };
                 match (compared, &before) {
-                    (Ok(Some(bytes)), _) => (unread(*size), bytes),
+                    (Ok(Some(bytes)), _) => (unread(size), bytes),
                     (Ok(None), Some(before)) => (before.kind.clone(), (0, 0)),
-                    (Ok(None), None) => (unread(*size), (0, 0)),
+                    (Ok(None), None) => (unread(size), (0, 0)),
                     (Err(error), _) => {
                         self.fail(format!("{}: {error}", path.display()));
                         return Ok(());
                     }
                 }
             }
-            (EntryKind::File { size }, None) => (unread(*size), (*size, 0)),
-            (EntryKind::Symlink(target), _) => (NodeKind::Symlink(target.clone()), gone(before.as_ref())),
+            (EntryKind::File { size }, None) => (unread(size), (size, 0)),
+            (EntryKind::Symlink(target), _) => (NodeKind::Symlink(target), gone(before.as_ref())),
             (EntryKind::Fifo, _) => (NodeKind::Fifo, gone(before.as_ref())),
-            (EntryKind::CharDevice(major, minor), _) => (NodeKind::CharDevice(*major, *minor), gone(before.as_ref())),
-            (EntryKind::BlockDevice(major, minor), _) => (NodeKind::BlockDevice(*major, *minor), gone(before.as_ref())),
+            (EntryKind::CharDevice(major, minor), _) => (NodeKind::CharDevice(major, minor), gone(before.as_ref())),
+            (EntryKind::BlockDevice(major, minor), _) => (NodeKind::BlockDevice(major, minor), gone(before.as_ref())),
         };
         self.tell(before, Node { name: entry.name, kind, metadata: entry.metadata }, bytes)
     }
@@ -263,7 +263,6 @@ fn unread(size: u64) -> NodeKind {
     NodeKind::File { size, content: Content::Inline(Vec::new()), holes: Vec::new() }
 }
 
-type Open<'o> = dyn Fn() -> io::Result<FileReader> + 'o;
 /// Size, content and holes of a stored file.
 type Stored<'s> = (u64, &'s Content, &'s Vec<Extent>);
 
@@ -272,14 +271,14 @@ impl Side<'_> {
     /// inner one the file's.
     fn compare(
         &self,
-        open: &Open<'_>,
+        entry: &mut Entry,
         size: u64,
         (old, content, holes): Stored<'_>,
     ) -> repository::Result<io::Result<Option<(u64, u64)>>> {
         let mut same = Ok(false);
         if size == old {
             let advance = |bytes| self.progress.advance(0, bytes);
-            same = match open() {
+            same = match entry.open() {
                 Ok(mut file) => {
                     let stored = (content, holes.as_slice());
                     let same = content::is_same((self.repository, self.reader), &mut file, stored, &advance)?;
@@ -290,16 +289,16 @@ impl Side<'_> {
         }
         match same {
             Ok(true) => Ok(Ok(None)),
-            Ok(false) => Ok(self.balance(open, content)?.map(Some)),
+            Ok(false) => Ok(self.balance(entry, content)?.map(Some)),
             Err(error) => Ok(Err(error)),
         }
     }
 
     /// Cuts the file and weighs its chunks against the stored ones.
-    fn balance(&self, open: &Open<'_>, stored: &Content) -> repository::Result<io::Result<(u64, u64)>> {
+    fn balance(&self, entry: &mut Entry, stored: &Content) -> repository::Result<io::Result<(u64, u64)>> {
         let mut balance = Balance::new(self.reader, stored)?;
         let mut cut = || -> io::Result<(u64, u64)> {
-            let mut file = open()?;
+            let mut file = entry.open()?;
             let mut chunker = Chunker::new();
             while let Some(chunk) = chunker.next(&self.gear, &mut file)? {
                 let id = self.repository.keys().id_key().blob_id(BlobKind::Chunk, chunk);

@@ -3,10 +3,11 @@
 //! is. At most 64 handles are open, whatever the depth: those above are reopened on the way back and compared.
 
 use super::databases::Databases;
+use super::folder::Folder;
 use super::named::{Named, Selection, open_child, open_path, select};
 use super::pattern::Root;
 use super::sizes::{Sizes, sizes_of};
-use super::{Entry, EntryKind, Event, Excludes, FileReader, OpenError, Options, Skip, marks};
+use super::{Entry, EntryKind, Event, Excludes, OpenError, Options, Skip, marks};
 use crate::metadata::{self, At, Fault, Names};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -16,6 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use vault_format::snapshot::LeftOut;
 use vault_format::tree::{Metadata, PATH_BYTES_MAX};
 
@@ -39,12 +41,12 @@ pub struct Directory {
     /// Folders that belong to the repository itself.
     own: HashSet<(u64, u64)>,
     databases: Databases,
-    names: Names,
+    names: Arc<Names>,
 }
 
 struct Frame {
     name: Vec<u8>,
-    handle: Option<OwnedFd>,
+    folder: Option<Arc<Folder>>,
     identity: (u64, u64),
     names: std::vec::IntoIter<Vec<u8>>,
     /// Present where only what the user named is part of the snapshot.
@@ -81,7 +83,7 @@ impl Directory {
         let excludes = Excludes::new(&options.rules.patterns, &options.rules.any_case)?;
         let own = identities(&options.own);
         let databases = Databases::new(&options.databases);
-        let names = Names::load();
+        let names = Arc::new(Names::load());
         let failed = |error: io::Error| OpenError::Path { path: base.clone(), error };
         let handle = open_path(&base).map_err(failed)?;
         let stat = rustix::fs::fstat(&handle).map_err(|error| failed(error.into()))?;
@@ -105,7 +107,7 @@ impl Directory {
         };
         let frame = Frame {
             name: Vec::new(),
-            handle: Some(handle),
+            folder: Some(Folder::new(handle, base.clone(), &names)),
             identity: metadata::identity(&stat),
             names: listed.into_iter(),
             selection,
@@ -149,11 +151,6 @@ impl Directory {
         &self.root
     }
 
-    /// Opens the file that `next` returned last.
-    pub fn open_file(&self, entry: &Entry) -> io::Result<FileReader> {
-        FileReader::open(self.handle()?, entry)
-    }
-
     /// Full path of an entry of the directory that the walk is in, for messages.
     pub fn path_of(&self, name: &[u8]) -> PathBuf {
         let mut path = self.base.clone();
@@ -162,14 +159,10 @@ impl Directory {
         path
     }
 
-    fn handle(&self) -> io::Result<BorrowedFd<'_>> {
-        let handle = self.stack.last().and_then(|frame| frame.handle.as_ref());
-        handle.map(AsFd::as_fd).ok_or_else(|| Errno::BADF.into())
-    }
-
-    /// The handle of the directory that the walk is in.
-    fn top(&self, name: &[u8]) -> Seen<BorrowedFd<'_>> {
-        self.handle().map_err(|error| self.failed(name, error))
+    /// The directory that the walk is in.
+    fn top(&self, name: &[u8]) -> Seen<&Arc<Folder>> {
+        let folder = self.stack.last().and_then(|frame| frame.folder.as_ref());
+        folder.ok_or_else(|| self.failed(name, Errno::BADF))
     }
 
     fn step(&mut self) -> Option<Event> {
@@ -203,11 +196,11 @@ impl Directory {
     fn look(&mut self, name: Vec<u8>) -> Seen<Event> {
         let selection = self.stack.last_mut().and_then(|frame| frame.selection.as_mut());
         let selected = selection.and_then(|selection| selection.children.remove(&name));
-        let handle = self.top(&name)?;
+        let folder = self.top(&name)?;
         // what a list names is met as if it had been found
         let said = selected.as_ref().is_some_and(|selected| !(self.options.listed && selected.whole));
         let follow = if said { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-        let stat = rustix::fs::statat(handle, name.as_slice(), follow).map_err(|error| self.failed(&name, error))?;
+        let stat = rustix::fs::statat(folder, name.as_slice(), follow).map_err(|error| self.failed(&name, error))?;
         let is_directory = metadata::file_type(&stat) == FileType::Directory;
         if !said && self.is_excluded(&name, is_directory) {
             return Err(self.skipped(&name, Skip::Excluded));
@@ -215,7 +208,7 @@ impl Directory {
         if !said && let Some(why) = self.stack.last().and_then(|frame| self.databases.claim(frame.identity, &name)) {
             return Err(self.skipped(&name, why));
         }
-        if !said && self.options.rules.nodump && marks::is_nodump(self.top(&name)?, &name) {
+        if !said && self.options.rules.nodump && marks::is_nodump(self.top(&name)?.as_fd(), &name) {
             return Err(self.skipped(&name, Skip::NoDump));
         }
         if self.relative.len() + 1 + name.len() > PATH_BYTES_MAX {
@@ -241,7 +234,7 @@ impl Directory {
             return *known;
         }
         let frame = self.stack.last().filter(|frame| frame.identity.0 == device);
-        let found = frame.and_then(|frame| frame.handle.as_ref()).map(|handle| sizes_of(handle.as_fd()));
+        let found = frame.and_then(|frame| frame.folder.as_ref()).map(|folder| sizes_of(folder.as_fd()));
         // a single file that is a mount: nobody asks its file system
         let Some(found) = found else { return Sizes::Unknown };
         self.sizes.insert(device, found);
@@ -265,7 +258,8 @@ impl Directory {
 
     fn entry(&mut self, name: Vec<u8>, stat: &Stat, followed: bool) -> Seen<(Entry, Option<Fault>)> {
         let sizes = self.sizes(stat.st_dev);
-        let handle = self.top(&name)?;
+        let folder = self.top(&name)?.clone();
+        let handle = folder.as_fd();
         let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = match metadata::file_type(stat) {
             FileType::RegularFile => {
@@ -293,13 +287,14 @@ impl Directory {
         } else {
             metadata::read(At::Below(handle, &name), stat, &self.names)
         };
-        Ok((Entry { name, kind, metadata, followed, sizes }, lacks))
+        Ok((Entry { name, kind, metadata, followed, sizes, folder }, lacks))
     }
 
     fn descend(&mut self, name: Vec<u8>, selected: Option<Selection>, followed: bool) -> Seen<Event> {
         let selection = selected.filter(|selection| !selection.whole);
-        let handle = self.top(&name)?;
-        let child = open_child(handle, &name, followed).map_err(|error| self.failed(&name, error))?;
+        let folder = self.top(&name)?;
+        let path = folder.path_of(&name);
+        let child = open_child(folder.as_fd(), &name, followed).map_err(|error| self.failed(&name, error))?;
         let stat = rustix::fs::fstat(&child).map_err(|error| self.failed(&name, error))?;
         if !followed && self.is_marked(child.as_fd()) {
             return Err(self.skipped(&name, Skip::Marked));
@@ -330,7 +325,7 @@ impl Directory {
         extend(&mut self.relative, &name);
         self.stack.push(Frame {
             name: name.clone(),
-            handle: Some(child),
+            folder: Some(Folder::new(child, path, &self.names)),
             identity: metadata::identity(&stat),
             names: names.into_iter(),
             selection,
@@ -340,7 +335,7 @@ impl Directory {
         // The root's handle stays: it is where everything can be reopened from.
         let far = self.stack.len().checked_sub(HANDLES_MAX + 1).filter(|far| *far > 0);
         if let Some(frame) = far.and_then(|far| self.stack.get_mut(far)) {
-            frame.handle = None;
+            frame.folder = None;
         }
         Ok(Event::Enter { name, metadata })
     }
@@ -355,16 +350,17 @@ impl Directory {
         let Some(left) = self.stack.pop() else { return };
         self.relative.truncate(left.above);
         let Some(frame) = self.stack.last() else { return };
-        if frame.handle.is_some() || frame.names.as_slice().is_empty() {
+        if frame.folder.is_some() || frame.names.as_slice().is_empty() {
             return;
         }
         let identity = frame.identity;
-        let up = left.handle.as_ref().and_then(|handle| open_same(handle.as_fd(), b"..", false, identity).ok());
+        let up = left.folder.as_ref().and_then(|folder| open_same(folder.as_fd(), b"..", false, identity).ok());
         let reopened = up.map_or_else(|| self.reopen(), Ok);
         match reopened {
             Ok(handle) => {
+                let path = self.path_of(b"");
                 if let Some(frame) = self.stack.last_mut() {
-                    frame.handle = Some(handle);
+                    frame.folder = Some(Folder::new(handle, path, &self.names));
                 }
             }
             Err(error) => {
@@ -380,8 +376,8 @@ impl Directory {
 
     /// The directory at the top of the stack, from the nearest open one above it.
     fn reopen(&self) -> io::Result<OwnedFd> {
-        let open = self.stack.iter().rposition(|frame| frame.handle.is_some()).unwrap_or_default();
-        let start = self.stack.get(open).and_then(|frame| frame.handle.as_ref()).ok_or(Errno::BADF)?;
+        let open = self.stack.iter().rposition(|frame| frame.folder.is_some()).unwrap_or_default();
+        let start = self.stack.get(open).and_then(|frame| frame.folder.as_ref()).ok_or(Errno::BADF)?;
         let mut handle = rustix::io::fcntl_dupfd_cloexec(start, 0)?;
         for frame in self.stack.iter().skip(open + 1) {
             handle = open_same(handle.as_fd(), &frame.name, frame.followed, frame.identity)?;

@@ -4,12 +4,12 @@
 
 use super::sizes::Sizes;
 use super::{Entry, EntryKind};
-use crate::metadata;
+use crate::metadata::{self, At};
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use std::io::{self, Read};
-use std::os::fd::{BorrowedFd, OwnedFd};
-use vault_format::tree::{Extent, Time};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use vault_format::tree::{Extent, Metadata, Time};
 
 /// Most holes that are kept; the smaller ones are read as the zeros that they are.
 const HOLES_MAX: usize = 8192;
@@ -38,7 +38,6 @@ pub struct FileReader {
     end: u64,
     is_done: bool,
     is_short: bool,
-    changed: bool,
     sizes: Sizes,
     /// More came than `stat` said: where to stop.
     beyond: Option<u64>,
@@ -52,7 +51,7 @@ pub struct FileEnd {
     pub size: u64,
     /// Ranges without data.
     pub holes: Vec<Extent>,
-    /// The file was written to while it was read, or since it was listed.
+    /// The file was written to while it was read.
     pub changed: bool,
     /// Its file system makes up what is read, and there was no end to it.
     pub is_cut: bool,
@@ -78,16 +77,23 @@ impl State {
 }
 
 impl FileReader {
-    pub(super) fn open(directory: BorrowedFd<'_>, entry: &Entry) -> io::Result<Self> {
+    pub(super) fn open(entry: &mut Entry) -> io::Result<Self> {
         let EntryKind::File { size } = entry.kind else { return Err(Errno::INVAL.into()) };
-        let file = open_quietly(directory, entry)?;
+        let file = open_quietly(entry.folder.as_fd(), entry)?;
         let stat = rustix::fs::fstat(&file)?;
         let listed =
             State { size, mtime: entry.metadata.mtime, ctime: entry.metadata.ctime, inode: entry.metadata.inode };
-        if metadata::file_type(&stat) != FileType::RegularFile || stat.st_ino != listed.inode {
+        if metadata::file_type(&stat) != FileType::RegularFile {
             return Err(io::Error::other("it was replaced while it was looked at"));
         }
         let before = State::of(&stat);
+        if before != listed {
+            let (now, fault) = metadata::read(At::Open(file.as_fd()), &stat, entry.folder.names());
+            // what could be read of it when it was listed is better than nothing
+            let xattrs = if fault.is_some() { std::mem::take(&mut entry.metadata.xattrs) } else { now.xattrs };
+            entry.metadata = Metadata { xattrs, ..now };
+            entry.kind = EntryKind::File { size: before.size };
+        }
         let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
         let dense = blocks.saturating_mul(BLOCK_BYTES) >= before.size;
         let holes = if dense { Vec::new() } else { find_holes(&file, before.size) };
@@ -102,7 +108,6 @@ impl FileReader {
             end: 0,
             is_done: false,
             is_short: false,
-            changed: before != listed,
             sizes: entry.sizes,
             beyond: None,
             is_cut: false,
@@ -118,7 +123,7 @@ impl FileReader {
     pub fn finish(mut self) -> io::Result<FileEnd> {
         let after = State::of(&rustix::fs::fstat(&self.file)?);
         // what is made up has the time at which somebody looked
-        let changed = self.sizes != Sizes::MadeUp && (self.changed || after != self.before);
+        let changed = self.sizes != Sizes::MadeUp && after != self.before;
         let is_cut = self.is_cut;
         if self.is_done && !self.is_short || self.position == self.end && self.data.as_slice().is_empty() {
             return Ok(FileEnd { size: self.size, holes: self.holes, changed, is_cut });
@@ -137,7 +142,11 @@ impl Read for FileReader {
             return Ok(0);
         }
         if self.position == self.end {
-            let Some(extent) = self.data.next() else { return self.read_beyond(buffer) };
+            let Some(extent) = self.data.next() else {
+                // a true size is the end, and whether that has moved is asked when the file is closed
+                self.is_done = self.sizes == Sizes::Known;
+                return if self.is_done { Ok(0) } else { self.read_beyond(buffer) };
+            };
             self.position = extent.offset;
             self.end = extent.offset.saturating_add(extent.length);
         }

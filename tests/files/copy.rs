@@ -57,12 +57,12 @@ pub fn copy(from: &[PathBuf], to: &Path, source: &SourceOptions, options: Option
             Event::Leave => target.leave().unwrap(),
             Event::Skipped { path, why } => told.skipped.push((path, why)),
             Event::Failed { path, .. } | Event::Lacking { path, .. } => told.failed.push(path),
-            Event::Entry(entry) => {
+            Event::Entry(mut entry) => {
                 let mut bytes = Vec::new();
                 let kind = match entry.kind.clone() {
                     EntryKind::File { .. } => {
-                        let Ok(mut reader) = walk.open_file(&entry) else {
-                            told.failed.push(walk.path_of(&entry.name));
+                        let Ok(mut reader) = entry.open() else {
+                            told.failed.push(entry.path());
                             continue;
                         };
                         reader.read_to_end(&mut bytes).unwrap();

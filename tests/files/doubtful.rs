@@ -15,14 +15,14 @@ use vault_format::tree::Extent;
 /// A named file as a walk reads it.
 fn read(path: &Path) -> (Vec<u8>, FileEnd) {
     let mut walk = Directory::open(&[path.to_owned()], &Options::default()).unwrap();
-    let entry = loop {
+    let mut entry = loop {
         match walk.next().unwrap() {
             Event::Entry(entry) => break entry,
             Event::Lacking { .. } => {}
             other => panic!("{other:?}"),
         }
     };
-    let mut file = walk.open_file(&entry).unwrap();
+    let mut file = entry.open().unwrap();
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).unwrap();
     (bytes, file.finish().unwrap())
