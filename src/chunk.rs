@@ -10,6 +10,10 @@ use vault_format::key::Key;
 /// How much of a stream decides its profile, in bytes.
 const PROBE_BYTES: usize = 1 << 20;
 
+/// What of that is looked at, evenly spread.
+const SAMPLES: usize = 4;
+const SAMPLE_BYTES: usize = 4 << 10;
+
 /// The tables of one gear key.
 pub struct Gear {
     table: Box<[u64; 256]>,
@@ -40,10 +44,23 @@ pub fn profile_of(first: &[u8]) -> ChunkProfile {
     if probe.len() <= PROFILE_DEFAULT.min as usize {
         return PROFILE_DEFAULT;
     }
-    match vault_format::compress::compress(probe, 1) {
-        Ok(Some(smaller)) if smaller.len() < probe.len() / 20 * 19 => PROFILE_DEFAULT,
-        _ => PROFILE_INCOMPRESSIBLE,
+    if looks_random(probe) { PROFILE_INCOMPRESSIBLE } else { PROFILE_DEFAULT }
+}
+
+/// True if in a few samples hardly any byte comes more often than others: pictures, films, archives, what is encrypted.
+/// Counted and not compressed, which for small files would cost as much as to store them; and in whole numbers, so that
+/// every machine says the same.
+fn looks_random(probe: &[u8]) -> bool {
+    let mut counts = [0u64; 256];
+    let mut all = 0;
+    for sample in probe.chunks((probe.len() / SAMPLES).max(1)).take(SAMPLES) {
+        let sample = sample.get(..SAMPLE_BYTES).unwrap_or(sample);
+        all += sample.len() as u64;
+        sample.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
     }
+    // how often two bytes are the same, against one in 256
+    let pairs: u64 = counts.iter().map(|count| count * count).sum();
+    pairs * 256 < all * all * 3 / 2
 }
 
 /// Reads a stream chunk by chunk through one reusable buffer.
@@ -119,8 +136,9 @@ impl Chunker {
 
 #[cfg(test)]
 mod tests {
-    use super::{Chunker, Gear};
+    use super::{Chunker, Gear, profile_of};
     use std::io::{self, Read};
+    use vault_format::gear::{PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
     use vault_format::key::Key;
 
     /// Hands out at most `step` bytes a read.
@@ -142,6 +160,29 @@ mod tests {
             out.push(chunk.len());
         }
         out
+    }
+
+    #[test]
+    fn what_is_compressed_already_is_cut_into_larger_chunks() {
+        let mut noise = vec![0u8; 3 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let text: Vec<u8> =
+            (0..300_000).flat_map(|line: u32| format!("{line}\t{}\n", line * 7919).into_bytes()).collect();
+        let squeezed = vault_format::compress::compress(&text, 3).unwrap().unwrap();
+        // numbers of four bytes, of which the upper ones are mostly zero
+        let table: Vec<u8> = noise.chunks(2).flat_map(|pair| [pair[0], pair[1] & 3, 0, 0]).collect();
+        let base64: Vec<u8> = noise.iter().map(|byte| b'0' + byte % 64).collect();
+        for (bytes, profile) in [
+            (&noise, PROFILE_INCOMPRESSIBLE),
+            (&squeezed, PROFILE_INCOMPRESSIBLE),
+            (&text, PROFILE_DEFAULT),
+            (&table, PROFILE_DEFAULT),
+            (&base64, PROFILE_DEFAULT),
+        ] {
+            assert!(bytes.len() > 100_000, "{}", bytes.len());
+            assert_eq!(profile_of(bytes).id, profile.id, "{:?}", &bytes[..20]);
+            assert_eq!(profile_of(&bytes[..40_000]).id, profile.id, "{:?}", &bytes[..20]);
+        }
     }
 
     #[test]
