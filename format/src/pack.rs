@@ -117,6 +117,11 @@ impl PackBuilder {
         Ok(())
     }
 
+    /// Makes room for a pack of so many bytes at once: what grows is moved again and again.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes.min(PACK_BYTES_MAX).saturating_sub(self.bytes.len()));
+    }
+
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -47,6 +47,8 @@ const INDEX_PACKS: usize = 16;
 const INDEX_PART: usize = 16;
 /// The same for packs of earlier runs: a run that is cut off while it reads them must have come further.
 const INDEX_TAKEN: usize = 8;
+/// A pack of more bytes will most likely become as large as packs may be.
+const RESERVED_FROM: usize = 1 << 20;
 /// Longest time between two index objects of a run.
 const INDEX_INTERVAL: Duration = Duration::from_mins(15);
 /// Most packs of one index object: each may bring wraps of more than a kilobyte.
@@ -301,6 +303,9 @@ impl Packer {
                 vacant.insert(encoding("a pack", PackBuilder::fresh(run.header(frame.class), random, &run.secret))?)
             }
         };
+        if pack.len() >= RESERVED_FROM {
+            pack.reserve(run.pack_bytes + RESERVED_FROM);
+        }
         let EncodedFrame { codec, bytes, blobs, bases, descent, .. } = frame;
         let pushed = pack.push(NewFrame { codec, encoded: &bytes, blobs: &blobs, bases, descent });
         encoding("a frame", pushed)?;

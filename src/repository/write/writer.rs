@@ -291,6 +291,10 @@ impl Writer {
         if !open.bytes.is_empty() && open.bytes.len() + plaintext.len() > 2 * FRAME_BYTES_TARGET {
             full = Some(std::mem::take(open));
         }
+        if open.bytes.is_empty() && kind == BlobKind::Chunk {
+            // else what grows is moved again and again
+            open.bytes.reserve(FRAME_BYTES_TARGET + plaintext.len());
+        }
         open.bytes.extend_from_slice(plaintext);
         open.blobs.push(BlobEntry { id, kind, length });
         open.before.push(before);

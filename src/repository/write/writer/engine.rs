@@ -20,6 +20,10 @@ use vault_format::id::Class;
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS_WHEN_STOPPED: u32 = 80;
 
+/// Bytes that wait to be compressed, for each who does that and for the packer: enough that nobody waits for more, and
+/// what is more only lies in memory.
+const WAITING_BYTES: usize = 4 << 20;
+
 /// What is looked at of a large frame before all of it is compressed.
 const SAMPLES: usize = 4;
 const SAMPLE_BYTES: usize = 8 << 10;
@@ -63,7 +67,8 @@ impl Engine {
             .build()
             .map_err(|error| Error::Threads(error.to_string()))?;
         let (frames, encoded) = unbounded::<(Vec<EncodedFrame>, Permit)>();
-        let (packs, full) = bounded::<FullPack>(1);
+        // whoever puts takes it from the packer's hands: one more would only wait, with all its bytes
+        let (packs, full) = bounded::<FullPack>(0);
         let (life, alive) = bounded::<()>(0);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let life = life.clone();
@@ -80,7 +85,8 @@ impl Engine {
             let (own, full) = (run.clone(), full.clone());
             threads.push(spawn("uploader", Box::new(move || put_all(&own, &full)))?);
         }
-        let budget = Arc::new(Budget::new((run.repository.options().memory_bytes / 3).max(1)));
+        let most = (run.repository.options().memory_bytes / 3).max(1);
+        let budget = Arc::new(Budget::new(most.min(WAITING_BYTES * (workers + 1))));
         drop(life);
         Ok(Self::Threads(Threads { pool, frames, budget, threads, alive }))
     }
