@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use testkit::faulty::sample;
 use testkit::hooked::Hooked;
 use testkit::simulated::Simulated;
 use testkit::world::{
@@ -455,7 +456,7 @@ fn undelete_survives_prune_at_every_step() {
     let kept = [b"another".to_vec(), noise(1, 300_000)];
     for ((what, age, event), kept) in events.iter().flat_map(|event| kept.iter().map(move |kept| (*event, kept))) {
         let (mut back_again, mut given_up) = (0, 0);
-        for nth in 1.. {
+        for nth in sample(10_000, 2) {
             let lost = Lost::beside(kept);
             let lost = if age.is_zero() { lost } else { lost.mark(age) };
             let context = format!("{what} before call {nth}, beside {} bytes", kept.len());
@@ -479,7 +480,7 @@ fn undelete_survives_prune_at_every_step() {
 fn prune_minds_undelete_at_every_step() {
     for sweeping in [false, true] {
         let mut back_again = 0;
-        for nth in 1.. {
+        for nth in sample(10_000, 2) {
             let lost = if sweeping { Lost::marked(RIPE) } else { Lost::new() };
             let context = format!("undelete before call {nth} of {}", if sweeping { "a sweep" } else { "a mark" });
             let prune = |repository: &Repository| match sweeping {

@@ -37,8 +37,8 @@ fn take(repository: &Repository, streams: &[Vec<u8>]) -> Vec<ObjectId> {
 }
 
 #[test]
-fn hundreds_of_small_packs_become_few_and_stay_so() {
-    for (role, runs) in [(None, 20), (Some(Role::Client), 200), (Some(Role::Writer), 20)] {
+fn many_small_packs_become_few_and_stay_so() {
+    for (role, runs) in [(None, 20), (Some(Role::Client), 70), (Some(Role::Writer), 20)] {
         let hand = Hand::new();
         let store = hand.store();
         let owner = init(store.clone(), &hand.runtime(1, 0));

@@ -2,7 +2,6 @@
 //! judged by an oracle of its own, which knows neither slots nor the journal.
 
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -232,78 +231,4 @@ fn what_another_host_took_meanwhile_is_not_taken_again() {
     assert!(report.sources[1].notes.iter().any(|note| note.contains("taken meanwhile; due in")), "{report:?}");
     assert!(!report.has_failed());
     assert_eq!(History::read(&world.open()).unwrap().snapshots_of("second"), 1);
-}
-
-/// Two days and a half of five sources, one day of 25 hours among them, with a database that is down for half a day and a
-/// host that is off for a quarter of one.
-#[test]
-fn five_sources_are_taken_when_they_are_due_and_told_of_when_they_are_not() {
-    let mut plan = String::from("timezone = \"Europe/Berlin\"\n");
-    let sources = [("db", "1h"), ("tier", "30m"), ("uploads", "1d"), ("config", "1d"), ("logs", "6h")];
-    for (name, every) in sources {
-        plan += &format!(
-            "[source.{name}]\nkind = \"command\"\ncommand = [\"cat\", \"{name}.txt\"]\nevery = \"{every}\"\n\
-             skip_if_unchanged = false\nsize_drop = 0\n"
-        );
-    }
-    plan += "[maintenance]\ncheck = { every = \"7d\" }\nforget = { every = \"1d\" }\n\
-             [alerts]\ncommand = [\"sh\", \"-c\", \"cat >> ALERTS; echo >> ALERTS\"]\n";
-    let told = tempfile::NamedTempFile::new().unwrap();
-    plan = plan.replace("ALERTS", &told.path().display().to_string());
-    let mut world = World::new(&plan, "2026-10-23T22:00:05Z");
-    for (name, _) in sources {
-        fs::write(world.path().join(format!("{name}.txt")), name).unwrap();
-    }
-    let (begin, day) = (world.now(), 86_400);
-    let (down, off) = ((begin + day / 4, begin + 3 * day / 4), (begin + 2 * day, begin + 2 * day + day / 4));
-    let mut taken: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    let file = world.path().join("db.txt");
-    for tick in 0..60 * 6i64 {
-        let now = begin + tick * 600;
-        world.hand.advance(Duration::from_secs((now - world.now()).max(0).unsigned_abs()));
-        if (off.0..off.1).contains(&now) {
-            continue;
-        }
-        let is_down = (down.0..down.1).contains(&now);
-        match (is_down, file.exists()) {
-            (true, true) => fs::remove_file(&file).unwrap(),
-            (false, false) => fs::write(&file, "db").unwrap(),
-            _ => {}
-        }
-        for one in world.tick("Europe/Berlin").sources {
-            assert_eq!(one.outcome == Outcome::Failed, is_down && one.name == "db", "{one:?}");
-            if one.outcome == Outcome::Done {
-                taken.entry(one.name).or_default().push(now);
-            }
-        }
-    }
-    // what a person would say who knows only how often each is wanted, and when nothing could be taken
-    let all_of_it = 60 * 3600;
-    for (name, every) in [("db", 3600), ("tier", 1800), ("uploads", day), ("config", day), ("logs", 6 * 3600)] {
-        let (all, mut early) = (&taken[name], 0);
-        for pair in all.windows(2) {
-            let lost = |span: (i64, i64)| (pair[1].min(span.1) - pair[0].max(span.0)).max(0);
-            let excused = lost(off) + if name == "db" { lost(down) } else { 0 };
-            // the day of 25 hours, and up to a retry after the database is back
-            let most = every + excused + 3600 + 600;
-            assert!(pair[1] - pair[0] <= most, "{name}: from {} to {}", pair[0] - begin, pair[1] - begin);
-            early += i32::from(pair[1] - pair[0] < every / 2 && excused == 0);
-        }
-        // the hour that comes twice is more than the day of six hours four times
-        assert!(early <= 1, "{name}: too often");
-        let wanted = all_of_it / every;
-        let could = wanted - day / 4 / every - if name == "db" { day / 2 / every } else { 0 };
-        let number = i64::try_from(all.len()).unwrap();
-        assert!((could - 2..=wanted + 2).contains(&number), "{name}: {number} of {wanted}");
-    }
-    let alerts = fs::read_to_string(told.path()).unwrap();
-    let count = |event: &str, source: &str| {
-        let is_it = |line: &&str| line.contains(&format!("\"event\":\"{event}\"")) && line.contains(source);
-        alerts.lines().filter(is_it).count()
-    };
-    assert!(count("failed", "db") >= 1, "{alerts}");
-    assert!(count("recovered", "db") >= 1, "{alerts}");
-    let history = History::read(&world.open()).unwrap();
-    assert!(history.missing().is_empty());
-    assert_eq!(history.source("tier").unwrap().all().len(), taken["tier"].len());
 }

@@ -65,8 +65,8 @@ pub fn state(root: &Path, number: u64) {
     }
 }
 
-/// After half of 40 snapshots are dropped, the rest needs hardly more than a fresh repository of it.
-fn half_of_forty(kept: impl Fn(u64) -> bool) {
+/// After half of 24 snapshots are dropped, the rest needs hardly more than a fresh repository of it.
+fn half_of_many(kept: impl Fn(u64) -> bool) {
     let hand = Hand::new();
     let (store, fresh) = (hand.store(), hand.store());
     let repository = init(store.clone(), &hand.runtime(1, 2));
@@ -78,7 +78,7 @@ fn half_of_forty(kept: impl Fn(u64) -> bool) {
     let rest = Repository::init(backend(fresh.clone(), &runtime), runtime, options, like).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (mut dropped, mut last) = (Vec::new(), None);
-    for number in 0..40 {
+    for number in 0..24 {
         state(folder.path(), number);
         hand.advance(Duration::from_mins(1));
         let id = snapshot_folder(&repository, folder.path()).unwrap().snapshot.unwrap();
@@ -97,19 +97,19 @@ fn half_of_forty(kept: impl Fn(u64) -> bool) {
     let held = figures.held_bytes();
     assert!(size as f64 <= 1.05 * least as f64 + held as f64, "{size} instead of {least} + {held}: {figures:?}");
     assert!(10 * held <= figures.live_bytes, "{figures:?}");
-    assert!(report.swept.snapshots == 20 && figures.repacked_packs > 0, "{report:?}");
+    assert!(report.swept.snapshots == 12 && figures.repacked_packs > 0, "{report:?}");
     assert_clean(&repository, true, "pruned");
     testkit::world::assert_restores(&repository, last.unwrap(), folder.path(), "pruned");
 }
 
 #[test]
 fn after_the_older_half_is_dropped_hardly_more_is_kept_than_needed() {
-    half_of_forty(|number| number >= 20);
+    half_of_many(|number| number >= 12);
 }
 
 #[test]
 fn after_every_other_is_dropped_hardly_more_is_kept_than_needed() {
-    half_of_forty(|number| number % 2 == 1);
+    half_of_many(|number| number % 2 == 1);
 }
 
 #[test]
