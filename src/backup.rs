@@ -4,6 +4,7 @@
 mod ahead;
 mod bounds;
 mod bucket;
+mod compressed;
 mod files;
 mod gaps;
 mod origin;
@@ -31,6 +32,7 @@ use crate::source::dump::Dump;
 use crate::time::{self, WallTime};
 use crate::usual::{Question, Verdict};
 use bounds::Bounds;
+pub use compressed::CompressedInput;
 use files::FileWriter;
 use origin::Origin;
 use reread::Reread;
@@ -148,8 +150,12 @@ pub struct Report {
     pub messages: Vec<String>,
     /// Those of them that everybody should see who looks at all.
     pub remarks: Vec<String>,
+    /// Those that say how the next runs become cheaper: each is said once.
+    pub advice: Vec<String>,
     /// What the source has told of itself.
     pub facts: Facts,
+    /// What was compressed before it was read, and stored: what added most, first.
+    pub compressed: Vec<CompressedInput>,
     /// What its size is, compared with those before.
     pub verdict: Verdict,
 }
@@ -157,8 +163,22 @@ pub struct Report {
 impl Report {
     fn new(snapshot: Option<ObjectId>, head: Head, found: Found) -> Self {
         let messages = source::said(&found.body.messages);
-        let (Found { failed, notes, remarks, unseen, body, .. }, verdict) = (found, Verdict::default());
-        Self { snapshot, unchanged: None, head, failed, notes, unseen, messages, remarks, facts: body.facts, verdict }
+        let Found { failed, notes, remarks, advice, unseen, body, .. } = found;
+        let (facts, compressed, verdict) = (body.facts, found.compressed.largest, Verdict::default());
+        Self {
+            snapshot,
+            unchanged: None,
+            head,
+            failed,
+            notes,
+            unseen,
+            messages,
+            remarks,
+            advice,
+            facts,
+            compressed,
+            verdict,
+        }
     }
 }
 
@@ -313,8 +333,8 @@ fn reach(repository: &Repository, delta: Delta) -> Option<Reach> {
 
 /// Reads the source once, from its first byte to its last.
 fn pass(scan: Scan<'_>, source: &mut Source<'_>) -> Result<Found> {
-    let (repository, progress) = (scan.repository, scan.progress);
-    match source {
+    let (repository, progress, origin) = (scan.repository, scan.progress, scan.origin);
+    let mut found = match source {
         Source::Paths(paths, walk) => {
             let walk = source::Options { own: repository.own_folders(), ..walk.clone() };
             ahead::while_counting(repository.runtime(), (paths, &walk), progress, || scan.paths(paths, &walk))
@@ -322,7 +342,15 @@ fn pass(scan: Scan<'_>, source: &mut Source<'_>) -> Result<Found> {
         Source::Stream(input, name) => scan.stream(input, name),
         Source::Dump(dump) => scan.dump(*dump),
         Source::Bucket(bucket, options) => scan.bucket(bucket, options),
+    }?;
+    if found.compressed.is_to_be_settled() {
+        let last = origin.last_facts(repository);
+        let (facts, told) = found.compressed.settle(last.as_ref(), origin.turn() == 1);
+        found.body.facts = found.body.facts.with(&facts);
+        found.notes.extend_from_slice(&told);
+        found.advice = told;
     }
+    Ok(found)
 }
 
 /// What of the head the pass over the source tells.

@@ -15,7 +15,6 @@ use crate::plan::Plan;
 use crate::repository::Repository;
 use crate::repository::objects::index_objects;
 use crate::time::WallTime;
-use bytesize::ByteSize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -238,11 +237,6 @@ pub fn spoken(length: Duration) -> String {
         7200..=172_799 => with(seconds / 3600, "h", seconds / 60 % 60, "min"),
         _ => format!("{} days", seconds / 86_400),
     }
-}
-
-/// Bytes in words.
-pub(crate) fn sized(bytes: u64) -> String {
-    ByteSize(bytes).display().iec().to_string()
 }
 
 #[cfg(test)]

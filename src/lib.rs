@@ -1,5 +1,5 @@
 //! vault: a content-addressed, deduplicating, encrypted backup repository. Modules lie in layers, and use only lower
-//! ones: `time`, `size`, `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`; `backend`; `repository`;
+//! ones: `time`, `size`, `runtime`, `metadata`, `progress`; `source`, `target`, `chunk`, `compression`; `backend`; `repository`;
 //! `error`, `plan`, `operation`; the operations, free functions over `&Repository`; and the command line on top. The
 //! library never prints, and never reads the environment. What tests alone reach into is public with the feature
 //! `internals`.
@@ -14,6 +14,7 @@ pub mod check;
 pub(crate) mod chunk;
 #[cfg(feature = "internals")]
 pub mod chunk;
+pub mod compression;
 pub mod copy;
 pub mod diff;
 pub mod due;

@@ -18,6 +18,7 @@ mod trying;
 mod upkeep;
 
 use crate::alert::Signal;
+use crate::backup::CompressedInput;
 use crate::error::Result;
 use crate::history::History;
 use crate::plan::{CopyTo, Plan, Source};
@@ -176,6 +177,10 @@ pub struct Taken {
     pub failed: Vec<Trouble>,
     /// Worth knowing.
     pub notes: Vec<String>,
+    /// Those notes that say how the next runs become cheaper: each is said once.
+    pub advice: Vec<String>,
+    /// What was compressed before it was read, and stored: what added most, first.
+    pub compressed: Vec<CompressedInput>,
     /// Its record is written.
     is_on_record: bool,
 }
@@ -196,6 +201,8 @@ impl Taken {
             error: None,
             failed: Vec::new(),
             notes: Vec::new(),
+            advice: Vec::new(),
+            compressed: Vec::new(),
             is_on_record: false,
         }
     }

@@ -57,6 +57,11 @@ pub fn show(bytes: u64) -> String {
     format!("{}{name}", bytes / unit)
 }
 
+/// The same for people, rounded.
+pub fn rounded(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
 /// Bytes each second.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     match parse(text.strip_suffix("/s").unwrap_or(text)) {

@@ -6,6 +6,7 @@ mod fetch;
 mod listing;
 
 use super::BucketOptions;
+use super::compressed::Comes;
 use super::files::{self, Belief, ReadError};
 use super::parent::ParentFolder;
 use super::scan::{Found, Scan};
@@ -200,6 +201,7 @@ impl Scan<'_> {
                 let size = if let NodeKind::File { size, .. } = &node.kind { *size } else { 0 };
                 self.found.statistics.files += 1;
                 self.found.statistics.unchanged_files += 1;
+                self.found.compressed.pass_over(size);
                 self.add_bytes(size);
                 self.progress.advance(1, size);
                 Some(node)
@@ -234,6 +236,7 @@ impl Scan<'_> {
         };
         self.add_bytes(size);
         self.found.profile = self.files.profile;
+        self.note_compressed(object.name.as_bytes(), Comes::AsFile, size, before.is_some());
         self.progress.advance(1, 0);
         let name = last(&object.name).as_bytes().to_vec();
         if name.len() > USUAL_NAME_MAX {

@@ -4,6 +4,7 @@
 
 use super::bounds::Bounds;
 use crate::chunk::{Chunker, Gear};
+use crate::compression::Compression;
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::repository::read::reader::Reader;
@@ -30,6 +31,10 @@ pub struct FileWriter {
     chunker: Chunker,
     /// Id of the chunk profile of the last stream.
     pub profile: u8,
+    /// By what the last stream was compressed before it was read.
+    pub compression: Option<Compression>,
+    /// Bytes that the last stream added.
+    pub added_bytes: u64,
 }
 
 /// What reading a stream can end with, besides its content.
@@ -43,7 +48,7 @@ pub enum ReadError {
 impl FileWriter {
     /// A writer of files with a gear table.
     pub fn new(gear: Gear, bounds: Bounds) -> Self {
-        Self { gear, bounds, chunker: Chunker::new(), profile: 0 }
+        Self { gear, bounds, chunker: Chunker::new(), profile: 0, compression: None, added_bytes: 0 }
     }
 
     /// Reads a stream to its end; returns its content and length in bytes.
@@ -57,11 +62,15 @@ impl FileWriter {
         let failed = |error: crate::repository::Error| ReadError::Repository(error.into());
         let before = before.filter(|_| writer.has_bases());
         let (mut list, mut beside) = (ListBuilder::beside(before), before.map(Before::chunks));
-        let mut bytes = 0u64;
+        let (mut bytes, added_before) = (0u64, writer.counts.added_bytes);
         let mut input = input;
         self.chunker.restart();
+        self.compression = None;
         while let Some(chunk) = self.chunker.next(&self.gear, &mut input).map_err(ReadError::Input)? {
             self.bounds.go_on().map_err(ReadError::Repository)?;
+            if bytes == 0 {
+                self.compression = Compression::of(chunk);
+            }
             let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
             let id = match &mut beside {
                 Some(beside) => beside.put(writer, chunk, u64::from(length)),
@@ -74,6 +83,7 @@ impl FileWriter {
         beside.map_or(Ok(()), |beside| beside.finish(writer)).map_err(failed)?;
         self.profile = self.chunker.profile().map_or(0, |profile| profile.id);
         let content = list.finish(writer).map_err(failed)?;
+        self.added_bytes = writer.counts.added_bytes - added_before;
         Ok((content, bytes))
     }
 }

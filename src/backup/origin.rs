@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use vault_format::facts::Facts;
 use vault_format::id::{ObjectId, OriginMark, WriterId};
 use vault_format::key::Key;
 use vault_format::snapshot::{Body, Head};
@@ -214,6 +215,13 @@ impl<'s> Origin<'s> {
     /// What the last snapshot of this name holds at a path, whoever committed it: content speaks for itself.
     pub fn node(&self, reader: &Reader, path: &[u8]) -> Option<Node> {
         path::locate(reader, &self.last?.head.root, path).ok().flatten()?.1
+    }
+
+    /// What was known of the last snapshot of this name; `None` if this key can't read it.
+    pub fn last_facts(&self, repository: &Repository) -> Option<Facts> {
+        let Some(last) = self.last else { return Some(Facts::default()) };
+        let facts = self.body.as_ref().map(|body| body.facts.clone());
+        facts.or_else(|| Some(last.body(repository).ok()?.facts))
     }
 
     /// How many runs have built on one another before this one.

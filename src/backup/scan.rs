@@ -2,6 +2,7 @@
 //! never opened, and what it yields becomes a tree, bottom-up. What can't be read is named and left out.
 
 use super::Options;
+use super::compressed::{Comes, CompressedInput, CompressedInputs};
 use super::files::{self, Belief, FileWriter, ReadError};
 use super::gaps::GapList;
 use super::origin::{Origin, absolute};
@@ -39,6 +40,8 @@ pub struct Found {
     pub gaps: GapList,
     pub notes: Vec<String>,
     pub remarks: Vec<String>,
+    pub advice: Vec<String>,
+    pub compressed: CompressedInputs,
     /// What this machine saw in the store, and is not there any more.
     pub unseen: Vec<Name>,
 }
@@ -202,6 +205,7 @@ impl Scan<'_> {
         let is_due = self.reread.as_ref().is_some_and(|reread| reread.is_due(self.relative(&path)));
         if let Some(kind) = before.filter(|_| !is_due).and_then(|node| files::relied(self.writer, self.reader, node)) {
             self.found.statistics.unchanged_files += 1;
+            self.found.compressed.pass_over(size);
             self.add_bytes(size);
             self.progress.advance(1, size);
             return Ok(Some(kind));
@@ -235,6 +239,7 @@ impl Scan<'_> {
                 }
                 self.add_bytes(end.size);
                 self.found.profile = self.files.profile;
+                self.note_compressed(self.relative(&path), Comes::AsFile, end.size, version.is_some());
                 self.progress.advance(1, 0);
                 let kind = NodeKind::File { size: end.size, content, holes: end.holes };
                 if !end.changed
@@ -268,6 +273,15 @@ impl Scan<'_> {
     /// Sparse files may be larger than all disks together.
     pub fn add_bytes(&mut self, size: u64) {
         self.found.statistics.bytes = self.found.statistics.bytes.saturating_add(size);
+    }
+
+    /// Notes the content that was stored just now, if it was compressed before it was read.
+    pub fn note_compressed(&mut self, path: &[u8], comes: Comes, size: u64, is_again: bool) {
+        if let Some(by) = self.files.compression.filter(|_| size >= comes.least()) {
+            // pages of its list are new too
+            let added_bytes = self.files.added_bytes.min(size);
+            self.found.compressed.note(CompressedInput { path: path.to_vec(), by, size, added_bytes }, is_again);
+        }
     }
 
     /// True if what a file reads as now is not what the parent's node holds, wherever that was cut and had its holes. In

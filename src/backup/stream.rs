@@ -2,6 +2,7 @@
 //! or has no bytes though it should, gives no snapshot.
 
 use super::bounds::Bounds;
+use super::compressed::Comes;
 use super::files::ReadError;
 use super::scan::{Found, Scan};
 use crate::error::{Error, Result};
@@ -89,6 +90,7 @@ impl Scan<'_> {
         self.found.profile = if is_first || self.found.profile == profile { profile } else { 0 };
         self.found.statistics.files += 1;
         self.found.statistics.bytes += bytes;
+        self.note_compressed(name, Comes::AsStream, bytes, before.is_some());
         self.progress.advance(1, 0);
         Ok((NodeKind::File { size: bytes, content, holes: Vec::new() }, bytes))
     }

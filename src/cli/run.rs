@@ -2,7 +2,7 @@
 //! thing that failed, and an exit code that tells.
 
 use super::printed::printed;
-use super::{Context, Outcome, Session, code, machine, plain, render};
+use super::{Context, Outcome, Session, code, machine, plain, render, snapshot};
 use vault::plan::CopyTo;
 use vault::run::{self, Next, Part, Report, Taken, Task};
 use vault::time::WallTime;
@@ -97,6 +97,8 @@ printed! {
         failed: Vec<&'a str> = taken.error.iter().chain(&taken.failed).map(|trouble| trouble.all.as_str()).collect(),
         /// Worth knowing.
         notes: &'a [String] = &taken.notes,
+        /// What was compressed before vault read it, as in `vault snapshot`.
+        compressed: Vec<snapshot::Compressed> = taken.compressed.iter().map(snapshot::Compressed::of).collect(),
     }
 
     /// One task, in `vault run`.
@@ -165,7 +167,11 @@ fn tell(session: &Session, report: &Report, is_dry: bool) {
                 render::size(usual)
             ));
         }
-        session.say_notes(&taken.notes.iter().map(|note| format!("{name}: {note}")).collect::<Vec<_>>());
+        let named = |notes: &[String]| notes.iter().map(|note| format!("{name}: {note}")).collect::<Vec<_>>();
+        session.say_notes(&named(&taken.notes));
+        if !session.global.quiet && !session.global.verbose {
+            render::complain_each(&named(&taken.advice));
+        }
         session.say(&source_line(taken));
     }
     render::complain_each(&report.notes);

@@ -2,12 +2,12 @@
 //! named on standard error, and the exit code tells a whole snapshot from one with gaps.
 
 use super::printed::printed;
-use super::{Context, Failure, Outcome, Session, address, code, hint, render, session, time};
+use super::{Context, Failure, Outcome, Session, address, code, hint, node, render, session, time};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use vault::backup::{self, Report, Source};
+use vault::backup::{self, CompressedInput, Report, Source};
 use vault::plan::Delta;
 use vault::size;
 use vault::source::{self, Command, CommandOptions, Excludes, Stream};
@@ -147,6 +147,21 @@ printed! {
         notes: &'a [String] = &report.notes,
         /// The last lines that the command said on its standard error.
         messages: &'a [String] = &report.messages,
+        /// What was compressed before vault read it, and so shares little with what was there before: streams of 1 MiB
+        /// and more, files of 16 MiB and more, of many those that added most.
+        compressed: Vec<Compressed> = report.compressed.iter().map(Compressed::of).collect(),
+    }
+
+    /// A compressed file or stream.
+    pub struct Compressed(input: &CompressedInput) {
+        /// Its path in the snapshot.
+        path: String = node::lossy(&input.path),
+        /// `gzip`, `zstd`, `xz`, `bzip2`, `lz4`, `zip` or `pg_dump`.
+        by: &'static str = input.by.name(),
+        /// Its bytes.
+        size: u64 = input.size,
+        /// Those of them that were new.
+        added: u64 = input.added_bytes,
     }
 }
 
@@ -199,6 +214,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     tell_messages(session, arguments, &report.messages);
     if !session.global.quiet && !session.global.verbose {
         render::complain_each(&report.remarks);
+        render::complain_each(&report.advice);
     }
     session.say_requests(&repository);
     session.global.print(&Taken::of(arguments.dry_run, &report, report.head.statistics));

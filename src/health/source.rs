@@ -1,9 +1,10 @@
 //! The objectives of one source: how old its newest good data is, whether the last run failed, whether its size is usual,
 //! whether its runs end in time.
 
-use super::{Aim, Known, Objective, Status, sized, spoken};
+use super::{Aim, Known, Objective, Status, spoken};
 use crate::history::{Runs, Told};
 use crate::plan::{Kind, Source};
+use crate::size::rounded;
 use std::time::Duration;
 use vault_format::journal::RunOutcome;
 
@@ -110,12 +111,12 @@ fn size(name: &str, runs: &Runs) -> Option<Objective> {
     let stored =
         || runs.all().iter().rev().filter(|told| matches!(told.outcome, RunOutcome::Done | RunOutcome::Partial));
     let taken = stored().next()?;
-    let bytes = sized(taken.bytes());
+    let bytes = rounded(taken.bytes());
     let Some(usual) = taken.suspect() else {
         let message = format!("{name}: its size is usual, {bytes}");
         return Some(Objective::new(name, Aim::Size, Status::Met, message).seen(bytes, "as usual").since(taken.began));
     };
-    let (percent, usual) = (taken.bytes().saturating_mul(100).checked_div(usual).unwrap_or_default(), sized(usual));
+    let (percent, usual) = (taken.bytes().saturating_mul(100).checked_div(usual).unwrap_or_default(), rounded(usual));
     let message = format!("{name}: newest snapshot has {bytes}, {percent} % of the usual {usual}");
     // several in a row are one trouble
     let first = stored().take_while(|told| told.suspect().is_some()).last().unwrap_or(taken);

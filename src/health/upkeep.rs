@@ -1,10 +1,11 @@
 //! The objectives of the repository itself: it was checked, there is room, copies are not behind, clocks agree, and
 //! nothing is missing that somebody names.
 
-use super::{Aim, Known, Objective, Seen, Status, sized, spoken};
+use super::{Aim, Known, Objective, Seen, Status, spoken};
 use crate::history::{Runs, Told};
 use crate::operation::{self, Operation};
 use crate::plan::{CopyTo, Plan};
+use crate::size::rounded;
 use std::time::Duration;
 
 /// How old the last look at the data may be where no plan says.
@@ -87,15 +88,15 @@ fn room(plan: Option<&Plan>, seen: Seen) -> Option<Objective> {
         None => seen.free,
     };
     let least = low.unwrap_or_default();
-    let wanted = sized(least);
+    let wanted = rounded(least);
     let Some(left) = left else {
         let message = "nobody can tell how much room is left: the store does not say; set `quota`";
         return Some(Objective::new("", Aim::Storage, Status::Unknown, message).seen("", wanted));
     };
     let is_low = left < least || quota.is_some() && left == 0;
     let status = if is_low { Status::Missed } else { Status::Met };
-    let message = format!("{} of room is left; at least {wanted}", sized(left));
-    Some(Objective::new("", Aim::Storage, status, message).seen(sized(left), wanted).next("vault prune"))
+    let message = format!("{} of room is left; at least {wanted}", rounded(left));
+    Some(Objective::new("", Aim::Storage, status, message).seen(rounded(left), wanted).next("vault prune"))
 }
 
 fn clock(known: &Known<'_>) -> Option<Objective> {

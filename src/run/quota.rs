@@ -2,7 +2,8 @@
 //! go on, for they make room.
 
 use super::Context;
-use crate::health::{self, sized};
+use crate::health;
+use crate::size::rounded;
 
 /// The quota of a plan, and what is stored.
 pub struct Quota {
@@ -28,7 +29,7 @@ impl Quota {
         if stored < most {
             return Ok(());
         }
-        let (stored, most) = (sized(stored), sized(most));
+        let (stored, most) = (rounded(stored), rounded(most));
         Err(format!(
             "the quota is used up: {stored} are stored, and it is {most}; raise `quota`, or keep less and prune"
         ))

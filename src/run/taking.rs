@@ -171,7 +171,7 @@ fn snapshot(context: &Context<'_>, history: &History, source: &Source, set: Opti
     };
     taken.failed = report.failed.into_iter().map(Trouble::from).collect();
     taken.notes.extend(report.notes);
-    taken.notes.extend(report.remarks);
+    (taken.advice, taken.compressed) = (report.advice, report.compressed);
     judge(context, history, source, report.verdict, taken);
 }
 

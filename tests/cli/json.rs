@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use testkit::world::noise;
 use vault_format::bundle::BundleKeys;
 use vault_format::id::ObjectId;
 use vault_format::journal::Record;
@@ -66,6 +67,7 @@ const RUNS: &[(&str, &[&str])] = &[
     ("snapshot", &["snapshot", "uploads", "--tag", "t"]),
     ("snapshot", &["snapshot", "uploads", "--dry-run"]),
     ("snapshot", &["snapshot", "--name", "db", "--command", "--", "echo", "dump"]),
+    ("snapshot", &["snapshot", "--name", "packed", "--command", "--", "cat", "packed"]),
     ("snapshots", &["snapshots"]),
     ("ls", &["ls", "uploads", "--recursive"]),
     ("find", &["find", "*"]),
@@ -96,6 +98,7 @@ const RUNS: &[(&str, &[&str])] = &[
 
 /// A plan with something to tell of in each command that goes by it.
 const PLAN: &str = "name = \"p\"\n[source.planned]\nkind = \"directory\"\npaths = [\"changed\"]\nkeep = { daily = 3 }\n\
+                    [source.piped]\nkind = \"command\"\ncommand = [\"cat\", \"packed\"]\n\
                     [source.later]\nkind = \"sqlite\"\npath = \"later.db\"\nenabled = false\n\
                     [alerts]\ncommand = [\"true\"]\n";
 
@@ -119,6 +122,7 @@ fn fields_are_those_of_the_page() {
     std::fs::write(world.path("uploads").join(strange), "latin").expect("a file");
     std::fs::create_dir(world.path("changed")).expect("a folder");
     std::fs::write(world.path("changed").join(strange), "other").expect("a file");
+    std::fs::write(world.path("packed"), [b"\x1f\x8b\x08", &noise(1, 1 << 20)[..]].concat()).expect("a file");
     let table = table();
     let mut printed: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     std::fs::write(world.path("vault.toml"), PLAN).expect("a plan");

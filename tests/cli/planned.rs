@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
+use testkit::world::noise;
 
 const REPOSITORY: &str = "[repository]\nlocation = \"repository\"\n";
 
@@ -384,4 +385,17 @@ fn a_store_that_is_away_is_told_of_once_and_so_is_its_return() {
         alerts.contains("nothing of vault can be backed up: ") && alerts.contains("answers again (was: "),
         "{alerts}"
     );
+}
+
+#[test]
+fn a_dump_that_comes_compressed_is_told_of_in_the_second_run_alone() {
+    let world = planned("[source.dump]\nkind = \"command\"\ncommand = [\"cat\", \"dump.gz\"]\n");
+    let told = [1, 2, 3].map(|seed| {
+        fs::write(world.path("dump.gz"), [b"\x1f\x8b\x08", &noise(seed, 1 << 20)[..]].concat()).expect("a dump");
+        let output = run(&world, &["run", "dump"]);
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        errors(&output)
+    });
+    assert!(told[1].starts_with("vault: dump: dump is compressed by gzip: 1.0 MiB of 1.0 MiB are new"), "{told:?}");
+    assert_eq!((told[0].as_str(), told[1].lines().count(), told[2].as_str()), ("", 1, ""));
 }

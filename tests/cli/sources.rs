@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
+use testkit::world::noise;
 
 #[test]
 fn a_repository_is_not_stored_in_itself() {
@@ -149,4 +150,31 @@ fn a_folder_of_another_place_needs_a_name() {
     assert_eq!(errors(&world.run(&[&said[..], &["--quiet"]].concat())), "");
     let said = ["snapshot", "other/uploads", "--name", "uploads", "--host", "fourth", "--verbose"];
     assert!(errors(&world.run(&said)).contains("comes from fourth"));
+}
+
+#[test]
+fn a_compressed_dump_is_told_of_once_with_what_mends_it() {
+    let world = World::made();
+    let take = |seed: u64, flag: &str| {
+        fs::write(world.path("db.zst"), [b"\x28\xb5\x2f\xfd", &noise(seed, 1 << 20)[..]].concat()).unwrap();
+        let words = ["snapshot", "--name", "db", flag, "--command", "--", "cat", "db.zst"];
+        let output = world.run(&words);
+        assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+        (errors(&output), String::from_utf8(output.stdout).unwrap())
+    };
+    let plain = "--no-delta";
+    assert_eq!(take(1, plain).0, "");
+    let said = take(2, plain).0;
+    assert_eq!(
+        said,
+        "vault: db is compressed by zstd: 1.0 MiB of 1.0 MiB are new again, though much may be as before; to store only \
+         what changed, dump without zstd, or at least with zstd --rsyncable\n"
+    );
+    assert_eq!(take(3, plain).0, "");
+    let (said, json) = take(4, "--json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let expected = serde_json::json!([{"path": "db", "by": "zstd", "size": (1 << 20) + 4, "added": (1 << 20) + 4}]);
+    assert_eq!((said.as_str(), &json["compressed"]), ("", &expected));
+    assert_eq!(take(5, "--quiet").0, "");
+    assert!(world.ok(&["stats", "db"]).contains("compressed"), "a fact of the snapshot");
 }

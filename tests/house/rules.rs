@@ -9,7 +9,7 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
         &[
             &["certificate", "time", "size"],
             &["metadata", "progress", "runtime"],
-            &["source", "target", "chunk", "similar", "retention", "due", "usual"],
+            &["source", "target", "chunk", "compression", "similar", "retention", "due", "usual"],
             &["cache", "backend", "http"],
             &["repository"],
             &["error", "plan"],

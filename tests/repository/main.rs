@@ -5,6 +5,7 @@ mod chained;
 mod checked;
 mod claims;
 mod clones;
+mod compressed;
 mod copied;
 mod crash;
 mod damage;

@@ -5,6 +5,7 @@ mod bucket;
 mod checked;
 mod cluster;
 mod command;
+mod compressed;
 mod dumped;
 mod files;
 mod imitated;
