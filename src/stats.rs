@@ -2,8 +2,9 @@
 //! They come from heads, the index and one listing; what a source costs and what changed in a run take pages of trees.
 
 mod cost;
+mod overhead;
 
-pub use cost::{Cost, Costs, Needed, costs};
+pub use cost::{Added, Blobs, Cost, Costs, Needed, costs};
 
 use crate::error::Result;
 use crate::repository::Repository;
@@ -16,6 +17,7 @@ use crate::repository::objects::snapshots::SnapshotEntry;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::changes::{Changes, Difference};
 use crate::repository::view::View;
+use overhead::Overhead;
 use std::collections::BTreeMap;
 use vault_format::bundle::Role;
 use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
@@ -61,6 +63,8 @@ pub struct Stored {
     pub unfinished: Unfinished,
     /// Index objects that could not be used, with the reason.
     pub damaged: Vec<String>,
+    /// What is stored beside frames.
+    overhead: Overhead,
 }
 
 impl Stored {
@@ -106,11 +110,13 @@ pub fn stored(repository: &Repository, catalog: &View) -> Result<Stored> {
         };
         objects.count += 1;
         objects.bytes += entry.size;
+        name.iter().for_each(|name| stored.overhead.note(name, &entry));
         if let Some(Name::Pack(class, id)) = name {
             packs.insert(id, (class, entry));
         }
     }
     let objects = IndexObjects::load(repository, &catalog.trust, None)?;
+    stored.overhead.divide(repository, &objects);
     if repository.keys().role() == Role::Owner {
         stored.unfinished = unfinished::look(repository, &packs, &objects, &catalog.snapshots)?;
     }

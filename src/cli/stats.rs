@@ -7,9 +7,10 @@ use super::{Context, Failure, Outcome, Session, code, diff, node, render};
 use std::collections::BTreeMap;
 use vault::list;
 use vault::repository::{SnapshotEntry, View};
-use vault::stats::{self, Cost, Costs, Files, Growth, Large, Needed, Objects, Stored};
+use vault::stats::{self, Added, Cost, Costs, Files, Growth, Large, Needed, Objects, Stored};
 use vault_format::bundle::Role;
 use vault_format::facts::Facts;
+use vault_format::id::ObjectId;
 use vault_format::snapshot::{Body, Statistics};
 
 /// Facts of a snapshot that are shown.
@@ -19,6 +20,10 @@ const FACTS_SHOWN: usize = 40;
 ///
 /// Without a NAME: every source, and what the repository holds. With one: its runs, and what changed in the newest.
 /// ALONE is what would be freed without a source, SHARED what it needs and others need too.
+///
+/// With a NAME also what each of its snapshots needs that none before it needs, in stored bytes: CHUNKS new pieces of
+/// content, of which WHOLE are stored as they are and DELTAS as the difference to others; PAGES of folders and of lists
+/// of chunks; INDEX, what tells where that lies, what packs are filled up with, and the snapshot itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault stats
@@ -75,14 +80,14 @@ printed! {
         runs_stored_bytes: u64 = told.sum(|figures| figures.stored_bytes),
         /// Its runs, only with NAME.
         #[serde(skip_serializing_if = "Option::is_none")]
-        runs: Option<Vec<Run>> = is_named.then(|| told.runs().map(|(run, figures)| Run::of(run, figures)).collect()),
+        runs: Option<Vec<Run>> = is_named.then(|| told.runs().map(|(run, figures)| Run::of(told, run, figures)).collect()),
         /// What its newest run changed, only with NAME and the right to read content.
         #[serde(skip_serializing_if = "Option::is_none")]
         newest: Option<Newest> = told.growth.as_ref().map(|growth| Newest::of(told.last, growth, &told.facts)),
     }
 
     /// One run of a source.
-    struct Run(run: &SnapshotEntry, figures: &Statistics) {
+    struct Run(told: &Told<'_>, run: &SnapshotEntry, figures: &Statistics) {
         /// Id of the snapshot.
         id: String = run.id.to_string(),
         /// Its time.
@@ -101,6 +106,27 @@ printed! {
         unreadable: u64 = figures.errors,
         /// How long the run took.
         duration_seconds: f64 = std::time::Duration::from_nanos(figures.duration).as_secs_f64(),
+        /// What it needs that no listed one before it needs; null with a writer's key or --quick.
+        needs: Option<Causes> = told.added.get(&run.id).map(Causes::of),
+    }
+
+    /// What is stored, by cause.
+    struct Causes(added: &Added) {
+        /// Pieces of content that are stored as they are.
+        whole_chunks: u64 = added.whole.count,
+        /// Their stored bytes.
+        whole_bytes: u64 = added.whole.bytes,
+        /// Pieces of content that are stored as the difference to others.
+        delta_chunks: u64 = added.deltas.count,
+        /// Their stored bytes.
+        delta_bytes: u64 = added.deltas.bytes,
+        /// Pages of folders, and of lists of chunks.
+        pages: u64 = added.pages.count,
+        /// Their stored bytes.
+        page_bytes: u64 = added.pages.bytes,
+        /// The snapshot itself, and its part of index objects and of what packs hold beside content and pages: what tells where
+        /// these lie, and what hides how long they are.
+        index_bytes: u64 = added.index_bytes,
     }
 
     /// What the newest run changed.
@@ -192,6 +218,8 @@ struct Told<'a> {
     last: &'a SnapshotEntry,
     /// What it costs; `None` if that was not asked.
     cost: Option<Cost>,
+    /// What each of its runs added; empty if that was not asked.
+    added: BTreeMap<ObjectId, Added>,
     /// What its newest run changed; `None` if that was not asked, or this key opens no trees.
     growth: Option<Growth>,
     /// What was known of the newest; empty where the growth is none.
@@ -226,7 +254,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         Costs::default()
     } else {
         let progress = session.progress("reading folders").watch(repository.backend());
-        progress.during(|progress| stats::costs(&repository, &catalog, &sources, progress)).context(what)?
+        progress.during(|progress| stats::costs(&repository, &catalog, &stored, &sources, progress)).context(what)?
     };
     let heads: Vec<String> = catalog.snapshots.damaged.iter().map(ToString::to_string).collect();
     render::damage(heads.iter().chain(&stored.damaged).chain(&costs.unread));
@@ -244,7 +272,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
             None
         };
         let body = if growth.is_some() { last.body(&repository).context(what)? } else { Body::default() };
-        all.push(Told { source, first, last, cost: costs.of(source), growth, facts: body.facts });
+        let added = source.snapshots.iter().filter_map(|one| Some((one.id, costs.added(&one.id)?))).collect();
+        all.push(Told { source, first, last, cost: costs.of(source), added, growth, facts: body.facts });
     }
     if session.global.json {
         let sources = all.iter().map(|told| Source::of(&catalog, is_named, told)).collect();
@@ -253,6 +282,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         show_sources(&catalog, &all);
         for told in all.iter().filter(|_| is_named) {
             show_runs(told);
+            show_causes(told);
             told.growth.iter().for_each(show_growth);
             show_facts(told);
         }
@@ -310,6 +340,25 @@ fn show_runs(told: &Told<'_>) {
         .number("STORED", Give::Drop(2), |(_, figures)| render::size(figures.stored_bytes))
         .number("TOOK", Give::Drop(4), |(_, figures)| render::duration(figures.duration))
         .rare("NOTE", Give::Never, |(_, figures)| unread(figures.errors))
+        .telling_apart(runs.iter().map(|(run, _)| ((), run.counted.time)))
+        .print();
+}
+
+fn show_causes(told: &Told<'_>) {
+    let runs: Vec<_> = told.runs().filter_map(|(run, _)| Some((run, told.added.get(&run.id)?))).collect();
+    if runs.is_empty() {
+        return;
+    }
+    render::line("");
+    render::line("what each needs that none before it needs, as it is stored:");
+    Table::of(&runs)
+        .text("TIME", Give::Never, |(run, _)| run.counted.time)
+        .number("CHUNKS", Give::Drop(3), |(_, added)| added.whole.count + added.deltas.count)
+        .number("WHOLE", Give::Never, |(_, added)| render::size(added.whole.bytes))
+        .number("DELTAS", Give::Never, |(_, added)| render::size(added.deltas.bytes))
+        .number("PAGES", Give::Drop(1), |(_, added)| render::size(added.pages.bytes))
+        .number("INDEX", Give::Drop(2), |(_, added)| render::size(added.index_bytes))
+        .number("ALL", Give::Never, |(_, added)| render::size(added.bytes()))
         .telling_apart(runs.iter().map(|(run, _)| ((), run.counted.time)))
         .print();
 }

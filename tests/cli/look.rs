@@ -143,6 +143,17 @@ fn stats_tell_what_is_stored_and_what_grew() {
     let said = world.ok(&["stats", "uploads"]);
     assert!(said.contains("1 file new (3 B), 1 file changed (12 B), 0 files gone (0 B)"), "{said}");
     assert!(said.lines().any(|line| line.starts_with("M ") && line.ends_with(" notes.txt")), "{said}");
+    let causes = said.split("what each needs that none before it needs, as it is stored:\n").nth(1).expect("a table");
+    let heading: Vec<&str> = causes.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(heading, ["TIME", "CHUNKS", "WHOLE", "DELTAS", "PAGES", "INDEX", "ALL"]);
+    assert!(causes.lines().take_while(|line| !line.is_empty()).all(|line| line.len() <= 80), "{causes}");
+    let json: serde_json::Value = serde_json::from_str(&world.ok(&["stats", "uploads", "--json"])).expect("JSON");
+    let runs = json["sources"][0]["runs"].as_array().expect("runs");
+    let needs: Vec<&serde_json::Value> = runs.iter().map(|run| &run["needs"]).collect();
+    assert!(needs[0]["whole_chunks"].as_u64() >= Some(2) && needs[0]["delta_chunks"] == 0, "{needs:?}");
+    assert_eq!(needs[1]["whole_chunks"], 2, "the new file and the changed one: {needs:?}");
+    assert!(needs.iter().all(|one| one["index_bytes"].as_u64() > Some(100)), "{needs:?}");
+    assert!(!world.ok(&["stats", "uploads", "--quick"]).contains("DELTAS"));
     assert_eq!(world.ok(&["stats", "--quiet"]), "");
     world.fails(&["stats", "other"], 1, &["other", "vault stats"]);
 }

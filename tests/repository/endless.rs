@@ -81,7 +81,9 @@ fn assert_refused(repository: &Repository, hand: &Hand, good: ObjectId, evil: Ob
     assert!(diff::snapshots(repository, &address(evil), &address(good), &mut each).is_err(), "{context}: diff");
     let source = stats::sources(&catalog, Some("evil")).unwrap().remove(0);
     assert!(stats::growth(repository, &catalog, &source, source.snapshots[0]).is_err(), "{context}: stats");
-    assert!(stats::costs(repository, &catalog, &[source], &Silent).unwrap().unread.is_empty(), "{context}: costs");
+    let stored = stats::stored(repository, &catalog).unwrap();
+    let costs = stats::costs(repository, &catalog, &stored, &[source], &Silent).unwrap();
+    assert!(costs.unread.is_empty(), "{context}: costs");
     let place = tempfile::tempdir().unwrap();
     let target = restore::TargetOptions { dry_run: true, ..restore::TargetOptions::default() };
     let options = restore::Options { target, ..restore::Options::default() };

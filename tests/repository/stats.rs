@@ -1,11 +1,14 @@
 //! Stats: figures that add up, and what made a source grow.
 
 use std::fs;
-use testkit::world::{Hand, folder, init, noise, snapshot_folder, snapshot_stream};
+use testkit::world::{Hand, folder, init, noise, snapshot_folder, snapshot_stream, tick};
+use vault::plan::Delta;
 use vault::progress::Silent;
+use vault::repository::Repository;
 use vault::repository::tree::changes::Difference;
-use vault::stats::{self, Files, LARGEST_MAX, Large};
-use vault::{forget, list};
+use vault::stats::{self, Added, Files, LARGEST_MAX, Large};
+use vault::{backup, forget, list};
+use vault_format::id::ObjectId;
 
 #[test]
 fn figures_add_up_to_what_the_store_holds() {
@@ -99,7 +102,8 @@ fn a_source_costs_what_its_snapshots_need_whatever_was_forgotten() {
     let cost = |name: &str| {
         let catalog = list::snapshots(&repository).unwrap();
         let sources = stats::sources(&catalog, Some(name)).unwrap();
-        let costs = stats::costs(&repository, &catalog, &sources, &Silent).unwrap();
+        let stored = stats::stored(&repository, &catalog).unwrap();
+        let costs = stats::costs(&repository, &catalog, &stored, &sources, &Silent).unwrap();
         assert_eq!(costs.unread, Vec::<String>::new());
         costs.of(sources.first().unwrap()).unwrap()
     };
@@ -119,4 +123,51 @@ fn a_source_costs_what_its_snapshots_need_whatever_was_forgotten() {
     // and all of it lies in the store
     let stored = stats::stored(&repository, &list::snapshots(&repository).unwrap()).unwrap();
     assert!(folder.alone + stream.alone + folder.shared <= stored.data.bytes + stored.metadata.bytes);
+}
+
+/// A dump of rows, of which the change of a run is in a few.
+fn rows(change: u32) -> Vec<u8> {
+    let row = |number: u32| {
+        let version = if number.is_multiple_of(9_973) { change } else { 0 };
+        let word = number.wrapping_mul(2_654_435_761) ^ version.wrapping_mul(40_503);
+        format!("{number}\t{word:08x}\t{}\n", word.wrapping_mul(2_246_822_519))
+    };
+    (0..200_000).map(row).collect::<String>().into_bytes()
+}
+
+#[test]
+fn what_each_run_added_is_told_by_cause_and_adds_up() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    let before = stats::stored(&repository, &list::snapshots(&repository).unwrap()).unwrap();
+    let options = backup::Options { name: "db".into(), delta: Delta::Always, ..backup::Options::default() };
+    let ids: Vec<_> = [1, 2, 2].map(|change| take(&repository, &rows(change), &options)).into();
+    let catalog = list::snapshots(&repository).unwrap();
+    let stored = stats::stored(&repository, &catalog).unwrap();
+    let sources = stats::sources(&catalog, Some("db")).unwrap();
+    let costs = stats::costs(&repository, &catalog, &stored, &sources, &Silent).unwrap();
+    let added: Vec<Added> = ids.iter().map(|id| costs.added(id).unwrap()).collect();
+    let chunks = |added: &Added| (added.whole.count, added.deltas.count);
+    let whole = chunks(&added[0]).0;
+    assert!(whole > 20 && chunks(&added[0]).1 == 0, "{added:?}");
+    // most of what changed became a difference, which is far smaller
+    let (again, deltas) = chunks(&added[1]);
+    assert!(deltas > again && again + deltas < whole, "{added:?}");
+    assert!(added[1].deltas.bytes * 10 < added[0].whole.bytes && added[1].deltas.bytes > 0, "{added:?}");
+    // the same once more is a page of its tree, since the time is another
+    assert_eq!((chunks(&added[2]), added[2].pages.count), ((0, 0), 1));
+    assert!(added.iter().all(|one| one.pages.bytes > 0 && one.index_bytes > 500), "{added:?}");
+    let cost = costs.of(sources.first().unwrap()).unwrap();
+    assert_eq!(cost.bytes(), added.iter().map(|one| one.bytes() - one.index_bytes).sum::<u64>());
+    // all packs, index objects and snapshots, but for what rounding loses
+    let (all, other) = (stored.bytes() - before.bytes(), stored.other.bytes - before.other.bytes);
+    let told: u64 = added.iter().map(Added::bytes).sum();
+    assert!(told <= all - other && all - other - told < 200, "{told} of {all}, {other} of other kinds");
+}
+
+fn take(repository: &Repository, mut bytes: &[u8], options: &backup::Options) -> ObjectId {
+    tick(repository);
+    let source = backup::Source::Stream(&mut bytes, b"db.sql".to_vec());
+    backup::backup(repository, source, options, &Silent).unwrap().snapshot.unwrap()
 }
