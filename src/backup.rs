@@ -117,6 +117,8 @@ pub struct Options {
     pub told: Facts,
     /// Whether content is stored as the difference to what the last snapshot holds.
     pub delta: Delta,
+    /// zstd level of what is stored, 1 to 19, where it is to be another than the default.
+    pub level: Option<i32>,
     /// A run that is not through with the source by then has failed.
     pub limit: Option<source::Limit>,
     /// Look, but put nothing.
@@ -314,6 +316,10 @@ fn writer(reader: &Reader, options: &Options) -> Result<Writer> {
     let writer = Writer::new(repository, reader.index(), repository.keys().domain(), &options.name)?;
     let writer = match reach(repository, options.delta) {
         Some(reach) => writer.with_bases(reader, reach),
+        None => writer,
+    };
+    let writer = match options.level {
+        Some(level) => writer.at_level(level),
         None => writer,
     };
     Ok(if options.dry_run { writer.dry() } else { writer })

@@ -107,6 +107,9 @@ pub struct Arguments {
     /// The same as --delta never
     #[arg(long, conflicts_with = "delta")]
     no_delta: bool,
+    /// Compress by zstd at this level, 1 to 19 (else 3): a higher one stores less, and takes longer
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
+    compression: Option<i32>,
     /// Only look what would be stored
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -193,6 +196,7 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
         ignore_ctime: arguments.ignore_ctime,
         reread: arguments.reread,
         delta: if arguments.no_delta { Delta::Never } else { arguments.delta },
+        level: arguments.compression,
         dry_run: arguments.dry_run,
         ..backup::Options::default()
     };

@@ -128,6 +128,8 @@ fn a_stream_may_have_a_path_and_short_flags_do_what_people_expect() {
     assert_eq!(world.ok(&["restore", "db1-dump.sql:db1/dump.sql", "--stdout"]), "bytes");
     assert_eq!(world.ok(&["restore", "db2-dump.sql:db2/dump.sql", "--stdout"]), "bytes");
     assert_eq!(feed(&["snapshot", "--stdin", "../dump"]).status.code(), Some(2));
+    world.ok(&["snapshot", "uploads", "--compression", "19", "--dry-run"]);
+    world.fails(&["snapshot", "uploads", "--compression", "20"], 2, &["1..=19"]);
     let dry = world.ok(&["snapshot", "uploads", "-n", "-x", "-t", "night", "-e", "*.jpg"]);
     assert!(dry.contains("would snapshot"), "{dry}");
     assert!(!world.ok(&["snapshots"]).contains("uploads"));

@@ -1,7 +1,7 @@
 //! Stats: figures that add up, and what made a source grow.
 
 use std::fs;
-use testkit::world::{Hand, folder, init, noise, snapshot_folder, snapshot_stream, tick};
+use testkit::world::{Hand, folder, init, noise, restore_stream, snapshot_folder, snapshot_stream, tick};
 use vault::plan::Delta;
 use vault::progress::Silent;
 use vault::repository::Repository;
@@ -170,4 +170,21 @@ fn take(repository: &Repository, mut bytes: &[u8], options: &backup::Options) ->
     tick(repository);
     let source = backup::Source::Stream(&mut bytes, b"db.sql".to_vec());
     backup::backup(repository, source, options, &Silent).unwrap().snapshot.unwrap()
+}
+
+#[test]
+fn a_higher_level_stores_less_of_what_is_whole_and_of_differences() {
+    let stored = [1, 19].map(|level| {
+        let hand = Hand::new();
+        let repository = init(hand.store(), &hand.runtime(1, 0));
+        let options =
+            backup::Options { name: "db".into(), delta: Delta::Always, level: Some(level), ..Default::default() };
+        for change in [1, 2] {
+            let id = take(&repository, &rows(change), &options);
+            assert_eq!(restore_stream(&repository, id).unwrap(), rows(change));
+        }
+        let catalog = list::snapshots(&repository).unwrap();
+        stats::stored(&repository, &catalog).unwrap().compressed_bytes
+    });
+    assert!(stored[1] * 100 < stored[0] * 97, "{stored:?}");
 }

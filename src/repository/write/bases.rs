@@ -10,7 +10,7 @@ use crate::repository::{Result, encoding};
 use crate::runtime::Locked;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
-use vault_format::compress::{self, LEVEL_DEFAULT, PREFIX_BYTES_MAX};
+use vault_format::compress::{self, PREFIX_BYTES_MAX};
 use vault_format::directory::{BlobEntry, Descent, Directory};
 use vault_format::frame::{BASES_MAX, FrameCodec};
 use vault_format::id::{BlobId, BlobKind, DomainId};
@@ -110,7 +110,13 @@ impl Bases {
     }
 
     /// A blob as the difference to what it takes the place of; `None` if that is not clearly smaller, or can't be had.
-    pub fn delta(&self, blob: &BlobEntry, plaintext: &[u8], before: &[BlobId]) -> Result<Option<EncodedFrame>> {
+    pub fn delta(
+        &self,
+        level: i32,
+        blob: &BlobEntry,
+        plaintext: &[u8],
+        before: &[BlobId],
+    ) -> Result<Option<EncodedFrame>> {
         let least = if blob.kind == BlobKind::Chunk { CHUNK_BYTES_MIN } else { PAGE_BYTES_MIN };
         if plaintext.len() < least || !self.is_worth_a_try() {
             return Ok(None);
@@ -122,10 +128,10 @@ impl Bases {
             let Ok(bytes) = self.reader.blob(blob.kind, base) else { return Ok(None) };
             prefix.extend_from_slice(&bytes);
         }
-        let delta = encoding("a delta", compress::compress_delta(plaintext, &prefix, LEVEL_DEFAULT))?;
+        let delta = encoding("a delta", compress::compress_delta(plaintext, &prefix, level))?;
         let Some(bytes) = delta.filter(|bytes| bytes.len() <= plaintext.len() / 2) else { return Ok(self.is_unlike()) };
         if bytes.len() > plaintext.len() / CLEARLY_SMALL {
-            let alone = encoding("a frame", compress::compress(plaintext, LEVEL_DEFAULT))?;
+            let alone = encoding("a frame", compress::compress(plaintext, level))?;
             if 2 * bytes.len() > alone.map_or(plaintext.len(), |alone| alone.len()) {
                 return Ok(self.is_unlike());
             }

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use vault_format::compress::LEVEL_DEFAULT;
 use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::header::{Header, Kind};
@@ -79,6 +80,8 @@ pub(crate) struct Run {
     pub since: BootTime,
     /// What new blobs may be stored as the difference to.
     pub bases: OnceLock<Bases>,
+    /// zstd level of what is stored, if it is another than the default.
+    pub level: OnceLock<i32>,
     pub stored: Locked<Stored>,
     /// The first error of any thread: nothing more is packed or put.
     failed: OnceLock<Error>,
@@ -164,11 +167,17 @@ impl Run {
             pack_bytes: pack_bytes(repository),
             since,
             bases: OnceLock::new(),
+            level: OnceLock::new(),
             stored: Locked::new(Stored { index_at: repository.runtime().clock.elapsed(), ..Stored::default() }),
             failed: OnceLock::new(),
             ending: AtomicBool::new(false),
             silent: AtomicBool::new(false),
         })
+    }
+
+    /// zstd level of what is stored.
+    pub fn level(&self) -> i32 {
+        self.level.get().copied().unwrap_or(LEVEL_DEFAULT)
     }
 
     /// Keeps an error, unless another came before.

@@ -31,6 +31,9 @@ const FRAME_BYTES_TARGET: usize = 512 << 10;
 /// A shared frame is closed at this many blobs, however small they are: a pack has room for a few such frames.
 const FRAME_BLOBS_MAX: usize = PACK_BLOBS_MAX / 8;
 
+/// Highest zstd level: those above need the memory of many frames.
+const LEVEL_MAX: i32 = 19;
+
 /// Pages that go into the cache in one transaction.
 const PAGES_AT_ONCE: usize = 256;
 
@@ -155,6 +158,13 @@ impl Writer {
         let bases = Bases::new(self.index.clone(), reader.clone(), self.for_members, reach);
         // nobody else gives it any
         let _ = self.run.bases.set(bases);
+        self
+    }
+
+    /// Compresses by zstd at this level.
+    pub(crate) fn at_level(self, level: i32) -> Self {
+        // nobody else gives it any
+        let _ = self.run.level.set(level.clamp(1, LEVEL_MAX));
         self
     }
 

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::sync::{Arc, Condvar, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use vault_format::compress::{self, LEVEL_DEFAULT};
+use vault_format::compress;
 use vault_format::directory::{BlobEntry, Descent};
 use vault_format::frame::FrameCodec;
 use vault_format::id::Class;
@@ -165,14 +165,14 @@ impl Engine {
 /// Encodes blobs: as deltas those that have bases, and the others together.
 fn encode(run: &Run, class: Class, frame: OpenFrame) -> Result<Vec<EncodedFrame>> {
     let Some(bases) = run.bases.get().filter(|_| frame.before.iter().any(|before| !before.is_empty())) else {
-        return Ok(vec![compress(class, frame.bytes, frame.blobs)?]);
+        return Ok(vec![compress(run.level(), class, frame.bytes, frame.blobs)?]);
     };
     let (mut encoded, mut whole, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
     let mut left = frame.bytes.as_slice();
     for (blob, before) in frame.blobs.into_iter().zip(frame.before) {
         let (plaintext, rest) = left.split_at(blob.length as usize);
         left = rest;
-        match bases.delta(&blob, plaintext, &before)? {
+        match bases.delta(run.level(), &blob, plaintext, &before)? {
             Some(delta) => encoded.push(delta),
             None => {
                 whole.extend_from_slice(plaintext);
@@ -181,15 +181,15 @@ fn encode(run: &Run, class: Class, frame: OpenFrame) -> Result<Vec<EncodedFrame>
         }
     }
     if !blobs.is_empty() {
-        encoded.push(compress(class, whole, blobs)?);
+        encoded.push(compress(run.level(), class, whole, blobs)?);
     }
     Ok(encoded)
 }
 
-fn compress(class: Class, plaintext: Vec<u8>, blobs: Vec<BlobEntry>) -> Result<EncodedFrame> {
+fn compress(level: i32, class: Class, plaintext: Vec<u8>, blobs: Vec<BlobEntry>) -> Result<EncodedFrame> {
     let smaller = match is_dense(&plaintext)? {
         true => None,
-        false => encoding("a frame", compress::compress(&plaintext, LEVEL_DEFAULT))?,
+        false => encoding("a frame", compress::compress(&plaintext, level))?,
     };
     let (codec, bytes) = smaller.map_or((FrameCodec::Raw, plaintext), |bytes| (FrameCodec::Zstd, bytes));
     Ok(EncodedFrame { class, codec, bytes, blobs, bases: Vec::new(), descent: Descent::default() })
