@@ -10,6 +10,8 @@ use zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective};
 pub const LEVEL_DEFAULT: i32 = 3;
 /// Most plaintext bytes of all bases of one delta.
 pub const PREFIX_BYTES_MAX: usize = 4 << 20;
+/// Plaintext and bases of more bytes than this are searched for distant matches, too.
+const LONG_DISTANCE_BYTES_MIN: usize = 1 << 20;
 
 thread_local! {
     // their tables cost more to make than a small frame to code
@@ -48,7 +50,8 @@ pub fn compress_delta(plaintext: &[u8], prefix: &[u8], level: i32) -> Result<Opt
     let mut context = CCtx::try_create().ok_or(Error::BadFrame)?;
     set(&mut context, CParameter::CompressionLevel(level))?;
     set(&mut context, CParameter::WindowLog(window))?;
-    set(&mut context, CParameter::EnableLongDistanceMatching(true))?;
+    // over less the tables for near matches reach everything, and these cost a twentieth of an hour of a database
+    set(&mut context, CParameter::EnableLongDistanceMatching(total > LONG_DISTANCE_BYTES_MIN))?;
     context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
     let Some(out) = finish(&mut context, plaintext)? else { return Ok(None) };
     ensure(decompress_delta(&out, prefix, plaintext.len())? == plaintext, Error::BadFrame)?;

@@ -44,7 +44,7 @@ pub fn copy(from: &[PathBuf], to: &Path, source: &SourceOptions, options: Option
     let mut target = Target::open(to, options).unwrap();
     let mut pending: Vec<(FileSlot, Node)> = Vec::new();
     let mut left_below = 0usize;
-    while let Some(event) = walk.next() {
+    for event in walk.by_ref() {
         match event {
             Event::Enter { .. } if left_below > 0 => left_below += 1,
             Event::Leave if left_below > 0 => left_below -= 1,

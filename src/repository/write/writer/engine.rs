@@ -64,6 +64,7 @@ impl Engine {
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(workers)
+            .thread_name(|number| format!("encode {number}"))
             .build()
             .map_err(|error| Error::Threads(error.to_string()))?;
         let (frames, encoded) = unbounded::<(Vec<EncodedFrame>, Permit)>();
