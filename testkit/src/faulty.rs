@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
 
-/// The writes, of so many, at which a crash test strikes: every sixth one.
+/// The writes, of so many, at which a crash test strikes: every tenth one.
 pub fn strikes(writes: u64) -> impl Iterator<Item = u64> {
-    sample(writes, 6)
+    sample(writes, 10)
 }
 
 /// The numbers from 1 to `all` that a test tries: one in so many, and in CI other ones for each commit;

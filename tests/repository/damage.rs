@@ -89,7 +89,7 @@ fn every_flipped_byte_is_noticed_and_none_is_restored() {
         .collect();
     assert!(bytes.len() <= 64 << 10, "{} bytes", bytes.len());
     let unnoticed = Mutex::new(Vec::new());
-    let tried: Vec<u64> = sample(bytes.len() as u64, 12).collect();
+    let tried: Vec<u64> = sample(bytes.len() as u64, 20).collect();
     on_all_cores(tried.len(), |number| {
         let (object, at) = bytes[tried[number] as usize - 1];
         let name = &objects[object].0;

@@ -71,7 +71,7 @@ fn nothing_is_lost_in_any_schedule() {
     }
     let commit = std::env::var("VAULT_TEST_COMMIT").ok();
     let moved = commit.as_deref().map(|commit| u64::from_str_radix(&commit[..7], 16).unwrap());
-    let seeds = number("VAULT_TEST_SEEDS").unwrap_or(if moved.is_some() { 1_500 } else { 500 });
+    let seeds = number("VAULT_TEST_SEEDS").unwrap_or(if moved.is_some() { 600 } else { 500 });
     let first = number("VAULT_TEST_FIRST").or(moved).unwrap_or(0);
     match sweep(first..first + seeds, None) {
         Ok(totals) => {
