@@ -22,7 +22,7 @@ pub struct Zoo {
 impl Default for Zoo {
     fn default() -> Self {
         let files = std::env::var("VAULT_TEST_FILES").ok().and_then(|files| files.parse().ok());
-        Self { files: files.unwrap_or(5000), sparse: 4 << 30, depth: 1000 }
+        Self { files: files.unwrap_or(1500), sparse: 4 << 30, depth: 1000 }
     }
 }
 
