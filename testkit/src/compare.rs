@@ -2,7 +2,8 @@
 //! modification times, link groups, link targets, attributes, device numbers, holes. It shares no code with vault. It
 //! walks over handles, so that paths of any length work.
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -151,9 +152,17 @@ impl Comparer {
             (Err(one), Err(two)) if one == two => return,
             other => return self.differ(path, "readable", other.0.is_ok(), other.1.is_ok()),
         };
-        let (mut a, mut b) = (vec![0u8; 1 << 20], vec![0u8; 1 << 20]);
+        // most files are small, and there are thousands
+        let size = rustix::fs::fstat(&one).map_or(0, |stat| usize::try_from(stat.st_size).unwrap());
+        let bytes = (size + 1).min(1 << 20);
+        let (mut a, mut b) = (vec![0u8; bytes], vec![0u8; bytes]);
         let mut offset = 0;
         loop {
+            // what is a hole in both is the same
+            offset = data(&one, offset).min(data(&two, offset));
+            if offset == u64::MAX {
+                return;
+            }
             let (m, n) = (fill(&one, &mut a, offset), fill(&two, &mut b, offset));
             if a[..m] != b[..n] {
                 return self.out.push((path.to_owned(), format!("content after byte {offset}")));
@@ -163,6 +172,15 @@ impl Comparer {
             }
             offset += m as u64;
         }
+    }
+}
+
+/// Where the next data begins; of a file that can't tell, here.
+fn data(file: &OwnedFd, offset: u64) -> u64 {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(at) => at,
+        Err(Errno::NXIO) => u64::MAX,
+        Err(_) => offset,
     }
 }
 
