@@ -80,15 +80,15 @@ impl World {
 
 #[test]
 fn check_07_every_hour_has_its_snapshot_through_both_changes_of_the_clocks() {
-    for (zone, at, minutes) in [
-        ("UTC", "2026-11-03T00:00:30Z", 1),
-        ("Europe/Berlin", "2026-03-28T12:00:30Z", 5),
-        ("Europe/Berlin", "2026-10-24T12:00:30Z", 5),
+    for (zone, at) in [
+        ("UTC", "2026-11-03T00:00:30Z"),
+        ("Europe/Berlin", "2026-03-28T12:00:30Z"),
+        ("Europe/Berlin", "2026-10-24T12:00:30Z"),
     ] {
         let mut world = World::new("[source.app]\nkind = \"directory\"\npaths = [\"app\"]\nevery = \"1h\"\n", at);
         fs::create_dir(world.path().join("app")).unwrap();
         let (begin, mut taken) = (world.now(), Vec::new());
-        for minute in (0..24 * 60i64).step_by(minutes) {
+        for minute in 0..24 * 60i64 {
             // the timer is up to 20 seconds early or late
             let jitter = minute * 7919 % 41 - 20;
             let ahead = begin + minute * 60 + jitter - world.now();
@@ -100,7 +100,7 @@ fn check_07_every_hour_has_its_snapshot_through_both_changes_of_the_clocks() {
         }
         assert!((24..=25).contains(&taken.len()), "{zone} {at}: {}", taken.len());
         let gap = taken.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        assert!(gap <= 61 * 60 + 60 * (i64::try_from(minutes).unwrap() - 1), "{zone} {at}: {gap} s");
+        assert!(gap <= 61 * 60, "{zone} {at}: {gap} s");
     }
 }
 
