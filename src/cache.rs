@@ -7,6 +7,7 @@ mod committed;
 mod memory;
 mod packs;
 mod quiet;
+mod verified;
 
 use crate::runtime::Locked;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
@@ -16,12 +17,13 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use verified::Verified;
 use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
 use vault_format::key::Key;
 use vault_format::seal;
 
 /// Changes whenever the tables do; another version's file is made anew.
-const SCHEMA: i32 = 5;
+const SCHEMA: i32 = 6;
 const TABLES: &str = "
     create table objects (name text primary key, bytes blob not null);
     create table pages (id blob primary key, source blob not null, run blob not null, sealed blob not null);
@@ -63,6 +65,7 @@ pub struct Cache {
     file: PathBuf,
     connection: Locked<Option<Connection>>,
     key: Key,
+    verified: Locked<Verified>,
 }
 
 impl Cache {
@@ -88,7 +91,7 @@ impl Cache {
             Err(error)
         });
         match opened {
-            Ok(connection) => Ok(Self { file, connection: Locked::new(Some(connection)), key }),
+            Ok(connection) => Ok(Self { file, connection: Locked::new(Some(connection)), key, verified: Locked::default() }),
             Err(source) => Err(Error::File { file, source }),
         }
     }
@@ -218,11 +221,13 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // another process may have been faster
     if version(&change)? != SCHEMA {
-        change.execute_batch("drop table if exists objects; drop table if exists pages; drop table if exists made;")?;
+        let made_anew = ["objects", "pages", "made", "verified"];
+        made_anew.iter().try_for_each(|table| change.execute_batch(&format!("drop table if exists {table};")))?;
         change.execute_batch(TABLES)?;
         change.execute_batch(committed::TABLE)?;
         change.execute_batch(memory::TABLE)?;
         change.execute_batch(quiet::TABLE)?;
+        change.execute_batch(verified::TABLE)?;
         change.pragma_update(None, "user_version", SCHEMA)?;
     }
     change.commit()?;
@@ -310,7 +315,12 @@ mod tests {
         assert!(again.has_made(&id, &end));
         assert!(!again.has_made(&id, &[3; 32]) && !again.has_made(&ObjectId([3; 32]), &end));
         // somebody who can write the file, but has another key
-        let foreign = Cache { file: cache.file.clone(), connection: Locked::default(), key: Key::new([9; 32]) };
+        let foreign = Cache {
+            file: cache.file.clone(),
+            connection: Locked::default(),
+            key: Key::new([9; 32]),
+            verified: Locked::default(),
+        };
         *foreign.connection.lock() = Some(super::connect(&cache.file).unwrap());
         foreign.note_made(&ObjectId([4; 32]), &end);
         assert!(!again.has_made(&ObjectId([4; 32]), &end));

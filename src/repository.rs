@@ -323,6 +323,19 @@ impl Repository {
         Ok(bytes)
     }
 
+    /// Verifies the signature of an object whose bytes were compared with its name, unless this machine has done so.
+    pub(crate) fn verify_once(
+        &self,
+        name: &Name,
+        signer: &[u8; 32],
+        verify: impl FnOnce() -> vault_format::Result<()>,
+    ) -> vault_format::Result<()> {
+        match (self.cache(), name.id()) {
+            (Some(cache), Some(id)) => cache.verify_once(&id, signer, verify),
+            _ => verify(),
+        }
+    }
+
     /// What an object says: known to this process, or read and judged now.
     fn once<T: Clone>(
         &self,

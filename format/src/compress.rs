@@ -42,28 +42,52 @@ pub fn decompress(bytes: &[u8], length: usize) -> Result<Vec<u8>> {
     })
 }
 
-/// Compresses `plaintext` against `prefix`, and decompresses again to compare; `None` if it does not get smaller.
-/// The two must not share memory: zstd drops the part of a prefix that its input overlaps.
+/// Compresses several plaintexts, each against a prefix of its own: the tables are made once for all of them.
+pub struct DeltaCompressor<'p> {
+    encoder: CCtx<'p>,
+    decoder: DCtx<'p>,
+}
+
+impl<'p> DeltaCompressor<'p> {
+    /// One that has compressed nothing yet.
+    pub fn new() -> Result<Self> {
+        let (encoder, decoder) = (CCtx::try_create(), DCtx::try_create());
+        Ok(Self { encoder: encoder.ok_or(Error::BadFrame)?, decoder: decoder.ok_or(Error::BadFrame)? })
+    }
+
+    /// Compresses `plaintext` against `prefix`, and decompresses again to compare; `None` if it does not get smaller.
+    /// The two must not share memory: zstd drops the part of a prefix that its input overlaps.
+    pub fn compress(&mut self, plaintext: &[u8], prefix: &'p [u8], level: i32) -> Result<Option<Vec<u8>>> {
+        let total = plaintext.len().saturating_add(prefix.len());
+        let window = total.next_power_of_two().ilog2().clamp(10, 27);
+        self.encoder.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
+        set(&mut self.encoder, CParameter::CompressionLevel(level))?;
+        set(&mut self.encoder, CParameter::WindowLog(window))?;
+        // over less the tables for near matches reach everything, and these cost a twentieth of an hour of a database
+        set(&mut self.encoder, CParameter::EnableLongDistanceMatching(total > LONG_DISTANCE_BYTES_MIN))?;
+        self.encoder.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
+        let Some(out) = finish(&mut self.encoder, plaintext)? else { return Ok(None) };
+        ensure(decode_delta(&mut self.decoder, &out, prefix, plaintext.len())? == plaintext, Error::BadFrame)?;
+        Ok(Some(out))
+    }
+}
+
+/// The same for one alone.
 pub fn compress_delta(plaintext: &[u8], prefix: &[u8], level: i32) -> Result<Option<Vec<u8>>> {
-    let total = plaintext.len().saturating_add(prefix.len());
-    let window = total.next_power_of_two().ilog2().clamp(10, 27);
-    let mut context = CCtx::try_create().ok_or(Error::BadFrame)?;
-    set(&mut context, CParameter::CompressionLevel(level))?;
-    set(&mut context, CParameter::WindowLog(window))?;
-    // over less the tables for near matches reach everything, and these cost a twentieth of an hour of a database
-    set(&mut context, CParameter::EnableLongDistanceMatching(total > LONG_DISTANCE_BYTES_MIN))?;
-    context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
-    let Some(out) = finish(&mut context, plaintext)? else { return Ok(None) };
-    ensure(decompress_delta(&out, prefix, plaintext.len())? == plaintext, Error::BadFrame)?;
-    Ok(Some(out))
+    DeltaCompressor::new()?.compress(plaintext, prefix, level)
 }
 
 /// Decompresses a delta against its prefix to exactly `length` bytes.
 pub fn decompress_delta(bytes: &[u8], prefix: &[u8], length: usize) -> Result<Vec<u8>> {
-    within(prefix.len() <= PREFIX_BYTES_MAX, "the bases of a delta")?;
     let mut context = DCtx::try_create().ok_or(Error::BadFrame)?;
+    decode_delta(&mut context, bytes, prefix, length)
+}
+
+fn decode_delta<'p>(context: &mut DCtx<'p>, bytes: &[u8], prefix: &'p [u8], length: usize) -> Result<Vec<u8>> {
+    within(prefix.len() <= PREFIX_BYTES_MAX, "the bases of a delta")?;
+    context.reset(ResetDirective::SessionAndParameters).map_err(|_| Error::BadFrame)?;
     context.ref_prefix(prefix).map_err(|_| Error::BadFrame)?;
-    decode(&mut context, bytes, length)
+    decode(context, bytes, length)
 }
 
 fn set(context: &mut CCtx, parameter: CParameter) -> Result<()> {

@@ -46,6 +46,7 @@ pub mod section;
 pub mod slot;
 pub mod snapshot;
 pub mod tree;
+pub mod volume;
 pub mod wal;
 
 pub use ed25519_dalek::SigningKey;

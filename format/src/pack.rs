@@ -20,7 +20,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 /// Last bytes of a pack.
 const END_MAGIC: [u8; 4] = *b"PACK";
 const SIGNATURE_CONTEXT: &[u8] = b"vault v1 pack\0";
-const TRAILER_BYTES: usize = 16;
+pub(crate) const TRAILER_BYTES: usize = 16;
 /// A suffix of this length in bytes holds trailer and directory of nearly every pack.
 pub const SUFFIX_BYTES: usize = 64 << 10;
 

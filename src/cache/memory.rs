@@ -57,7 +57,12 @@ mod tests {
         cache.note_seen(b"two");
         assert_eq!(open().seen(), Some(b"two".to_vec()));
         // somebody who can write the file, but has another key
-        let foreign = Cache { file: cache.file.clone(), connection: Locked::default(), key: Key::new([9; 32]) };
+        let foreign = Cache {
+            file: cache.file.clone(),
+            connection: Locked::default(),
+            key: Key::new([9; 32]),
+            verified: Locked::default(),
+        };
         *foreign.connection.lock() = Some(crate::cache::connect(&cache.file).unwrap());
         foreign.note_seen(b"three");
         assert_eq!(cache.seen(), None);

@@ -338,14 +338,14 @@ impl Plan {
             let ranges = pack.ranges(anew);
             figures.reads += ranges.len() as u64;
             figures.read_bytes += ranges.iter().map(|range| range.end - range.start).sum::<u64>();
-            let packer = new.entry((pack.group, pack.class == Class::Data)).or_default();
+            let packer = new.entry((pack.group, pack.class == Class::Data)).or_insert_with(|| NewPacks::new(pack_bytes));
             for (frame, fate) in pack.frames.iter().zip(pack.fates(anew)) {
                 figures.moved_frames += u64::from(fate == Fate::Moved);
                 figures.recoded_frames += u64::from(fate == Fate::Recoded);
                 if fate == Fate::Moved {
                     figures.neighbour_bytes += frame.neighbour_bytes();
                 }
-                packer.push(frame.written(anew), frame.blobs, pack_bytes);
+                packer.push(frame.written(anew), frame.blobs);
             }
         }
         for lineage in self.rebase.iter().filter_map(|number| lineages.get(*number)) {
@@ -353,8 +353,8 @@ impl Plan {
             figures.reads += (lineage.dead.len() + lineage.deltas.len()) as u64;
             figures.read_bytes += read;
             let group = lineage.deltas.first().map_or(0, |delta| before[delta.pack].group);
-            let packer = new.entry((group, true)).or_default();
-            packer.push(written, u32::try_from(lineage.deltas.len()).unwrap_or(u32::MAX), pack_bytes);
+            let packer = new.entry((group, true)).or_insert_with(|| NewPacks::new(pack_bytes));
+            packer.push(written, u32::try_from(lineage.deltas.len()).unwrap_or(u32::MAX));
         }
         for packer in new.into_values() {
             let (packs, bytes) = packer.end();

@@ -2,6 +2,7 @@
 
 pub(crate) mod bases;
 pub mod commit;
+pub(crate) mod filling;
 pub mod frame;
 pub mod packer;
 pub mod transfer;

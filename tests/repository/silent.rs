@@ -20,7 +20,8 @@ use vault::repository::{Access, Options, Repository};
 use vault_format::id::ObjectId;
 use vault_format::order::Action;
 
-const FILES: u64 = 24;
+/// In more packs than a store is asked for at once, so that some file is whole before the last is asked for.
+const FILES: u64 = 72;
 const WORKERS: [usize; 2] = [0, 3];
 
 struct World {
@@ -145,9 +146,7 @@ fn a_restore_stops_and_goes_on_later() {
             fs::remove_dir_all(&target).unwrap();
             Ok(report)
         });
-        // side by side all reads may be on their way before the first file is whole
-        let goes_on = restored > 0 || workers > 0;
-        assert!(packs > 4 && goes_on, "{packs} reads; {restored} files were there already");
+        assert!(packs > 10 && restored > 0, "{packs} reads; {restored} files were there already");
     }
 }
 

@@ -1,52 +1,55 @@
-//! How large new packs will be: filled as the packer fills them, with what a directory and a trailer take, about.
+//! How large new packs will be: filled as the packer fills them, with what a frame takes as far as it is known before it
+//! is written.
 
-use vault_format::header::HEADER_BYTES;
+use crate::repository::write::filling::{Filling, Step};
 use vault_format::pack::padme;
 use vault_format::seal::TAG_BYTES;
+use vault_format::volume::Volume;
 
-/// Signature, trailer and wraps of a pack, about.
-const END_BYTES: usize = 1364;
-/// What a directory says of one blob, and of one frame, about.
-const BLOB_BYTES: usize = 40;
-const FRAME_BYTES: usize = 21;
+/// Wraps of a pack, about.
+const WRAPS_BYTES: usize = 1252;
 
 /// New packs of one group and class as they fill.
-#[derive(Default)]
 pub(super) struct NewPacks {
     packs: u64,
     bytes: u64,
-    open: usize,
-    frames: usize,
-    blobs: usize,
+    filling: Filling<Volume>,
+    open: Volume,
 }
 
 impl NewPacks {
-    /// Adds a frame.
-    pub fn push(&mut self, stored: u64, blobs: u32, pack_bytes: usize) {
-        if stored == 0 {
-            return;
-        }
-        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
-        if self.frames > 0 && HEADER_BYTES + self.open + stored - TAG_BYTES.min(stored) > pack_bytes {
-            self.close();
-        }
-        self.open += stored;
-        self.frames += 1;
-        self.blobs += blobs as usize;
+    /// None so far.
+    pub fn new(pack_bytes: usize) -> Self {
+        Self { packs: 0, bytes: 0, filling: Filling::new(pack_bytes, WRAPS_BYTES), open: Volume::default() }
     }
 
-    fn close(&mut self) {
-        let directory = self.frames * FRAME_BYTES + self.blobs * BLOB_BYTES;
-        self.bytes += padme(HEADER_BYTES + self.open + directory + END_BYTES) as u64;
-        self.packs += 1;
-        (self.open, self.frames, self.blobs) = (0, 0, 0);
+    /// Adds a frame.
+    pub fn push(&mut self, stored: u64, blobs: u32) {
+        if stored > 0 {
+            let encoded = usize::try_from(stored).unwrap_or(usize::MAX).saturating_sub(TAG_BYTES);
+            let frame = Volume::frame(encoded, 0, blobs as usize);
+            let steps = self.filling.push(frame, frame);
+            self.follow(steps);
+        }
+    }
+
+    fn follow(&mut self, steps: Vec<Step<Volume>>) {
+        for step in steps {
+            match step {
+                Step::Add(frame) => self.open = self.open.and(frame),
+                Step::Close => {
+                    self.bytes += padme(self.open.pack_bytes(WRAPS_BYTES)) as u64;
+                    self.packs += 1;
+                    self.open = Volume::default();
+                }
+            }
+        }
     }
 
     /// Packs and their bytes.
     pub fn end(mut self) -> (u64, u64) {
-        if self.frames > 0 {
-            self.close();
-        }
+        let steps = self.filling.end();
+        self.follow(steps);
         (self.packs, self.bytes)
     }
 }

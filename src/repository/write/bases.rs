@@ -10,7 +10,7 @@ use crate::repository::{Result, encoding};
 use crate::runtime::Locked;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
-use vault_format::compress::{self, PREFIX_BYTES_MAX};
+use vault_format::compress::{self, DeltaCompressor, PREFIX_BYTES_MAX};
 use vault_format::directory::{BlobEntry, Descent, Directory};
 use vault_format::frame::{BASES_MAX, FrameCodec};
 use vault_format::id::{BlobId, BlobKind, DomainId};
@@ -28,6 +28,9 @@ const VERSIONS_PER_LEVEL: u32 = 4;
 /// So many blobs in a row are tried in vain; after that one in so many is.
 const UNLIKE_MAX: u32 = 32;
 const TRIED_THEN: u32 = 16;
+
+/// Bytes of bases that are read before anything is compressed against them, about.
+const PREFIXES_BYTES: usize = 2 << 20;
 
 /// A delta of at most this part of its plaintext is kept without a look at what compression alone gives.
 const CLEARLY_SMALL: usize = 16;
@@ -56,7 +59,20 @@ pub(crate) enum Reach {
     Cache,
 }
 
-/// The bases of one delta.
+/// A blob that is to be stored, and what it takes the place of.
+pub(crate) struct Placed<'a> {
+    pub blob: BlobEntry,
+    pub plaintext: &'a [u8],
+    pub before: Vec<BlobId>,
+}
+
+/// The bases of one delta, one after the other.
+struct Prefix {
+    chosen: Chosen,
+    bytes: Vec<u8>,
+}
+
+/// Which they are.
 struct Chosen {
     bases: Vec<BlobId>,
     places: Vec<BlobLocation>,
@@ -109,26 +125,51 @@ impl Bases {
         self.relied.lock().clone()
     }
 
-    /// A blob as the difference to what it takes the place of; `None` if that is not clearly smaller, or can't be had.
-    pub fn delta(
-        &self,
-        level: i32,
-        blob: &BlobEntry,
-        plaintext: &[u8],
-        before: &[BlobId],
-    ) -> Result<Option<EncodedFrame>> {
+    /// Each blob as the difference to what it takes the place of; `None` if that is not clearly smaller, or can't be had.
+    pub fn deltas(&self, level: i32, blobs: &[Placed<'_>]) -> Result<Vec<Option<EncodedFrame>>> {
+        let (mut all, mut rest) = (Vec::new(), blobs);
+        while !rest.is_empty() {
+            // as many as may lie in memory: what compresses them borrows all their bases
+            let (mut prefixes, mut bytes) = (Vec::new(), 0);
+            while let Some(blob) = rest.get(prefixes.len()).filter(|_| bytes <= PREFIXES_BYTES) {
+                let prefix = self.prefix(blob);
+                bytes += prefix.as_ref().map_or(0, |prefix| prefix.bytes.len());
+                prefixes.push(prefix);
+            }
+            let (some, later) = rest.split_at(prefixes.len());
+            rest = later;
+            let mut compressor = encoding("a delta", DeltaCompressor::new())?;
+            for (blob, prefix) in some.iter().zip(&prefixes) {
+                let delta = prefix.as_ref().map(|prefix| self.delta(&mut compressor, level, blob, prefix));
+                all.push(delta.transpose()?.flatten());
+            }
+        }
+        Ok(all)
+    }
+
+    /// The bases of a blob; none if it does not pay to ask for them, and if what can't be read now, or is damaged, would
+    /// have to serve.
+    fn prefix(&self, Placed { blob, plaintext, before }: &Placed<'_>) -> Option<Prefix> {
         let least = if blob.kind == BlobKind::Chunk { CHUNK_BYTES_MIN } else { PAGE_BYTES_MIN };
         if plaintext.len() < least || !self.is_worth_a_try() {
-            return Ok(None);
+            return None;
         }
-        let Some(chosen) = self.choose(blob, before) else { return Ok(None) };
-        let mut prefix = Vec::new();
+        let chosen = self.choose(blob, before)?;
+        let mut bytes = Vec::new();
         for base in &chosen.bases {
-            // what can't be read now, or is damaged, serves nobody as a base
-            let Ok(bytes) = self.reader.blob(blob.kind, base) else { return Ok(None) };
-            prefix.extend_from_slice(&bytes);
+            bytes.extend_from_slice(&self.reader.blob(blob.kind, base).ok()?);
         }
-        let delta = encoding("a delta", compress::compress_delta(plaintext, &prefix, level))?;
+        Some(Prefix { chosen, bytes })
+    }
+
+    fn delta<'p>(
+        &self,
+        compressor: &mut DeltaCompressor<'p>,
+        level: i32,
+        Placed { blob, plaintext, .. }: &Placed<'_>,
+        Prefix { chosen, bytes: prefix }: &'p Prefix,
+    ) -> Result<Option<EncodedFrame>> {
+        let delta = encoding("a delta", compressor.compress(plaintext, prefix, level))?;
         let Some(bytes) = delta.filter(|bytes| bytes.len() <= plaintext.len() / 2) else { return Ok(self.is_unlike()) };
         if bytes.len() > plaintext.len() / CLEARLY_SMALL {
             let alone = encoding("a frame", compress::compress(plaintext, level))?;
@@ -138,12 +179,12 @@ impl Bases {
         }
         self.unlike.store(0, Ordering::Relaxed);
         let (rule, mut packs) = (self.rule(), BTreeSet::new());
-        for place in chosen.places {
-            self.index.collect_packs(place, &rule, &mut packs)?;
+        for place in &chosen.places {
+            self.index.collect_packs(*place, &rule, &mut packs)?;
         }
         self.relied.lock().append(&mut packs);
         let (class, codec) = (blob.kind.class(), FrameCodec::Delta);
-        let (bases, descent) = (chosen.bases, chosen.descent);
+        let (bases, descent) = (chosen.bases.clone(), chosen.descent);
         Ok(Some(EncodedFrame { class, codec, bytes, blobs: vec![*blob], bases, descent }))
     }
 

@@ -4,6 +4,7 @@
 
 use super::bases::Bases;
 use super::commit::refuse_age;
+use super::filling::{Filling, Step};
 use super::frame::EncodedFrame;
 use crate::backend;
 use crate::backend::ErrorKind;
@@ -15,11 +16,11 @@ use crate::repository::{Error, Repository, Result, encoding};
 use crate::runtime::Locked;
 use crate::time::BootTime;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vault_format::compress::LEVEL_DEFAULT;
-use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::envelope::{RunSecret, Wraps};
 use vault_format::header::{Header, Kind};
 use vault_format::id::{Class, DomainId, ObjectId, SourceLabel};
@@ -29,6 +30,7 @@ use vault_format::name::Name;
 use vault_format::object::Author;
 use vault_format::pack::{FinishedPack, NewFrame, PackBuilder, PackEnd};
 use vault_format::salt::Salt;
+use vault_format::volume::Volume;
 
 /// Where and for whom a run writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -295,36 +297,69 @@ impl Run {
 /// The open pack of each class.
 #[derive(Default)]
 pub(crate) struct Packer {
-    open: HashMap<Class, PackBuilder>,
+    open: HashMap<Class, Open>,
+}
+
+struct Open {
+    filling: Filling<EncodedFrame>,
+    builder: Option<PackBuilder>,
 }
 
 impl Packer {
-    /// Adds a frame to the open pack; returns a pack that is full.
-    pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Option<FullPack>> {
-        let full = self.open.get(&frame.class).is_some_and(|pack| {
-            pack.len() + frame.bytes.len() > run.pack_bytes || pack.blobs() + frame.blobs.len() > PACK_BLOBS_MAX
-        });
-        let full = if full { self.close(frame.class) } else { None };
-        let pack = match self.open.entry(frame.class) {
-            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                let random = run.repository.runtime().random();
-                vacant.insert(encoding("a pack", PackBuilder::fresh(run.header(frame.class), random, &run.secret))?)
+    /// Takes a frame; returns packs that are full.
+    pub fn push(&mut self, run: &Run, frame: EncodedFrame) -> Result<Vec<FullPack>> {
+        let class = frame.class;
+        let open = match self.open.entry(class) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(vacant) => {
+                let wraps = encoding("a pack", run.wraps.encode())?.len();
+                vacant.insert(Open { filling: Filling::new(run.pack_bytes, wraps), builder: None })
             }
         };
-        if pack.len() >= RESERVED_FROM {
-            pack.reserve(run.pack_bytes + RESERVED_FROM);
+        let volume = Volume::frame(frame.bytes.len(), frame.bases.len(), frame.blobs.len());
+        let steps = open.filling.push(volume, frame);
+        open.follow(run, class, steps)
+    }
+
+    /// Ends the open packs.
+    pub fn end(&mut self, run: &Run) -> Result<Vec<FullPack>> {
+        let mut full = Vec::new();
+        for class in [Class::Data, Class::Metadata] {
+            if let Some(mut open) = self.open.remove(&class) {
+                let steps = open.filling.end();
+                full.append(&mut open.follow(run, class, steps)?);
+            }
         }
-        let EncodedFrame { codec, bytes, blobs, bases, descent, .. } = frame;
-        let pushed = pack.push(NewFrame { codec, encoded: &bytes, blobs: &blobs, bases, descent });
-        encoding("a frame", pushed)?;
+        Ok(full)
+    }
+}
+
+impl Open {
+    fn follow(&mut self, run: &Run, class: Class, steps: Vec<Step<EncodedFrame>>) -> Result<Vec<FullPack>> {
+        let mut full = Vec::new();
+        for step in steps {
+            match step {
+                Step::Add(frame) => self.add(run, class, frame)?,
+                Step::Close => full.extend(self.builder.take().map(|builder| FullPack { class, builder })),
+            }
+        }
         Ok(full)
     }
 
-    /// Ends the open pack of a class.
-    pub fn close(&mut self, class: Class) -> Option<FullPack> {
-        let builder = self.open.remove(&class).filter(|pack| !pack.is_empty())?;
-        Some(FullPack { class, builder })
+    fn add(&mut self, run: &Run, class: Class, frame: EncodedFrame) -> Result<()> {
+        let pack = match &mut self.builder {
+            Some(pack) => pack,
+            none => {
+                let random = run.repository.runtime().random();
+                none.insert(encoding("a pack", PackBuilder::fresh(run.header(class), random, &run.secret))?)
+            }
+        };
+        if pack.len() >= RESERVED_FROM {
+            pack.reserve(run.pack_bytes);
+        }
+        let EncodedFrame { codec, bytes, blobs, bases, descent, .. } = frame;
+        let pushed = pack.push(NewFrame { codec, encoded: &bytes, blobs: &blobs, bases, descent });
+        encoding("a frame", pushed)
     }
 }
 

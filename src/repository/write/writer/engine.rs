@@ -2,6 +2,7 @@
 //! them. Both do the same in the same order; the first error ends the run, and nothing waits for what never comes.
 
 use super::OpenFrame;
+use crate::repository::write::bases::Placed;
 use crate::repository::write::frame::EncodedFrame;
 use crate::repository::write::packer::{FullPack, Packer, Run};
 use crate::repository::{Error, Result, encoding};
@@ -96,7 +97,7 @@ impl Engine {
         match self {
             Self::Inline(packer) => {
                 let mut frames = encode(run, class, frame)?.into_iter();
-                frames.try_for_each(|frame| packer.push(run, frame)?.map_or(Ok(()), |full| run.put_pack(full)))
+                frames.try_for_each(|frame| put(run, packer.push(run, frame)?))
             }
             Self::Threads(threads) => {
                 run.check()?;
@@ -121,7 +122,7 @@ impl Engine {
     /// Packs a frame that is encoded already.
     pub fn pass(&mut self, run: &Arc<Run>, frame: EncodedFrame) -> Result<()> {
         match self {
-            Self::Inline(packer) => packer.push(run, frame)?.map_or(Ok(()), |full| run.put_pack(full)),
+            Self::Inline(packer) => put(run, packer.push(run, frame)?),
             Self::Threads(threads) => {
                 run.check()?;
                 let permit = Budget::take(&threads.budget, frame.bytes.len(), run);
@@ -136,12 +137,7 @@ impl Engine {
     /// Waits until all is put; nothing can be encoded after that.
     pub fn finish(&mut self, run: &Arc<Run>) -> Result<()> {
         match std::mem::replace(self, Self::Finished) {
-            Self::Inline(mut packer) => {
-                for class in [Class::Data, Class::Metadata] {
-                    packer.close(class).map_or(Ok(()), |full| run.put_pack(full))?;
-                }
-                Ok(())
-            }
+            Self::Inline(mut packer) => put(run, packer.end(run)?),
             Self::Threads(mut threads) => {
                 if threads.join(run) == End::Panicked {
                     run.fail(Error::Threads("a worker thread panicked".into()));
@@ -170,14 +166,18 @@ fn encode(run: &Run, class: Class, frame: OpenFrame) -> Result<Vec<EncodedFrame>
     };
     let (mut encoded, mut whole, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
     let mut left = frame.bytes.as_slice();
-    for (blob, before) in frame.blobs.into_iter().zip(frame.before) {
+    let placed = frame.blobs.into_iter().zip(frame.before).map(|(blob, before)| {
         let (plaintext, rest) = left.split_at(blob.length as usize);
         left = rest;
-        match bases.delta(run.level(), &blob, plaintext, &before)? {
+        Placed { blob, plaintext, before }
+    });
+    let placed: Vec<_> = placed.collect();
+    for (Placed { blob, plaintext, .. }, delta) in placed.iter().zip(bases.deltas(run.level(), &placed)?) {
+        match delta {
             Some(delta) => encoded.push(delta),
             None => {
                 whole.extend_from_slice(plaintext);
-                blobs.push(blob);
+                blobs.push(*blob);
             }
         }
     }
@@ -210,11 +210,14 @@ fn is_dense(plaintext: &[u8]) -> Result<bool> {
     Ok(sampled > SAMPLES * SAMPLE_BYTES / 32 * 31)
 }
 
+fn put(run: &Run, full: Vec<FullPack>) -> Result<()> {
+    full.into_iter().try_for_each(|pack| run.put_pack(pack))
+}
+
 fn pack_all(run: &Run, encoded: &Receiver<(Vec<EncodedFrame>, Permit)>, packs: &Sender<FullPack>) {
     let mut packer = Packer::default();
-    let send = |full: Result<Option<FullPack>>| match full {
-        Ok(Some(full)) => drop(packs.send(full)),
-        Ok(None) => {}
+    let send = |full: Result<Vec<FullPack>>| match full {
+        Ok(full) => full.into_iter().for_each(|pack| drop(packs.send(pack))),
         Err(error) => run.fail(error),
     };
     // after an error the rest is drained, so that nobody waits for a budget that never comes
@@ -226,10 +229,8 @@ fn pack_all(run: &Run, encoded: &Receiver<(Vec<EncodedFrame>, Permit)>, packs: &
         }
         drop(permit);
     }
-    for class in [Class::Data, Class::Metadata] {
-        if !run.has_ended() {
-            send(Ok(packer.close(class)));
-        }
+    if !run.has_ended() {
+        send(packer.end(run));
     }
 }
 
