@@ -60,8 +60,9 @@ impl World {
             counted[0].fetch_add(1, Ordering::SeqCst);
             if name.starts_with("packs/") && counted[1].fetch_add(1, Ordering::SeqCst) + 1 == nth {
                 let faulty = die.get().unwrap();
-                faulty.fail(unreachable(Operation::Get, 1, true));
+                // whoever meets the second asks by the first whether the store is there at all
                 faulty.fail(unreachable(Operation::Stat, 1, true));
+                faulty.fail(unreachable(Operation::Get, 1, true));
             }
         });
         let faulty = Faulty::new(Arc::new(hooked));
