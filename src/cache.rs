@@ -10,6 +10,7 @@ mod quiet;
 mod verified;
 
 use crate::runtime::Locked;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
@@ -17,10 +18,10 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use verified::Verified;
 use vault_format::id::{BlobId, ObjectId, RepositoryId, SourceLabel};
 use vault_format::key::Key;
 use vault_format::seal;
+use verified::Verified;
 
 /// Changes whenever the tables do; another version's file is made anew.
 const SCHEMA: i32 = 6;
@@ -32,6 +33,9 @@ const TABLES: &str = "
 
 /// How long it is known which packs were made here, in seconds: no run is older.
 const MADE_SECONDS: i64 = 15 * 24 * 3600;
+
+/// Bytes of the log that are read again by each process that opens the cache, at most about.
+const LOG_BYTES: u64 = 1 << 20;
 
 /// What marks a cache folder (bford.info/cachedir).
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
@@ -91,7 +95,9 @@ impl Cache {
             Err(error)
         });
         match opened {
-            Ok(connection) => Ok(Self { file, connection: Locked::new(Some(connection)), key, verified: Locked::default() }),
+            Ok(connection) => {
+                Ok(Self { file, connection: Locked::new(Some(connection)), key, verified: Locked::default() })
+            }
             Err(source) => Err(Error::File { file, source }),
         }
     }
@@ -213,7 +219,10 @@ impl Cache {
 fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(file)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    connection.execute_batch("pragma journal_mode = wal; pragma synchronous = normal;")?;
+    // nothing waits for the disk, which may be busy for long with what was dumped just now. What is lost with the power is
+    // the end of the log, whose pages are checksummed; the tables are written, and waited for, by `settle` alone
+    connection.execute_batch("pragma journal_mode = wal; pragma synchronous = off; pragma wal_autocheckpoint = 0;")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let version = |connection: &Connection| connection.query_row("pragma user_version", [], |row| row.get::<_, i32>(0));
     if version(&connection)? == SCHEMA {
         return Ok(connection);
@@ -234,6 +243,16 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Takes a log that became long into the tables.
+fn settle(connection: &Connection, file: &Path) -> rusqlite::Result<()> {
+    if std::fs::metadata(beside(file, "-wal")).is_ok_and(|log| log.len() > LOG_BYTES) {
+        // who reads meanwhile need not be waited for: the next one settles it
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.execute_batch("pragma synchronous = normal; pragma wal_checkpoint(truncate);")?;
+    }
+    Ok(())
+}
+
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
@@ -241,10 +260,21 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 /// Removes a cache and what SQLite puts beside it; processes that have it open keep their own copy.
 fn remove(file: &Path) {
     for suffix in ["", "-wal", "-shm"] {
-        let mut path = file.as_os_str().to_owned();
-        path.push(suffix);
         // if it can't be removed, the next run meets the same damage and goes on without a cache
-        let _ = std::fs::remove_file(path);
+        let _ = std::fs::remove_file(beside(file, suffix));
+    }
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut path = file.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.write_verified();
+        self.ask(|connection| settle(connection, &self.file));
     }
 }
 
@@ -276,6 +306,20 @@ mod tests {
         cache.keep_object("index/b", b"two");
         again.retain_objects("index/", &["index/b".to_owned()].into());
         assert_eq!((cache.object("index/a"), cache.object("index/b")), (None, Some(b"two".to_vec())));
+    }
+
+    #[test]
+    fn a_long_log_is_taken_into_the_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..8 {
+            let cache = open(folder.path());
+            cache.keep_object(&format!("index/{number}"), &[number; 300_000]);
+            let log = super::beside(&cache.file, "-wal");
+            drop(cache);
+            assert!(std::fs::metadata(log).map_or(0, |log| log.len()) <= super::LOG_BYTES + 400_000);
+        }
+        let cache = open(folder.path());
+        assert!((0..8).all(|number| cache.object(&format!("index/{number}")) == Some(vec![number; 300_000])));
     }
 
     #[test]

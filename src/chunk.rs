@@ -2,6 +2,7 @@
 //! repository's gear key, normalization level 2. Cut points depend on key, profile and bytes alone, never on how the
 //! bytes arrive.
 
+use crossbeam_channel::bounded;
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
 use std::io::{self, Read};
 use vault_format::gear::{self, ChunkProfile, PROFILE_DEFAULT, PROFILE_INCOMPRESSIBLE};
@@ -111,6 +112,52 @@ impl Chunker {
         Ok(Some(&self.buffer[chunk]))
     }
 
+    /// Gives all chunks of the stream, one after the other.
+    pub fn cut<R: Read, E: From<io::Error>>(
+        &mut self,
+        gear: &Gear,
+        input: &mut R,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(chunk) = self.next(gear, input)? {
+            each(chunk)?;
+        }
+        Ok(())
+    }
+
+    /// The same with a thread that reads and cuts, a few MiB ahead of `each`. After an error of `each` it ends with the
+    /// read that it is at.
+    pub fn cut_ahead<R: Read + Send, E: From<io::Error>>(
+        &mut self,
+        gear: &Gear,
+        input: &mut R,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (filled, blocks) = bounded::<io::Result<Block>>(1);
+        let (used, spare) = bounded::<Block>(2);
+        std::thread::scope(|scope| {
+            let cut = move || {
+                let mut is_over = false;
+                while !is_over {
+                    let mut block = spare.try_recv().unwrap_or_default();
+                    let result = block.fill(self, gear, input);
+                    is_over = !matches!(result, Ok(true));
+                    if filled.send(result.map(|_| block)).is_err() {
+                        return;
+                    }
+                }
+            };
+            std::thread::Builder::new().name("cut".into()).spawn_scoped(scope, cut)?;
+            for block in blocks {
+                let block = block?;
+                block.chunks().try_for_each(&mut each)?;
+                // nobody takes it any more at the end
+                let _ = used.try_send(block);
+            }
+            Ok(())
+        })
+    }
+
     fn fill<R: Read>(&mut self, input: &mut R, wanted: usize) -> io::Result<()> {
         if self.at_end || self.end - self.start >= wanted {
             return Ok(());
@@ -131,6 +178,39 @@ impl Chunker {
             }
         }
         Ok(())
+    }
+}
+
+/// Bytes of chunks that go from thread to thread at once, at least.
+const BLOCK_BYTES: usize = 2 << 20;
+
+/// Chunks that follow each other.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    lengths: Vec<usize>,
+}
+
+impl Block {
+    /// Takes the next chunks in the place of those that it held; false if no more follow.
+    fn fill<R: Read>(&mut self, chunker: &mut Chunker, gear: &Gear, input: &mut R) -> io::Result<bool> {
+        self.bytes.clear();
+        self.lengths.clear();
+        while self.bytes.len() < BLOCK_BYTES {
+            let Some(chunk) = chunker.next(gear, input)? else { return Ok(false) };
+            self.bytes.extend_from_slice(chunk);
+            self.lengths.push(chunk.len());
+        }
+        Ok(true)
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        self.lengths.iter().map(move |length| {
+            let (chunk, after) = rest.split_at(*length);
+            rest = after;
+            chunk
+        })
     }
 }
 
@@ -185,6 +265,42 @@ mod tests {
         }
     }
 
+    /// Those that a thread of its own cuts; reads fail behind some bytes.
+    fn cuts_ahead(data: &[u8], fails_at: Option<usize>) -> io::Result<Vec<usize>> {
+        let (gear, mut chunker) = (Gear::new(&Key::new([7; 32])), Chunker::new());
+        let mut out = Vec::new();
+        let end = Failing(fails_at.is_some());
+        let mut input = Slow(&data[..fails_at.unwrap_or(data.len())], 700_001).chain(end);
+        chunker.cut_ahead(&gear, &mut input, |chunk| {
+            assert!(data[out.iter().sum::<usize>()..].starts_with(chunk));
+            out.push(chunk.len());
+            Ok::<(), io::Error>(())
+        })?;
+        Ok(out)
+    }
+
+    struct Failing(bool);
+
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            if self.0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(0) }
+        }
+    }
+
+    #[test]
+    fn what_goes_wrong_ends_both_threads() {
+        let text: Vec<u8> =
+            (0..20_000_000u32).map(|number| b'a' + (number.wrapping_mul(number) >> 7) as u8 % 13).collect();
+        let failed = cuts_ahead(&text, Some(15_000_000)).unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+        let (gear, mut chunker, mut count) = (Gear::new(&Key::new([7; 32])), Chunker::new(), 0);
+        let stopped = chunker.cut_ahead(&gear, &mut text.as_slice(), |_| {
+            count += 1;
+            if count == 5 { Err(io::Error::from(io::ErrorKind::Interrupted)) } else { Ok(()) }
+        });
+        assert_eq!((stopped.unwrap_err().kind(), count), (io::ErrorKind::Interrupted, 5));
+    }
+
     #[test]
     fn cuts_do_not_depend_on_reads() {
         let mut noise = vec![0u8; 9_000_001];
@@ -196,6 +312,7 @@ mod tests {
             assert!(whole.len() > 8);
             assert_eq!(whole, cuts(data, 4093));
             assert_eq!(whole, cuts(data, 700_001));
+            assert_eq!(whole, cuts_ahead(data, None).unwrap());
         }
     }
 }

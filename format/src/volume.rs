@@ -99,7 +99,10 @@ mod tests {
             let finished = builder.finish(&Key::new([6; 32]), &wraps, &signer).unwrap();
             let real = finished.bytes.len();
             assert!(real <= padme(bytes), "{count} frames: {real} bytes, {bytes} at most");
-            assert!(bytes - real.min(bytes) <= 32 * volume.bases + 8 * volume.blobs + 29 * volume.frames, "{count} frames");
+            assert!(
+                bytes - real.min(bytes) <= 32 * volume.bases + 8 * volume.blobs + 29 * volume.frames,
+                "{count} frames"
+            );
             exact += usize::from(real == padme(bytes));
             told = told.and(volume);
         }

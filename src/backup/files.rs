@@ -37,12 +37,30 @@ pub struct FileWriter {
     pub added_bytes: u64,
 }
 
+/// What is read.
+pub enum Input<'i> {
+    /// What comes when it comes.
+    Stream(&'i mut dyn Read),
+    /// A file of about so many bytes, which is always there to be read.
+    File(&'i mut (dyn Read + Send), u64),
+}
+
+/// Files of at least so many bytes are read and cut on a thread of their own, while their chunks are identified on this
+/// one: both take about as long.
+const LONG_BYTES: u64 = 8 << 20;
+
 /// What reading a stream can end with, besides its content.
 pub enum ReadError {
     /// The stream failed: this file is left out.
     Input(io::Error),
     /// The repository failed, or the pass must not go on: the run ends.
     Repository(Error),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Input(error)
+    }
 }
 
 impl FileWriter {
@@ -55,7 +73,7 @@ impl FileWriter {
     pub fn write(
         &mut self,
         writer: &mut Writer,
-        input: &mut dyn Read,
+        input: Input<'_>,
         before: Option<&Before<'_>>,
         progress: &dyn Progress,
     ) -> std::result::Result<(Content, u64), ReadError> {
@@ -63,13 +81,12 @@ impl FileWriter {
         let before = before.filter(|_| writer.has_bases());
         let (mut list, mut beside) = (ListBuilder::beside(before), before.map(Before::chunks));
         let (mut bytes, added_before) = (0u64, writer.counts.added_bytes);
-        let mut input = input;
         self.chunker.restart();
-        self.compression = None;
-        while let Some(chunk) = self.chunker.next(&self.gear, &mut input).map_err(ReadError::Input)? {
-            self.bounds.go_on().map_err(ReadError::Repository)?;
+        let (bounds, mut compression, workers) = (&self.bounds, None, writer.workers());
+        let each = |chunk: &[u8]| -> std::result::Result<(), ReadError> {
+            bounds.go_on().map_err(ReadError::Repository)?;
             if bytes == 0 {
-                self.compression = Compression::of(chunk);
+                compression = Compression::of(chunk);
             }
             let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
             let id = match &mut beside {
@@ -79,11 +96,20 @@ impl FileWriter {
             id.and_then(|id| list.push(writer, ChunkRef { id, length })).map_err(failed)?;
             bytes += u64::from(length);
             progress.advance(0, u64::from(length));
+            Ok(())
+        };
+        match input {
+            Input::File(mut input, size) if size >= LONG_BYTES && workers > 0 => {
+                self.chunker.cut_ahead(&self.gear, &mut input, each)?;
+            }
+            Input::File(mut input, _) => self.chunker.cut(&self.gear, &mut input, each)?,
+            Input::Stream(mut input) => self.chunker.cut(&self.gear, &mut input, each)?,
         }
         beside.map_or(Ok(()), |beside| beside.finish(writer)).map_err(failed)?;
         self.profile = self.chunker.profile().map_or(0, |profile| profile.id);
         let content = list.finish(writer).map_err(failed)?;
         self.added_bytes = writer.counts.added_bytes - added_before;
+        self.compression = compression;
         Ok((content, bytes))
     }
 }

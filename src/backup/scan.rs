@@ -3,7 +3,7 @@
 
 use super::Options;
 use super::compressed::{Comes, CompressedInput, CompressedInputs};
-use super::files::{self, Belief, FileWriter, ReadError};
+use super::files::{self, Belief, FileWriter, Input, ReadError};
 use super::gaps::GapList;
 use super::origin::{Origin, absolute};
 use super::parent::ParentFolder;
@@ -222,14 +222,15 @@ impl Scan<'_> {
         };
         // it may have been written to since it was listed
         let before = before.filter(|node| belief.is_same((size, &entry.metadata), node));
-        let content = match self.files.write(self.writer, &mut reader, version.as_ref(), self.progress) {
-            Ok((content, _)) => content,
-            Err(ReadError::Repository(error)) => return Err(error),
-            Err(ReadError::Input(error)) => {
-                self.fail(&path, &error);
-                return Ok(None);
-            }
-        };
+        let content =
+            match self.files.write(self.writer, Input::File(&mut reader, size), version.as_ref(), self.progress) {
+                Ok((content, _)) => content,
+                Err(ReadError::Repository(error)) => return Err(error),
+                Err(ReadError::Input(error)) => {
+                    self.fail(&path, &error);
+                    return Ok(None);
+                }
+            };
         match reader.finish() {
             Ok(end) => {
                 if end.is_cut {

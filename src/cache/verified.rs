@@ -47,8 +47,10 @@ impl Cache {
         if verified.known.as_mut().is_some_and(|known| known.insert(proof)) {
             verified.fresh.push(proof);
         }
-        if verified.fresh.len() >= AT_ONCE {
-            self.write_verified(&mut verified);
+        let is_much = verified.fresh.len() >= AT_ONCE;
+        drop(verified);
+        if is_much {
+            self.write_verified();
         }
         Ok(())
     }
@@ -64,25 +66,20 @@ impl Cache {
         verified.known.get_or_insert_with(|| read().unwrap_or_default()).contains(proof)
     }
 
-    fn write_verified(&self, verified: &mut Verified) {
-        if verified.fresh.is_empty() {
+    /// Notes what was verified since.
+    pub(super) fn write_verified(&self) {
+        let fresh = std::mem::take(&mut self.verified.lock().fresh);
+        if fresh.is_empty() {
             return;
         }
         self.ask(|connection| {
             let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             change.execute("delete from verified where at < unixepoch() - ?1", [KNOWN_SECONDS])?;
-            for proof in &verified.fresh {
+            for proof in &fresh {
                 change.prepare_cached("insert or ignore into verified (proof) values (?1)")?.execute(params![proof])?;
             }
             change.commit()
         });
-        verified.fresh.clear();
-    }
-}
-
-impl Drop for Cache {
-    fn drop(&mut self) {
-        self.write_verified(&mut self.verified.lock());
     }
 }
 

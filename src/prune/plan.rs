@@ -338,7 +338,8 @@ impl Plan {
             let ranges = pack.ranges(anew);
             figures.reads += ranges.len() as u64;
             figures.read_bytes += ranges.iter().map(|range| range.end - range.start).sum::<u64>();
-            let packer = new.entry((pack.group, pack.class == Class::Data)).or_insert_with(|| NewPacks::new(pack_bytes));
+            let packer =
+                new.entry((pack.group, pack.class == Class::Data)).or_insert_with(|| NewPacks::new(pack_bytes));
             for (frame, fate) in pack.frames.iter().zip(pack.fates(anew)) {
                 figures.moved_frames += u64::from(fate == Fate::Moved);
                 figures.recoded_frames += u64::from(fate == Fate::Recoded);

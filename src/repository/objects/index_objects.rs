@@ -98,7 +98,9 @@ pub(crate) fn read(
     let book = repository.keys().book(*domain).ok_or(vault_format::Error::NoAccess);
     let index = index::open(&object, &of_object(name, book)?);
     let claimant = Claimant { name, header, arrived, opens: index.is_ok() };
-    if let Verdict::Ignored(reason) = trust.judge(&claimant, |key| repository.verify_once(name, key, || object.verify(key)))? {
+    if let Verdict::Ignored(reason) =
+        trust.judge(&claimant, |key| repository.verify_once(name, key, || object.verify(key)))?
+    {
         return Ok(Verdict::Ignored(reason));
     }
     let is_owners = writer == repository.keys().owner_writer();

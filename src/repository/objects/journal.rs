@@ -173,7 +173,9 @@ pub(crate) fn judge(repository: &Repository, trust: &Trust, name: &Name, stored:
     let book = name.domain().and_then(|domain| repository.keys().book(domain)).ok_or(vault_format::Error::NoAccess);
     let record = Record::open(&object, &of_object(name, book)?);
     let claimant = Claimant { name, header: &header, arrived: None, opens: record.is_ok() };
-    if let Verdict::Ignored(reason) = trust.judge(&claimant, |key| repository.verify_once(name, key, || object.verify(key)))? {
+    if let Verdict::Ignored(reason) =
+        trust.judge(&claimant, |key| repository.verify_once(name, key, || object.verify(key)))?
+    {
         return Ok(Verdict::Ignored(reason));
     }
     Ok(Verdict::Counts(Read { name: name.clone(), header, record: of_object(name, record)? }))

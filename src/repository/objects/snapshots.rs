@@ -171,7 +171,9 @@ pub(crate) fn read(
     let book = of_object(name, book)?;
     let head = snapshot.head(&book);
     let claimant = Claimant { name, header: &header, arrived, opens: head.is_ok() };
-    if let Verdict::Ignored(reason) = trust.judge(&claimant, |key| repository.verify_once(name, key, || snapshot.verify(key)))? {
+    if let Verdict::Ignored(reason) =
+        trust.judge(&claimant, |key| repository.verify_once(name, key, || snapshot.verify(key)))?
+    {
         return Ok(Verdict::Ignored(reason));
     }
     let head = of_object(name, head)?;
