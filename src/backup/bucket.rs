@@ -221,20 +221,20 @@ impl Scan<'_> {
     fn store_object(&mut self, mut reader: ObjectReader<'_>, before: Option<&Node>) -> Result<Option<Node>> {
         let (object, before) = (reader.object, before.and_then(|node| Before::of(self.reader, node)));
         self.progress.at(Path::new(&object.name));
-        let (content, size) =
-            match self.files.write(self.writer, Input::Stream(&mut reader), before.as_ref(), self.progress) {
-                Ok(done) => done,
-                Err(ReadError::Repository(error)) => return Err(error),
-                Err(ReadError::Input(error)) => {
-                    self.files.bounds.go_on()?;
-                    match reader.why {
-                        Some(Unread::Place(error)) => return Err(Error::Source(error.to_string())),
-                        Some(Unread::One(why)) => self.leave_out(&object.name, &why),
-                        Some(Unread::Stopped) | None => self.leave_out(&object.name, &error),
-                    }
-                    return Ok(None);
+        let input = Input::Stream(&mut reader);
+        let (content, size) = match self.files.write(self.writer, input, before.as_ref(), self.progress) {
+            Ok(done) => done,
+            Err(ReadError::Repository(error)) => return Err(error),
+            Err(ReadError::Input(error)) => {
+                self.files.bounds.go_on()?;
+                match reader.why {
+                    Some(Unread::Place(error)) => return Err(Error::Source(error.to_string())),
+                    Some(Unread::One(why)) => self.leave_out(&object.name, &why),
+                    Some(Unread::Stopped) | None => self.leave_out(&object.name, &error),
                 }
-            };
+                return Ok(None);
+            }
+        };
         self.add_bytes(size);
         self.found.profile = self.files.profile;
         self.note_compressed(object.name.as_bytes(), Comes::AsFile, size, before.is_some());

@@ -222,15 +222,15 @@ impl Scan<'_> {
         };
         // it may have been written to since it was listed
         let before = before.filter(|node| belief.is_same((size, &entry.metadata), node));
-        let content =
-            match self.files.write(self.writer, Input::File(&mut reader, size), version.as_ref(), self.progress) {
-                Ok((content, _)) => content,
-                Err(ReadError::Repository(error)) => return Err(error),
-                Err(ReadError::Input(error)) => {
-                    self.fail(&path, &error);
-                    return Ok(None);
-                }
-            };
+        let input = Input::File(&mut reader, size);
+        let content = match self.files.write(self.writer, input, version.as_ref(), self.progress) {
+            Ok((content, _)) => content,
+            Err(ReadError::Repository(error)) => return Err(error),
+            Err(ReadError::Input(error)) => {
+                self.fail(&path, &error);
+                return Ok(None);
+            }
+        };
         match reader.finish() {
             Ok(end) => {
                 if end.is_cut {

@@ -74,18 +74,18 @@ impl Scan<'_> {
         let node = self.origin.node(self.reader, name);
         let before = node.as_ref().and_then(|node| Before::of(self.reader, node));
         let mut input = Stoppable { input, bounds: self.files.bounds.clone() };
-        let (content, bytes) =
-            match self.files.write(self.writer, Input::Stream(&mut input), before.as_ref(), self.progress) {
-                Ok(done) => done,
-                Err(ReadError::Repository(error)) => return Err(error),
-                Err(ReadError::Input(error)) => {
-                    match error.kind() {
-                        ErrorKind::TimedOut => self.files.bounds.runtime.check_stopped()?,
-                        _ => self.files.bounds.go_on()?,
-                    }
-                    return Err(Error::Source(format!("cannot read {what}: {error}")));
+        let input = Input::Stream(&mut input);
+        let (content, bytes) = match self.files.write(self.writer, input, before.as_ref(), self.progress) {
+            Ok(done) => done,
+            Err(ReadError::Repository(error)) => return Err(error),
+            Err(ReadError::Input(error)) => {
+                match error.kind() {
+                    ErrorKind::TimedOut => self.files.bounds.runtime.check_stopped()?,
+                    _ => self.files.bounds.go_on()?,
                 }
-            };
+                return Err(Error::Source(format!("cannot read {what}: {error}")));
+            }
+        };
         let is_first = self.found.statistics.files == 0;
         let profile = self.files.profile;
         self.found.profile = if is_first || self.found.profile == profile { profile } else { 0 };

@@ -1,5 +1,5 @@
-//! From encoded frames to stored packs and index objects: seals frames into the open pack of their class, closes packs
-//! at their size, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
+//! From encoded frames to stored packs and index objects: puts frames into the open pack of their class, seals and signs
+//! full packs, puts them, and puts an index object for packs whose put was acknowledged. The same code runs on the
 //! caller's thread or on threads of its own; what is not acknowledged is in no index.
 
 use super::bases::Bases;
@@ -57,7 +57,7 @@ const INDEX_INTERVAL: Duration = Duration::from_mins(15);
 /// Most packs of one index object: each may bring wraps of more than a kilobyte.
 const INDEX_PACKS_MAX: usize = 4096;
 
-/// Stored bytes at which a pack is closed.
+/// Stored bytes that a pack has at most, if it holds more than one frame.
 pub fn pack_bytes(repository: &Repository) -> usize {
     let half_budget = repository.options().memory_bytes / 6;
     (repository.config().pack_bytes as usize).min(half_budget.max(256 << 10))
