@@ -89,8 +89,9 @@ impl Need {
 
     fn count(&mut self) -> Result<()> {
         let live = std::mem::take(&mut self.live);
-        let is_dead = |base: &BlobId| !live.contains(&(BlobKind::Chunk, *base));
-        for (_, id) in &live {
+        for (kind, id) in &live {
+            // a page is stored as the difference to pages
+            let is_dead = |base: &BlobId| !live.contains(&(*kind, *base));
             let Some(place) = self.place(id)? else {
                 // what lies only in condemned packs is for the sweep to copy
                 if !self.lookup.is_there(id) {
@@ -176,7 +177,7 @@ impl Need {
         let Some(pack) = packs.get(&self.lookup.pack(place.pack)?.id).copied() else { return Ok(None) };
         let first = self.lookup.frames_of(place.pack).next();
         let frame = first.and_then(|first| place.frame.index().checked_sub(first.index())).ok_or(UNKNOWN)?;
-        Ok(Some(Held { depth: place.depth, pack, frame, length: place.length, blob }))
+        Ok(Some(Held { depth: place.depth, pack, frame, length: place.length, kind: place.kind, blob }))
     }
 
     /// Where the copies of a pack go, if this domain's index tells of it.

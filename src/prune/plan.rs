@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use vault_format::directory::PACK_BLOBS_MAX;
 use vault_format::header::HEADER_BYTES;
-use vault_format::id::{BlobId, Class, ObjectId};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
 
 /// Ranges of a pack that are closer than this are read at once.
 const GAP_BYTES: u64 = 256 << 10;
@@ -84,6 +84,7 @@ pub(super) struct Held {
     pub pack: usize,
     pub frame: usize,
     pub length: u32,
+    pub kind: BlobKind,
     pub blob: BlobId,
 }
 
@@ -353,8 +354,9 @@ impl Plan {
             let (read, written) = lineage.cost(before);
             figures.reads += (lineage.dead.len() + lineage.deltas.len()) as u64;
             figures.read_bytes += read;
-            let group = lineage.deltas.first().map_or(0, |delta| before[delta.pack].group);
-            let packer = new.entry((group, true)).or_insert_with(|| NewPacks::new(pack_bytes));
+            let Some(first) = lineage.deltas.first() else { continue };
+            let place = (before[first.pack].group, first.kind.class() == Class::Data);
+            let packer = new.entry(place).or_insert_with(|| NewPacks::new(pack_bytes));
             packer.push(written, u32::try_from(lineage.deltas.len()).unwrap_or(u32::MAX));
         }
         for packer in new.into_values() {

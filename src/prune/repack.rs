@@ -4,7 +4,7 @@
 
 use super::Prepared;
 use super::need::Need;
-use super::plan::{Fate, Lineage, PackUse, PlanFigures};
+use super::plan::{Fate, Held, Lineage, PackUse, PlanFigures};
 use super::survey;
 use crate::error::Result;
 use crate::progress::Progress;
@@ -19,7 +19,7 @@ use std::ops::Range;
 use vault_format::compress::{LEVEL_DEFAULT, PREFIX_BYTES_MAX, compress, compress_delta};
 use vault_format::directory::{BlobEntry, BlobPlace, Descent};
 use vault_format::frame::{BASES_MAX, FrameCodec};
-use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
+use vault_format::id::{BlobId, Class, ObjectId};
 use vault_format::index::PackEntry;
 
 const UNTOLD: Error = Error::Bug("a pack is repacked whose directory is not the one of the plan");
@@ -243,17 +243,19 @@ impl Mover<'_, '_> {
         self.repository.runtime().check_stopped()?;
         let mut whole: Vec<(BlobId, Vec<u8>)> = Vec::new();
         for held in &lineage.deltas {
-            let plaintext = self.reader.blob(BlobKind::Chunk, &held.blob)?;
-            match against(&whole, &plaintext, held.length)? {
+            let Held { kind, blob: id, length, .. } = *held;
+            let plaintext = self.reader.blob(kind, &id)?;
+            match against(&whole, &plaintext, length)? {
                 Some((bytes, bases)) => {
-                    let blobs = vec![BlobEntry { id: held.blob, kind: BlobKind::Chunk, length: held.length }];
-                    let (class, codec, descent) = (Class::Data, FrameCodec::Delta, Descent { depth: 1, generation: 1 });
+                    let blobs = vec![BlobEntry { id, kind, length }];
+                    let (class, codec, descent) =
+                        (kind.class(), FrameCodec::Delta, Descent { depth: 1, generation: 1 });
                     self.writer.copy_frame(EncodedFrame { class, codec, bytes, blobs, bases, descent })?;
                 }
                 None => {
-                    self.writer.copy(BlobKind::Chunk, held.blob, &plaintext)?;
+                    self.writer.copy(kind, id, &plaintext)?;
                     whole.truncate(WHOLE_VERSIONS - 1);
-                    whole.insert(0, (held.blob, plaintext));
+                    whole.insert(0, (id, plaintext));
                 }
             }
         }

@@ -19,7 +19,7 @@ use crate::repository::read::whole;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use vault_format::directory::BlobPlace;
-use vault_format::id::{BlobKind, Class, DomainId, ObjectId};
+use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::{Index, PackEntry, Sketches};
 use vault_format::name::Name;
 
@@ -155,8 +155,8 @@ fn problem(reader: &Reader, entry: &PackEntry, bytes: &[u8]) -> Result<Option<St
     let number = index.number_of(&entry.id).filter(|number| places.iter().all(|place| is_told(place, *number)));
     let Some(number) = number else { return Ok(Some("another index tells something else of it".into())) };
     for (frame, opened) in whole::frames(reader, number, &places, bytes) {
-        let bases = index.frame(frame)?.bases;
-        let lacks_bases = || bases.iter().any(|base| reader.blob(BlobKind::Chunk, base).is_err());
+        let frame = index.frame(frame)?;
+        let lacks_bases = || frame.bases.iter().any(|base| reader.blob(frame.kind, base).is_err());
         match opened {
             Ok(()) => {}
             // a delta without its bases is not this pack's fault

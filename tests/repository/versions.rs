@@ -18,7 +18,7 @@ use vault::repository::objects::orders;
 use vault::source;
 use vault_format::bundle::Role;
 use vault_format::frame::{DEPTH_MAX, FrameCodec};
-use vault_format::id::{BlobKind, Class, ObjectId};
+use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
 
@@ -233,6 +233,43 @@ fn a_flipped_byte_of_a_base_names_all_that_need_it() {
         assert!(said.contains(&format!("{}:/dump", id.short())), "{id} is not named: {said}");
         assert!(restore_stream(&repository, id).is_err());
     }
+}
+
+/// What snapshots that are gone leave behind are bases of pages as well as of chunks: all of them are replaced, and none
+/// keeps prune from what else is to go.
+#[test]
+fn bases_of_pages_are_replaced_as_those_of_chunks() {
+    let (hand, store, owner) = world();
+    let mut lines = dump(300_000);
+    let mut taken = Vec::new();
+    for version in 0..8 {
+        lines[35_000 * (version + 1)] = format!("version {version}\n");
+        taken.push((take(&owner, "db", &bytes(&lines), Delta::Always).0, bytes(&lines)));
+    }
+    assert_eq!(deltas(&owner).2, [BlobKind::Chunk, BlobKind::List]);
+    let kept = taken.split_off(7);
+    let gone = taken.iter().map(|(id, _)| *id).collect();
+    orders::put(&owner, owner.keys().domain(), Action::Forget(gone)).unwrap();
+    let options =
+        prune::Options { max_unused: prune::Unused::Bytes(0), without_snapshots: true, ..prune::Options::default() };
+    let before = stored_bytes(&store);
+    for _ in 0..2 {
+        let report = prune::prune(&owner, &options, &Silent).unwrap();
+        assert!(report.left_out.is_empty(), "{report:?}");
+        hand.advance(Duration::from_hours(25));
+    }
+    assert!(stored_bytes(&store) < before);
+    let repository = open(store.clone(), &hand.runtime(9, 0)).unwrap();
+    let pages: Vec<BlobId> = {
+        let lookup = catalog_of_packs(&repository);
+        let pages = lookup.frames().map(|(_, frame)| frame).filter(|frame| frame.kind == BlobKind::List);
+        pages.flat_map(|frame| frame.bases.to_vec()).collect()
+    };
+    assert!(pages.len() <= 1, "to replace one base alone frees nothing: {pages:?}");
+    for (id, stream) in kept {
+        assert!(restore_stream(&repository, id).unwrap() == stream);
+    }
+    assert_clean(&repository, true, "after the bases were replaced");
 }
 
 /// One history: versions of two streams are taken, forgotten and swept in an order that follows from the seed; whatever
