@@ -17,6 +17,8 @@ thread_local! {
     // their tables cost more to make than a small frame to code
     static COMPRESS: RefCell<Option<CCtx<'static>>> = RefCell::new(CCtx::try_create());
     static DECOMPRESS: RefCell<Option<DCtx<'static>>> = RefCell::new(DCtx::try_create());
+    // room for the worst that compressing can give
+    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Compresses, and decompresses again to compare; `None` if that does not make it smaller.
@@ -95,9 +97,13 @@ fn set(context: &mut CCtx, parameter: CParameter) -> Result<()> {
 }
 
 fn finish(context: &mut CCtx, plaintext: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut out = Vec::with_capacity(zstd_safe::compress_bound(plaintext.len()));
-    context.compress2(&mut out, plaintext).map_err(|_| Error::BadFrame)?;
-    Ok((out.len() < plaintext.len()).then_some(out))
+    // what is compressed waits for its pack, and should hold no more than it needs then
+    ROOM.with_borrow_mut(|room| {
+        room.clear();
+        room.reserve(zstd_safe::compress_bound(plaintext.len()));
+        context.compress2(room, plaintext).map_err(|_| Error::BadFrame)?;
+        Ok((room.len() < plaintext.len()).then(|| room.to_vec()))
+    })
 }
 
 fn decode(context: &mut DCtx, bytes: &[u8], length: usize) -> Result<Vec<u8>> {
