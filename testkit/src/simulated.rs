@@ -11,6 +11,8 @@ use std::time::Duration;
 use vault::backend::{Entry, Error, ErrorKind, Operation, Result, Stat, Store};
 use vault::runtime::Clock;
 use vault::time::StoreTime;
+use vault_format::id::ObjectId;
+use vault_format::name::Name;
 
 /// The in-memory store; clones are the same store.
 #[derive(Clone)]
@@ -72,6 +74,14 @@ impl Simulated {
         let target = if state.torn_finals { name.to_owned() } else { format!("tmp/torn-{}", state.crashes) };
         let half = Object { bytes: bytes.iter().take(kept).copied().collect(), modified: now, listed_from: now };
         state.objects.entry(target).or_insert(half);
+    }
+
+    /// Objects whose bytes are not those of their names.
+    pub fn torn(&self) -> Vec<String> {
+        let whole = |name: &str, bytes: &[u8]| {
+            Name::parse(name).and_then(|name| name.id()).is_none_or(|id| id == ObjectId::of(bytes))
+        };
+        self.objects().into_iter().filter(|(name, bytes)| !whole(name, bytes)).map(|(name, _)| name).collect()
     }
 
     /// Every object with its bytes, listed or not, without what lies in `tmp/`.

@@ -167,13 +167,6 @@ fn assert_kept(repository: &Repository, sources: &Sources, done: &Acknowledged, 
     }
 }
 
-/// Objects whose bytes are not those of their names.
-fn torn(store: &Simulated) -> Vec<String> {
-    let whole =
-        |name: &str, bytes: &[u8]| Name::parse(name).and_then(|n| n.id()).is_none_or(|id| id == ObjectId::of(bytes));
-    store.objects().into_iter().filter(|(name, bytes)| !whole(name, bytes)).map(|(name, _)| name).collect()
-}
-
 /// An interrupted prune is finished, and everything left over is freed.
 fn prune_all(repository: &Repository, context: &str) {
     for _ in 0..2 {
@@ -196,7 +189,7 @@ fn prune_all(repository: &Repository, context: &str) {
 /// Opens what survived; only torn objects themselves may be reported.
 fn assert_sound(store: &Simulated, hand: &Hand, sources: &Sources, done: &Acknowledged, context: &str) {
     let repository = open_with(store.clone(), &hand.runtime(SEED + 1, 0), small_packs()).unwrap();
-    let torn = torn(store);
+    let torn = store.torn();
     // reading all data each time takes too long: every third store is enough
     let read_data = store.objects().len().is_multiple_of(3);
     // a mark that can't be read stops everybody, and a deleter stops at anything, until the owner has it passed over
