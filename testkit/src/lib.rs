@@ -8,6 +8,7 @@ pub mod compare;
 pub mod faulty;
 pub mod forged;
 pub mod hooked;
+pub mod port;
 pub mod recording;
 pub mod rules;
 pub mod simulated;

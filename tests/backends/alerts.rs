@@ -168,7 +168,7 @@ fn what_a_server_refuses_for_good_is_not_sent_again() {
 fn whoever_does_not_answer_costs_no_more_than_the_patience_and_keeps_nobody_from_hearing() {
     let (silent, web) = (Web::start(&[Answer::Hangs, Answer::Hangs, Answer::Hangs]), Web::start(&[OK]));
     let runtime = Runtime::seeded(7, Clock::System, 4);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = testkit::port::free();
     let to = Receivers {
         patience: Duration::from_millis(1_200),
         ..receivers(vec![

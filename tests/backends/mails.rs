@@ -2,7 +2,7 @@
 //! a process of its own can tell, since they stand in its environment.
 
 use crate::alerts::{CANARY, missed, python, receivers};
-use crate::servers::{Server, free_port, start};
+use crate::servers::{Server, start};
 use crate::web::Web;
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +26,7 @@ fn mail(port: u16) -> Mail {
 /// With a certificate of its own if `tls` says so.
 fn sink(tls: Option<&str>) -> Option<Server> {
     let python = python("aiosmtpd")?;
-    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
     let mut command = Command::new(python);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/smtp.py"));
     command.arg(port.to_string()).arg(folder.path().join("data"));
@@ -90,7 +90,7 @@ fn what_a_mail_server_refuses_is_said_without_its_words() {
     for (mail, words) in [
         (with("nobody@example.org"), "it answered 550: check the addresses"),
         (with("no address"), "no address is not an address of mail"),
-        (Mail { port: free_port(), ..mail(1) }, "refused"),
+        (Mail { port: testkit::port::free(), ..mail(1) }, "refused"),
         (Mail { tls: Tls::Starttls, ..mail(server.port) }, "STARTTLS"),
         (Mail { server: "mx.example".into(), password: Some(CANARY.to_owned().into()), ..mail(1) }, "without TLS"),
     ] {
@@ -180,7 +180,7 @@ fn mail_over_tls_goes_to_a_server_whose_certificate_is_known() {
 #[test]
 fn webhooks_trust_the_same_certificates_and_take_the_same_proxy() {
     let Some(python) = python("ssl") else { return };
-    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     make_certificate(&certificate, &key);
     let script = "import http.server as h, ssl, sys\n\

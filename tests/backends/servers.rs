@@ -85,10 +85,6 @@ pub fn find(program: &str, also: &[PathBuf]) -> Option<PathBuf> {
     places.chain([PathBuf::from("/usr/sbin")]).map(|place| place.join(program)).find(|file| file.is_file())
 }
 
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 pub fn start(mut command: Command, port: u16, folder: TempDir, location: String) -> Server {
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -125,7 +121,7 @@ pub fn moto() -> Option<Server> {
     let Some(program) = find("moto_server", &Vec::from_iter(venv)) else {
         return skipped("s3", "moto_server is not installed (pip install 'moto[s3,server]')");
     };
-    let port = free_port();
+    let port = testkit::port::free();
     let mut command = Command::new(program);
     command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
     let location = format!(
@@ -139,7 +135,7 @@ pub fn moto() -> Option<Server> {
 
 /// S3 as s3s-fs speaks it: it checks signatures, and keeps objects in files, so that it can be killed and started again.
 pub fn s3s() -> Server {
-    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
     std::fs::create_dir_all(folder.path().join("data/bucket")).unwrap();
     // A process of its own: a thread can't be killed.
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -186,7 +182,7 @@ pub fn azurite() -> Option<Server> {
     }) else {
         return skipped("azblob", "azurite is not installed (npm install azurite@3.35.0, VAULT_TEST_AZURITE)");
     };
-    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
     let mut command = Command::new(program);
     command.args(["--blobHost", "127.0.0.1", "--silent", "--skipApiVersionCheck", "--loose", "--blobPort"]);
     command.arg(port.to_string()).arg("--location").arg(folder.path().join("data"));
@@ -231,7 +227,7 @@ pub fn sshd() -> Option<Server> {
     let (Some(program), Some(keygen)) = (find("sshd", &[]), find("ssh-keygen", &[])) else {
         return skipped("sftp", "sshd is not installed (apt-get install openssh-server)");
     };
-    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
     let path = |name: &str| folder.path().join(name);
     for name in ["host", "id"] {
         let made = Command::new(&keygen).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path(name)).status();
@@ -262,7 +258,7 @@ pub fn webdav() -> Option<Server> {
     let Some(program) = find("rclone", &[]) else {
         return skipped("webdav", "rclone is not installed (apt-get install rclone)");
     };
-    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let mut command = Command::new(program);

@@ -4,7 +4,6 @@
 use crate::{PASSWORD, canaries::listen, errors, is_root};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -42,7 +41,7 @@ struct Server {
 
 impl Server {
     fn start(python: &Path, folder: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let port = testkit::port::free();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/s3.py");
         let mut command = Command::new(python);
         command.arg(script).arg(port.to_string()).args([folder.join("cert.pem"), folder.join("key.pem")]);

@@ -82,7 +82,7 @@ fn mails() -> Option<servers::Server> {
     if !has.status.success() {
         return skipped("aiosmtpd is not installed (pip install aiosmtpd, VAULT_TEST_VENV)");
     }
-    let (port, folder) = (servers::free_port(), tempfile::tempdir().unwrap());
+    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
     let mut command = Command::new(python);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/smtp.py"));
     command.arg(port.to_string()).arg(folder.path().join("data"));

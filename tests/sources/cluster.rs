@@ -2,7 +2,6 @@
 //! they run as an ordinary user, on a socket in a folder of their own, and on a free port where a test asks for one.
 
 use crate::private::skipped;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -72,7 +71,7 @@ impl Cluster {
                 programs = copy.join("bin");
             }
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = testkit::port::free();
         let cluster = Self { programs, home, port, addresses };
         run(cluster.as_user("initdb").args(["-A", "trust", "-U", "owner", "--no-sync", "-D"]).arg(cluster.data()));
         cluster.restart();

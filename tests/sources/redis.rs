@@ -4,7 +4,6 @@ use crate::dumped::{Dumped, runtime, take};
 use crate::private::{Server, find, ordinary, skipped};
 use crate::taken::Vault;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -243,7 +242,7 @@ fn tls_is_spoken_and_a_stranger_s_certificate_refused() {
     let sign = ["x509", "-req", "-in", "own.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial"];
     openssl(&[&sign[..], &["-days", "2", "-extfile", "names", "-out", "own.pem"]].concat());
     fs::set_permissions(place.home().join("own.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = testkit::port::free();
     let path = |name: &str| place.path(name);
     let port_text = port.to_string();
     let (own, key, authority) = (path("own.pem"), path("own.key"), path("authority.pem"));
