@@ -1,7 +1,7 @@
 //! The local cache: one SQLite file for each repository and key, with objects as the store has them and with tree and list pages
-//! sealed under a key of the holder's. Several processes use it at once, it can be deleted at any time, and it proves
-//! nothing: a listing says what exists, and whoever takes bytes from here checks them against their name or id. What
-//! can't be read is a miss; a file that SQLite takes for damaged is made anew.
+//! sealed under a key of the holder's. Several processes use it at once, it can be deleted at any time. A
+//! listing says what exists, and whoever takes bytes from here checks them against their name or id; what is noted here
+//! besides counts only with a proof under a key of the holder's. What can't be read is a miss; a file that SQLite takes for damaged is made anew.
 
 mod committed;
 mod memory;
