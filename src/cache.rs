@@ -1,7 +1,8 @@
-//! The local cache: one SQLite file for each repository and key, with objects as the store has them and with tree and list pages
-//! sealed under a key of the holder's. Several processes use it at once, it can be deleted at any time. A
-//! listing says what exists, and whoever takes bytes from here checks them against their name or id; what is noted here
-//! besides counts only with a proof under a key of the holder's. What can't be read is a miss; a file that SQLite takes for damaged is made anew.
+//! The local cache: one SQLite file for each repository and key, with objects as the store has them and with tree and list
+//! pages sealed under a key of the holder's. Several processes use it at once, and it can be deleted at any time. A listing
+//! says what exists, and whoever takes bytes from here checks them against their name or id; what is noted here besides
+//! counts only with a proof under a key of the holder's. What can't be read is a miss; a file that SQLite takes for damaged
+//! is made anew.
 
 mod committed;
 mod memory;
@@ -219,8 +220,8 @@ impl Cache {
 fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(file)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    // nothing waits for the disk, which may be busy for long with what was dumped just now. What is lost with the power is
-    // the end of the log, whose pages are checksummed; the tables are written, and waited for, by `settle` alone
+    // nothing waits for the disk, which may be busy for long with what was dumped just now. What is lost with the power
+    // is the end of the log, whose pages are checksummed; the tables are written, and waited for, by `settle` alone
     connection.execute_batch("pragma journal_mode = wal; pragma synchronous = off; pragma wal_autocheckpoint = 0;")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let version = |connection: &Connection| connection.query_row("pragma user_version", [], |row| row.get::<_, i32>(0));
