@@ -44,12 +44,14 @@ fn server() -> Option<Server> {
     };
     let mut server = Server::prepare("vault-my-");
     let data = format!("--datadir={}", server.path("data"));
+    // a server that starts removes the temporary tables of others in a folder that they share: each has its own
+    let temporary = format!("--tmpdir={}", server.path(""));
     let mut command = ordinary(&install);
-    command.args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    command.args(["--no-defaults", &data, &temporary, "--auth-root-authentication-method=normal", "--skip-test-db"]);
     let output = command.current_dir(server.home()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut command = ordinary(&program);
-    let (socket, temporary) = (format!("--socket={}", server.path("socket")), format!("--tmpdir={}", server.path("")));
+    let socket = format!("--socket={}", server.path("socket"));
     command.args(["--no-defaults", &data, &socket, &temporary, "--skip-networking"]);
     command.arg("--innodb-flush-log-at-trx-commit=0");
     command.args(["--innodb-buffer-pool-size=16M", "--character-set-server=utf8mb4", "--max-allowed-packet=64M"]);
