@@ -104,7 +104,7 @@ printed! {
         live_bytes: u64 = figures.live_bytes,
         /// Dead, but kept: bytes that share a frame with needed ones.
         neighbour_bytes: u64 = figures.neighbour_bytes,
-        /// Dead, but kept: bases of deltas that are needed.
+        /// Of snapshots that are gone, but needed: what newer versions are stored as the difference to.
         base_bytes: u64 = figures.base_bytes,
         /// Dead, but kept: whole frames in packs that stay.
         loose_bytes: u64 = figures.loose_bytes,
@@ -264,7 +264,7 @@ fn show(session: &Session, arguments: &Arguments, report: &Report, grace: Durati
 /// What comes free, and when: a mark alone frees nothing.
 fn freed(session: &Session, arguments: &Arguments, report: &Report, grace: Duration) -> String {
     let (swept, figures) = (&report.swept, &report.marked.figures);
-    let needed = render::size(figures.live_bytes);
+    let needed = render::size(figures.live_bytes.saturating_add(figures.base_bytes));
     let later = figures.freed_bytes();
     if grace.is_zero() {
         // what was marked is among what was swept, unless nothing was done
@@ -284,13 +284,16 @@ fn freed(session: &Session, arguments: &Arguments, report: &Report, grace: Durat
 /// What nothing needs, and why it stays.
 fn kept(session: &Session, figures: &PlanFigures) {
     let (beside, bases, loose) = (figures.neighbour_bytes, figures.base_bytes, figures.loose_bytes);
-    let all = beside.saturating_add(bases).saturating_add(loose);
+    if bases > 0 {
+        let bases = render::size(bases);
+        session.say_notes(&[format!("of what is needed, {bases} are older versions that newer ones rest on")]);
+    }
+    let all = beside.saturating_add(loose);
     if all == 0 {
         return;
     }
     session.say(&format!("{} more stay beside them: not worth rewriting (--max-unused)", render::size(all)));
-    let parts =
-        [(beside, "in frames with needed data"), (bases, "as bases of it"), (loose, "in packs with needed data")];
+    let parts = [(beside, "in frames with needed data"), (loose, "in packs with needed data")];
     let parts: Vec<String> = parts.iter().map(|(bytes, why)| format!("{} {why}", render::size(*bytes))).collect();
     session.say_notes(&[format!("of these {}", parts.join(", "))]);
 }

@@ -79,7 +79,7 @@ fn of_domain(
         let mut mover = Mover {
             repository,
             need,
-            reader: Reader::new(repository, &need.lookup),
+            reader: Reader::keeping(repository, &need.lookup, repository.options().memory_bytes / 6),
             // half a repack helps nobody, and may have taken the last room
             writer: Writer::at(repository, &need.lookup, *place)?.all_or_nothing(),
             left: left(task),
@@ -168,7 +168,7 @@ impl Mover<'_, '_> {
 
     /// How many of these packs are fetched together: small ones one after the other would each cost the way to the store.
     fn at_once(&self, after: &[PackUse], packs: &[usize]) -> usize {
-        let (mut bytes, most) = (0, (self.repository.options().memory_bytes / 3) as u64);
+        let (mut bytes, most) = (0, (self.repository.options().memory_bytes / 6) as u64);
         let fits = |number: &&usize| {
             bytes += after[**number].size;
             bytes <= most

@@ -20,7 +20,7 @@ use vault::repository::objects::orders;
 use vault::repository::objects::trust::Trust;
 use vault::repository::{Access, Error, NewRepository, Repository};
 use vault_format::bundle::Role;
-use vault_format::compress::{LEVEL_DEFAULT, compress, compress_delta};
+use vault_format::compress::{LEVEL_DEFAULT, compress_delta};
 use vault_format::directory::{BlobEntry, Descent};
 use vault_format::frame::FrameCodec;
 use vault_format::header::{Header, Kind};
@@ -191,21 +191,23 @@ struct Lineage {
 }
 
 impl Lineage {
-    /// `third` is the version that the third one is a delta of.
-    fn new(third: usize) -> Self {
+    /// One version more than there are bases: that of the second, of the third, and so on.
+    fn new(bases: &[usize]) -> Self {
         let hand = Hand::new();
         let store = hand.store();
         let repository = init(store.clone(), &hand.runtime(1, 0));
         let mut version = noise(1, 30_000);
         let (mut versions, mut ids) = (Vec::new(), Vec::new());
-        for number in 0..3u8 {
-            version[usize::from(number) * 5000] ^= 1;
+        for number in 0..=bases.len() {
+            version[number * 5000] ^= 1;
             ids.push(snapshot_stream(&repository, &version).unwrap().snapshot.unwrap());
             versions.push(version.clone());
         }
         let world = Self { store, repository, versions, ids };
-        for (newer, older) in [(1, 0), (2, third)] {
-            world.replace_by_delta(newer, older, u8::try_from(older + 1).unwrap());
+        let mut depths = vec![0];
+        for (newer, older) in (1..).zip(bases) {
+            depths.push(depths[*older] + 1);
+            world.replace_by_delta(newer, *older, depths[newer]);
         }
         world
     }
@@ -278,45 +280,48 @@ impl Lineage {
 }
 
 #[test]
-fn a_dead_base_stays_while_it_is_within_the_limit_and_is_replaced_beyond() {
-    let (much, little) = (Unused::Thousandths(1_000_000), Unused::Thousandths(100));
-    for (third, unused, expected) in [
-        (1, much, vec![(FrameCodec::Raw, 0, 0), (FrameCodec::Delta, 1, 1), (FrameCodec::Delta, 2, 2)]),
-        // the third one's base is live: whole now, and less deep than the third, which stays as it is
-        (1, little, vec![(FrameCodec::Raw, 0, 1), (FrameCodec::Delta, 2, 2)]),
-        (0, little, vec![(FrameCodec::Raw, 0, 1), (FrameCodec::Delta, 1, 2)]),
+fn a_dead_base_is_replaced_where_that_makes_it_less_and_the_limit_asks_for_it() {
+    let (whole, delta) =
+        (|version| (FrameCodec::Raw, 0, version), |depth, version| (FrameCodec::Delta, depth, version));
+    let (much, thousandth, none) = (Unused::Thousandths(1_000_000), Unused::Thousandths(1), Unused::Bytes(0));
+    for (bases, forgotten, unused, expected) in [
+        // one version is whole, and one would be
+        (vec![0, 1], 1, none, vec![whole(0), delta(1, 1), delta(2, 2)]),
+        (vec![0, 0], 1, none, vec![whole(0), delta(1, 1), delta(1, 2)]),
+        // the link between them goes
+        (vec![0, 1], 2, much, vec![whole(0), delta(1, 1), delta(2, 2)]),
+        (vec![0, 1], 2, thousandth, vec![whole(2)]),
+        (vec![0, 1, 1], 2, none, vec![whole(2), delta(1, 3)]),
     ] {
-        let world = Lineage::new(third);
-        world.assert_kept(&[0, 1, 2], "as made");
-        forget(&world.repository, &world.ids[..1]);
+        let (world, context) = (Lineage::new(&bases), format!("{bases:?}, {forgotten} forgotten, {unused:?}"));
+        let (all, kept): (Vec<_>, Vec<_>) = ((0..=bases.len()).collect(), (forgotten..=bases.len()).collect());
+        world.assert_kept(&all, "as made");
+        forget(&world.repository, &world.ids[..forgotten]);
         let options = Options { max_unused: unused, ..now() };
         let planned = prune::prune(&world.repository, &Options { dry_run: true, ..options.clone() }, &Silent).unwrap();
         let report = prune::prune(&world.repository, &options, &Silent).unwrap();
-        world.assert_kept(&[1, 2], &format!("{unused:?}"));
+        world.assert_kept(&kept, &context);
         // where both lie as deep, the ids of packs decide which of them is whole now
-        let other = vec![(FrameCodec::Delta, 1, 1), (FrameCodec::Raw, 0, 2)];
-        let is_either = third == 0 && world.frames() == other;
-        assert!(is_either || world.frames() == expected, "{unused:?}: {:?} after {report:?}", world.frames());
+        let is_either = bases.len() == 3 && world.frames() == [delta(1, 2), whole(3)];
+        assert!(is_either || world.frames() == expected, "{context}: {:?} after {report:?}", world.frames());
         let (is, was) = (report.marked.figures, planned.marked.figures);
-        assert_eq!((is.base_bytes, is.live_bytes), (was.base_bytes, was.live_bytes), "{unused:?}");
-        assert_eq!(is.base_bytes > 0, expected.len() == 3, "{unused:?}: {is:?}");
+        assert_eq!((is.base_bytes, is.live_bytes), (was.base_bytes, was.live_bytes), "{context}");
+        assert_eq!(is.base_bytes > 0, expected.contains(&whole(0)), "{context}: {is:?}");
         // nothing is left to do
         let again = prune::prune(&world.repository, &options, &Silent).unwrap();
-        assert!(again.marked.packs.is_empty(), "{unused:?}: {again:?}");
+        assert!(again.marked.packs.is_empty(), "{context}: {again:?}");
     }
 }
 
 #[test]
 fn a_delta_moves_as_it_is_and_a_dead_link_of_its_chain_stays() {
-    let world = Lineage::new(1);
-    forget(&world.repository, &world.ids[1..2]);
-    prune::prune(&world.repository, &Options { max_unused: Unused::Thousandths(500), ..now() }, &Silent).unwrap();
-    world.assert_kept(&[0, 2], "the link stays");
-    assert_eq!(world.frames(), [(FrameCodec::Raw, 0, 0), (FrameCodec::Delta, 1, 1), (FrameCodec::Delta, 2, 2)]);
-    prune::prune(&world.repository, &thorough(), &Silent).unwrap();
-    world.assert_kept(&[0, 2], "the link is gone");
-    assert_eq!(world.frames(), [(FrameCodec::Raw, 0, 0), (FrameCodec::Raw, 0, 2)]);
-    assert!(compress(&world.versions[0], LEVEL_DEFAULT).unwrap().is_none());
+    for unused in [Unused::Thousandths(500), Unused::Bytes(0)] {
+        let world = Lineage::new(&[0, 1]);
+        forget(&world.repository, &world.ids[1..2]);
+        prune::prune(&world.repository, &Options { max_unused: unused, ..now() }, &Silent).unwrap();
+        world.assert_kept(&[0, 2], "the link stays: without it the third version would be whole");
+        assert_eq!(world.frames(), [(FrameCodec::Raw, 0, 0), (FrameCodec::Delta, 1, 1), (FrameCodec::Delta, 2, 2)]);
+    }
 }
 
 /// Repack under the domain, for the same readers: a client goes on as if nothing had happened, a writer's data opens

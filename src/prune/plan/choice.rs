@@ -12,7 +12,7 @@ pub(super) const SMALL_PART: usize = 4;
 
 /// Chooses, without figures.
 pub(super) fn choose(packs: &[PackUse], lineages: &[Lineage], limits: Limits) -> Plan {
-    let mut choice = Choice::new(packs, limits);
+    let mut choice = Choice::new(packs, lineages, limits);
     choice.move_frames();
     choice.recode_frames();
     choice.replace_bases(lineages);
@@ -62,12 +62,16 @@ struct Choice<'p> {
 }
 
 impl<'p> Choice<'p> {
-    fn new(packs: &'p [PackUse], limits: Limits) -> Self {
+    fn new(packs: &'p [PackUse], lineages: &[Lineage], limits: Limits) -> Self {
         let is_dead = |(number, pack): (usize, &PackUse)| (!pack.fixed && !pack.is_needed()).then_some(number);
         let delete: BTreeSet<usize> = packs.iter().enumerate().filter_map(is_dead).collect();
         let kept = || packs.iter().enumerate().filter(|(number, _)| !delete.contains(number)).map(|(_, pack)| pack);
-        let limit = limits.unused.of(packs.iter().map(|pack| pack.sum(FrameUse::live_bytes)).sum());
-        let (unused, loose) = (kept().map(PackUse::garbage).sum(), kept().map(PackUse::loose).sum());
+        let live: u64 = packs.iter().map(|pack| pack.sum(FrameUse::live_bytes)).sum();
+        let dead: u64 = lineages.iter().map(|lineage| lineage.dead_bytes(packs)).sum();
+        let reducible: u64 = lineages.iter().map(|lineage| lineage.gain(packs)).sum();
+        // the rest of the bases would be there in any case, under other names
+        let limit = limits.unused.of(live + dead - reducible);
+        let (unused, loose) = (kept().map(PackUse::garbage).sum::<u64>() + reducible, kept().map(PackUse::loose).sum());
         let plan = Plan { delete, ..Plan::default() };
         Self { packs, plan, unused, loose, limit, left: limits.repack }
     }
@@ -150,12 +154,13 @@ impl<'p> Choice<'p> {
         }
     }
 
-    /// A dead base is replaced by one of the versions that need it, stored whole.
+    /// Dead bases are replaced by one of the versions that need them, stored whole.
     fn replace_bases(&mut self, lineages: &[Lineage]) {
-        let mut order: Vec<(u64, usize)> =
-            lineages.iter().enumerate().map(|(number, lineage)| (lineage.dead_bytes(self.packs), number)).collect();
-        order.sort_by_key(|(bytes, number)| (Reverse(*bytes), *number));
-        for (bytes, number) in order {
+        let worth =
+            |(number, lineage): (usize, &Lineage)| (lineage.gain(self.packs), lineage.cost(self.packs).1, number);
+        let mut order: Vec<_> = lineages.iter().enumerate().map(worth).filter(|(gain, ..)| *gain > 0).collect();
+        by_worth(&mut order);
+        for (gain, _, number) in order {
             if self.unused <= self.limit {
                 break;
             }
@@ -174,7 +179,7 @@ impl<'p> Choice<'p> {
             packs.into_iter().for_each(|pack| {
                 self.take(pack, true);
             });
-            self.unused = self.unused.saturating_sub(bytes);
+            self.unused = self.unused.saturating_sub(gain);
             self.plan.rebase.insert(number);
         }
     }

@@ -10,7 +10,7 @@ use crate::repository::{Result, encoding};
 use crate::runtime::Locked;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
-use vault_format::compress::{self, DeltaCompressor, PREFIX_BYTES_MAX};
+use vault_format::compress::{self, CLEARLY_SMALL, DeltaCompressor, PREFIX_BYTES_MAX};
 use vault_format::directory::{BlobEntry, Descent, Directory};
 use vault_format::frame::{BASES_MAX, FrameCodec};
 use vault_format::id::{BlobId, BlobKind, DomainId};
@@ -31,9 +31,6 @@ const TRIED_THEN: u32 = 16;
 
 /// Bytes of bases that are read before anything is compressed against them, about.
 const PREFIXES_BYTES: usize = 2 << 20;
-
-/// A delta of at most this part of its plaintext is kept without a look at what compression alone gives.
-const CLEARLY_SMALL: usize = 16;
 
 /// Finds and reads bases, for all threads of a run.
 pub(crate) struct Bases {
