@@ -387,20 +387,26 @@ impl Lineage {
         self.dead.iter().map(|dead| dead.bytes(packs)).sum()
     }
 
-    /// Stored bytes of the version that would be whole in their place: as many as the largest that is so now. Where none
-    /// is, since what they rest on is live, it is not known what it compresses to.
+    /// Stored bytes of what would be whole in their place: about as much as is so now, for what several dead bases hold is
+    /// seldom the same; less if all that needs them is shorter. Where none is whole, since what they rest on is live, it
+    /// is not known what a version compresses to.
     fn whole_bytes(&self, packs: &[PackUse]) -> u64 {
-        let whole = self.dead.iter().filter(|dead| dead.depth == 0).map(|dead| dead.bytes(packs)).max();
-        let unknown = || self.deltas.first().map_or(0, |delta| delta.length.into());
-        whole.unwrap_or_else(unknown)
+        let whole = || self.dead.iter().filter(|dead| dead.depth == 0);
+        let stored: u64 = whole().map(|dead| dead.bytes(packs)).sum();
+        let plain: u64 = whole().map(|dead| u64::from(dead.length)).sum();
+        let needed: u64 = self.deltas.iter().map(|delta| u64::from(delta.length)).sum();
+        if plain == 0 {
+            return self.deltas.first().map_or(0, |delta| delta.length.into());
+        }
+        u64::try_from(u128::from(stored) * u128::from(needed.min(plain)) / u128::from(plain)).unwrap_or(stored)
     }
 
-    /// Garbage that is gone once its dead are replaced: hardly any where one version was whole and one will be.
+    /// Garbage that is gone once its dead are replaced: the steps between what is whole and what is needed.
     fn gain(&self, packs: &[PackUse]) -> u64 {
         self.dead_bytes(packs).saturating_sub(self.whole_bytes(packs))
     }
 
-    /// Bytes to read, and to write: one version whole, and the others about as they were.
+    /// Bytes to read, and to write: what is whole, and the others about as they were.
     fn cost(&self, packs: &[PackUse]) -> (u64, u64) {
         let stored = |held: &Held| u64::from(held.frame(packs).stored);
         let read = self.dead.iter().chain(&self.deltas).map(stored).sum();
