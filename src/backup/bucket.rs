@@ -8,7 +8,7 @@ mod listing;
 use super::BucketOptions;
 use super::compressed::Comes;
 use super::files::{self, Belief, Input, ReadError};
-use super::parent::ParentFolder;
+use super::parent::{Earlier, ParentFolder};
 use super::scan::{Found, Scan};
 use crate::backend::Bucket;
 use crate::backend::bucket::Object;
@@ -38,7 +38,7 @@ enum Coming<'o> {
     Enter(&'o str),
     Leave,
     Unchanged(Node),
-    Fetched(ObjectReader<'o>, Option<Node>),
+    Fetched(ObjectReader<'o>, Earlier),
 }
 
 /// A folder that is being built.
@@ -147,13 +147,9 @@ impl Scan<'_> {
             }
             Step::File(object) => {
                 let (folder, name) = (ends.before.last_mut(), last(&object.name).as_bytes());
-                let (before, version) = folder.map_or((None, None), |folder| {
-                    let before = folder.node(name);
-                    let version = before.clone().or_else(|| folder.version_before(name).cloned());
-                    (before, version)
-                });
-                let node = before.as_ref().and_then(|before| self.taken_over(object, before));
-                let fetched = || Coming::Fetched(fetch.open(object), version);
+                let earlier = folder.map_or_else(Earlier::default, |folder| folder.entry(name));
+                let node = earlier.same().and_then(|before| self.taken_over(object, before));
+                let fetched = || Coming::Fetched(fetch.open(object), earlier);
                 ends.coming.push_back(node.map_or_else(fetched, Coming::Unchanged));
                 ends.fetching += usize::from(matches!(ends.coming.back(), Some(Coming::Fetched(..))));
             }
@@ -206,10 +202,10 @@ impl Scan<'_> {
                 self.progress.advance(1, size);
                 Some(node)
             }
-            Some(Coming::Fetched(reader, before)) => {
+            Some(Coming::Fetched(reader, earlier)) => {
                 ends.fetching = ends.fetching.saturating_sub(1);
                 self.found.statistics.files += 1;
-                self.store_object(reader, before.as_ref())?
+                self.store_object(reader, earlier.version())?
             }
         };
         let (Some(node), Some(folder)) = (node, ends.folders.last_mut()) else { return Ok(()) };

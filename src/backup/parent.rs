@@ -1,5 +1,6 @@
 //! One directory of the parent snapshot's tree, read along with the one that is being taken: both come in the order of
-//! names, so that each node is met once. What can't be read of it counts as not there.
+//! names, so that each node is met once. Beside what is new stands what it is most likely the next version of: a file or
+//! a folder that bears its name but for digits. What can't be read counts as not there.
 
 use crate::repository;
 use crate::repository::read::reader::Reader;
@@ -31,11 +32,32 @@ impl Join {
     }
 }
 
+/// What the parent has for an entry.
+#[derive(Default)]
+pub struct Earlier {
+    node: Option<Node>,
+    is_same: bool,
+}
+
+impl Earlier {
+    /// What stood in its place.
+    pub fn same(&self) -> Option<&Node> {
+        self.node.as_ref().filter(|_| self.is_same)
+    }
+
+    /// What it is a version of: that, or the dump of the day before, the log before it was rotated.
+    pub fn version(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+}
+
 /// A directory of the parent, or nothing where it had none.
 pub struct ParentFolder {
     nodes: Option<Peekable<Nodes>>,
-    /// The last file that was passed of those that may be versions of one another.
-    passed: Option<Node>,
+    /// It is not the same directory, but one that this is the next version of.
+    is_earlier: bool,
+    /// The last file, and the last directory, that was passed of those that may be versions of one another.
+    passed: [Option<Node>; 2],
     /// Where the parent's tree begins, if not above.
     join: Join,
 }
@@ -43,41 +65,58 @@ pub struct ParentFolder {
 impl ParentFolder {
     /// What there is where the walk begins.
     pub fn top(reader: &Reader, join: Join) -> Self {
-        Self::new(reader, None, join)
+        Self::new(reader, (None, false), join)
     }
 
-    fn new(reader: &Reader, root: Option<TreeRoot>, join: Join) -> Self {
-        let root = join.here().copied().or(root);
-        Self { nodes: root.map(|root| Nodes::new(reader, &root).peekable()), passed: None, join }
+    fn new(reader: &Reader, (root, is_earlier): (Option<TreeRoot>, bool), join: Join) -> Self {
+        let (root, is_earlier) = join.here().map_or((root, is_earlier), |begun| (Some(*begun), false));
+        let nodes = root.map(|root| Nodes::new(reader, &root).peekable());
+        Self { nodes, is_earlier, passed: [None, None], join }
     }
 
-    /// The node with this name; names must ascend.
-    pub fn node(&mut self, name: &[u8]) -> Option<Node> {
+    /// What there is for the entry with this name; names must ascend.
+    pub fn entry(&mut self, name: &[u8]) -> Earlier {
+        match self.node(name) {
+            Some(node) => Earlier { node: Some(node), is_same: !self.is_earlier },
+            None => Earlier { node: self.passed(name, false).cloned(), is_same: false },
+        }
+    }
+
+    /// The directory with this name in it, or the one that it is the next version of; names must ascend.
+    pub fn enter(&mut self, reader: &Reader, name: &[u8]) -> Self {
+        let tree = |node: &Node| match node.kind {
+            NodeKind::Directory(root) => Some(root),
+            _ => None,
+        };
+        let same = self.node(name).as_ref().and_then(tree).map(|root| (Some(root), self.is_earlier));
+        let found = same.unwrap_or_else(|| (self.passed(name, true).and_then(tree), true));
+        Self::new(reader, found, self.join.enter(name))
+    }
+
+    fn node(&mut self, name: &[u8]) -> Option<Node> {
         let nodes = self.nodes.as_mut()?;
         while let Some(node) = nodes.next_if(|node| node.as_ref().map_or(true, |node| node.name.as_slice() < name)) {
-            self.passed = node.ok().filter(is_numbered).or(self.passed.take());
+            node.into_iter().for_each(|node| pass(&mut self.passed, node));
         }
         let found = nodes.next_if(|node| node.as_ref().is_ok_and(|node| node.name == name));
         let found = found.and_then(repository::Result::ok);
         if let Some(node) = found.as_ref().filter(|node| is_numbered(node)) {
-            self.passed = Some(node.clone());
+            pass(&mut self.passed, node.clone());
         }
         found
     }
 
-    /// The file before this name that bears it but for its digits: the dump of the day before, the log before it was
-    /// rotated. A new one is most likely its next version.
-    pub fn version_before(&self, name: &[u8]) -> Option<&Node> {
-        self.passed.as_ref().filter(|node| node.name != name && words(&node.name).eq(words(name)))
+    /// What came before this name and bears it but for its digits.
+    fn passed(&self, name: &[u8], is_directory: bool) -> Option<&Node> {
+        let passed = self.passed[usize::from(is_directory)].as_ref();
+        passed.filter(|node| node.name != name && words(&node.name).eq(words(name)))
     }
+}
 
-    /// The directory with this name in it; names must ascend.
-    pub fn enter(&mut self, reader: &Reader, name: &[u8]) -> Self {
-        let root = self.node(name).and_then(|node| match node.kind {
-            NodeKind::Directory(root) => Some(root),
-            _ => None,
-        });
-        Self::new(reader, root, self.join.enter(name))
+fn pass(passed: &mut [Option<Node>; 2], node: Node) {
+    if is_numbered(&node) {
+        let is_directory = matches!(node.kind, NodeKind::Directory(_));
+        passed[usize::from(is_directory)] = Some(node);
     }
 }
 
@@ -86,7 +125,7 @@ fn words(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     name.split(u8::is_ascii_digit).filter(|word| !word.is_empty())
 }
 
-/// True for a file with digits in its name.
+/// True for a file or a directory with digits in its name.
 fn is_numbered(node: &Node) -> bool {
-    matches!(node.kind, NodeKind::File { .. }) && node.name.iter().any(u8::is_ascii_digit)
+    matches!(node.kind, NodeKind::File { .. } | NodeKind::Directory(_)) && node.name.iter().any(u8::is_ascii_digit)
 }

@@ -6,7 +6,7 @@ use super::compressed::{Comes, CompressedInput, CompressedInputs};
 use super::files::{self, Belief, FileWriter, Input, ReadError};
 use super::gaps::GapList;
 use super::origin::{Origin, absolute};
-use super::parent::ParentFolder;
+use super::parent::{Earlier, ParentFolder};
 use super::reread::Reread;
 use super::walk;
 use crate::error::{Error, Result};
@@ -116,9 +116,8 @@ impl Scan<'_> {
                 self.push(levels, node)?;
             }
             Event::Entry(entry) => {
-                let before = level.parent.node(&entry.name);
-                let version = before.as_ref().or_else(|| level.parent.version_before(&entry.name));
-                let node = self.entry(entry, (before.as_ref(), version))?;
+                let earlier = level.parent.entry(&entry.name);
+                let node = self.entry(entry, &earlier)?;
                 node.map_or(Ok(()), |node| self.push(levels, node))?;
             }
             Event::Skipped { path, why } if why.is_loss() => self.fail(&path, &why),
@@ -169,13 +168,12 @@ impl Scan<'_> {
         Ok(level.builder.push(self.writer, self.repository.keys().gear_key(), node)?)
     }
 
-    /// The node of an entry, which the parent has or not, and whose version before is that or another one.
-    fn entry(&mut self, mut entry: source::Entry, before: (Option<&Node>, Option<&Node>)) -> Result<Option<Node>> {
+    fn entry(&mut self, mut entry: source::Entry, earlier: &Earlier) -> Result<Option<Node>> {
         let statistics = &mut self.found.statistics;
         let kind = match entry.kind.clone() {
             EntryKind::File { size } => {
                 statistics.files += 1;
-                let Some(kind) = self.file(&mut entry, size, before)? else { return Ok(None) };
+                let Some(kind) = self.file(&mut entry, size, earlier)? else { return Ok(None) };
                 kind
             }
             other => {
@@ -191,17 +189,12 @@ impl Scan<'_> {
         Ok(Some(Node { name: entry.name, kind, metadata: entry.metadata }))
     }
 
-    fn file(
-        &mut self,
-        entry: &mut source::Entry,
-        size: u64,
-        (before, version): (Option<&Node>, Option<&Node>),
-    ) -> Result<Option<NodeKind>> {
+    fn file(&mut self, entry: &mut source::Entry, size: u64, earlier: &Earlier) -> Result<Option<NodeKind>> {
         let path = entry.path();
         self.progress.at(&path);
-        let version = version.and_then(|node| Before::of(self.reader, node));
+        let version = earlier.version().and_then(|node| Before::of(self.reader, node));
         let belief = self.belief();
-        let before = before.filter(|node| entry.is_sized() && belief.is_same((size, &entry.metadata), node));
+        let before = earlier.same().filter(|node| entry.is_sized() && belief.is_same((size, &entry.metadata), node));
         let is_due = self.reread.as_ref().is_some_and(|reread| reread.is_due(self.relative(&path)));
         if let Some(kind) = before.filter(|_| !is_due).and_then(|node| files::relied(self.writer, self.reader, node)) {
             self.found.statistics.unchanged_files += 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use testkit::recording::Recording;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, assert_clean, catalog_of_packs, init, member, noise, open, open_as, restore_stream, tick};
-use testkit::world::{assert_restores, check, folder, restore_folder, stored_bytes};
+use testkit::world::{assert_restores, check, restore_folder, stored_bytes};
 use vault::backend::{Operation, Store};
 use vault::backup::{self, Source};
 use vault::plan::Delta;
@@ -142,10 +142,42 @@ fn many_versions_need_few_steps() {
 }
 
 #[test]
-fn a_file_with_another_number_is_the_next_version() {
+fn a_file_with_another_number_is_the_next_version_and_so_is_one_in_such_a_folder() {
+    dated(|day| format!("db-2026-11-{day}.sql"));
+    dated(|day| format!("2026-11-{day}/all/db.sql"));
+    dated(|day| format!("2026/11/{day}/db.sql"));
+}
+
+/// Only the same file is believed to be the same, however alike the two look.
+#[test]
+fn what_lies_in_the_next_folder_is_read_though_size_and_time_are_the_same() {
+    let (_, _, repository) = world();
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        backup::Options { name: "days".into(), ignore_inode: true, ignore_ctime: true, ..backup::Options::default() };
+    for day in ["day-1", "day-2"] {
+        std::fs::create_dir(folder.path().join(day)).unwrap();
+        let path = folder.path().join(day).join("file");
+        std::fs::write(&path, day).unwrap();
+        std::fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        tick(&repository);
+        let source = Source::Paths(vec![folder.path().to_owned()], source::Options::default());
+        let id = backup::backup(&repository, source, &options, &Silent).unwrap().snapshot.unwrap();
+        assert_restores(&repository, id, folder.path(), day);
+    }
+}
+
+/// Each dump has a name of its own, as this tells.
+fn dated(name: fn(usize) -> String) {
     let (_, _, repository) = world();
     let mut lines = dump(30_000);
-    let folder = folder(|folder| std::fs::write(folder.join("db-2026-11-28.sql"), bytes(&lines)).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let write = |day: usize, lines: &[String]| {
+        let path = folder.path().join(name(day));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes(lines)).unwrap();
+    };
+    write(28, &lines);
     let take = || {
         tick(&repository);
         let options = backup::Options { name: "dumps".into(), delta: Delta::Always, ..backup::Options::default() };
@@ -156,9 +188,9 @@ fn a_file_with_another_number_is_the_next_version() {
     let (_, whole) = take();
     for day in 29..=30 {
         work(&mut lines, day);
-        std::fs::write(folder.path().join(format!("db-2026-11-{day}.sql")), bytes(&lines)).unwrap();
+        write(day, &lines);
         let (id, stored) = take();
-        assert!(stored < whole / 5, "{day}: {stored} of {whole}");
+        assert!(stored < whole / 5, "{}: {stored} of {whole}", name(day));
         assert_restores(&repository, id, folder.path(), "dated dumps");
     }
 }
