@@ -13,7 +13,7 @@ mod verified;
 use crate::runtime::Locked;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, TransactionBehavior, params};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -25,11 +25,11 @@ use vault_format::seal;
 use verified::Verified;
 
 /// Changes whenever the tables do; another version's file is made anew.
-const SCHEMA: i32 = 6;
+const SCHEMA: i32 = 7;
 const TABLES: &str = "
     create table objects (name text primary key, bytes blob not null);
-    create table pages (id blob primary key, source blob not null, run blob not null, sealed blob not null);
-    create index pages_of_source on pages (source);
+    create table pages (id blob primary key, source blob not null, sealed blob not null);
+    create index pages_of_source on pages (source, id);
     create table made (id blob primary key, proof blob not null, at integer not null default (unixepoch()));";
 
 /// How long it is known which packs were made here, in seconds: no run is older.
@@ -141,34 +141,61 @@ impl Cache {
         seal::open(&self.page_key(id), 0, &[], &sealed, "a cached page").ok()
     }
 
-    /// Keeps pages of a source, each with its plaintext unless it should be known, as part of one run's snapshot.
-    pub fn keep_pages(&self, source: SourceLabel, run: &[u8; 16], pages: &[(BlobId, Option<Vec<u8>>)]) {
-        let (source, run) = (source.0.as_slice(), run.as_slice());
+    /// Keeps pages of a source, each with its plaintext unless it should be known. Where all are, nothing is written: a run
+    /// over a tree that has not changed would else write the whole cache anew.
+    pub fn keep_pages(&self, source: SourceLabel, pages: &[(BlobId, Option<Vec<u8>>)]) {
+        let source = source.0.as_slice();
         self.ask(|connection| {
+            let mut new = Vec::new();
+            {
+                let mut known = connection.prepare_cached("select 1 from pages where source = ?1 and id = ?2")?;
+                for (page, plaintext) in pages {
+                    if !known.exists(params![source, page.0.as_slice()])? {
+                        new.push((page, plaintext));
+                    }
+                }
+            }
+            if new.is_empty() {
+                return Ok(());
+            }
             let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for (page, plaintext) in pages {
+            for (page, plaintext) in new {
                 let id = page.0.as_slice();
                 let known = change
-                    .prepare_cached("update pages set source = ?2, run = ?3 where id = ?1")?
-                    .execute(params![id, source, run])?;
+                    .prepare_cached("update pages set source = ?2 where id = ?1")?
+                    .execute(params![id, source])?;
                 // one key seals one plaintext, for the id is its hash
                 if known == 0
                     && let Some(plaintext) = plaintext
                     && let Ok(sealed) = seal::seal(&self.page_key(page), 0, &[], plaintext)
                 {
-                    let insert = "insert into pages values (?1, ?2, ?3, ?4)";
-                    change.prepare_cached(insert)?.execute(params![id, source, run, sealed])?;
+                    let insert = "insert into pages values (?1, ?2, ?3)";
+                    change.prepare_cached(insert)?.execute(params![id, source, sealed])?;
                 }
             }
             change.commit()
         });
     }
 
-    /// Drops the pages of a source that are not of the run's snapshot.
-    pub fn retain_pages(&self, source: SourceLabel, run: &[u8; 16]) {
+    /// Drops the pages of a source but for those that its newest snapshot needs.
+    pub fn retain_pages(&self, source: SourceLabel, needed: &HashSet<BlobId>) {
+        let source = source.0.as_slice();
         self.ask(|connection| {
-            let query = "delete from pages where source = ?1 and run <> ?2";
-            connection.execute(query, params![source.0.as_slice(), run.as_slice()])
+            let kept: Vec<Vec<u8>> = connection
+                .prepare_cached("select id from pages where source = ?1")?
+                .query_map([source], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let is_needed = |id: &[u8]| id.try_into().is_ok_and(|id| needed.contains(&BlobId(id)));
+            if kept.iter().all(|id| is_needed(id)) {
+                return Ok(());
+            }
+            let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for id in kept.iter().filter(|id| !is_needed(id)) {
+                change
+                    .prepare_cached("delete from pages where id = ?1 and source = ?2")?
+                    .execute(params![id, source])?;
+            }
+            change.commit()
         });
     }
 
@@ -297,16 +324,32 @@ mod tests {
     fn keeps_what_the_last_run_of_a_source_needs() {
         let folder = tempfile::tempdir().unwrap();
         let (cache, source) = (open(folder.path()), SourceLabel([3; 8]));
-        cache.keep_pages(source, &[1; 16], &[page(1), page(2)]);
+        cache.keep_pages(source, &[page(1), page(2)]);
         let again = open(folder.path());
-        again.keep_pages(source, &[2; 16], &[page(1), page(3)]);
-        again.retain_pages(source, &[2; 16]);
+        again.keep_pages(source, &[(page(1).0, None), page(3)]);
+        again.retain_pages(source, &[page(1).0, page(3).0].into());
         let found = [1, 2, 3].map(|byte| cache.page(&BlobId([byte; 32])));
         assert_eq!(found, [Some(vec![1; 100]), None, Some(vec![3; 100])]);
         cache.keep_object("index/a", b"one");
         cache.keep_object("index/b", b"two");
         again.retain_objects("index/", &["index/b".to_owned()].into());
         assert_eq!((cache.object("index/a"), cache.object("index/b")), (None, Some(b"two".to_vec())));
+    }
+
+    #[test]
+    fn what_is_known_already_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, source) = (open(folder.path()), SourceLabel([3; 8]));
+        cache.keep_pages(source, &[page(1), page(2)]);
+        let log = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
+            let log = files.into_iter().find(|file| file.path().to_string_lossy().ends_with("-wal")).unwrap();
+            log.metadata().unwrap().len()
+        };
+        let before = log();
+        cache.keep_pages(source, &[(page(1).0, None), page(2)]);
+        cache.retain_pages(source, &[page(1).0, page(2).0].into());
+        assert!(before > 0 && log() == before);
     }
 
     #[test]
@@ -339,10 +382,10 @@ mod tests {
     #[test]
     fn holds_no_plaintext_and_opens_with_its_key_alone() {
         let folder = tempfile::tempdir().unwrap();
-        open(folder.path()).keep_pages(SourceLabel([3; 8]), &[1; 16], &[page(b'x')]);
+        open(folder.path()).keep_pages(SourceLabel([3; 8]), &[page(b'x')]);
         let other = Cache::open(folder.path(), RepositoryId([1; 16]), Key::new([9; 32])).unwrap();
         assert_eq!(other.page(&BlobId([b'x'; 32])), None);
-        other.keep_pages(SourceLabel([3; 8]), &[1; 16], &[page(b'x')]);
+        other.keep_pages(SourceLabel([3; 8]), &[page(b'x')]);
         assert_eq!(other.page(&BlobId([b'x'; 32])), Some(vec![b'x'; 100]));
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();

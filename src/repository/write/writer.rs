@@ -57,8 +57,9 @@ pub struct Writer {
     /// What opening those blobs costs that this run wrote as deltas.
     deltas: HashMap<BlobId, Cost>,
     relied: BTreeSet<PackNumber>,
-    run_mark: [u8; 16],
+    /// For the cache, and those of them that it has.
     pages: Vec<(BlobId, Option<Vec<u8>>)>,
+    kept_pages: HashSet<BlobId>,
     carried: BTreeSet<ObjectId>,
     /// The domain whose members must be able to read what the owner relies on.
     for_members: Option<DomainId>,
@@ -128,8 +129,8 @@ impl Writer {
             written: HashSet::new(),
             deltas: HashMap::new(),
             relied: BTreeSet::new(),
-            run_mark: repository.runtime().random(),
             pages: Vec::new(),
+            kept_pages: HashSet::new(),
             carried: BTreeSet::new(),
             inherited: None,
             is_dry: false,
@@ -149,7 +150,7 @@ impl Writer {
     fn keep_pages_for_the_next_run(&mut self) {
         self.flush_pages();
         if let Some(cache) = self.repository.cache() {
-            cache.retain_pages(self.run.label, &self.run_mark);
+            cache.retain_pages(self.run.label, &self.kept_pages);
         }
     }
 
@@ -237,9 +238,9 @@ impl Writer {
 
     fn flush_pages(&mut self) {
         if let Some(cache) = self.repository.cache() {
-            cache.keep_pages(self.run.label, &self.run_mark, &self.pages);
+            cache.keep_pages(self.run.label, &self.pages);
         }
-        self.pages.clear();
+        self.kept_pages.extend(self.pages.drain(..).map(|(id, _)| id));
     }
 
     /// True if the blob is stored already, in a place to rely on; notes the packs that it relies on.
