@@ -60,7 +60,7 @@ struct Seen {
 }
 
 /// Bytes of deltas that wait until all packs of a batch are read.
-const DELTA_BYTES: u64 = 48 << 20;
+const DELTA_BYTES: u64 = 32 << 20;
 /// Deltas that one thread opens in a row.
 const DELTAS_IN_A_ROW: usize = 64;
 
@@ -145,7 +145,8 @@ impl<'a> Packs<'a> {
         findings: &mut Findings,
         progress: &dyn Progress,
     ) -> Outcome {
-        let reader = Reader::new(self.repository, &domain.lookup);
+        // beside what is kept, packs are in flight and deltas wait
+        let reader = Reader::keeping(self.repository, &domain.lookup, self.repository.options().memory_bytes / 3);
         let mut outcome = Outcome::default();
         for batch in batches(&domain.lookup, chosen) {
             let mut all = self.repository.runtime().map(whole::threads(self.repository), batch, |(number, pack)| {
