@@ -137,6 +137,21 @@ impl PackBuilder {
         self.directory.frames.is_empty()
     }
 
+    /// What the salt takes in besides directory and wraps: the header, and each frame that its blobs' ids do not name byte
+    /// for byte. Those of a raw frame do, being hashes of all that it holds, and stand in the directory.
+    fn texts(&self) -> Vec<&[u8]> {
+        let (header, mut rest) = self.bytes.split_at_checked(HEADER_BYTES).unwrap_or_default();
+        let mut texts = vec![header];
+        for frame in &self.directory.frames {
+            let (stored, after) = rest.split_at_checked(frame.stored as usize).unwrap_or((rest, &[]));
+            if frame.codec != FrameCodec::Raw {
+                texts.push(stored);
+            }
+            rest = after;
+        }
+        texts
+    }
+
     /// Seals every frame where it lies.
     fn seal_frames(&mut self, key: &Key) -> Result<()> {
         let (repository, class) = (self.header.repository, self.class);
@@ -162,7 +177,9 @@ impl PackBuilder {
         let (salt, key) = match &self.keyed {
             Keyed::Given(salt, key) => (*salt, key.clone()),
             Keyed::Fresh(random, secret) => {
-                let salt = Salt::Fresh(*random).over(book, &[&self.bytes, &encoded, &wraps]);
+                let mut texts = self.texts();
+                texts.extend([encoded.as_slice(), wraps.as_slice()]);
+                let salt = Salt::Fresh(*random).over(book, &texts);
                 (salt, secret.pack_key(self.class, &salt))
             }
         };

@@ -6,7 +6,7 @@ use testkit::simulated::Simulated;
 use testkit::world::{Hand, init, member, noise, open, open_as, snapshot_stream};
 use vault::progress::Silent;
 use vault::tag::{self, Change};
-use vault::{keys, list};
+use vault::{backup, keys, list};
 use vault_format::bundle::{Bundle, Role};
 use vault_format::header::HEADER_BYTES;
 use vault_format::name::Name;
@@ -61,4 +61,27 @@ fn who_goes_on_twice_from_one_state_seals_nothing_else_under_one_salt() {
         let is_same = other.get(salt).is_none_or(|(_, theirs)| theirs == bytes);
         assert!(is_same, "{name} and {} have the same salt", other[salt].0);
     }
+}
+
+/// What is not stored as it is has no name but its bytes: another program, or another level, encodes the same in another way.
+#[test]
+fn what_is_encoded_in_two_ways_has_two_salts() {
+    let hand = Hand::new();
+    let store = hand.store();
+    let owner = init(store.clone(), &hand.runtime(1, 0));
+    let (_, bundle) = member(&owner, Role::Client, "laptop", None);
+    let before = store.objects();
+    let text: String = noise(1, 100_000).iter().map(|byte| format!("{byte} ")).collect();
+    let packs = [1, 19].map(|level| {
+        let clone = store.snapshot(5);
+        let client = open_as(clone.clone(), &hand.runtime(7, 0), &bundle).unwrap();
+        let (source, name) = (backup::Source::Stream(&mut text.as_bytes(), b"dump".to_vec()), "stream".to_owned());
+        let options = backup::Options { name, level: Some(level), ..backup::Options::default() };
+        backup::backup(&client, source, &options, &Silent).unwrap();
+        let packs = salts(&clone, &before).into_iter().filter(|(_, (name, _))| name.starts_with("packs/d/"));
+        packs.collect::<Vec<_>>()
+    });
+    let [one, other] = packs;
+    assert!(one.len() == 1 && other.len() == 1 && one[0].1 != other[0].1);
+    assert_ne!(one[0].0, other[0].0);
 }
