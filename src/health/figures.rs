@@ -43,8 +43,8 @@ fn last_good(history: &History, operation: Operation, concerned: &str) -> Option
     history.task(operation::name(operation), concerned)?.last_good().map(|told| told.began)
 }
 
-/// As the newest check tells that does.
-fn oldest_verified(history: &History) -> Option<WallTime> {
+/// As the newest check tells that does: since when all data was read, or stored.
+pub(super) fn oldest_verified(history: &History) -> Option<WallTime> {
     let checks = history.task(operation::name(Operation::CHECK), "")?.all();
     let told = checks.iter().rev().find_map(|told| told.facts.get(OLDEST_FACT))?;
     told.parse().ok().and_then(WallTime::of)

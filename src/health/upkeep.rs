@@ -1,7 +1,7 @@
 //! The objectives of the repository itself: it was checked, there is room, copies are not behind, clocks agree, and
 //! nothing is missing that somebody names.
 
-use super::{Aim, Known, Objective, Seen, Status, spoken};
+use super::{Aim, Known, Objective, Seen, Status, figures, spoken};
 use crate::history::{Runs, Told};
 use crate::operation::{self, Operation};
 use crate::plan::{CopyTo, Plan};
@@ -47,14 +47,17 @@ fn checked(known: &Known<'_>) -> Objective {
         Some(last) => {
             let age = known.now.since(last.began);
             let status = if age > limit { Status::Missed } else { Status::Met };
-            let message = format!("data was last verified {} ago; at most {wanted}", spoken(age));
+            let oldest =
+                figures::oldest_verified(known.history).map(|at| known.now.since(at)).filter(|oldest| *oldest > age);
+            let all = oldest.map_or(String::new(), |oldest| format!("; the oldest was read {} ago", spoken(oldest)));
+            let message = format!("a check last read data {} ago; at most {wanted} may pass{all}", spoken(age));
             Objective::new("", Aim::Check, status, message).seen(spoken(age), wanted).since(last.began).next(next)
         }
         None => {
             // a repository that is younger than that could not be late
             let first = known.history.first().unwrap_or(known.now);
             let status = if known.now.since(first) > limit { Status::Missed } else { Status::Met };
-            let message = format!("data was never verified; at most {wanted} may pass");
+            let message = format!("no check has read data yet; at most {wanted} may pass");
             Objective::new("", Aim::Check, status, message).seen("never", wanted).since(first).next(next)
         }
     }
