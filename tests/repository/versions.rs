@@ -13,12 +13,14 @@ use vault::backup::{self, Source};
 use vault::plan::Delta;
 use vault::progress::Silent;
 use vault::prune;
+use vault::repair;
 use vault::repository::Repository;
+use vault::repository::lookup::FrameRecord;
 use vault::repository::objects::orders;
 use vault::source;
 use vault_format::bundle::Role;
 use vault_format::frame::{DEPTH_MAX, FrameCodec};
-use vault_format::id::{BlobId, BlobKind, Class, ObjectId};
+use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::name::Name;
 use vault_format::order::Action;
 
@@ -248,22 +250,49 @@ fn a_flipped_byte_of_a_base_names_all_that_need_it() {
             take(&owner, "db", &bytes(&lines), Delta::Always).0
         })
         .collect();
-    let lookup = catalog_of_packs(&owner);
-    let (_, whole) = lookup.frames().find(|(_, f)| f.kind == BlobKind::Chunk && f.depth == 0).unwrap();
-    let name = Name::Pack(Class::Data, lookup.pack(whole.pack).unwrap().id).to_string();
-    let mut pack = store.objects()[&name].clone();
-    pack[whole.offset as usize + 9] ^= 1;
-    let damaged = hand.store();
-    for (object, stored) in store.objects() {
-        let stored = if object == name { &pack } else { &stored };
-        damaged.put(&object, stored).unwrap();
-    }
-    let repository = open(damaged, &hand.runtime(3, 0)).unwrap();
+    let (repository, _) = flipped((&hand, &store, &owner), |frame| frame.kind == BlobKind::Chunk && frame.depth == 0);
     let report = check(&repository, true);
     let said = format!("{:?}", report.findings);
     for id in ids {
         assert!(said.contains(&format!("{}:/dump", id.short())), "{id} is not named: {said}");
         assert!(restore_stream(&repository, id).is_err());
+    }
+}
+
+/// A copy of the store in which a byte of the first such frame is another, and the pack that holds it.
+fn flipped(
+    (hand, store, owner): (&Hand, &Simulated, &Repository),
+    is_it: impl Fn(&FrameRecord) -> bool,
+) -> (Repository, String) {
+    let lookup = catalog_of_packs(owner);
+    let (_, frame) = lookup.frames().find(|(_, frame)| is_it(frame)).unwrap();
+    let pack = lookup.pack(frame.pack).unwrap();
+    let name = Name::Pack(pack.class, pack.id).to_string();
+    let copy = hand.store();
+    for (object, mut stored) in store.objects() {
+        if object == name {
+            stored[frame.offset as usize + 9] ^= 1;
+        }
+        copy.put(&object, &stored).unwrap();
+    }
+    (open(copy, &hand.runtime(3, 0)).unwrap(), name)
+}
+
+/// A difference that does not open is damage of its own pack, whatever its bases hold.
+#[test]
+fn repair_names_the_pack_of_a_damaged_difference() {
+    let (hand, store, owner) = world();
+    let mut lines = dump(300_000);
+    for version in 0..3 {
+        lines[35_000 * (version + 1)] = format!("version {version}\n");
+        take(&owner, "db", &bytes(&lines), Delta::Always);
+    }
+    for kind in [BlobKind::Chunk, BlobKind::List] {
+        let is_difference = |frame: &FrameRecord| frame.kind == kind && frame.depth > 0;
+        let (repository, pack) = flipped((&hand, &store, &owner), is_difference);
+        let report = repair::repair(&repository, None, &repair::Options::default(), &Silent).unwrap();
+        let said = report.damaged_packs.join("; ");
+        assert!(said.contains(&pack) && report.lost_blobs > 0, "{kind:?}: {said:?} instead of {pack}");
     }
 }
 
