@@ -16,7 +16,7 @@ mod walk;
 
 use crate::backend::Bucket;
 use crate::chunk::Gear;
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::operation::{Ending, Figures, Operation, Run};
 use crate::plan::Delta;
 use crate::progress::Progress;
@@ -210,7 +210,10 @@ pub fn backup(
     if !options.dry_run {
         let ending = result.as_ref().map_or_else(|_| Ending::done(""), ending);
         let facts = options.told.with(&ending.facts);
-        let ending = Ending { source: options.name.clone(), facts, ..ending };
+        // a name that was only made of a path, and is that of something else, is no run of that
+        let is_of_another = matches!(&result, Err(Error::Request(Refusal::OtherOrigin { .. })));
+        let source = if is_of_another { String::new() } else { options.name.clone() };
+        let ending = Ending { source, facts, ..ending };
         let result = result.as_ref().map_err(Error::ours);
         run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
     }

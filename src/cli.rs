@@ -16,6 +16,7 @@ mod forget;
 mod global;
 mod grammar;
 mod health;
+mod heap;
 mod hint;
 mod init;
 mod invisible;
@@ -127,6 +128,7 @@ type Outcome = Result<u8, Failure>;
 
 /// Runs the program.
 pub fn run() -> ExitCode {
+    heap::bound();
     // a core dump would hold keys and passwords; where that can't be had nothing else changes
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);

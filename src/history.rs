@@ -182,7 +182,12 @@ impl History {
                 continue;
             }
             let told = Told::of(id, &record);
-            let runs = if record.operation == operation::name(Operation::SNAPSHOT) {
+            let is_snapshot = record.operation == operation::name(Operation::SNAPSHOT);
+            // refused before it was known of what
+            if is_snapshot && record.source.is_empty() {
+                continue;
+            }
+            let runs = if is_snapshot {
                 history.sources.entry((domain, record.source)).or_default()
             } else {
                 history.tasks.entry((record.operation, record.source)).or_default()

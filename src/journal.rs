@@ -11,8 +11,8 @@ use crate::repository::Repository;
 use crate::repository::objects::chain::NEWEST_MAX;
 use crate::repository::view::View;
 use crate::time::WallTime;
-use std::collections::BTreeSet;
-use vault_format::id::{DomainId, ObjectId, WriterId};
+use std::collections::{BTreeSet, HashMap};
+use vault_format::id::{DomainId, ObjectId, RunId, WriterId};
 use vault_format::journal::{Record, RunOutcome};
 
 /// One record.
@@ -80,7 +80,7 @@ pub fn read(repository: &Repository) -> Result<Journal> {
         let (Some(id), Some(domain)) = (name.id(), name.domain()) else { return };
         entries.push(Entry { id, domain, record: record.clone(), writer: header.writer });
     })?;
-    entries.sort_by_key(|entry| (entry.record.started, entry.record.duration, entry.id));
+    sort(&mut entries);
     // a copy under another month is no second run
     entries.dedup_by_key(|entry| entry.id);
     let keys = repository.keys();
@@ -106,6 +106,19 @@ pub fn read(repository: &Repository) -> Result<Journal> {
     Ok(Journal { entries, damaged, head: head.ok(), warning, view })
 }
 
+/// Oldest first, and of one run its begin before its end, whichever of the two says that it came earlier.
+fn sort(entries: &mut [Entry]) {
+    let mut begun: HashMap<RunId, i64> = HashMap::new();
+    for Entry { record, .. } in entries.iter() {
+        let first = begun.entry(record.run).or_insert(record.started);
+        *first = record.started.min(*first);
+    }
+    entries.sort_by_key(|Entry { id, record, .. }| {
+        let is_end = record.outcome != RunOutcome::Begun;
+        (begun.get(&record.run).copied(), record.run, is_end, record.duration, *id)
+    });
+}
+
 impl Entry {
     /// What to call whoever ran it: what the record says, else the label of its domain.
     pub fn who(&self, view: &View) -> String {
@@ -118,7 +131,29 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::{Filter, Record, RunOutcome, WallTime};
+    use super::{Entry, Filter, Record, RunOutcome, WallTime, sort};
+    use vault_format::id::{DomainId, ObjectId, RunId, WriterId};
+
+    #[test]
+    fn a_run_begins_before_it_ends_whatever_its_records_say() {
+        let entry = |run: u8, started, duration, outcome| Entry {
+            id: ObjectId([9 - run; 32]),
+            domain: DomainId([0; 16]),
+            record: Record { run: RunId([run; 16]), started, duration, outcome, ..Record::default() },
+            writer: WriterId([0; 16]),
+        };
+        let (begun, done) = (RunOutcome::Begun, RunOutcome::Done);
+        let mut entries = [
+            entry(2, 50, 7, done),
+            entry(1, 20, 80, done),
+            entry(2, 60, 0, begun),
+            entry(1, 25, 0, begun),
+            entry(3, 40, 1, done),
+        ];
+        sort(&mut entries);
+        let order: Vec<_> = entries.iter().map(|entry| (entry.record.run.0[0], entry.record.outcome)).collect();
+        assert_eq!(order, [(1, begun), (1, done), (3, done), (2, begun), (2, done)]);
+    }
 
     #[test]
     fn a_filter_takes_what_fits_all_of_it() {

@@ -4,6 +4,8 @@
 //! library never prints, and never reads the environment. What tests alone reach into is public with the feature
 //! `internals`.
 
+#![forbid(unsafe_code)]
+
 pub mod alert;
 pub mod backend;
 pub mod backup;

@@ -27,7 +27,7 @@ use crate::repository::Repository;
 use crate::retention::TimeZone;
 use crate::time::{BootTime, WallTime};
 pub use forecast::{EXPECTED_MAX, expected};
-pub use outage::tell_of_outage;
+pub use outage::{Outage, tell_of_outage};
 use quota::Quota;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -139,13 +139,15 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
 /// How far what was seen can be told from what a store hides.
 fn reach(report: &Report, arguments: &Arguments) -> String {
     match report.looked {
-        _ if arguments.head.is_some() => "what came after the head a store may hide unseen".into(),
+        _ if arguments.head.is_some() => "note: what came after the head a store could hide".into(),
         Some(at) => {
-            format!("this machine last looked at {}: what came since a store may hide unseen", render::time(at))
+            format!("note: what came after {}, when this machine last looked, a store could hide", render::time(at))
         }
-        None => "this machine remembers no look at this repository: a store may hide the newest unseen; `vault check --head ID` \
+        None => {
+            "note: this machine has not looked here before, so a store could hide the newest; `vault check --head ID` \
                  compares with a head that `vault journal` printed"
-            .into(),
+                .into()
+        }
     }
 }
 

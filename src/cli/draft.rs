@@ -152,7 +152,10 @@ fn look(folder: &Path, set: impl Iterator<Item = String>) -> Found {
     let text = |name: &&'static str| fs::read_to_string(folder.join(name)).ok().map(|text| (*name, text));
     let mut variables: Vec<(String, String)> = set.iter().map(|name| (name.clone(), "is set".to_owned())).collect();
     for (file, text) in VARIABLES.iter().filter_map(text) {
-        variables.extend(names_in(&text).map(|name| (name.to_owned(), format!("stands in {file}"))));
+        variables.extend(
+            names_in(&text)
+                .map(|name| (name.to_owned(), format!("stands in {file}; set it: `set -a; . ./{file}; set +a`"))),
+        );
     }
     let services: Vec<_> = COMPOSE.iter().filter_map(text).flat_map(|(_, text)| compose::services(&text)).collect();
     databases(&mut found, &variables, &services);
@@ -259,10 +262,11 @@ fn write(found: &Found, name: &str, folder: Option<&Path>) -> String {
     }
     out.push_str("\n[repository]\n");
     let set = if found.has_repository { "VAULT_REPOSITORY says it" } else { "else VAULT_REPOSITORY must say it" };
-    out.push_str(&format!("# where snapshots go; {set}\n# location = \"s3://BUCKET/FOLDER?region=REGION\"\n"));
-    out.push_str("# what opens it: a password_file, or a key of this machine alone, which the owner\n");
+    out.push_str(&format!("# where snapshots go, a folder or a bucket; {set}\n"));
+    out.push_str("# location = \"/mnt/backup/FOLDER\"\n# location = \"s3://BUCKET/FOLDER?region=REGION\"\n");
+    out.push_str("# what opens it: the password, or a key of this machine alone, which the owner\n");
     out.push_str("# makes with `vault key add --role client --export-key-file FILE`\n");
-    out.push_str("# key_file = \"/etc/vault/client.key\"\n");
+    out.push_str("# password_file = \"/home/USER/vault/password\"\n# key_file = \"/etc/vault/client.key\"\n");
     out.push_str("\n[defaults]\nevery = \"1d\"\nkeep = { daily = \"30d\", weekly = \"12w\", monthly = \"12m\" }\n");
     for Source { name, why, lines } in &found.sources {
         let why = render::wrap(why, COMMENT_WIDTH).join("\n# ");

@@ -7,6 +7,7 @@ use super::{hint, plain, render};
 use std::error::Error as _;
 use std::process::ExitCode;
 use vault::backend::{self, Backend, ErrorKind};
+use vault::run::Outage;
 use vault::{error, repository};
 use vault_format::Error as FormatError;
 use vault_format::name::Name;
@@ -85,6 +86,26 @@ impl Failure {
     /// With another next step, if one is known.
     pub fn hint_instead(self, hint: Option<String>) -> Self {
         Self { hint: hint.or(self.hint), ..self }
+    }
+
+    /// What of it may be told to others, where a repository could not be opened.
+    pub fn outage(&self) -> Outage {
+        match self.code {
+            code::NO_REPOSITORY => Outage::Absent,
+            code::WRONG_PASSWORD => Outage::Locked,
+            _ => Outage::Unknown,
+        }
+    }
+
+    /// With what else is known of a password that is wrong.
+    pub fn hint_if_wrong_password(self, known: &str) -> Self {
+        match &self.hint {
+            Some(hint) if self.code == code::WRONG_PASSWORD && !known.is_empty() => {
+                let both = format!("{known} {hint}");
+                self.hint(both)
+            }
+            _ => self,
+        }
     }
 
     /// With one more step if there is no repository.
@@ -196,11 +217,9 @@ fn repository_in_words(error: &repository::Error, cause: String, full: String) -
         R::NoPlace(..) => alone(code::NO_REPOSITORY, "check --repository"),
         R::NotARepository(place) => not_a_repository(place),
         R::HalfMade(place) => half_made(place),
-        R::WrongPassword(_) => alone(
-            code::WRONG_PASSWORD,
-            "check --password-file, --password-command or VAULT_PASSWORD, and --repository; if the password is lost, \
-             the recovery sheet opens it: `vault init --recover`",
-        ),
+        R::WrongPassword(_) => {
+            alone(code::WRONG_PASSWORD, "if the password is lost, the recovery sheet opens it: `vault init --recover`")
+        }
         R::LostConfig(place) => {
             let recover = format!("`vault init --recover --repository {}`", quote(place));
             alone(code::NO_REPOSITORY, &format!("make them again from the recovery sheet: {recover}"))

@@ -48,6 +48,8 @@ fn about(place: &Place, level: Level, problem: impl Into<String>, hint: Option<S
 /// Whether it is there, the key opens it, and what that may not do.
 fn repository(session: &Session, plan: &Plan) -> Vec<Finding> {
     let place = &plan.repository.place;
+    // the finding has its place
+    let session = Session { global: session.global.clone(), runtime: session.runtime.clone(), told_by: None };
     let repository = match session.open().map_err(exit::Failure::for_a_first) {
         Ok(repository) => repository,
         Err(failure) => {

@@ -2,7 +2,7 @@
 //! thing that failed, and an exit code that tells.
 
 use super::printed::printed;
-use super::{Context, Outcome, Session, code, machine, plain, render, snapshot};
+use super::{Context, Failure, Outcome, Session, code, machine, plain, render, snapshot};
 use vault::plan::CopyTo;
 use vault::run::{self, Next, Part, Report, Taken, Task};
 use vault::time::WallTime;
@@ -140,7 +140,8 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     });
     // a run by hand is seen by who started it
     if !arguments.dry_run && arguments.sources.is_empty() && !session.runtime.is_stopped() {
-        render::complain_each(&run::tell_of_outage(&plan, &machine, &session.runtime, ran.is_err()));
+        let outage = ran.as_ref().err().map(Failure::outage);
+        render::complain_each(&run::tell_of_outage(&plan, &machine, &session.runtime, outage));
     }
     let (repository, report) = ran?;
     session.say_requests(&repository);

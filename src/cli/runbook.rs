@@ -8,9 +8,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use vault::history::History;
 use vault::list;
-use vault::plan::{Dump, Kind, PLAN_NAME, Plan, Source};
+use vault::plan::{Dump, Globals, Kind, PLAN_NAME, Plan, Postgres, Source};
 use vault::repository::{Repository, View};
 use vault_format::bundle::Role;
+use vault_format::facts::Facts;
 
 /// Where restored dumps lie meanwhile.
 const PLACE: &str = "/var/tmp/restored";
@@ -94,8 +95,7 @@ fn beginning(known: &Known<'_>, plan: &Plan) -> Vec<String> {
         String::new(),
         "4. Fetch the plan, and set the variables that it names:".into(),
     ];
-    let files = files(known, PLAN_NAME);
-    lines.extend(match files.as_slice() {
+    lines.extend(match Newest::of(known, PLAN_NAME).files.as_slice() {
         [one] => vec![command(&format!("vault restore {PLAN_NAME}:{} --stdout > vault.toml", quote(one)))],
         _ => vec![command(&format!("vault restore {PLAN_NAME} --target plan"))],
     });
@@ -103,22 +103,43 @@ fn beginning(known: &Known<'_>, plan: &Plan) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     lines.extend(names.iter().map(|name| command(&format!("export {name}=…"))));
+    if !names.is_empty() {
+        lines.push("   Their values are in no snapshot: keep them, and what `.env` files hold,".into());
+        lines.push("   where the recovery sheet is.".into());
+    }
     lines
 }
 
-/// Names in the newest snapshot of a source; empty where this key may not see them, or where there is none.
-fn files(known: &Known<'_>, name: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    if known.repository.keys().role() == Role::Writer {
-        return names;
+/// The newest snapshot of a source; nothing where this key may not see it, or where there is none.
+#[derive(Default)]
+struct Newest {
+    files: Vec<String>,
+    facts: Facts,
+}
+
+impl Newest {
+    fn of(known: &Known<'_>, name: &str) -> Self {
+        let mut newest = Self::default();
+        if known.repository.keys().role() == Role::Writer {
+            return newest;
+        }
+        let Ok(found) = address::find(known.session, known.catalog, &OsString::from(name), "") else { return newest };
+        newest.facts = found.snapshot.body(known.repository).map(|body| body.facts).unwrap_or_default();
+        let listed = list::nodes(&found, false, &mut |path, _| {
+            newest.files.push(String::from_utf8_lossy(path).into_owned());
+            Ok(())
+        });
+        // half a list would leave something out
+        if listed.is_err() {
+            newest.files.clear();
+        }
+        newest
     }
-    let Ok(found) = address::find(known.session, known.catalog, &OsString::from(name), "") else { return names };
-    let listed = list::nodes(&found, false, &mut |path, _| {
-        names.push(String::from_utf8_lossy(path).into_owned());
-        Ok(())
-    });
-    // half a list would leave something out
-    if listed.is_err() { Vec::new() } else { names }
+
+    /// What is known of one of several databases, or of the only one.
+    fn fact(&self, database: &str, name: &str) -> Option<&str> {
+        self.facts.get(&format!("{database}/{name}")).or_else(|| self.facts.get(name))
+    }
 }
 
 fn of_source(known: &Known<'_>, source: &Source, number: usize) -> Vec<String> {
@@ -146,7 +167,8 @@ fn of_source(known: &Known<'_>, source: &Source, number: usize) -> Vec<String> {
     lines.extend(source.rto.map(|rto| format!("   It should be back within {}.", vault::health::spoken(rto))));
     let folder = format!("{PLACE}/{name}");
     let fetch = command(&format!("vault restore {name} --target {folder}"));
-    let files = files(known, name);
+    let newest = Newest::of(known, name);
+    let files = &newest.files;
     lines.extend(match &source.kind {
         Kind::Directory(directory) => match directory.paths.as_slice() {
             [one] => vec![command(&format!("vault restore {name} --target {}", quote(&absolute(one))))],
@@ -156,8 +178,8 @@ fn of_source(known: &Known<'_>, source: &Source, number: usize) -> Vec<String> {
                 "   them were in. Put each back in its place.".into(),
             ],
         },
-        Kind::Postgres(said) => [vec![fetch], postgres(&folder, &files, said.format)].concat(),
-        Kind::Mysql(_) => [vec![fetch], mysql(&folder, &files)].concat(),
+        Kind::Postgres(said) => [vec![fetch], postgres(&folder, &newest, said)].concat(),
+        Kind::Mysql(_) => [vec![fetch], mysql(&folder, files)].concat(),
         Kind::Sqlite(said) => {
             let path = absolute(&said.path);
             let file = files.first().cloned().unwrap_or_else(|| "FILE".into());
@@ -174,7 +196,7 @@ fn of_source(known: &Known<'_>, source: &Source, number: usize) -> Vec<String> {
                 command(&format!("sqlite3 {} 'PRAGMA integrity_check'", quote(&path))),
             ]
         }
-        Kind::Redis(_) => [vec![fetch], redis(&folder, &files)].concat(),
+        Kind::Redis(_) => [vec![fetch], redis(&folder, files)].concat(),
         _ => vec![fetch],
     });
     lines
@@ -185,29 +207,47 @@ fn stems<'f>(files: &'f [String], ending: &str) -> Vec<(&'f str, &'f str)> {
     files.iter().filter_map(|file| Some((file.strip_suffix(ending)?, file.as_str()))).collect()
 }
 
-fn postgres(folder: &str, files: &[String], format: Dump) -> Vec<String> {
+fn postgres(folder: &str, newest: &Newest, said: &Postgres) -> Vec<String> {
     let mut lines = Vec::new();
-    if files.iter().any(|file| file == "globals.sql") {
+    if newest.files.iter().any(|file| file == "globals.sql") {
         lines.push("   Roles first, as a superuser; of those that exist it complains:".into());
         lines.push(command(&format!("psql -d postgres -f {folder}/globals.sql")));
+        if said.globals == Globals::Auto {
+            lines.push("   They come without passwords. Give one to each that signs in with it:".into());
+            lines.push(command(r"psql -d postgres -c '\password ROLE'"));
+        }
     }
-    let ending = if format == Dump::Custom { ".dump" } else { ".sql" };
-    let mut found: Vec<_> = stems(files, ending).into_iter().filter(|(stem, _)| *stem != "globals").collect();
+    let ending = if said.format == Dump::Custom { ".dump" } else { ".sql" };
+    let mut found: Vec<_> = stems(&newest.files, ending).into_iter().filter(|(stem, _)| *stem != "globals").collect();
     if found.is_empty() {
-        found.push(("DATABASE", if format == Dump::Custom { "DATABASE.dump" } else { "DATABASE.sql" }));
+        found.push(("DATABASE", if said.format == Dump::Custom { "DATABASE.dump" } else { "DATABASE.sql" }));
     }
     lines.push("   With a client of the server's version or a later one:".into());
     for (database, file) in found {
         let file = quote(&format!("{folder}/{file}")).into_owned();
+        lines.extend(create(newest, database));
         let database = quote(database);
-        lines.push(command(&format!("createdb {database}")));
-        lines.push(match format {
+        lines.push(match said.format {
             Dump::Custom => command(&format!("pg_restore --exit-on-error --jobs 4 -d {database} {file}")),
             Dump::Plain => command(&format!("psql -v ON_ERROR_STOP=1 -d {database} -f {file}")),
         });
         lines.push(command(&format!("psql -d {database} -c ANALYZE")));
     }
     lines
+}
+
+/// As it was: who owns a database may make tables in it.
+fn create(newest: &Newest, database: &str) -> Vec<String> {
+    let words = [("owner", "-O"), ("encoding", "-E"), ("collate", "--lc-collate"), ("ctype", "--lc-ctype")];
+    let words = words.map(|(fact, word)| newest.fact(database, fact).map(|value| format!("{word} {}", quote(value))));
+    let [owner, encoding, collate, ctype] = words.map(Option::unwrap_or_default);
+    let database = quote(database).into_owned();
+    if encoding.is_empty() {
+        let words = [owner, database].join(" ");
+        return vec![command(&format!("createdb {}", words.trim_start()))];
+    }
+    let form = [encoding, collate, ctype].join(" ");
+    vec![command(&format!("createdb {owner} -T template0 \\")), command(&format!("  {form} {database}"))]
 }
 
 fn mysql(folder: &str, files: &[String]) -> Vec<String> {

@@ -93,6 +93,17 @@ pub fn find_second(flags: &Flags<'_>, runtime: &Runtime) -> Result<Option<Secret
     origin.map(|origin| from_origin(origin, Use::Open, runtime)).transpose()
 }
 
+/// Where the secret was looked for that opens nothing.
+pub fn told(global: &Global) -> String {
+    let told = match origin(global, Use::Open) {
+        Origin::File(path) => format!("the password is the first line of {}", path.display()),
+        Origin::Command(_) => "the password is what its command printed".to_owned(),
+        Origin::Text(_) => "the password is that in VAULT_PASSWORD".to_owned(),
+        Origin::Key(_) | Origin::KeyText(..) | Origin::Question => return String::new(),
+    };
+    format!("{told}: is it of this repository?")
+}
+
 fn from_origin(origin: Origin, purpose: Use, runtime: &Runtime) -> Result<Secret, Failure> {
     let password = match origin {
         Origin::Key(path) => {

@@ -31,7 +31,7 @@ impl Session {
 
     pub fn location(&self) -> Result<Location, Failure> {
         let text = self.global.repository.as_deref().ok_or_else(|| {
-            Failure::new(code::USAGE, "no repository given".into())
+            Failure::new(code::USAGE, "no repository given, and no vault.toml is here".into())
                 .hint("say which with --repository LOCATION, in VAULT_REPOSITORY, or in a plan: --plan FILE")
         })?;
         parse_location(text)
@@ -66,6 +66,7 @@ impl Session {
             exit::probe(&backend)?;
             let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
             self.open_with(backend, secret)
+                .map_err(|failure| failure.hint_if_wrong_password(&secret::told(&self.global)))
         };
         open().map_err(|failure| self.placed(failure))
     }

@@ -369,16 +369,17 @@ fn show_growth(growth: &Growth) {
     };
     let against = growth.parent.map_or("as the first".into(), |parent| format!("against {}", parent.short()));
     render::line("");
-    render::line(&format!(
-        "the newest, {against}: {}, {}, {}",
-        files(growth.new, "new"),
-        files(growth.changed, "changed"),
-        files(growth.removed, "gone")
-    ));
+    let parts = [(growth.new, "new"), (growth.changed, "changed"), (growth.removed, "gone")];
+    let parts: Vec<String> =
+        parts.into_iter().filter(|(some, _)| some.count > 0).map(|(some, verb)| files(some, verb)).collect();
+    let parts = if parts.is_empty() { "nothing changed".to_owned() } else { parts.join(", ") };
+    render::line(&format!("the newest, {against}: {parts}"));
     Table::of(&growth.largest)
         .text("", Give::Never, |large| diff::letter(large.difference).to_string())
-        .number("", Give::Never, |large| format!("+{}", render::size(large.added_bytes)))
-        .number("", Give::Never, |large| format!("-{}", render::size(large.removed_bytes)))
+        .number("", Give::Never, |large| render::if_any(large.added_bytes, |bytes| format!("+{}", render::size(bytes))))
+        .number("", Give::Never, |large| {
+            render::if_any(large.removed_bytes, |bytes| format!("-{}", render::size(bytes)))
+        })
         .text("", Give::Start(16), |large| {
             format!("{}{}", render::name(&large.path), if large.is_directory { "/" } else { "" })
         })

@@ -83,6 +83,7 @@ fn age(known: &Known<'_>, name: &str, runs: &Runs, (limit, word): (Duration, &st
     };
     let age = known.now.since(good.began);
     let observed = spoken(age);
+    let observed = if age > limit && observed == wanted { format!("more than {observed}") } else { observed };
     let (status, since) = if age > limit { (Status::Missed, good.began + limit) } else { (Status::Met, good.began) };
     let message = format!("{name}: newest snapshot is {observed} old, {word} {wanted}");
     let judged = Objective::new(name, Aim::Rpo, status, message).seen(observed, wanted).since(since);

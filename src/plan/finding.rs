@@ -130,7 +130,7 @@ pub struct Needed {
     pub key: String,
     /// Where.
     pub place: Place,
-    /// It is missing at the worst for a while: a folder to back up, a database that is not made yet.
+    /// It is missing at the worst for a while: a database that is not made yet.
     pub may_lack: bool,
 }
 

@@ -213,7 +213,7 @@ fn directory(table: &Reader<'_>) -> Option<Directory> {
     if paths.as_ref().is_some_and(Vec::is_empty) {
         table.wrong("paths", "`paths` names nothing");
     }
-    read.paths.iter().for_each(|path| table.need("paths", path, true));
+    read.paths.iter().for_each(|path| table.need("paths", path, false));
     paths.map(|_| read)
 }
 

@@ -39,6 +39,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Plan, Error> {
     findings.sort_by(|one, other| (is_included(one), &one.place).cmp(&(is_included(other), &other.place)));
     findings.dedup();
     if findings.iter().any(|finding| finding.level == Level::Error) {
+        // warnings go by what the errors may have changed
+        findings.retain(|finding| finding.level == Level::Error);
         return Err(Error::Findings(findings));
     }
     let (variables, needed) = (variables.into_inner(), needed.into_inner());

@@ -5,6 +5,10 @@ use super::finding::{Finding, Level};
 use super::kind::Kind;
 use super::{Plan, Source};
 
+const VARIABLE: &str = "export it; a file of variables is read by `set -a; . ./.env; set +a`";
+/// Only a shell knows it.
+const HOME: &str = "`~` means nothing in a plan: write the whole path";
+
 /// What lacks around a plan. `is_set` tells whether a variable has a value.
 pub fn lacking(plan: &Plan, is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
     let unset = plan.variables.iter().filter(|variable| !is_set(&variable.name)).map(|variable| Finding {
@@ -12,14 +16,17 @@ pub fn lacking(plan: &Plan, is_set: impl Fn(&str) -> bool) -> Vec<Finding> {
         key: variable.key.clone(),
         place: variable.place.clone(),
         problem: format!("the variable {} is not set", variable.name),
-        hint: None,
+        hint: Some(VARIABLE.into()),
     });
+    let disabled: Vec<String> =
+        plan.sources.iter().filter(|source| !source.enabled).map(|source| format!("source.{}.", source.name)).collect();
+    let is_of_disabled = |key: &str| disabled.iter().any(|begin| key.starts_with(begin));
     let missing = plan.needed.iter().filter(|needed| !needed.path.exists()).map(|needed| Finding {
-        level: if needed.may_lack { Level::Warning } else { Level::Error },
+        level: if needed.may_lack || is_of_disabled(&needed.key) { Level::Warning } else { Level::Error },
         key: needed.key.clone(),
         place: needed.place.clone(),
         problem: format!("there is no {}", needed.path.display()),
-        hint: None,
+        hint: needed.path.iter().any(|part| part == "~").then(|| HOME.into()),
     });
     let mut found: Vec<Finding> = unset.chain(missing).collect();
     found.sort_by_key(|finding| plan.order(&finding.place));

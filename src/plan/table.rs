@@ -342,7 +342,10 @@ impl<'a> Reader<'a> {
                 let hint = format!("no secret stands in a plan: `{secret}` names the variable that holds it");
                 (format!("unknown key `{key}`"), Some(hint))
             } else {
-                let near = nearby::nearest(key, known.iter().copied());
+                // a secret is what comes to mind first
+                let variable = key.strip_suffix("_url").map(|of| format!("{of}_env"));
+                let variable = known.iter().find(|known| Some(**known) == variable.as_deref()).copied();
+                let near = variable.or_else(|| nearby::nearest(key, known.iter().copied()));
                 (format!("unknown key `{key}`"), near.map(|near| format!("did you mean `{near}`?")))
             };
             self.gathered.error(&self.key(key), &entry.key, problem, hint);

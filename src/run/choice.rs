@@ -149,7 +149,8 @@ pub fn later(name: &str, due: &Due, now: WallTime) -> Next {
     let (due, why) = match due {
         Due::Later(until) => (WallTime::of(*until), format!("due in {}", wait(until))),
         Due::Waiting(until, times) => {
-            (WallTime::of(*until), format!("failed {times} times in a row, tried again in {}", wait(until)))
+            let row = if *times == 1 { String::new() } else { format!(" {times} times in a row") };
+            (WallTime::of(*until), format!("failed{row}, tried again in {}", wait(until)))
         }
         Due::ByName => (None, "only by name".into()),
         Due::First | Due::Slot(_) | Due::Again(_) => (Some(now), "due".into()),

@@ -21,25 +21,45 @@ const OBJECTIVE: &str = "runs";
 /// More was never written there.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Tells that nothing could be run, or that all can be again: to whoever heard otherwise. Why is not told, for it may be
-/// what a program said that gives the password. Gives what could not be told.
-pub fn tell_of_outage(plan: &Plan, machine: &Machine<'_>, runtime: &Runtime, is_out: bool) -> Vec<String> {
+/// Why nothing could be run, as far as it is told: the whole reason may hold what a program said that gives the password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// Nothing is where the repository should be.
+    Absent,
+    /// It is there, and the password or key is not its own.
+    Locked,
+    /// It does not answer, or what opens it can't be had.
+    Unknown,
+}
+
+impl Outage {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Absent => "there is no repository where it should be",
+            Self::Locked => "the password or key does not open the repository",
+            Self::Unknown => "the repository does not answer, or what opens it can't be read",
+        }
+    }
+}
+
+/// Tells that nothing could be run, or that all can be again: to whoever heard otherwise. Gives what could not be told.
+pub fn tell_of_outage(plan: &Plan, machine: &Machine<'_>, runtime: &Runtime, outage: Option<Outage>) -> Vec<String> {
     let mut notes = Vec::new();
-    if is_out {
-        notes.extend(ping(plan, machine, runtime));
+    if let Some(outage) = outage {
+        notes.extend(ping(plan, machine, runtime, outage));
     }
     let Some(file) = memory(plan, machine) else { return notes };
     let before = read(&file);
-    if !is_out && before.is_empty() {
+    if outage.is_none() && before.is_empty() {
         return notes;
     }
     let variable = |name: &str| machine.variable(name).map(Zeroizing::new);
     let environment = source::allowed(machine.environment.clone(), |_| false);
     let (receivers, _) = Receivers::of(&plan.alerts, &variable, &environment);
     let since = before.first().map_or(runtime.clock.now(), |told| told.at);
-    let round = alert::tell(runtime, &[of(plan, machine, is_out, since)], &before, &receivers);
+    let round = alert::tell(runtime, &[of(plan, machine, outage, since)], &before, &receivers);
     notes.extend(round.failures);
-    let is_over = !is_out && round.told.iter().all(|told| told.missed.is_empty());
+    let is_over = outage.is_none() && round.told.iter().all(|told| told.missed.is_empty());
     let kept = match (is_over, round.told.is_empty()) {
         (true, _) => fs::remove_file(&file),
         (false, true) => Ok(()),
@@ -49,27 +69,24 @@ pub fn tell_of_outage(plan: &Plan, machine: &Machine<'_>, runtime: &Runtime, is_
     notes
 }
 
-const OUT: &str = "the repository does not answer, or does not open";
-
-fn of(plan: &Plan, machine: &Machine<'_>, is_out: bool, since: WallTime) -> Alert {
-    let (event, message) = if is_out {
-        (Event::Failed, format!("nothing of {} can be backed up: {OUT}", plan.name))
-    } else {
-        (Event::Recovered, format!("the repository of {} answers again", plan.name))
+fn of(plan: &Plan, machine: &Machine<'_>, outage: Option<Outage>, since: WallTime) -> Alert {
+    let (event, message) = match outage {
+        Some(outage) => (Event::Failed, format!("nothing of {} can be backed up: {}", plan.name, outage.words())),
+        None => (Event::Recovered, format!("the repository of {} answers again", plan.name)),
     };
     Alert {
         objective: OBJECTIVE.to_owned(),
         message,
         since: Some(since),
-        next: if is_out { "vault plan check".to_owned() } else { String::new() },
+        next: if outage.is_some() { "vault plan check".to_owned() } else { String::new() },
         ..Alert::new(event, &plan.name, &machine.host)
     }
 }
 
-fn ping(plan: &Plan, machine: &Machine<'_>, runtime: &Runtime) -> Option<String> {
+fn ping(plan: &Plan, machine: &Machine<'_>, runtime: &Runtime, outage: Outage) -> Option<String> {
     let name = plan.alerts.ping_env.as_ref()?;
     let ping = Ping { name: name.clone(), url: Zeroizing::new(machine.variable(name)?) };
-    Pinger::new(runtime, RunId(runtime.random()), alert::PATIENCE).ping(&ping, Signal::Fail, OUT).err()
+    Pinger::new(runtime, RunId(runtime.random()), alert::PATIENCE).ping(&ping, Signal::Fail, outage.words()).err()
 }
 
 /// One for each plan and place: the file, whether it is there or not.

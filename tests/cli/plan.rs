@@ -192,6 +192,15 @@ fn what_a_key_may_not_do_and_a_repository_that_does_not_open_are_told_before_the
     assert_eq!((&found["sources"][0]["reachable"], &found["sources"][0]["tool"]), (&true.into(), &"SQLite".into()));
     assert!(found["sources"][0]["bytes_estimate"].as_u64() >= Some(4096), "{found}");
     assert_eq!(found["sources"][1]["reachable"], false);
+    // a folder that is not there would fail each run; one that is not taken fails none
+    let folder = |more: &str| format!("{plan}[source.uploads]\nkind = \"directory\"\npaths = [\"~/upload\"]\n{more}");
+    std::fs::write(world.path("vault.toml"), folder("")).expect("a file");
+    let output = world.run(&["plan", "check"]);
+    let said = errors(&output);
+    assert!(output.status.code() == Some(2) && said.contains("vault.toml:12:9: there is no ~/upload; `~`"), "{said}");
+    std::fs::write(world.path("vault.toml"), folder("enabled = false\n")).expect("a file");
+    world.ok(&["plan", "check"]);
+    std::fs::write(world.path("vault.toml"), plan).expect("a file");
     let output = world.run(&["plan", "check", "--key-file", "web.key"]);
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let said = errors(&output);

@@ -141,6 +141,9 @@ fn a_folder_of_another_place_needs_a_name() {
     world.ok(&["snapshot", "uploads"]);
     fs::create_dir_all(world.path("other/uploads")).unwrap();
     world.fails(&["snapshot", "other/uploads"], 1, &["stands for", "--name other-uploads"]);
+    // who was refused has not failed to take that source
+    let health = world.ok(&["health"]);
+    assert!(health.contains("all is well"), "{health}");
     world.ok(&["snapshot", "other/uploads", "--name", "uploads"]);
     world.ok(&["snapshot", "other/uploads"]);
     let told = world.run(&["snapshot", "other/uploads", "--quiet", "--host", "elsewhere"]);

@@ -82,7 +82,7 @@ pub const RESERVED: &[(&str, &[&str])] = &[
     ("std::process", NOT_THE_FORMAT),
     ("SystemTime", NOT_THE_FORMAT),
     ("Instant", NOT_THE_FORMAT),
-    ("unsafe", NOBODY),
+    ("unsafe", &["vault::cli::heap"]),
     ("todo!", NOBODY),
     ("unimplemented!", NOBODY),
     ("dbg!", NOBODY),

@@ -250,7 +250,7 @@ fn a_flipped_byte_of_a_base_names_all_that_need_it() {
             take(&owner, "db", &bytes(&lines), Delta::Always).0
         })
         .collect();
-    let (repository, _) = flipped((&hand, &store, &owner), |frame| frame.kind == BlobKind::Chunk && frame.depth == 0);
+    let (repository, _) = flipped(&hand, &store, &owner, |frame| frame.kind == BlobKind::Chunk && frame.depth == 0);
     let report = check(&repository, true);
     let said = format!("{:?}", report.findings);
     for id in ids {
@@ -261,7 +261,9 @@ fn a_flipped_byte_of_a_base_names_all_that_need_it() {
 
 /// A copy of the store in which a byte of the first such frame is another, and the pack that holds it.
 fn flipped(
-    (hand, store, owner): (&Hand, &Simulated, &Repository),
+    hand: &Hand,
+    store: &Simulated,
+    owner: &Repository,
     is_it: impl Fn(&FrameRecord) -> bool,
 ) -> (Repository, String) {
     let lookup = catalog_of_packs(owner);
@@ -289,7 +291,7 @@ fn repair_names_the_pack_of_a_damaged_difference() {
     }
     for kind in [BlobKind::Chunk, BlobKind::List] {
         let is_difference = |frame: &FrameRecord| frame.kind == kind && frame.depth > 0;
-        let (repository, pack) = flipped((&hand, &store, &owner), is_difference);
+        let (repository, pack) = flipped(&hand, &store, &owner, is_difference);
         let report = repair::repair(&repository, None, &repair::Options::default(), &Silent).unwrap();
         let said = report.damaged_packs.join("; ");
         assert!(said.contains(&pack) && report.lost_blobs > 0, "{kind:?}: {said:?} instead of {pack}");

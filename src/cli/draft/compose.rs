@@ -94,7 +94,12 @@ impl Service {
             Some(command) => {
                 vec![kind, "# user and database may be others".into(), format!("dump_command = {command}")]
             }
-            None => vec![kind, "# url_env = \"REDIS_URL\"".into()],
+            None => vec![
+                kind,
+                "# nobody reaches it from here: publish its port, say where it is, and take it in".into(),
+                "# url_env = \"REDIS_URL\"".into(),
+                "enabled = false".into(),
+            ],
         }
     }
 }

@@ -18,7 +18,7 @@ const SERVER: &str = "select current_setting('server_version_num'), current_sett
 const DATABASES: &str = "select datname, pg_catalog.has_database_privilege(datname, 'connect') \
                          from pg_catalog.pg_database where datallowconn and not datistemplate order by 1";
 const EXTENSIONS: &str = "select extname, extversion from pg_catalog.pg_extension order by 1";
-const FORM: &str = "select pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype \
+const FORM: &str = "select pg_catalog.pg_get_userbyid(datdba), pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype \
                     from pg_catalog.pg_database where datname = pg_catalog.current_database()";
 const SYSTEM: &str = "select system_identifier from pg_catalog.pg_control_system()";
 const BYTES: &str = "select pg_catalog.pg_database_size(pg_catalog.current_database())";
@@ -89,13 +89,13 @@ impl Asker<'_> {
         Ok(others.map(|[name, may]| (name, may == "t")).collect())
     }
 
-    /// What is to be known of a database when it is made anew: extensions with versions, encoding, locale.
+    /// What is to be known of a database when it is made anew: extensions with versions, owner, encoding, locale.
     pub fn facts(&self, database: &str) -> Answer<Vec<(String, String)>> {
         let ask = |question| self.ask(Some(database), question);
         let extensions = ask(EXTENSIONS)?.into_iter().filter_map(|row| <[String; 2]>::try_from(row).ok());
         let mut facts: Vec<_> = extensions.map(|[name, version]| (format!("extension:{name}"), version)).collect();
-        if let Some(Ok(form)) = ask(FORM)?.into_iter().next().map(<[String; 3]>::try_from) {
-            let names = ["encoding", "collate", "ctype"].map(String::from);
+        if let Some(Ok(form)) = ask(FORM)?.into_iter().next().map(<[String; 4]>::try_from) {
+            let names = ["owner", "encoding", "collate", "ctype"].map(String::from);
             facts.extend(names.into_iter().zip(form));
         }
         Ok(facts)

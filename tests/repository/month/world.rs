@@ -217,7 +217,12 @@ command = ["tee", "-a", "{}"]
         // who is dead tells nobody
         if !matches!(cut, Cut::At(..)) {
             let runtime = Runtime::seeded(self.seed, self.clock(), 0);
-            let notes = run::tell_of_outage(&self.plan, &self.machine(), &runtime, report.is_err());
+            let notes = run::tell_of_outage(
+                &self.plan,
+                &self.machine(),
+                &runtime,
+                report.as_ref().err().map(|_| run::Outage::Unknown),
+            );
             assert!(notes.is_empty(), "{notes:?}");
         }
         report
