@@ -18,18 +18,9 @@ const LOOKS: u32 = 12;
 /// Variables that open a repository.
 const OPENING: [&str; 5] =
     ["VAULT_KEY_FILE", "VAULT_KEY", "VAULT_PASSWORD_FILE", "VAULT_PASSWORD_COMMAND", "VAULT_PASSWORD"];
-/// How variables begin by which stores and databases are reached.
-const REACHING: [&str; 9] = [
-    "AWS_",
-    "AZURE_STORAGE_",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "PG",
-    "MYSQL_",
-    "SSL_CERT_",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "https_proxy",
-];
+/// How variables begin by which stores are reached, and servers of any kind.
+const STORES: [&str; 3] = ["AWS_", "AZURE_STORAGE_", "GOOGLE_APPLICATION_CREDENTIALS"];
+const SERVERS: [&str; 4] = ["SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy"];
 
 /// Print what makes cron or systemd run the plan
 #[derive(Debug, clap::Args)]
@@ -101,10 +92,26 @@ fn variables(plan: &Plan, set: &[String]) -> BTreeSet<String> {
     let matters = |name: &str| match name {
         "VAULT_REPOSITORY" => said.location.is_none(),
         _ if OPENING.contains(&name) => !is_opened,
-        _ => REACHING.iter().any(|begin| name.starts_with(begin)),
+        _ => reaching(plan).any(|begin| name.starts_with(begin)),
     };
     names.extend(set.iter().filter(|name| matters(name)).cloned());
     names
+}
+
+/// How variables begin that matter for the places and servers of this plan.
+fn reaching(plan: &Plan) -> impl Iterator<Item = &'static str> {
+    let is_remote = |place: Option<&Location>| !matches!(place, Some(Location::Local(_)));
+    let is_kind = |wanted: fn(&Kind) -> bool| plan.sources.iter().any(|source| wanted(&source.kind));
+    let has_store = is_remote(plan.repository.location.as_ref())
+        || plan.copies.iter().any(|copy| is_remote(Some(&copy.location)))
+        || is_kind(|kind| matches!(kind, Kind::Bucket(_)));
+    // those that the plan names hold URLs, most of them
+    let has_server = has_store || !plan.variables.is_empty();
+    let postgres = is_kind(|kind| matches!(kind, Kind::Postgres(_) | Kind::PostgresBase(_)));
+    let mysql = is_kind(|kind| matches!(kind, Kind::Mysql(_)));
+    let stores = STORES.into_iter().filter(move |_| has_store);
+    let servers = SERVERS.into_iter().filter(move |_| has_server);
+    stores.chain(servers).chain(postgres.then_some("PG")).chain(mysql.then_some("MYSQL_"))
 }
 
 /// A whole part of an hour, so that looks are evenly spread.
