@@ -136,9 +136,9 @@ impl Newest {
         newest
     }
 
-    /// What is known of one of several databases, or of the only one.
-    fn fact(&self, database: &str, name: &str) -> Option<&str> {
-        self.facts.get(&format!("{database}/{name}")).or_else(|| self.facts.get(name))
+    /// What is known of the database in one of several files, or in the only one.
+    fn fact(&self, file: &str, name: &str) -> Option<&str> {
+        self.facts.get(&format!("{file}/{name}")).or_else(|| self.facts.get(name))
     }
 }
 
@@ -223,10 +223,10 @@ fn postgres(folder: &str, newest: &Newest, said: &Postgres) -> Vec<String> {
         found.push(("DATABASE", if said.format == Dump::Custom { "DATABASE.dump" } else { "DATABASE.sql" }));
     }
     lines.push("   With a client of the server's version or a later one:".into());
-    for (database, file) in found {
+    for (stem, file) in found {
+        let database = quote(newest.fact(file, "database").unwrap_or(stem));
+        lines.extend(create(newest, file, &database));
         let file = quote(&format!("{folder}/{file}")).into_owned();
-        lines.extend(create(newest, database));
-        let database = quote(database);
         lines.push(match said.format {
             Dump::Custom => command(&format!("pg_restore --exit-on-error --jobs 4 -d {database} {file}")),
             Dump::Plain => command(&format!("psql -v ON_ERROR_STOP=1 -d {database} -f {file}")),
@@ -237,13 +237,12 @@ fn postgres(folder: &str, newest: &Newest, said: &Postgres) -> Vec<String> {
 }
 
 /// As it was: who owns a database may make tables in it.
-fn create(newest: &Newest, database: &str) -> Vec<String> {
+fn create(newest: &Newest, file: &str, database: &str) -> Vec<String> {
     let words = [("owner", "-O"), ("encoding", "-E"), ("collate", "--lc-collate"), ("ctype", "--lc-ctype")];
-    let words = words.map(|(fact, word)| newest.fact(database, fact).map(|value| format!("{word} {}", quote(value))));
+    let words = words.map(|(fact, word)| newest.fact(file, fact).map(|value| format!("{word} {}", quote(value))));
     let [owner, encoding, collate, ctype] = words.map(Option::unwrap_or_default);
-    let database = quote(database).into_owned();
     if encoding.is_empty() {
-        let words = [owner, database].join(" ");
+        let words = [owner.as_str(), database].join(" ");
         return vec![command(&format!("createdb {}", words.trim_start()))];
     }
     let form = [encoding, collate, ctype].join(" ");

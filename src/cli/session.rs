@@ -31,8 +31,8 @@ impl Session {
 
     pub fn location(&self) -> Result<Location, Failure> {
         let text = self.global.repository.as_deref().ok_or_else(|| {
-            Failure::new(code::USAGE, "no repository given, and no vault.toml is here".into())
-                .hint("say which with --repository LOCATION, in VAULT_REPOSITORY, or in a plan: --plan FILE")
+            Failure::new(code::USAGE, "no repository given".into())
+                .hint("say which with --repository LOCATION, in VAULT_REPOSITORY, or in a plan: a vault.toml here, or --plan FILE")
         })?;
         parse_location(text)
     }

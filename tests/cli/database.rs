@@ -79,8 +79,9 @@ impl Drop for Server {
 /// Says loudly that this test did not run; in CI that is a failure.
 fn skipped(reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{reason}");
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
     // Straight to the terminal: the harness would swallow it.
-    drop(writeln!(std::io::stderr(), "SKIPPED a_database_goes_in_and_comes_back_with_every_row: {reason}"));
+    drop(writeln!(std::io::stderr(), "SKIPPED {name}: {reason}"));
 }
 
 /// One small dump as the benchmarks make them, by a server that is gone afterwards.
@@ -139,4 +140,34 @@ fn a_database_goes_in_and_comes_back_with_every_row() {
         let count: u64 = before.split('|').next().and_then(|count| count.parse().ok()).expect("a count");
         assert!(count >= 300, "{table} has {count} rows");
     }
+}
+
+#[test]
+fn what_the_runbook_says_gives_a_database_back_to_its_owner() {
+    let (Some(server), Some(new)) = (Server::start(), Server::start()) else {
+        return skipped("PostgreSQL's server is not installed (apt-get install postgresql)");
+    };
+    server.sql("postgres", b"create role app login");
+    server.sql("postgres", b"create database \"the shop\" owner app");
+    server.sql("the shop", b"set role app; create table t(i int); insert into t values (7)");
+    let world = World::made();
+    let plan = "[source.db]\nkind = \"postgres\"\nurl_env = \"SHOP_URL\"\n";
+    std::fs::write(world.path("vault.toml"), plan).expect("a file");
+    let url = format!("postgres://owner@/the%20shop?host={}", server.home().display());
+    let output = world.command(&["run", "--quiet"]).env("SHOP_URL", url).output().expect("vault starts");
+    assert!(output.status.success(), "{}", crate::errors(&output));
+
+    let said = world.ok(&["plan", "runbook"]);
+    let typed = said.split("(postgres)\n").nth(1).expect("the steps of the source");
+    let typed: Vec<&str> = typed.lines().filter_map(|line| line.strip_prefix("     ")).collect();
+    let typed = typed.into_iter().filter(|line| !line.contains("ROLE")).collect::<Vec<_>>().join("\n");
+    let typed = typed.replace("vault restore", &format!("{} restore", env!("CARGO_BIN_EXE_vault")));
+    let typed = typed.replace("/var/tmp/restored", &world.path("back").display().to_string());
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", &typed]).env("PGHOST", new.home()).env("PGUSER", "owner").current_dir(world.path(""));
+    let path = std::env::join_paths([new.programs.clone(), "/usr/bin".into(), "/bin".into()]).expect("a path");
+    shell.env("PATH", path).env("VAULT_REPOSITORY", world.path("repository")).env("VAULT_PASSWORD", crate::PASSWORD);
+    let output = shell.output().expect("a shell");
+    assert!(output.status.success(), "{typed}\n{}", crate::errors(&output));
+    assert_eq!(new.sql("the shop", b"set role app; create table after(i int); select i from t").trim(), "7");
 }

@@ -234,7 +234,7 @@ fn a_database_comes_back_with_every_row_index_and_large_object() {
             let version = cluster.sql("app", "select split_part(current_setting('server_version'), ' ', 1)");
             assert_eq!(fact(&report, "server_version"), Some(version.trim()));
             assert_eq!(fact(&report, "tool_version"), Some(version.trim()), "the client of the server's version");
-            assert_eq!(fact(&report, "database"), Some("app"));
+            assert_eq!((fact(&report, "database"), fact(&report, "owner")), (Some("app"), Some("owner")));
             assert_eq!(fact(&report, "table:public.Odd \"Name"), Some("2"));
             assert_eq!((fact(&report, "table:public.nothing"), fact(&report, "table:public.fake")), (Some("0"), None));
             assert_eq!(fact(&report, "large_objects"), Some("1"));
