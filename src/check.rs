@@ -72,6 +72,8 @@ pub struct Report {
     pub repaired: Vec<(String, String)>,
     /// Snapshots looked at.
     pub snapshots: u64,
+    /// Those of them that are forgotten, and that prune has not deleted yet.
+    pub forgotten: u64,
     /// Packs that the store lists.
     pub packs: u64,
     /// Blobs that the index tells of.
@@ -214,6 +216,7 @@ impl<'a> Look<'a> {
         report.verified_packs = verified.len() as u64;
         report.oldest_verified = self.oldest(&domains, &verified);
         report.snapshots = self.view.snapshots.all.len() as u64;
+        report.forgotten = report.snapshots.saturating_sub(self.view.snapshots.visible().count() as u64);
         report.packs = self.view.packs.len() as u64;
         report.findings = findings.finish();
         Ok((report, verified))

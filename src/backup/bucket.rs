@@ -38,7 +38,7 @@ enum Coming<'o> {
     Enter(&'o str),
     Leave,
     Unchanged(Node),
-    Fetched(ObjectReader<'o>, Earlier),
+    Fetched(ObjectReader<'o>, Box<Earlier>),
 }
 
 /// A folder that is being built.
@@ -149,7 +149,7 @@ impl Scan<'_> {
                 let (folder, name) = (ends.before.last_mut(), last(&object.name).as_bytes());
                 let earlier = folder.map_or_else(Earlier::default, |folder| folder.entry(name));
                 let node = earlier.same().and_then(|before| self.taken_over(object, before));
-                let fetched = || Coming::Fetched(fetch.open(object), earlier);
+                let fetched = || Coming::Fetched(fetch.open(object), earlier.into());
                 ends.coming.push_back(node.map_or_else(fetched, Coming::Unchanged));
                 ends.fetching += usize::from(matches!(ends.coming.back(), Some(Coming::Fetched(..))));
             }

@@ -53,6 +53,8 @@ printed! {
         objects: Option<u64> = objects,
         /// Snapshots looked at.
         snapshots: Option<u64> = objects.is_none().then_some(report.snapshots),
+        /// Those of them that are forgotten, and that prune has not deleted yet.
+        forgotten: Option<u64> = objects.is_none().then_some(report.forgotten),
         /// Packs that the store lists.
         packs: Option<u64> = objects.is_none().then_some(report.packs),
         /// Blobs that the index tells of.
@@ -126,8 +128,9 @@ pub fn run(session: &Session, arguments: &Arguments) -> Outcome {
     let skipped = render::if_any(report.skipped_packs, |skipped| {
         format!(", {} verified lately", render::count(skipped, "pack", "packs"))
     });
+    let forgotten = render::if_any(report.forgotten, |forgotten| format!(" ({forgotten} forgotten)"));
     let looked = format!(
-        "{}, {}, {}, {} read{skipped}",
+        "{}{forgotten}, {}, {}, {} read{skipped}",
         render::count(report.snapshots, "snapshot", "snapshots"),
         render::count(report.packs, "pack", "packs"),
         render::count(report.blobs, "blob", "blobs"),
