@@ -145,8 +145,7 @@ impl<'a> Packs<'a> {
         findings: &mut Findings,
         progress: &dyn Progress,
     ) -> Outcome {
-        // beside what is kept, packs are in flight and deltas wait
-        let reader = Reader::keeping(self.repository, &domain.lookup, self.repository.options().memory_bytes / 3);
+        let reader = Reader::new(self.repository, &domain.lookup);
         let mut outcome = Outcome::default();
         for batch in batches(&domain.lookup, chosen) {
             let mut all = self.repository.runtime().map(whole::threads(self.repository), batch, |(number, pack)| {

@@ -13,9 +13,6 @@ use vault_format::id::{BlobId, BlobKind, ObjectId};
 use vault_format::name::Name;
 use vault_format::promise;
 
-/// Plaintext of decoded frames that a reader keeps, in bytes.
-const KEPT_BYTES: usize = 64 << 20;
-
 /// What it does, for errors.
 const READ: &str = "read content";
 
@@ -51,9 +48,9 @@ impl Default for Allowance {
 }
 
 impl Reader {
-    /// A reader over a loaded lookup.
+    /// A reader over a loaded lookup, which keeps a third of the memory that is given: as much may be in flight.
     pub fn new(repository: &Repository, index: &BlobLookup) -> Self {
-        Self::keeping(repository, index, KEPT_BYTES)
+        Self::keeping(repository, index, repository.options().memory_bytes / 3)
     }
 
     /// The same for who needs the memory for something else: it keeps so many bytes of plaintext.
