@@ -23,7 +23,7 @@ use vault_format::tree::{Extent, Node, NodeKind};
 
 /// A plan is carried out when it holds this many chunks or files: bounds memory, not repositories.
 const CHUNKS_MAX: usize = 1 << 20;
-const FILES_MAX: usize = 1 << 17;
+const FILES_MAX: usize = 1 << 15;
 
 /// A file whose content is still missing.
 struct Pending {
