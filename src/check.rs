@@ -18,7 +18,7 @@ use crate::operation::{self, Ending, Figures, Operation, Run};
 use crate::progress::Progress;
 use crate::repository;
 use crate::repository::index::vouching;
-use crate::repository::lookup::{PackNumber, PackRecord};
+use crate::repository::lookup::{FrameNumber, PackNumber, PackRecord};
 use crate::repository::objects::index_objects::IndexObjects;
 use crate::repository::objects::marks;
 use crate::repository::read::reader::Reader;
@@ -28,9 +28,9 @@ use crate::repository::{Hidden, Repository};
 use crate::time::WallTime;
 use finding::Findings;
 use jiff::Timestamp;
-use packs::{Domain, Packs};
+use packs::{Domain, Outcome, Packs};
 use selection::{Selection, Verified};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 use trees::Trees;
 use vault_format::bundle::Role;
@@ -109,6 +109,13 @@ pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress
     };
     run.finish(&result, ending).into_iter().for_each(|warning| progress.note(&warning));
     result.map(|(report, _)| report)
+}
+
+/// What a walk over the trees of one domain found.
+#[derive(Default)]
+struct Walked {
+    findings: Findings,
+    notes: Vec<String>,
 }
 
 /// Everything but the content of packs, as it was found. What is committed meanwhile is not missed, only not looked at.
@@ -195,12 +202,11 @@ impl<'a> Look<'a> {
         let mut verified = Vec::new();
         for (id, domain) in &domains {
             let chosen = chosen.remove(id).unwrap_or_default();
-            let outcome = packs.read(domain, &chosen, &mut findings, progress);
-            repository.runtime().check_stopped()?;
-            packs.answered()?;
+            let (outcome, walked) = self.look_into((*id, domain), &packs, &chosen, progress)?;
             report.read_bytes += outcome.read_bytes;
-            let reader = Reader::new(repository, &domain.lookup);
-            self.walk(*id, Trees::new(&packs, &reader, &outcome.bad, &mut findings, progress), &mut report.notes)?;
+            findings.join(outcome.findings);
+            findings.join(walked.findings);
+            report.notes.extend(walked.notes);
             report.blobs += domain.lookup.blobs().count() as u64;
             self.vouch(*id, &outcome.verified, &mut report.notes);
             verified.extend(outcome.verified);
@@ -256,10 +262,41 @@ impl<'a> Look<'a> {
         all.min().filter(|oldest| *oldest > WallTime::MIN)
     }
 
+    /// Reads packs of a domain, and walks the trees of its snapshots: beside that where the store is near, for the walk
+    /// leaves a processor idle. It does not know then which frames are bad, so if any is it goes again.
+    fn look_into(
+        &self,
+        (id, domain): (DomainId, &Domain<'_>),
+        packs: &Packs<'_>,
+        chosen: &[(PackNumber, &PackRecord)],
+        progress: &dyn Progress,
+    ) -> Result<(Outcome, Walked)> {
+        let runtime = self.repository.runtime();
+        let walk = |bad: &HashSet<FrameNumber>| {
+            let reader = Reader::keeping(self.repository, &domain.lookup, self.repository.options().memory_bytes / 6);
+            self.walk(id, Trees::new(packs, &reader, bad, progress))
+        };
+        let is_beside = !chosen.is_empty() && runtime.workers > 0 && self.repository.backend().is_local();
+        let (outcome, early) = if is_beside {
+            let (outcome, early) = runtime.beside(|| packs.read(domain, chosen, progress), || walk(&HashSet::new()));
+            (outcome, Some(early))
+        } else {
+            (packs.read(domain, chosen, progress), None)
+        };
+        runtime.check_stopped()?;
+        packs.answered()?;
+        let walked = match early.filter(|_| outcome.bad.is_empty()) {
+            Some(walked) => walked?,
+            None => walk(&outcome.bad)?,
+        };
+        Ok((outcome, walked))
+    }
+
     /// Walks the trees of a domain's snapshots.
-    fn walk(&self, id: DomainId, mut trees: Trees<'_, '_>, notes: &mut Vec<String>) -> Result<()> {
+    fn walk(&self, id: DomainId, mut trees: Trees<'_, '_>) -> Result<Walked> {
+        let mut notes = Vec::new();
         if self.repository.keys().role() == Role::Writer {
-            return Ok(());
+            return Ok(Walked::default());
         }
         let due = self.view.marks.due_snapshots();
         let own = self.view.snapshots.all.iter().filter(|snapshot| snapshot.place.domain == id);
@@ -271,7 +308,7 @@ impl<'a> Look<'a> {
         if trees.closed > 0 {
             notes.push(format!("{} snapshots can only be read by the owner: a writer took them", trees.closed));
         }
-        Ok(())
+        Ok(Walked { findings: trees.findings, notes })
     }
 
     /// The owner says which packs of others he has found good (T7). A store may take nothing: that is no damage.

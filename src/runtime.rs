@@ -156,6 +156,19 @@ impl Runtime {
         })
     }
 
+    /// Does two things at once, the first on the caller's thread, or, without workers, one after the other. A panic of
+    /// either is the caller's too.
+    pub(crate) fn beside<A, B: Send>(&self, one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+        if self.workers == 0 {
+            return (one(), other());
+        }
+        std::thread::scope(|scope| {
+            let other = scope.spawn(other);
+            let one = one();
+            (one, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+
     fn spread<T: Sync, R: Send, E: Send>(
         &self,
         threads: usize,

@@ -83,6 +83,18 @@ impl Findings {
         finding.affected_count += count;
     }
 
+    /// Takes over what was found besides.
+    pub fn join(&mut self, others: Findings) {
+        for (object, (other, more)) in others.by_object {
+            other.problems.iter().for_each(|problem| self.add(&object, problem));
+            self.affect(&object, other.affected.into_iter(), other.affected_count);
+            let (finding, all) = self.entry(object);
+            *all += more;
+            finding.missing = finding.missing.or(other.missing);
+            finding.mismade = finding.mismade.or(other.mismade);
+        }
+    }
+
     /// If all that was found is a problem of objects that nothing needs, takes it back and names them.
     pub fn take_unneeded(&mut self, problem: &str) -> Vec<String> {
         let is_unneeded = |finding: &Finding| finding.affected_count == 0 && finding.problems == [problem];

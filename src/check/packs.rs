@@ -12,12 +12,12 @@ use crate::repository::objects::index_objects;
 use crate::repository::objects::index_objects::{IndexObjects, PackListing};
 use crate::repository::objects::marks::Marks;
 use crate::repository::read::reader::Reader;
-use crate::repository::read::whole::{self, Delta};
+use crate::repository::read::whole::{self, Apart, Delta};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::OnceLock;
 use vault_format::bundle::Role;
 use vault_format::frame::FrameCodec;
-use vault_format::header::Header;
+use vault_format::header::{HEADER_BYTES, Header};
 use vault_format::id::{Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 use vault_format::name::Name;
@@ -48,6 +48,8 @@ pub(super) struct Outcome {
     pub verified: Vec<ObjectId>,
     /// Bytes read.
     pub read_bytes: u64,
+    /// What is wrong with the others.
+    pub findings: Findings,
 }
 
 /// What came of one pack.
@@ -61,6 +63,8 @@ struct Seen {
 
 /// Bytes of deltas that wait until all packs of a batch are read.
 const DELTA_BYTES: u64 = 32 << 20;
+/// Bytes of a pack that are read at once where the store is near.
+const NEAR_BYTES: u64 = 1 << 20;
 /// Deltas that one thread opens in a row.
 const DELTAS_IN_A_ROW: usize = 64;
 
@@ -138,13 +142,7 @@ impl<'a> Packs<'a> {
     }
 
     /// Reads, opens and hashes packs of a domain.
-    pub fn read(
-        &self,
-        domain: &Domain<'_>,
-        chosen: &[(PackNumber, &PackRecord)],
-        findings: &mut Findings,
-        progress: &dyn Progress,
-    ) -> Outcome {
+    pub fn read(&self, domain: &Domain<'_>, chosen: &[(PackNumber, &PackRecord)], progress: &dyn Progress) -> Outcome {
         let reader = Reader::new(self.repository, &domain.lookup);
         let mut outcome = Outcome::default();
         for batch in batches(&domain.lookup, chosen) {
@@ -155,7 +153,7 @@ impl<'a> Packs<'a> {
             });
             self.open_deltas(&reader, &mut all);
             let seen = batch.iter().zip(all).filter_map(|((_, pack), seen)| Some((*pack, seen?)));
-            outcome.take(seen, findings);
+            outcome.take(seen);
         }
         outcome
     }
@@ -233,40 +231,57 @@ impl<'a> Packs<'a> {
         if self.repository.runtime().is_stopped() || self.silent.get().is_some() {
             return None;
         }
-        let frames = domain.lookup.frames_of(number);
-        let bytes = match self.repository.backend().get(&Name::Pack(pack.class, pack.id).to_string(), None) {
-            Ok(bytes) => bytes,
-            // a condemned pack may be swept meanwhile
-            Err(error) if error.kind == ErrorKind::NotFound && pack.condemned => return None,
-            Err(error) => {
-                let error = repository::Error::from(error);
-                let seen = || Seen { bad: frames.collect(), problems: vec![error.to_string()], ..Seen::default() };
-                return (!self.is_silent(&error)).then(seen);
-            }
+        let entries = domain.entries.get(&pack.id).map(Vec::as_slice).unwrap_or_default();
+        let places = entries.first().map(|entry| entry.directory.places()).unwrap_or_default();
+        let (mut seen, mut hasher, mut head, mut end) =
+            (Seen::default(), blake3::Hasher::new(), Vec::new(), Vec::new());
+        let mut apart = Ok(Apart::default());
+        let pieces = match whole::pieces(reader, number, &places, (pack.size, self.piece_bytes())) {
+            Ok(pieces) => pieces,
+            Err(error) => return Some(Seen { problems: vec![reason(&error)], ..seen }),
         };
-        let mut seen = Seen::default();
-        if ObjectId::of(&bytes) != pack.id {
+        for piece in pieces {
+            let range = Some(piece.range.clone()).filter(|range| *range != (0..pack.size));
+            let bytes = match self.repository.backend().get(&Name::Pack(pack.class, pack.id).to_string(), range) {
+                Ok(bytes) => bytes,
+                // a condemned pack may be swept meanwhile
+                Err(error) if error.kind == ErrorKind::NotFound && pack.condemned => return None,
+                Err(error) => {
+                    let error = repository::Error::from(error);
+                    let bad = domain.lookup.frames_of(number).collect();
+                    let seen = || Seen { bad, problems: vec![error.to_string()], ..Seen::default() };
+                    return (!self.is_silent(&error)).then(seen);
+                }
+            };
+            hasher.update(&bytes);
+            if self.repository.keys().role() != Role::Writer {
+                apart = apart.and_then(|mut apart| apart.take(reader, &piece, &bytes).map(|()| apart));
+            }
+            if head.is_empty() {
+                head = bytes.iter().take(HEADER_BYTES).copied().collect();
+            }
+            end = bytes;
+        }
+        if ObjectId(*hasher.finalize().as_bytes()) != pack.id {
             seen.problems.push("its bytes do not match its name".into());
         }
-        if let Err(problem) = self.directory(domain, pack, &bytes) {
+        if let Err(problem) = self.directory(domain, pack, (&head, &end)) {
             seen.problems.push(problem);
         }
-        if self.repository.keys().role() == Role::Writer {
-            return Some(seen);
-        }
-        let places =
-            domain.entries.get(&pack.id).and_then(|entries| entries.first()).map(|entry| entry.directory.places());
-        let places = places.unwrap_or_default();
-        let apart = match whole::apart(reader, number, &places, &bytes) {
-            Ok(apart) => apart,
-            Err(error) => {
-                seen.problems.push(reason(&error));
-                return Some(seen);
+        match apart {
+            Ok(apart) => {
+                apart.opened.into_iter().try_for_each(|(frame, opened)| self.note(&mut seen, frame, opened))?;
+                seen.deltas = apart.deltas;
             }
-        };
-        apart.opened.into_iter().try_for_each(|(frame, opened)| self.note(&mut seen, frame, opened))?;
-        seen.deltas = apart.deltas;
+            Err(error) => seen.problems.push(reason(&error)),
+        }
         Some(seen)
+    }
+
+    /// So many bytes of a pack are read at once: a store that is far away is asked once for each pack, and of one that is
+    /// near no more is held than is worked on.
+    fn piece_bytes(&self) -> u64 {
+        if self.repository.backend().is_local() { NEAR_BYTES } else { u64::MAX }
     }
 
     /// True if the store answers nothing any more: then there is no more to be seen, and what was seen last is no damage.
@@ -283,13 +298,14 @@ impl<'a> Packs<'a> {
         self.silent.get().map_or(Ok(()), |error| Err(error.clone().into()))
     }
 
-    fn directory(&self, domain: &Domain<'_>, pack: &PackRecord, bytes: &[u8]) -> Result<(), String> {
+    /// Compares how a pack begins and ends with what the index says.
+    fn directory(&self, domain: &Domain<'_>, pack: &PackRecord, (head, end): (&[u8], &[u8])) -> Result<(), String> {
         let words = |error: vault_format::Error| error.to_string();
-        let header = Header::decode(bytes, pack.header.kind, self.repository.id()).map_err(words)?;
+        let header = Header::decode(head, pack.header.kind, self.repository.id()).map_err(words)?;
         if header != pack.header {
             return Err("its header is not what the index says".into());
         }
-        let end = PackEnd::parse(bytes, bytes.len() as u64).map_err(words)?;
+        let end = PackEnd::parse(end, pack.size).map_err(words)?;
         let book = self.repository.keys().book(header.domain).ok_or("no key for its directory")?;
         let directory = end.directory(&header, &book).map_err(words)?;
         let mut told = domain.entries.get(&pack.id).into_iter().flatten();
@@ -301,14 +317,14 @@ impl<'a> Packs<'a> {
 }
 
 impl Outcome {
-    fn take<'p>(&mut self, packs: impl Iterator<Item = (&'p PackRecord, Seen)>, findings: &mut Findings) {
+    fn take<'p>(&mut self, packs: impl Iterator<Item = (&'p PackRecord, Seen)>) {
         for (pack, seen) in packs {
             self.read_bytes += pack.size;
             if seen.problems.is_empty() && seen.bad.is_empty() {
                 self.verified.push(pack.id);
             }
             for problem in &seen.problems {
-                findings.add(Name::Pack(pack.class, pack.id), problem);
+                self.findings.add(Name::Pack(pack.class, pack.id), problem);
             }
             self.bad.extend(seen.bad);
         }

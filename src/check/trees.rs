@@ -132,7 +132,8 @@ pub(super) struct Trees<'a, 'r> {
     remembered: usize,
     /// Pages that were read before they are walked.
     ahead: HashSet<BlobId>,
-    findings: &'a mut Findings,
+    /// What was found to be wrong.
+    pub findings: Findings,
     progress: &'a dyn Progress,
     /// Snapshots that this key may not read.
     pub closed: u64,
@@ -143,10 +144,10 @@ impl<'a, 'r> Trees<'a, 'r> {
         packs: &'a Packs<'r>,
         reader: &'a Reader,
         bad: &'a HashSet<FrameNumber>,
-        findings: &'a mut Findings,
         progress: &'a dyn Progress,
     ) -> Self {
-        let (repository, pages, loose, ahead) = (packs.repository, HashMap::new(), None, HashSet::new());
+        let (repository, findings) = (packs.repository, Findings::default());
+        let (pages, loose, ahead) = (HashMap::new(), None, HashSet::new());
         Self { repository, packs, reader, bad, pages, loose, remembered: 0, ahead, findings, progress, closed: 0 }
     }
 
@@ -178,7 +179,7 @@ impl<'a, 'r> Trees<'a, 'r> {
         let TreeRoot { id: root, count, .. } = snapshot.head.root;
         self.walk(root, count)?;
         let Some(page) = self.pages.get(&root) else { return Ok(()) };
-        walkable((self.reader, self.findings), snapshot, page);
+        walkable((self.reader, &mut self.findings), snapshot, page);
         let (harm, name) = (&page.harm, snapshot.id.short());
         for (&culprit, &(ref paths, count)) in &harm.0 {
             let paths = paths.iter().map(|path| format!("{name}:/{}", String::from_utf8_lossy(path)));

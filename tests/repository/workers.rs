@@ -1,14 +1,18 @@
 //! Whatever the number of threads and however little memory: the same blobs, the same bytes, and an end.
 
 use crate::round_trip::fill;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 use testkit::world::{
-    Hand, assert_clean, assert_restores, blobs, folder, init, noise, open_with, restore_stream, snapshot_folder,
-    snapshot_stream,
+    Hand, PASSWORD, assert_clean, assert_restores, blobs, check, folder, init, noise, open_with, restore_stream,
+    snapshot_folder, snapshot_stream,
 };
-use vault::repository::Options;
+use vault::backend::{Backend, BackendOptions, Location};
+use vault::check::Finding;
+use vault::repository::{Access, Options, Repository};
 
 /// A run that hangs must not hang the tests: a thread can't be killed, the process can.
 fn watched(name: &'static str, work: impl FnOnce() + Send + 'static) {
@@ -52,4 +56,51 @@ fn all_numbers_of_workers_store_and_restore_the_same() {
             assert_clean(&repository, true, &context);
         }
     });
+}
+
+/// What a check of a store in a folder finds.
+fn found(hand: &Hand, store: &Path, workers: usize) -> Vec<Finding> {
+    let runtime = hand.runtime(7, workers);
+    let location = Location::parse(store.to_str().unwrap()).unwrap();
+    let backend = Backend::open(&location, &BackendOptions::default(), &runtime).unwrap();
+    let options = Options::default();
+    check(&Repository::open(backend, runtime, options, Access::Password(PASSWORD)).unwrap(), true).findings
+}
+
+/// Where a store is near, trees are walked while packs are read, before all that is bad is known.
+#[test]
+fn all_numbers_of_workers_name_the_same_damage() {
+    let (hand, source) = (Hand::new(), folder(fill));
+    let store = hand.store();
+    let repository = init(store.clone(), &hand.runtime(1, 0));
+    snapshot_folder(&repository, source.path()).unwrap();
+    snapshot_stream(&repository, &noise(5, 5_000_000)).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    for (name, bytes) in store.objects() {
+        let path = place.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let packs: Vec<String> = store.objects().into_keys().filter(|name| name.starts_with("packs/")).collect();
+    assert!(packs.len() > 1 && found(&hand, place.path(), 2).is_empty());
+    for pack in packs {
+        let path = place.path().join(&pack);
+        let whole = fs::read(&path).unwrap();
+        // in the header, among the frames, in the padding or the directory, at the end
+        for at in [10, 100, whole.len() / 2, whole.len() - 400, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            let expected = found(&hand, place.path(), 0);
+            assert!(expected.iter().any(|finding| finding.object == pack), "{pack}, byte {at}: {expected:#?}");
+            for workers in [1, 8] {
+                assert_eq!(found(&hand, place.path(), workers), expected, "{pack}, byte {at}, {workers} workers");
+            }
+        }
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(found(&hand, place.path(), 8), found(&hand, place.path(), 0), "{pack} is too short");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(found(&hand, place.path(), 8), found(&hand, place.path(), 0), "{pack} is missing");
+        fs::write(&path, whole).unwrap();
+    }
 }

@@ -5,6 +5,7 @@ use super::lineage;
 use super::reader::Reader;
 use crate::repository::lookup::{BlobLocation, BlobLookup, FrameNumber, PackNumber};
 use crate::repository::{Error, Repository, Result};
+use std::ops::Range;
 use vault_format::directory::BlobPlace;
 use vault_format::frame::FrameCodec;
 
@@ -16,7 +17,7 @@ pub(crate) fn frames<'a>(
     bytes: &'a [u8],
 ) -> impl Iterator<Item = (FrameNumber, Result<()>)> + 'a {
     by_frame(reader, pack, places).map(|(number, places)| {
-        let opened = sealed(reader, number, bytes).and_then(|sealed| {
+        let opened = sealed(reader, number, (0, bytes)).and_then(|sealed| {
             let plain = reader.open_frame(number, sealed)?;
             compare(reader, number, places, &plain)
         });
@@ -32,6 +33,37 @@ pub(crate) struct Delta {
     sealed: Vec<u8>,
 }
 
+/// A part of a pack that is read at once, and the frames that lie in it.
+pub(crate) struct Piece<'a> {
+    /// Which bytes of the pack.
+    pub range: Range<u64>,
+    frames: Vec<(FrameNumber, &'a [BlobPlace])>,
+}
+
+/// A pack of `size` bytes in pieces that cut no frame: about `bytes_max` bytes each. One after the other they are the pack.
+pub(crate) fn pieces<'a>(
+    reader: &Reader,
+    pack: PackNumber,
+    places: &'a [BlobPlace],
+    (size, bytes_max): (u64, u64),
+) -> Result<Vec<Piece<'a>>> {
+    let piece = |start| Piece { range: start..start, frames: Vec::new() };
+    let (mut pieces, mut last) = (Vec::new(), piece(0));
+    for (number, places) in by_frame(reader, pack, places) {
+        let frame = reader.index().frame(number)?;
+        let end = u64::from(frame.offset).saturating_add(u64::from(frame.stored)).min(size);
+        last.range.end = last.range.end.max(end);
+        last.frames.push((number, places));
+        if last.range.end - last.range.start >= bytes_max {
+            let next = piece(last.range.end);
+            pieces.push(std::mem::replace(&mut last, next));
+        }
+    }
+    last.range.end = size;
+    pieces.push(last);
+    Ok(pieces)
+}
+
 /// The frames of a pack.
 #[derive(Default)]
 pub(crate) struct Apart {
@@ -41,19 +73,20 @@ pub(crate) struct Apart {
     pub deltas: Vec<Delta>,
 }
 
-/// Opens the frames of a pack, but for its deltas.
-pub(crate) fn apart(reader: &Reader, pack: PackNumber, places: &[BlobPlace], bytes: &[u8]) -> Result<Apart> {
-    let mut apart = Apart::default();
-    for (number, places) in by_frame(reader, pack, places) {
-        let sealed = sealed(reader, number, bytes)?;
-        if reader.index().frame(number)?.codec == FrameCodec::Delta {
-            apart.deltas.push(Delta { number, places: places.to_vec(), sealed: sealed.to_vec() });
-        } else {
-            let plain = reader.open_frame(number, sealed);
-            apart.opened.push((number, plain.and_then(|plain| compare(reader, number, places, &plain))));
+impl Apart {
+    /// Opens the frames of a piece, but for its deltas.
+    pub fn take(&mut self, reader: &Reader, piece: &Piece<'_>, bytes: &[u8]) -> Result<()> {
+        for &(number, places) in &piece.frames {
+            let sealed = sealed(reader, number, (piece.range.start, bytes))?;
+            if reader.index().frame(number)?.codec == FrameCodec::Delta {
+                self.deltas.push(Delta { number, places: places.to_vec(), sealed: sealed.to_vec() });
+            } else {
+                let plain = reader.open_frame(number, sealed);
+                self.opened.push((number, plain.and_then(|plain| compare(reader, number, places, &plain))));
+            }
         }
+        Ok(())
     }
-    Ok(apart)
 }
 
 /// Deltas in the order in which they are best opened: those of one lineage together, each after its bases.
@@ -74,18 +107,18 @@ impl Delta {
 
 /// The frames of a pack, each with what the directory says of it: that has them all, in their order.
 fn by_frame<'a>(
-    reader: &'a Reader,
+    reader: &Reader,
     pack: PackNumber,
     places: &'a [BlobPlace],
-) -> impl Iterator<Item = (FrameNumber, &'a [BlobPlace])> {
+) -> impl Iterator<Item = (FrameNumber, &'a [BlobPlace])> + use<'a> {
     reader.index().frames_of(pack).zip(places.chunk_by(|left, right| left.frame == right.frame))
 }
 
-/// The sealed bytes of a frame, as many of them as there are.
-fn sealed<'b>(reader: &Reader, number: FrameNumber, bytes: &'b [u8]) -> Result<&'b [u8]> {
+/// The sealed bytes of a frame, as many of them as there are in what was read of its pack from some byte on.
+fn sealed<'b>(reader: &Reader, number: FrameNumber, (start, bytes): (u64, &'b [u8])) -> Result<&'b [u8]> {
     let frame = reader.index().frame(number)?;
-    let range = frame.offset as usize..(frame.offset as usize).saturating_add(frame.stored as usize);
-    Ok(bytes.get(range).unwrap_or_default())
+    let at = usize::try_from(u64::from(frame.offset).saturating_sub(start)).unwrap_or(usize::MAX);
+    Ok(bytes.get(at..at.saturating_add(frame.stored as usize)).unwrap_or_default())
 }
 
 /// Compares every blob of a frame with its id.
