@@ -7,7 +7,7 @@
 
 /// Blocks of so many bytes are the system's at once when they are freed.
 #[cfg(target_env = "gnu")]
-const BLOCK_BYTES: i32 = 2 << 20;
+const BLOCK_BYTES: i32 = 5 << 20;
 /// So much free memory at the heap's end is kept for what comes next.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES: i32 = 8 << 20;

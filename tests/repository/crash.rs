@@ -74,7 +74,7 @@ impl Sources {
         let first = folder(|root| {
             fs::create_dir(root.join("sub")).unwrap();
             fs::write(root.join("sub/gone"), noise(5, 120_000)).unwrap();
-            fs::write(root.join("sub/noise"), noise(1, 1_300_000)).unwrap();
+            fs::write(root.join("sub/noise"), noise(1, 2_300_000)).unwrap();
             fs::write(root.join("text"), "text\n".repeat(10_000)).unwrap();
             fs::write(root.join("empty"), b"").unwrap();
         });

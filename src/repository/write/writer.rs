@@ -25,8 +25,12 @@ use vault_format::directory::{BlobEntry, PACK_BLOBS_MAX};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
 use vault_format::key::Key;
 
-/// A shared frame is closed at this many plaintext bytes.
-const FRAME_BYTES_TARGET: usize = 512 << 10;
+/// A shared frame is closed at this many plaintext bytes, or at an eighth of a pack: of a source tree 2 MiB take a
+/// twentieth less than 512 KiB, and whoever wants one file opens no more than that.
+const FRAME_BYTES_TARGET: usize = 2 << 20;
+/// The same for blobs that are this large on average: they are of content that does not compress, and gain nothing.
+const FRAME_BYTES_LEAST: usize = 512 << 10;
+const LARGE_BLOB_BYTES: usize = 256 << 10;
 
 /// A shared frame is closed at this many blobs, however small they are: a pack has room for a few such frames.
 const FRAME_BLOBS_MAX: usize = PACK_BLOBS_MAX / 8;
@@ -103,6 +107,15 @@ struct OpenFrame {
     blobs: Vec<BlobEntry>,
     /// What each takes the place of.
     before: Vec<Vec<BlobId>>,
+}
+
+impl OpenFrame {
+    /// Plaintext bytes at which it is closed, in packs of so many.
+    fn target(&self, pack_bytes: usize) -> usize {
+        let is_of_large = self.bytes.len() >= self.blobs.len() * LARGE_BLOB_BYTES;
+        let target = if is_of_large { FRAME_BYTES_LEAST } else { FRAME_BYTES_TARGET };
+        target.min(pack_bytes / 8).max(FRAME_BYTES_LEAST)
+    }
 }
 
 impl Writer {
@@ -304,12 +317,12 @@ impl Writer {
         }
         if open.bytes.is_empty() && kind == BlobKind::Chunk {
             // else what grows is moved again and again
-            open.bytes.reserve(FRAME_BYTES_TARGET + plaintext.len());
+            open.bytes.reserve(FRAME_BYTES_LEAST + plaintext.len());
         }
         open.bytes.extend_from_slice(plaintext);
         open.blobs.push(BlobEntry { id, kind, length });
         open.before.push(before);
-        let is_full = open.bytes.len() >= FRAME_BYTES_TARGET || open.blobs.len() >= FRAME_BLOBS_MAX;
+        let is_full = open.bytes.len() >= open.target(self.run.pack_bytes) || open.blobs.len() >= FRAME_BLOBS_MAX;
         let now_full = is_full.then(|| std::mem::take(open));
         for frame in full.into_iter().chain(now_full) {
             self.engine.encode(&self.run, kind.class(), frame)?;
