@@ -20,7 +20,9 @@ mod upkeep;
 use crate::alert::Signal;
 use crate::backup::CompressedInput;
 use crate::error::Result;
+use crate::health;
 use crate::history::History;
+use crate::operation::{self, Operation};
 use crate::plan::{CopyTo, Plan, Source};
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -338,7 +340,8 @@ pub fn run(
     let (pings, mut quota) = (Pings::new(&context), Quota::of(&context));
     let ping = plan.alerts.ping_env.as_ref().filter(|_| !options.dry_run);
     if let Some(until) = context.quiet_until() {
-        let why = "nothing was due before that".to_owned();
+        let left = health::spoken(until.since(started));
+        let why = format!("all was looked at lately, next in {left}");
         let next = vec![Next { name: plan.name.clone(), due: Some(until), why }];
         // whoever waits for a sign of each run gets one of this run, too
         let notes = pings.send(ping, Signal::Success, "done").into_iter().collect();
@@ -393,5 +396,28 @@ fn failure(context: &Context<'_>, history: &History, report: &Report) -> Option<
             Some(format!("{}: {}", source.name, last.message))
         })
     };
-    now.or_else(of_tasks).or_else(before)
+    now.or_else(of_tasks).or_else(before).or_else(|| task_before(context, history, report))
+}
+
+/// A task of the plan that is not due yet, and failed the last time.
+fn task_before(context: &Context<'_>, history: &History, report: &Report) -> Option<String> {
+    let all = context.options.sources.is_empty() && context.wants(Part::Maintenance);
+    let (plan, upkeep) = (context.plan, &context.plan.maintenance);
+    let every =
+        [(Operation::CHECK, upkeep.check), (Operation::FORGET, upkeep.forget), (Operation::PRUNE, upkeep.prune)];
+    let tasks = every.into_iter().filter(|(_, every)| every.is_some()).map(|(task, _)| {
+        let name = operation::name(task);
+        (name.to_owned(), history.task(name, ""))
+    });
+    let copies = plan
+        .copies
+        .iter()
+        .filter(|place| place.every.is_some())
+        .map(|place| (format!("copy {}", place.name), history.task(operation::name(Operation::COPY), &place.name)));
+    // what was tried, or is not for this key, was told above
+    let is_named = |name: &str| report.maintenance.iter().any(|task| task.task == name);
+    tasks.chain(copies).filter(|(name, _)| all && !is_named(name)).find_map(|(name, runs)| {
+        let last = runs?.last().filter(|last| last.outcome == RunOutcome::Failed)?;
+        Some(format!("{name}: {}", last.message))
+    })
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
 use testkit::world::noise;
@@ -270,6 +271,45 @@ fn pinged(listener: &TcpListener) -> Vec<String> {
     }
 }
 
+/// Runs a plan that pings; gives the paths that were asked.
+fn ran_and_pinged(world: &World, listener: &TcpListener, words: &[&str], code: i32) -> Vec<String> {
+    let url = format!("http://{}/plan", listener.local_addr().expect("an address"));
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| pinged(listener));
+        let mut command = world.command(&[&["run", "--quiet"], words].concat());
+        command.env("VAULT_RUNTIME_DIR", world.path("locks")).env("VAULT_TEST_PING", &url);
+        assert_eq!(command.status().expect("vault starts").code(), Some(code), "{words:?}");
+        asked.join().expect("it was asked")
+    })
+}
+
+/// A pack of what a repository holds, and its bytes.
+fn a_pack(world: &World) -> (PathBuf, Vec<u8>) {
+    let only = |folder: PathBuf| fs::read_dir(folder).expect("a folder").next().expect("an entry").expect("one").path();
+    let pack = only(only(world.path("repository/packs/d")));
+    let bytes = fs::read(&pack).expect("a pack");
+    (pack, bytes)
+}
+
+#[test]
+fn a_plan_is_not_well_before_a_check_has_seen_that_what_was_damaged_is_whole() {
+    let world = planned(&format!(
+        "{UPLOADS}[alerts]\nping_env = \"VAULT_TEST_PING\"\n[maintenance]\n\
+         check = {{ every = \"7d\", read_data = \"100%\" }}\n"
+    ));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let run = |words: &[&str], code: i32| ran_and_pinged(&world, &listener, words, code);
+    assert_eq!(run(&[], 0), ["/plan/start", "/plan"]);
+    let (pack, whole) = a_pack(&world);
+    fs::remove_file(&pack).expect("a pack");
+    assert_eq!(run(&["--all"], 1), ["/plan/start", "/plan/fail"]);
+    // no check is due for a week, and it is no better for that
+    assert_eq!(run(&[], 0), ["/plan/fail"]);
+    fs::write(&pack, whole).expect("a pack");
+    world.ok(&["check", "--read-data"]);
+    assert_eq!(run(&[], 0), ["/plan"]);
+}
+
 #[test]
 fn a_plan_is_not_well_before_what_failed_was_taken_again() {
     let plan = |command: &str| {
@@ -280,16 +320,7 @@ fn a_plan_is_not_well_before_what_failed_was_taken_again() {
     };
     let world = planned(&plan("false"));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/plan", listener.local_addr().expect("an address"));
-    let run = |words: &[&str], code: i32| {
-        std::thread::scope(|scope| {
-            let asked = scope.spawn(|| pinged(&listener));
-            let mut command = world.command(&[&["run", "--quiet"], words].concat());
-            command.env("VAULT_RUNTIME_DIR", world.path("locks")).env("VAULT_TEST_PING", &url);
-            assert_eq!(command.status().expect("vault starts").code(), Some(code));
-            asked.join().expect("it was asked")
-        })
-    };
+    let run = |words: &[&str], code: i32| ran_and_pinged(&world, &listener, words, code);
     assert_eq!(run(&[], 1), ["/plan/start", "/plan/fail"]);
     // nothing is due now, and it is no better for that
     assert_eq!(run(&[], 0), ["/plan/fail"]);
