@@ -123,7 +123,7 @@ pub fn repair(
     progress: &dyn Progress,
 ) -> Result<Report> {
     repository.keys().owner("repair")?;
-    repository.distrust_cache();
+    repository.read_anew();
     if let Some(from) = from {
         usable(repository, from)?;
     }

@@ -4,6 +4,7 @@
 
 mod access;
 mod error;
+mod fetched;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod index;
 #[cfg(feature = "internals")]
@@ -43,6 +44,7 @@ pub use access::opening::probe;
 pub use access::recover::{Recovered, Recovery};
 pub use cache::Error as CacheError;
 pub use error::{Doubt, Error, Hidden, Result};
+use fetched::Fetched;
 pub use keys::Keys;
 pub use objects::domains::Domains;
 pub use objects::journal::Actor;
@@ -144,6 +146,7 @@ struct Opened {
     cache_counts: AtomicBool,
     store_clock: Locked<Option<StoreClock>>,
     known: Locked<Known>,
+    fetched: Locked<Fetched>,
 }
 
 /// What this process has read and verified, by the hash of its bytes: asked for several times by most operations.
@@ -179,7 +182,10 @@ impl Repository {
         let stored = opening::config(&backend)?;
         let (slot, bundle) = match access {
             Access::Bundle(bundle) => (None, *bundle),
-            Access::Password(password) => opening::slot(&backend, &stored, password)?,
+            Access::Password(password) => {
+                let (slot, bundle) = opening::slot(&backend, &stored, password)?;
+                (Some(slot), bundle)
+            }
         };
         if bundle.repository != stored.repository {
             return Err(Error::Object { object: "config".into(), source: vault_format::Error::WrongRepository });
@@ -188,7 +194,13 @@ impl Repository {
             return Err(Error::ForeignConfig(backend.describe().to_owned()));
         }
         of_object("config", Config::open(&stored.bytes, Some(&bundle.owner.verifying)))?;
-        Ok(Self::assemble(backend, runtime, options, (stored.config, Keys::new(bundle, slot))))
+        let keys = Keys::new(bundle, slot.as_ref().map(|(id, _)| *id));
+        let repository = Self::assemble(backend, runtime, options, (stored.config, keys));
+        // whoever looks at all keys next needs not ask for this one again
+        if let Some((id, bytes)) = slot.filter(|_| !repository.0.backend.is_local()) {
+            repository.0.fetched.lock().keep(id, &bytes);
+        }
+        Ok(repository)
     }
 
     fn assemble(backend: Backend, runtime: Runtime, options: Options, (config, keys): (Config, Keys)) -> Self {
@@ -202,6 +214,7 @@ impl Repository {
             cache_counts: AtomicBool::new(true),
             store_clock: Locked::default(),
             known: Locked::default(),
+            fetched: Locked::default(),
         }))
     }
 
@@ -217,9 +230,17 @@ impl Repository {
         self.0.cache.get().iter().for_each(|cache| cache.forget_seen());
     }
 
-    /// From now on everything comes from the store: for operations that judge or delete what lies there.
+    /// From now on everything comes from the store, once: for operations that judge or delete what lies there.
     pub(crate) fn distrust_cache(&self) {
-        self.0.cache_counts.store(false, Ordering::SeqCst);
+        if self.0.cache_counts.swap(false, Ordering::SeqCst) {
+            self.0.fetched.lock().clear();
+        }
+    }
+
+    /// The same, and what came from the store before comes from there again: for who looks whether it is still good.
+    pub(crate) fn read_anew(&self) {
+        self.distrust_cache();
+        self.0.fetched.lock().clear();
     }
 
     /// The cache, if there is one to use.
@@ -294,7 +315,18 @@ impl Repository {
     /// Puts an object under the name that its bytes give.
     pub(crate) fn put(&self, name: &Name, bytes: &[u8]) -> Result<()> {
         self.0.backend.put(&name.to_string(), bytes)?;
+        // the next run will ask for it; what a month holds is deleted once the store has shown the month
+        if matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Journal(..))
+            && let Some(cache) = self.far_cache()
+        {
+            cache.keep_object(&name.to_string(), bytes);
+        }
         Ok(())
+    }
+
+    /// The cache, where it is nearer than the store.
+    fn far_cache(&self) -> Option<&Arc<Cache>> {
+        self.cache().filter(|_| !self.0.backend.is_local())
     }
 
     /// Gets an object and compares its bytes with its name.
@@ -303,8 +335,11 @@ impl Repository {
         let is_of_journal = matches!(name, Name::Journal(..) | Name::Month(..));
         let is_kept =
             is_of_journal || matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Order(_) | Name::Mark(_));
-        // a local store is as near as the cache
-        let cache = self.cache().filter(|_| is_kept && !self.0.backend.is_local());
+        let cache = self.far_cache().filter(|_| is_kept);
+        let fetched = (!self.0.backend.is_local()).then(|| self.0.fetched.lock().get(&id)).flatten();
+        if let Some(bytes) = fetched {
+            return Ok(bytes.to_vec());
+        }
         if let Some(bytes) = cache.and_then(|cache| cache.object(&name.to_string()))
             && ObjectId::of(&bytes) == id
         {
@@ -319,6 +354,9 @@ impl Repository {
         }
         if let Some(cache) = cache {
             cache.keep_object(&name.to_string(), &bytes);
+        }
+        if !self.0.backend.is_local() && !matches!(name, Name::Pack(..)) {
+            self.0.fetched.lock().keep(id, &bytes);
         }
         Ok(bytes)
     }
@@ -357,7 +395,7 @@ impl Repository {
         let mut known = Vec::new();
         let mut unknown = Vec::new();
         let listed = self.0.backend.list(prefix)?;
-        if let Some(cache) = self.cache().filter(|_| !self.0.backend.is_local()) {
+        if let Some(cache) = self.far_cache() {
             cache.retain_objects(prefix, &listed.iter().map(|entry| entry.name.clone()).collect());
         }
         for entry in listed {

@@ -93,6 +93,11 @@ pub fn find_second(flags: &Flags<'_>, runtime: &Runtime) -> Result<Option<Secret
     origin.map(|origin| from_origin(origin, Use::Open, runtime)).transpose()
 }
 
+/// True if nobody is asked for it, and nothing is run.
+pub fn is_at_hand(global: &Global) -> bool {
+    !matches!(origin(global, Use::Open), Origin::Question | Origin::Command(_))
+}
+
 /// Where the secret was looked for that opens nothing.
 pub fn told(global: &Global) -> String {
     let told = match origin(global, Use::Open) {

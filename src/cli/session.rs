@@ -63,7 +63,9 @@ impl Session {
         let open = || {
             let backend = self.backend(false)?;
             // a place without a repository should not ask for a password first
-            exit::probe(&backend)?;
+            if !secret::is_at_hand(&self.global) {
+                exit::probe(&backend)?;
+            }
             let secret = secret::find((&self.global, &self.runtime), secret::Use::Open)?;
             self.open_with(backend, secret)
                 .map_err(|failure| failure.hint_if_wrong_password(&secret::told(&self.global)))

@@ -6,7 +6,7 @@ use crate::repository::{Repository, Result};
 use std::ops::Range;
 
 /// Most bytes of one fetch.
-const FETCH_BYTES_MAX: u64 = 4 << 20;
+const FETCH_BYTES_MAX: u64 = 8 << 20;
 /// Unwanted bytes between two frames that are cheaper read than asked for twice.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 

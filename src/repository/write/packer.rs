@@ -6,7 +6,6 @@ use super::bases::Bases;
 use super::commit::refuse_age;
 use super::filling::{Filling, Step};
 use super::frame::EncodedFrame;
-use crate::backend;
 use crate::backend::ErrorKind;
 use crate::repository::index::loose;
 use crate::repository::index::loose::LoosePack;
@@ -208,12 +207,11 @@ impl Run {
     }
 
     fn put(&self, name: &Name, bytes: &[u8]) -> Result<()> {
-        let note = |error: &backend::Error| {
-            if error.kind == ErrorKind::Unreachable {
+        self.repository.put(name, bytes).inspect_err(|error| {
+            if error.backend().is_some_and(|error| error.kind == ErrorKind::Unreachable) {
                 self.silent.store(true, Ordering::SeqCst);
             }
-        };
-        Ok(self.repository.backend().put(&name.to_string(), bytes).inspect_err(note)?)
+        })
     }
 
     /// Fails if a thread did.
