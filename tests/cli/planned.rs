@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 use testkit::world::noise;
@@ -291,6 +291,12 @@ fn a_pack(world: &World) -> (PathBuf, Vec<u8>) {
     (pack, bytes)
 }
 
+/// Objects can't be written to: there is another in its place.
+fn put(pack: &Path, bytes: &[u8]) {
+    fs::remove_file(pack).expect("a pack");
+    fs::write(pack, bytes).expect("a pack");
+}
+
 #[test]
 fn a_plan_is_not_well_before_a_check_has_seen_that_what_was_damaged_is_whole() {
     let world = planned(&format!(
@@ -301,11 +307,13 @@ fn a_plan_is_not_well_before_a_check_has_seen_that_what_was_damaged_is_whole() {
     let run = |words: &[&str], code: i32| ran_and_pinged(&world, &listener, words, code);
     assert_eq!(run(&[], 0), ["/plan/start", "/plan"]);
     let (pack, whole) = a_pack(&world);
-    fs::remove_file(&pack).expect("a pack");
+    let mut damaged = whole.clone();
+    damaged[100] ^= 1;
+    put(&pack, &damaged);
     assert_eq!(run(&["--all"], 1), ["/plan/start", "/plan/fail"]);
     // no check is due for a week, and it is no better for that
     assert_eq!(run(&[], 0), ["/plan/fail"]);
-    fs::write(&pack, whole).expect("a pack");
+    put(&pack, &whole);
     world.ok(&["check", "--read-data"]);
     assert_eq!(run(&[], 0), ["/plan"]);
 }
