@@ -44,7 +44,8 @@ class Counted:
             calls, moved = dict(self.calls), dict(self.bytes)
             self.calls.clear()
             self.bytes.clear()
-        return {"requests": sum(calls.values()), **calls, "up_mb": round(moved.get("up", 0) / 1e6, 2), "down_mb": round(moved.get("down", 0) / 1e6, 2)}
+        moved = {f"{way}_mb": round(moved.get(way, 0) / 1e6, 2) for way in ("up", "down")}
+        return {"requests": sum(calls.values()), **calls, **moved}
 
 
 def serve():
@@ -224,7 +225,8 @@ def main():
         counted.take()
         for label, work in steps(tool, options.data, scratch, options.files):
             try:
-                figures = {"wall_s": work()["wall_s"]} | counted.take()
+                ran = work()
+                figures = {"wall_s": ran["wall_s"], "rss_mib": ran["rss_mib"]} | counted.take()
             except Exception as error:  # the row stays, with the reason
                 figures = {"error": str(error)[:300]}
                 counted.take()

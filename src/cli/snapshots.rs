@@ -14,6 +14,9 @@ use vault_format::facts::Facts;
 use vault_format::snapshot::Body;
 
 /// List snapshots
+///
+/// NEW are bytes that were not in the repository before, as they were read; `vault stats NAME` tells what they take
+/// there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   vault snapshots

@@ -158,19 +158,19 @@ impl Work<'_> {
     /// Fetches and writes what is in some lineages: their deltas first, which wait for the frames that they go back to.
     /// What goes wrong is noted with the file; the rest is given up only once all is.
     fn batch(&self, batch: &[Lineage<usize>]) -> repository::Result<()> {
-        let (index, runtime) = (self.reader.index(), self.repository.runtime());
+        let (reader, runtime) = (self.reader, self.repository.runtime());
         let threads = ranges::threads(self.repository);
         let deltas = batch.iter().flat_map(|lineage| &lineage.deltas);
         let deltas: BTreeSet<FrameNumber> = deltas.map(|delta| delta.number).collect();
         let deltas: Vec<FrameNumber> = deltas.into_iter().collect();
-        let fetches = ranges::ranges(index, deltas.iter().copied())?;
+        let fetches = ranges::ranges(reader, deltas.iter().copied())?;
         let fetched = runtime.map(threads, &fetches, |fetch| {
             let Some(bytes) = self.fetch(fetch) else { return Vec::new() };
             let frames = deltas.get(fetch.frames.clone()).unwrap_or_default();
             frames.iter().map(|number| (*number, self.sealed(*number, fetch, &bytes).to_vec())).collect()
         });
         let waiting: HashMap<FrameNumber, Vec<u8>> = fetched.into_iter().flatten().collect();
-        let fetches = ranges::ranges(index, batch.iter().map(|lineage| lineage.first.number))?;
+        let fetches = ranges::ranges(reader, batch.iter().map(|lineage| lineage.first.number))?;
         runtime.map(threads, &fetches, |fetch| {
             let Some(bytes) = self.fetch(fetch) else { return };
             for lineage in batch.get(fetch.frames.clone()).unwrap_or_default() {

@@ -50,7 +50,7 @@ pub fn blobs(
     single.sort_unstable();
     let frames: Vec<_> = by_frame.into_iter().map(|((.., frame), placed)| (frame, placed)).collect();
     let work = Work { reader, neighbours: neighbours(reader, &frames)?, frames };
-    let fetches = ranges::ranges(reader.index(), work.frames.iter().map(|(frame, _)| *frame))?;
+    let fetches = ranges::ranges(reader, work.frames.iter().map(|(frame, _)| *frame))?;
     let workers = writer.workers().max(1);
     for batch in fetches.chunks(workers) {
         let all = reader.repository().runtime().map(workers, batch, |fetch| work.take(fetch));
