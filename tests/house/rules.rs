@@ -29,7 +29,7 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
         "vault::repository",
         &[
             &["error"],
-            &["keys"],
+            &["fetched", "keys"],
             &["objects"],
             &["lookup"],
             &["protocol"],
