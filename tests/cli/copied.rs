@@ -70,7 +70,7 @@ fn what_the_first_lost_comes_back_from_the_second() {
 #[test]
 fn what_nobody_has_is_left_out_of_a_marked_copy() {
     let world = World::made();
-    std::fs::write(world.path("uploads/video"), (0..2_000_000u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>())
+    std::fs::write(world.path("uploads/video"), (0..6_000_000u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>())
         .expect("a file");
     world.ok(&["snapshot", "uploads"]);
     let packs = files(&world.path("repository/packs/d"));
