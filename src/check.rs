@@ -93,7 +93,7 @@ pub struct Report {
 /// names only.
 pub fn check(repository: &Repository, options: &Options, progress: &dyn Progress) -> Result<Report> {
     let run = Run::start(repository, Operation::CHECK);
-    repository.read_anew();
+    repository.distrust_cache();
     let result = run.attempts(|number| {
         let look = Look::take(repository, options.head)?;
         let (report, verified) = look.judge(options, progress)?;

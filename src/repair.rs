@@ -123,7 +123,7 @@ pub fn repair(
     progress: &dyn Progress,
 ) -> Result<Report> {
     repository.keys().owner("repair")?;
-    repository.read_anew();
+    repository.distrust_cache();
     if let Some(from) = from {
         usable(repository, from)?;
     }

@@ -230,16 +230,10 @@ impl Repository {
         self.0.cache.get().iter().for_each(|cache| cache.forget_seen());
     }
 
-    /// From now on everything comes from the store, once: for operations that judge or delete what lies there.
+    /// From now on everything comes from the store, and what came from there before comes from there again: for operations
+    /// that judge or delete what lies there. A listing may still show what was deleted, and only the store says so.
     pub(crate) fn distrust_cache(&self) {
-        if self.0.cache_counts.swap(false, Ordering::SeqCst) {
-            self.0.fetched.lock().clear();
-        }
-    }
-
-    /// The same, and what came from the store before comes from there again: for who looks whether it is still good.
-    pub(crate) fn read_anew(&self) {
-        self.distrust_cache();
+        self.0.cache_counts.store(false, Ordering::SeqCst);
         self.0.fetched.lock().clear();
     }
 

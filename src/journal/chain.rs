@@ -73,7 +73,7 @@ struct Link {
 
 /// Reads and judges all records that this key opens; `head` is the id of one that was kept elsewhere.
 pub fn verify(repository: &Repository, head: Option<ObjectId>) -> Result<Chain> {
-    repository.read_anew();
+    repository.distrust_cache();
     let mut links: BTreeMap<ObjectId, Link> = BTreeMap::new();
     let view = View::to_read_journal(repository, &mut |name, header, record| {
         let (Name::Journal(domain, year, number, id), writer) = (name, header.writer) else { return };
