@@ -4,7 +4,6 @@
 
 mod access;
 mod error;
-mod fetched;
 #[cfg(not(feature = "internals"))]
 pub(crate) mod index;
 #[cfg(feature = "internals")]
@@ -44,7 +43,6 @@ pub use access::opening::probe;
 pub use access::recover::{Recovered, Recovery};
 pub use cache::Error as CacheError;
 pub use error::{Doubt, Error, Hidden, Result};
-use fetched::Fetched;
 pub use keys::Keys;
 pub use objects::domains::Domains;
 pub use objects::journal::Actor;
@@ -146,7 +144,6 @@ struct Opened {
     cache_counts: AtomicBool,
     store_clock: Locked<Option<StoreClock>>,
     known: Locked<Known>,
-    fetched: Locked<Fetched>,
 }
 
 /// What this process has read and verified, by the hash of its bytes: asked for several times by most operations.
@@ -182,10 +179,7 @@ impl Repository {
         let stored = opening::config(&backend)?;
         let (slot, bundle) = match access {
             Access::Bundle(bundle) => (None, *bundle),
-            Access::Password(password) => {
-                let (slot, bundle) = opening::slot(&backend, &stored, password)?;
-                (Some(slot), bundle)
-            }
+            Access::Password(password) => opening::slot(&backend, &stored, password)?,
         };
         if bundle.repository != stored.repository {
             return Err(Error::Object { object: "config".into(), source: vault_format::Error::WrongRepository });
@@ -194,13 +188,7 @@ impl Repository {
             return Err(Error::ForeignConfig(backend.describe().to_owned()));
         }
         of_object("config", Config::open(&stored.bytes, Some(&bundle.owner.verifying)))?;
-        let keys = Keys::new(bundle, slot.as_ref().map(|(id, _)| *id));
-        let repository = Self::assemble(backend, runtime, options, (stored.config, keys));
-        // whoever looks at all keys next needs not ask for this one again
-        if let Some((id, bytes)) = slot.filter(|_| !repository.0.backend.is_local()) {
-            repository.0.fetched.lock().keep(id, &bytes);
-        }
-        Ok(repository)
+        Ok(Self::assemble(backend, runtime, options, (stored.config, Keys::new(bundle, slot))))
     }
 
     fn assemble(backend: Backend, runtime: Runtime, options: Options, (config, keys): (Config, Keys)) -> Self {
@@ -214,7 +202,6 @@ impl Repository {
             cache_counts: AtomicBool::new(true),
             store_clock: Locked::default(),
             known: Locked::default(),
-            fetched: Locked::default(),
         }))
     }
 
@@ -230,11 +217,9 @@ impl Repository {
         self.0.cache.get().iter().for_each(|cache| cache.forget_seen());
     }
 
-    /// From now on everything comes from the store, and what came from there before comes from there again: for operations
-    /// that judge or delete what lies there. A listing may still show what was deleted, and only the store says so.
+    /// From now on everything comes from the store: for operations that judge or delete what lies there.
     pub(crate) fn distrust_cache(&self) {
         self.0.cache_counts.store(false, Ordering::SeqCst);
-        self.0.fetched.lock().clear();
     }
 
     /// The cache, if there is one to use.
@@ -330,10 +315,6 @@ impl Repository {
         let is_kept =
             is_of_journal || matches!(name, Name::Index(..) | Name::Snapshot(..) | Name::Order(_) | Name::Mark(_));
         let cache = self.far_cache().filter(|_| is_kept);
-        let fetched = (!self.0.backend.is_local()).then(|| self.0.fetched.lock().get(&id)).flatten();
-        if let Some(bytes) = fetched {
-            return Ok(bytes.to_vec());
-        }
         if let Some(bytes) = cache.and_then(|cache| cache.object(&name.to_string()))
             && ObjectId::of(&bytes) == id
         {
@@ -348,9 +329,6 @@ impl Repository {
         }
         if let Some(cache) = cache {
             cache.keep_object(&name.to_string(), &bytes);
-        }
-        if !self.0.backend.is_local() && !matches!(name, Name::Pack(..)) {
-            self.0.fetched.lock().keep(id, &bytes);
         }
         Ok(bytes)
     }

@@ -29,7 +29,7 @@ pub const ORDERS: &[(&str, &[&[&str]])] = &[
         "vault::repository",
         &[
             &["error"],
-            &["fetched", "keys"],
+            &["keys"],
             &["objects"],
             &["lookup"],
             &["protocol"],

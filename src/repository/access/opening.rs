@@ -97,8 +97,8 @@ pub fn probe(backend: &Backend) -> Result<()> {
 
 /// Tries the password on each slot that the owner of the config has signed: whoever can put may put slots too, and each
 /// try may cost a gigabyte and many seconds. A slot that does not decode is passed over: another may open. Whether it is
-/// the right config the bundle says in the end. Gives the slot's name and bytes, too.
-pub(crate) fn slot(backend: &Backend, config: &StoredConfig, password: &[u8]) -> Result<((ObjectId, Vec<u8>), Bundle)> {
+/// the right config the bundle says in the end.
+pub(crate) fn slot(backend: &Backend, config: &StoredConfig, password: &[u8]) -> Result<(Option<ObjectId>, Bundle)> {
     let (mut damage, mut is_signed, mut is_strange) = (None, false, false);
     // a listing may lag, and nobody can tell how many slots there should be: try all that there are
     for entry in backend.list(name::KEYS)? {
@@ -125,7 +125,7 @@ pub(crate) fn slot(backend: &Backend, config: &StoredConfig, password: &[u8]) ->
             Ok(bundle) if bundle.config != config.hash => {
                 damage = Some(Error::ForeignConfig(backend.describe().to_owned()));
             }
-            Ok(bundle) => return Ok(((hash, stored), bundle)),
+            Ok(bundle) => return Ok((Some(hash), bundle)),
             Err(vault_format::Error::WrongPassword | vault_format::Error::NoAccess) => {}
             Err(vault_format::Error::BadSignature(_) | vault_format::Error::WrongOrigin) => is_strange = true,
             Err(source) => {
