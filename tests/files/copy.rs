@@ -157,6 +157,12 @@ fn the_zoo_comes_back() {
     zoo_comes_back();
 }
 
+/// Copies a program that is started next. Another process does it: while it is open for writing here, what another test
+/// starts inherits that for a moment, and then the system refuses to run it ("text file busy").
+pub fn copy_program(from: &Path, to: &Path) {
+    assert!(std::process::Command::new("cp").arg(from).arg(to).status().unwrap().success());
+}
+
 /// Runs a test of this binary as a user who is not root: here, if nobody is.
 pub fn as_ordinary_user(test: &str, run: impl FnOnce()) {
     if !rustix::process::geteuid().is_root() {
@@ -165,7 +171,7 @@ pub fn as_ordinary_user(test: &str, run: impl FnOnce()) {
     let program = std::env::current_exe().unwrap();
     let place = tempfile::tempdir().unwrap();
     let copied = place.path().join("files");
-    std::fs::copy(program, &copied).unwrap();
+    copy_program(&program, &copied);
     for path in [place.path(), copied.as_path()] {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }

@@ -1,6 +1,7 @@
 //! The zoo goes through the real program and a repository, as root and as an ordinary user, and comes back equal. An
 //! unchanged tree is backed up without opening one of its files.
 
+use crate::copy::copy_program;
 use crate::zoo;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -88,8 +89,8 @@ fn the_zoo_of_an_ordinary_user_goes_through_a_repository() {
     }
     let place = tempfile::tempdir().unwrap();
     let (tests, vault) = (place.path().join("files"), place.path().join("vault"));
-    std::fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
-    std::fs::copy(program(), &vault).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &tests);
+    copy_program(&program(), &vault);
     for path in [place.path(), &tests, &vault] {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
