@@ -1,15 +1,16 @@
 //! From which frames of which packs the live blobs of a domain are read, and what of their neighbours is a base of them.
 //! Of several places of a blob one is chosen: least depth first, then the pack that is fullest of life, so that what an
 //! interrupted repack has copied replaces what it was copied from. Of what members wrote only the oldest place is
-//! eligible: nobody makes a pack garbage by a claim to have its blobs too. A base is always read from the place chosen
-//! for it, for no usable place is less deep.
+//! eligible: nobody makes a pack garbage by a claim to have its blobs too. A base is read from the place chosen for its
+//! blob, if that is less deep than the delta and open to the same readers; else it needs a place of its own, which is
+//! kept beside the other one.
 
 use super::plan::{FrameUse, Held, Lineage, PackUse};
 use super::survey::{Live, Survey, unsafe_because};
 use crate::error::Result;
-use crate::repository::lookup::{BlobLocation, BlobLookup, PackRecord, PackRule};
+use crate::repository::lookup::{ANY_DEPTH, BlobLocation, BlobLookup, FrameNumber, FrameRecord, PackRecord, PackRule};
 use crate::repository::write::writer::Place;
-use crate::repository::{Doubt, Error, Repository};
+use crate::repository::{self, Doubt, Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};
@@ -22,16 +23,20 @@ pub(super) struct Need {
     pub lookup: BlobLookup,
     pub live: HashSet<(BlobKind, BlobId)>,
     /// What members must be able to read of it.
-    shared: HashSet<BlobId>,
+    pub shared: HashSet<BlobId>,
     /// By number.
     frames: Vec<FrameNeed>,
     /// How full of life each pack is, in 1/1024.
     fullness: Vec<u32>,
-    /// Bases that are not live themselves.
-    dead: BTreeMap<BlobId, BlobLocation>,
+    /// Places of bases from which no live blob is read: all of a base that is not live, and those that a live one needs
+    /// beside its own.
+    dead: BTreeMap<BasePlace, BlobLocation>,
     /// Live deltas with such bases.
     deltas: BTreeMap<BlobId, BlobLocation>,
 }
+
+/// A base and the frame in which it is read as one.
+type BasePlace = (BlobId, FrameNumber);
 
 /// Plaintext bytes that are needed of one frame.
 #[derive(Clone, Copy, Default)]
@@ -70,28 +75,54 @@ impl Need {
 
     /// The place from which a blob is to be read, outside of all marks.
     pub fn place(&self, id: &BlobId) -> Result<Option<BlobLocation>> {
-        let mut places: Vec<(BlobLocation, &PackRecord)> = Vec::new();
-        for place in self.lookup.places(id, &PackRule::OUTSIDE_MARKS) {
-            places.push((place, self.lookup.pack(place.pack)?));
-        }
-        let is_open = |(_, pack): &(BlobLocation, &PackRecord)| pack.wraps.reaches(self.domain);
-        if self.shared.contains(id) && places.iter().any(is_open) {
-            places.retain(is_open);
-        }
+        let places = self.places(id, ANY_DEPTH, self.is_open(id))?;
         let best = places.iter().map(|(_, pack)| pack.standing(self.owner)).min();
         let best = places.into_iter().filter(|(_, pack)| Some(pack.standing(self.owner)) == best);
-        let chosen = best.min_by_key(|(place, pack)| {
-            let fullness = self.fullness.get(place.pack.index()).copied().unwrap_or_default();
-            (place.depth, Reverse(fullness), pack.id)
+        Ok(best.min_by_key(|place| self.rank(place)).map(|(place, _)| place))
+    }
+
+    /// The place from which a base of what lies in a frame is to be read. A claim can be false if it is not the oldest of
+    /// all, however old it is: what the run that wrote the delta relied on comes first.
+    fn base_place(&self, base: &BlobId, frame: &FrameRecord, is_open: bool) -> Result<Option<BlobLocation>> {
+        let places = self.places(base, frame.depth, is_open)?;
+        let own = self.place(base)?;
+        if own.is_some_and(|own| places.iter().any(|(place, _)| *place == own)) {
+            return Ok(own);
+        }
+        let writer = self.lookup.pack(frame.pack)?.header.writer;
+        let best = places.into_iter().min_by_key(|place| {
+            let (_, pack) = place;
+            let is_claim = !pack.vouched && pack.header.writer != writer;
+            (is_claim, pack.standing(self.owner).filter(|_| is_claim), self.rank(place))
         });
-        Ok(chosen.map(|(place, _)| place))
+        Ok(best.map(|(place, _)| place))
+    }
+
+    /// True if a blob is to be read from where members can read it: if they must, and there is such a place.
+    fn is_open(&self, id: &BlobId) -> bool {
+        self.shared.contains(id) && self.lookup.place(id, &self.outside_marks(true)).is_some()
+    }
+
+    fn outside_marks(&self, is_open: bool) -> PackRule<'static> {
+        PackRule::OUTSIDE_MARKS.open_to(is_open.then_some(self.domain))
+    }
+
+    fn places(&self, id: &BlobId, below: u8, is_open: bool) -> Result<Vec<(BlobLocation, &PackRecord)>> {
+        let rule = self.outside_marks(is_open);
+        let with_pack = |place: BlobLocation| Ok((place, self.lookup.pack(place.pack)?));
+        self.lookup.places_below(id, below, &rule).map(with_pack).collect()
+    }
+
+    /// Of places that are as good as each other the one with the least of this is taken.
+    fn rank(&self, (place, pack): &(BlobLocation, &PackRecord)) -> (u8, Reverse<u32>, ObjectId) {
+        let fullness = self.fullness.get(place.pack.index()).copied().unwrap_or_default();
+        (place.depth, Reverse(fullness), pack.id)
     }
 
     fn count(&mut self) -> Result<()> {
         let live = std::mem::take(&mut self.live);
-        for (kind, id) in &live {
-            // a page is stored as the difference to pages
-            let is_dead = |base: &BlobId| !live.contains(&(*kind, *base));
+        let mut counted = HashSet::new();
+        for (_, id) in &live {
             let Some(place) = self.place(id)? else {
                 // what lies only in condemned packs is for the sweep to copy
                 if !self.lookup.is_there(id) {
@@ -101,27 +132,54 @@ impl Need {
             };
             let need = self.frames.get_mut(place.frame.index()).ok_or(UNKNOWN)?;
             need.live = need.live.saturating_add(place.length);
-            let mut bases = self.lookup.frame(place.frame)?.bases.into_vec();
-            bases.retain(is_dead);
-            if !bases.is_empty() {
+            if self.count_bases(place, self.is_open(id), (&live, &mut counted))? {
                 self.deltas.insert(*id, place);
-            }
-            while let Some(base) = bases.pop() {
-                let Some(place) = self.place(&base)?.filter(|_| !self.dead.contains_key(&base)) else { continue };
-                let need = self.frames.get_mut(place.frame.index()).ok_or(UNKNOWN)?;
-                need.base = need.base.saturating_add(place.length);
-                self.dead.insert(base, place);
-                bases.extend(self.lookup.frame(place.frame)?.bases.iter().filter(|base| is_dead(base)));
             }
         }
         self.live = live;
         Ok(())
     }
 
-    /// True if this place of a blob is needed.
+    /// Counts the bases of what is read from a place, and theirs; true if one is read from where no live blob is.
+    fn count_bases(
+        &mut self,
+        place: BlobLocation,
+        is_open: bool,
+        (live, counted): (&HashSet<(BlobKind, BlobId)>, &mut HashSet<(FrameNumber, bool)>),
+    ) -> Result<bool> {
+        let frame = self.lookup.frame(place.frame)?;
+        let mut has_dead = false;
+        for base in &frame.bases {
+            let Some(found) = self.base_place(base, &frame, is_open)? else { continue };
+            // a page is stored as the difference to pages
+            let is_live = live.contains(&(place.kind, *base)) && self.place(base)? == Some(found);
+            if !is_live {
+                has_dead = true;
+                if self.dead.insert((*base, found.frame), found).is_none() {
+                    let need = self.frames.get_mut(found.frame.index()).ok_or(UNKNOWN)?;
+                    need.base = need.base.saturating_add(found.length);
+                }
+            }
+            // of a live one they are counted with it, but perhaps not those that members can read
+            let is_done = found.depth == 0 || is_live && is_open == self.is_open(base);
+            if !is_done && counted.insert((found.frame, is_open)) {
+                let has_dead = self.count_bases(found, is_open, (live, counted))?;
+                if is_live && has_dead {
+                    self.deltas.insert(*base, found);
+                }
+            }
+        }
+        Ok(has_dead)
+    }
+
+    /// True if a blob is read from this place.
     pub fn needs(&self, kind: BlobKind, id: &BlobId, place: BlobLocation) -> Result<bool> {
-        let is_needed = self.live.contains(&(kind, *id)) || self.dead.contains_key(id);
-        Ok(is_needed && self.place(id)? == Some(place))
+        Ok(self.is_base(id, place) || self.live.contains(&(kind, *id)) && self.place(id)? == Some(place))
+    }
+
+    /// True if it is read from this place as a base alone.
+    pub fn is_base(&self, id: &BlobId, place: BlobLocation) -> bool {
+        self.dead.contains_key(&(*id, place.frame))
     }
 
     /// True if anything in a pack is needed.
@@ -145,22 +203,24 @@ impl Need {
 
     /// Dead bases with what needs them, those together that share a blob that needs them.
     pub fn lineages(&self, packs: &HashMap<ObjectId, usize>) -> Result<Vec<Lineage>> {
-        let numbers: BTreeMap<&BlobId, usize> = self.dead.keys().zip(0..).collect();
+        let numbers: BTreeMap<&BasePlace, usize> = self.dead.keys().zip(0..).collect();
         let mut groups = Groups((0..numbers.len()).collect());
+        // one rule may lead to another place of a base than the other: they stay or go together
         let dead_bases = |place: &BlobLocation| -> Result<Vec<usize>> {
             let bases = self.lookup.frame(place.frame)?.bases;
-            Ok(bases.iter().filter_map(|base| numbers.get(base).copied()).collect())
+            let places = bases.iter().flat_map(|base| self.lookup.known_places(base).map(|place| (*base, place.frame)));
+            Ok(places.filter_map(|base| numbers.get(&base).copied()).collect())
         };
-        for (id, place) in &self.dead {
-            dead_bases(place)?.into_iter().for_each(|base| groups.join(numbers[id], base));
+        for (base, place) in &self.dead {
+            dead_bases(place)?.into_iter().for_each(|other| groups.join(numbers[base], other));
         }
         for place in self.deltas.values() {
             dead_bases(place)?.windows(2).for_each(|pair| groups.join(pair[0], pair[1]));
         }
         let mut lineages: BTreeMap<usize, Lineage> = BTreeMap::new();
-        for (id, place) in &self.dead {
-            let Some(held) = self.held(packs, *id, place)? else { continue };
-            lineages.entry(groups.root(numbers[id])).or_default().dead.push(held);
+        for (base, place) in &self.dead {
+            let Some(held) = self.held(packs, base.0, place)? else { continue };
+            lineages.entry(groups.root(numbers[base])).or_default().dead.push(held);
         }
         for (id, place) in &self.deltas {
             let (Some(base), Some(held)) = (dead_bases(place)?.first().copied(), self.held(packs, *id, place)?) else {

@@ -19,7 +19,7 @@ use std::ops::Range;
 use vault_format::compress::{LEVEL_DEFAULT, PREFIX_BYTES_MAX, compress, compress_delta};
 use vault_format::directory::{BlobEntry, BlobPlace, Descent};
 use vault_format::frame::{BASES_MAX, FrameCodec};
-use vault_format::id::{BlobId, Class, ObjectId};
+use vault_format::id::{BlobId, Class, DomainId, ObjectId};
 use vault_format::index::PackEntry;
 
 const UNTOLD: Error = Error::Bug("a pack is repacked whose directory is not the one of the plan");
@@ -111,11 +111,15 @@ impl Jobs {
     }
 }
 
-/// Blobs that are not written as they lie: dead bases that go, and what is encoded against others.
-fn left(task: &Prepared) -> HashSet<BlobId> {
+/// What is not written as it lies: dead bases that go, and what is encoded against others.
+fn left(task: &Prepared) -> HashSet<Left> {
     let lineages = task.plan.rebase.iter().map(|number| &task.lineages[*number]);
-    lineages.flat_map(|lineage| lineage.dead.iter().chain(&lineage.deltas)).map(|held| held.blob).collect()
+    let held = lineages.flat_map(|lineage| lineage.dead.iter().chain(&lineage.deltas));
+    held.map(|held| (task.packs[held.pack].id, held.frame, held.blob)).collect()
 }
+
+/// A blob in a frame of a pack: it may be written from elsewhere.
+type Left = (ObjectId, usize, BlobId);
 
 /// A range of a pack, and its bytes.
 type Fetched = (Range<u64>, Vec<u8>);
@@ -125,7 +129,7 @@ struct Mover<'m, 'r> {
     need: &'r Need,
     reader: Reader,
     writer: Writer,
-    left: HashSet<BlobId>,
+    left: HashSet<Left>,
     progress: &'m dyn Progress,
 }
 
@@ -198,7 +202,7 @@ impl Mover<'_, '_> {
             let sealed = sealed.unwrap_or_default();
             match fate {
                 Fate::Moved => self.move_frame(pack.class, number, sealed, &places)?,
-                _ => self.recode(number, sealed, &places)?,
+                _ => self.recode((pack.id, position), number, sealed, &places)?,
             }
             self.progress.advance(0, sealed.len() as u64);
         }
@@ -224,14 +228,25 @@ impl Mover<'_, '_> {
         Ok(encoded)
     }
 
-    fn recode(&mut self, number: FrameNumber, sealed: &[u8], places: &[BlobPlace]) -> Result<()> {
+    fn recode(
+        &mut self,
+        (pack, position): (ObjectId, u32),
+        number: FrameNumber,
+        sealed: &[u8],
+        places: &[BlobPlace],
+    ) -> Result<()> {
         let plain = self.reader.open_frame(number, sealed)?;
         for place in places {
             let (kind, id) = (place.blob.kind, place.blob.id);
             let here = self.need.lookup.known_places(&id).find(|at| at.frame == number && at.at == place.at);
             let here = here.ok_or(UNTOLD)?;
-            if self.need.needs(kind, &id, here)? && !self.left.contains(&id) {
-                let plaintext = self.reader.slice(kind, &id, here, &plain)?;
+            if !self.need.needs(kind, &id, here)? || self.left.contains(&(pack, position as usize, id)) {
+                continue;
+            }
+            let plaintext = self.reader.slice(kind, &id, here, &plain)?;
+            if self.need.is_base(&id, here) {
+                self.writer.copy_base(kind, id, &plaintext)?;
+            } else {
                 self.writer.copy(kind, id, &plaintext)?;
             }
         }
@@ -297,7 +312,10 @@ pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSe
             packs.add_to(&mut need.lookup)?;
         }
         let has = |id: &BlobId, rule: &PackRule<'_>| need.lookup.place(id, rule).is_some();
-        let lost = need.live.iter().map(|(_, id)| *id).find(|id| !has(id, &stays) && has(id, &outside));
+        let goes =
+            |id: &BlobId, open: Option<DomainId>| !has(id, &stays.open_to(open)) && has(id, &outside.open_to(open));
+        let loses = |id: &BlobId| goes(id, None) || need.shared.contains(id) && goes(id, Some(need.domain));
+        let lost = need.live.iter().map(|(_, id)| *id).find(loses);
         if lost.is_some() {
             return Ok(lost);
         }

@@ -21,6 +21,7 @@ mod forget;
 mod full;
 mod healed;
 mod hidden;
+mod histories;
 mod interrupted;
 mod junk;
 mod kept;

@@ -1,7 +1,6 @@
 //! What comes again with a few changes is stored as the difference to what was there: it costs what changed, comes back
 //! as it was whatever was forgotten and swept since, and needs few steps however many versions there are.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::recording::Recording;
@@ -25,7 +24,7 @@ use vault_format::name::Name;
 use vault_format::order::Action;
 
 /// Text of many lines, no two alike, of which a compressor makes a third.
-fn dump(lines: usize) -> Vec<String> {
+pub fn dump(lines: usize) -> Vec<String> {
     let random = noise(5, 4 * lines);
     let word = |at: usize| random[at % random.len()];
     (0..lines)
@@ -33,12 +32,12 @@ fn dump(lines: usize) -> Vec<String> {
         .collect()
 }
 
-fn bytes(lines: &[String]) -> Vec<u8> {
+pub fn bytes(lines: &[String]) -> Vec<u8> {
     lines.concat().into_bytes()
 }
 
 /// An hour later: one line in five hundred is another one, one is new and one is gone.
-fn work(lines: &mut Vec<String>, hour: usize) {
+pub fn work(lines: &mut Vec<String>, hour: usize) {
     for at in (hour * 7 % 500..lines.len()).step_by(500) {
         lines[at] = format!("{at}\tseen in hour {hour}\t{}\n", hour * at);
     }
@@ -46,7 +45,7 @@ fn work(lines: &mut Vec<String>, hour: usize) {
     lines.remove(hour * 131 % lines.len());
 }
 
-fn take(repository: &Repository, name: &str, stream: &[u8], delta: Delta) -> (ObjectId, u64) {
+pub fn take(repository: &Repository, name: &str, stream: &[u8], delta: Delta) -> (ObjectId, u64) {
     tick(repository);
     let (mut input, name) = (stream, name.to_owned());
     let options = backup::Options { name, delta, ..backup::Options::default() };
@@ -55,7 +54,7 @@ fn take(repository: &Repository, name: &str, stream: &[u8], delta: Delta) -> (Ob
     (report.snapshot.unwrap(), report.head.statistics.stored_bytes)
 }
 
-fn world() -> (Hand, Simulated, Repository) {
+pub fn world() -> (Hand, Simulated, Repository) {
     let hand = Hand::new();
     let store = hand.store();
     let owner = init(store.clone(), &hand.runtime(1, 0));
@@ -333,54 +332,4 @@ fn bases_of_pages_are_replaced_as_those_of_chunks() {
         assert!(restore_stream(&repository, id).unwrap() == stream);
     }
     assert_clean(&repository, true, "after the bases were replaced");
-}
-
-/// One history: versions of two streams are taken, forgotten and swept in an order that follows from the seed; whatever
-/// was not forgotten comes back.
-fn history(seed: u64) {
-    let mut choices = noise(seed, 64).into_iter();
-    let mut choose = |of: u8| choices.next().map_or(0, |byte| byte % of);
-    let (hand, store, owner) = world();
-    let mut lines = [dump(2_500), dump(1_500)];
-    let mut alive: BTreeMap<ObjectId, Vec<u8>> = BTreeMap::new();
-    for step in 0..12 {
-        match choose(8) {
-            0..=3 => {
-                let of = usize::from(choose(2));
-                work(&mut lines[of], step);
-                let delta = if choose(6) == 0 { Delta::Never } else { Delta::Always };
-                let stream = bytes(&lines[of]);
-                alive.insert(take(&owner, ["db", "web"][of], &stream, delta).0, stream);
-            }
-            4 | 5 => {
-                let nth = usize::from(choose(4)) % alive.len().max(1);
-                let Some(id) = alive.keys().nth(nth).copied() else { continue };
-                orders::put(&owner, owner.keys().domain(), Action::Forget(vec![id])).unwrap();
-                alive.remove(&id);
-            }
-            _ => {
-                let max_unused = prune::Unused::Bytes(if choose(2) == 0 { 0 } else { 1 << 20 });
-                let options = prune::Options { max_unused, without_snapshots: true, ..prune::Options::default() };
-                prune::prune(&owner, &options, &Silent).unwrap();
-                hand.advance(Duration::from_hours(25));
-                prune::prune(&owner, &options, &Silent).unwrap();
-            }
-        }
-    }
-    let repository = open(store.clone(), &hand.runtime(9, 0)).unwrap();
-    for (id, stream) in &alive {
-        assert!(restore_stream(&repository, *id).unwrap() == *stream, "VAULT_TEST_SEED={seed}: {id}");
-    }
-    assert_clean(&repository, true, &format!("VAULT_TEST_SEED={seed}"));
-    assert!(stored_bytes(&store) > 0);
-}
-
-/// `VAULT_TEST_SEED` replays one; `VAULT_TEST_HISTORIES` asks for more.
-#[test]
-fn what_lives_comes_back_whatever_was_forgotten_and_swept() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-    if let Some(seed) = number("VAULT_TEST_SEED") {
-        return history(seed);
-    }
-    (0..number("VAULT_TEST_HISTORIES").unwrap_or(8)).for_each(history);
 }

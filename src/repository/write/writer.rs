@@ -284,6 +284,11 @@ impl Writer {
         if self.written.contains(&id) { Ok(()) } else { self.store(kind, id, plaintext, Vec::new()) }
     }
 
+    /// Stores a base whole, though what was written here may hold it already: that may be too deep for what rests on it.
+    pub fn copy_base(&mut self, kind: BlobKind, id: BlobId, plaintext: &[u8]) -> Result<()> {
+        self.store(kind, id, plaintext, Vec::new())
+    }
+
     /// Stores a frame as it was encoded before, wherever else its blobs lie.
     pub fn copy_frame(&mut self, frame: EncodedFrame) -> Result<()> {
         for blob in frame.blobs.iter().filter(|blob| !self.written.contains(&blob.id)) {
