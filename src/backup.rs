@@ -252,7 +252,7 @@ fn attempt(run: &Run, source: &mut Source<'_>, options: &Options, progress: &dyn
     let lookup = view.lookup_to_write(domain)?;
     let View { snapshots, left, .. } = view;
     let origin = Origin::of(repository, &snapshots, source, options)?;
-    let reader = Reader::keeping(repository, &lookup, BASES_BYTES);
+    let reader = Reader::keeping(repository, &lookup, BASES_BYTES).trusting_bases();
     let mut writer = writer(&reader, options)?.inheriting(&left);
     let bounds = Bounds { runtime: repository.runtime().clone(), limit: options.limit };
     let scan = Scan {

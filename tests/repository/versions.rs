@@ -1,6 +1,7 @@
 //! What comes again with a few changes is stored as the difference to what was there: it costs what changed, comes back
 //! as it was whatever was forgotten and swept since, and needs few steps however many versions there are.
 
+use crate::claims::claim_all;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::recording::Recording;
@@ -332,4 +333,34 @@ fn bases_of_pages_are_replaced_as_those_of_chunks() {
         assert!(restore_stream(&repository, id).unwrap() == stream);
     }
     assert_clean(&repository, true, "after the bases were replaced");
+}
+
+/// A thief says that it holds all bases, and holds noise: whoever reads what rests on them finds the right ones.
+#[test]
+fn a_base_that_is_a_lie_is_sought_elsewhere() {
+    let (hand, store, owner) = world();
+    let (_, client) = member(&owner, Role::Client, "client", Some("shared"));
+    let (_, thief) = member(&owner, Role::Client, "thief", Some("shared"));
+    let client = open_as(store.clone(), &hand.runtime(2, 0), &client).unwrap();
+    let mut lines = dump(20_000);
+    let mut taken = Vec::new();
+    for hour in 0..4 {
+        work(&mut lines, hour);
+        taken.push((take(&client, "db", &bytes(&lines), Delta::Always).0, bytes(&lines)));
+        for seed in 0..4 {
+            claim_all(&store, &owner, &thief, (8 * u8::try_from(hour).unwrap() + seed, None));
+        }
+    }
+    assert!(deltas(&owner).0 > 0);
+    for (id, stream) in &taken {
+        assert!(restore_stream(&owner, *id).unwrap() == *stream && restore_stream(&client, *id).unwrap() == *stream);
+        let folder = tempfile::tempdir().unwrap();
+        restore_folder(&owner, *id, &folder.path().join("out")).unwrap();
+        assert!(std::fs::read(folder.path().join("out/dump")).unwrap() == *stream);
+    }
+    // and so does who stores the next version
+    work(&mut lines, 4);
+    let (id, stored) = take(&client, "db", &bytes(&lines), Delta::Always);
+    assert!(restore_stream(&owner, id).unwrap() == bytes(&lines));
+    assert!(stored < bytes(&lines).len() as u64 / 20, "{stored} of a difference");
 }

@@ -1,5 +1,6 @@
 //! The backward half of the flow: find, fetch, open, decompress, verify. A blob that lies in several places is tried in
-//! each before it counts as lost. Opening one blob decodes a bounded number of frames and bytes, bases included.
+//! each before it counts as lost. Opening one blob decodes a bounded number of frames and bytes, bases included. What is
+//! given is always what its id says; bases are compared with theirs unless a reader trusts them, and then once it must.
 //! Decoded frames are kept up to a byte limit, since neighbours are wanted next.
 
 use super::frames::KeptFrames;
@@ -25,6 +26,8 @@ pub struct Reader {
     shared: Arc<Shared>,
     /// Packs that this machine keeps are not fetched.
     is_cached: bool,
+    /// Bases are not compared with their ids as long as what rests on them is what its own says.
+    is_trusting: bool,
 }
 
 /// What clones of one reader share.
@@ -33,6 +36,15 @@ struct Shared {
     fetched: AtomicU64,
     // one bit for each frame that was opened and decoded
     opened: Vec<AtomicU64>,
+}
+
+/// What is done with the bases of a delta.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bases {
+    /// They are taken as they come: where one is wrong, so is what is decoded with it.
+    Taken,
+    /// Each is compared with its id, and sought in another place if it is not what that says.
+    Compared,
 }
 
 /// What opening one blob may still decode.
@@ -61,7 +73,7 @@ impl Reader {
             opened: (0..index.frame_count().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
         };
         let (repository, index, others) = (repository.clone(), index.clone(), Arc::new([]));
-        Self { repository, index, others, shared: Arc::new(shared), is_cached: false }
+        Self { repository, index, others, shared: Arc::new(shared), is_cached: false, is_trusting: false }
     }
 
     /// Asks other readers, of other domains or of a repository with the same id key, for what this one can't give.
@@ -73,6 +85,12 @@ impl Reader {
     /// where the store is not: only for what may also be missing.
     pub(crate) fn cached(self) -> Self {
         Self { is_cached: true, ..self }
+    }
+
+    /// Compares bases with their ids only where what rests on them is not what its own id says: for who wants the content
+    /// alone. Who tells others that a place is good needs more: a base that is a lie can suit a delta that is another one.
+    pub(crate) fn trusting_bases(self) -> Self {
+        Self { is_trusting: true, ..self }
     }
 
     /// The repository that it reads.
@@ -114,7 +132,10 @@ impl Reader {
             return Ok(page);
         }
         self.repository.keys().content(READ)?;
-        let mut found = self.blob_below(kind, id, ANY_DEPTH, &mut Allowance::default());
+        let mut found = self.whole(kind, id, self.bases());
+        if self.is_trusting && found.as_ref().is_err_and(Error::is_lost) {
+            found = self.whole(kind, id, Bases::Compared);
+        }
         for other in self.others.iter() {
             let Err(error) = found else { return found };
             found = match other.blob(kind, id) {
@@ -139,13 +160,35 @@ impl Reader {
         });
     }
 
-    fn blob_below(&self, kind: BlobKind, id: &BlobId, below: u8, allowance: &mut Allowance) -> Result<Vec<u8>> {
+    fn bases(&self) -> Bases {
+        if self.is_trusting { Bases::Taken } else { Bases::Compared }
+    }
+
+    fn whole(&self, kind: BlobKind, id: &BlobId, bases: Bases) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.blob_below((kind, id), ANY_DEPTH, (&mut Allowance::default(), bases), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Appends a blob, from a place of a depth below `below`: any will do for what is wanted, and less for a base.
+    fn blob_below(
+        &self,
+        (kind, id): (BlobKind, &BlobId),
+        below: u8,
+        (allowance, bases): (&mut Allowance, Bases),
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let is_compared = below == ANY_DEPTH || bases == Bases::Compared;
         let mut last = Error::MissingBlob(*id);
         for place in self.index.places_to_try(id, below) {
             let pack = self.index.pack(place.pack)?;
-            let read = self.frame(place.frame, allowance).and_then(|plain| self.slice(kind, id, place, &plain));
+            let read = self.frame(place.frame, (allowance, bases)).and_then(|plain| {
+                let bytes = if is_compared { self.cut(kind, id, place, &plain)? } else { self.range(place, &plain)? };
+                out.extend_from_slice(bytes);
+                Ok(())
+            });
             match read {
-                Ok(bytes) => return Ok(bytes),
+                Ok(()) => return Ok(()),
                 // what is not known for sure weighs more than what the other places lack
                 Err(_) if last.is_unanswered() => {}
                 // another place may be open to this key; if none is, the reason is the key and not damage
@@ -158,28 +201,39 @@ impl Reader {
 
     /// Cuts a blob out of its frame's plaintext and checks its id.
     pub(crate) fn slice(&self, kind: BlobKind, id: &BlobId, place: BlobLocation, plain: &[u8]) -> Result<Vec<u8>> {
-        let range = place.at as usize..place.at as usize + place.length as usize;
-        let bytes = plain.get(range).filter(|bytes| self.repository.keys().id_key().blob_id(kind, bytes) == *id);
-        match bytes {
-            Some(bytes) => Ok(bytes.to_vec()),
-            None => self.damaged(&self.index.frame(place.frame)?, vault_format::Error::WrongBlob),
-        }
+        Ok(self.cut(kind, id, place, plain)?.to_vec())
     }
 
-    fn frame(&self, number: FrameNumber, allowance: &mut Allowance) -> Result<Arc<Vec<u8>>> {
+    fn cut<'p>(&self, kind: BlobKind, id: &BlobId, place: BlobLocation, plain: &'p [u8]) -> Result<&'p [u8]> {
+        let bytes = self.range(place, plain)?;
+        if self.repository.keys().id_key().blob_id(kind, bytes) == *id { Ok(bytes) } else { self.wrong(place) }
+    }
+
+    fn range<'p>(&self, place: BlobLocation, plain: &'p [u8]) -> Result<&'p [u8]> {
+        let range = place.at as usize..place.at as usize + place.length as usize;
+        plain.get(range).map_or_else(|| self.wrong(place), Ok)
+    }
+
+    fn wrong<T>(&self, place: BlobLocation) -> Result<T> {
+        self.damaged(&self.index.frame(place.frame)?, vault_format::Error::WrongBlob)
+    }
+
+    fn frame(&self, number: FrameNumber, (allowance, bases): (&mut Allowance, Bases)) -> Result<Arc<Vec<u8>>> {
         let frame = self.index.frame(number)?;
         let left = (allowance.frames.checked_sub(1), allowance.bytes.checked_sub(u64::from(frame.plain)));
         let (Some(frames), Some(bytes)) = left else {
             return self.damaged(&frame, vault_format::Error::Limit("the frames behind one blob"));
         };
         (allowance.frames, allowance.bytes) = (frames, bytes);
-        if let Some(plain) = self.shared.kept.get(number) {
+        // what was decoded with a base that nobody compared may be wrong
+        let is_sure = frame.depth == 0 || bases == self.bases();
+        if let Some(plain) = self.shared.kept.get(number).filter(|_| is_sure) {
             return Ok(plain);
         }
         let pack = self.index.pack(frame.pack)?;
         let start = u64::from(frame.offset);
         let sealed = self.fetch(pack, start..start + u64::from(frame.stored))?;
-        let plain = Arc::new(self.open_with(number, &sealed, allowance)?);
+        let plain = Arc::new(self.open_with(number, &sealed, (allowance, bases))?);
         self.shared.kept.insert(number, &plain);
         Ok(plain)
     }
@@ -197,7 +251,7 @@ impl Reader {
 
     /// Opens and decodes a frame whose sealed bytes the caller has fetched.
     pub(crate) fn open_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<Vec<u8>> {
-        self.open_with(number, sealed, &mut Allowance::default())
+        self.open_with(number, sealed, (&mut Allowance::default(), self.bases()))
     }
 
     /// The same, and keeps it: others are stored as the difference to what is in it.
@@ -210,7 +264,7 @@ impl Reader {
     /// The same, and what lay under the seal: the encoded bytes, then the plaintext.
     pub(crate) fn take_frame(&self, number: FrameNumber, sealed: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
         let encoded = self.open_seal(number, sealed)?;
-        let plain = self.decode(number, encoded.clone(), &mut Allowance::default())?;
+        let plain = self.decode(number, encoded.clone(), (&mut Allowance::default(), self.bases()))?;
         Ok((encoded, plain))
     }
 
@@ -234,16 +288,21 @@ impl Reader {
         }
     }
 
-    fn open_with(&self, number: FrameNumber, sealed: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>> {
-        self.decode(number, self.open_seal(number, sealed)?, allowance)
+    fn open_with(&self, number: FrameNumber, sealed: &[u8], how: (&mut Allowance, Bases)) -> Result<Vec<u8>> {
+        self.decode(number, self.open_seal(number, sealed)?, how)
     }
 
-    fn decode(&self, number: FrameNumber, encoded: Vec<u8>, allowance: &mut Allowance) -> Result<Vec<u8>> {
+    fn decode(
+        &self,
+        number: FrameNumber,
+        encoded: Vec<u8>,
+        (allowance, bases): (&mut Allowance, Bases),
+    ) -> Result<Vec<u8>> {
         let frame = self.index.frame(number)?;
         let mut prefix = Vec::new();
         if frame.codec == FrameCodec::Delta {
             for base in &frame.bases {
-                prefix.extend_from_slice(&self.blob_below(frame.kind, base, frame.depth, allowance)?);
+                self.blob_below((frame.kind, base), frame.depth, (allowance, bases), &mut prefix)?;
             }
         }
         let seal = self.seal_of(&frame, self.index.pack(frame.pack)?);

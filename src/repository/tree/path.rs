@@ -28,7 +28,7 @@ impl<'v> Address<'v> {
 
     /// A reader of the snapshot's domain.
     pub fn reader(&self) -> Result<Reader> {
-        Ok(Reader::new(self.view.repository(), &self.view.lookup(self.snapshot.place.domain)?))
+        Ok(Reader::new(self.view.repository(), &self.view.lookup(self.snapshot.place.domain)?).trusting_bases())
     }
 
     /// The node at the path; `None` for the root itself.
