@@ -15,9 +15,13 @@ pub const BASES_MAX: usize = 4;
 /// Deepest delta; 0 = whole.
 pub const DEPTH_MAX: u8 = 8;
 /// Most frames that opening one blob may decode.
-pub const OPEN_FRAMES_MAX: u32 = 32;
+pub const OPEN_FRAMES_MAX: u32 = 64;
 /// Most plaintext bytes that opening one blob may decode.
-pub const OPEN_BYTES_MAX: u64 = 32 << 20;
+pub const OPEN_BYTES_MAX: u64 = 128 << 20;
+/// Most frames that opening a blob decodes when it is stored.
+pub const STORE_FRAMES_MAX: u32 = 32;
+/// Most plaintext bytes that opening a blob decodes when it is stored: its bases may move to larger frames.
+pub const STORE_BYTES_MAX: u64 = 32 << 20;
 
 /// How a frame's plaintext is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, bincode::Encode, bincode::Decode)]

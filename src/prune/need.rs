@@ -10,7 +10,7 @@ use super::survey::{Live, Survey, unsafe_because};
 use crate::error::Result;
 use crate::repository::lookup::{ANY_DEPTH, BlobLocation, BlobLookup, FrameNumber, FrameRecord, PackRecord, PackRule};
 use crate::repository::write::writer::Place;
-use crate::repository::{self, Doubt, Error, Repository};
+use crate::repository::{Doubt, Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};

@@ -302,8 +302,8 @@ fn against(whole: &[(BlobId, Vec<u8>)], plaintext: &[u8], length: u32) -> Result
     Ok(delta.filter(|delta| 2 * delta.len() <= alone).map(|delta| (delta, bases)))
 }
 
-/// A blob that has a place now, but would have none in the new packs and the old ones outside of `going`: there is none
-/// if the plan was right.
+/// A blob that can be read now, but could not be from the new packs and the old ones outside of `going`: there is none if
+/// the plan was right.
 pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSet<ObjectId>) -> Result<Option<BlobId>> {
     let (outside, stays) = (PackRule::OUTSIDE_MARKS, PackRule::OUTSIDE_MARKS.without(going));
     let mut written = written.iter();
@@ -311,7 +311,10 @@ pub(super) fn lost(needs: &mut [Need], written: &[Vec<Written>], going: &BTreeSe
         for packs in written.next().into_iter().flatten() {
             packs.add_to(&mut need.lookup)?;
         }
-        let has = |id: &BlobId, rule: &PackRule<'_>| need.lookup.place(id, rule).is_some();
+        let has = |id: &BlobId, rule: &PackRule<'_>| {
+            let cost = need.lookup.place(id, rule).and_then(|place| need.lookup.cost(place, rule));
+            cost.is_some_and(|cost| cost.is_readable())
+        };
         let goes =
             |id: &BlobId, open: Option<DomainId>| !has(id, &stays.open_to(open)) && has(id, &outside.open_to(open));
         let loses = |id: &BlobId| goes(id, None) || need.shared.contains(id) && goes(id, Some(need.domain));
