@@ -6,6 +6,7 @@ mod attributes;
 mod names;
 mod naming;
 
+pub use attributes::read as attributes_of;
 pub use names::Names;
 pub use naming::rename_new;
 
@@ -45,7 +46,12 @@ impl Fault {
 /// is better than none.
 pub fn read(at: At<'_>, stat: &Stat, names: &Names) -> (Metadata, Option<Fault>) {
     let (xattrs, fault) = attributes::read(at);
-    let metadata = Metadata {
+    (Metadata { xattrs, ..of_stat(stat, names) }, fault)
+}
+
+/// What `stat` alone tells of an entry: all but its attributes.
+pub fn of_stat(stat: &Stat, names: &Names) -> Metadata {
+    Metadata {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
@@ -55,9 +61,8 @@ pub fn read(at: At<'_>, stat: &Stat, names: &Names) -> (Metadata, Option<Fault>)
         ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         inode: stat.st_ino,
         link_group: link_group(stat),
-        xattrs,
-    };
-    (metadata, fault)
+        xattrs: Vec::new(),
+    }
 }
 
 /// Time of the last change of content.

@@ -29,10 +29,11 @@ pub use file::{FileEnd, FileReader};
 pub use scratch::Scratch;
 pub use stream::Stream;
 
-use crate::metadata::Fault;
+use crate::metadata::{self, At, Fault};
 use folder::Folder;
 use sizes::Sizes;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use vault_format::snapshot::LeftOut;
@@ -160,6 +161,19 @@ impl Entry {
     /// Full path, for messages.
     pub fn path(&self) -> PathBuf {
         self.folder.path_of(&self.name)
+    }
+
+    /// Reads the attributes of a file that came without. What could not be read is told.
+    pub(crate) fn read_attributes(&mut self) -> Option<Fault> {
+        let folder = self.folder.as_fd();
+        let (xattrs, fault) = match directory::followed_file(folder, &self.name, self.followed) {
+            Ok(Some(file)) => metadata::attributes_of(At::Open(file.as_fd())),
+            Ok(None) => metadata::attributes_of(At::Below(folder, &self.name)),
+            // gone, or not ours to read: whoever wants its content will say so
+            Err(_) => (Vec::new(), None),
+        };
+        self.metadata.xattrs = xattrs;
+        fault
     }
 
     /// Opens a file. One that was written to or replaced since the walk looked at it is taken as it is now, and then the

@@ -42,7 +42,7 @@ pub fn while_counting<T>(
 }
 
 fn count(paths: &[PathBuf], options: &source::Options, is_over: &AtomicBool) -> Option<(u64, u64)> {
-    let directory = Directory::open(paths, options).ok()?;
+    let directory = Directory::open(paths, options).ok()?.bare();
     let (mut files, mut bytes) = (0u64, 0u64);
     for event in directory {
         if is_over.load(Ordering::Relaxed) {

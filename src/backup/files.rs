@@ -115,6 +115,7 @@ impl FileWriter {
 }
 
 /// What has to be the same for a file to be unchanged, besides size and mtime.
+#[derive(Clone, Copy)]
 pub struct Belief {
     /// When the parent's scan began.
     pub parent_started: WallTime,
@@ -125,6 +126,11 @@ pub struct Belief {
 }
 
 impl Belief {
+    /// True if what is the same has the same attributes too.
+    pub fn knows_attributes(&self) -> bool {
+        !self.ignore_ctime
+    }
+
     /// True if a file of this size and metadata seems to be the one of the parent's node.
     pub fn is_same(&self, (size, metadata): (u64, &Metadata), parent: &Node) -> bool {
         let NodeKind::File { size: parent_size, .. } = &parent.kind else { return false };

@@ -1,11 +1,16 @@
-//! One directory of the parent snapshot's tree, read along with the one that is being taken: both come in the order of
-//! names, so that each node is met once. Beside what is new stands what it is most likely the next version of: a file or
-//! a folder that bears its name but for digits. What can't be read counts as not there.
+//! The parent snapshot's tree, read along with the one that is being taken: both come in the order of names, so that each
+//! node is met once. Beside what is new stands what it is most likely the next version of: a file or a folder that bears
+//! its name but for digits. What can't be read counts as not there. A file that seems to be the parent's has its
+//! attributes too, for to set one moves the ctime.
 
+use super::files::Belief;
+use crate::metadata::Fault;
 use crate::repository;
 use crate::repository::read::reader::Reader;
 use crate::repository::tree::nodes::Nodes;
+use crate::source::{Entry, EntryKind, Event};
 use std::iter::Peekable;
+use std::path::PathBuf;
 use vault_format::tree::{Node, NodeKind, TreeRoot};
 
 /// Where the parent's tree begins in the new one.
@@ -48,6 +53,64 @@ impl Earlier {
     /// What it is a version of: that, or the dump of the day before, the log before it was rotated.
     pub fn version(&self) -> Option<&Node> {
         self.node.as_ref()
+    }
+}
+
+/// A step of the walk, and what the parent has for it.
+pub struct Met {
+    pub event: Event,
+    /// Of an entry.
+    pub earlier: Earlier,
+    /// What could not be read of its metadata.
+    pub lacks: Option<(PathBuf, Fault)>,
+}
+
+/// The parent's tree, as far as the walk has come.
+pub struct ParentTree {
+    reader: Reader,
+    /// The folders that the walk is in; the root's is never left.
+    folders: Vec<ParentFolder>,
+    belief: Belief,
+    /// Nothing is known to be missing of what the parent says of a file.
+    is_complete: bool,
+}
+
+impl ParentTree {
+    /// The tree from where it begins. `is_complete`: all that the parent should have was read when it was taken.
+    pub fn new(reader: &Reader, join: Join, belief: Belief, is_complete: bool) -> Self {
+        let (reader, top) = (reader.clone(), ParentFolder::top(reader, join));
+        Self { reader, folders: vec![top], belief, is_complete }
+    }
+
+    /// What there is for an event; all of them must come, in their order.
+    pub fn meet(&mut self, mut event: Event) -> Met {
+        let (mut earlier, mut lacks) = (Earlier::default(), None);
+        match &mut event {
+            Event::Enter { name, .. } => {
+                let entered = self.folders.last_mut().map(|folder| folder.enter(&self.reader, name));
+                self.folders.extend(entered);
+            }
+            Event::Leave => drop(self.folders.pop()),
+            Event::Entry(entry) => {
+                earlier = self.folders.last_mut().map(|folder| folder.entry(&entry.name)).unwrap_or_default();
+                lacks = self.attributes(entry, &earlier).map(|fault| (entry.path(), fault));
+            }
+            Event::Skipped { .. } | Event::Lacking { .. } | Event::Failed { .. } => {}
+        }
+        Met { event, earlier, lacks }
+    }
+
+    /// Completes a file, which the walk gives without its attributes.
+    fn attributes(&self, entry: &mut Entry, earlier: &Earlier) -> Option<Fault> {
+        let EntryKind::File { size } = entry.kind else { return None };
+        let same = earlier.same().filter(|_| self.is_complete && self.belief.knows_attributes());
+        match same.filter(|node| entry.is_sized() && self.belief.is_same((size, &entry.metadata), node)) {
+            Some(node) => {
+                entry.metadata.xattrs.clone_from(&node.metadata.xattrs);
+                None
+            }
+            None => entry.read_attributes(),
+        }
     }
 }
 

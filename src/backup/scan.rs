@@ -6,7 +6,7 @@ use super::compressed::{Comes, CompressedInput, CompressedInputs};
 use super::files::{self, Belief, FileWriter, Input, ReadError};
 use super::gaps::GapList;
 use super::origin::{Origin, absolute};
-use super::parent::{Earlier, ParentFolder};
+use super::parent::{Earlier, Met, ParentTree};
 use super::reread::Reread;
 use super::walk;
 use crate::error::{Error, Result};
@@ -66,12 +66,11 @@ struct Level {
     name: Vec<u8>,
     metadata: Metadata,
     builder: TreeBuilder,
-    parent: ParentFolder,
 }
 
 impl Level {
-    fn new(name: Vec<u8>, metadata: Metadata, parent: ParentFolder) -> Self {
-        Self { name, metadata, builder: TreeBuilder::default(), parent }
+    fn new(name: Vec<u8>, metadata: Metadata) -> Self {
+        Self { name, metadata, builder: TreeBuilder::default() }
     }
 }
 
@@ -89,25 +88,32 @@ impl Scan<'_> {
         directory.doubts().iter().for_each(|doubt| self.progress.note(doubt));
         self.found.notes.extend_from_slice(directory.doubts());
         let join = self.origin.join(self.reader, &self.found.body.base, self.options);
-        let parent = ParentFolder::top(self.reader, join);
-        let mut levels = vec![Level::new(Vec::new(), Metadata::default(), parent)];
+        let parent = ParentTree::new(self.reader, join, self.belief(), self.is_parent_complete());
+        let mut levels = vec![Level::new(Vec::new(), Metadata::default())];
         let runtime = self.repository.runtime();
-        walk::ahead(runtime, directory, |event| {
+        walk::ahead(runtime, (directory, parent), |met| {
             self.files.bounds.go_on()?;
-            self.event(event, &mut levels)
+            self.event(met, &mut levels)
         })?;
         let root = levels.pop().map_or_else(TreeBuilder::default, |level| level.builder);
         self.found.root = root.finish(self.writer, self.repository.keys().gear_key())?;
         Ok(self.found)
     }
 
-    fn event(&mut self, event: Event, levels: &mut Vec<Level>) -> Result<()> {
-        let Some(level) = levels.last_mut() else { return Ok(()) };
+    /// True if the parent lacks nothing that it should have: what it says of a file may be all that there is.
+    fn is_parent_complete(&self) -> bool {
+        let body = self.origin.parent.as_ref().and_then(|parent| parent.entry.body(self.repository).ok());
+        body.is_some_and(|body| body.gaps.unread.is_empty() && !body.gaps.more)
+    }
+
+    fn event(&mut self, Met { event, earlier, lacks }: Met, levels: &mut Vec<Level>) -> Result<()> {
+        if let Some((path, fault)) = lacks {
+            self.fail(&path, &fault);
+        }
         match event {
             Event::Enter { name, metadata } => {
                 self.found.statistics.directories += 1;
-                let parent = level.parent.enter(self.reader, &name);
-                levels.push(Level::new(name, metadata, parent));
+                levels.push(Level::new(name, metadata));
             }
             Event::Leave => {
                 let Some(done) = levels.pop() else { return Ok(()) };
@@ -116,7 +122,6 @@ impl Scan<'_> {
                 self.push(levels, node)?;
             }
             Event::Entry(entry) => {
-                let earlier = level.parent.entry(&entry.name);
                 let node = self.entry(entry, &earlier)?;
                 node.map_or(Ok(()), |node| self.push(levels, node))?;
             }

@@ -42,6 +42,8 @@ pub struct Directory {
     own: HashSet<(u64, u64)>,
     databases: Databases,
     names: Arc<Names>,
+    /// Files come without their attributes.
+    is_bare: bool,
 }
 
 struct Frame {
@@ -128,7 +130,14 @@ impl Directory {
             own,
             databases,
             names,
+            is_bare: false,
         })
+    }
+
+    /// Files come without their attributes, which take as long to read as all else of them: who may know them from
+    /// elsewhere asks for those that it does not know.
+    pub(crate) fn bare(self) -> Self {
+        Self { is_bare: true, ..self }
     }
 
     /// Absolute path of the root directory.
@@ -279,13 +288,12 @@ impl Directory {
             FileType::Socket => return Err(self.skipped(&name, Skip::Socket)),
             _ => return Err(self.skipped(&name, Skip::Unknown)),
         };
-        let (metadata, lacks) = if followed && matches!(kind, EntryKind::File { .. }) {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(handle, name.as_slice(), flags, Mode::empty());
-            let file = file.map_err(|error| self.failed(&name, error))?;
-            metadata::read(At::Open(file.as_fd()), stat, &self.names)
-        } else {
-            metadata::read(At::Below(handle, &name), stat, &self.names)
+        let is_file = matches!(kind, EntryKind::File { .. });
+        let file = followed_file(handle, &name, followed && is_file).map_err(|error| self.failed(&name, error))?;
+        let (metadata, lacks) = match file {
+            _ if self.is_bare && is_file => (metadata::of_stat(stat, &self.names), None),
+            Some(file) => metadata::read(At::Open(file.as_fd()), stat, &self.names),
+            None => metadata::read(At::Below(handle, &name), stat, &self.names),
         };
         Ok((Entry { name, kind, metadata, followed, sizes, folder }, lacks))
     }
@@ -422,6 +430,13 @@ fn extend(path: &mut Vec<u8>, name: &[u8]) {
         path.push(b'/');
     }
     path.extend_from_slice(name);
+}
+
+/// A file behind a link that is followed, opened: its attributes are not those of the link.
+pub(super) fn followed_file(directory: BorrowedFd<'_>, name: &[u8], followed: bool) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = || Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?);
+    followed.then(open).transpose()
 }
 
 fn open_same(directory: BorrowedFd<'_>, name: &[u8], follow: bool, identity: (u64, u64)) -> io::Result<OwnedFd> {

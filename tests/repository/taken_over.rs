@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 use testkit::simulated::Simulated;
-use testkit::world::{Hand, assert_restores, folder, init, init_like, member, open, open_as, tick, with_content};
+use testkit::world::{Hand, assert_restores, folder, init, init_like, member, open, open_as};
+use testkit::world::{restore_folder, tick, with_content};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::{backup, copy, forget, list, source};
@@ -197,6 +198,35 @@ fn a_change_that_only_the_ctime_shows_is_stored() {
     let report = take(&repository, source.path(), &options());
     assert_eq!(unchanged(&report), 0);
     assert_restores(&repository, report.snapshot.unwrap(), source.path(), "changed, of the same size and mtime");
+}
+
+#[test]
+fn attributes_are_taken_over_with_the_ctime_and_read_without() {
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let source = folder(|root| fs::write(root.join("file"), "content").unwrap());
+    let colour = |colour: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(source.path().join("file"), "user.colour", colour, flags).unwrap();
+    };
+    let restored = |report: &backup::Report| {
+        let target = tempfile::tempdir().unwrap();
+        restore_folder(&repository, report.snapshot.unwrap(), &target.path().join("out")).unwrap();
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(target.path().join("out/file"), "user.colour", &mut value).unwrap();
+        value[..length].to_vec()
+    };
+    colour(b"blue");
+    let first = take(&repository, source.path(), &options());
+    let again = take(&repository, source.path(), &options());
+    assert_eq!((unchanged(&again), restored(&first), restored(&again)), (1, b"blue".to_vec(), b"blue".to_vec()));
+    colour(b"green");
+    let report = take(&repository, source.path(), &options());
+    assert_eq!((unchanged(&report), restored(&report)), (0, b"green".to_vec()));
+    // a ctime that counts for nothing says nothing of them
+    colour(b"red");
+    let report = take(&repository, source.path(), &backup::Options { ignore_ctime: true, ..options() });
+    assert_eq!((unchanged(&report), restored(&report)), (1, b"red".to_vec()));
 }
 
 #[test]
