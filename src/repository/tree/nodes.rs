@@ -68,8 +68,10 @@ impl Resume {
 
 /// Refuses a directory that nobody comes to the end of: its nodes, at any depth, are more than what is stored accounts for.
 fn bounded(reader: &Reader, root: &TreeRoot) -> Result<()> {
-    let bound = if root.count <= reader.nodes_max() { Ok(()) } else { Err(ENDLESS) };
-    of_object(format!("tree page {}", root.id.short()), bound)
+    if root.count <= reader.nodes_max() {
+        return Ok(());
+    }
+    of_object(format!("tree page {}", root.id.short()), Err(ENDLESS))
 }
 
 /// Why a directory is refused that lies in itself, so to speak, over and over.
