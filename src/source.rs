@@ -169,8 +169,11 @@ impl Entry {
         let (xattrs, fault) = match directory::followed_file(folder, &self.name, self.followed) {
             Ok(Some(file)) => metadata::attributes_of(At::Open(file.as_fd())),
             Ok(None) => metadata::attributes_of(At::Below(folder, &self.name)),
-            // gone, or not ours to read: whoever wants its content will say so
-            Err(_) => (Vec::new(), None),
+            // whoever wants its content will say so
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                (Vec::new(), None)
+            }
+            Err(error) => (Vec::new(), Some(Fault::new("read the attributes", error))),
         };
         self.metadata.xattrs = xattrs;
         fault

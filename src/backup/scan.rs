@@ -18,7 +18,7 @@ use crate::repository::tree::before::Before;
 use crate::repository::tree::build::TreeBuilder;
 use crate::repository::tree::content;
 use crate::repository::write::writer::Writer;
-use crate::source::{self, Directory, EntryKind, Event, Skip};
+use crate::source::{self, Directory, EntryKind, Event, FileReader, Skip};
 use crate::time::WallTime;
 use std::ffi::OsStr;
 use std::io;
@@ -201,6 +201,13 @@ impl Scan<'_> {
         let belief = self.belief();
         let before = earlier.same().filter(|node| entry.is_sized() && belief.is_same((size, &entry.metadata), node));
         let is_due = self.reread.as_ref().is_some_and(|reread| reread.is_due(self.relative(&path)));
+        // the walk has taken them over with the rest
+        if is_due
+            && before.is_some()
+            && let Some(fault) = entry.read_attributes()
+        {
+            self.fail(&path, &fault);
+        }
         if let Some(kind) = before.filter(|_| !is_due).and_then(|node| files::relied(self.writer, self.reader, node)) {
             self.found.statistics.unchanged_files += 1;
             self.found.compressed.pass_over(size);
@@ -208,16 +215,7 @@ impl Scan<'_> {
             self.progress.advance(1, size);
             return Ok(Some(kind));
         }
-        let mut reader = match entry.open() {
-            Ok(reader) => reader,
-            Err(error) => {
-                match error.kind() {
-                    io::ErrorKind::NotFound => self.fail(&path, &Skip::Vanished),
-                    _ => self.fail(&path, &error),
-                }
-                return Ok(None);
-            }
-        };
+        let Some(mut reader) = self.open(entry, &path) else { return Ok(None) };
         // it may have been written to since it was listed
         let before = before.filter(|node| belief.is_same((size, &entry.metadata), node));
         let input = Input::File(&mut reader, size);
@@ -258,6 +256,20 @@ impl Scan<'_> {
                 Ok(None)
             }
         }
+    }
+
+    fn open(&mut self, entry: &mut source::Entry, path: &Path) -> Option<FileReader> {
+        match entry.open() {
+            Ok(mut reader) => {
+                if let Some(fault) = reader.lacks() {
+                    self.fail(path, &fault);
+                }
+                return Some(reader);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.fail(path, &Skip::Vanished),
+            Err(error) => self.fail(path, &error),
+        }
+        None
     }
 
     pub fn belief(&self) -> Belief {

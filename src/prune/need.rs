@@ -1,9 +1,8 @@
 //! From which frames of which packs the live blobs of a domain are read, and what of their neighbours is a base of them.
-//! Of several places of a blob one is chosen: least depth first, then the pack that is fullest of life, so that what an
-//! interrupted repack has copied replaces what it was copied from. Of what members wrote only the oldest place is
-//! eligible: nobody makes a pack garbage by a claim to have its blobs too. A base is read from the place chosen for its
-//! blob, if that is less deep than the delta and open to the same readers; else it needs a place of its own, which is
-//! kept beside the other one.
+//! Of several places that are known to be good one is chosen: least depth first, then the pack that is fullest of life, so
+//! that what an interrupted repack has copied replaces what it was copied from. Where nobody has looked, all stay: a member
+//! may claim to have what it only knows the id of. A base is read from the places chosen for its blob, if they are less
+//! deep than the delta and open to the same readers; else it needs others, which are kept beside them.
 
 use super::plan::{FrameUse, Held, Lineage, PackUse};
 use super::survey::{Live, Survey, unsafe_because};
@@ -13,13 +12,14 @@ use crate::repository::write::writer::Place;
 use crate::repository::{Doubt, Error, Repository};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId, WriterId};
+use vault_format::directory::BlobEntry;
+use vault_format::id::{BlobId, BlobKind, DomainId, ObjectId};
+use vault_format::index::PackEntry;
 use vault_format::mark::SnapshotPlace;
 
 /// What one domain needs.
 pub(super) struct Need {
     pub domain: DomainId,
-    owner: WriterId,
     pub lookup: BlobLookup,
     pub live: HashSet<(BlobKind, BlobId)>,
     /// What members must be able to read of it.
@@ -30,13 +30,13 @@ pub(super) struct Need {
     fullness: Vec<u32>,
     /// Places of bases from which no live blob is read: all of a base that is not live, and those that a live one needs
     /// beside its own.
-    dead: BTreeMap<BasePlace, BlobLocation>,
+    dead: BTreeMap<InFrame, BlobLocation>,
     /// Live deltas with such bases.
-    deltas: BTreeMap<BlobId, BlobLocation>,
+    deltas: BTreeMap<InFrame, BlobLocation>,
 }
 
-/// A base and the frame in which it is read as one.
-type BasePlace = (BlobId, FrameNumber);
+/// A blob and the frame from which it is read.
+type InFrame = (BlobId, FrameNumber);
 
 /// Plaintext bytes that are needed of one frame.
 #[derive(Clone, Copy, Default)]
@@ -67,35 +67,24 @@ impl Need {
         let frames = vec![FrameNeed::default(); lookup.frame_count()];
         let fullness = fullness(&lookup, &live);
         let (dead, deltas) = (BTreeMap::new(), BTreeMap::new());
-        let owner = repository.keys().owner_writer();
-        let mut need = Self { domain, owner, lookup, live, shared, frames, fullness, dead, deltas };
+        let mut need = Self { domain, lookup, live, shared, frames, fullness, dead, deltas };
         need.count()?;
         Ok(need)
     }
 
-    /// The place from which a blob is to be read, outside of all marks.
-    pub fn place(&self, id: &BlobId) -> Result<Option<BlobLocation>> {
-        let places = self.places(id, ANY_DEPTH, self.is_open(id))?;
-        let best = places.iter().map(|(_, pack)| pack.standing(self.owner)).min();
-        let best = places.into_iter().filter(|(_, pack)| Some(pack.standing(self.owner)) == best);
-        Ok(best.min_by_key(|place| self.rank(place)).map(|(place, _)| place))
+    /// The places from which a blob is to be read, outside of all marks: one that is known to be good, or all.
+    pub fn places(&self, id: &BlobId) -> Result<Vec<BlobLocation>> {
+        let places = self.known(id, ANY_DEPTH, self.is_open(id))?;
+        let best = places.iter().filter(|(_, pack)| pack.vouched).min_by_key(|place| self.rank(place));
+        Ok(best.map_or_else(|| places.iter().map(|(place, _)| *place).collect(), |(place, _)| vec![*place]))
     }
 
-    /// The place from which a base of what lies in a frame is to be read. A claim can be false if it is not the oldest of
-    /// all, however old it is: what the run that wrote the delta relied on comes first.
-    fn base_place(&self, base: &BlobId, frame: &FrameRecord, is_open: bool) -> Result<Option<BlobLocation>> {
-        let places = self.places(base, frame.depth, is_open)?;
-        let own = self.place(base)?;
-        if own.is_some_and(|own| places.iter().any(|(place, _)| *place == own)) {
-            return Ok(own);
-        }
-        let writer = self.lookup.pack(frame.pack)?.header.writer;
-        let best = places.into_iter().min_by_key(|place| {
-            let (_, pack) = place;
-            let is_claim = !pack.vouched && pack.header.writer != writer;
-            (is_claim, pack.standing(self.owner).filter(|_| is_claim), self.rank(place))
-        });
-        Ok(best.map(|(place, _)| place))
+    /// The same for a base of what lies in a frame.
+    fn base_places(&self, base: &BlobId, frame: &FrameRecord, is_open: bool) -> Result<Vec<BlobLocation>> {
+        let (places, own) = (self.known(base, frame.depth, is_open)?, self.places(base)?);
+        let best = places.iter().filter(|(_, pack)| pack.vouched);
+        let best = best.min_by_key(|place| (!own.contains(&place.0), self.rank(place)));
+        Ok(best.map_or_else(|| places.iter().map(|(place, _)| *place).collect(), |(place, _)| vec![*place]))
     }
 
     /// True if a blob is to be read from where members can read it: if they must, and there is such a place.
@@ -107,7 +96,7 @@ impl Need {
         PackRule::OUTSIDE_MARKS.open_to(is_open.then_some(self.domain))
     }
 
-    fn places(&self, id: &BlobId, below: u8, is_open: bool) -> Result<Vec<(BlobLocation, &PackRecord)>> {
+    fn known(&self, id: &BlobId, below: u8, is_open: bool) -> Result<Vec<(BlobLocation, &PackRecord)>> {
         let rule = self.outside_marks(is_open);
         let with_pack = |place: BlobLocation| Ok((place, self.lookup.pack(place.pack)?));
         self.lookup.places_below(id, below, &rule).map(with_pack).collect()
@@ -123,17 +112,17 @@ impl Need {
         let live = std::mem::take(&mut self.live);
         let mut counted = HashSet::new();
         for (_, id) in &live {
-            let Some(place) = self.place(id)? else {
-                // what lies only in condemned packs is for the sweep to copy
-                if !self.lookup.is_there(id) {
-                    return Err(lost(*id));
+            let places = self.places(id)?;
+            // what lies only in condemned packs is for the sweep to copy
+            if places.is_empty() && !self.lookup.is_there(id) {
+                return Err(lost(*id));
+            }
+            for place in places {
+                let need = self.frames.get_mut(place.frame.index()).ok_or(UNKNOWN)?;
+                need.live = need.live.saturating_add(place.length);
+                if self.count_bases(place, self.is_open(id), (&live, &mut counted))? {
+                    self.deltas.insert((*id, place.frame), place);
                 }
-                continue;
-            };
-            let need = self.frames.get_mut(place.frame.index()).ok_or(UNKNOWN)?;
-            need.live = need.live.saturating_add(place.length);
-            if self.count_bases(place, self.is_open(id), (&live, &mut counted))? {
-                self.deltas.insert(*id, place);
             }
         }
         self.live = live;
@@ -150,22 +139,26 @@ impl Need {
         let frame = self.lookup.frame(place.frame)?;
         let mut has_dead = false;
         for base in &frame.bases {
-            let Some(found) = self.base_place(base, &frame, is_open)? else { continue };
             // a page is stored as the difference to pages
-            let is_live = live.contains(&(place.kind, *base)) && self.place(base)? == Some(found);
-            if !is_live {
-                has_dead = true;
-                if self.dead.insert((*base, found.frame), found).is_none() {
-                    let need = self.frames.get_mut(found.frame.index()).ok_or(UNKNOWN)?;
-                    need.base = need.base.saturating_add(found.length);
+            let is_live = live.contains(&(place.kind, *base));
+            let own = if is_live { self.places(base)? } else { Vec::new() };
+            let places = self.base_places(base, &frame, is_open)?;
+            for found in places.into_iter().filter(|found| found.kind == place.kind) {
+                let is_own = own.contains(&found);
+                if !is_own {
+                    has_dead = true;
+                    if self.dead.insert((*base, found.frame), found).is_none() {
+                        let need = self.frames.get_mut(found.frame.index()).ok_or(UNKNOWN)?;
+                        need.base = need.base.saturating_add(found.length);
+                    }
                 }
-            }
-            // of a live one they are counted with it, but perhaps not those that members can read
-            let is_done = found.depth == 0 || is_live && is_open == self.is_open(base);
-            if !is_done && counted.insert((found.frame, is_open)) {
-                let has_dead = self.count_bases(found, is_open, (live, counted))?;
-                if is_live && has_dead {
-                    self.deltas.insert(*base, found);
+                // of a live one they are counted with it, but perhaps not those that members can read
+                let is_done = found.depth == 0 || is_own && is_open == self.is_open(base);
+                if !is_done && counted.insert((found.frame, is_open)) {
+                    let has_dead = self.count_bases(found, is_open, (live, counted))?;
+                    if is_own && has_dead {
+                        self.deltas.insert((*base, found.frame), found);
+                    }
                 }
             }
         }
@@ -174,12 +167,25 @@ impl Need {
 
     /// True if a blob is read from this place.
     pub fn needs(&self, kind: BlobKind, id: &BlobId, place: BlobLocation) -> Result<bool> {
-        Ok(self.is_base(id, place) || self.live.contains(&(kind, *id)) && self.place(id)? == Some(place))
+        Ok(self.is_base(id, place) || self.live.contains(&(kind, *id)) && self.places(id)?.contains(&place))
     }
 
     /// True if it is read from this place as a base alone.
     pub fn is_base(&self, id: &BlobId, place: BlobLocation) -> bool {
         self.dead.contains_key(&(*id, place.frame))
+    }
+
+    /// True if nobody knows that a pack holds what it says, and all that is needed of it lies elsewhere too.
+    pub fn is_spare(&self, entry: &PackEntry) -> Result<bool> {
+        let number = self.lookup.number_of(&entry.id).ok_or(UNKNOWN)?;
+        let mut is_spare = !self.lookup.pack(number)?.vouched;
+        for BlobEntry { id, kind, .. } in &entry.directory.blobs {
+            let is_base = || self.lookup.known_places(id).any(|place| self.is_base(id, place));
+            if self.live.contains(&(*kind, *id)) || is_base() {
+                is_spare &= self.lookup.places(id, &PackRule::OUTSIDE_MARKS).any(|place| place.pack != number);
+            }
+        }
+        Ok(is_spare)
     }
 
     /// True if anything in a pack is needed.
@@ -203,7 +209,7 @@ impl Need {
 
     /// Dead bases with what needs them, those together that share a blob that needs them.
     pub fn lineages(&self, packs: &HashMap<ObjectId, usize>) -> Result<Vec<Lineage>> {
-        let numbers: BTreeMap<&BasePlace, usize> = self.dead.keys().zip(0..).collect();
+        let numbers: BTreeMap<&InFrame, usize> = self.dead.keys().zip(0..).collect();
         let mut groups = Groups((0..numbers.len()).collect());
         // one rule may lead to another place of a base than the other: they stay or go together
         let dead_bases = |place: &BlobLocation| -> Result<Vec<usize>> {
@@ -222,7 +228,7 @@ impl Need {
             let Some(held) = self.held(packs, base.0, place)? else { continue };
             lineages.entry(groups.root(numbers[base])).or_default().dead.push(held);
         }
-        for (id, place) in &self.deltas {
+        for ((id, _), place) in &self.deltas {
             let (Some(base), Some(held)) = (dead_bases(place)?.first().copied(), self.held(packs, *id, place)?) else {
                 continue;
             };

@@ -154,9 +154,9 @@ impl Mover<'_, '_> {
                 // what is passed over here would be condemned all the same
                 let (_, entry) = task.survey.entry(&pack.id).ok_or(UNTOLD)?;
                 match fetched.and_then(|ranges| self.pack((pack, entry), anew(number)?, &ranges)) {
-                    // nobody has to merge it; what moved of it lies there twice
+                    // nobody has to merge it, nor to move one of several claims; what moved of it lies there twice
                     Err(crate::error::Error::Repository(error))
-                        if task.plan.merged.contains(number) && error.is_damage() =>
+                        if error.is_damage() && (task.plan.merged.contains(number) || self.need.is_spare(entry)?) =>
                     {
                         stay.push(*number);
                     }
@@ -257,7 +257,8 @@ impl Mover<'_, '_> {
     fn lineage(&mut self, lineage: &Lineage) -> Result<()> {
         self.repository.runtime().check_stopped()?;
         let mut whole: Vec<(BlobId, Vec<u8>)> = Vec::new();
-        for held in &lineage.deltas {
+        let mut stored = HashSet::new();
+        for held in lineage.deltas.iter().filter(|held| stored.insert(held.blob)) {
             let Held { kind, blob: id, length, .. } = *held;
             let plaintext = self.reader.blob(kind, &id)?;
             match against(&whole, &plaintext, length)? {
@@ -268,7 +269,8 @@ impl Mover<'_, '_> {
                     self.writer.copy_frame(EncodedFrame { class, codec, bytes, blobs, bases, descent })?;
                 }
                 None => {
-                    self.writer.copy(kind, id, &plaintext)?;
+                    // as a deeper frame moves, it may be there already
+                    self.writer.copy_base(kind, id, &plaintext)?;
                     whole.truncate(WHOLE_VERSIONS - 1);
                     whole.insert(0, (id, plaintext));
                 }

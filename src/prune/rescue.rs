@@ -1,6 +1,6 @@
 //! What lives in packs that are about to go and has no other place: it is copied first (S3). A copy elsewhere counts as
-//! another place if it is the owner's or older than those that go; else it is read, since a member may claim to have what
-//! it only knows the id of. What only forgotten snapshots need is copied as far as it is there.
+//! another place if it is the owner's or he has opened it; else it is read, since a member may claim to have what it only
+//! knows the id of. What only forgotten snapshots need is copied as far as it is there.
 
 use super::survey::{self, Live, Survey};
 use crate::error::Result;
@@ -136,13 +136,8 @@ impl Rescue<'_> {
 
     /// True if this place, and those of its bases, may replace all places of the same blob that are going.
     fn is_proven(&self, id: &BlobId, place: BlobLocation, stays: &PackRule<'_>) -> repository::Result<bool> {
-        let owner = self.repository.keys().owner_writer();
-        let standing = self.lookup.pack(place.pack)?.standing(owner);
-        for other in self.lookup.known_places(id) {
-            let pack = self.lookup.pack(other.pack)?;
-            if pack.present && self.going.packs.contains(&pack.id) && standing > pack.standing(owner) {
-                return Ok(false);
-            }
+        if !self.lookup.pack(place.pack)?.vouched && self.loses_a_place(id)? {
+            return Ok(false);
         }
         for base in &self.lookup.frame(place.frame)?.bases {
             let mut has_place = false;
@@ -154,6 +149,16 @@ impl Rescue<'_> {
             }
         }
         Ok(true)
+    }
+
+    fn loses_a_place(&self, id: &BlobId) -> repository::Result<bool> {
+        for place in self.lookup.known_places(id) {
+            let pack = self.lookup.pack(place.pack)?;
+            if pack.present && self.going.packs.contains(&pack.id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where the copy goes: to where what it is made from lies.

@@ -352,19 +352,6 @@ mod tests {
     }
 
     #[test]
-    fn of_what_others_wrote_the_oldest_stands_for_the_rest_and_the_owner_before_all() {
-        let member = |number: u8, arrived| {
-            let record = record(number);
-            let header = Header { writer: WriterId([5; 16]), ..record.header };
-            PackRecord { header, arrived, ..record }
-        };
-        let at = |time| Some(StoreTime::new(time));
-        let order = [record(1), member(3, at(10)), member(2, at(20)), member(4, at(20)), member(1, None)];
-        let standings = order.map(|pack| pack.standing(OWNER));
-        assert!(standings.is_sorted_by(|left, right| left < right));
-    }
-
-    #[test]
     fn of_a_pack_the_first_record_is_believed_and_numbers_are_this_lookups_alone() {
         let mut one =
             lookup(&[(record(1), directory(&[(1, 0, &[]), (2, 0, &[])])), (record(2), directory(&[(3, 0, &[])]))]);

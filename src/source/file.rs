@@ -4,7 +4,7 @@
 
 use super::sizes::Sizes;
 use super::{Entry, EntryKind};
-use crate::metadata::{self, At};
+use crate::metadata::{self, At, Fault};
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::{Errno, retry_on_intr};
 use std::io::{self, Read};
@@ -42,6 +42,7 @@ pub struct FileReader {
     /// More came than `stat` said: where to stop.
     beyond: Option<u64>,
     is_cut: bool,
+    lacks: Option<Fault>,
 }
 
 /// What was read in the end.
@@ -87,12 +88,14 @@ impl FileReader {
             return Err(io::Error::other("it was replaced while it was looked at"));
         }
         let before = State::of(&stat);
+        let mut lacks = None;
         if before != listed {
             let (now, fault) = metadata::read(At::Open(file.as_fd()), &stat, entry.folder.names());
             // what could be read of it when it was listed is better than nothing
             let xattrs = if fault.is_some() { std::mem::take(&mut entry.metadata.xattrs) } else { now.xattrs };
             entry.metadata = Metadata { xattrs, ..now };
             entry.kind = EntryKind::File { size: before.size };
+            lacks = fault;
         }
         let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
         let dense = blocks.saturating_mul(BLOCK_BYTES) >= before.size;
@@ -111,7 +114,13 @@ impl FileReader {
             sizes: entry.sizes,
             beyond: None,
             is_cut: false,
+            lacks,
         })
+    }
+
+    /// What of its metadata could not be read when it was opened, and was another than when it was listed; told once.
+    pub(crate) fn lacks(&mut self) -> Option<Fault> {
+        self.lacks.take()
     }
 
     /// Ranges without data at opening.

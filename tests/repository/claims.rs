@@ -129,6 +129,26 @@ fn a_claim_makes_no_pack_garbage() {
     assert_clean(&world.owner, true, "pruned");
 }
 
+/// What is claimed is forgotten and swept, and somebody stores it anew: that the claim is older by then says nothing.
+#[test]
+fn a_claim_that_outlives_what_it_copied_takes_the_place_of_nothing() {
+    for role in [Role::Client, Role::Writer] {
+        let world = World::new(role);
+        let stream = noise(7, 300_000);
+        let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+        claim_all(&world.store, &world.owner, &world.thief, (1, None));
+        let options = forget::Options { may_empty: true, ..forget::Options::default() };
+        forget::by_id(&world.owner, &[id.to_string()], &options).unwrap();
+        // something of the domain lives, or nothing of it would be judged
+        snapshot_stream(&world.honest, b"another").unwrap();
+        world.prune_often();
+        let id = snapshot_stream(&world.honest, &stream).unwrap().snapshot.unwrap();
+        world.hand.advance(Duration::from_hours(1));
+        assert_eq!(world.prune_often(), 0, "{role}: it was condemned");
+        assert!(restore_stream(&world.owner, id).unwrap() == stream, "{role}");
+    }
+}
+
 /// The claim comes when the data is condemned already, and the snapshot is taken back: what can't be read is no copy.
 #[test]
 fn a_claim_keeps_nothing_from_being_copied() {

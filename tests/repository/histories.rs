@@ -1,7 +1,9 @@
 //! Versions of two streams that one machine or a team of one domain takes, forgets and sweeps in an order that follows
 //! from a seed: whatever was not forgotten comes back, to all who may read it, and prune never stops. In a team the same
-//! version is a difference in one machine's packs and whole in another's, and either may be somebody's base.
+//! version is a difference in one machine's packs and whole in another's, and either may be somebody's base; and a thief
+//! of one more key says that it has all of it.
 
+use crate::claims::claim_all;
 use crate::versions::{bytes, dump, take, work, world};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +24,8 @@ struct Team {
     store: Simulated,
     owner: Repository,
     members: Vec<Bundle>,
+    /// Of the same domain; its key is stolen.
+    thief: Bundle,
 }
 
 impl Team {
@@ -29,7 +33,8 @@ impl Team {
         let (hand, store, owner) = world();
         let members = roles.iter().zip(["first", "second", "third"]);
         let members = members.map(|(role, label)| member(&owner, *role, label, Some("team")).1).collect();
-        Self { hand, store, owner, members }
+        let (_, thief) = member(&owner, Role::Client, "stolen", Some("team"));
+        Self { hand, store, owner, members, thief }
     }
 
     /// A machine as it starts: the owner's where there is no such member.
@@ -55,9 +60,11 @@ impl Team {
 /// One of what is kept: whose it is, and its bytes.
 type Kept = BTreeMap<ObjectId, (usize, Vec<u8>)>;
 
-fn assert_kept(team: &Team, kept: &Kept, context: &str) {
+fn assert_kept(team: &Team, kept: &Kept, (lies, context): (u8, &str)) {
     let owner = team.machine(usize::MAX, 90);
-    assert_clean(&owner, true, context);
+    if lies == 0 {
+        assert_clean(&owner, true, context);
+    }
     let readers: Vec<Repository> = (0..team.members.len()).map(|number| team.machine(number, 91)).collect();
     for (id, (number, stream)) in kept {
         assert!(restore_stream(&owner, *id).unwrap() == *stream, "{context}: {id}");
@@ -76,7 +83,7 @@ fn history(seed: u64) {
     let team = Team::new(roles);
     let mut lines = [dump(2_500), dump(1_500)];
     let mut versions = lines.each_ref().map(|lines| vec![bytes(lines)]);
-    let mut alive = Kept::new();
+    let (mut alive, mut lies) = (Kept::new(), 0);
     for step in 0..12 {
         match choose(8) {
             0..=3 => {
@@ -102,13 +109,17 @@ fn history(seed: u64) {
                 orders::put(&team.owner, domain, Action::Forget(vec![id])).unwrap();
                 alive.remove(&id);
             }
-            6 => drop(check(&team.owner, true)),
+            6 if choose(2) == 0 => drop(check(&team.owner, true)),
+            6 if !alive.is_empty() && !roles.is_empty() => {
+                lies += 1;
+                claim_all(&team.store, &team.owner, &team.thief, (lies, None));
+            }
             _ => team.prune(if choose(2) == 0 { 0 } else { 1 << 20 }),
         }
     }
-    assert_kept(&team, &alive, &context);
+    assert_kept(&team, &alive, (lies, &context));
     team.prune(0);
-    assert_kept(&team, &alive, &context);
+    assert_kept(&team, &alive, (lies, &context));
     assert!(stored_bytes(&team.store) > 0);
 }
 
@@ -146,7 +157,7 @@ fn what_one_machine_has_as_a_difference_is_another_ones_base() {
         }
         for _ in 0..2 {
             team.prune(max_unused);
-            assert_kept(&team, &kept, &format!("read: {is_read}, {max_unused}"));
+            assert_kept(&team, &kept, (0, &format!("read: {is_read}, {max_unused}")));
         }
     }
 }

@@ -3,18 +3,8 @@
 //! only if its bases do by the same rule: no answer leans on a pack that the rule leaves out.
 
 use super::table::{FrameNumber, PackRecord};
-use crate::time::StoreTime;
 use std::collections::{BTreeSet, HashSet};
-use vault_format::id::{DomainId, ObjectId, WriterId};
-
-impl PackRecord {
-    /// Of several packs with the same blob, those with the least of this may take the place of the others. The owner has
-    /// read what he copied. A stolen writer key can claim blobs that it knows by id only, so of what others wrote the
-    /// oldest counts: nobody can claim a blob before somebody really had it.
-    pub fn standing(&self, owner: WriterId) -> Option<(StoreTime, ObjectId)> {
-        (self.header.writer != owner).then_some((self.arrived.unwrap_or(StoreTime::MAX), self.id))
-    }
-}
+use vault_format::id::{DomainId, ObjectId};
 
 /// What a pack must be at least.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

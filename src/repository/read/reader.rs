@@ -133,7 +133,7 @@ impl Reader {
         }
         self.repository.keys().content(READ)?;
         let mut found = self.whole(kind, id, self.bases());
-        if self.is_trusting && found.as_ref().is_err_and(Error::is_lost) {
+        if self.is_trusting && found.as_ref().is_err_and(|error| !error.is_unanswered()) {
             found = self.whole(kind, id, Bases::Compared);
         }
         for other in self.others.iter() {
