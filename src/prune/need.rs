@@ -21,7 +21,7 @@ use vault_format::mark::SnapshotPlace;
 pub(super) struct Need {
     pub domain: DomainId,
     pub lookup: BlobLookup,
-    pub live: HashSet<(BlobKind, BlobId)>,
+    pub live: Needed,
     /// What members must be able to read of it.
     pub shared: HashSet<BlobId>,
     /// By number.
@@ -34,6 +34,12 @@ pub(super) struct Need {
     /// Live deltas with such bases.
     deltas: BTreeMap<InFrame, BlobLocation>,
 }
+
+/// What snapshots need.
+type Needed = HashSet<(BlobKind, BlobId)>;
+
+/// Frames whose bases were counted, and whether for members.
+type Counted = HashSet<(FrameNumber, bool)>;
 
 /// A blob and the frame from which it is read.
 type InFrame = (BlobId, FrameNumber);
@@ -110,7 +116,7 @@ impl Need {
 
     fn count(&mut self) -> Result<()> {
         let live = std::mem::take(&mut self.live);
-        let mut counted = HashSet::new();
+        let mut counted = Counted::new();
         for (_, id) in &live {
             let places = self.places(id)?;
             // what lies only in condemned packs is for the sweep to copy
@@ -134,7 +140,7 @@ impl Need {
         &mut self,
         place: BlobLocation,
         is_open: bool,
-        (live, counted): (&HashSet<(BlobKind, BlobId)>, &mut HashSet<(FrameNumber, bool)>),
+        (live, counted): (&Needed, &mut Counted),
     ) -> Result<bool> {
         let frame = self.lookup.frame(place.frame)?;
         let mut has_dead = false;
@@ -253,7 +259,7 @@ impl Need {
     }
 }
 
-fn fullness(lookup: &BlobLookup, live: &HashSet<(BlobKind, BlobId)>) -> Vec<u32> {
+fn fullness(lookup: &BlobLookup, live: &Needed) -> Vec<u32> {
     let mut all = vec![0u64; lookup.pack_count()];
     let mut alive = all.clone();
     for (_, frame) in lookup.frames() {

@@ -207,7 +207,6 @@ impl BlobLookup {
 #[cfg(test)]
 mod tests {
     use super::{ANY_DEPTH, BlobLookup, FrameNumber, PackRecord, PackRule};
-    use crate::time::StoreTime;
     use std::collections::{BTreeSet, HashSet};
     use std::sync::Arc;
     use vault_format::directory::{BlobEntry, Directory, FrameEntry};

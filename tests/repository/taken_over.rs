@@ -211,7 +211,7 @@ fn attributes_are_taken_over_with_the_ctime_and_read_without() {
     };
     let restored = |report: &backup::Report| {
         let target = tempfile::tempdir().unwrap();
-        restore_folder(&repository, report.snapshot.unwrap(), &target.path().join("out")).unwrap();
+        drop(restore_folder(&repository, report.snapshot.unwrap(), &target.path().join("out")).unwrap());
         let mut value = [0; 16];
         let length = rustix::fs::getxattr(target.path().join("out/file"), "user.colour", &mut value).unwrap();
         value[..length].to_vec()

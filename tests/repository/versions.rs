@@ -355,7 +355,7 @@ fn a_base_that_is_a_lie_is_sought_elsewhere() {
     for (id, stream) in &taken {
         assert!(restore_stream(&owner, *id).unwrap() == *stream && restore_stream(&client, *id).unwrap() == *stream);
         let folder = tempfile::tempdir().unwrap();
-        restore_folder(&owner, *id, &folder.path().join("out")).unwrap();
+        drop(restore_folder(&owner, *id, &folder.path().join("out")).unwrap());
         assert!(std::fs::read(folder.path().join("out/dump")).unwrap() == *stream);
     }
     // and so does who stores the next version
