@@ -80,17 +80,19 @@ impl Need {
 
     /// The places from which a blob is to be read, outside of all marks: one that is known to be good, or all.
     pub fn places(&self, id: &BlobId) -> Result<Vec<BlobLocation>> {
-        let places = self.known(id, ANY_DEPTH, self.is_open(id))?;
-        let best = places.iter().filter(|(_, pack)| pack.vouched).min_by_key(|place| self.rank(place));
-        Ok(best.map_or_else(|| places.iter().map(|(place, _)| *place).collect(), |(place, _)| vec![*place]))
+        Ok(self.one_or_all(&self.known(id, ANY_DEPTH, self.is_open(id))?, &[]))
     }
 
     /// The same for a base of what lies in a frame.
     fn base_places(&self, base: &BlobId, frame: &FrameRecord, is_open: bool) -> Result<Vec<BlobLocation>> {
-        let (places, own) = (self.known(base, frame.depth, is_open)?, self.places(base)?);
-        let best = places.iter().filter(|(_, pack)| pack.vouched);
-        let best = best.min_by_key(|place| (!own.contains(&place.0), self.rank(place)));
-        Ok(best.map_or_else(|| places.iter().map(|(place, _)| *place).collect(), |(place, _)| vec![*place]))
+        Ok(self.one_or_all(&self.known(base, frame.depth, is_open)?, &self.places(base)?))
+    }
+
+    /// The best of those that are known to be good, one of `rather` if there is one; all if none is.
+    fn one_or_all(&self, places: &[(BlobLocation, &PackRecord)], rather: &[BlobLocation]) -> Vec<BlobLocation> {
+        let good = places.iter().filter(|(_, pack)| pack.vouched);
+        let best = good.min_by_key(|place| (!rather.contains(&place.0), self.rank(place)));
+        best.map_or_else(|| places.iter().map(|(place, _)| *place).collect(), |(place, _)| vec![*place])
     }
 
     /// True if a blob is to be read from where members can read it: if they must, and there is such a place.

@@ -31,7 +31,7 @@ use vault_format::list::{ChunkRef, Content};
 use vault_format::name::{JOURNAL, Name};
 use vault_format::slot::KDF_FLOOR;
 use vault_format::snapshot::Head;
-use vault_format::tree::{NodeKind, TreePage, TreeRoot};
+use vault_format::tree::{Node, NodeKind, TreePage, TreeRoot};
 
 pub const PASSWORD: &[u8] = b"correct horse";
 const SECOND: i64 = 1_000_000_000;
@@ -196,19 +196,26 @@ pub fn records(repository: &Repository) -> Vec<Record> {
 /// The same snapshot once more, signed by whoever has this key and a second later, in which each file at its root has
 /// these bytes as often as they fit, or its own if there are none, and all that `stat` tells is as it was.
 pub fn with_content(repository: &Repository, id: ObjectId, bytes: &[u8]) -> ObjectId {
+    with_nodes(repository, id, |writer, node| {
+        if let NodeKind::File { size, content: content @ Content::Inline(_), .. } = &mut node.kind
+            && !bytes.is_empty()
+        {
+            let other: Vec<u8> = bytes.iter().copied().cycle().take(usize::try_from(*size).unwrap()).collect();
+            let id = writer.put(BlobKind::Chunk, &other).unwrap();
+            *content = Content::Inline(vec![ChunkRef { id, length: u32::try_from(*size).unwrap() }]);
+        }
+    })
+}
+
+/// The same, with what is changed of each node at its root.
+pub fn with_nodes(repository: &Repository, id: ObjectId, mut change: impl FnMut(&mut Writer, &mut Node)) -> ObjectId {
     let catalog = list::snapshots(repository).unwrap();
     let entry = catalog.snapshots.by_id(&id.to_string()).unwrap();
     let lookup = catalog_of_packs(repository);
     let mut writer = Writer::new(repository, &lookup, entry.place.domain, &entry.head.source).unwrap();
     let page = Reader::new(repository, &lookup).blob(BlobKind::Tree, &entry.head.root.id).unwrap();
     let TreePage::Leaf(mut nodes) = TreePage::decode(&page).unwrap() else { panic!("it is small") };
-    for node in nodes.iter_mut().filter(|_| !bytes.is_empty()) {
-        if let NodeKind::File { size, content: content @ Content::Inline(_), .. } = &mut node.kind {
-            let other: Vec<u8> = bytes.iter().copied().cycle().take(usize::try_from(*size).unwrap()).collect();
-            let id = writer.put(BlobKind::Chunk, &other).unwrap();
-            *content = Content::Inline(vec![ChunkRef { id, length: u32::try_from(*size).unwrap() }]);
-        }
-    }
+    nodes.iter_mut().for_each(|node| change(&mut writer, node));
     let root = writer.put(BlobKind::Tree, &TreePage::Leaf(nodes).encode().unwrap()).unwrap();
     let root = TreeRoot { id: root, ..entry.head.root };
     let head = Head { time: entry.head.time + SECOND, root, ..entry.head.clone() };

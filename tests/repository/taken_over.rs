@@ -7,12 +7,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 use testkit::simulated::Simulated;
 use testkit::world::{Hand, assert_restores, folder, init, init_like, member, open, open_as};
-use testkit::world::{restore_folder, tick, with_content};
+use testkit::world::{restore_folder, tick, with_content, with_nodes};
 use vault::progress::Silent;
 use vault::repository::Repository;
 use vault::{backup, copy, forget, list, source};
 use vault_format::bundle::{Bundle, Role};
 use vault_format::id::ObjectId;
+use vault_format::tree::Xattr;
 
 const FILES: u64 = 3;
 
@@ -227,6 +228,20 @@ fn attributes_are_taken_over_with_the_ctime_and_read_without() {
     colour(b"red");
     let report = take(&repository, source.path(), &backup::Options { ignore_ctime: true, ..options() });
     assert_eq!((unchanged(&report), restored(&report)), (1, b"red".to_vec()));
+}
+
+/// The parent says of a file what its time of change does not show: that stays until the file is read again.
+#[test]
+fn attributes_are_read_again_with_the_content() {
+    let hand = Hand::new();
+    let repository = init(hand.store(), &hand.runtime(1, 0));
+    let source = folder(|root| fs::write(root.join("file"), "content").unwrap());
+    let first = take(&repository, source.path(), &options()).snapshot.unwrap();
+    hand.advance(Duration::from_secs(10));
+    let forged = Xattr { name: b"user.forged".to_vec(), value: b"x".to_vec() };
+    with_nodes(&repository, first, |_, node| node.metadata.xattrs = vec![forged.clone()]);
+    let report = take(&repository, source.path(), &reread((1, 1)));
+    assert_restores(&repository, report.snapshot.unwrap(), source.path(), "what is there now");
 }
 
 #[test]
