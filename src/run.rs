@@ -175,6 +175,8 @@ pub struct Taken {
     pub suspect: Option<u64>,
     /// Why it failed.
     pub error: Option<Trouble>,
+    /// When it is tried again, if it failed and is due by itself.
+    pub again: Option<WallTime>,
     /// What is not in the snapshot, against the wish.
     pub failed: Vec<Trouble>,
     /// Worth knowing.
@@ -185,6 +187,8 @@ pub struct Taken {
     pub compressed: Vec<CompressedInput>,
     /// Its record is written.
     is_on_record: bool,
+    /// Pings that did not arrive.
+    unheard: Vec<String>,
 }
 
 impl Taken {
@@ -201,11 +205,13 @@ impl Taken {
             duration: Duration::ZERO,
             suspect: None,
             error: None,
+            again: None,
             failed: Vec::new(),
             notes: Vec::new(),
             advice: Vec::new(),
             compressed: Vec::new(),
             is_on_record: false,
+            unheard: Vec::new(),
         }
     }
 }
@@ -358,7 +364,9 @@ pub fn run(
         for set in &chosen.sets {
             for one in &set.sources {
                 repository.runtime().check_stopped()?;
-                report.sources.push(taking::take(&context, &history, (&pings, &mut quota), (one, set.id)));
+                let mut taken = taking::take(&context, &history, (&pings, &mut quota), (one, set.id));
+                report.notes.append(&mut taken.unheard);
+                report.sources.push(taken);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::time::WallTime;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// More troubles than this, or more good news, are told as one.
+/// Troubles of more sources than this, or good news of more, are told as one.
 const SINGLE_MAX: usize = 3;
 /// So many names stand in the line of one that stands for many.
 const NAMED_MAX: usize = 5;
@@ -123,18 +123,38 @@ pub(super) struct Bundle {
     pub about: Vec<Alert>,
 }
 
-/// Alerts as messages: each alone, or many as one.
+/// Alerts as messages: one for all that is the matter with a source, or that is over, since it has one cause more often
+/// than two; and one for many sources at once.
 pub(super) fn bundles(alerts: &[Alert]) -> Vec<Bundle> {
-    let (troubles, others): (Vec<_>, Vec<_>) = alerts.iter().cloned().partition(|alert| alert.event.is_trouble());
+    let (troubles, others): (Vec<_>, Vec<_>) = alerts.iter().partition(|alert| alert.event.is_trouble());
     let mut bundles = Vec::new();
     for alike in [troubles, others] {
-        if alike.len() <= SINGLE_MAX {
-            bundles.extend(alike.into_iter().map(|alert| Bundle { message: alert.clone(), about: vec![alert] }));
-        } else if let Some(message) = many(&alike) {
-            bundles.push(Bundle { message, about: alike });
+        let by_source = by_source(&alike);
+        if by_source.len() <= SINGLE_MAX {
+            bundles.extend(by_source.into_iter().filter_map(bundle));
+        } else {
+            bundles.extend(bundle(alike.into_iter().cloned().collect()));
         }
     }
     bundles
+}
+
+/// In the order of their first; what concerns no source stands alone.
+fn by_source(alerts: &[&Alert]) -> Vec<Vec<Alert>> {
+    let mut groups: Vec<Vec<Alert>> = Vec::new();
+    for alert in alerts {
+        let is_of = |group: &&mut Vec<Alert>| group.iter().all(|one| one.source == alert.source);
+        match groups.iter_mut().find(is_of) {
+            Some(group) if !alert.source.is_empty() => group.push((*alert).clone()),
+            _ => groups.push(vec![(*alert).clone()]),
+        }
+    }
+    groups
+}
+
+fn bundle(about: Vec<Alert>) -> Option<Bundle> {
+    let message = if let [alone] = about.as_slice() { alone.clone() } else { many(&about)? };
+    Some(Bundle { message, about })
 }
 
 /// One that stands for many.
@@ -146,11 +166,12 @@ fn many(alerts: &[Alert]) -> Option<Alert> {
     if alerts.len() > NAMED_MAX {
         names.push(format!("and {} more", alerts.len().saturating_sub(NAMED_MAX)));
     }
+    let next = if alerts.iter().all(|alert| alert.next == first.next) { &first.next } else { "vault health" };
     Some(Alert {
         source: if is_of_one { first.source.clone() } else { String::new() },
         since: alerts.iter().filter_map(|alert| alert.since).min(),
         message: format!("{} at once: {}", alerts.len(), names.join(", ")),
-        next: if event.is_trouble() { "vault health".to_owned() } else { String::new() },
+        next: if event.is_trouble() { next.to_owned() } else { String::new() },
         alerts: alerts.to_vec(),
         ..Alert::new(event, &first.plan, &first.host)
     })
@@ -341,5 +362,28 @@ mod tests {
         mixed.push(alert(Event::Recovered, "y", None));
         let found = bundles(&mixed);
         assert_eq!((found.len(), found[0].message.event, found[1].message.event), (2, Event::Failed, Event::Recovered));
+    }
+
+    #[test]
+    fn what_is_the_matter_with_one_source_is_one_message() {
+        let of = |event, source: &str, objective: &str, next: &str| Alert {
+            objective: objective.into(),
+            next: next.into(),
+            ..alert(event, source, Some(5))
+        };
+        let down = [
+            of(Event::Missed, "db", "rpo", "vault run db"),
+            of(Event::Missed, "", "storage", "vault prune"),
+            of(Event::Failed, "db", "runs", "vault run db"),
+            of(Event::Missed, "", "check", "vault check --read-data"),
+        ];
+        let found = bundles(&down);
+        let about: Vec<usize> = found.iter().map(|one| one.about.len()).collect();
+        assert_eq!(about, [2, 1, 1], "what concerns no source has nothing in common");
+        let message = &found[0].message;
+        assert_eq!((message.event, message.source.as_str()), (Event::Failed, "db"));
+        assert_eq!((message.next.as_str(), message.alerts.len()), ("vault run db", 2));
+        let over = ["rpo", "runs"].map(|objective| of(Event::Recovered, "db", objective, ""));
+        assert_eq!(bundles(&over).len(), 1, "its end is one, too");
     }
 }

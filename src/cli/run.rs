@@ -91,6 +91,8 @@ printed! {
         stored_bytes: u64 = taken.stored_bytes,
         /// How long it took.
         duration_seconds: f64 = taken.duration.as_secs_f64(),
+        /// When it is tried again, if it failed; null if only by name.
+        again: Option<String> = taken.again.map(render::time_rfc3339),
         /// The usual size in bytes, if this one is suspect; else null.
         suspect: Option<u64> = taken.suspect,
         /// What failed, in one line each.
@@ -203,7 +205,10 @@ fn source_line(taken: &Taken) -> String {
             format!("{name}: snapshot {id}, {bytes}, {stored} stored, {took}")
         }
         run::Outcome::Unchanged => format!("{name}: nothing changed, {took}"),
-        run::Outcome::Failed => format!("{name}: failed after {took}"),
+        run::Outcome::Failed => {
+            let again = taken.again.map(|again| format!(", tried again after {}", render::time(again)));
+            format!("{name}: failed after {took}{}", again.unwrap_or_default())
+        }
         run::Outcome::Busy => format!("{name}: another run is going on"),
         run::Outcome::Skipped => format!("{name}: skipped: {}", taken.notes.join("; ")),
         run::Outcome::Due => format!("{name}: would run: {}", taken.due),

@@ -20,6 +20,18 @@ pub fn due(zone: &TimeZone, source: &Source, history: &History, now: WallTime) -
     schedule(zone, source).judge(&attempts, now)
 }
 
+/// When a source that began then and failed just now is tried again, if nobody asks for it before.
+pub fn again(context: &Context<'_>, history: &History, source: &Source, began: WallTime) -> Option<WallTime> {
+    let mut attempts = history.source(&source.name).map(|runs| runs.attempts()).unwrap_or_default();
+    let now = context.now();
+    attempts.push(Attempt { began, ended: now, is_good: false });
+    match schedule(&context.zone(), source).judge(&attempts, now) {
+        Due::Waiting(until, _) | Due::Later(until) => WallTime::of(until),
+        Due::ByName => None,
+        Due::First | Due::Slot(_) | Due::Again(_) => Some(now),
+    }
+}
+
 /// What is taken, and what is not.
 pub struct Choice<'p> {
     /// In order.

@@ -75,8 +75,8 @@ pub fn take(
         }
     }
     let run = Run::start(context.repository, Operation::SNAPSHOT);
-    let began = runtime.clock.elapsed();
-    taken.notes.extend(pings.send(source.ping_env.as_ref(), Signal::Start, &source.name));
+    let (started, began) = (context.now(), runtime.clock.elapsed());
+    taken.unheard.extend(pings.send(source.ping_env.as_ref(), Signal::Start, &source.name));
     attempt((context, history), source, (set, quota), &mut taken);
     quota.add(taken.stored_bytes);
     if let Some(error) = taken.error.clone().filter(|_| !taken.is_on_record) {
@@ -85,8 +85,11 @@ pub fn take(
         taken.notes.extend(run.finish(&Err::<(), _>(error.ours), ending));
     }
     taken.duration = runtime.clock.elapsed().since(began);
-    let told = pings.end(source.ping_env.as_ref(), &taken);
-    taken.notes.extend(told);
+    if taken.outcome == Outcome::Failed {
+        taken.again = choice::again(context, history, source, started);
+    }
+    let unheard = pings.end(source.ping_env.as_ref(), &taken);
+    taken.unheard.extend(unheard);
     drop(lock);
     taken
 }

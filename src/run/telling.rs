@@ -83,7 +83,7 @@ fn alerts(context: &Context<'_>, report: &Report, history: &History, judged: &[O
     let (receivers, lacking) = Receivers::of(&plan.alerts, &variable, &environment);
     let unset = |name| format!("cannot send alerts: the variable {name} of the environment is not set");
     let mut notes: Vec<String> = lacking.into_iter().map(unset).collect();
-    let mut said: Vec<Alert> = judged.iter().filter_map(|one| as_alert(context, one)).collect();
+    let mut said: Vec<Alert> = judged.iter().filter_map(|one| as_alert(context, report, one)).collect();
     said.extend(report.sources.iter().filter_map(|taken| good_news(context, taken)));
     let run = Run::start(context.repository, Operation::ALERT);
     let round = alert::tell(context.repository.runtime(), &said, &told_before(history, &plan.name), &receivers);
@@ -106,7 +106,7 @@ fn told_before(history: &History, plan: &str) -> Vec<Told> {
 }
 
 /// An objective as it is told; what nobody can judge is neither told nor over.
-fn as_alert(context: &Context<'_>, one: &Objective) -> Option<Alert> {
+fn as_alert(context: &Context<'_>, report: &Report, one: &Objective) -> Option<Alert> {
     let event = match (one.status, one.aim) {
         (Status::Met, _) => Event::Recovered,
         (Status::Missed, Aim::Runs) => Event::Failed,
@@ -114,13 +114,15 @@ fn as_alert(context: &Context<'_>, one: &Objective) -> Option<Alert> {
         (Status::Missed, _) => Event::Missed,
         (Status::Unknown, _) => return None,
     };
+    let taken = report.sources.iter().find(|taken| event == Event::Failed && taken.name == one.source);
+    let again = taken.and_then(|taken| taken.again).map(|again| health::spoken(again.since(context.now())));
     Some(Alert {
         source: one.source.clone(),
         objective: one.aim.name().to_owned(),
         observed: one.observed.clone(),
         limit: one.limit.clone(),
         since: one.since,
-        message: one.message.clone(),
+        message: again.map_or(one.message.clone(), |again| format!("{}; tried again in {again}", one.message)),
         // nothing helps against good news
         next: if event == Event::Recovered { String::new() } else { one.next.clone() },
         ..Alert::new(event, &context.plan.name, &context.machine.host)

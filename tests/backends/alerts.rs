@@ -1,9 +1,7 @@
 //! Alerts to real servers and programs: each in its form, once, and what happens where nobody answers.
 
-use crate::servers::{find, skipped};
+use crate::inbox::{assert_form, python};
 use crate::web::{Answer, OK, Web};
-use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vault::alert::{Alert, Channel, Command, Event, Receivers, Round, Told, Webhook, tell, test_message};
@@ -51,24 +49,6 @@ fn failure(round: &Round) -> &str {
     assert_eq!(round.failures.len(), 1, "{:?}", round.failures);
     assert!(!round.failures[0].contains(CANARY) && !round.failures[0].contains('\n'), "{}", round.failures[0]);
     &round.failures[0]
-}
-
-/// Python with what the tests need of it.
-pub fn python(module: &str) -> Option<PathBuf> {
-    let venv = std::env::var_os("VAULT_TEST_VENV").map(|venv| PathBuf::from(venv).join("bin"));
-    let program = find("python3", &Vec::from_iter(venv)).unwrap_or_default();
-    let imported = Process::new(&program).args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
-    if imported.is_ok_and(|status| status.success()) { Some(program) } else { skipped(module, "not installed (pip)") }
-}
-
-/// Holds a body to the form that its service documents.
-fn assert_form(python: &Path, form: &str, body: &str) {
-    let script = "import json, jsonschema, sys\n\
-                  forms = json.load(open(sys.argv[1]))\n\
-                  jsonschema.validate(json.loads(sys.argv[3]), forms[sys.argv[2]])";
-    let forms = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/forms.json");
-    let checked = Process::new(python).args(["-c", script]).arg(forms).args([form, body]).output().unwrap();
-    assert!(checked.status.success(), "{form}: {body}\n{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 #[test]

@@ -1,23 +1,17 @@
 //! Figures as Prometheus takes them: its own program lints them, and tries the rules that come with vault.
 
 use crate::alerts::CANARY;
-use crate::servers::{find, skipped};
+use crate::inbox::{assert_lint, promtool};
 use crate::web::{Answer, Web};
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use vault::metrics::{
     ClusterFigures, CopyFigures, DrillFigures, Metrics, ObjectiveFigure, RepositoryFigures, RunCounts, SourceFigures,
     push, write,
 };
 use vault::time::WallTime;
-
-fn promtool() -> Option<PathBuf> {
-    let found = find("promtool", &[]);
-    found.or_else(|| skipped("promtool", "not installed (apt-get install prometheus, or unpack that package)"))
-}
 
 /// One plan, whose figures differ from run to run.
 fn metrics(run: u64) -> Metrics {
@@ -77,19 +71,13 @@ fn promtool_finds_nothing_and_no_series_comes_or_goes() {
     }
     let Some(promtool) = promtool() else { return };
     for text in [first, metrics(42).text(), Metrics::default().text()] {
-        let mut command = Command::new(&promtool);
-        command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let checked = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
-        assert!(checked.status.success() && said.is_empty(), "{said}\n{text}");
+        assert_lint(&promtool, &text);
     }
 }
 
 /// Every figure that a rule names is one that is written.
 #[test]
-fn the_rules_fire_where_they_should() {
+fn check_43_the_rules_fire_where_they_should() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let rules = std::fs::read_to_string(root.join("examples/prometheus-rules.yml")).unwrap();
     let text = metrics(1).text();

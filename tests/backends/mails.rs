@@ -1,10 +1,10 @@
 //! Alerts by mail, to a server that keeps what it gets; and what a private certificate and a proxy change, of which only
 //! a process of its own can tell, since they stand in its environment.
 
-use crate::alerts::{CANARY, missed, python, receivers};
-use crate::servers::{Server, start};
+use crate::alerts::{CANARY, missed, receivers};
+use crate::inbox::{make_certificate, python, received, sink};
+use crate::servers::start;
 use crate::web::Web;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use vault::alert::{Channel, Mail, Receivers, Round, Webhook, tell};
@@ -21,37 +21,6 @@ fn mail(port: u16) -> Mail {
         password: None,
         tls: Tls::None,
     }
-}
-
-/// With a certificate of its own if `tls` says so.
-fn sink(tls: Option<&str>) -> Option<Server> {
-    let python = python("aiosmtpd")?;
-    let (port, folder) = (testkit::port::free(), tempfile::tempdir().unwrap());
-    let mut command = Command::new(python);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backends/smtp.py"));
-    command.arg(port.to_string()).arg(folder.path().join("data"));
-    if let Some(tls) = tls {
-        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-        make_certificate(&certificate, &key);
-        command.args([&certificate, &key]).arg(tls);
-    }
-    let location = folder.path().display().to_string();
-    Some(start(command, port, folder, location))
-}
-
-fn make_certificate(certificate: &Path, key: &Path) {
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    let made = openssl.arg("-out").arg(certificate).arg("-keyout").arg(key).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-}
-
-fn received(server: &Server) -> Vec<serde_json::Value> {
-    let folder = Path::new(&server.location).join("data");
-    let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-    files.map(|file| serde_json::from_slice(&file).unwrap()).collect()
 }
 
 fn send(mail: Mail, patience: Duration) -> Round {

@@ -6,6 +6,7 @@ mod alerts;
 mod bucket;
 mod conformance;
 mod figures;
+mod inbox;
 mod locations;
 mod mails;
 mod pings;

@@ -4,6 +4,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "a test ends at the first surprise")]
 
+mod alerted;
 mod canaries;
 #[allow(dead_code, reason = "the tests of sources need more of it")]
 #[path = "../sources/cluster.rs"]
@@ -17,6 +18,9 @@ mod durability;
 mod examples;
 mod failures;
 mod forget;
+#[allow(dead_code, reason = "the tests of backends need more of it")]
+#[path = "../backends/inbox.rs"]
+mod inbox;
 mod json;
 mod json_page;
 mod keys;

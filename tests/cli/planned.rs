@@ -15,23 +15,23 @@ use testkit::world::noise;
 const REPOSITORY: &str = "[repository]\nlocation = \"repository\"\n";
 
 /// A repository, a plan, and nothing that the machine remembers of locks.
-fn planned(plan: &str) -> World {
+pub fn planned(plan: &str) -> World {
     let world = World::made();
     fs::create_dir(world.path("locks")).expect("a folder");
     write(&world, plan);
     world
 }
 
-fn write(world: &World, plan: &str) {
+pub fn write(world: &World, plan: &str) {
     fs::write(world.path("vault.toml"), format!("{REPOSITORY}{plan}")).expect("a plan");
 }
 
-fn run(world: &World, words: &[&str]) -> Output {
+pub fn run(world: &World, words: &[&str]) -> Output {
     world.command(words).env("VAULT_RUNTIME_DIR", world.path("locks")).output().expect("vault starts")
 }
 
 /// What a command prints as JSON, which ends with this code.
-fn json(world: &World, words: &[&str], code: i32) -> Value {
+pub fn json(world: &World, words: &[&str], code: i32) -> Value {
     let output = run(world, &[words, &["--json"]].concat());
     assert_eq!(output.status.code(), Some(code), "{words:?}: {}", errors(&output));
     serde_json::from_slice(&output.stdout).expect("JSON")
@@ -43,7 +43,7 @@ fn outcomes(ran: &Value) -> Vec<(String, String)> {
     sources.iter().map(|one| (text(&one["name"]), text(&one["outcome"]))).collect()
 }
 
-fn outcome(ran: &Value, name: &str) -> String {
+pub fn outcome(ran: &Value, name: &str) -> String {
     outcomes(ran).into_iter().find(|(one, _)| one == name).map(|(_, outcome)| outcome).unwrap_or_default()
 }
 
@@ -58,7 +58,7 @@ fn snapshots_of(world: &World, name: &str) -> usize {
     listing["snapshots"].as_array().expect("a list").iter().filter(|one| one["name"] == name).count()
 }
 
-const UPLOADS: &str = "[source.uploads]\nkind = \"directory\"\npaths = [\"uploads\"]\nevery = \"1h\"\n";
+pub const UPLOADS: &str = "[source.uploads]\nkind = \"directory\"\npaths = [\"uploads\"]\nevery = \"1h\"\n";
 
 #[test]
 fn check_06_a_dry_run_tells_what_would_run_and_when_the_rest_is_due() {
