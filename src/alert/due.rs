@@ -3,7 +3,7 @@
 //! itself. What is not judged now is neither told nor over. Invariant: an outage of everything is a few messages, not one
 //! for each objective.
 
-use super::text::title;
+use super::text::{matter, title};
 use super::{Alert, Event, Told};
 use crate::time::WallTime;
 use std::collections::BTreeMap;
@@ -157,23 +157,27 @@ fn bundle(about: Vec<Alert>) -> Option<Bundle> {
     Some(Bundle { message, about })
 }
 
-/// One that stands for many.
+/// One that stands for many: of one source the worst of it, and what else there is.
 fn many(alerts: &[Alert]) -> Option<Alert> {
-    let first = alerts.first()?;
-    let event = alerts.iter().map(|alert| alert.event).min()?;
-    let is_of_one = alerts.iter().all(|alert| alert.source == first.source);
+    let worst = alerts.iter().min_by_key(|alert| alert.event)?;
+    let others = || alerts.iter().filter(|one| !std::ptr::eq(*one, worst));
+    let since = alerts.iter().filter_map(|alert| alert.since).min();
+    if others().all(|one| one.source == worst.source) {
+        let also: Vec<String> = others().map(matter).collect();
+        let message = format!("{}; also: {}", worst.message, also.join(", "));
+        return Some(Alert { since, message, alerts: alerts.to_vec(), ..worst.clone() });
+    }
     let mut names: Vec<String> = alerts.iter().take(NAMED_MAX).map(title).collect();
     if alerts.len() > NAMED_MAX {
         names.push(format!("and {} more", alerts.len().saturating_sub(NAMED_MAX)));
     }
-    let next = if alerts.iter().all(|alert| alert.next == first.next) { &first.next } else { "vault health" };
+    let next = if worst.event.is_trouble() { "vault health" } else { "" };
     Some(Alert {
-        source: if is_of_one { first.source.clone() } else { String::new() },
-        since: alerts.iter().filter_map(|alert| alert.since).min(),
+        since,
         message: format!("{} at once: {}", alerts.len(), names.join(", ")),
-        next: if event.is_trouble() { next.to_owned() } else { String::new() },
+        next: next.to_owned(),
         alerts: alerts.to_vec(),
-        ..Alert::new(event, &first.plan, &first.host)
+        ..Alert::new(worst.event, &worst.plan, &worst.host)
     })
 }
 
@@ -383,6 +387,7 @@ mod tests {
         let message = &found[0].message;
         assert_eq!((message.event, message.source.as_str()), (Event::Failed, "db"));
         assert_eq!((message.next.as_str(), message.alerts.len()), ("vault run db", 2));
+        assert_eq!(message.message, "db is failed; also: RPO missed");
         let over = ["rpo", "runs"].map(|objective| of(Event::Recovered, "db", objective, ""));
         assert_eq!(bundles(&over).len(), 1, "its end is one, too");
     }

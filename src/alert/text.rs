@@ -74,13 +74,18 @@ pub(super) fn title(alert: &Alert) -> String {
         ("", many) => format!("{}, {many} objectives", name(&alert.plan)),
         (source, _) => name(source),
     };
+    format!("{who}: {}", matter(alert))
+}
+
+/// What is the matter.
+pub(super) fn matter(alert: &Alert) -> String {
     let objective = match alert.objective.as_str() {
         "rpo" => "RPO".to_owned(),
         "rto" => "RTO".to_owned(),
         "wal" => "WAL".to_owned(),
         other => name(other),
     };
-    let what = match (alert.event, objective.as_str()) {
+    match (alert.event, objective.as_str()) {
         (Event::Failed, "" | "runs") => "failed".to_owned(),
         (Event::Failed, objective) => format!("{objective} failed"),
         (Event::Missed, "") => "missed".to_owned(),
@@ -91,8 +96,7 @@ pub(super) fn title(alert: &Alert) -> String {
         (Event::Drill, _) => "drill passed".to_owned(),
         (Event::Done, _) => "done".to_owned(),
         (Event::Test, _) => "test".to_owned(),
-    };
-    format!("{who}: {what}")
+    }
 }
 
 /// One line of printable text, with addresses cut to what is no secret.
