@@ -1,9 +1,14 @@
-//! How the program's heap gives memory back. glibc learns from each large block that is freed to take the next ones from a
-//! heap that never shrinks again: buffers of packs, of 16 MiB, then make a first snapshot of a source tree hold 155 to
-//! 175 MiB for what takes 100, and are no faster for it. Invariant: this is the only place with `unsafe`, and it is asked
-//! for once, before there is a second thread.
+//! The program's heap, and how it gives memory back. glibc learns from each large block that is freed to take the next
+//! ones from a heap that never shrinks again: buffers of packs, of 16 MiB, then make a first snapshot of a source tree
+//! hold 155 to 175 MiB for what takes 100, and are no faster for it. musl's heap has one lock for all threads, so that a
+//! static build brings another one. Invariant: this is the only place with `unsafe`, and it is asked for once, before
+//! there is a second thread.
 
 #![allow(unsafe_code)]
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Blocks of so many bytes are the system's at once when they are freed.
 #[cfg(target_env = "gnu")]

@@ -9,11 +9,11 @@ use vault_format::pack::padme;
 use vault_format::volume::Volume;
 
 /// Frames that wait, at most: each doubles the choice, and lies in memory.
-const WAITING_MAX: usize = 8;
+const WAITING_MAX: usize = 10;
 /// Their bytes, about.
-const WAITING_BYTES: usize = 8 << 20;
+const WAITING_BYTES: usize = 12 << 20;
 /// So many bytes of room that is left weigh as much as one of padding: more packs mean more requests.
-const ROOM_WEIGHT: usize = 64;
+const ROOM_WEIGHT: usize = 128;
 
 /// What is to be done with a pack.
 #[derive(Debug, PartialEq, Eq)]
