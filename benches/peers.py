@@ -209,7 +209,21 @@ class Vault(Tool):
         return self.run("snapshots")
 
 
-TOOLS = {t.name: t for t in (Vault, Restic, Rustic, Borg, BorgSmall, Bupstash)}
+class VaultKey(Vault):
+    """With a key file, as cron has it, where the others have a password or, like bupstash, a key."""
+
+    name = "vault-key"
+
+    def init(self):
+        done = super().init()
+        key = self.home / "key"
+        self.run("key", "add", "--role", "owner", "--export-key-file", key)
+        del self.env["VAULT_PASSWORD_FILE"]
+        self.env["VAULT_KEY_FILE"] = str(key)
+        return done
+
+
+TOOLS = {t.name: t for t in (Vault, VaultKey, Restic, Rustic, Borg, BorgSmall, Bupstash)}
 
 
 def same(left, right):

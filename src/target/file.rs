@@ -50,7 +50,7 @@ impl FileSlot {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size) {
             return Err(Errno::FBIG.into());
         }
-        let file = self.open()?;
+        let file = self.open(bytes.len() as u64)?;
         let mut done = 0usize;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             match retry_on_intr(|| rustix::io::pwrite(&file, rest, offset + done as u64))? {
@@ -63,7 +63,7 @@ impl FileSlot {
 
     /// Sets the metadata and gives the file its name. False if something took the name meanwhile and may stay.
     pub fn finish(self, node: &Node) -> io::Result<bool> {
-        let file = self.open()?;
+        let file = self.open(0)?;
         for fault in metadata::apply(At::Open(file.as_fd()), false, &node.metadata, self.shared.names()) {
             self.shared.note(self.path(), NoteKind::Fault(fault));
         }
@@ -82,7 +82,8 @@ impl FileSlot {
         Ok(settled)
     }
 
-    fn open(&self) -> io::Result<Arc<OwnedFd>> {
+    /// Opens it, to write so many bytes; makes it if this is the first time.
+    fn open(&self, bytes: u64) -> io::Result<Arc<OwnedFd>> {
         if let Some(file) = self.shared.files.get(self.number) {
             return Ok(file);
         }
@@ -107,8 +108,11 @@ impl FileSlot {
                     put(&self.shared.temporary, |temp| rustix::fs::openat(&directory, temp, create, mode))?;
                 let identity = metadata::identity(&rustix::fs::fstat(&file)?);
                 *made = Some(Made { temp, identity });
-                // What is never written stays a hole.
-                rustix::fs::ftruncate(&file, self.size)?;
+                // What is never written stays a hole. What is written at once has its size from that, and a file system
+                // need not know of a size before.
+                if bytes < self.size {
+                    rustix::fs::ftruncate(&file, self.size)?;
+                }
                 file
             }
         };
