@@ -154,8 +154,11 @@ impl Ears {
         let said = format!("{} {event}: {asked:#?}", trouble.objective);
         assert_eq!((asked.len(), forms), (FORMS.len(), BTreeSet::from(FORMS.map(str::to_owned))), "{said}");
         for one in &asked {
-            assert_form(python, &form_of(one), &one.body);
-            assert!(one.body.contains(trouble.source) && !one.body.contains(&format!(":{CANARY}@")), "{}", one.body);
+            let form = form_of(one);
+            assert_form(python, &form, &one.body);
+            // the topic of ntfy is the end of its address
+            let secrets = one.body.matches(CANARY).count() - usize::from(form == "ntfy");
+            assert!(one.body.contains(trouble.source) && secrets == 0, "{}", one.body);
         }
         let generic = asked.iter().find(|one| form_of(one) == "generic").expect("one").json();
         let told = [&generic["event"], &generic["source"], &generic["objective"]];
@@ -239,7 +242,7 @@ fn check_42_pings_frame_a_run_and_a_dead_server_costs_no_more_than_fifteen_secon
     let dead = Web::start(&vec![Answer::Hangs; 20]);
     write(&world, &plan("echo again"));
     let (_, took, said) = ping(&world, &dead, 0);
-    assert!(took < usual + Duration::from_secs(20), "{took:?} where {usual:?} is usual");
+    assert!(took < usual + Duration::from_secs(15), "{took:?} where {usual:?} is usual");
     assert!(said.contains("cannot ping PING") && !said.contains("/hc/key"), "{said}");
 }
 
